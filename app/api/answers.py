@@ -1,0 +1,106 @@
+"""What the calls answer with, for the API's document; `presentation.py` and the handlers make it."""
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from app.api.fields import Choice
+from app.model.process import OutputMode, Reason, Status, StdinMode
+
+
+def _integer(description: str, **kwargs: Any) -> fields.Integer:
+    return fields.Integer(required=True, strict=True, metadata={"description": description}, **kwargs)
+
+
+def _string(description: str, **kwargs: Any) -> fields.String:
+    return fields.String(required=True, metadata={"description": description}, **kwargs)
+
+
+def _flag(description: str) -> fields.Boolean:
+    return fields.Boolean(required=True, metadata={"description": description})
+
+
+class OutputSummary(Schema):
+    """What the store holds of a process's output."""
+
+    lines = _integer("Count of lines.")
+    bytes = _integer("Count of bytes.")
+    first_seq = _integer("Id of the first line, 0 if there is none.")
+    last_seq = _integer("Id of the last line, 0 if there is none.")
+
+
+class ProcessInfo(Schema):
+    """A process. Times are milliseconds since the epoch."""
+
+    pid = _integer("Operating-system pid of the current or last run. Pids are reused; `id` is not.")
+    handle = _integer("Permanent number, shown but not an address: digits in a path are a pid.")
+    id = _string("Permanent id, a ULID.")
+    status = Choice(Status, required=True)
+    reason = Choice(
+        Reason,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why it ended; null while it runs. `lost`: nobody could see how."},
+    )
+    exit_code = _integer("Set if it exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended it.", allow_none=True)
+    oom_killed = _flag("The system ended it for want of memory.")
+    stdin_writable = _flag("Its standard input is an open pipe.")
+    command = _string("As started.")
+    args = fields.List(fields.String(), required=True)
+    started_at = _integer("When the current or last run started.")
+    ended_at = _integer("When it ended; null while it runs.", allow_none=True)
+    managed = fields.Raw(required=True, allow_none=True, metadata={"description": "Null: it is not supervised."})
+    name = _string("Null: it was given no name.", allow_none=True)
+    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    working_dir = _string("Where it was started.")
+    user = _string("As requested; null for the daemon's own.", allow_none=True)
+    stdin_mode = Choice(StdinMode, required=True)
+    stdout_mode = Choice(OutputMode, required=True)
+    stderr_mode = Choice(OutputMode, required=True)
+    run = _integer("1, 2, 3 ... one for each start.")
+    output = fields.Nested(OutputSummary, required=True)
+
+
+class ProcessPage(Schema):
+    """A page of processes, newest first."""
+
+    processes = fields.List(fields.Nested(ProcessInfo), required=True)
+    next = _string("`cursor` of the next page; null on the last.", allow_none=True)
+
+
+class Success(Schema):
+    """It is done."""
+
+    success = fields.Boolean(required=True)
+
+
+class OutputLines(Schema):
+    """Lines without their terminators. A part printed before its rest is joined with it."""
+
+    pid = _integer("The process's.")
+    lines = fields.List(fields.String(), required=True)
+    line_count = _integer("How many `lines` there are.")
+
+
+class Health(Schema):
+    """The daemon can take requests."""
+
+    healthy = fields.Boolean(required=True)
+
+
+class Info(Schema):
+    """The daemon."""
+
+    version = _string("Of the program.")
+    uptime_secs = _integer("Whole seconds since the daemon's start.")
+    running_processes = _integer("How many run now.")
+    total_processes = _integer("How many the store knows.")
+
+
+class Error(Schema):
+    """What went wrong, and what to do about it."""
+
+    error = _string("One sentence.")
+    code = _string("For programs.", validate=validate.Regexp("^[A-Z_]+$"))
+    errno = fields.Integer(metadata={"description": "The system's error number (SPAWN_FAILED only)."})

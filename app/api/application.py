@@ -1,0 +1,60 @@
+"""Makes the aiohttp application from what the composition root hands it. Nothing here opens a socket."""
+
+from collections.abc import Iterable
+
+import orjson
+from aiohttp import hdrs, web
+
+from app.api import errors, keys
+from app.api.auth import Guard
+from app.api.intake import MAX_BODY_BYTES
+from app.api.openapi import make_document
+from app.api.route import make_handler
+from app.api.routes import ROUTES
+from app.api.sse import EventCache
+from app.api.streaming import InFlight
+from app.core.manager import ProcessManager
+
+
+def make_app(
+    manager: ProcessManager, *, token: str, version: str, allowed_hosts: Iterable[str] = ()
+) -> web.Application:
+    """Make the application that serves `manager`.
+
+    Run it with `handler_cancellation=True`: then a client that hangs up ends its stream at once, and not with
+    the next keep-alive. Shutting it down interrupts the manager's followers before it waits for their
+    handlers.
+
+    Args:
+        manager: what to serve; its owner opens and closes it.
+        token: who sends it may call.
+        version: of the program, for callers to see.
+        allowed_hosts: host names under which browsers reach this server, beside loopback and plain addresses.
+
+    Raises:
+        ValueError: the token is empty.
+    """
+    guard = Guard(token, allowed_hosts)
+    app = web.Application(middlewares=[errors.middleware, guard.middleware], client_max_size=MAX_BODY_BYTES)
+    app[keys.MANAGER] = manager
+    app[keys.VERSION] = version
+    app[keys.EVENTS] = EventCache()
+    app[keys.IN_FLIGHT] = InFlight()
+    app[keys.DOCUMENT] = orjson.dumps(make_document(ROUTES, version))
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, make_handler(route), expect_handler=guard.expect)
+    app.on_response_prepare.append(_set_headers)
+    app.on_shutdown.append(_end_streams)
+    return app
+
+
+async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = "Outlast"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[keys.MANAGER].interrupt_followers()
+    await app[keys.IN_FLIGHT].end()

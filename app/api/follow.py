@@ -1,0 +1,73 @@
+"""Following a process's output: history, then what comes, as Server-Sent Events."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from app.api import keys, sse
+from app.api.intake import Given, load
+from app.api.route import Call, ref_of
+from app.api.schemas import ResumeHeader
+from app.api.streaming import closing, send
+from app.core.follow import FollowInterrupted, OutputQuery
+from app.core.manager import ProcessManager
+from app.model.output import Stream
+from app.model.process import Process
+
+HEARTBEAT_S = 15.0
+LAST_EVENT_ID = "Last-Event-ID"
+
+_HEADERS = {
+    hdrs.CONTENT_TYPE: "text/event-stream",
+    hdrs.CACHE_CONTROL: "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
+_RESUME = ResumeHeader()
+
+
+def of(stream: Stream | None) -> Call:
+    """Make the call that follows `stream`, or both."""
+    return partial(_follow, stream)
+
+
+async def _follow(stream: Stream | None, request: web.Request, given: Given) -> web.StreamResponse:
+    """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
+    query = resume(replace(given.query, stream=stream), request.headers.get(LAST_EVENT_ID, ""))
+    manager = request.app[keys.MANAGER]
+    view = await manager.get(ref_of(request))
+    response = web.StreamResponse(headers=_HEADERS)
+    await send(request, response, _events(manager, request.app[keys.EVENTS], view.process, query))
+    return response
+
+
+def resume(query: OutputQuery, last_event_id: str) -> OutputQuery:
+    """Start after `last_event_id`, the header of a follower that comes back ("" if there is none).
+
+    An EventSource sends the header beside the URL it began with: the later of the header and `after` holds,
+    and `tail` no longer does, for it would skip what was written while the follower was away.
+
+    Raises:
+        InvalidRequest: it is not one of our ids.
+    """
+    if not last_event_id:
+        return query
+    seen: int = load(_RESUME, {LAST_EVENT_ID: last_event_id})["last_event_id"]
+    return replace(query, after=max(query.after, seen), tail=None)
+
+
+async def _events(
+    manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async with closing(manager.follow(process, query, heartbeat_s=HEARTBEAT_S)) as chunks:
+            async for chunk in chunks:
+                if chunk is None:
+                    yield sse.KEEP_ALIVE
+                else:
+                    for piece in cache.pieces(chunk):
+                        yield piece
+    except FollowInterrupted:
+        return  # no eof: the client comes back with Last-Event-ID
+    yield sse.EOF

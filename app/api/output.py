@@ -1,0 +1,98 @@
+"""Reading a process's stored output: as JSON, as one event a line, or as the bytes themselves."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from app.api import keys, sse
+from app.api.intake import Given
+from app.api.lines import LineJoiner, LineSieve
+from app.api.negotiation import preferred
+from app.api.route import Call, ref_of
+from app.api.schemas import Reading
+from app.api.streaming import closing, send_or_fail
+from app.model.output import Chunk, Stream, count_lines
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+RAW = "application/octet-stream"
+
+
+def of(stream: Stream | None) -> Call:
+    """Make the call that reads `stream`, or both."""
+    return partial(_read, stream)
+
+
+async def _read(stream: Stream | None, request: web.Request, given: Given) -> web.StreamResponse:
+    """GET /api/v1/processes/{ref}/(stdout|stderr|output)."""
+    reading: Reading = given.query
+    manager = request.app[keys.MANAGER]
+    view = await manager.get(ref_of(request))
+    chunks = manager.output(view.process, replace(reading.where, stream=stream))
+    sieve = LineSieve(reading.grep, reading.limit)
+    content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
+    pieces = {
+        JSON: lambda: _as_json(view.process.run.pid, chunks, sieve),
+        NDJSON: lambda: _as_events(chunks, sieve),
+        RAW: lambda: _as_bytes(chunks, sieve),
+    }[content_type]()
+    return await send_or_fail(request, content_type, pieces)
+
+
+async def _whole_lines(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+    """Yield the lines that pass, parts joined; each time a few lines, the last perhaps without its end."""
+    joiner = LineJoiner()
+    async with closing(chunks):
+        async for chunk in chunks:
+            for lines in joiner.add(chunk):
+                passed = sieve.sift(lines)
+                if passed:
+                    yield passed
+            if sieve.full:
+                return
+    for lines in joiner.rest():
+        passed = sieve.sift(lines)
+        if passed:
+            yield passed
+
+
+async def _as_json(pid: int, chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+    yield b'{"pid":%d,"lines":[' % pid
+    count = 0
+    async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
+        async for lines in found:
+            for block in sse.blocks(lines, count_lines(lines)):
+                texts = sse.json_lines(block)
+                if not texts[-1]:
+                    texts.pop()
+                yield (b',"' if count else b'"') + b'","'.join(texts) + b'"'
+                count += len(texts)
+    yield b'],"line_count":%d}' % count
+
+
+async def _as_events(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+    async with closing(chunks):
+        async for chunk in chunks:
+            seq = chunk.first_seq
+            for block in sse.blocks(chunk.data, chunk.line_count):
+                ids = range(seq, seq + count_lines(block))
+                seq = ids.stop
+                passed, passed_ids = sieve.sift_numbered(block, ids)
+                if passed:
+                    yield sse.encode(sse.NDJSON, chunk, passed, passed_ids)
+            if sieve.full:
+                return
+
+
+async def _as_bytes(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+    if sieve.passes_all:
+        async with closing(chunks):
+            async for chunk in chunks:
+                yield chunk.data
+        return
+    async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
+        async for lines in found:
+            yield lines

@@ -1,0 +1,191 @@
+"""The whole HTTP surface. The router and the API's document are both made from this table."""
+
+from http import HTTPStatus
+
+from app.api import answers, docs, follow, meta, output, processes, schemas, stdin
+from app.api.route import Answer, Kind, Route
+from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
+from app.model.output import Stream
+
+PROCESSES = "/api/v1/processes"
+PROCESS = f"{PROCESSES}/{{ref}}"
+
+_JSON = "application/json"
+_PROCESS = Answer(meaning="The process.", content={_JSON: answers.ProcessInfo})
+_DONE = Answer(status=HTTPStatus.NO_CONTENT, meaning="Done.", content={})
+_FILE = Answer(meaning="A file.", content={})
+
+_LINES = Answer(
+    meaning="The stored output; the header Accept chooses its form.",
+    content={
+        _JSON: answers.OutputLines,
+        "application/x-ndjson": 'One event a line: `{"id","line","timestamp","stream"}`, with terminators.',
+        "application/octet-stream": "The bytes exactly as they were written.",
+    },
+)
+_EVENTS = Answer(
+    meaning="History, then what comes, then `event: eof` once it has ended and all of its output is sent.",
+    content={
+        "text/event-stream": 'Events `output` with `id` and `data: {"line","timestamp","stream"}`, with '
+        "terminators in `line`; comments keep the connection alive; `eof` at the end. A stream that ends without "
+        "`eof` was interrupted: come back with Last-Event-ID."
+    },
+)
+_RESUMES = ((follow.LAST_EVENT_ID, "Go on after this id. With `after`, the later one holds; `tail` no longer does."),)
+
+
+def _reads(word: str, stream: Stream | None) -> tuple[Route, Route]:
+    what = "both streams, in the order they were read" if stream is None else f"standard {word[3:]}put"
+    what = "standard error" if stream is Stream.STDERR else what
+    return (
+        Route(
+            method="GET",
+            path=f"{PROCESS}/{word}",
+            call=output.of(stream),
+            kind=Kind.STREAM,
+            summary=f"Read what is stored of {what}",
+            group="Output",
+            query=schemas.OutputRange,
+            answer=_LINES,
+            raises=(NotFound,),
+        ),
+        Route(
+            method="GET",
+            path=f"{PROCESS}/{word}/follow",
+            call=follow.of(stream),
+            kind=Kind.STREAM,
+            summary=f"Follow {what}",
+            group="Output",
+            query=schemas.FollowQuery,
+            headers=_RESUMES,
+            answer=_EVENTS,
+            raises=(NotFound,),
+        ),
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="POST",
+        path=PROCESSES,
+        call=processes.start,
+        kind=Kind.CHANGE,
+        summary="Start a process",
+        group="Processes",
+        body=schemas.StartBody,
+        answer=Answer(
+            status=HTTPStatus.CREATED,
+            meaning="It runs, and is recorded.",
+            content={_JSON: answers.ProcessInfo},
+        ),
+        raises=(SpawnFailed,),
+    ),
+    Route(
+        method="GET",
+        path=PROCESSES,
+        call=processes.list_all,
+        summary="List processes, newest first",
+        group="Processes",
+        query=schemas.ListQuery,
+        answer=Answer(meaning="A page.", content={_JSON: answers.ProcessPage}),
+    ),
+    Route(
+        method="GET",
+        path=PROCESS,
+        call=processes.show,
+        summary="Show a process",
+        group="Processes",
+        answer=_PROCESS,
+        raises=(NotFound,),
+    ),
+    Route(
+        method="DELETE",
+        path=PROCESS,
+        call=processes.remove,
+        kind=Kind.CHANGE,
+        summary="Kill a process and everything it started",
+        group="Processes",
+        description="A process that has ended already is no error.",
+        query=schemas.RemoveQuery,
+        answer=_DONE,
+        raises=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESS}/signal",
+        call=processes.send_signal,
+        kind=Kind.CHANGE,
+        summary="Send a signal to the whole process group",
+        group="Processes",
+        body=schemas.SignalBody,
+        answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),
+        raises=(NotFound, NotRunning),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESS}/stdin",
+        call=stdin.write,
+        kind=Kind.STREAM,
+        summary="Write to standard input",
+        group="Input",
+        description="Answered once every byte is in the pipe. The body may have any size; it is read as the "
+        "process reads it.",
+        body="The bytes to write.",
+        answer=_DONE,
+        raises=(NotFound, NotRunning, StdinNotWritable),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESS}/stdin/close",
+        call=stdin.close,
+        kind=Kind.CHANGE,
+        summary="Close standard input",
+        group="Input",
+        answer=_DONE,
+        raises=(NotFound, NotRunning, StdinNotWritable),
+    ),
+    *_reads("stdout", Stream.STDOUT),
+    *_reads("stderr", Stream.STDERR),
+    *_reads("output", None),
+    Route(
+        method="GET",
+        path="/api/v1/health",
+        call=meta.health,
+        summary="Tell whether the daemon can take requests",
+        group="Daemon",
+        answer=Answer(meaning="It can.", content={_JSON: answers.Health}),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/info",
+        call=meta.info,
+        summary="Tell about the daemon",
+        group="Daemon",
+        answer=Answer(meaning="Version and counts.", content={_JSON: answers.Info}),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/openapi.json",
+        call=docs.document,
+        summary="Describe this API (OpenAPI 3.1)",
+        group="Daemon",
+        answer=Answer(meaning="The document.", content={_JSON: "This document."}),
+    ),
+    Route(
+        method="GET",
+        path="/docs",
+        call=docs.page,
+        summary="Show this API in a browser",
+        group="Daemon",
+        answer=Answer(meaning="A page to read and try the API.", content={"text/html": "The page."}),
+    ),
+    Route(
+        method="GET",
+        path="/docs/{file}",
+        call=docs.file,
+        summary="Give what the page is made of",
+        group="Daemon",
+        answer=_FILE,
+        documented=False,
+    ),
+)

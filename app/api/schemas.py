@@ -1,0 +1,243 @@
+"""What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
+
+Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, post_load, validate
+
+from app.api import fields
+from app.core.follow import OutputQuery
+from app.core.request import StartRequest
+from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
+
+DEFAULT_LIST_LIMIT = 1000
+MAX_LIST_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Which stored output to answer with: `where` it is, lines that hold `grep`, `limit` lines at most."""
+
+    where: OutputQuery
+    limit: int | None
+    grep: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """How to delete a process: with `purge`, its record and output too."""
+
+    purge: bool
+
+
+class Strict(Schema):
+    """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
+
+    error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "unknown": "is not known here, leave it out",
+        "type": "must be a JSON object",
+    }
+
+
+class NoQuery(Strict):
+    """No parameters."""
+
+
+class StartBody(Strict):
+    """POST /api/v1/processes."""
+
+    command = fields.Text(
+        required=True,
+        validate=validate.Length(min=1, error="must not be empty"),
+        metadata={
+            "description": "Program to start: a path, or a name looked up in PATH.",
+            "example": "python",
+        },
+    )
+    args = fields.Texts(
+        allow_none=True,
+        metadata={
+            "description": "Its arguments, without the command itself.",
+            "example": ["-m", "http.server"],
+        },
+    )
+    env = fields.Environment(
+        allow_none=True,
+        metadata={
+            "description": "Environment variables to set. The values are never returned, logged or stored.",
+            "additionalProperties": {"type": "string"},
+        },
+    )
+    working_dir = fields.Text(
+        allow_none=True,
+        validate=validate.Regexp("/", error='must be an absolute path (one that starts with "/")'),
+        metadata={"description": "Absolute path in which it starts.", "pattern": "^/"},
+    )
+    user = fields.User(
+        allow_none=True,
+        metadata={
+            "description": "Whom to run as; the daemon's own user unless given.",
+            "anyOf": [
+                {"type": "string", "examples": ["www-data", "1000:1000"]},
+                {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}},
+                    "required": ["name"],
+                },
+                {
+                    "type": "object",
+                    "properties": {"uid": {"type": "integer"}, "gid": {"type": "integer"}},
+                    "required": ["uid"],
+                },
+            ],
+        },
+    )
+    stdin_mode = fields.Choice(
+        StdinMode,
+        allow_none=True,
+        metadata={"description": "`pipe` makes standard input writable through the API. Default `closed`."},
+    )
+    stdout_mode = fields.Choice(
+        OutputMode,
+        allow_none=True,
+        metadata={"description": "`capture` (default) keeps every line, `discard` none."},
+    )
+    stderr_mode = fields.Choice(
+        OutputMode,
+        allow_none=True,
+        metadata={"description": "`capture` (default) keeps every line, `discard` none."},
+    )
+    tags = fields.Tags(
+        allow_none=True,
+        metadata={
+            "description": "Labels to find it by.",
+            "additionalProperties": {"type": "string", "maxLength": fields.MAX_TAG_VALUE_CHARS},
+            "maxProperties": fields.MAX_TAGS,
+        },
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> StartRequest:
+        given = {key: value for key, value in data.items() if value is not None}
+        return StartRequest(
+            command=given["command"],
+            args=tuple(given.get("args", ())),
+            env=given.get("env", {}),
+            working_dir=given.get("working_dir"),
+            user=given.get("user"),
+            stdin_mode=given.get("stdin_mode", StdinMode.CLOSED),
+            stdout_mode=given.get("stdout_mode", OutputMode.CAPTURE),
+            stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
+            tags=given.get("tags", {}),
+        )
+
+
+class SignalBody(Strict):
+    """POST .../signal. Loads as the signal's number."""
+
+    signal = fields.SignalNumber(
+        required=True,
+        metadata={
+            "description": 'Number, or name such as "SIGTERM" or "TERM".',
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": fields.MAX_SIGNAL}, {"type": "string"}],
+            "examples": [15, "SIGTERM"],
+        },
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> int:
+        number: int = data["signal"]
+        return number
+
+
+class ListQuery(Strict):
+    """GET /api/v1/processes."""
+
+    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
+    tag = fields.TagFilters(
+        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
+    )
+    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
+    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
+    limit = fields.QueryWhole(
+        low=1,
+        high=MAX_LIST_LIMIT,
+        load_default=DEFAULT_LIST_LIMIT,
+        metadata={"description": "How many to answer with at most."},
+    )
+    cursor = fields.QueryWhole(
+        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
+        return ProcessQuery(
+            status=data.get("status"),
+            tags=data.get("tag", {}),
+            since_ms=data.get("since"),
+            until_ms=data.get("until"),
+            before_handle=data.get("cursor"),
+            limit=data["limit"],
+        )
+
+
+class RemoveQuery(Strict):
+    """DELETE /api/v1/processes/{ref}."""
+
+    purge = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Also delete its record and its output, for good."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Removal:
+        return Removal(**data)
+
+
+class FollowQuery(Strict):
+    """GET .../follow. Loads as an `OutputQuery` of both streams."""
+
+    after = fields.QueryWhole(metadata={"description": "Start after the line with this id."})
+    tail = fields.QueryWhole(metadata={"description": "Start so many lines before the end."})
+    since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
+    until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Any:
+        return OutputQuery(
+            after=data.get("after", 0),
+            tail=data.get("tail"),
+            since_ms=data.get("since"),
+            until_ms=data.get("until"),
+        )
+
+
+class OutputRange(FollowQuery):
+    """GET .../stdout, /stderr, /output. Loads as a `Reading` of both streams."""
+
+    limit = fields.QueryWhole(metadata={"description": "Answer with so many lines at most."})
+    grep = fields.Text(
+        metadata={
+            "description": "Only lines that contain this text, literally (it is not a pattern), case "
+            "mattering. A part of a line that was printed before its rest counts with the rest, except in "
+            "NDJSON, where each event counts for itself."
+        }
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Any:
+        needle = data.pop("grep", "")
+        if "\n" in needle:
+            raise ValidationError({"grep": ["must be part of one line, without a line break"]})
+        limit = data.pop("limit", None)
+        where: OutputQuery = super()._make(data)
+        return Reading(where=where, limit=limit, grep=needle.encode() or None)
+
+
+class ResumeHeader(Strict):
+    """The request header of a follower that comes back."""
+
+    last_event_id = fields.QueryWhole(data_key="Last-Event-ID")

@@ -1,0 +1,129 @@
+"""Answers sent in pieces: when the client is slow or hangs up, when something fails, when the daemon ends."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from aiohttp import hdrs, web
+
+from app.api.sse import PIECE_BYTES
+
+SHUTDOWN_GRACE_S = 2.0  # for streams to end by themselves, and for changes to be answered
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class InFlight:
+    """The tasks that serve requests longer than a moment.
+
+    A change (start, kill, ...) that has begun is carried through even if its caller hangs up. A stream is
+    only worth something while its client is there; at shutdown, one whose client does not read is cut off.
+    """
+
+    def __init__(self) -> None:
+        self._changes: set[asyncio.Task[Any]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    async def carry_through(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """Run `change` to its end, also when the calling task is cancelled meanwhile."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count the calling task as a stream."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a stream is served by a task")
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
+
+    async def end(self) -> None:
+        """Wait for what is under way, and cut off the streams that do not end by themselves."""
+        tasks = self._changes | self._streams
+        if tasks:
+            await asyncio.wait(tasks, timeout=SHUTDOWN_GRACE_S)
+        for task in self._streams:
+            task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def closing(items: AsyncIterator[_T]) -> AsyncIterator[AsyncIterator[_T]]:
+    """Close `items` when the block is left, if it is a generator."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
+
+
+async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:
+    """Send `pieces` as the body of `response`, waiting whenever the client does not keep up.
+
+    When the client hangs up, or something fails, `pieces` is closed at once. A failure breaks the connection off,
+    so that the client cannot take what it has got for the whole.
+    """
+    async with contextlib.aclosing(pieces):
+        try:
+            await response.prepare(request)
+            async for piece in pieces:
+                await response.write(piece)
+                if len(piece) >= PIECE_BYTES // 2:
+                    # `write` never makes a client wait that keeps up, but others want their turn.
+                    await asyncio.sleep(0)
+            await response.write_eof()
+        except ConnectionResetError:
+            return
+        except Exception:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
+            _log.exception("%s %s broke off", request.method, request.path)
+            if request.transport is not None:
+                request.transport.abort()
+
+
+async def send_or_fail(
+    request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None]
+) -> web.StreamResponse:
+    """Answer with `pieces`, gathered to about `PIECE_BYTES`.
+
+    Raises:
+        Exception: what `pieces` raised before the first of these were complete; nothing has been sent then.
+    """
+    gathered = _gather(pieces)
+    first = await anext(gathered, b"")
+    headers = {hdrs.CACHE_CONTROL: "no-store", hdrs.VARY: hdrs.ACCEPT}
+    if len(first) < PIECE_BYTES:
+        await gathered.aclose()
+        return web.Response(body=first, content_type=content_type, headers=headers)
+    response = web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: content_type})
+    await send(request, response, _chain(first, gathered))
+    return response
+
+
+async def _gather(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield `pieces` joined to at least `PIECE_BYTES`, but for the last."""
+    parts: list[bytes] = []
+    size = 0
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+async def _chain(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece

@@ -1,0 +1,76 @@
+"""`outlast serve` and `outlast down`."""
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+import uvloop
+
+from app.config import Settings, load_settings
+from app.daemon import end_everything, serve
+from app.daemon.state import TOKEN_NAME
+from app.model.errors import OutlastError
+
+_STATE_DIR = click.option("--state-dir", metavar="DIR", help="Folder of the database, the token and the shim's socket.")
+_CONFIG = click.option("--config", metavar="FILE", help="TOML file; config/outlast.toml names every setting.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="outlast")
+def main() -> None:
+    """Start, watch and signal background processes over HTTP, and keep every line they print."""
+
+
+@main.command("serve")
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one. [127.0.0.1:9501]")
+@_STATE_DIR
+@_CONFIG
+def serve_command(listen: str | None, state_dir: str | None, config: str | None) -> None:
+    """Run the daemon. Ending or killing it leaves the processes running; `outlast down` ends them."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = _settings(config, listen=listen, state_dir=state_dir)
+
+    def announce(address: str) -> None:
+        click.echo(f"listening on {address}")
+        sys.stdout.flush()
+        token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / TOKEN_NAME)
+        click.echo(f"the token is in {token}", err=True)
+
+    running = _run(serve(settings, announce))
+    what = "1 process runs" if running == 1 else f"{running} processes run"
+    click.echo(f"the daemon has ended; {what} on. `{_down_line(settings)}` ends what runs.", err=True)
+
+
+@main.command("down")
+@_STATE_DIR
+@_CONFIG
+def down_command(state_dir: str | None, config: str | None) -> None:
+    """End every process (SIGTERM, then SIGKILL after a grace), then shim and daemon. What they printed stays."""
+    settings = _settings(config, state_dir=state_dir)
+    ended = _run(end_everything(settings))
+    if ended is None:
+        click.echo(f"nothing runs for {settings.state_path}")
+    else:
+        click.echo(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
+
+
+def _settings(config: str | None, **flags: Any) -> Settings:
+    try:
+        return load_settings(os.environ, flags, config)
+    except OutlastError as exc:
+        raise click.ClickException(str(exc)) from None
+
+
+def _run(job: Any) -> Any:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(job)
+    except OutlastError as exc:
+        raise click.ClickException(str(exc)) from None
+
+
+def _down_line(settings: Settings) -> str:
+    return f"outlast down --state-dir {settings.state_path}"

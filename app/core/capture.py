@@ -1,0 +1,129 @@
+"""From frames of the shim to numbered chunks, for one run of one process."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from app.core.framing import LineFramer
+from app.model.errors import ProtocolError
+from app.model.output import Chunk, Position, Stream, count_lines
+
+# A part of a line must reach followers within 200 ms of its reading; commit and delivery take their share.
+PARTIAL_LINE_S = 0.15
+
+
+class _StreamCapture:
+    """One stream: its framer, and how far it has been read and cut."""
+
+    def __init__(self, end: int) -> None:
+        self.framer = LineFramer()
+        self.fed_end = end
+        self.cut_end = end
+        self.pending_since = 0.0
+        self.ts_ms = 0
+        self.open = True
+
+
+class Capture:
+    """Cuts frames into chunks and numbers their lines. `emit` is called with each chunk, in order."""
+
+    def __init__(
+        self,
+        *,
+        handle: int,
+        run: int,
+        position: Position,
+        streams: set[Stream],
+        emit: Callable[[Chunk], None],
+    ) -> None:
+        self._handle = handle
+        self._run = run
+        self._next_seq = position.last_seq + 1
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        self._streams = {stream: _StreamCapture(ends[stream]) for stream in Stream}
+        for stream in set(Stream) - streams:
+            self._streams[stream].open = False
+        self._emit = emit
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def drained(self) -> bool:
+        """Every captured stream has ended."""
+        return not any(stream.open for stream in self._streams.values())
+
+    def on_output(self, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
+        """Take a frame. What was taken before is passed over; a hole cannot be.
+
+        Raises:
+            ProtocolError: `offset` is beyond what was read so far.
+        """
+        state = self._streams[stream]
+        if offset > state.fed_end:
+            raise ProtocolError(f"{stream.word} went from {state.fed_end} to {offset}")
+        data = data[state.fed_end - offset :]
+        state.fed_end += len(data)
+        state.ts_ms = ts_ms
+        was_pending = state.framer.pending_bytes > 0
+        blocks = state.framer.feed(data)
+        for block in blocks:
+            self._emit_block(stream, state, block)
+        if state.framer.pending_bytes and (blocks or not was_pending):
+            state.pending_since = time.monotonic()
+            self._arm(PARTIAL_LINE_S)
+
+    def on_end(self, stream: Stream) -> None:
+        """The stream has ended: a last line without a newline is complete."""
+        state = self._streams[stream]
+        state.open = False
+        for block in state.framer.finish():
+            self._emit_block(stream, state, block)
+
+    def stop(self) -> None:
+        """Take nothing more; what was not cut is not lost, for it was not acknowledged."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def flush(self) -> None:
+        """Emit all that is pending: nothing more will come."""
+        for stream in Stream:
+            self.on_end(stream)
+
+    def _emit_block(self, stream: Stream, state: _StreamCapture, block: bytes) -> None:
+        state.cut_end += len(block)
+        lines = count_lines(block)
+        self._emit(
+            Chunk(
+                handle=self._handle,
+                run=self._run,
+                first_seq=self._next_seq,
+                line_count=lines,
+                stream=stream,
+                ts_ms=state.ts_ms,
+                stdout_end=self._streams[Stream.STDOUT].cut_end,
+                stderr_end=self._streams[Stream.STDERR].cut_end,
+                data=block,
+            )
+        )
+        self._next_seq += lines
+
+    def _arm(self, delay_s: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        next_delay_s = None
+        for stream, state in self._streams.items():
+            if not state.framer.pending_bytes:
+                continue
+            left_s = state.pending_since + PARTIAL_LINE_S - now
+            if left_s <= 0:
+                for block in state.framer.flush():
+                    self._emit_block(stream, state, block)
+                state.pending_since, left_s = now, PARTIAL_LINE_S
+            if state.framer.pending_bytes:
+                next_delay_s = left_s if next_delay_s is None else min(left_s, next_delay_s)
+        if next_delay_s is not None:
+            self._arm(next_delay_s)

@@ -1,0 +1,152 @@
+"""Reading a process's output: a cursor over what is stored. History and live are the same loop."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from app.core.live import LiveProcess
+from app.core.recent import RecentChunks
+from app.model.output import Chunk, Stream
+from app.storage import Storage
+
+_READ_BYTES = 1 << 20
+_UNTIL_GRACE_MS = 1000
+
+
+class FollowInterrupted(Exception):  # noqa: N818 - nothing is wrong: the daemon is going
+    """The daemon is shutting down: the stream ends here, and can be resumed at the next daemon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputQuery:
+    """Which lines. Bounds combine.
+
+    Attributes:
+        stream: only this one, else both.
+        after: only lines with a greater sequence number.
+        tail: only the last so many of what is stored when the reading begins, and what comes after them.
+        since_ms: only lines read at this time or later.
+        until_ms: only lines read at this time or earlier.
+    """
+
+    stream: Stream | None = None
+    after: int = 0
+    tail: int | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+class Cursor:
+    """One reader of one process. It holds a sequence number and nothing else between two reads."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        recent: RecentChunks,
+        handle: int,
+        live: LiveProcess | None,
+        query: OutputQuery,
+    ) -> None:
+        self._storage = storage
+        self._recent = recent
+        self._handle = handle
+        self._live = live
+        self._query = query
+        self._seq = query.after
+        self._closing = False
+
+    def interrupt(self) -> None:
+        """Make `follow` raise `FollowInterrupted` at its next step."""
+        self._closing = True
+        if self._live is not None:
+            self._live.wake()
+
+    async def stored(self) -> AsyncIterator[Chunk]:
+        """Yield what is stored now."""
+        await self._start()
+        while chunks := await self._read():
+            for chunk in chunks:
+                yield chunk
+
+    async def follow(self, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+        """Yield what is stored, then what comes, to the end of the process's output.
+
+        Yields:
+            Chunks in order; None when nothing came for `heartbeat_s`.
+
+        Raises:
+            FollowInterrupted: the daemon is shutting down.
+        """
+        await self._start()
+        live = self._live
+        while True:
+            # Both are taken before the read: what is committed after them is found by the next round.
+            finished = live is None or live.finished
+            known = live.last_seq if live is not None else 0
+            if self._closing:
+                raise FollowInterrupted
+            chunks = await self._read()
+            for chunk in chunks:
+                yield chunk
+            if chunks:
+                continue
+            self._seq = max(self._seq, known)  # nothing up to there is wanted: don't search it again
+            if finished or live is None or self._is_past_until():
+                return
+            moved = await live.wait(
+                lambda: live.finished or live.last_seq > known or self._closing,  # noqa: B023 - awaited at once
+                self._patience_s(heartbeat_s),
+            )
+            if not moved:
+                yield None
+
+    async def _start(self) -> None:
+        if self._query.tail is not None:
+            tail = await self._storage.tail(self._handle, self._query.tail, stream=self._query.stream)
+            self._seq = max(self._seq, tail)
+
+    async def _read(self) -> list[Chunk]:
+        """Return the next chunks that are wanted; none: there are none now."""
+        query = self._query
+        while True:
+            kept = self._recent.read(self._handle, after_seq=self._seq, max_bytes=_READ_BYTES)
+            if kept is None:
+                chunks = await self._storage.chunks(
+                    self._handle,
+                    after_seq=self._seq,
+                    max_bytes=_READ_BYTES,
+                    stream=query.stream,
+                    since_ms=query.since_ms,
+                    until_ms=query.until_ms,
+                )
+            else:
+                chunks = kept
+            if not chunks:
+                return []
+            after, self._seq = self._seq, chunks[-1].last_seq
+            wanted = [chunk.after(after) for chunk in chunks if self._wants(chunk)]
+            if wanted:
+                return wanted
+
+    def _wants(self, chunk: Chunk) -> bool:
+        query = self._query
+        return (
+            (query.stream is None or chunk.stream is query.stream)
+            and (query.since_ms is None or chunk.ts_ms >= query.since_ms)
+            and (query.until_ms is None or chunk.ts_ms <= query.until_ms)
+        )
+
+    def _is_past_until(self) -> bool:
+        """Nothing that will be read from now on can be wanted, and what was read before is stored by now."""
+        until_ms = self._query.until_ms
+        return until_ms is not None and _now_ms() > until_ms + _UNTIL_GRACE_MS
+
+    def _patience_s(self, heartbeat_s: float) -> float:
+        until_ms = self._query.until_ms
+        if until_ms is None:
+            return heartbeat_s
+        return min(heartbeat_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - _now_ms()) / 1000))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,57 @@
+"""`outlast down`: end the daemon, then every process, then the shim, and record how they ended."""
+
+import asyncio
+import os
+import signal
+
+from app.config import Settings
+from app.daemon import state
+from app.daemon.serve import running_manager
+from app.model.errors import AlreadyServed
+from app.shimlink import find_shim
+
+_DAEMON_END_S = 30.0
+_LOOK_AGAIN_S = 0.02
+
+
+async def end_everything(settings: Settings) -> int | None:
+    """End what runs for this state folder. It need not have a daemon: the shim and the processes are ended, too.
+
+    Returns:
+        How many processes were running; None: nothing at all ran here.
+
+    Raises:
+        OutlastError: it can't be done; the sentence says why.
+    """
+    state_dir = settings.state_path
+    had_daemon = await _end_daemon(settings)
+    shim = find_shim(state_dir)
+    if shim is None:
+        return 0 if had_daemon else None
+    shim.close()
+    with state.locked(state_dir):
+        # The same that a daemon does, less the socket: exits and last lines are stored like any other.
+        async with running_manager(settings) as manager:
+            return await manager.end_everything(settings.stop_grace_ms / 1000)
+
+
+async def _end_daemon(settings: Settings) -> bool:
+    """SIGTERM the daemon and wait until it has let go of the lock."""
+    pid = state.lock_holder(settings.state_path)
+    if pid is None:
+        return False
+    pidfd = os.pidfd_open(pid)
+    try:
+        if (
+            state.lock_holder(settings.state_path) == pid
+        ):  # so the descriptor stands for the daemon, and no later process
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DAEMON_END_S
+        while state.lock_holder(settings.state_path) == pid:
+            if loop.time() > deadline:
+                raise AlreadyServed(f"the daemon (pid {pid}) does not end; look at its log, or kill it and try again")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+    finally:
+        os.close(pidfd)
+    return True

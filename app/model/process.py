@@ -1,0 +1,146 @@
+"""What a process is: its specification, its runs, how a run ends, and the table of states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """A run's status as the API tells it. These four and no other: the Python client refuses more."""
+
+    RUNNING = "running"
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    OOM_KILLED = "oom_killed"
+
+
+class Reason(StrEnum):
+    """Why a run ended. `LOST`: it ended while nobody could see its exit status; no code is guessed."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    OOM_KILLED = "oom_killed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+class StdinMode(StrEnum):
+    """`CLOSED` is /dev/null; `PIPE` is written through the API."""
+
+    CLOSED = "closed"
+    PIPE = "pipe"
+
+
+class OutputMode(StrEnum):
+    """`CAPTURE` keeps every byte in the store; `DISCARD` is /dev/null."""
+
+    CAPTURE = "capture"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended. At most one of `exit_code` and `signal` is set; neither when lost."""
+
+    reason: Reason
+    exit_code: int | None = None
+    signal: int | None = None
+    ended_at_ms: int
+
+    def __post_init__(self) -> None:
+        if self.exit_code is not None and self.signal is not None:
+            raise ValueError("a run ends with an exit code or by a signal, not both")
+        if self.reason is Reason.LOST and (self.exit_code is not None or self.signal is not None):
+            raise ValueError("a lost run has neither an exit code nor a signal")
+
+    @property
+    def status(self) -> Status:
+        """The status that goes with this ending."""
+        if self.reason is Reason.OOM_KILLED:
+            return Status.OOM_KILLED
+        return Status.SIGNALED if self.signal is not None else Status.EXITED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """What was asked for when a process was created. Never changes. Environment values are not kept.
+
+    Attributes:
+        id: ULID, permanent.
+        env_keys: names of the environment variables that the request set, sorted.
+        working_dir: absolute path in which it was started.
+        user: as requested ("name" or "uid:gid"), None for the daemon's own.
+    """
+
+    id: str
+    command: str
+    args: tuple[str, ...] = ()
+    env_keys: tuple[str, ...] = ()
+    working_dir: str
+    user: str | None = None
+    stdin_mode: StdinMode = StdinMode.CLOSED
+    stdout_mode: OutputMode = OutputMode.CAPTURE
+    stderr_mode: OutputMode = OutputMode.CAPTURE
+    name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One start of a process.
+
+    Attributes:
+        number: 1, 2, 3 ... within its process.
+        pid: the operating system's process id, also the process group and session.
+        ending: None while it runs.
+        output_complete: its pipes are drained and all of it is in the store: nothing more will come.
+    """
+
+    number: int = 1
+    pid: int
+    started_at_ms: int
+    ending: Ending | None = None
+    output_complete: bool = False
+
+    @property
+    def status(self) -> Status:
+        """`RUNNING` until the ending is known."""
+        return self.ending.status if self.ending else Status.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSummary:
+    """What the store holds of a process's output. `first_seq` and `last_seq` are 0 when it holds nothing."""
+
+    lines: int = 0
+    bytes: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process as the store knows it. `handle`: permanent, small, ascending in order of creation."""
+
+    handle: int
+    spec: ProcessSpec
+    run: Run
+    output: OutputSummary = OutputSummary()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessQuery:
+    """Which processes to list, newest first. Bounds on times are on `started_at_ms`, both inclusive.
+
+    Attributes:
+        tags: each of these must be set to this value.
+        before_handle: continue below this handle (the last one of the previous page).
+        limit: at most so many.
+    """
+
+    status: Status | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    since_ms: int | None = None
+    until_ms: int | None = None
+    before_handle: int | None = None
+    limit: int = 1000

@@ -1,0 +1,123 @@
+"""One cgroup (v2) a process, where this user may make them: everything a process ever started is in it.
+
+Only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as good.
+"""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+
+def _own_group() -> Path | None:
+    """Find this process's own folder in the mounted cgroup v2 tree."""
+    mount = None
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        fields = line.split(" ")
+        if fields[2] == "cgroup2":
+            mount = Path(fields[1])
+            break
+    if mount is None:
+        return None
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        if line.startswith("0::"):
+            return mount / line[3:].lstrip("/")
+    return None
+
+
+class CgroupRoot:
+    """The folder under which each process gets its own group."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, state_dir: Path) -> "CgroupRoot | None":
+        """Make the folder for this state folder, or return None where cgroups can't be used.
+
+        What a killed shim left behind is removed where it is empty.
+        """
+        try:
+            own = _own_group()
+            if own is None:
+                return None
+            name = "outlast-" + hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
+            root = cls(own / name)
+            root.path.mkdir(exist_ok=True)
+            if not (root.path / "cgroup.kill").exists():  # Linux < 5.14
+                root.remove()
+                return None
+            root.sweep()
+            root._try_to_join()
+        except OSError:
+            return None
+        return root
+
+    def _try_to_join(self) -> None:
+        """Move a child of ours into a group once: making folders may be allowed and moving forbidden."""
+        group = self.path / "probe"
+        group.mkdir(exist_ok=True)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                join(str(group))
+            except OSError:
+                os._exit(1)
+            os._exit(0)
+        _pid, status = os.waitpid(pid, 0)
+        group.rmdir()
+        if status != 0:
+            raise PermissionError("a process can't be moved into a group here")
+
+    def sweep(self) -> None:
+        """Remove the groups that nothing lives in."""
+        for group in self.path.iterdir():
+            if group.is_dir():
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+
+    def remove(self) -> None:
+        """Remove the folder, if nothing lives in it."""
+        with contextlib.suppress(OSError):
+            self.sweep()
+            self.path.rmdir()
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none."""
+        return _kill(self.path / name)
+
+    def kill_all(self) -> None:
+        """SIGKILL everything in every group."""
+        _kill(self.path)
+
+    def make(self, name: str) -> str | None:
+        """Make one process's group and return its path, None where that is refused."""
+        path = self.path / name
+        try:
+            path.mkdir()
+        except OSError:
+            return None
+        return str(path)
+
+
+def join(group: str) -> None:
+    """Move the calling process into `group`."""
+    fd = os.open(group + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"0")
+    finally:
+        os.close(fd)
+
+
+def _kill(group: Path) -> bool:
+    try:
+        (group / "cgroup.kill").write_text("1")
+    except OSError:
+        return False
+    return True
+
+
+def discard(group: str) -> None:
+    """Remove `group`, if nothing lives in it."""
+    with contextlib.suppress(OSError):
+        os.rmdir(group)

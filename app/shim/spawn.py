@@ -1,0 +1,177 @@
+"""Starting one process: fork, prepare, exec. The parent never waits: success or failure arrives on a pipe."""
+
+import contextlib
+import errno
+import os
+import signal
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.shim import cgroup
+from app.shim.linux import widen_pipe
+
+_FAILURE = struct.Struct("<BI")
+_NO_CGROUP = b"c"
+# signal.valid_signals() has the two that can't be changed; the C library keeps the two below SIGRTMIN for itself.
+_RESETTABLE = sorted(int(s) for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP))
+
+
+class Stage:
+    """At which step a start failed."""
+
+    SETUP = 0
+    USER = 1
+    WORKING_DIR = 2
+    EXEC = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    working_dir: str
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    uid: int | None
+    gid: int | None
+    groups: Sequence[int] | None
+
+
+@dataclass(slots=True)
+class Spawned:
+    """A process between fork and exec, with our ends of its pipes (None where it has /dev/null)."""
+
+    pid: int
+    stdin: int | None
+    stdout: int | None
+    stderr: int | None
+    outcome: int
+
+
+class SpawnOutcome:
+    """What came over a `Spawned.outcome` pipe until its end."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.joined_cgroup = not raw.startswith(_NO_CGROUP)
+        self.stage: int | None = None
+        self.errno = 0
+        rest = raw.removeprefix(_NO_CGROUP)
+        if len(rest) == _FAILURE.size:
+            self.stage, self.errno = _FAILURE.unpack(rest)
+
+    @property
+    def failed(self) -> bool:
+        """The process never ran its program."""
+        return self.stage is not None
+
+
+def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -> Spawned:
+    """Fork a process that will exec `command` in a session of its own.
+
+    Args:
+        command: what to start.
+        group: cgroup to join, if any.
+        prepare: called in the child first, to undo what this process has set for itself (limits, umask).
+
+    Raises:
+        OSError: no process, or no pipe, can be made now.
+    """
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        stdin = stdout = stderr = None
+        if command.stdin:
+            read_end, stdin = os.pipe()
+            theirs.append(read_end)
+            ours.append(stdin)
+        else:
+            theirs.append(os.open(os.devnull, os.O_RDONLY))
+        if command.stdout:
+            stdout, write_end = _output_pipe()
+            ours.append(stdout)
+            theirs.append(write_end)
+        else:
+            theirs.append(os.open(os.devnull, os.O_WRONLY))
+        if command.stderr:
+            stderr, write_end = _output_pipe()
+            ours.append(stderr)
+            theirs.append(write_end)
+        else:
+            theirs.append(os.open(os.devnull, os.O_WRONLY))
+        outcome, report = os.pipe()
+        ours.append(outcome)
+        theirs.append(report)
+        # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _run_child(command, theirs, group, prepare)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    except OSError:
+        _close(ours)
+        raise
+    finally:
+        _close(theirs)
+    for fd in ours:
+        os.set_blocking(fd, False)
+    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, outcome=outcome)
+
+
+def _output_pipe() -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    widen_pipe(read_end)
+    return read_end, write_end
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepare: Callable[[], None]) -> None:
+    """Become the program, or report why not and end. Never returns."""
+    stdin, stdout, stderr, report = theirs
+    stage = Stage.SETUP
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _RESETTABLE:
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+        if group is not None:
+            try:
+                cgroup.join(group)
+            except OSError:
+                os.write(report, _NO_CGROUP)
+        prepare()
+        _place(stdin, stdout, stderr)
+        stage = Stage.USER
+        if command.groups is not None:
+            os.setgroups(command.groups)
+        if command.gid is not None:
+            os.setresgid(command.gid, command.gid, command.gid)
+        if command.uid is not None:
+            os.setresuid(command.uid, command.uid, command.uid)
+        stage = Stage.WORKING_DIR
+        os.chdir(command.working_dir)
+        stage = Stage.EXEC
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execvpe(command.argv[0], command.argv, command.env)  # noqa: S606 - no shell is the point
+    except BaseException as exc:  # noqa: BLE001 - nothing may escape into the parent's loop from here
+        with contextlib.suppress(OSError):
+            os.write(report, _FAILURE.pack(stage, getattr(exc, "errno", None) or errno.EINVAL))
+    finally:
+        os._exit(127)
+
+
+def _place(stdin: int, stdout: int, stderr: int) -> None:
+    """Make the three descriptors 0, 1 and 2. All else is close-on-exec, as Python makes it."""
+    # The parent never closes its own 0-2, so none of these three can be one of them, and none is overwritten early.
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)

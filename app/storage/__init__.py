@@ -1,0 +1,25 @@
+"""The storage contract (`base`), how a plug-in is found (`registry`), and the plug-ins that ship with Outlast."""
+
+from app.storage.base import (
+    AddProcess,
+    Change,
+    Chunk,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    Storage,
+    Unfinished,
+)
+from app.storage.registry import storage_from_url
+
+__all__ = [
+    "AddProcess",
+    "Change",
+    "Chunk",
+    "CompleteOutput",
+    "EndRun",
+    "PurgeProcess",
+    "Storage",
+    "Unfinished",
+    "storage_from_url",
+]

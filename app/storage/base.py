@@ -1,0 +1,183 @@
+"""The storage contract: what a plug-in promises, and the changes that it commits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from app.model.output import Chunk, Position, Stream
+from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
+
+__all__ = [
+    "AddProcess",
+    "Change",
+    "Chunk",
+    "CompleteOutput",
+    "EndRun",
+    "PurgeProcess",
+    "Storage",
+    "Unfinished",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AddProcess:
+    """A process has been started: record it with its first run. Its handle is the commit's answer."""
+
+    spec: ProcessSpec
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """A run has ended. Output may still come."""
+
+    handle: int
+    run: int
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteOutput:
+    """All output of a run is stored, and nothing more will come."""
+
+    handle: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeProcess:
+    """Delete a process, its runs and its output. The handle is never used again."""
+
+    handle: int
+
+
+Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A process that has not ended or whose output is not complete, and how far its output is stored."""
+
+    process: Process
+    position: Position
+
+
+class Storage(ABC):
+    """Keeps processes and their output.
+
+    One `Storage` object belongs to one event loop. `commit` is called by one task at a time; reads may be
+    made by any number of tasks, also during a commit, and see only whole commits. A read that starts after a
+    commit has returned sees it. No read leaves a transaction, lock or cursor open when it returns. The cost
+    of a read does not grow with the processes or lines that it does not return, but for `total`, and for
+    `processes` with several conditions or with bounds on time: there it may grow with what meets one of them.
+
+    Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
+    tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
+    """
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str, *, durable: bool) -> Self:
+        """Make a closed storage for `url`, without I/O.
+
+        Args:
+            url: the setting `storage` as the operator wrote it, for instance `sqlite:////var/lib/outlast/outlast.db`.
+            durable: whether a commit that has returned must survive a loss of power (it survives the death of
+                this process in any case).
+
+        Raises:
+            StorageError: the URL is not one that this plug-in understands.
+        """
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Open or create the store, and bring its schema up to date.
+
+        Raises:
+            StorageError: it is damaged, or made by a newer version; nothing was changed.
+            StorageUnavailable: it cannot be reached now.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. Idempotent; everything committed stays."""
+
+    @abstractmethod
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        """Apply `changes` in order, all or none, and return when they are durable.
+
+        A chunk must begin where the stored output of its process ends: `first_seq` is the stored `last_seq`
+        + 1, and of `stdout_end` and `stderr_end` its stream's has grown by `len(data)` while the other stands
+        still (`app.storage.continuity.advance` is that rule). `ts_ms` may fall: clocks are set back. Changes
+        to a handle that no process has (the same batch or an earlier one purged it) are ignored. `EndRun` and
+        `CompleteOutput` may be repeated: the first ending stays.
+
+        Returns:
+            The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
+            order and are never reused, also after a purge or a restart. An `AddProcess` whose id is stored
+            already changes nothing and returns the stored handle.
+
+        Raises:
+            StorageUnavailable: nothing was stored; the same call may be made again.
+            ValueError: a chunk does not continue its process's output; nothing was stored.
+        """
+
+    @abstractmethod
+    async def process(self, handle: int) -> Process | None:
+        """Return a process by handle."""
+
+    @abstractmethod
+    async def process_by_id(self, process_id: str) -> Process | None:
+        """Return a process by ULID."""
+
+    @abstractmethod
+    async def process_by_pid(self, pid: int) -> Process | None:
+        """Return the newest process one of whose runs had this operating-system pid."""
+
+    @abstractmethod
+    async def processes(self, query: ProcessQuery) -> list[Process]:
+        """List processes, newest (highest handle) first."""
+
+    @abstractmethod
+    async def unfinished(self) -> list[Unfinished]:
+        """List the processes that have not ended or whose output is not complete, oldest first."""
+
+    @abstractmethod
+    async def total(self) -> int:
+        """Count the stored processes."""
+
+    @abstractmethod
+    async def chunks(
+        self,
+        handle: int,
+        *,
+        after_seq: int,
+        max_bytes: int,
+        stream: Stream | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> list[Chunk]:
+        """Read output in order of `first_seq`.
+
+        For `since_ms` and `until_ms` the time of a chunk is the latest `ts_ms` of its process up to and
+        including it (of either stream). That is its own unless the clock was set back; and it never falls, so
+        both bounds cut a whole range out of the output.
+
+        Args:
+            handle: of the process; an unknown one has no output.
+            after_seq: the first line returned is the first one after this: a chunk that holds it is returned
+                from the next line on, with the positions of the whole chunk.
+            max_bytes: stop after the chunk with which the data reach this size (so one chunk is always
+                returned, if there is any).
+            stream: only this stream's chunks.
+            since_ms: only chunks with a time >= this.
+            until_ms: only chunks with a time <= this.
+        """
+
+    @abstractmethod
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+        """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
+
+        With `stream`, the lines of that stream are counted. With fewer lines than that, all are given.
+        """

@@ -1,0 +1,227 @@
+"""Storage that ends with its process: for tests and for trying things out. URL `memory:`."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from app.model.errors import StorageError
+from app.model.output import Position, Stream
+from app.model.process import OutputSummary, Process, ProcessQuery
+from app.storage.base import (
+    AddProcess,
+    Change,
+    Chunk,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    Storage,
+    Unfinished,
+)
+from app.storage.continuity import advance
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A chunk, and the latest `ts_ms` of its process up to it."""
+
+    chunk: Chunk
+    latest_ms: int
+
+
+def _streams() -> dict[Stream | None, list[_Stored]]:
+    return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
+
+
+@dataclass(slots=True)
+class _Record:
+    process: Process
+    output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
+
+    @property
+    def position(self) -> Position:
+        return self.output[None][-1].chunk.position if self.output[None] else Position()
+
+
+class MemoryStorage(Storage):
+    """Keeps everything in memory, without bound."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, _Record] = {}
+        self._handles: dict[str, int] = {}
+        self._by_pid: dict[int, list[int]] = {}
+        self._unfinished: set[int] = set()
+        self._last_handle = 0
+
+    @classmethod
+    def from_url(cls, url: str, *, durable: bool) -> Self:  # noqa: ARG003 - memory is as durable as it gets
+        """Understand `memory:`."""
+        if url != "memory:":
+            raise StorageError(f"storage {url!r}: write memory: and nothing after it")
+        return cls()
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing; what is stored lives as long as this object."""
+
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        """Check all changes, then apply them without a pause in between."""
+        self._check(changes)
+        handles: dict[str, int] = {}
+        for change in changes:
+            match change:
+                case AddProcess():
+                    handles[change.spec.id] = self._add(change)
+                case PurgeProcess():
+                    self._purge(change.handle)
+                case _ if change.handle in self._records:
+                    self._update(self._records[change.handle], change)
+        return handles
+
+    async def process(self, handle: int) -> Process | None:
+        """Return a process by handle."""
+        record = self._records.get(handle)
+        return record.process if record else None
+
+    async def process_by_id(self, process_id: str) -> Process | None:
+        """Return a process by ULID."""
+        return await self.process(self._handles.get(process_id, 0))
+
+    async def process_by_pid(self, pid: int) -> Process | None:
+        """Return the newest process that had this operating-system pid."""
+        handles = self._by_pid.get(pid)
+        return await self.process(handles[-1]) if handles else None
+
+    async def processes(self, query: ProcessQuery) -> list[Process]:
+        """List processes, newest first."""
+        found: list[Process] = []
+        for handle in reversed(self._records):
+            if len(found) >= query.limit:
+                break
+            if query.before_handle is None or handle < query.before_handle:
+                process = self._records[handle].process
+                if _matches(process, query):
+                    found.append(process)
+        return found
+
+    async def unfinished(self) -> list[Unfinished]:
+        """List the processes that have not ended or whose output is not complete, oldest first."""
+        records = [self._records[handle] for handle in sorted(self._unfinished)]
+        return [Unfinished(record.process, record.position) for record in records]
+
+    async def total(self) -> int:
+        """Count the stored processes."""
+        return len(self._records)
+
+    async def chunks(
+        self,
+        handle: int,
+        *,
+        after_seq: int,
+        max_bytes: int,
+        stream: Stream | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> list[Chunk]:
+        """Read output in order of `first_seq`."""
+        if handle not in self._records:
+            return []
+        stored = self._records[handle].output[stream]
+        index = bisect_right(stored, after_seq, key=lambda entry: entry.chunk.last_seq)
+        end = len(stored)
+        if since_ms is not None:
+            index = max(index, bisect_left(stored, since_ms, key=lambda entry: entry.latest_ms))
+        if until_ms is not None:
+            end = bisect_right(stored, until_ms, key=lambda entry: entry.latest_ms)
+        found: list[Chunk] = []
+        size = 0
+        while index < end and (not found or size < max_bytes):
+            found.append(stored[index].chunk.after(after_seq))
+            size += len(found[-1].data)
+            index += 1
+        return found
+
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+        """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
+        missing = lines
+        stored = self._records[handle].output[stream] if handle in self._records else []
+        for entry in reversed(stored):
+            if entry.chunk.line_count >= missing:
+                return entry.chunk.last_seq - missing
+            missing -= entry.chunk.line_count
+        return 0
+
+    def _check(self, changes: Sequence[Change]) -> None:
+        """Raise before anything is changed if a chunk does not continue its process's output."""
+        positions = {
+            change.handle: self._records[change.handle].position
+            for change in changes
+            if isinstance(change, Chunk) and change.handle in self._records
+        }
+        for change in changes:
+            if isinstance(change, PurgeProcess):
+                positions.pop(change.handle, None)
+            elif isinstance(change, Chunk) and change.handle in positions:
+                positions[change.handle] = advance(positions[change.handle], change)
+
+    def _add(self, change: AddProcess) -> int:
+        if change.spec.id in self._handles:
+            return self._handles[change.spec.id]
+        self._last_handle = handle = self._last_handle + 1
+        self._handles[change.spec.id] = handle
+        self._by_pid.setdefault(change.run.pid, []).append(handle)
+        self._put(_Record(Process(handle=handle, spec=change.spec, run=change.run)))
+        return handle
+
+    def _purge(self, handle: int) -> None:
+        record = self._records.pop(handle, None)
+        if record:
+            self._unfinished.discard(handle)
+            self._by_pid[record.process.run.pid].remove(handle)
+            del self._handles[record.process.spec.id]
+
+    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
+        process = record.process
+        if isinstance(change, Chunk):
+            _append(record, change)
+        elif change.run == process.run.number and isinstance(change, CompleteOutput):
+            record.process = replace(process, run=replace(process.run, output_complete=True))
+        elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
+            record.process = replace(process, run=replace(process.run, ending=change.ending))
+        self._put(record)
+
+    def _put(self, record: _Record) -> None:
+        handle, run = record.process.handle, record.process.run
+        self._records[handle] = record
+        if run.ending and run.output_complete:
+            self._unfinished.discard(handle)
+        else:
+            self._unfinished.add(handle)
+
+
+def _append(record: _Record, chunk: Chunk) -> None:
+    everything = record.output[None]
+    latest_ms = max(chunk.ts_ms, everything[-1].latest_ms if everything else 0)
+    everything.append(_Stored(chunk, latest_ms))
+    record.output[chunk.stream].append(everything[-1])
+    record.process = replace(
+        record.process,
+        output=OutputSummary(
+            lines=chunk.last_seq,
+            bytes=chunk.stdout_end + chunk.stderr_end,
+            first_seq=1,
+            last_seq=chunk.last_seq,
+        ),
+    )
+
+
+def _matches(process: Process, query: ProcessQuery) -> bool:
+    started = process.run.started_at_ms
+    return (
+        query.status in (None, process.run.status)
+        and all(process.spec.tags.get(key) == value for key, value in query.tags.items())
+        and (query.since_ms is None or started >= query.since_ms)
+        and (query.until_ms is None or started <= query.until_ms)
+    )

@@ -1,0 +1,129 @@
+"""Writing: applies a batch of changes inside one transaction, on the writer's thread."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from app.model.output import Chunk, Position, Stream
+from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess
+from app.storage.continuity import advance
+from app.storage.sqlite import queries
+
+
+class Batch:
+    """One commit's changes while they are applied. Remembers how far each process's output has come."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.handles: dict[str, int] = {}
+        self._db = db
+        self._output: dict[int, tuple[Position, int] | None] = {}
+
+    def apply(self, change: Change) -> None:
+        """Apply one change.
+
+        Raises:
+            ValueError: a chunk does not continue its process's output.
+        """
+        match change:
+            case Chunk():
+                self._add_chunk(change)
+            case AddProcess():
+                self._add_process(change)
+            case EndRun(handle=handle, run=run, ending=end):
+                row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, handle, run)
+                self._db.execute(queries.END_RUN, row)
+            case CompleteOutput(handle=handle, run=run):
+                self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
+            case PurgeProcess(handle=handle):
+                self._purge(handle)
+
+    def _add_chunk(self, chunk: Chunk) -> None:
+        if chunk.handle not in self._output:
+            self._output[chunk.handle] = _stored_output(self._db, chunk.handle)
+        output = self._output[chunk.handle]
+        if output is None:
+            return
+        stored, latest_ts = output
+        position = advance(stored, chunk)
+        latest_ts = max(latest_ts, chunk.ts_ms)
+        self._db.execute(
+            queries.ADD_CHUNK,
+            (
+                chunk.handle,
+                chunk.run,
+                chunk.first_seq,
+                chunk.line_count,
+                chunk.stream,
+                chunk.ts_ms,
+                latest_ts,
+                chunk.stdout_end,
+                chunk.stderr_end,
+                chunk.data,
+            ),
+        )
+        self._output[chunk.handle] = position, latest_ts
+
+    def _add_process(self, change: AddProcess) -> None:
+        spec, run, end = change.spec, change.run, change.run.ending
+        known = self._db.execute(queries.HANDLE_BY_ID, (spec.id,)).fetchone()
+        if known:
+            self.handles[spec.id] = known[0]
+            return
+        cursor = self._db.execute(
+            queries.ADD_PROCESS,
+            (
+                spec.id,
+                spec.name,
+                spec.command,
+                json.dumps(spec.args, ensure_ascii=False),
+                json.dumps(spec.env_keys, ensure_ascii=False),
+                spec.working_dir,
+                spec.user,
+                spec.stdin_mode,
+                spec.stdout_mode,
+                spec.stderr_mode,
+            ),
+        )
+        handle = cursor.lastrowid
+        assert handle is not None  # noqa: S101 - an INSERT has just succeeded
+        ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
+        self._db.execute(
+            queries.ADD_RUN,
+            (
+                handle,
+                run.number,
+                run.pid,
+                run.started_at_ms,
+                end and end.ended_at_ms,
+                run.status,
+                *ending,
+                run.output_complete,
+            ),
+        )
+        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
+        self.handles[spec.id] = handle
+
+    def _purge(self, handle: int) -> None:
+        if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            for statement in queries.PURGE:
+                self._db.execute(statement, (handle,))
+        self._output[handle] = None
+
+
+def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] | None:
+    """Return the position and the latest time of a process's stored output, None for an unknown process."""
+    if db.execute(queries.IS_STORED, (handle,)).fetchone() is None:
+        return None
+    empty = (0, 0, 0, 0)
+    out = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDOUT)).fetchone() or empty
+    err = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDERR)).fetchone() or empty
+    last_seq, stdout_end, stderr_end, latest_ts = max(out, err)
+    return Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end), latest_ts
+
+
+def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, int]:
+    """Apply `changes` in the caller's transaction; return the handles of added processes by process id."""
+    batch = Batch(db)
+    for change in changes:
+        batch.apply(change)
+    return batch.handles

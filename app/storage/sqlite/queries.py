@@ -1,0 +1,129 @@
+"""All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
+
+QUICK_CHECK = "PRAGMA quick_check(1)"
+
+# ---- writing
+
+ADD_PROCESS = """
+INSERT INTO process
+    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_RUN = """
+INSERT INTO run
+    (handle, number, pid, started_at, ended_at, status, reason, exit_code, signal, output_complete)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
+ADD_CHUNK = """
+INSERT INTO output_chunk
+    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+END_RUN = """
+UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
+WHERE handle = ? AND number = ? AND ended_at IS NULL
+"""
+COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
+
+HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
+IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
+
+PURGE = (
+    "DELETE FROM process WHERE handle = ?",
+    "DELETE FROM run WHERE handle = ?",
+    "DELETE FROM tag WHERE handle = ?",
+    "INSERT INTO purged (handle) VALUES (?)",
+)
+OLDEST_PURGED = "SELECT handle FROM purged ORDER BY handle LIMIT 1"
+DELETE_CHUNKS = """
+DELETE FROM output_chunk WHERE id IN (SELECT id FROM output_chunk WHERE handle = ? LIMIT ?)
+"""
+FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
+
+# ---- processes
+
+_CURRENT = "r.number = (SELECT max(l.number) FROM run l WHERE l.handle = r.handle)"
+_CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
+
+PROCESS_COLUMNS = f"""
+SELECT
+    p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode,
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
+    r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
+    max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
+    coalesce(o.stdout_end, 0),
+    coalesce(e.stderr_end, 0)
+FROM page
+CROSS JOIN process p ON p.handle = page.handle
+CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}
+LEFT JOIN output_chunk o ON o.id = (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = p.handle AND c.stream = 1 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN output_chunk e ON e.id = (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
+"""  # noqa: S608 - nothing here comes from outside
+
+PAGE_BY_HANDLE = "SELECT :handle AS handle"
+PAGE_BY_ID = "SELECT handle FROM process WHERE id = :id"
+PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMIT 1"
+PAGE_UNFINISHED = f"""
+SELECT r.handle FROM run r INDEXED BY run_unfinished
+WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
+"""  # noqa: S608
+
+LIST_ALL = "SELECT x.handle FROM process x WHERE x.handle < :before"
+LIST_BY_TAG = """
+SELECT x.handle FROM tag x INDEXED BY tag_by_value
+WHERE x.key = :key0 AND x.value = :value0 AND x.handle < :before
+"""
+LIST_BY_STATUS = f"""
+SELECT r.handle FROM run r INDEXED BY run_by_status
+WHERE r.status = :status AND r.handle < :before AND {_CURRENT}
+"""  # noqa: S608
+LIST_BY_START = f"""
+SELECT r.handle FROM run r INDEXED BY run_by_start
+WHERE r.started_at BETWEEN :since AND :until AND r.handle < :before AND {_CURRENT}
+"""  # noqa: S608
+AND_RUN = f"""
+ AND EXISTS (SELECT 1 FROM run checked WHERE checked.handle = {{handle}} AND {_CHECKED_IS_CURRENT}
+    AND checked.started_at BETWEEN :since AND :until AND (:status IS NULL OR checked.status = :status))
+"""  # noqa: S608
+AND_TAG = """
+ AND EXISTS (SELECT 1 FROM tag t WHERE t.handle = {handle} AND t.key = :key{n} AND t.value = :value{n})
+"""
+LIST_ORDER = " ORDER BY {handle} DESC LIMIT :limit"
+
+TOTAL = "SELECT count(*) FROM process"
+
+# ---- output: (handle, stream, first_seq) is the one index, so what concerns both streams asks for each
+
+LAST_OF_STREAM = """
+SELECT first_seq + line_count - 1, stdout_end, stderr_end, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? ORDER BY first_seq DESC LIMIT 1
+"""
+CHUNK_AT = """
+SELECT first_seq, line_count, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq <= ? ORDER BY first_seq DESC LIMIT 1
+"""
+_KEYS = """
+SELECT id, first_seq FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq <= :upto AND first_seq >= coalesce((
+    SELECT c.first_seq FROM output_chunk c
+    WHERE c.handle = :handle AND c.stream = {stream} AND c.first_seq <= :after
+    ORDER BY c.first_seq DESC LIMIT 1), 0)
+"""
+CHUNK_KEYS = {
+    1: _KEYS.format(stream=1) + " ORDER BY first_seq",
+    2: _KEYS.format(stream=2) + " ORDER BY first_seq",
+    None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
+}
+CHUNK_AFTER = """
+SELECT run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data FROM output_chunk
+WHERE id = ? AND first_seq + line_count - 1 > ?
+"""
+COUNTS_BACKWARDS = """
+SELECT first_seq, line_count FROM output_chunk WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
+"""

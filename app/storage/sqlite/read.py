@@ -1,0 +1,201 @@
+"""Reading: each function is one read transaction's work, on a reader's thread."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from app.model.output import Chunk, Position, Stream
+from app.model.process import (
+    Ending,
+    OutputMode,
+    OutputSummary,
+    Process,
+    ProcessQuery,
+    ProcessSpec,
+    Reason,
+    Run,
+    Status,
+    StdinMode,
+)
+from app.storage.base import Unfinished
+from app.storage.sqlite import queries
+
+_MAX_INTEGER = 2**63 - 1
+
+
+def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
+    """Return the process that the query `page` names, if there is one."""
+    found = _page(db, page, parameters, ascending=True)
+    return found[0].process if found else None
+
+
+def unfinished(db: sqlite3.Connection) -> list[Unfinished]:
+    """Implement `Storage.unfinished`."""
+    return _page(db, queries.PAGE_UNFINISHED, {}, ascending=True)
+
+
+def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
+    """Implement `Storage.processes`."""
+    page, parameters = _list_query(query)
+    return [found.process for found in _page(db, page, parameters, ascending=False)]
+
+
+def total(db: sqlite3.Connection) -> int:
+    """Implement `Storage.total`."""
+    count: int = db.execute(queries.TOTAL).fetchone()[0]
+    return count
+
+
+def chunks(
+    db: sqlite3.Connection,
+    handle: int,
+    *,
+    after_seq: int,
+    max_bytes: int,
+    stream: Stream | None,
+    since_ms: int | None,
+    until_ms: int | None,
+) -> list[Chunk]:
+    """Implement `Storage.chunks`."""
+    if not _is_stored(db, handle):
+        return []
+    after, upto = after_seq, _MAX_INTEGER
+    if since_ms is not None:
+        after = max(after, _first_seq_since(db, handle, since_ms) - 1)
+    if until_ms is not None:
+        upto = _first_seq_since(db, handle, until_ms + 1) - 1
+    found: list[Chunk] = []
+    size = 0
+    keys = db.execute(queries.CHUNK_KEYS[stream], {"handle": handle, "after": after, "upto": upto})
+    for chunk_id, _ in keys:
+        row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
+        if row is None:  # it ends at or before `after`
+            continue
+        chunk = _chunk(handle, row).after(after)
+        found.append(chunk)
+        size += len(chunk.data)
+        if size >= max_bytes:
+            break
+    return found
+
+
+def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
+    """Implement `Storage.tail`."""
+    if not _is_stored(db, handle):
+        return 0
+    if stream is None:
+        return max(0, _last_seq(db, handle) - lines)
+    missing = lines
+    for first_seq, line_count in db.execute(queries.COUNTS_BACKWARDS, (handle, stream)):
+        if line_count >= missing:
+            after_seq: int = first_seq + line_count - 1 - missing
+            return after_seq
+        missing -= line_count
+    return 0
+
+
+def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
+    order = "ASC" if ascending else "DESC"
+    sql = f"WITH page AS MATERIALIZED ({page}) {queries.PROCESS_COLUMNS} ORDER BY p.handle {order}"
+    return [_process(row) for row in db.execute(sql, parameters)]
+
+
+def _list_query(query: ProcessQuery) -> tuple[str, dict[str, object]]:
+    """Choose the index that leads to the fewest processes; the other conditions are looked up one by one."""
+    tags = dict(enumerate(query.tags.items()))
+    timed = query.since_ms is not None or query.until_ms is not None
+    handle = "x.handle"
+    if tags:
+        sql = queries.LIST_BY_TAG
+    elif query.status is Status.RUNNING or (query.status is not None and not timed):
+        sql, handle = queries.LIST_BY_STATUS, "r.handle"
+    elif timed:
+        sql, handle = queries.LIST_BY_START, "r.handle"
+    else:
+        sql = queries.LIST_ALL
+    if timed or (query.status is not None and tags):
+        sql += queries.AND_RUN.format(handle=handle)
+    for n in tags:
+        if n > 0:
+            sql += queries.AND_TAG.format(handle=handle, n=n)
+    parameters: dict[str, object] = {
+        "before": _MAX_INTEGER if query.before_handle is None else query.before_handle,
+        "limit": query.limit,
+        "status": query.status,
+        "since": 0 if query.since_ms is None else query.since_ms,
+        "until": _MAX_INTEGER if query.until_ms is None else query.until_ms,
+    }
+    for n, (key, value) in tags.items():
+        parameters |= {f"key{n}": key, f"value{n}": value}
+    return sql + queries.LIST_ORDER.format(handle=handle), parameters
+
+
+def _process(row: tuple[Any, ...]) -> Unfinished:
+    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, tags) = row[:12]
+    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[12:20]
+    (last_seq, stdout_end, stderr_end) = row[20:]
+    spec = ProcessSpec(
+        id=id_,
+        command=command,
+        args=tuple(json.loads(args)),
+        env_keys=tuple(json.loads(env_keys)),
+        working_dir=working_dir,
+        user=user,
+        stdin_mode=StdinMode(stdin),
+        stdout_mode=OutputMode(stdout),
+        stderr_mode=OutputMode(stderr),
+        name=name,
+        tags=json.loads(tags),
+    )
+    ending = None
+    if ended_at is not None:
+        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
+    run = Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
+    output = OutputSummary(lines=last_seq, bytes=stdout_end + stderr_end, first_seq=min(1, last_seq), last_seq=last_seq)
+    return Unfinished(
+        process=Process(handle=handle, spec=spec, run=run, output=output),
+        position=Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end),
+    )
+
+
+def _chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
+    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data = row
+    return Chunk(
+        handle=handle,
+        run=run,
+        first_seq=first_seq,
+        line_count=line_count,
+        stream=Stream(stream),
+        ts_ms=ts,
+        stdout_end=stdout_end,
+        stderr_end=stderr_end,
+        data=data,
+    )
+
+
+def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
+    return db.execute(queries.IS_STORED, (handle,)).fetchone() is not None
+
+
+def _last_seq(db: sqlite3.Connection, handle: int) -> int:
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in Stream]
+    return max((end[0] for end in ends if end), default=0)
+
+
+def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
+    """Return the first line of the first chunk with `latest_ts` >= `ms`, or the line after the last.
+
+    Halves the range of sequence numbers, along which `latest_ts` never falls: some 20 look-ups for a
+    million chunks, where an index on time would cost every commit.
+    """
+    low, high = 1, _last_seq(db, handle) + 1
+    while low < high:
+        middle = (low + high) // 2
+        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in Stream]
+        first_seq, line_count, latest_ts = max(row for row in at if row)
+        if latest_ts >= ms:
+            high = first_seq
+        else:
+            low = first_seq + line_count
+    return low

@@ -1,0 +1,165 @@
+"""The plug-in's face: one writer, a few readers, and upkeep between commits."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+from app.model.errors import OutlastError, StorageError
+from app.model.output import Stream
+from app.model.process import Process, ProcessQuery
+from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished
+from app.storage.sqlite import queries, read
+from app.storage.sqlite.commit import commit
+from app.storage.sqlite.connection import Connection, open_reader, open_writer
+from app.storage.sqlite.upkeep import Upkeep
+
+T = TypeVar("T")
+
+READERS = 3
+"""Connections that read. Each has a thread; more would compete for the same cores."""
+
+_SCHEME = "sqlite:///"
+
+_log = logging.getLogger(__name__)
+
+
+class SqliteStorage(Storage):
+    """Keeps everything in one SQLite file in WAL mode.
+
+    One connection writes, deletes and checkpoints: SQLite before 3.51.3 can damage the file when two do so
+    at the same moment. The others are `query_only`.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path = path
+        self._durable = durable
+        self._upkeep = Upkeep(path)
+        self._upkeep_task: asyncio.Task[None] | None = None
+        self._writer: Connection | None = None
+        self._readers: list[Connection] = []
+        self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+
+    @classmethod
+    def from_url(cls, url: str, *, durable: bool) -> Self:
+        """Understand `sqlite:///relative/path` and `sqlite:////absolute/path`."""
+        path = url.removeprefix(_SCHEME)
+        if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
+            raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
+        return cls(Path(path), durable=durable)
+
+    async def open(self) -> None:
+        """Open or create the file (mode 0600, in a folder that exists)."""
+        try:
+            self._writer = await Connection.start(partial(open_writer, self.path, durable=self._durable))
+            for _ in range(READERS):
+                self._readers.append(await Connection.start(partial(open_reader, self.path)))
+        except BaseException:
+            await self.close()
+            raise
+        for reader in self._readers:
+            self._idle.put_nowait(reader)
+        self._begin_upkeep()  # an earlier process may have been killed in the middle of its own
+
+    async def close(self) -> None:
+        """Close the readers first: the last to close writes the log back, and that must be the writer."""
+        if self._upkeep_task:
+            self._upkeep_task.cancel()
+            await asyncio.wait([self._upkeep_task])
+        self._upkeep_task = None
+        readers, self._readers = self._readers, []
+        self._idle = asyncio.LifoQueue()
+        for reader in readers:
+            await reader.close()
+        writer, self._writer = self._writer, None
+        if writer:
+            await writer.close()
+
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        """Apply `changes` in one transaction, in one hop to the writer's thread."""
+        writer = self._open_writer()
+        handles = await writer.transact("BEGIN IMMEDIATE", partial(commit, changes=changes))
+        if self._upkeep.log_is_long() or any(isinstance(change, PurgeProcess) for change in changes):
+            self._begin_upkeep()
+        return handles
+
+    async def process(self, handle: int) -> Process | None:
+        """Return a process by handle."""
+        return await self._read(partial(read.one_process, page=queries.PAGE_BY_HANDLE, parameters={"handle": handle}))
+
+    async def process_by_id(self, process_id: str) -> Process | None:
+        """Return a process by ULID."""
+        return await self._read(partial(read.one_process, page=queries.PAGE_BY_ID, parameters={"id": process_id}))
+
+    async def process_by_pid(self, pid: int) -> Process | None:
+        """Return the newest process one of whose runs had this operating-system pid."""
+        return await self._read(partial(read.one_process, page=queries.PAGE_BY_PID, parameters={"pid": pid}))
+
+    async def processes(self, query: ProcessQuery) -> list[Process]:
+        """List processes, newest first."""
+        return await self._read(partial(read.processes, query=query))
+
+    async def unfinished(self) -> list[Unfinished]:
+        """List the processes that have not ended or whose output is not complete, oldest first."""
+        return await self._read(read.unfinished)
+
+    async def total(self) -> int:
+        """Count the stored processes."""
+        return await self._read(read.total)
+
+    async def chunks(
+        self,
+        handle: int,
+        *,
+        after_seq: int,
+        max_bytes: int,
+        stream: Stream | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> list[Chunk]:
+        """Read output in order of `first_seq`."""
+        return await self._read(
+            partial(
+                read.chunks,
+                handle=handle,
+                after_seq=after_seq,
+                max_bytes=max_bytes,
+                stream=stream,
+                since_ms=since_ms,
+                until_ms=until_ms,
+            )
+        )
+
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+        """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
+        return await self._read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a read transaction of its own, which sees one state of the store."""
+        self._open_writer()
+        idle = self._idle
+        reader = await idle.get()
+        try:
+            return await reader.transact("BEGIN", work)
+        finally:
+            idle.put_nowait(reader)
+
+    def _open_writer(self) -> Connection:
+        if self._writer is None:
+            raise StorageError(f"the store {self.path} is not open")
+        return self._writer
+
+    def _begin_upkeep(self) -> None:
+        if self._upkeep_task is None or self._upkeep_task.done():
+            self._upkeep_task = asyncio.create_task(self._run_upkeep(self._open_writer()))
+
+    async def _run_upkeep(self, writer: Connection) -> None:
+        """Take small steps, between which commits have their turn, until nothing is left to do."""
+        try:
+            while await writer.run(self._upkeep.step):
+                pass
+        except OutlastError as error:
+            _log.warning("upkeep of %s was put off until later: %s", self.path, error)

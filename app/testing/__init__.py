@@ -1,0 +1,1 @@
+"""For authors of storage plug-ins: the suite that proves one. Needs the extra `outlast[testing]`."""

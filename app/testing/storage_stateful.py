@@ -1,0 +1,290 @@
+"""A state machine that compares a storage with a plain model over random histories. Needs hypothesis.
+
+In the plug-in's own tests:
+
+    def test_my_storage_against_the_model(tmp_path):
+        check_against_model(lambda: storage_from_url(f"mine:{fresh_folder(tmp_path)}"), persistent=False)
+
+A machine object is one history on one fresh store; hypothesis plays many.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from app.model.output import Position, Stream
+from app.model.process import ProcessQuery, Run, Status
+from app.storage.base import AddProcess, Change, CompleteOutput, PurgeProcess, Storage
+from app.testing.samples import Output, end_of, new_process
+
+T = TypeVar("T")
+
+_MAX_TIME = 8
+_EVERYTHING_BYTES = 1 << 30
+_data = st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"\0", b"line\n"]), min_size=1).map(b"".join)
+_times = st.integers(min_value=1, max_value=_MAX_TIME)
+_streams = st.sampled_from([Stream.STDOUT, Stream.STDERR])
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    seq: int
+    stream: Stream
+    latest_ms: int
+    text: bytes
+
+
+@dataclass(slots=True)
+class _Model:
+    """A process as the model knows it."""
+
+    change: AddProcess
+    run: Run
+    output: Output
+    latest_ms: int = 0
+    lines: list[_Line] = field(default_factory=list)
+
+
+def check_against_model(
+    make_storage: Callable[[Path], Storage], *, persistent: bool, examples: int = 50, steps: int = 40
+) -> None:
+    """Play `examples` histories of up to `steps` steps.
+
+    Args:
+        make_storage: returns a closed storage whose data belong to the folder given.
+        persistent: whether a second storage made for the same folder finds what was committed.
+        examples: how many histories.
+        steps: how long each may be.
+
+    Raises:
+        AssertionError: storage and model differ; hypothesis has printed the shortest history that it found.
+    """
+
+    class Machine(_StorageMachine):
+        def __init__(self) -> None:
+            super().__init__(make_storage, persistent=persistent)
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )
+
+
+class _StorageMachine(RuleBasedStateMachine):
+    """Gathers changes, commits them as a batch, and compares every read with the model."""
+
+    def __init__(self, make_storage: Callable[[Path], Storage], *, persistent: bool) -> None:
+        super().__init__()
+        self._folder = Path(tempfile.mkdtemp(prefix="storage-"))
+        self._make_storage = make_storage
+        self._persistent = persistent
+        self._runner = asyncio.Runner()
+        self._storage = make_storage(self._folder)
+        self._do(self._storage.open())
+        self._models: dict[int, _Model] = {}
+        self._highest = 0
+        self._pending: list[Change] = []
+
+    def teardown(self) -> None:
+        """Close and delete the store of this history."""
+        self._do(self._storage.close())
+        self._runner.close()
+        shutil.rmtree(self._folder)
+
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(coroutine)
+
+    def _pick(self, number: int) -> int | None:
+        """Choose one of the processes; the pending changes may have purged it already."""
+        return list(self._models)[number % len(self._models)] if self._models else None
+
+    # ---- changes
+
+    @rule(pid=st.integers(min_value=1, max_value=3), started=_times, team=st.sampled_from(["a", "b"]))
+    def add(self, pid: int, started: int, team: str) -> None:
+        """Add a process, which cannot wait: its handle is the answer."""
+        change = new_process(pid=pid, started_at_ms=started, team=team)
+        handle = self._do(self._storage.commit([change]))[change.spec.id]
+        assert handle > self._highest
+        self._highest = handle
+        self._models[handle] = _Model(change, change.run, Output(handle))
+
+    @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
+    def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
+        """Let a process print something."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            chunk = model.output.chunk(data, stream, ts_ms=time)
+            model.latest_ms = max(model.latest_ms, time)
+            for offset, text in enumerate(chunk.lines()):
+                model.lines.append(_Line(chunk.first_seq + offset, stream, model.latest_ms, text))
+            self._pending.append(chunk)
+
+    @rule(number=st.integers(min_value=0), exit_code=st.integers(min_value=0, max_value=3))
+    def end(self, number: int, exit_code: int) -> None:
+        """End a run, perhaps not for the first time."""
+        if handle := self._pick(number):
+            change, run = end_of(handle, exit_code=exit_code), self._models[handle].run
+            self._models[handle].run = replace(run, ending=run.ending or change.ending)
+            self._pending.append(change)
+
+    @rule(number=st.integers(min_value=0))
+    def complete(self, number: int) -> None:
+        """Say that a process's output is complete."""
+        if handle := self._pick(number):
+            self._models[handle].run = replace(self._models[handle].run, output_complete=True)
+            self._pending.append(CompleteOutput(handle, 1))
+
+    @rule(number=st.integers(min_value=0), late=st.booleans())
+    def purge(self, *, number: int, late: bool) -> None:
+        """Purge a process, perhaps with a change to it that comes too late."""
+        if handle := self._pick(number):
+            self._pending.append(PurgeProcess(handle))
+            if late:
+                self._pending.append(self._models[handle].output.chunk(b"late\n"))
+            del self._models[handle]
+
+    @rule()
+    def commit(self) -> None:
+        """Commit what has gathered."""
+        changes, self._pending = self._pending, []
+        assert self._do(self._storage.commit(changes)) == {}
+
+    @rule()
+    def reopen(self) -> None:
+        """Close and open the store."""
+        if self._persistent:
+            self.commit()
+            self._do(self._storage.close())
+            self._storage = self._make_storage(self._folder)
+            self._do(self._storage.open())
+
+    # ---- reads
+
+    @rule(
+        number=st.integers(min_value=0),
+        after=st.integers(min_value=0, max_value=20),
+        max_bytes=st.sampled_from([1, 5, _EVERYTHING_BYTES]),
+        stream=st.none() | _streams,
+        since=st.none() | _times,
+        until=st.none() | _times,
+    )
+    def read(
+        self,
+        *,
+        number: int,
+        after: int,
+        max_bytes: int,
+        stream: Stream | None,
+        since: int | None,
+        until: int | None,
+    ) -> None:
+        """Compare a range of output, line by line."""
+        self.commit()
+        if not (handle := self._pick(number)):
+            return
+        chunks = self._do(
+            self._storage.chunks(
+                handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+            )
+        )
+        found = [(chunk.first_seq + n, chunk.stream, text) for chunk in chunks for n, text in enumerate(chunk.lines())]
+        expected = [
+            (line.seq, line.stream, line.text)
+            for line in self._models[handle].lines
+            if line.seq > after
+            and stream in (None, line.stream)
+            and (since is None or line.latest_ms >= since)
+            and (until is None or line.latest_ms <= until)
+        ]
+        assert found == expected[: len(found)]
+        assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
+        assert sum(len(chunk.data) for chunk in chunks[:-1]) < max_bytes
+
+    @rule(
+        number=st.integers(min_value=0),
+        count=st.integers(min_value=0, max_value=9),
+        stream=st.none() | _streams,
+    )
+    def tail(self, number: int, count: int, stream: Stream | None) -> None:
+        """Compare the last lines."""
+        self.commit()
+        if handle := self._pick(number):
+            after = self._do(self._storage.tail(handle, count, stream=stream))
+            seqs = [line.seq for line in self._models[handle].lines if stream in (None, line.stream)]
+            assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
+
+    @rule(
+        status=st.none() | st.sampled_from(Status),
+        tags=st.sampled_from([{}, {"team": "a"}, {"team": "a", "tier": "x"}]),
+        since=st.none() | _times,
+        until=st.none() | _times,
+        limit=st.integers(min_value=1, max_value=5),
+        number=st.none() | st.integers(min_value=0),
+    )
+    def list_processes(
+        self,
+        *,
+        status: Status | None,
+        tags: dict[str, str],
+        since: int | None,
+        until: int | None,
+        limit: int,
+        number: int | None,
+    ) -> None:
+        """Compare one page of a list."""
+        self.commit()
+        before = None if number is None else self._pick(number)
+        query = ProcessQuery(
+            status=status, tags=tags, since_ms=since, until_ms=until, before_handle=before, limit=limit
+        )
+        expected = [
+            handle
+            for handle, model in reversed(self._models.items())
+            if status in (None, model.run.status)
+            and tags.items() <= model.change.spec.tags.items()
+            and (since is None or model.run.started_at_ms >= since)
+            and (until is None or model.run.started_at_ms <= until)
+            and (before is None or handle < before)
+        ]
+        found = self._do(self._storage.processes(query))
+        assert [process.handle for process in found] == expected[:limit]
+
+    @rule(pid=st.integers(min_value=1, max_value=3))
+    def find_by_pid(self, pid: int) -> None:
+        """Compare whom a pid means."""
+        self.commit()
+        found = self._do(self._storage.process_by_pid(pid))
+        handles = [handle for handle, model in self._models.items() if model.run.pid == pid]
+        assert (found and found.handle) == (handles[-1] if handles else None)
+
+    @invariant()
+    def processes_match(self) -> None:
+        """Compare all processes and their positions whenever nothing is pending."""
+        if self._pending:
+            return
+        found = self._do(self._storage.processes(ProcessQuery()))
+        models = list(reversed(self._models.items()))
+        assert [process.handle for process in found] == [handle for handle, _ in models]
+        assert self._do(self._storage.total()) == len(models)
+        for process, (_, model) in zip(found, models, strict=True):
+            assert (process.spec, process.run) == (model.change.spec, model.run)
+            assert process.output.lines == len(model.lines)
+            assert process.output.bytes == sum(len(line.text) for line in model.lines)
+        unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
+        assert unfinished == _unfinished(self._models)
+
+
+def _unfinished(models: dict[int, _Model]) -> dict[int, Position]:
+    return {
+        handle: model.output.position
+        for handle, model in models.items()
+        if model.run.ending is None or not model.run.output_complete
+    }

@@ -1,0 +1,37 @@
+"""Our own plug-ins, found through their entry points like anybody's, pass the suite that we ship."""
+
+from pathlib import Path
+
+import pytest
+
+from app.storage.base import Storage
+from app.storage.registry import storage_from_url
+from app.testing.storage_conformance import StorageConformance
+from app.testing.storage_stateful import check_against_model
+
+
+class TestMemory(StorageConformance):
+    persistent = False
+
+    def make_storage(self, folder: Path) -> Storage:  # noqa: ARG002 - memory has no folder
+        return storage_from_url("memory:")
+
+
+class TestSqlite(StorageConformance):
+    def make_storage(self, folder: Path) -> Storage:
+        return storage_from_url(f"sqlite:///{folder}/outlast.db")
+
+
+@pytest.mark.slow
+def test_memory_behaves_like_the_model() -> None:
+    check_against_model(lambda _: storage_from_url("memory:"), persistent=False)
+
+
+@pytest.mark.slow
+def test_sqlite_behaves_like_the_model() -> None:
+    check_against_model(
+        lambda folder: storage_from_url(f"sqlite:///{folder}/outlast.db", durable=False),
+        persistent=True,
+        examples=30,
+        steps=30,
+    )
