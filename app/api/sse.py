@@ -91,7 +91,7 @@ class EventCache:
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.size_bytes = 0
         # By handle, first and last id: the chunk's data from that id on. Ids are never reused: no piece
         # goes stale.
         self._pieces: OrderedDict[tuple[int, int, int], _Piece] = OrderedDict()
@@ -116,9 +116,9 @@ class EventCache:
         count = data.count(b"\n") + (not data.endswith(b"\n"))
         piece = _Piece(encode(SSE, chunk, data, range(seq, seq + count)), len(data), count)
         self._pieces[key] = piece
-        self._bytes += len(piece.events)
-        while self._bytes > self._max_bytes:
-            self._bytes -= len(self._pieces.popitem(last=False)[1].events)
+        self.size_bytes += len(piece.events)
+        while self.size_bytes > self._max_bytes:
+            self.size_bytes -= len(self._pieces.popitem(last=False)[1].events)
         return piece
 
 

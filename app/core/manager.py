@@ -14,22 +14,21 @@ from app.core.committer import Committer
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
-from app.core.records import spec_from_record, spec_to_record
+from app.core.records import spec_to_record
 from app.core.request import StartRequest, explain, make_command, make_spec
+from app.core.supervisor import ShimRoom, Supervisor
 from app.model.errors import (
     NotFound,
     NotRunning,
     OutlastError,
-    ProtocolError,
-    ShimUnavailable,
     StdinNotWritable,
     StorageUnavailable,
 )
 from app.model.ids import is_ulid
-from app.model.output import Chunk, Position, Stream
-from app.model.process import Ending, Process, ProcessQuery, Reason, Run, StdinMode
-from app.shimlink import ShimLink, ShimProcess, SpawnRefused, connect_or_start
-from app.storage import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage
+from app.model.output import Chunk, Position
+from app.model.process import Process, ProcessQuery, Run, StdinMode
+from app.shimlink import SpawnRefused
+from app.storage import AddProcess, PurgeProcess, Storage
 
 log = logging.getLogger(__name__)
 
@@ -49,57 +48,32 @@ class ProcessView:
     stdin_writable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShimRoom:
-    """What the shim may keep while nobody takes it, in bytes: of one process, and of all."""
-
-    process_bytes: int
-    total_bytes: int
-
-
 class ProcessManager:
     """Starts, lists, follows, signals and ends processes. Between `open` and `close`, from one event loop."""
 
     def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom) -> None:
         self._storage = storage
-        self._state_dir = state_dir
-        self._room = room
         self._committer = Committer(storage)
         self._recent = RecentChunks()
-        self._link: ShimLink | None = None
-        self._live: dict[str, LiveProcess] = {}
-        self._by_slot: dict[int, LiveProcess] = {}
+        self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._cursors: set[Cursor] = set()
-        self._background: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._total = 0
         self._opened_at = 0.0
 
     # ---- life of the daemon
 
     async def open(self) -> None:
-        """Connect to the shim (or start one) and take up every process where the store stands.
-
-        Raises:
-            ShimUnavailable: there is no shim and none can be started.
-            ProtocolError: the shim that runs is of another version; nothing was touched.
-            StorageUnavailable: the store can't be read now.
-        """
+        """Connect to the shim and take up every process. See `Supervisor.open` for what is raised."""
         self._opened_at = time.monotonic()
         self._committer.start()
-        await self._connect()
-        self._total = await self._storage.total()
+        await self._supervisor.open()
 
     async def close(self) -> None:
         """Leave the processes to the shim. What was read and is not stored yet, the shim still has."""
         self.interrupt_followers()
-        for task in tuple(self._background):
-            task.cancel()
-        for live in self._live.values():
-            live.stop()
+        self._supervisor.stop()
         await self._committer.stop(_STOP_COMMIT_S)
-        if self._link is not None:
-            self._link.close()
+        self._supervisor.close()
 
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
@@ -111,7 +85,7 @@ class ProcessManager:
         """Return None, or one sentence that says what is wrong."""
         if self._committer.failure is not None:
             return f"the store cannot commit: {self._committer.failure}"
-        if self._link is None or not self._link.connected:
+        if not self._supervisor.connected:
             return "the shim is not connected"
         return None
 
@@ -122,11 +96,11 @@ class ProcessManager:
 
     def running(self) -> int:
         """Count the processes that have not ended."""
-        return sum(1 for live in self._live.values() if not live.ended)
+        return sum(1 for live in self._supervisor if not live.ended)
 
     def total(self) -> int:
         """Count the processes in the store."""
-        return self._total
+        return self._supervisor.total
 
     # ---- calls
 
@@ -137,7 +111,11 @@ class ProcessManager:
             SpawnFailed: it could not be started; no trace of it is kept.
             Unavailable: store or shim cannot take it now; nothing runs.
         """
-        link = self._usable_link()
+        # A caller that hangs up must not leave a process between its start and the record of it.
+        return await asyncio.shield(asyncio.create_task(self._start(request)))
+
+    async def _start(self, request: StartRequest) -> ProcessView:
+        link = self._supervisor.link
         if self._committer.failure is not None:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = await asyncio.to_thread(users.resolve, request.user)
@@ -148,17 +126,16 @@ class ProcessManager:
             raise explain(exc, spec) from None
         run = Run(pid=spawned.pid, started_at_ms=spawned.started_at_ms)
         live = LiveProcess(spec, run, stdin_open=spec.stdin_mode is StdinMode.PIPE)
-        self._live[spec.id] = live
+        self._supervisor.add(live)
         try:
             handle = await self._committer.commit(AddProcess(spec, run))
         except OutlastError:
-            del self._live[spec.id]
+            self._supervisor.release(live)
             await link.kill(spec.id)
             link.forget(spawned.slot)
             raise
-        self._total += 1
-        if link is self._link and live.slot == 0:  # else the link was lost meanwhile, and recovery takes it up
-            self._attach(live, link, spawned.slot, handle, Position())
+        self._supervisor.total += 1
+        self._supervisor.attach(live, link, spawned.slot, handle, Position())
         return ProcessView(process=Process(handle=handle, spec=spec, run=run), stdin_writable=live.stdin_open)
 
     async def get(self, ref: str) -> ProcessView:
@@ -191,15 +168,14 @@ class ProcessManager:
         """Kill a process and delete its record and output."""
         process = (await self.get(ref)).process
         await self._kill(process)
-        live = self._live.get(process.spec.id)
+        live = self._supervisor.get(process.spec.id)
         if live is not None and not await live.wait(lambda: live.finished, _PURGE_DRAIN_S):
-            if self._link is not None:
-                self._link.forget(live.slot)
-            self._release(live)
+            self._supervisor.link.forget(live.slot)
+            self._supervisor.release(live)
             live.finished = True
         await self._committer.commit(PurgeProcess(process.handle))
         self._recent.drop(process.handle)
-        self._total -= 1
+        self._supervisor.total -= 1
         if live is not None:
             live.wake()
 
@@ -211,7 +187,7 @@ class ProcessManager:
             PermissionError: the system refuses.
         """
         live = self._running(await self.get(ref))
-        await self._usable_link().signal(live.slot, number)
+        await self._supervisor.link.signal(live.slot, number)
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input; return when every byte is in the pipe.
@@ -232,7 +208,7 @@ class ProcessManager:
                 for start in range(0, len(block), _STDIN_PIECE_BYTES):
                     self._check_stdin(live)
                     part = block[start : start + _STDIN_PIECE_BYTES]
-                    piece = asyncio.create_task(self._usable_link().write_stdin(live.slot, part))
+                    piece = asyncio.create_task(self._supervisor.link.write_stdin(live.slot, part))
                     await asyncio.shield(piece)
         finally:
             # A caller may hang up while a piece is on its way: the next writer's turn comes behind it.
@@ -251,7 +227,7 @@ class ProcessManager:
         """
         live = self._running(await self.get(ref))
         self._check_stdin(live)
-        await self._usable_link().close_stdin(live.slot)
+        await self._supervisor.link.close_stdin(live.slot)
         live.stdin_open = False
 
     def output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
@@ -276,13 +252,13 @@ class ProcessManager:
         Returns:
             How many were running.
         """
-        link = self._usable_link()
-        running = [live for live in self._live.values() if not live.ended]
+        link = self._supervisor.link
+        running = [live for live in self._supervisor if not live.ended]
         for live in running:
             with contextlib.suppress(NotRunning, PermissionError):
                 await link.signal(live.slot, signal.SIGTERM)
         await _all_of(running, grace_s)
-        rest = [live for live in self._live.values() if not live.finished]
+        rest = [live for live in self._supervisor if not live.finished]
         for live in rest:
             await link.kill(live.spec.id)
         if not await _all_of(rest, _KILL_CONFIRM_S):
@@ -292,153 +268,14 @@ class ProcessManager:
         await link.end_shim()
         return len(running)
 
-    # ---- events of the shim
-
-    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
-        """See `ShimEvents`."""
-        live = self._by_slot.get(slot)
-        if live is not None:
-            try:
-                live.on_output(stream, ts_ms, offset, data)
-            except ProtocolError:
-                log.exception("output of %s does not join", live.spec.id)
-                if self._link is not None:
-                    self._link.abort()
-
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
-        """See `ShimEvents`."""
-        live = self._by_slot.get(slot)
-        if live is not None:
-            live.on_exited(code, signal_number, ts_ms)
-
-    def on_stdin_closed(self, slot: int) -> None:
-        """See `ShimEvents`."""
-        live = self._by_slot.get(slot)
-        if live is not None:
-            live.stdin_open = False
-
-    def on_link_lost(self) -> None:
-        """See `ShimEvents`: look for the shim again, or for what can be done without it."""
-        if not self._closing:
-            task = asyncio.create_task(self._reconnect(), name="reconnect")
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
-
-    # ---- recovery: at start, and when the link was lost
-
-    async def _connect(self) -> None:
-        link = await connect_or_start(
-            self._state_dir,
-            self,
-            room_bytes=self._room.process_bytes,
-            total_room_bytes=self._room.total_bytes,
-        )
-        self._link = link
-        self._by_slot.clear()
-        await self._take_up(link)
-
-    async def _reconnect(self) -> None:
-        while True:
-            try:
-                await self._committer.settled()
-                await self._connect()
-            except OutlastError as exc:
-                log.error("the shim can't be reached: %s", exc)  # noqa: TRY400 - the sentence says it all
-                await asyncio.sleep(_RELINK_S)
-            else:
-                return
-
-    async def _take_up(self, link: ShimLink) -> None:
-        """Bring store and shim together. The store says how far each output is, the shim has what comes after."""
-        unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
-        stored: list[asyncio.Future[None]] = []
-        for held in link.inventory:
-            known = unfinished.pop(held.record["id"], None)
-            if known is not None:
-                live = self._live_of(known.process, stdin_open=held.stdin_open)
-                self._attach(live, link, held.slot, known.process.handle, known.position)
-            elif await self._storage.process_by_id(held.record["id"]) is not None:
-                link.forget(held.slot)  # the kill came between the last commit and its acknowledgement
-            else:
-                self._record(link, held)
-        now_ms = time.time_ns() // 1_000_000
-        for item in unfinished.values():
-            stored.append(self._lose(item.process, now_ms))
-        if stored:
-            await asyncio.wait(stored, timeout=_RECOVERY_COMMIT_S)
-
-    def _live_of(self, process: Process, *, stdin_open: bool) -> LiveProcess:
-        live = self._live.get(process.spec.id)
-        if live is None:
-            live = LiveProcess(process.spec, process.run, stdin_open=stdin_open)
-            self._live[process.spec.id] = live
-        live.stdin_open = stdin_open
-        return live
-
-    def _record(self, link: ShimLink, held: ShimProcess) -> None:
-        """Record a process whose daemon died between its start and the record of it."""
-        spec = spec_from_record(held.record)
-        run = Run(pid=held.pid, started_at_ms=held.started_at_ms)
-        live = self._live.get(spec.id) or LiveProcess(spec, run, stdin_open=held.stdin_open)
-        self._live[spec.id] = live
-
-        def done(handle: int) -> None:
-            self._total += 1
-            self._attach(live, link, held.slot, handle, Position())
-
-        self._committer.submit(AddProcess(spec, run), done)
-
-    def _lose(self, process: Process, now_ms: int) -> asyncio.Future[None]:
-        """Record that a process ended unseen."""
-        live = self._live.get(process.spec.id)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(_handle: int) -> None:
-            if live is not None:
-                live.ended = live.end_stored = live.finished = True
-                self._release(live)
-                live.wake()
-            if not future.done():
-                future.set_result(None)
-
-        if live is not None:
-            live.stop()
-        if process.run.ending is None:
-            ending = Ending(reason=Reason.LOST, ended_at_ms=now_ms)
-            self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
-        self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
-        return future
-
     # ---- helpers
 
-    def _attach(self, live: LiveProcess, link: ShimLink, slot: int, handle: int, position: Position) -> None:
-        self._by_slot[slot] = live
-        live.attach(
-            link=link,
-            slot=slot,
-            handle=handle,
-            position=position,
-            committer=self._committer,
-            recent=self._recent,
-            on_finished=self._release,
-        )
-
-    def _release(self, live: LiveProcess) -> None:
-        self._live.pop(live.spec.id, None)
-        if self._by_slot.get(live.slot) is live:
-            del self._by_slot[live.slot]
-
-    def _usable_link(self) -> ShimLink:
-        if self._link is None or not self._link.connected:
-            raise ShimUnavailable("the shim is not connected now; it is being looked for")
-        return self._link
-
     def _view(self, process: Process) -> ProcessView:
-        live = self._live.get(process.spec.id)
+        live = self._supervisor.get(process.spec.id)
         return ProcessView(process=process, stdin_writable=live is not None and live.stdin_open)
 
     def _running(self, view: ProcessView) -> LiveProcess:
-        live = self._live.get(view.process.spec.id)
+        live = self._supervisor.get(view.process.spec.id)
         if live is None or live.ended:
             raise NotRunning(f"process {view.process.run.pid} has ended; GET it to see how")
         return live
@@ -452,13 +289,13 @@ class ProcessManager:
             raise StdinNotWritable("its standard input is closed")
 
     async def _kill(self, process: Process) -> None:
-        await self._usable_link().kill(process.spec.id)
-        live = self._live.get(process.spec.id)
+        await self._supervisor.link.kill(process.spec.id)
+        live = self._supervisor.get(process.spec.id)
         if live is not None:
             await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
 
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
-        live = self._live.get(process.spec.id)
+        live = self._supervisor.get(process.spec.id)
         return Cursor(self._storage, self._recent, process.handle, live, query)
 
 

@@ -51,7 +51,7 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
 def make_command(request: StartRequest, spec: ProcessSpec, identity: Identity) -> Command:
     """Say all that the shim needs to start it."""
     return Command(
-        argv=(spec.command, *spec.args),
+        argv=[spec.command, *spec.args],
         env=make_environment(request.env, identity, spec.id),
         working_dir=spec.working_dir,
         stdin=spec.stdin_mode is StdinMode.PIPE,

@@ -4,6 +4,7 @@ import errno
 import os
 import pwd
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.model.errors import SpawnFailed
 
@@ -78,4 +79,4 @@ def _name(entry: pwd.struct_passwd | None, uid: int) -> str:
 
 
 def _home(entry: pwd.struct_passwd | None) -> str:
-    return entry.pw_dir if entry is not None and os.path.isdir(entry.pw_dir) else "/"
+    return entry.pw_dir if entry is not None and Path(entry.pw_dir).is_dir() else "/"

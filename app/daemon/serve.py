@@ -16,7 +16,8 @@ from aiohttp import web
 
 from app.api.application import make_app
 from app.config import Settings
-from app.core.manager import ProcessManager, ShimRoom
+from app.core.manager import ProcessManager
+from app.core.supervisor import ShimRoom
 from app.daemon import state
 from app.model.errors import ConfigError
 from app.storage import storage_from_url
@@ -77,8 +78,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         finally:
             sock.close()
             if settings.listen.startswith(_UNIX):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(settings.listen.removeprefix(_UNIX)).unlink()
+                _unlink(settings.listen.removeprefix(_UNIX))
 
 
 async def _serve_on(
@@ -119,7 +119,7 @@ def _bind(settings: Settings) -> socket.socket:
         host, port = _parse(settings.listen)
         if not settings.token and not _is_loopback(host):
             raise ConfigError(
-                f"listening on {host} opens this daemon to the network: set OUTLAST_TOKEN to a secret of your choice first"
+                f"listening on {host} opens this daemon to the network: first set OUTLAST_TOKEN to a secret of yours"
             )
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=0)
@@ -142,6 +142,11 @@ def _bind_unix(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return sock
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        Path(path).unlink()
 
 
 def _parse(listen: str) -> tuple[str, int]:

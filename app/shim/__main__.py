@@ -23,7 +23,7 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(SOCKET_NAME, dir_fd=directory)
-    shim = Shim(listener, state_dir)  # sets the umask: the socket is made 0600
+    shim = Shim(listener, state_dir)  # sets the umask, with which the socket is made 0600
     listener.bind(socket_address(directory, SOCKET_NAME))
     listener.listen(16)
     os.write(ready_fd, b"ready\n")

@@ -40,13 +40,12 @@ class Frame:
 class PendingInput:
     """Bytes on their way into a standard input, and who is told when they are in."""
 
-    request: int
     data: memoryview
     answer: Callable[[str | None], None]
 
 
 class Child:
-    """State of one process. The loop (server.py) decides when to call what."""
+    """State of one process. `children.py` decides when to call what."""
 
     def __init__(self, slot: int, record: dict[str, Any], group: str | None) -> None:
         self.slot = slot

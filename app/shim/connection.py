@@ -2,7 +2,7 @@
 
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from app.shim.child import Child, Frame
 from app.shim.wire import Decoder, MessageType, output_header
@@ -27,8 +27,8 @@ class Connection:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
         self.sock = sock
-        self.welcome = False
         self.wants_write = False
+        self.closed = False
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._control: deque[bytes] = deque()
@@ -54,7 +54,8 @@ class Connection:
 
     def send(self, message: bytes) -> None:
         """Queue a reply or an event."""
-        self._control.append(message)
+        if not self.closed:
+            self._control.append(message)
 
     def offer(self, child: Child) -> None:
         """Say that `child` may have frames to send."""
@@ -113,4 +114,5 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket."""
+        self.closed = True
         self.sock.close()

@@ -19,7 +19,7 @@ def become_subreaper() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
-    return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def widen_pipe(fd: int) -> None:
@@ -36,7 +36,7 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 def socket_address(directory_fd: int, name: str) -> str:
-    """Return an address for a unix socket in a directory that fits into 108 bytes, however long the directory's path."""
+    """Return an address for a unix socket that fits into 108 bytes, however long its directory's path."""
     return f"/proc/self/fd/{directory_fd}/{name}"
 
 

@@ -30,7 +30,7 @@ class Stage:
 class Command:
     """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders."""
 
-    argv: Sequence[str]
+    argv: list[str]
     env: Mapping[str, str]
     working_dir: str
     stdin: bool

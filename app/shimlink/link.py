@@ -89,7 +89,7 @@ class ShimLink(asyncio.BufferedProtocol):
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._transport: asyncio.Transport | None = None
         self._closing = False
-        self._greeted: asyncio.Future[list[ShimProcess]] = asyncio.get_running_loop().create_future()
+        self.greeted: asyncio.Future[list[ShimProcess]] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.inventory: list[ShimProcess] = []
 
@@ -108,7 +108,7 @@ class ShimLink(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         _transport, link = await loop.create_unix_connection(lambda: cls(events, settings), sock=sock)
         try:
-            link.inventory = await asyncio.wait_for(asyncio.shield(link._greeted), _GREETING_TIMEOUT_S)
+            link.inventory = await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
         except TimeoutError:
             link.close()
             raise ShimUnavailable("the shim does not answer its socket") from None
@@ -224,7 +224,7 @@ class ShimLink(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Room for the next bytes."""
@@ -251,8 +251,8 @@ class ShimLink(asyncio.BufferedProtocol):
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(error)
-        if not self._greeted.done():
-            self._greeted.set_exception(error)
+        if not self.greeted.done():
+            self.greeted.set_exception(error)
         elif not self._closing:
             log.warning("the connection to the shim was lost: %s", exc)
             self._events.on_link_lost()
@@ -275,7 +275,7 @@ class ShimLink(asyncio.BufferedProtocol):
         version, rest = decode_greeting(payload)
         if version != PROTOCOL_VERSION:
             self._closing = True
-            self._greeted.set_exception(
+            self.greeted.set_exception(
                 ProtocolError(
                     f"the running shim speaks version {version} of the protocol, this daemon version "
                     f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started it"
@@ -296,6 +296,6 @@ class ShimLink(asyncio.BufferedProtocol):
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
         elif kind is MessageType.INVENTORY:
-            self._greeted.set_result([ShimProcess(**item) for item in message])
+            self.greeted.set_result([ShimProcess(**item) for item in message])
         else:
             raise WireError(f"{kind.name} is not the shim's to send")

@@ -15,7 +15,7 @@ from app.storage.sqlite import migrate, queries
 
 T = TypeVar("T")
 
-PAGE_SIZE_BYTES = 8192
+PAGE_SIZE_BYTES = 16 * 1024
 """Chosen by measuring bulk output and many trickling processes: docs/decisions/0002-sqlite-layout.md."""
 
 BUSY_TIMEOUT_MS = 5000

@@ -1,0 +1,65 @@
+# One door for each task. The first use makes .venv; PYTHON chooses with which interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE_DIR ?= $(CURDIR)/.outlast
+LISTEN ?= 127.0.0.1:9501
+
+.PHONY: help serve test check fix bench demo clean
+
+help:
+	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
+	@echo "make test    run the tests"
+	@echo "make check   formatting, lint, types, import rules"
+	@echo "make fix     format, and mend what the linter can mend"
+	@echo "make bench   figures, beside peers run in the same minutes"
+	@echo "make demo    kill the daemon under a talking process, and see no line missing"
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "installing into $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "installing what tests and checks need (once) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+serve: $(VENV)/installed
+	@echo "state folder  $(STATE_DIR)"
+	@echo "token         $(STATE_DIR)/token"
+	@echo "try, from another terminal in this folder:"
+	@echo ""
+	@echo "  curl -H \"Authorization: Bearer \$$(cat $(STATE_DIR)/token)\" -H 'Content-Type: application/json' \\"
+	@echo "       -d '{\"command\": \"sh\", \"args\": [\"-c\", \"for i in 1 2 3; do echo line \$$i; sleep 1; done\"]}' \\"
+	@echo "       http://$(LISTEN)/api/v1/processes"
+	@echo ""
+	@echo "Ctrl-C ends the daemon and leaves the processes running;"
+	@echo "$(BIN)/outlast down --state-dir $(STATE_DIR)   ends everything."
+	@echo ""
+	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
+
+test: $(VENV)/installed-dev
+	@$(BIN)/pytest
+
+check: $(VENV)/installed-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(VENV)/installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed-dev
+	@$(BIN)/python -m bench
+
+demo: $(VENV)/installed-dev
+	@$(BIN)/python bench/demo.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,45 @@
+"""Chunks for tests, made by the rules of the capture, and what a plain reader would make of them."""
+
+from collections.abc import Iterable
+
+from hypothesis import strategies as st
+
+from app.model.output import Chunk, Stream, count_lines
+
+NASTY = st.sampled_from(
+    [
+        b"\n", b"\r", b"\r\n", b"\0", b'"', b"\\", b'","', b'",', b"\\n", b"\x7f", b"\x1b[0m", b",", b"data: x",
+        "\u2028".encode(), "\u2029".encode(), "\x85".encode(), "\ue000".encode(), "é😀".encode(),
+        b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf0\x9f\x98", b"plain text",
+    ]
+)  # fmt: skip
+DATA = st.one_of(st.lists(NASTY, min_size=1, max_size=30).map(b"".join), st.binary(min_size=1, max_size=200))
+
+
+def chunk(
+    data: bytes, *, first_seq: int = 1, stream: Stream = Stream.STDOUT, run: int = 1, ts_ms: int = 1710000000000
+) -> Chunk:
+    return Chunk(
+        handle=1,
+        run=run,
+        first_seq=first_seq,
+        line_count=count_lines(data),
+        stream=stream,
+        ts_ms=ts_ms,
+        stdout_end=0,
+        stderr_end=0,
+        data=data,
+    )
+
+
+def numbered(parts: Iterable[tuple[bytes, Stream]]) -> list[Chunk]:
+    """Number the lines of consecutive chunks."""
+    chunks: list[Chunk] = []
+    seq = 1
+    for index, (data, stream) in enumerate(parts):
+        chunks.append(chunk(data, first_seq=seq, stream=stream, ts_ms=1710000000000 + index))
+        seq = chunks[-1].last_seq + 1
+    return chunks
+
+
+CHUNKS = st.lists(st.tuples(DATA, st.sampled_from(Stream)), max_size=8).map(numbered)

@@ -1,0 +1,51 @@
+"""What tests use to talk to the API."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+TOKEN = "the token of the tests"  # noqa: S105 - a space in it shows that nobody cuts it
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+DEADLINE_S = 10.0
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+    json: Any
+
+
+@dataclass
+class Server:
+    session: aiohttp.ClientSession
+    port: int
+    runner: web.AppRunner
+
+    async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
+        """Make a request with the token, unless `headers` say otherwise, and read the whole answer."""
+        async with self.session.request(method, path, headers=BEARER if headers is None else headers, **kwargs) as got:
+            body = await got.read()
+            is_json = got.content_type == "application/json"
+            return Answer(got.status, got.headers, body, await got.json() if is_json else None)
+
+    async def connect(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection of its own and send `request` as it is."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        await writer.drain()
+        return reader, writer
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until `condition()` holds."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        await asyncio.sleep(0.005)

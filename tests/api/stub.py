@@ -1,0 +1,113 @@
+"""A manager without processes, for tests in which the core does not matter: it answers what the test tells it to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.follow import FollowInterrupted, OutputQuery
+from app.core.manager import ProcessView
+from app.core.request import StartRequest
+from app.model.output import Chunk
+from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run
+
+ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+
+
+def view(handle: int = 1, pid: int = 42) -> ProcessView:
+    return ProcessView(
+        process=Process(
+            handle=handle,
+            spec=ProcessSpec(id=ULID, command="true", working_dir="/"),
+            run=Run(pid=pid, started_at_ms=1710000000000),
+            output=OutputSummary(lines=1, bytes=2, first_seq=1, last_seq=1),
+        ),
+        stdin_writable=False,
+    )
+
+
+@dataclass
+class StubManager:
+    """`calls` collects what was asked. `fail` is raised by every call."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    fail: BaseException | None = None
+    chunks: list[Chunk] = field(default_factory=list)
+    views: list[ProcessView] = field(default_factory=lambda: [view()])
+    stdin: bytearray = field(default_factory=bytearray)
+    unhealthy: str | None = None
+    wait_in_start: asyncio.Event | None = None
+    followers: int = 0
+    follow_forever: bool = False
+    fail_after_chunks: BaseException | None = None
+    _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    uptime_s: float = 12.9
+
+    async def start(self, request: StartRequest) -> ProcessView:
+        self._called("start", request)
+        if self.wait_in_start is not None:
+            await self.wait_in_start.wait()
+            self.calls.append(("started",))
+        return view()
+
+    async def get(self, ref: str) -> ProcessView:
+        self._called("get", ref)
+        return view()
+
+    async def list(self, query: ProcessQuery) -> list[ProcessView]:
+        self._called("list", query)
+        return self.views[: query.limit]
+
+    async def kill(self, ref: str) -> None:
+        self._called("kill", ref)
+
+    async def purge(self, ref: str) -> None:
+        self._called("purge", ref)
+
+    async def signal(self, ref: str, number: int) -> None:
+        self._called("signal", ref, number)
+
+    async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
+        self._called("write_stdin", ref)
+        async for part in data:
+            self.stdin += part
+
+    async def close_stdin(self, ref: str) -> None:
+        self._called("close_stdin", ref)
+
+    def health(self) -> str | None:
+        return self.unhealthy
+
+    def running(self) -> int:
+        return 3
+
+    def total(self) -> int:
+        return 7
+
+    def interrupt_followers(self) -> None:
+        self._interrupted.set()
+
+    async def output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
+        self._called("output", process.handle, query)
+        for chunk in self.chunks:
+            yield chunk
+        if self.fail_after_chunks is not None:
+            raise self.fail_after_chunks
+
+    async def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+        self._called("follow", process.handle, query, heartbeat_s)
+        self.followers += 1
+        try:
+            async for chunk in self.output(process, query):
+                yield chunk
+            if self.follow_forever:
+                yield None
+                await self._interrupted.wait()
+                raise FollowInterrupted
+        finally:
+            self.followers -= 1
+
+    def _called(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.fail is not None:
+            raise self.fail

@@ -1,0 +1,289 @@
+import json
+import signal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import Schema
+
+from app.api import schemas
+from app.api.intake import load
+from app.core.follow import OutputQuery
+from app.core.request import StartRequest
+from app.core.users import UserSpec
+from app.model.errors import InvalidRequest
+from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
+
+START = schemas.StartBody()
+
+
+def refuse(schema: Schema, given: dict[str, Any]) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        load(schema, given)
+    return str(caught.value)
+
+
+def test_a_whole_start() -> None:
+    assert load(
+        START,
+        {
+            "command": "python",
+            "args": ["-c", "", "é\n😀"],
+            "env": {"PORT": "8080", "EMPTY": "", "OUTLAST_X": "a=b"},
+            "working_dir": "/workspace",
+            "user": "www-data",
+            "stdin_mode": "pipe",
+            "stdout_mode": "discard",
+            "stderr_mode": "capture",
+            "tags": {"team": "a:b", "é": ""},
+        },
+    ) == StartRequest(
+        command="python",
+        args=("-c", "", "é\n😀"),
+        env={"PORT": "8080", "EMPTY": "", "OUTLAST_X": "a=b"},
+        working_dir="/workspace",
+        user=UserSpec(name="www-data", uid=None, gid=None),
+        stdin_mode=StdinMode.PIPE,
+        stdout_mode=OutputMode.DISCARD,
+        stderr_mode=OutputMode.CAPTURE,
+        tags={"team": "a:b", "é": ""},
+    )
+
+
+def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
+    least = load(START, {"command": "true"})
+    assert least == StartRequest(
+        command="true",
+        args=(),
+        env={},
+        working_dir=None,
+        user=None,
+        stdin_mode=StdinMode.CLOSED,
+        stdout_mode=OutputMode.CAPTURE,
+        stderr_mode=OutputMode.CAPTURE,
+        tags={},
+    )
+    nulls = dict.fromkeys(set(START.fields) - {"command"})
+    assert load(START, {"command": "true", **nulls}) == least
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "phrase"),
+    [
+        ("command", None, "command must not be null"),
+        ("command", "", "command must not be empty"),
+        ("command", 7, "command must be a string"),
+        ("command", ["ls"], "command must be a string"),
+        ("command", True, "command must be a string"),
+        ("command", "a\0b", "command must not hold a NUL"),
+        ("command", "\ud800", "command must not hold a lone surrogate"),
+        ("args", "-l", "args must be an array"),
+        ("args", {"0": "-l"}, "args must be an array"),
+        ("args", ["ok", 3], "args[1] must be a string"),
+        ("args", [None], "args[0] must not be null"),
+        ("args", ["\0"], "args[0] must not hold a NUL"),
+        ("args", ["\udfff"], "args[0] must not hold a lone surrogate"),
+        ("env", ["A=b"], "env must be an object"),
+        ("env", {"": "x"}, "env must not hold a key that is empty"),
+        ("env", {"A=B": "x"}, "env must not hold a key"),
+        ("env", {"A\0": "x"}, "env must not hold a NUL"),
+        ("env", {"A": "x\0"}, "env.A must not hold a NUL"),
+        ("env", {"A": 1}, "env.A must be a string"),
+        ("env", {"A": None}, "env.A must be a string"),
+        ("env", {"A": "\ud800"}, "env.A must not hold a lone surrogate"),
+        ("working_dir", "relative", "working_dir must be an absolute path"),
+        ("working_dir", "", "working_dir must be an absolute path"),
+        ("working_dir", "/a\0", "working_dir must not hold a NUL"),
+        ("stdin_mode", "capture", "stdin_mode must be one of closed, pipe"),
+        ("stdin_mode", "PIPE", "stdin_mode must be one of closed, pipe"),
+        ("stdin_mode", 1, "stdin_mode must be one of closed, pipe"),
+        ("stdin_mode", ["pipe"], "stdin_mode must be one of closed, pipe"),
+        ("stdout_mode", "pipe", "stdout_mode must be one of capture, discard"),
+        ("stderr_mode", {}, "stderr_mode must be one of capture, discard"),
+        ("user", "", "user must be"),
+        ("user", 1000, "user must be"),
+        ("user", True, "user must be"),
+        ("user", ":", "user must be"),
+        ("user", "1000:", "user must be"),
+        ("user", ":1000", "user must be"),
+        ("user", "app:staff", "user must be"),
+        ("user", "1000:staff", "user must be"),
+        ("user", "-1:0", "user must be"),
+        ("user", "１２", "user must be"),
+        ("user", "4294967295", "user must have ids from 0 to 4294967294"),
+        ("user", "9" * 5000, "user must be"),
+        ("user", "a\0", "user must not hold a NUL"),
+        ("user", {}, "user must have either"),
+        ("user", {"gid": 1}, "user must have either"),
+        ("user", {"name": "a", "uid": 1}, "user must have either"),
+        ("user", {"uid": 1, "groups": []}, "user must have either"),
+        ("user", {"name": ""}, "user.name must not be empty"),
+        ("user", {"name": 3}, "user must be a string"),
+        ("user", {"uid": "1"}, "user must have ids"),
+        ("user", {"uid": True}, "user must have ids"),
+        ("user", {"uid": 1, "gid": -1}, "user must have ids"),
+        ("user", {"uid": 1.0}, "user must have ids"),
+        ("tags", ["a:b"], "tags must be an object"),
+        ("tags", {"": "x"}, "tags must have keys of 1 to 128"),
+        ("tags", {"a:b": "x"}, "tags must have keys"),
+        ("tags", {"k" * 129: "x"}, "tags must have keys"),
+        ("tags", {"k": "v" * 1025}, "tags.k must not be longer than 1024"),
+        ("tags", {"k": 1}, "tags.k must be a string"),
+        ("tags", {"k": None}, "tags.k must be a string"),
+        ("tags", {str(i): "" for i in range(65)}, "tags must not hold more than 64"),
+        ("colour", "red", "colour is not known here"),
+        ("name", "web", "name is not known here"),
+        ("restart", {"policy": "always"}, "restart is not known here"),
+        ("health_check", {}, "health_check is not known here"),
+        ("timeout", 3, "timeout is not known here"),
+        ("stop_grace_ms", 3, "stop_grace_ms is not known here"),
+        ("idempotency_key", "x", "idempotency_key is not known here"),
+    ],
+)
+def test_what_is_wrong_with_a_start_is_said(field: str, value: Any, phrase: str) -> None:
+    assert phrase in refuse(START, {"command": "true", field: value})
+
+
+def test_a_start_needs_a_command() -> None:
+    assert refuse(START, {}) == "command is required"
+
+
+def test_several_mistakes_are_named_but_not_endlessly() -> None:
+    sentence = refuse(START, {"args": 1, "env": 2})
+    assert "command is required" in sentence
+    assert "args must" in sentence
+    assert "env must" in sentence
+    assert len(refuse(START, {f"{'x' * 10_000}{i}": i for i in range(1000)})) < 1000
+
+
+def test_values_of_the_environment_are_not_told() -> None:
+    assert "hunter2" not in refuse(START, {"command": "x", "env": {"PASSWORD": "hunter2\0"}})
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("root", (("name", "root"), ("uid", None), ("gid", None))),
+        ("1000", (("name", None), ("uid", 1000), ("gid", None))),
+        ("1000:50", (("name", None), ("uid", 1000), ("gid", 50))),
+        ({"name": "root"}, (("name", "root"), ("uid", None), ("gid", None))),
+        ({"name": "root", "uid": None, "gid": None}, (("name", "root"), ("uid", None), ("gid", None))),
+        ({"uid": 0}, (("name", None), ("uid", 0), ("gid", None))),
+        ({"uid": 1, "gid": 0}, (("name", None), ("uid", 1), ("gid", 0))),
+    ],
+)
+def test_users(user: Any, expected: tuple[tuple[str, Any], ...]) -> None:
+    assert load(START, {"command": "x", "user": user}).user == UserSpec(**dict(expected))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    body=st.dictionaries(st.sampled_from(sorted(START.fields)) | st.text(max_size=5), JSON, max_size=4),
+    command=st.none() | st.text(max_size=3),
+)
+def test_any_object_is_a_start_or_an_error_in_words(body: dict[str, Any], command: str | None) -> None:
+    if command is not None:
+        body["command"] = command
+    try:
+        request = load(START, body)
+    except InvalidRequest as error:
+        assert str(error)
+    else:
+        assert isinstance(request, StartRequest)
+        assert request.command
+        json.dumps([request.command, *request.args, *request.env, *request.tags]).encode()
+
+
+@pytest.mark.parametrize(
+    ("given_signal", "number"),
+    [(1, 1), (15, 15), (64, 64), ("SIGTERM", 15), ("TERM", 15), ("SIGKILL", 9), ("INT", 2), ("RTMIN", signal.SIGRTMIN)],
+)
+def test_signals(given_signal: Any, number: int) -> None:
+    assert load(schemas.SignalBody(), {"signal": given_signal}) == number
+
+
+@pytest.mark.parametrize(
+    "wrong", [0, 65, -1, True, False, 15.0, "15", "", "SIG", "sigterm", "SIGSIGTERM", "SIG_DFL", "FOO", None, [15], {}]
+)
+def test_what_is_no_signal(wrong: Any) -> None:
+    assert refuse(schemas.SignalBody(), {"signal": wrong}).startswith("signal must ")
+
+
+def test_lists() -> None:
+    query = schemas.ListQuery()
+    assert load(query, {}) == ProcessQuery(limit=1000)
+    given = {
+        "status": "exited",
+        "tag": ["a:b:c", "d:", "a:b:c"],
+        "since": "1",
+        "until": "2",
+        "limit": "3",
+        "cursor": "4",
+    }
+    assert load(query, given) == ProcessQuery(
+        status=Status.EXITED, tags={"a": "b:c", "d": ""}, since_ms=1, until_ms=2, limit=3, before_handle=4
+    )
+
+
+WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "１", "9" * 17, "9" * 5000, "9007199254740992"]
+
+
+@pytest.mark.parametrize("wrong", WRONG_NUMBERS)
+@pytest.mark.parametrize(
+    ("schema", "fields"),
+    [
+        (schemas.ListQuery(), ("since", "until", "limit", "cursor")),
+        (schemas.FollowQuery(), ("after", "tail", "since", "until")),
+        (schemas.OutputRange(), ("after", "tail", "since", "until", "limit")),
+        (schemas.ResumeHeader(), ("Last-Event-ID",)),
+    ],
+)
+def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
+    for field in fields:
+        assert refuse(schema, {field: wrong}).startswith(f"{field} must be an integer from ")
+
+
+@pytest.mark.parametrize(
+    ("given", "phrase"),
+    [
+        ({"status": "lost"}, "status must be one of running, exited, signaled, oom_killed"),
+        ({"limit": "0"}, "limit must be an integer from 1 to 10000"),
+        ({"limit": "10001"}, "limit must be an integer from 1 to 10000"),
+        ({"tag": ["a"]}, "tag must have the form key:value"),
+        ({"tag": [":b"]}, "tag must have keys"),
+        ({"tag": ["a:b", "a:c"]}, "tag asks for two values of 'a'"),
+        ({"name": "web"}, "name is not known here"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
+    assert phrase in refuse(schemas.ListQuery(), given)
+
+
+def test_output_ranges() -> None:
+    schema = schemas.OutputRange()
+    assert load(schema, {}) == schemas.Reading(where=OutputQuery(), limit=None, grep=None)
+    given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
+    where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
+    assert load(schema, given) == schemas.Reading(where=where, limit=0, grep="é".encode())
+    assert load(schema, {"grep": ""}).grep is None
+    assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
+    assert load(schemas.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
+    assert "grep is not known" in refuse(schemas.FollowQuery(), {"grep": "x"})
+
+
+@pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
+def test_purge(text: str, purge: bool) -> None:  # noqa: FBT001
+    assert load(schemas.RemoveQuery(), {"purge": text}).purge is purge
+    assert load(schemas.RemoveQuery(), {}).purge is False
+
+
+@pytest.mark.parametrize("wrong", ["", "1", "yes", "TRUE", "on"])
+def test_purging_is_not_guessed(wrong: str) -> None:
+    assert refuse(schemas.RemoveQuery(), {"purge": wrong}) == "purge must be true or false"

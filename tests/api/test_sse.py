@@ -1,0 +1,102 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api import sse
+from app.model.output import Chunk, Stream
+
+from .chunks import DATA, chunk
+from .sse_parser import Event, parse
+
+
+def expected_events(chunk: Chunk) -> list[dict[str, object]]:
+    return [
+        {"line": line.decode("utf-8", "replace"), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
+        for line in chunk.lines()
+    ]
+
+
+@given(data=DATA, first_seq=st.integers(1, 10**12), stream=st.sampled_from(Stream))
+def test_a_strict_reader_gets_each_line_as_if_it_were_encoded_alone(
+    data: bytes, first_seq: int, stream: Stream
+) -> None:
+    it = chunk(data, first_seq=first_seq, stream=stream)
+    events, comments = parse(b"".join(sse.EventCache().pieces(it)))
+    assert comments == []
+    assert [json.loads(event.data) for event in events] == expected_events(it)
+    assert [int(event.last_id) for event in events] == list(range(first_seq, it.last_seq + 1))
+    assert {event.name for event in events} == {"output"}
+
+
+@given(data=DATA)
+def test_ndjson_holds_the_same(data: bytes) -> None:
+    it = chunk(data, first_seq=7)
+    text = sse.encode(sse.NDJSON, it, it.data, range(7, it.last_seq + 1))
+    lines = text.split(b"\n")
+    assert lines.pop() == b""
+    assert [json.loads(line) for line in lines] == [
+        {"id": 7 + index, **event} for index, event in enumerate(expected_events(it))
+    ]
+
+
+def test_the_form_is_that_of_the_contract() -> None:
+    it = chunk(b"Processing item 1/10\n", first_seq=17)
+    assert b"".join(sse.EventCache().pieces(it)) == (
+        b"id: 17\nevent: output\n"
+        b'data: {"line":"Processing item 1/10\\n","timestamp":1710000000000,"stream":"stdout"}\n\n'
+    )
+    assert sse.EOF == b"event: eof\ndata: {}\n\n"
+    assert parse(sse.EOF) == ([Event("eof", "{}", "")], [])
+    assert parse(sse.KEEP_ALIVE) == ([], ["keep-alive"])
+
+
+@given(data=DATA, cut=st.integers(1, 300))
+def test_what_one_follower_had_encoded_serves_another_that_began_elsewhere(data: bytes, cut: int) -> None:
+    cache = sse.EventCache()
+    it = chunk(data)
+    assert b"".join(cache.pieces(it)) == b"".join(cache.pieces(it))
+    if cut < it.last_seq:
+        rest = it.after(cut)
+        assert b"".join(cache.pieces(rest)) == b"".join(sse.EventCache().pieces(rest))
+    if cut <= it.last_seq:
+        head = it.first(cut)
+        assert b"".join(cache.pieces(head)) == b"".join(sse.EventCache().pieces(head))
+
+
+def test_followers_share_the_same_bytes() -> None:
+    cache = sse.EventCache()
+    it = chunk(b"line\n" * 50_000)
+    first = list(cache.pieces(it))
+    assert all(one is other for one, other in zip(first, cache.pieces(it), strict=True))
+
+
+def test_the_cache_is_bounded_in_bytes() -> None:
+    cache = sse.EventCache(max_bytes=300_000)
+    for index in range(100):
+        for _ in cache.pieces(chunk(b"x" * 99 + b"\n", first_seq=index * 1000 + 1)):
+            pass
+        for _ in cache.pieces(chunk(b"line\n" * 5000, first_seq=index * 10_000_000 + 1)):
+            pass
+        assert cache.size_bytes <= 300_000
+
+
+def test_pieces_are_small_whatever_the_lines_are() -> None:
+    for data in (b"\n" * 1_000_000, b"0123456789\n" * 90_000, b"x" * 95 + b"\n" + b"y\n" * 300_000):
+        pieces = list(sse.EventCache().pieces(chunk(data)))
+        assert max(map(len, pieces)) <= 4 * sse.PIECE_BYTES
+        assert sum(piece.count(b"\n\n") for piece in pieces) == chunk(data).line_count
+
+
+def test_a_long_line_is_one_event() -> None:
+    data = b"short\n" + b"x" * (1 << 20) + b"\nshort\n"
+    events, _ = parse(b"".join(sse.EventCache().pieces(chunk(data))))
+    assert [len(json.loads(event.data)["line"]) for event in events] == [6, (1 << 20) + 1, 6]
+
+
+@given(data=DATA)
+def test_blocks_are_the_data_cut_after_lines(data: bytes) -> None:
+    it = chunk(data)
+    blocks = list(sse.blocks(it.data, it.line_count))
+    assert b"".join(blocks) == data
+    assert all(block.endswith(b"\n") for block in blocks[:-1])

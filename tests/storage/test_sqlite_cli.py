@@ -1,0 +1,92 @@
+"""I7: the plain `sqlite3` program answers an operator's questions, also while the store is open and written to."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.model.output import Stream
+from app.model.process import Ending, Reason
+from app.storage.base import CompleteOutput, EndRun
+from app.storage.sqlite import SqliteStorage
+from app.testing.samples import EPOCH_MS, Output, added, new_process
+
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
+
+
+@pytest.fixture(autouse=True)
+def sqlite3_program() -> None:
+    if shutil.which("sqlite3") is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have the sqlite3 program")
+        pytest.skip("no sqlite3 program here")
+
+
+def _ask(path: Path, sql: str) -> list[dict[str, Any]]:
+    answer = subprocess.run(["sqlite3", "-json", path, sql], check=True, capture_output=True, text=True)
+    rows: list[dict[str, Any]] = json.loads(answer.stdout or "[]")
+    return rows
+
+
+async def test_the_views_answer(storage: SqliteStorage) -> None:
+    process = new_process(name="web", team="a")
+    output = Output(await added(storage, process))
+    await storage.commit(
+        [
+            output.chunk(b'first\tline\r\n"second" \\ line\n', ts_ms=EPOCH_MS + 7),
+            output.chunk("dernière \N{PILE OF POO}".encode(), Stream.STDERR, ts_ms=EPOCH_MS + 1001),
+            EndRun(output.handle, 1, Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS + 2000)),
+            CompleteOutput(output.handle, 1),
+        ]
+    )
+    times = {"started_at": EPOCH_MS, "ended_at": EPOCH_MS + 2000}
+    times |= {"started": "2024-03-09T16:00:00.000Z", "ended": "2024-03-09T16:00:02.000Z"}
+    end = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
+    assert _ask(storage.path, "SELECT * FROM runs") == [
+        {"process_id": process.spec.id, "run": 1, "pid": 4711} | times | end
+    ]
+    modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture"}
+    what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
+    numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 45}
+    assert _ask(storage.path, "SELECT * FROM processes") == [
+        {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]"} | what | numbers | modes | times | end
+    ]
+    rows = [
+        (1, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", "first\tline\r"),
+        (2, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", '"second" \\ line'),
+        (3, EPOCH_MS + 1001, "2024-03-09T16:00:01.001Z", "stderr", "dernière \N{PILE OF POO}"),
+    ]
+    columns = ("process_id", "run", "seq", "ts", "time", "stream", "line")
+    expected = [dict(zip(columns, (process.spec.id, 1, *row), strict=True)) for row in rows]
+    assert _ask(storage.path, "SELECT * FROM output_lines ORDER BY seq") == expected
+    assert _ask(storage.path, "SELECT * FROM output_tail ORDER BY seq") == expected
+
+
+async def test_what_the_program_sees_is_what_is_committed(storage: SqliteStorage) -> None:
+    output = Output(await added(storage))
+    for n in range(1, 4):
+        await storage.commit([output.chunk(b"%d\n" % n)])
+        assert _ask(storage.path, "SELECT max(seq) AS last FROM output_lines") == [{"last": n}]
+
+
+async def test_the_documented_queries_run(storage: SqliteStorage) -> None:
+    await added(storage)
+    documented = re.findall(r"^```sql\n(.*?)^```", _DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(documented) >= 4
+    for sql in documented:
+        _ask(storage.path, sql)
+
+
+async def test_every_column_of_the_views_is_documented(storage: SqliteStorage) -> None:
+    text = _DOCUMENT.read_text(encoding="utf-8")
+    columns = _ask(
+        storage.path,
+        "SELECT m.name AS view, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'view'",
+    )
+    assert columns
+    assert [row for row in columns if f"`{row['name']}`" not in text or f"`{row['view']}`" not in text] == []

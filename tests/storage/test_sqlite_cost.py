@@ -1,0 +1,138 @@
+"""I9: what a read costs does not grow with history. Measured in steps of SQLite's virtual machine, not in time."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.model.output import Stream
+from app.model.process import ProcessQuery, Status
+from app.storage.base import CompleteOutput
+from app.storage.sqlite import queries, read
+from app.storage.sqlite.commit import commit
+from app.storage.sqlite.connection import open_writer
+from app.testing.samples import EPOCH_MS, Output, end_of, new_process
+
+_SMALL, _LARGE = 300, 3000
+_RUNNING = 5
+"""So many processes, the first ones, still run."""
+
+Work = Callable[[sqlite3.Connection], object]
+
+
+def _chunks(**arguments: object) -> Work:
+    bounds = {"after_seq": 0, "max_bytes": 10, "stream": None, "since_ms": None, "until_ms": None} | arguments
+    return lambda db: read.chunks(db, 1, **bounds)
+
+
+def _list(query: ProcessQuery) -> Work:
+    return lambda db: read.processes(db, query)
+
+
+def _add(db: sqlite3.Connection) -> None:
+    process = new_process()
+    output = Output(commit(db, [process])[process.spec.id])
+    commit(db, [output.chunk(b"x\n"), end_of(output.handle), CompleteOutput(output.handle, 1)])
+
+
+def _continue(db: sqlite3.Connection) -> None:
+    commit(db, [Output(1, read.unfinished(db)[0].position).chunk(b"x\n")])
+
+
+# fmt: off
+_WORK: dict[str, Work] = {
+    "newest page": _list(ProcessQuery(limit=5)),
+    "later page": _list(ProcessQuery(limit=5, before_handle=100)),
+    "running": _list(ProcessQuery(status=Status.RUNNING)),
+    "running since": _list(ProcessQuery(status=Status.RUNNING, since_ms=EPOCH_MS)),
+    "exited": _list(ProcessQuery(status=Status.EXITED, limit=5)),
+    "signaled": _list(ProcessQuery(status=Status.SIGNALED, limit=5)),
+    "tag": _list(ProcessQuery(tags={"rare": "yes"})),
+    "common tag": _list(ProcessQuery(tags={"team": "a"}, limit=5)),
+    "tags and status": _list(ProcessQuery(tags={"rare": "yes", "team": "a"}, status=Status.EXITED)),
+    "started in a minute": _list(ProcessQuery(since_ms=EPOCH_MS + 10, until_ms=EPOCH_MS + 15)),
+    "pid": lambda db: read.one_process(db, queries.PAGE_BY_PID, {"pid": 7}),
+    "handle": lambda db: read.one_process(db, queries.PAGE_BY_HANDLE, {"handle": 7}),
+    "id": lambda db: read.one_process(db, queries.PAGE_BY_ID, {"id": "nobody"}),
+    "unfinished": read.unfinished,
+    "first output": _chunks(),
+    "later output": _chunks(after_seq=200),
+    "rare stream": _chunks(after_seq=20, stream=Stream.STDERR),
+    "output since": _chunks(since_ms=EPOCH_MS + 200),
+    "output until": _chunks(after_seq=100, until_ms=EPOCH_MS + 50),
+    "tail": lambda db: read.tail(db, 1, 5, None),
+    "tail of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT),
+    "tail of a rare stream": lambda db: read.tail(db, 1, 1, Stream.STDERR),
+    "add a process": _add,
+    "add a chunk": _continue,
+}
+# fmt: on
+
+
+def _history(path: Path, size: int) -> sqlite3.Connection:
+    """Make a store with `size` processes, the first of which has printed `size` chunks, two to standard error."""
+    db = open_writer(path, durable=False)
+    db.execute("BEGIN")
+    for n in range(size):
+        rare = {"rare": "yes"} if n in (3, 20) else {}
+        process = new_process(pid=n + 1, started_at_ms=EPOCH_MS + n, team="a", **rare)
+        handle = commit(db, [process])[process.spec.id]
+        if n >= _RUNNING:
+            commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), CompleteOutput(handle, 1)])
+    output = Output(1)
+    errors = (10, size - 10)
+    streams = [Stream.STDERR if n in errors else Stream.STDOUT for n in range(size)]
+    commit(db, [output.chunk(b"12345678\n", stream, ts_ms=EPOCH_MS + n) for n, stream in enumerate(streams)])
+    db.execute("COMMIT")
+    return db
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
+    folder = tmp_path_factory.mktemp("cost")
+    with (
+        closing(_history(folder / "small.db", _SMALL)) as small,
+        closing(_history(folder / "large.db", _LARGE)) as large,
+    ):
+        yield small, large
+
+
+def _steps(db: sqlite3.Connection, work: Work) -> int:
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    db.set_progress_handler(count, 1)
+    work(db)
+    db.set_progress_handler(None, 1)
+    return steps
+
+
+@pytest.mark.parametrize("name", _WORK)
+def test_cost_does_not_grow_with_history(stores: tuple[sqlite3.Connection, sqlite3.Connection], name: str) -> None:
+    small, large = (_steps(db, _WORK[name]) for db in stores)
+    halvings = 4 * 60 * ("since" in name or "until" in name)  # a search by halves is longer by log2(10) look-ups
+    assert 0 < large <= small * 1.05 + halvings, (small, large)
+
+
+def test_no_statement_scans_a_table(stores: tuple[sqlite3.Connection, sqlite3.Connection]) -> None:
+    db = stores[0]
+    statements: set[str] = set()
+    db.set_trace_callback(statements.add)
+    for work in _WORK.values():
+        work(db)
+    db.set_trace_callback(None)
+    assert len(statements) > len(_WORK)
+    scans = {
+        detail
+        for statement in statements
+        for _, _, _, detail in db.execute(f"EXPLAIN QUERY PLAN {statement}")
+        if detail.startswith("SCAN")
+    }
+    # `page` is the handful of handles just found; the partial index holds unfinished runs only
+    assert scans <= {"SCAN page", "SCAN CONSTANT ROW", "SCAN r USING INDEX run_unfinished", "SCAN process x"}

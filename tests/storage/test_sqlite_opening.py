@@ -1,0 +1,225 @@
+"""Opening: what is created, what is refused and left alone, what is brought up to date."""
+
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.model.errors import StorageError, StorageUnavailable
+from app.storage.registry import storage_from_url
+from app.storage.sqlite import SqliteStorage, connection, migrate
+from app.storage.sqlite.connection import PAGE_SIZE_BYTES
+from app.testing.samples import Output, added
+from tests.storage.conftest import sqlite_storage
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:outlast.db",
+        "sqlite:/outlast.db",
+        "sqlite://host/outlast.db",
+        "sqlite:///folder/",
+        "sqlite:///outlast.db?mode=ro",
+        "memory:elsewhere",
+        "nosuch:",
+        "outlast.db",
+    ],
+)
+def test_a_bad_url_is_refused(url: str) -> None:
+    with pytest.raises(StorageError, match="storage"):
+        storage_from_url(url)
+
+
+def test_three_slashes_are_relative_four_absolute() -> None:
+    assert SqliteStorage.from_url("sqlite:///a b/%41.db", durable=True).path == Path("a b/%41.db")
+    assert SqliteStorage.from_url("sqlite:////a/b.db", durable=True).path == Path("/a/b.db")
+
+
+async def test_a_path_is_taken_literally(tmp_path: Path) -> None:
+    path = tmp_path / "ü b%41&mode=ro.db"
+    storage = sqlite_storage(path)
+    await storage.open()
+    await added(storage)
+    await storage.close()
+    assert os.listdir(tmp_path) == [path.name]  # noqa: PTH208
+
+
+async def test_files_are_for_their_owner_only(path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        storage = sqlite_storage(path)
+        await storage.open()
+        await added(storage)
+    finally:
+        os.umask(umask)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    await storage.close()
+    assert modes == {"outlast.db": 0o600, "outlast.db-wal": 0o600, "outlast.db-shm": 0o600}
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
+async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:  # noqa: FBT001
+    storage = sqlite_storage(path, durable=durable)
+    await storage.open()
+    try:
+        assert storage._writer is not None
+        for link, expected in [
+            (
+                storage._writer,
+                {
+                    "journal_mode": "wal",
+                    "synchronous": synchronous,
+                    "page_size": PAGE_SIZE_BYTES,
+                    "auto_vacuum": 2,
+                    "wal_autocheckpoint": 0,
+                    "journal_size_limit": connection.WAL_LIMIT_BYTES,
+                    "secure_delete": 0,
+                    "busy_timeout": connection.BUSY_TIMEOUT_MS,
+                    "query_only": 0,
+                },
+            ),
+            (storage._readers[0], {"query_only": 1, "busy_timeout": connection.BUSY_TIMEOUT_MS}),
+        ]:
+            found = await link.run(
+                lambda db, names=tuple(expected): {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+            )
+            assert found == expected
+    finally:
+        await storage.close()
+
+
+async def test_tables_are_strict(storage: SqliteStorage) -> None:
+    with closing(sqlite3.connect(storage.path)) as db:
+        tables = db.execute(
+            "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        )
+        assert set(tables) == {(name, 1) for name in ("process", "run", "tag", "output_chunk", "purged")}
+
+
+async def _refused(path: Path, error: type[Exception], match: str) -> None:
+    """Opening fails, does not change the file, and leaves neither a thread nor a descriptor behind."""
+    before = path.read_bytes()
+    threads, fds = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(error, match=match):
+        await sqlite_storage(path).open()
+    assert path.read_bytes() == before
+    assert threading.active_count() == threads
+    assert len(list(Path("/proc/self/fd").iterdir())) == fds
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    storage = sqlite_storage(path)
+    await storage.open()
+    await added(storage)
+    await storage.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 999")
+    await _refused(path, StorageError, "schema version 999.*upgrade")
+
+
+async def test_another_programs_database_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    await _refused(path, StorageError, "another program")
+
+
+async def test_what_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"a text file that is longer than a database header\n" * 100)
+    await _refused(path, StorageError, "not a database")
+
+
+async def _damaged(path: Path) -> None:
+    storage = sqlite_storage(path)
+    await storage.open()
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"x" * 1000 + b"\n") for _ in range(500)])
+    await storage.close()
+    with path.open("r+b") as file:
+        file.seek(24 * PAGE_SIZE_BYTES)
+        file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
+
+
+async def test_a_damaged_file_is_refused(path: Path) -> None:
+    await _damaged(path)
+    await _refused(path, StorageError, "damaged|malformed")
+
+
+async def test_a_large_file_is_not_checked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _damaged(path)
+    monkeypatch.setattr(connection, "QUICK_CHECK_MAX_BYTES", path.stat().st_size - 1)
+    storage = sqlite_storage(path)
+    await storage.open()
+    with pytest.raises(StorageError, match="malformed"):
+        await storage.chunks(1, after_seq=0, max_bytes=1 << 30)
+    await storage.close()
+
+
+async def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable, match="No such file"):
+        await sqlite_storage(tmp_path / "nowhere" / "outlast.db").open()
+
+
+async def test_a_closed_storage_says_so(path: Path) -> None:
+    storage = sqlite_storage(path)
+    with pytest.raises(StorageError, match="not open"):
+        await storage.total()
+    await storage.open()
+    await storage.close()
+    with pytest.raises(StorageError, match="not open"):
+        await storage.commit([])
+
+
+async def test_opening_and_closing_leaks_nothing(path: Path) -> None:
+    threads, fds = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        storage = sqlite_storage(path)
+        await storage.open()
+        await added(storage)
+        await storage.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert threading.active_count() == threads
+    assert len(list(Path("/proc/self/fd").iterdir())) == fds
+
+
+# ---- migrations
+
+
+def _schema(db: sqlite3.Connection) -> list[object]:
+    rows: list[object] = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2").fetchall()
+    rows += db.execute("PRAGMA user_version").fetchall() + db.execute("PRAGMA application_id").fetchall()
+    return rows
+
+
+@pytest.mark.parametrize("version", range(len(migrations := migrate.migrations())))
+async def test_every_older_version_leads_to_the_same_schema(path: Path, version: int) -> None:
+    older = path.with_name("older.db")
+    with closing(sqlite3.connect(older, isolation_level=None)) as db:
+        migrate.apply(db, migrations[:version])
+    schemas = []
+    for file in (path, older):
+        storage = sqlite_storage(file)
+        await storage.open()
+        await storage.close()
+        with closing(sqlite3.connect(file)) as db:
+            schemas.append(_schema(db))
+    assert schemas[0] == schemas[1]
+    assert schemas[0][-2] == (len(migrations),)
+
+
+def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        steps = ["CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE b (x)"]
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            migrate.apply(db, steps)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT name FROM sqlite_schema").fetchall() == [("a",)]
+        migrate.apply(db, [steps[0], "CREATE TABLE b (x)"])
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)

@@ -1,0 +1,104 @@
+"""The view shows each line as `Chunk.lines` does, whatever the bytes are."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.model.output import Stream
+from app.storage.sqlite import migrate
+from app.storage.sqlite.commit import commit
+from app.testing.samples import Output, new_process
+
+_NASTY = (
+    '\n \r\n \t " \\ \\n \\u0000 \\\\ \',\' "," [ ] { } \0 \x01 \x1b[31m \x7f \u2028 \u2029 \x85 \ue000 \u2400 \ufffd é 😀 a'
+).split(" ")
+_pieces = st.sampled_from([piece.encode() for piece in _NASTY] + [b" ", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"])
+_data = st.lists(_pieces, min_size=1, max_size=40).map(b"".join) | st.binary(min_size=1)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path: Path = tmp_path_factory.mktemp("view") / "outlast.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        migrate.apply(db)
+        db.text_factory = bytes
+        yield db
+
+
+def _shown(line: bytes) -> bytes:
+    """What the view makes of a line: no end, NUL visible, and its one noncharacter read as a backslash."""
+    return line.removesuffix(b"\n").replace(b"\0", "\u2400".encode()).replace("\ufdd0".encode(), b"\\")
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None)
+@given(data=st.lists(st.tuples(_data, st.sampled_from(Stream)), min_size=1, max_size=4))
+def test_both_views_show_the_lines_of_the_chunks(
+    database: sqlite3.Connection, data: list[tuple[bytes, Stream]]
+) -> None:
+    process = new_process()
+    handle = commit(database, [process])[process.spec.id]
+    output = Output(handle)
+    chunks = [output.chunk(text, stream, ts_ms=n) for n, (text, stream) in enumerate(data)]
+    commit(database, chunks)
+    expected = [
+        (chunk.first_seq + n, chunk.ts_ms, chunk.stream.word.encode(), _shown(line))
+        for chunk in chunks
+        for n, line in enumerate(chunk.lines())
+    ]
+    for view in ("output_lines", "output_tail"):
+        rows = database.execute(
+            f"SELECT seq, ts, stream, line FROM {view} WHERE process_id = ? ORDER BY seq",  # noqa: S608
+            (process.spec.id,),
+        ).fetchall()
+        assert rows == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(ts_ms=st.integers(min_value=0, max_value=4_102_444_800_000))
+def test_times_are_readable_to_the_millisecond(database: sqlite3.Connection, ts_ms: int) -> None:
+    process = new_process(started_at_ms=ts_ms)
+    handle = commit(database, [process])[process.spec.id]
+    commit(database, [Output(handle).chunk(b"x\n", ts_ms=ts_ms)])
+    (shown,) = database.execute(
+        "SELECT l.time FROM output_lines l JOIN processes p ON p.id = l.process_id AND p.started = l.time"
+        " WHERE l.process_id = ?",
+        (process.spec.id,),
+    ).fetchone()
+    (seconds,) = database.execute(
+        "SELECT strftime('%s', substr(CAST(? AS TEXT), 1, 19)) || substr(CAST(? AS TEXT), 21, 3)", (shown, shown)
+    ).fetchone()
+    assert int(seconds) == ts_ms
+
+
+def test_the_tail_view_holds_the_last_hundred_chunks(database: sqlite3.Connection) -> None:
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
+    commit(database, [output.chunk(b"%d\n" % n, Stream(n % 2 + 1)) for n in range(250)])
+    rows = database.execute("SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq", (process.spec.id,))
+    assert [int(line) for (line,) in rows] == list(range(150, 250))
+
+
+def test_a_large_chunk_is_split(database: sqlite3.Connection) -> None:
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
+    chunk = output.chunk(b"".join(b"line \\ %d\n" % n for n in range(80_000)))
+    commit(database, [chunk])
+    rows = database.execute("SELECT line FROM output_lines WHERE process_id = ? ORDER BY seq", (process.spec.id,))
+    assert [line for (line,) in rows] == [_shown(line) for line in chunk.lines()]
+
+
+@pytest.mark.parametrize("view", ["output_lines", "output_tail"])
+def test_only_the_chunks_of_the_process_asked_for_are_expanded(database: sqlite3.Connection, view: str) -> None:
+    plan = database.execute(
+        f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE process_id = 'x' AND ts > 5 ORDER BY seq DESC LIMIT 50"  # noqa: S608
+    )
+    details = [detail.decode() for _, _, _, detail in plan]
+    assert details[0].startswith("SEARCH p USING COVERING INDEX sqlite_autoindex_process_1 (id=?)")
+    assert not [line for line in details if line.startswith("SCAN") and line[5] in "cp"], details

@@ -1,0 +1,273 @@
+"""A real daemon in a process of its own, and calls to it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.waiting import DEADLINE_S, eventually
+
+OUTLAST = [sys.executable, "-m", "app.cli"]
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Event:
+    """One Server-Sent Event. `id` is None where the stream gives none."""
+
+    kind: str
+    id: int | None
+    data: dict[str, Any]
+
+
+class Daemon:
+    """`outlast serve` for one state folder. It can be killed and started again."""
+
+    def __init__(self, state_dir: Path, **environment: str) -> None:
+        self.state_dir = state_dir
+        self.environment = environment
+        self.process: asyncio.subprocess.Process | None = None
+        self.url = ""
+        self.stderr = b""
+        self._session: aiohttp.ClientSession | None = None
+
+    # ---- life
+
+    async def start(self, *flags: str) -> None:
+        """Start it and wait until it says that it listens."""
+        self.process = await asyncio.create_subprocess_exec(
+            *OUTLAST,
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--state-dir",
+            str(self.state_dir),
+            *flags,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=(self.state_dir.parent / "daemon.log").open("ab"),
+            env={**os.environ, **self.environment},
+        )
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
+        assert line.startswith(b"listening on "), (line, self.log)
+        self.url = line.split()[-1].decode()
+
+    @property
+    def log(self) -> str:
+        """What all daemons of this state folder have logged."""
+        return (self.state_dir.parent / "daemon.log").read_text()
+
+    @property
+    def pid(self) -> int:
+        """Of the daemon."""
+        assert self.process is not None
+        return self.process.pid
+
+    async def kill(self) -> None:
+        """SIGKILL the daemon, and nothing else."""
+        await self.stop(signal.SIGKILL)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the daemon and wait for its end; return its exit code."""
+        assert self.process is not None
+        await self._close_session()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
+        self.process._transport.close()
+        self.process = None
+        return code
+
+    async def end_everything(self) -> None:
+        """End daemon, processes and shim."""
+        await self._close_session()
+        if self.process is not None:
+            await self.stop(signal.SIGTERM if self.process.returncode is None else 0)
+        code, output = await outlast("down", "--state-dir", str(self.state_dir), OUTLAST_CONFIG=str(self._impatient()))
+        assert code == 0, output
+
+    def _impatient(self) -> Path:
+        config = self.state_dir.parent / "impatient.toml"
+        config.write_text("stop_grace_ms = 0\n")
+        return config
+
+    # ---- calls
+
+    @property
+    def token(self) -> str:
+        """As the state folder has it."""
+        return (self.state_dir / "token").read_text().strip()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """A client that shows the token."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {self.token}"}, timeout=aiohttp.ClientTimeout(total=120)
+            )
+        return self._session
+
+    async def _close_session(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(
+        self, method: str, path: str, status: int, body: Any = None, *, data: Any = None, **headers: str
+    ) -> Any:
+        """Make a call below /api/v1, check its status, and return its JSON (None when it has no body)."""
+        async with self.session.request(
+            method, f"{self.url}/api/v1{path}", json=body, data=data, headers=headers
+        ) as response:
+            raw = await response.read()
+            assert response.status == status, (method, path, response.status, raw[:2000])
+            return json.loads(raw) if raw else None
+
+    async def run(self, command: str, *args: str, **fields: Any) -> dict[str, Any]:
+        """Start a process."""
+        body = {"command": command, "args": list(args), **fields}
+        return await self.call("POST", "/processes", 201, body)
+
+    async def sh(self, script: str, **fields: Any) -> dict[str, Any]:
+        """Start a shell script."""
+        return await self.run("sh", "-c", script, **fields)
+
+    async def python(self, program: str, *args: str, **fields: Any) -> dict[str, Any]:
+        """Start a Python program."""
+        return await self.run(PYTHON, "-c", program, *args, **fields)
+
+    async def get(self, process: dict[str, Any]) -> dict[str, Any]:
+        """Look at a process."""
+        return await self.call("GET", f"/processes/{process['id']}", 200)
+
+    async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
+        """Wait until a process has ended and all its output is there."""
+
+        async def look() -> dict[str, Any] | None:
+            seen = await self.get(process)
+            return seen if seen["status"] != "running" else None
+
+        await self.drained(process)
+        return await eventually(look, f"the end of {process}")
+
+    async def drained(self, process: dict[str, Any], stream: str = "output") -> list[Event]:
+        """Follow a process to the end of its output."""
+        return [event async for event in self.follow(process, stream)]
+
+    async def follow(
+        self, process: dict[str, Any], stream: str = "output", query: str = "", **headers: str
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a follow stream, `eof` included."""
+        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}/follow{query}"
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+        async with self.session.get(url, headers=headers, timeout=timeout) as response:
+            assert response.status == 200, await response.read()
+            assert response.content_type == "text/event-stream"
+            async for event in read_events(response.content):
+                yield event
+
+    async def raw(self, process: dict[str, Any], stream: str = "output", query: str = "") -> bytes:
+        """Read the exact bytes of a process's output."""
+        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}{query}"
+        async with self.session.get(url, headers={"Accept": "application/octet-stream"}) as response:
+            assert response.status == 200
+            return await response.read()
+
+    async def lines(self, process: dict[str, Any], stream: str = "output", query: str = "") -> list[str]:
+        """Read lines of a process's output."""
+        answer = await self.call("GET", f"/processes/{process['id']}/{stream}{query}", 200)
+        assert answer["line_count"] == len(answer["lines"])
+        return answer["lines"]
+
+    def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask the database file, as an operator does."""
+        with contextlib.closing(sqlite3.connect(self.state_dir / "outlast.db")) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+
+async def read_events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
+    """Parse a stream of Server-Sent Events; comments are passed over."""
+    fields: dict[str, str] = {}
+    async for block in _blocks(content):
+        for line in block.split("\n"):
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+        if "data" in fields:
+            number = int(fields["id"]) if "id" in fields else None
+            yield Event(fields.get("event", "message"), number, json.loads(fields["data"]))
+        fields = {}
+
+
+async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[str]:
+    buffered = b""
+    async for data in content.iter_any():
+        buffered += data
+        *blocks, buffered = buffered.split(b"\n\n")
+        for block in blocks:
+            yield block.decode()
+
+
+async def outlast(*args: str, **environment: str) -> tuple[int, str]:
+    """Run the command to its end; return its exit code and what it printed on both streams."""
+    process = await asyncio.create_subprocess_exec(
+        *OUTLAST,
+        *args,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **environment},
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S + 20)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+def pids() -> list[int]:
+    """Every process of the machine."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def shim_pid(state_dir: Path) -> int | None:
+    """The shim of a state folder."""
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"app.shim" in words and os.fsencode(state_dir) in words:
+                return pid
+    return None
+
+
+def left_over(state_dir: Path) -> list[str]:
+    """What still runs for a state folder: daemon or shim (they name it), or a process that one of them started."""
+    ids = set()
+    database = state_dir / "outlast.db"
+    if database.exists():
+        with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
+            ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute("SELECT id FROM processes")}
+    found = []
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            environment = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+            if (os.fsencode(state_dir) in words and pid != os.getpid()) or environment & ids:
+                found.append(f"{pid}: {b' '.join(words).decode(errors='replace')}")
+    return found

@@ -1,0 +1,25 @@
+"""Waiting for a condition with a deadline, never for a time."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_S = 20.0
+_LOOK_AGAIN_S = 0.005
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], what: str = "", deadline_s: float = DEADLINE_S) -> T:
+    """Return the first true answer of `look`, which is asked again and again until the deadline."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        answer = look()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer  # type: ignore[return-value]
+        assert time.monotonic() < deadline, f"did not come true in {deadline_s} s: {what or inspect.getsource(look)}"
+        await asyncio.sleep(_LOOK_AGAIN_S)
