@@ -19,6 +19,7 @@ from app.shim.tree import kill_descendants, kill_tree
 
 # While a daemon takes what is read, so much of one process is enough to keep it busy; the rest waits in the pipe.
 READ_AHEAD_BYTES = 8 << 20
+_END_IS_SEEN_S = 0.02
 _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 
 
@@ -202,22 +203,28 @@ class Children:
 
     def _on_stdin(self, child: Child, events: int) -> None:
         if events & BROKEN:
-            self._end_stdin(child, "closed")
+            self._on_stdin_broken(child)
         else:
             self._advance_stdin(child)
 
     def _advance_stdin(self, child: Child) -> None:
-        if child.stdin is None:
+        if child.stdin is None or not self._loop.watches(child.stdin):
             return
         try:
             more = child.write_stdin()
         except BrokenPipeError:
-            self._end_stdin(child, "closed")
+            self._on_stdin_broken(child)
             return
         if not more and child.close_stdin_after_input:
             self._end_stdin(child, "closed")
         else:
             self._loop.modify(child.stdin, OUT if more else 0)
+
+    def _on_stdin_broken(self, child: Child) -> None:
+        """Nobody reads it any more. A process that ends closes its descriptors just before its end can be seen."""
+        if child.stdin is not None:
+            self._loop.unwatch(child.stdin)
+            self._loop.later(_END_IS_SEEN_S, lambda: self._end_stdin(child, "closed"))
 
     def _end_stdin(self, child: Child, why: str) -> None:
         if child.stdin is None:

@@ -32,6 +32,10 @@ class Loop:
         """Change what a watched descriptor is watched for."""
         self._epoll.modify(fd, events)
 
+    def watches(self, fd: int) -> bool:
+        """Tell whether a descriptor is watched."""
+        return fd in self._handlers
+
     def unwatch(self, fd: int) -> None:
         """Stop watching."""
         self._epoll.unregister(fd)
@@ -40,7 +44,7 @@ class Loop:
 
     def close(self, fd: int) -> None:
         """Stop watching, if it is watched, and close."""
-        if fd in self._handlers:
+        if self.watches(fd):
             self.unwatch(fd)
         os.close(fd)
 

@@ -58,8 +58,8 @@ class Shim:
             self._daemon.send(encode_json(MessageType.EXITED, {"slot": child.slot, **(child.exited or {})}))
 
     def on_stdin_closed(self, child: Child) -> None:
-        """See `Listener`."""
-        if self._daemon is not None:
+        """See `Listener`. The same goes for this."""
+        if self._daemon is not None and child.attached:
             self._daemon.send(encode_json(MessageType.STDIN_CLOSED, {"slot": child.slot}))
 
     # ---- connections
@@ -185,6 +185,8 @@ class Shim:
     def _attach(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
         if (child := self._children.get(slot)) is not None:
             self._children.attach(child, stdout_end, stderr_end)
+            if child.stdin is None:
+                self.on_stdin_closed(child)
             if child.exited is not None:
                 self.on_exited(child)
             connection.offer(child)

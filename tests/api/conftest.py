@@ -27,5 +27,7 @@ async def server(manager: StubManager) -> AsyncIterator[Server]:
     await site.start()
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as session:
-        yield Server(session, port, runner)
+        it = Server(session, port, runner)
+        yield it
+        await it.close()
     await runner.cleanup()

@@ -1,9 +1,10 @@
 """What tests use to talk to the API."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,7 @@ class Server:
     session: aiohttp.ClientSession
     port: int
     runner: web.AppRunner
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
         """Make a request with the token, unless `headers` say otherwise, and read the whole answer."""
@@ -38,9 +40,17 @@ class Server:
     async def connect(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection of its own and send `request` as it is."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
         writer.write(request)
         await writer.drain()
         return reader, writer
+
+    async def close(self) -> None:
+        """Close the connections that `connect` opened."""
+        for writer in self.writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -59,12 +59,11 @@ async def test_every_route_and_unknown_path_wants_the_token(
 
 
 async def test_two_authorizations_are_none(server: Server) -> None:
-    reader, writer = await server.connect(
+    reader, _ = await server.connect(
         b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         + f"Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     )
     assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
-    writer.close()
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY_PATH)
@@ -139,18 +138,16 @@ async def test_only_who_has_the_token_is_asked_for_a_body(server: Server) -> Non
     assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
     writer.write(b"hello")
     assert (await reader.readuntil(b" 204 ")).startswith(b"\r\nHTTP/1.1")
-    writer.close()
+
     reader, writer = await server.connect(f"{request}\r\n".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
-    writer.close()
 
 
 async def test_an_absent_host_is_foreign_to_a_browser(server: Server) -> None:
-    reader, writer = await server.connect(
+    reader, _ = await server.connect(
         f"GET /api/v1/health HTTP/1.0\r\nAuthorization: {basic(TOKEN)}\r\n\r\n".encode()
     )
     assert b" 403 " in await reader.readline()
-    writer.close()
 
 
 async def test_the_client_of_these_tests_is_let_in(server: Server) -> None:

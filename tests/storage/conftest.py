@@ -3,19 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.registry import storage_from_url
 from app.storage.sqlite import SqliteStorage
+from tests.storage.stores import sqlite_storage
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "outlast.db"
-
-
-def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
-    storage = storage_from_url(f"sqlite:///{path}", durable=durable)
-    assert isinstance(storage, SqliteStorage)
-    return storage
 
 
 @pytest.fixture

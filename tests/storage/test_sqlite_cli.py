@@ -52,7 +52,7 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
     ]
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture"}
     what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
-    numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 45}
+    numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
     assert _ask(storage.path, "SELECT * FROM processes") == [
         {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]"} | what | numbers | modes | times | end
     ]

@@ -17,7 +17,7 @@ from app.model.process import ProcessQuery
 from app.storage.base import PurgeProcess
 from app.storage.sqlite import SqliteStorage
 from app.testing.samples import Output, added, new_process
-from tests.storage.conftest import sqlite_storage
+from tests.storage.stores import sqlite_storage
 from tests.storage.crashing_writer import KEPT
 
 _KIB = 1024
@@ -131,7 +131,8 @@ async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
 def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
     """Let a child write until it has answered batch `until`, kill it a moment later; return the last answered."""
     command = [sys.executable, "-m", "tests.storage.crashing_writer", f"sqlite:///{path}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:
         assert child.stdout
         answered = 0
         while answered < until:

@@ -13,7 +13,7 @@ from app.storage.registry import storage_from_url
 from app.storage.sqlite import SqliteStorage, connection, migrate
 from app.storage.sqlite.connection import PAGE_SIZE_BYTES
 from app.testing.samples import Output, added
-from tests.storage.conftest import sqlite_storage
+from tests.storage.stores import sqlite_storage
 
 
 @pytest.mark.parametrize(

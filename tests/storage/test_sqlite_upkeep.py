@@ -13,7 +13,7 @@ from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import WAL_LIMIT_BYTES, open_writer
 from app.storage.sqlite.upkeep import PURGE_STEP_CHUNKS, Upkeep
 from app.testing.samples import Output, added, new_process
-from tests.storage.conftest import sqlite_storage
+from tests.storage.stores import sqlite_storage
 
 _MIB = 1 << 20
 

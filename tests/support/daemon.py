@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.waiting import DEADLINE_S, eventually
+from tests.support.waiting import DEADLINE_S
 
 OUTLAST = [sys.executable, "-m", "app.cli"]
 PYTHON = sys.executable
@@ -44,18 +44,17 @@ class Daemon:
 
     async def start(self, *flags: str) -> None:
         """Start it and wait until it says that it listens."""
-        self.process = await asyncio.create_subprocess_exec(
-            *OUTLAST,
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--state-dir",
-            str(self.state_dir),
-            *flags,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=(self.state_dir.parent / "daemon.log").open("ab"),
-            env={**os.environ, **self.environment},
-        )
+        with (self.state_dir.parent / "daemon.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *OUTLAST,
+                "serve",
+                *("--listen", "127.0.0.1:0"),
+                *("--state-dir", str(self.state_dir)),
+                *flags,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
         assert line.startswith(b"listening on "), (line, self.log)
@@ -104,7 +103,9 @@ class Daemon:
 
     @property
     def token(self) -> str:
-        """As the state folder has it."""
+        """As given, or as the state folder has it."""
+        if "OUTLAST_TOKEN" in self.environment:
+            return self.environment["OUTLAST_TOKEN"]
         return (self.state_dir / "token").read_text().strip()
 
     @property
@@ -152,12 +153,11 @@ class Daemon:
     async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
         """Wait until a process has ended and all its output is there."""
 
-        async def look() -> dict[str, Any] | None:
-            seen = await self.get(process)
-            return seen if seen["status"] != "running" else None
-
-        await self.drained(process)
-        return await eventually(look, f"the end of {process}")
+        async for _ in self.follow(process, query="?tail=0"):
+            pass
+        seen = await self.get(process)
+        assert seen["status"] != "running"
+        return seen
 
     async def drained(self, process: dict[str, Any], stream: str = "output") -> list[Event]:
         """Follow a process to the end of its output."""

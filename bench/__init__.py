@@ -1,0 +1,1 @@
+"""Figures beside peers that run in the same minutes on the same machine: `python -m bench`."""

@@ -1,0 +1,52 @@
+"""The programs that write: the same ones for Outlast and for every peer. Each runs in an interpreter of its own."""
+
+import sys
+
+LINE_BYTES = 96
+STAMP_PREFIX = b"written at "
+
+# 10,000 numbered lines a write. From one block to the next only the upper four digits change: each is one byte in
+# every 96, set by one strided copy, so that the numbering costs next to nothing.
+_FLOOD = """
+import os, sys
+left = int(sys.argv[1])
+block = bytearray(b"".join((b"0000%04d " % n).ljust(95, b".") + b"\\n" for n in range(10_000)))
+number = 0
+while left > 0:
+    for place, digit in enumerate(b"%04d" % number):
+        if block[place] != digit:
+            block[place::96] = bytes([digit]) * 10_000
+    rest = memoryview(block)[: min(left, 10_000) * 96]
+    while rest:
+        rest = rest[os.write(1, rest) :]
+    left -= 10_000
+    number += 1
+"""
+
+_TICKER = """
+import os, sys, time
+count, interval_ns = int(sys.argv[1]), 1_000_000_000 // int(sys.argv[2])
+due_ns = time.monotonic_ns()
+for _ in range(count):
+    due_ns += interval_ns
+    time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+    os.write(1, b"written at %d\\n" % time.monotonic_ns())
+"""
+
+
+def flood(lines: int) -> list[str]:
+    """Write `lines` numbered lines of 96 bytes as fast as they are taken."""
+    return [*_PYTHON, _FLOOD, str(lines)]
+
+
+def flood_line(number: int) -> bytes:
+    """Return the line that `flood` writes as the one with this number, counted from 0, without its end."""
+    return (b"%08d " % number).ljust(LINE_BYTES - 1, b".")
+
+
+def ticker(lines: int, lines_per_s: int) -> list[str]:
+    """Write `lines` lines at an even pace, each with the time of its writing (CLOCK_MONOTONIC, ns)."""
+    return [*_PYTHON, _TICKER, str(lines), str(lines_per_s)]
+
+
+_PYTHON = (sys.executable, "-I", "-S", "-c")

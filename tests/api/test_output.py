@@ -1,0 +1,204 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.api.lines import LONG_LINE_BYTES, LineJoiner, LineSieve
+from app.api.negotiation import preferred
+from app.core.follow import OutputQuery
+from app.model.errors import StorageUnavailable
+from app.model.output import Chunk, Stream
+
+from .chunks import CHUNKS, chunk, numbered
+from .server import BEARER, TOKEN, Server
+from .stub import StubManager
+
+OFFERS = ("application/json", "application/x-ndjson", "application/octet-stream")
+NDJSON = {**BEARER, "Accept": "application/x-ndjson"}
+RAW = {**BEARER, "Accept": "application/octet-stream"}
+
+
+def whole_lines(chunks: list[Chunk]) -> list[bytes]:
+    """The plain way: parts of a line joined where the line ends, unfinished ones last, without terminators."""
+    done: list[bytes] = []
+    unfinished: dict[Stream, bytes] = {}
+    for it in chunks:
+        for line in it.lines():
+            unfinished[it.stream] = unfinished.get(it.stream, b"") + line
+            if line.endswith(b"\n"):
+                done.append(unfinished.pop(it.stream)[:-1])
+    return [*done, *unfinished.values()]
+
+
+def join(chunks: list[Chunk]) -> list[bytes]:
+    joiner = LineJoiner()
+    blocks = [block for it in chunks for block in joiner.add(it)] + list(joiner.rest())
+    return [line for block in blocks for line in block.removesuffix(b"\n").split(b"\n")]
+
+
+@given(chunks=CHUNKS)
+def test_parts_of_a_line_are_joined(chunks: list[Chunk]) -> None:
+    assert join(chunks) == whole_lines(chunks)
+
+
+def test_a_prompt_and_its_rest_are_one_line_also_around_the_other_stream() -> None:
+    parts = [(b"name? ", Stream.STDOUT), (b"warning\n", Stream.STDERR), (b"Bob\nend", Stream.STDOUT)]
+    assert join(numbered(parts)) == [b"warning", b"name? Bob", b"end"]
+
+
+def test_runs_do_not_run_into_each_other() -> None:
+    assert join([chunk(b"last words"), chunk(b"hello\n", first_seq=2, run=2)]) == [b"last words", b"hello"]
+
+
+def test_an_endless_line_stays_in_its_parts() -> None:
+    parts = [(b"x" * LONG_LINE_BYTES, Stream.STDOUT)] * 3 + [(b"end\n", Stream.STDOUT)]
+    assert [len(line) for line in join(numbered(parts))] == [LONG_LINE_BYTES] * 3 + [3]
+
+
+def test_many_small_parts_cost_no_more_than_one() -> None:
+    joiner = LineJoiner()
+    for seq in range(1, 200_001):
+        assert list(joiner.add(chunk(b".", first_seq=seq))) == []
+    assert list(joiner.rest()) == [b"." * 200_000]
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"a", b"ab", b"", b"b\r", b"\xff"]), max_size=20),
+    end=st.booleans(),
+    needle=st.sampled_from([None, b"a", b"b", b"\xff"]),
+    limit=st.none() | st.integers(0, 25),
+    cut=st.integers(0, 20),
+)
+def test_the_sieve_is_a_filter_and_a_limit(
+    lines: list[bytes],
+    end: bool,  # noqa: FBT001
+    needle: bytes | None,
+    limit: int | None,
+    cut: int,
+) -> None:
+    whole = [line + b"\n" for line in lines]
+    if whole and not end and lines[-1]:
+        whole[-1] = lines[-1]
+    wanted = [(line, n) for n, line in enumerate(whole) if needle is None or needle in line][:limit]
+    numbered_sieve, sieve = LineSieve(needle, limit), LineSieve(needle, limit)
+    head, tail = whole[:cut], whole[cut:]
+    got = [
+        numbered_sieve.sift_numbered(b"".join(part), range(o, o + len(part))) for part, o in ((head, 0), (tail, cut))
+    ]
+    assert b"".join(data for data, _ in got) == b"".join(line for line, _ in wanted)
+    assert [n for _, ids in got for n in ids] == [n for _, n in wanted]
+    assert sieve.sift(b"".join(head)) + sieve.sift(b"".join(tail)) == b"".join(line for line, _ in wanted)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(chunks=CHUNKS, grep=st.sampled_from(["", "a", '"', "\\", "é", "p"]), limit=st.none() | st.integers(0, 5))
+async def test_the_three_forms_tell_the_same(
+    server: Server, manager: StubManager, chunks: list[Chunk], grep: str, limit: int | None
+) -> None:
+    manager.chunks = chunks
+    params: dict[str, Any] = {"grep": grep} | ({} if limit is None else {"limit": limit})
+    path = "/api/v1/processes/42/output"
+    joined = [line for line in whole_lines(chunks) if grep.encode() in line][:limit]
+    answer = await server.ask("GET", path, params=params)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json == {
+        "pid": 42,
+        "lines": [line.decode("utf-8", "replace") for line in joined],
+        "line_count": len(joined),
+    }
+    answer = await server.ask("GET", path, params=params, headers=NDJSON)
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    events = [
+        {"id": n, "line": line.decode("utf-8", "replace"), "timestamp": it.ts_ms, "stream": it.stream.word}
+        for it in chunks
+        for n, line in enumerate(it.lines(), it.first_seq)
+        if grep.encode() in line
+    ]
+    assert [json.loads(line) for line in answer.body.split(b"\n")[:-1]] == events[:limit]
+    answer = await server.ask("GET", path, params=params, headers=RAW)
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    if not grep and limit is None:
+        assert answer.body == b"".join(it.data for it in chunks)
+    else:
+        assert answer.body.replace(b"\n", b"") == b"".join(joined)
+
+
+@pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
+async def test_the_range_goes_to_the_core(
+    server: Server, manager: StubManager, word: str, stream: Stream | None
+) -> None:
+    await server.ask("GET", f"/api/v1/processes/some%20name/{word}?after=1&tail=2&since=3&until=4")
+    assert manager.calls == [
+        ("get", "some name"),
+        ("output", 1, OutputQuery(stream=stream, after=1, tail=2, since_ms=3, until_ms=4)),
+    ]
+
+
+async def test_much_output_is_streamed(server: Server, manager: StubManager) -> None:
+    manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 20)
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout")
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.json == {"pid": 42, "lines": ["0123456789"] * 400_000, "line_count": 400_000}
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout", headers=RAW)
+    assert answer.body == b"".join(it.data for it in manager.chunks)
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout", headers=NDJSON)
+    assert answer.body.count(b"\n") == 400_000
+
+
+async def test_a_failure_before_the_answer_is_an_error(server: Server, manager: StubManager) -> None:
+    manager.chunks = [chunk(b"line\n")]
+    manager.fail_after_chunks = StorageUnavailable("the disk is full")
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout")
+    assert (answer.status, answer.json["error"]) == (503, "the disk is full")
+
+
+async def read_until_broken(reader: asyncio.StreamReader) -> bytes:
+    got = b""
+    try:
+        while piece := await reader.read(1 << 16):
+            got += piece
+    except ConnectionResetError:
+        return got
+    raise AssertionError("the connection was ended in order")
+
+
+@pytest.mark.parametrize("headers", [BEARER, NDJSON, RAW])
+async def test_a_failure_within_the_answer_breaks_the_connection(
+    server: Server, manager: StubManager, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
+    manager.fail_after_chunks = StorageUnavailable("the disk is full")
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    reader, _ = await server.connect(f"GET /api/v1/processes/42/stdout HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+    got = await read_until_broken(reader)
+    assert b" 200 OK" in got
+    assert not got.endswith(b"0\r\n\r\n")
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /api/v1/processes/42/stdout broke off"
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("", 0),
+        ("*/*", 0),
+        ("application/*", 0),
+        ("text/html", 0),
+        ("application/x-ndjson", 1),
+        ("Application/X-NDJSON", 1),
+        ("application/octet-stream", 2),
+        ("application/x-ndjson, */*", 1),
+        ("application/x-ndjson;q=0.5, application/json", 0),
+        ("application/json;q=0.5, application/octet-stream;q=0.9", 2),
+        ("application/json;q=0, */*;q=0.1", 1),
+        ("application/x-ndjson; charset=utf-8; q=1", 1),
+        ("text/html, application/x-ndjson;q=oops", 0),
+        (",,;q=1,", 0),
+    ],
+)
+def test_negotiation(accept: str, chosen: int) -> None:
+    assert preferred(accept, OFFERS) == OFFERS[chosen]

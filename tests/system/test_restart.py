@@ -1,0 +1,256 @@
+"""Daemons come and go; processes, listings and follow streams stay."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon, Event, is_running, shim_pid
+from tests.support.waiting import eventually
+
+COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
+
+how_it_ends = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+
+
+async def wait_for_lines(daemon: Daemon, process: dict[str, object], count: int) -> None:
+    async def look() -> bool:
+        return (await daemon.get(process))["output"]["lines"] >= count
+
+    await eventually(look)
+
+
+@how_it_ends
+async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
+    counter = await daemon.python(COUNTER)
+    reader = await daemon.run("cat", stdin_mode="pipe", tags={"kind": "reader"})
+    await wait_for_lines(daemon, counter, 20)
+    await daemon.stop(number)
+    assert is_running(counter["pid"])
+    assert is_running(reader["pid"])
+    await daemon.start()
+    listed = (await daemon.call("GET", "/processes", 200))["processes"]
+    assert [(p["id"], p["pid"], p["status"]) for p in listed] == [
+        (p["id"], p["pid"], "running") for p in (reader, counter)
+    ]
+    assert listed[0]["stdin_writable"]
+    assert listed[0]["tags"] == {"kind": "reader"}
+    before = listed[1]["output"]["lines"]
+    await wait_for_lines(daemon, counter, before + 20)
+    await daemon.call("POST", f"/processes/{reader['id']}/stdin", 204, data=b"still there\n")
+    await daemon.call("POST", f"/processes/{reader['id']}/stdin/close", 204)
+    assert (await daemon.ended(reader))["exit_code"] == 0
+    assert await daemon.raw(reader) == b"still there\n"
+    await daemon.call("POST", f"/processes/{counter['id']}/signal", 200, {"signal": "SIGTERM"})
+    ended = await daemon.ended(counter)
+    assert (ended["status"], ended["signal"], ended["reason"]) == ("signaled", signal.SIGTERM, "signaled")
+    lines = await daemon.lines(counter)
+    assert lines == [str(i) for i in range(1, len(lines) + 1)]
+
+
+@how_it_ends
+async def test_ends_that_nobody_saw_are_recorded(daemon: Daemon, number: int) -> None:
+    exits = await daemon.run("sh", "-c", "read x; echo bye; exit 42", stdin_mode="pipe")
+    killed = await daemon.run("sleep", "1000")
+    await daemon.stop(number)
+    (Path(f"/proc/{exits['pid']}/fd/0")).write_text("\n")  # its standard input is open: nobody got SIGPIPE
+    os.kill(killed["pid"], signal.SIGUSR1)
+    await eventually(lambda: not is_running(exits["pid"]) and not is_running(killed["pid"]))
+    await daemon.start()
+    exits = await daemon.ended(exits)
+    assert (exits["status"], exits["exit_code"], exits["signal"], exits["reason"]) == ("exited", 42, None, "exited")
+    assert await daemon.raw(exits) == b"bye\n"
+    killed = await daemon.ended(killed)
+    assert (killed["status"], killed["signal"]) == ("signaled", signal.SIGUSR1)
+    for process in (exits, killed):
+        assert process["started_at"] <= process["ended_at"]
+
+
+async def test_ends_have_the_time_at_which_they_came(daemon: Daemon) -> None:
+    process = await daemon.python("import time; print(time.time_ns() // 10**6)")
+    other = await daemon.run("sh", "-c", "read x; date +%s%3N", stdin_mode="pipe")
+    await daemon.ended(process)
+    await daemon.kill()
+    (Path(f"/proc/{other['pid']}/fd/0")).write_text("\n")
+    await eventually(lambda: not is_running(other["pid"]))
+    end = time.monotonic()
+    await eventually(lambda: time.monotonic() > end + 1)  # the time of reading and that of recovery must differ
+    await daemon.start()
+    ended = await daemon.ended(other)
+    written_ms = int((await daemon.lines(other))[0])
+    (event, _eof) = await daemon.drained(other)
+    assert abs(event.data["timestamp"] - written_ms) < 500
+    assert abs(ended["ended_at"] - written_ms) < 500
+
+
+@how_it_ends
+async def test_old_output_is_replayed_with_its_times_and_order(daemon: Daemon, number: int) -> None:
+    process = await daemon.sh("for i in 1 2 3; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done")
+    before = await daemon.drained(process)
+    await daemon.stop(number)
+    await daemon.start()
+    assert await daemon.drained(process) == before
+    assert [event.data["line"] for event in before[:-1]] == [
+        f"{stream} {i}\n" for i in (1, 2, 3) for stream in ("out", "err")
+    ]
+
+
+async def test_a_follower_resumes_over_kills(daemon: Daemon) -> None:
+    process = await daemon.python(COUNTER)
+    seen: list[Event] = []
+    for kill in range(4):
+        last = str(seen[-1].id) if seen else "0"
+        async for event in daemon.follow(process, **{"Last-Event-ID": last}):
+            seen.append(event)
+            if len(seen) >= (kill + 1) * 60:
+                break
+        await daemon.kill()
+        await daemon.start()
+    assert [event.id for event in seen] == list(range(1, len(seen) + 1))
+    assert [event.data["line"] for event in seen] == [f"{i}\n" for i in range(1, len(seen) + 1)]
+
+
+async def test_a_flood_loses_nothing_over_kills(daemon: Daemon) -> None:
+    process = await daemon.python(
+        "import sys\nfor i in range(300):\n"
+        "    sys.stdout.write(''.join(f'{j:09d} {\"x\" * 85}\\n' for j in range(i * 1000, i * 1000 + 1000)))"
+    )
+    for count in (20_000, 80_000, 150_000, 220_000):
+        await wait_for_lines(daemon, process, count)
+        await daemon.kill()
+        await daemon.start()
+    ended = await daemon.ended(process)
+    assert ended["exit_code"] == 0
+    raw = await daemon.raw(process)
+    assert raw == b"".join(b"%09d %s\n" % (i, b"x" * 85) for i in range(300_000))
+    assert ended["output"]["lines"] == 300_000
+
+
+async def test_what_is_written_meanwhile_is_there_afterwards(daemon: Daemon) -> None:
+    size = 40 << 20
+    process = await daemon.python(
+        "import sys\nsys.stdin.readline()\nfor i in range(40):\n    sys.stdout.write(('y' * 1023 + '\\n') * 1024)",
+        stdin_mode="pipe",
+    )
+    await daemon.kill()
+    (Path(f"/proc/{process['pid']}/fd/0")).write_text("\n")
+    await eventually(lambda: not is_running(process["pid"]))  # it was not held up: the shim took all of it
+    await daemon.start()
+    assert (await daemon.ended(process))["output"]["bytes"] == size
+    assert await daemon.raw(process) == (b"y" * 1023 + b"\n") * (40 * 1024)
+
+
+async def test_beyond_the_shims_room_a_process_waits_and_nothing_is_lost(state_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(f"shim_room_bytes = {1 << 20}\n")
+    daemon = Daemon(state_dir)
+    try:
+        await daemon.start("--config", str(config))
+        process = await daemon.python(
+            "import sys\nsys.stdin.readline()\nfor i in range(16):\n    sys.stdout.write(('z' * 1023 + '\\n') * 1024)",
+            stdin_mode="pipe",
+        )
+        await daemon.kill()
+        (Path(f"/proc/{process['pid']}/fd/0")).write_text("\n")
+
+        def blocked() -> bool:
+            return "pipe_write" in Path(f"/proc/{process['pid']}/wchan").read_text()
+
+        await eventually(blocked)
+        await daemon.start("--config", str(config))
+        assert (await daemon.ended(process))["output"]["bytes"] == 16 << 20
+    finally:
+        await daemon.end_everything()
+
+
+async def test_a_partial_line_survives_a_kill(daemon: Daemon) -> None:
+    process = await daemon.run("sh", "-c", "printf before; read x; printf ' after\\n'", stdin_mode="pipe")
+    await daemon.kill()
+    await daemon.start()
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    await daemon.ended(process)
+    assert await daemon.raw(process) == b"before after\n"
+
+
+async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> None:
+    process = await daemon.sh("echo here; sleep 1000")
+    await anext(daemon.follow(process))
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    await daemon.kill()
+    os.kill(shim, signal.SIGKILL)  # as a reboot does: neither shim nor process is there any more
+    os.kill(process["pid"], signal.SIGKILL)
+    await eventually(lambda: not is_running(shim) and not is_running(process["pid"]))
+    await daemon.start()
+    lost = await daemon.get(process)
+    assert (lost["status"], lost["reason"], lost["exit_code"], lost["signal"]) == ("exited", "lost", None, None)
+    assert lost["ended_at"] is not None
+    assert [event.kind for event in await daemon.drained(process)] == ["output", "eof"]
+    error = await daemon.call("POST", f"/processes/{process['id']}/signal", 400, {"signal": 15})
+    assert error["code"] == "NOT_RUNNING"
+    again = await daemon.sh("echo again")
+    await daemon.ended(again)
+    assert await daemon.lines(again) == ["again"]
+
+
+async def test_a_shim_that_dies_is_replaced(daemon: Daemon) -> None:
+    process = await daemon.run("sleep", "1000")
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
+
+    async def lost() -> bool:
+        return (await daemon.get(process))["reason"] == "lost"
+
+    await eventually(lost)
+    os.kill(process["pid"], signal.SIGKILL)
+
+    async def healthy() -> bool:
+        async with daemon.session.get(f"{daemon.url}/api/v1/health") as response:
+            return response.status == 200
+
+    await eventually(healthy)
+    again = await daemon.sh("echo again")
+    await daemon.ended(again)
+    assert await daemon.lines(again) == ["again"]
+
+
+async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:
+    process = await daemon.python(COUNTER)
+    await daemon.stop()
+    shadow = tmp_path / "shadow" / "sitecustomize.py"
+    shadow.parent.mkdir()
+    shadow.write_text("import app.shim.wire\napp.shim.wire.PROTOCOL_VERSION = 999\n")
+    other = Daemon(daemon.state_dir, PYTHONPATH=str(shadow.parent))
+    with pytest.raises(AssertionError):
+        await other.start()
+    assert other.process is not None
+    assert await other.process.wait() == 1
+    other.process._transport.close()
+    assert "version 1 of the protocol, this daemon version 999: nothing was touched" in other.log
+    assert is_running(process["pid"])
+    await daemon.start()
+    before = (await daemon.get(process))["output"]["lines"]
+    await wait_for_lines(daemon, process, before + 10)
+
+
+async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon: Daemon) -> None:
+    """A start whose daemon dies before the record: nothing runs that the next daemon does not list."""
+    burst = [asyncio.create_task(daemon.run("sleep", "1000")) for _ in range(40)]
+
+    async def some_started() -> bool:
+        return any(task.done() for task in burst)
+
+    await eventually(some_started)
+    await daemon.kill()
+    await asyncio.gather(*burst, return_exceptions=True)
+    await daemon.start()
+    shim = shim_pid(daemon.state_dir)
+    children = {
+        int(pid) for pid in Path(f"/proc/{shim}/task/{shim}/children").read_text().split() if is_running(int(pid))
+    }
+    listed = {p["pid"] for p in (await daemon.call("GET", "/processes?status=running", 200))["processes"]}
+    assert children == listed
