@@ -42,7 +42,8 @@ def make_app(
     app[keys.IN_FLIGHT] = InFlight()
     app[keys.DOCUMENT] = orjson.dumps(make_document(ROUTES, version))
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, make_handler(route), expect_handler=guard.expect)
+        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
+        app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
     app.on_shutdown.append(_end_streams)
     return app

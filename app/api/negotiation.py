@@ -14,10 +14,11 @@ def preferred(accept: str, offers: Sequence[str]) -> str:
 
 
 def _weight(weights: dict[str, float], offer: str) -> tuple[float, int]:
-    """Return the offer's weight, and how exactly it is named."""
+    """Return the offer's weight, and how exactly it is named (of equal weights, the one asked for by name is meant)."""
     group = f"{offer.partition('/')[0]}/*"
     names = ("*/*", group, offer)
-    return next(((weights[names[i]], i) for i in (2, 1, 0) if names[i] in weights), (0.0, 0))
+    weight, exactness = next(((weights[names[i]], i) for i in (2, 1, 0) if names[i] in weights), (0.0, 0))
+    return (weight, exactness) if weight else (0.0, 0)
 
 
 def _parse(part: str) -> tuple[str, float]:

@@ -13,7 +13,7 @@ _READ_BYTES = 1 << 20
 _UNTIL_GRACE_MS = 1000
 
 
-class FollowInterrupted(Exception):  # noqa: N818 - nothing is wrong: the daemon is going
+class FollowInterrupted(Exception):
     """The daemon is shutting down: the stream ends here, and can be resumed at the next daemon."""
 
 

@@ -87,7 +87,7 @@ def _character_boundary(data: bytes, at: int) -> int:
     for back in range(1, min(_LONGEST_CHARACTER, at + 1)):
         byte = data[at - back]
         if byte >= 0xC0:  # noqa: PLR2004 - a lead byte, see RFC 3629
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4  # noqa: PLR2004
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4  # noqa: PLR2004 - likewise
             return at - back if length > back else at
         if byte < 0x80:  # noqa: PLR2004 - ASCII: the boundary is behind it
             return at

@@ -38,6 +38,7 @@ _PURGE_DRAIN_S = 2.0
 _RECOVERY_COMMIT_S = 5.0
 _RELINK_S = 1.0
 _STOP_COMMIT_S = 5.0
+_PID_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +147,7 @@ class ProcessManager:
         """
         process = None
         if ref.isascii() and ref.isdigit():
-            process = await self._storage.process_by_pid(int(ref)) if len(ref) <= 10 else None  # noqa: PLR2004
+            process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
         elif is_ulid(ref.upper()):
             process = await self._storage.process_by_id(ref.upper())
         if process is None:
@@ -301,8 +302,11 @@ class ProcessManager:
 
 async def _all_of(processes: list[LiveProcess], timeout_s: float) -> bool:
     """Wait until all are finished. False: not in time."""
-    waits = [live.wait(lambda live=live: live.finished, timeout_s) for live in processes]  # type: ignore[misc]
-    return all(await asyncio.gather(*waits))
+
+    async def finished(live: LiveProcess) -> bool:
+        return await live.wait(lambda: live.finished, timeout_s)
+
+    return all(await asyncio.gather(*(finished(live) for live in processes)))
 
 
 def _look_at_outcome(task: asyncio.Task[None]) -> None:

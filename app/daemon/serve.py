@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _BACKLOG = 1024
 _HANDLERS_END_S = 5.0
 _UNIX = "unix:"
+_LAST_PORT = 65535
 
 
 @contextlib.asynccontextmanager
@@ -152,7 +153,7 @@ def _unlink(path: str) -> None:
 def _parse(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
         raise ConfigError(f"listen {listen!r} is not HOST:PORT (or unix:/path): for instance 127.0.0.1:9501")
     return host, int(port)
 

@@ -22,31 +22,31 @@ class OutlastError(Exception):
     """Base of all. `str()` is one sentence that says what to do."""
 
 
-class InvalidRequest(OutlastError):  # noqa: N818 - these names are the API's codes
+class InvalidRequest(OutlastError):
     """The caller's input is wrong."""
 
 
-class NotFound(OutlastError):  # noqa: N818
+class NotFound(OutlastError):
     """No such process."""
 
 
-class NotRunning(OutlastError):  # noqa: N818
+class NotRunning(OutlastError):
     """The process has ended."""
 
 
-class StdinNotWritable(OutlastError):  # noqa: N818
+class StdinNotWritable(OutlastError):
     """The process's standard input is not a pipe, or is closed."""
 
 
-class NameInUse(OutlastError):  # noqa: N818
+class NameInUse(OutlastError):
     """A live process holds the name."""
 
 
-class TooLarge(OutlastError):  # noqa: N818
+class TooLarge(OutlastError):
     """The request's body is over the limit."""
 
 
-class SpawnFailed(OutlastError):  # noqa: N818
+class SpawnFailed(OutlastError):
     """The system could not start the process. `errno` is the system's error number."""
 
     def __init__(self, message: str, errno: int) -> None:
@@ -54,7 +54,7 @@ class SpawnFailed(OutlastError):  # noqa: N818
         self.errno = errno
 
 
-class Unavailable(OutlastError):  # noqa: N818
+class Unavailable(OutlastError):
     """It cannot be done now; try again after `retry_after_s` seconds."""
 
     retry_after_s = 1
@@ -76,7 +76,7 @@ class ProtocolError(OutlastError):
     """The other end of the shim's socket does not speak our version of the protocol."""
 
 
-class AlreadyServed(OutlastError):  # noqa: N818
+class AlreadyServed(OutlastError):
     """Another daemon holds this state folder."""
 
 

@@ -53,7 +53,7 @@ class Spawned:
     started_at_ms: int
 
 
-class SpawnRefused(OutlastError):  # noqa: N818
+class SpawnRefused(OutlastError):
     """The system could not start it: `stage` (app.shim.spawn.Stage) and `errno` say where and why."""
 
     def __init__(self, stage: int, errno: int) -> None:
@@ -226,7 +226,7 @@ class ShimLink(asyncio.BufferedProtocol):
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Room for the next bytes."""
         return self._decoder.space()
 

@@ -144,9 +144,7 @@ async def test_only_who_has_the_token_is_asked_for_a_body(server: Server) -> Non
 
 
 async def test_an_absent_host_is_foreign_to_a_browser(server: Server) -> None:
-    reader, _ = await server.connect(
-        f"GET /api/v1/health HTTP/1.0\r\nAuthorization: {basic(TOKEN)}\r\n\r\n".encode()
-    )
+    reader, _ = await server.connect(f"GET /api/v1/health HTTP/1.0\r\nAuthorization: {basic(TOKEN)}\r\n\r\n".encode())
     assert b" 403 " in await reader.readline()
 
 

@@ -44,18 +44,16 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
             CompleteOutput(output.handle, 1),
         ]
     )
-    times = {"started_at": EPOCH_MS, "ended_at": EPOCH_MS + 2000}
+    times: dict[str, int | str] = {"started_at": EPOCH_MS, "ended_at": EPOCH_MS + 2000}
     times |= {"started": "2024-03-09T16:00:00.000Z", "ended": "2024-03-09T16:00:02.000Z"}
     end = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
-    assert _ask(storage.path, "SELECT * FROM runs") == [
-        {"process_id": process.spec.id, "run": 1, "pid": 4711} | times | end
-    ]
+    who = {"process_id": process.spec.id, "run": 1, "pid": 4711}
+    assert _ask(storage.path, "SELECT * FROM runs") == [{**who, **times, **end}]
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture"}
     what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
-    assert _ask(storage.path, "SELECT * FROM processes") == [
-        {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]"} | what | numbers | modes | times | end
-    ]
+    tags = {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]"}
+    assert _ask(storage.path, "SELECT * FROM processes") == [{**tags, **what, **numbers, **modes, **times, **end}]
     rows = [
         (1, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", "first\tline\r"),
         (2, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", '"second" \\ line'),

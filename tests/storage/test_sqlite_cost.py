@@ -22,9 +22,16 @@ _RUNNING = 5
 Work = Callable[[sqlite3.Connection], object]
 
 
-def _chunks(**arguments: object) -> Work:
-    bounds = {"after_seq": 0, "max_bytes": 10, "stream": None, "since_ms": None, "until_ms": None} | arguments
-    return lambda db: read.chunks(db, 1, **bounds)
+def _chunks(
+    *,
+    after_seq: int = 0,
+    stream: Stream | None = None,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+) -> Work:
+    return lambda db: read.chunks(
+        db, 1, after_seq=after_seq, max_bytes=10, stream=stream, since_ms=since_ms, until_ms=until_ms
+    )
 
 
 def _list(query: ProcessQuery) -> Work:

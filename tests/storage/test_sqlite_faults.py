@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import signal
 import sqlite3
 import subprocess
@@ -17,8 +18,8 @@ from app.model.process import ProcessQuery
 from app.storage.base import PurgeProcess
 from app.storage.sqlite import SqliteStorage
 from app.testing.samples import Output, added, new_process
-from tests.storage.stores import sqlite_storage
 from tests.storage.crashing_writer import KEPT
+from tests.storage.stores import sqlite_storage
 
 _KIB = 1024
 
@@ -33,6 +34,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("cannot mount a tmpfs here")
     yield tmp_path
     subprocess.run(["umount", tmp_path], check=True)
+
+
+def _make_larger(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
 
 
 async def _fill(storage: SqliteStorage, output: Output) -> int:
@@ -64,7 +69,7 @@ async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> 
         lines = await _fill(storage, output)
         assert lines > 2
         assert await _fill(storage, output) == lines  # trying again is harmless
-        subprocess.run(["mount", "-o", "remount,size=4m", tiny_disk], check=True)
+        _make_larger(tiny_disk)
         await _goes_on(storage, output)
     finally:
         await storage.close()
@@ -112,9 +117,9 @@ async def test_a_cancelled_commit_is_whole_or_absent(storage: SqliteStorage) -> 
 
 @pytest.mark.slow
 async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
-    seed = random.randrange(2**32)
+    seed = secrets.randbits(32)
     print(f"{seed = }")  # noqa: T201 - pytest shows it when the test fails
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)  # noqa: S311 - not for secrets
     answered = 0
     for _ in range(6):
         answered = _kill_a_writer(path, answered + chance.randint(1, 80), chance.random() * 0.004)

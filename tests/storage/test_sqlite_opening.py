@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,11 @@ async def test_a_path_is_taken_literally(tmp_path: Path) -> None:
     await storage.open()
     await added(storage)
     await storage.close()
-    assert os.listdir(tmp_path) == [path.name]  # noqa: PTH208
+    assert list(_modes(tmp_path)) == [path.name]
+
+
+def _modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
 
 
 async def test_files_are_for_their_owner_only(path: Path) -> None:
@@ -59,9 +64,13 @@ async def test_files_are_for_their_owner_only(path: Path) -> None:
         await added(storage)
     finally:
         os.umask(umask)
-    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    modes = _modes(path.parent)
     await storage.close()
     assert modes == {"outlast.db": 0o600, "outlast.db-wal": 0o600, "outlast.db-shm": 0o600}
+
+
+def _pragmas(db: sqlite3.Connection, names: dict[str, object]) -> dict[str, object]:
+    return {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
@@ -70,7 +79,7 @@ async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:  # 
     await storage.open()
     try:
         assert storage._writer is not None
-        for link, expected in [
+        links: list[tuple[connection.Connection, dict[str, object]]] = [
             (
                 storage._writer,
                 {
@@ -86,10 +95,9 @@ async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:  # 
                 },
             ),
             (storage._readers[0], {"query_only": 1, "busy_timeout": connection.BUSY_TIMEOUT_MS}),
-        ]:
-            found = await link.run(
-                lambda db, names=tuple(expected): {name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
-            )
+        ]
+        for link, expected in links:
+            found = await link.run(partial(_pragmas, names=expected))
             assert found == expected
     finally:
         await storage.close()
@@ -103,15 +111,23 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         assert set(tables) == {(name, 1) for name in ("process", "run", "tag", "output_chunk", "purged")}
 
 
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 async def _refused(path: Path, error: type[Exception], match: str) -> None:
     """Opening fails, does not change the file, and leaves neither a thread nor a descriptor behind."""
-    before = path.read_bytes()
-    threads, fds = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    before = _content(path)
+    threads, fds = threading.active_count(), _open_files()
     with pytest.raises(error, match=match):
         await sqlite_storage(path).open()
-    assert path.read_bytes() == before
+    assert _content(path) == before
     assert threading.active_count() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == fds
+    assert _open_files() == fds
 
 
 async def test_a_newer_schema_is_refused(path: Path) -> None:
@@ -130,9 +146,19 @@ async def test_another_programs_database_is_refused(path: Path) -> None:
     await _refused(path, StorageError, "another program")
 
 
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 async def test_what_is_no_database_is_refused(path: Path) -> None:
-    path.write_bytes(b"a text file that is longer than a database header\n" * 100)
+    _write(path, b"a text file that is longer than a database header\n" * 100)
     await _refused(path, StorageError, "not a database")
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(24 * PAGE_SIZE_BYTES)
+        file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
 
 
 async def _damaged(path: Path) -> None:
@@ -141,9 +167,7 @@ async def _damaged(path: Path) -> None:
     output = Output(await added(storage))
     await storage.commit([output.chunk(b"x" * 1000 + b"\n") for _ in range(500)])
     await storage.close()
-    with path.open("r+b") as file:
-        file.seek(24 * PAGE_SIZE_BYTES)
-        file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
+    _overwrite(path)
 
 
 async def test_a_damaged_file_is_refused(path: Path) -> None:
@@ -153,7 +177,7 @@ async def test_a_damaged_file_is_refused(path: Path) -> None:
 
 async def test_a_large_file_is_not_checked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await _damaged(path)
-    monkeypatch.setattr(connection, "QUICK_CHECK_MAX_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(connection, "QUICK_CHECK_MAX_BYTES", len(_content(path)) - 1)
     storage = sqlite_storage(path)
     await storage.open()
     with pytest.raises(StorageError, match="malformed"):
@@ -177,15 +201,15 @@ async def test_a_closed_storage_says_so(path: Path) -> None:
 
 
 async def test_opening_and_closing_leaks_nothing(path: Path) -> None:
-    threads, fds = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    threads, fds = threading.active_count(), _open_files()
     for _ in range(5):
         storage = sqlite_storage(path)
         await storage.open()
         await added(storage)
         await storage.close()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert list(_modes(path.parent)) == [path.name]
     assert threading.active_count() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == fds
+    assert _open_files() == fds
 
 
 # ---- migrations

@@ -14,10 +14,29 @@ from app.storage.sqlite import migrate
 from app.storage.sqlite.commit import commit
 from app.testing.samples import Output, new_process
 
-_NASTY = (
-    '\n \r\n \t " \\ \\n \\u0000 \\\\ \',\' "," [ ] { } \0 \x01 \x1b[31m \x7f \u2028 \u2029 \x85 \ue000 \u2400 \ufffd é 😀 a'
-).split(" ")
-_pieces = st.sampled_from([piece.encode() for piece in _NASTY] + [b" ", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"])
+_NASTY = [
+    "\n",
+    "\r\n",
+    "\t",
+    '"',
+    "\\",
+    "\\n",
+    "\\u0000",
+    "\\\\",
+    "','",
+    '","',
+    "[",
+    "]",
+    "{",
+    "}",
+    "é",
+    "😀",
+    "a",
+    " ",
+]
+_NASTY += ["\0", "\x01", "\x1b[31m", "\x7f", "\x85", "\u2028", "\u2029", "\ue000", "\u2400", "\ufdd0", "\ufffd"]
+_NOT_TEXT = [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f"]
+_pieces = st.sampled_from([piece.encode() for piece in _NASTY] + _NOT_TEXT)
 _data = st.lists(_pieces, min_size=1, max_size=40).map(b"".join) | st.binary(min_size=1)
 
 

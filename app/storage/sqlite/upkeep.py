@@ -35,7 +35,14 @@ class Upkeep:
         if purging:
             _delete_some(db, purging[0])
             return True
-        return _vacuum_some(db)
+        free_pages = _free_pages(db)
+        if not free_pages:
+            return False
+        _vacuum_some(db)
+        if 0 < _free_pages(db) < free_pages:
+            return True
+        self._checkpoint(db)  # the file shrinks when the log is written back
+        return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
 
     def _checkpoint(self, db: sqlite3.Connection) -> None:
         """Write the log back and begin it anew; journal_size_limit cuts it at the next commit.
@@ -66,11 +73,8 @@ def _delete_some(db: sqlite3.Connection, handle: int) -> None:
     db.execute("COMMIT")
 
 
-def _vacuum_some(db: sqlite3.Connection) -> bool:
-    before = _free_pages(db)
-    if before:
-        db.execute(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})").fetchall()  # fetching is what runs it
-    return 0 < _free_pages(db) < before  # a file rebuilt by other tools may keep its free pages for ever
+def _vacuum_some(db: sqlite3.Connection) -> None:
+    db.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")  # execute() would stop after one page
 
 
 def _free_pages(db: sqlite3.Connection) -> int:

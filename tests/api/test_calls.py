@@ -1,0 +1,160 @@
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.api.answers import ProcessInfo, ProcessPage
+from app.api.presentation import process_info
+from app.api.routes import ROUTES
+from app.model.process import Ending, ProcessQuery, Reason, Run
+
+from .server import BEARER, Server, until
+from .stub import ULID, StubManager, view
+
+RUNNING = {
+    "pid": 42,
+    "handle": 1,
+    "id": ULID,
+    "status": "running",
+    "reason": None,
+    "exit_code": None,
+    "signal": None,
+    "oom_killed": False,
+    "stdin_writable": False,
+    "command": "true",
+    "args": [],
+    "started_at": 1710000000000,
+    "ended_at": None,
+    "managed": None,
+    "name": None,
+    "tags": {},
+    "working_dir": "/",
+    "user": None,
+    "stdin_mode": "closed",
+    "stdout_mode": "capture",
+    "stderr_mode": "capture",
+    "run": 1,
+    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1},
+}
+
+
+async def test_start_and_show(server: Server, manager: StubManager) -> None:
+    answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "args": ["x"]})
+    assert (answer.status, answer.json) == (201, RUNNING)
+    name, request = manager.calls.pop()
+    assert (name, request.command, request.args) == ("start", "true", ("x",))
+    answer = await server.ask("GET", "/api/v1/processes/42")
+    assert (answer.status, answer.json) == (200, RUNNING)
+    assert ProcessInfo().validate(answer.json) == {}
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (Ending(reason=Reason.EXITED, exit_code=3, ended_at_ms=5), {"status": "exited", "exit_code": 3}),
+        (Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
+        (
+            Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=5),
+            {"status": "oom_killed", "signal": 9, "oom_killed": True},
+        ),
+        (Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
+        (Ending(reason=Reason.LOST, ended_at_ms=5), {"status": "exited"}),
+    ],
+)
+def test_endings(ending: Ending, expected: dict[str, Any]) -> None:
+    it = view()
+    ended = replace(it, process=replace(it.process, run=Run(pid=42, started_at_ms=1710000000000, ending=ending)))
+    info = process_info(ended)
+    assert {**info, "args": []} == {**RUNNING, "reason": ending.reason, "ended_at": 5, **expected}
+    assert ProcessInfo().validate({**info, "args": []}) == {}
+
+
+async def test_pages(server: Server, manager: StubManager) -> None:
+    manager.views = [view(handle=handle, pid=handle + 100) for handle in (9, 8, 7)]
+    answer = await server.ask("GET", "/api/v1/processes?limit=2&cursor=10&tag=a:b&tag=c:d&status=running")
+    assert [process["handle"] for process in answer.json["processes"]] == [9, 8]
+    assert answer.json["next"] == "8"
+    assert ProcessPage().validate(answer.json) == {}
+    (_, query) = manager.calls.pop()
+    assert query == ProcessQuery(status="running", tags={"a": "b", "c": "d"}, before_handle=10, limit=3)
+    answer = await server.ask("GET", "/api/v1/processes?limit=3")
+    assert (len(answer.json["processes"]), answer.json["next"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "answer", "call"),
+    [
+        ("DELETE", "/42", None, 204, None, ("kill", "42")),
+        ("DELETE", "/42?purge=false", None, 204, None, ("kill", "42")),
+        ("DELETE", "/42?purge=true", None, 204, None, ("purge", "42")),
+        ("POST", "/42/signal", {"signal": 15}, 200, {"success": True}, ("signal", "42", 15)),
+        ("POST", "/a%20%7Bb%7D%E2%82%AC/signal", {"signal": "KILL"}, 200, {"success": True}, ("signal", "a {b}€", 9)),
+        ("POST", "/42/stdin/close", None, 204, None, ("close_stdin", "42")),
+    ],
+)
+async def test_small_calls(
+    server: Server, manager: StubManager, method: str, path: str, body: Any, status: int, answer: Any, call: Any
+) -> None:
+    got = await server.ask(method, f"/api/v1/processes{path}", json=body)
+    assert (got.status, got.json) == (status, answer)
+    assert manager.calls == [call]
+
+
+async def test_a_signal_that_the_system_refuses(server: Server, manager: StubManager) -> None:
+    manager.fail = PermissionError(1, "not permitted")
+    answer = await server.ask("POST", "/api/v1/processes/42/signal", json={"signal": 15})
+    assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN")
+
+
+async def in_pieces(count: int) -> Any:
+    for index in range(count):
+        yield bytes([index % 256]) * 100_000
+
+
+async def test_stdin_takes_any_size_and_none(server: Server, manager: StubManager) -> None:
+    answer = await server.ask("POST", "/api/v1/processes/42/stdin", data=in_pieces(300))
+    assert answer.status == 204
+    assert manager.stdin == b"".join([bytes([index % 256]) * 100_000 for index in range(300)])
+    manager.stdin.clear()
+    assert (await server.ask("POST", "/api/v1/processes/42/stdin")).status == 204
+    assert manager.stdin == b""
+
+
+async def test_stdin_is_passed_on_as_it_comes(server: Server, manager: StubManager) -> None:
+    more = asyncio.Event()
+
+    async def body() -> Any:
+        yield b"first"
+        await more.wait()
+        yield b"second"
+
+    call = asyncio.create_task(server.ask("POST", "/api/v1/processes/42/stdin", data=body()))
+    await until(lambda: manager.stdin == b"first")
+    more.set()
+    assert (await call).status == 204
+    assert manager.stdin == b"firstsecond"
+
+
+async def test_health_and_info(server: Server, manager: StubManager) -> None:
+    answer = await server.ask("GET", "/api/v1/info")
+    assert answer.json == {"version": "1.2.3", "uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+    manager.unhealthy = "the disk is full"
+    answer = await server.ask("GET", "/api/v1/health")
+    assert answer.status == 503
+    assert answer.json == {"healthy": False, "error": "the disk is full", "code": "UNAVAILABLE"}
+    assert answer.headers["Retry-After"] == "1"
+
+
+async def test_every_answer_forbids_sniffing_framing_and_storing(server: Server) -> None:
+    for path in ("/api/v1/health", "/no/such", "/docs", "/docs/docs.js"):
+        for headers in (BEARER, {}):
+            answer = await server.ask("GET", path, headers=headers)
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Cache-Control"] in {"no-store", "no-cache"}
+            assert answer.headers["Server"] == "Outlast"
+
+
+def test_the_table_has_no_route_twice() -> None:
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)

@@ -1,0 +1,131 @@
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.api.errors import SHAPES
+from app.api.openapi import make_document
+from app.api.routes import ROUTES
+from app.api.schemas import FollowQuery, ListQuery, OutputRange, SignalBody, StartBody
+
+from .server import Server
+
+DOCUMENT = json.loads(json.dumps(make_document(ROUTES, "1.2.3")))
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+TYPES = {"string", "integer", "number", "boolean", "array", "object", "null"}
+OPERATIONS = [
+    (path, method, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
+]
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from walk(inner)
+
+
+def resolve(reference: str) -> Any:
+    assert reference.startswith("#/")
+    found: Any = DOCUMENT
+    for step in reference[2:].split("/"):
+        found = found[step]
+    return found
+
+
+def test_every_route_is_in_the_document_and_nothing_else() -> None:
+    told = {(method.upper(), path) for path, method, _ in OPERATIONS}
+    assert told == {(route.method, route.path) for route in ROUTES if route.documented}
+    assert {route.path for route in ROUTES if not route.documented} == {"/docs/{file}"}
+
+
+def test_the_document_has_the_structure_of_openapi_3_1() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    assert DOCUMENT["info"]["title"]
+    assert DOCUMENT["info"]["version"] == "1.2.3"
+    assert set(DOCUMENT) <= {"openapi", "info", "paths", "components", "security", "tags"}
+    assert {name for one in DOCUMENT["security"] for name in one} == set(DOCUMENT["components"]["securitySchemes"])
+    assert len({operation["operationId"] for _, _, operation in OPERATIONS}) == len(OPERATIONS)
+    for node in walk(DOCUMENT):
+        if isinstance(node.get("$ref"), str):
+            assert resolve(node["$ref"])
+
+
+@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+def test_operations(path: str, method: str, operation: dict[str, Any]) -> None:
+    assert method in METHODS
+    assert operation["summary"]
+    assert operation["tags"]
+    parameters = operation["parameters"]
+    assert {p["name"] for p in parameters if p["in"] == "path"} == set(re.findall(r"{(\w+)}", path))
+    assert len({(p["name"], p["in"]) for p in parameters}) == len(parameters)
+    for parameter in parameters:
+        assert parameter["schema"]
+        assert parameter["description"]
+        assert parameter["in"] != "path" or parameter["required"] is True
+    statuses = set(operation["responses"])
+    assert len([status for status in statuses if status.startswith("2")]) == 1
+    assert {"400", "401", "403", "500", "503"} <= statuses
+    for response in operation["responses"].values():
+        assert response["description"]
+    if "requestBody" in operation:
+        assert all(media["schema"] for media in operation["requestBody"]["content"].values())
+
+
+def test_schemas_are_those_of_json_schema_2020() -> None:
+    for node in walk(DOCUMENT["components"]["schemas"]):
+        assert "nullable" not in node
+        kind = node.get("type")
+        if isinstance(kind, (str, list)):
+            assert set([kind] if isinstance(kind, str) else kind) <= TYPES
+
+
+def test_the_document_tells_all_fields_that_are_accepted() -> None:
+    start = DOCUMENT["components"]["schemas"]["StartBody"]
+    assert set(start["properties"]) == set(StartBody().fields)
+    assert start["required"] == ["command"]
+    assert start["additionalProperties"] is False
+    assert set(DOCUMENT["components"]["schemas"]["SignalBody"]["properties"]) == set(SignalBody().fields)
+    for path, schema in (
+        ("/api/v1/processes", ListQuery),
+        ("/api/v1/processes/{ref}/output", OutputRange),
+        ("/api/v1/processes/{ref}/output/follow", FollowQuery),
+    ):
+        parameters = DOCUMENT["paths"][path]["get"]["parameters"]
+        assert {p["name"] for p in parameters if p["in"] == "query"} == set(schema().fields)
+
+
+def test_each_code_is_told_where_it_can_come() -> None:
+    text = json.dumps(DOCUMENT)
+    later = {"NAME_IN_USE"}
+    assert {shape.code for shape in SHAPES.values() if f"`{shape.code}`" not in text} == later
+    errors = DOCUMENT["paths"]["/api/v1/processes"]["post"]["responses"]
+    assert "SPAWN_FAILED" in errors["422"]["description"]
+    assert "TOO_LARGE" in errors["413"]["description"]
+
+
+async def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
+    page = await server.ask("GET", "/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    text = page.body.decode()
+    assert "://" not in text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bon\w+=|<style|\bstyle=", text)
+    policy = page.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    files = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert len(files) == 4
+    for file in files:
+        answer = await server.ask("GET", f"/{file}")
+        assert answer.status == 200
+        assert answer.body
+        assert answer.headers["Content-Security-Policy"] == policy
+
+
+async def test_the_document_is_served(server: Server) -> None:
+    answer = await server.ask("GET", "/api/v1/openapi.json")
+    assert answer.json == DOCUMENT

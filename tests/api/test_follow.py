@@ -1,0 +1,173 @@
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from app.api import streaming
+from app.api.follow import HEARTBEAT_S
+from app.core.follow import OutputQuery
+from app.model.errors import StorageUnavailable
+from app.model.output import Stream
+
+from .chunks import numbered
+from .server import BEARER, TOKEN, Server, until
+from .sse_parser import Event, parse
+from .stub import StubManager
+
+FOLLOW = "/api/v1/processes/42/output/follow"
+REQUEST = f"GET {FOLLOW} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
+
+
+async def test_history_then_eof(server: Server, manager: StubManager) -> None:
+    manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
+    answer = await server.ask("GET", FOLLOW)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    events, _ = parse(answer.body)
+    assert [(event.last_id, json.loads(event.data)["line"]) for event in events[:-1]] == [
+        ("1", "one\n"),
+        ("2", "two"),
+        ("3", "!\n"),
+    ]
+    assert events[-1] == Event("eof", "{}", "3")
+
+
+@pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
+@pytest.mark.parametrize(
+    ("query", "last_event_id", "after", "tail"),
+    [
+        ("", None, 0, None),
+        ("&after=5&tail=3", None, 5, 3),
+        ("&after=5", "", 5, None),
+        ("&after=5", "9", 9, None),
+        ("&after=9", "5", 9, None),
+        ("&tail=3", "5", 5, None),
+    ],
+)
+async def test_where_it_starts(
+    server: Server,
+    manager: StubManager,
+    word: str,
+    stream: Stream | None,
+    query: str,
+    last_event_id: str | None,
+    after: int,
+    tail: int | None,
+) -> None:
+    headers = BEARER if last_event_id is None else {**BEARER, "Last-Event-ID": last_event_id}
+    await server.ask(
+        "GET", f"/api/v1/processes/42/{word}/follow?{query}&since=7&until=8".replace("?&", "?"), headers=headers
+    )
+    expected = OutputQuery(stream=stream, after=after, tail=tail, since_ms=7, until_ms=8)
+    assert manager.calls[1] == ("follow", 1, expected, HEARTBEAT_S)
+
+
+@pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "9" * 30, "1, 2"])
+async def test_a_wrong_place_is_an_error_before_the_stream(server: Server, manager: StubManager, wrong: str) -> None:
+    for query, headers in (({"after": wrong}, {}), ({}, {"Last-Event-ID": wrong})):
+        answer = await server.ask("GET", FOLLOW, params=query, headers={**BEARER, **headers})
+        assert (answer.status, answer.json["code"]) == (400, "INVALID_REQUEST")
+        assert "must be an integer" in answer.json["error"]
+    assert manager.calls == []
+
+
+async def read_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
+    return await asyncio.wait_for(reader.readuntil(end), 10)
+
+
+async def test_headers_and_keep_alives_come_before_any_output(server: Server, manager: StubManager) -> None:
+    manager.follow_forever = True
+    reader, _ = await server.connect(REQUEST)
+    assert (await read_until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b": keep-alive\n\n" in await read_until(reader, b"\n\n")
+
+
+async def test_a_follower_that_hangs_up_is_gone_at_once(
+    server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.follow_forever = True
+    connections = [await server.connect(REQUEST) for _ in range(20)]
+    await until(lambda: manager.followers == 20)
+    for _, writer in connections:
+        writer.close()
+    await until(lambda: manager.followers == 0)
+    assert caplog.records == []
+
+
+async def test_a_follower_that_hangs_up_while_it_is_written_to(
+    server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.chunks = MUCH
+    reader, writer = await server.connect(REQUEST)
+    await read_until(reader, b"\n\n")
+    writer.transport.abort()
+    await until(lambda: manager.followers == 0)
+    assert caplog.records == []
+
+
+async def test_a_follower_that_does_not_read_costs_nobody(server: Server, manager: StubManager) -> None:
+    manager.chunks = MUCH
+    reader, _ = await server.connect(REQUEST)
+    await read_until(reader, b"\n\n")
+    other = await server.ask("GET", FOLLOW)
+    assert other.body.count(b"\nid: ") + 1 == 2_700_000
+    assert manager.followers == 1
+    rest = 0
+    while piece := await asyncio.wait_for(reader.read(1 << 20), 10):
+        rest += len(piece)
+        if piece.endswith(b"\r\n0\r\n\r\n"):
+            break
+    assert rest > len(other.body) * 0.99
+
+
+async def test_the_daemons_end_ends_a_stream_without_eof(server: Server, manager: StubManager) -> None:
+    manager.follow_forever = True
+    reader, _ = await server.connect(REQUEST)
+    await until(lambda: manager.followers == 1)
+    await server.runner.cleanup()
+    text = await asyncio.wait_for(reader.read(), 10)
+    assert text.endswith(b"0\r\n\r\n")
+    assert b"eof" not in text
+
+
+async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
+    server: Server, manager: StubManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "SHUTDOWN_GRACE_S", 0.1)
+    manager.chunks = MUCH
+    reader, _ = await server.connect(REQUEST)
+    await read_until(reader, b"\n\n")
+    await server.runner.cleanup()
+    assert manager.followers == 0
+
+
+async def test_a_failure_within_a_stream_breaks_the_connection(
+    server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.chunks = numbered([(b"one\n", Stream.STDOUT)])
+    manager.fail_after_chunks = StorageUnavailable("the disk is full")
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await server.ask("GET", FOLLOW)
+    (record,) = caplog.records
+    assert record.getMessage() == f"GET {FOLLOW} broke off"
+
+
+async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
+    manager.wait_in_start = asyncio.Event()
+    body = b'{"command":"true"}'
+    _, writer = await server.connect(
+        b"POST /api/v1/processes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        + f"Content-Length: {len(body)}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        + body
+    )
+    await until(lambda: manager.calls)
+    writer.close()
+    await writer.wait_closed()
+    assert (await server.ask("GET", "/api/v1/health")).status == 200
+    assert ("started",) not in manager.calls
+    manager.wait_in_start.set()
+    await until(lambda: ("started",) in manager.calls)

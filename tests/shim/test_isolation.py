@@ -1,0 +1,18 @@
+"""The shim is small: it imports nothing that it could do without."""
+
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+from app.shim import __main__ as shim_main
+
+
+def test_the_shim_imports_the_standard_library_only() -> None:
+    program = "import sys; import app.shim.__main__; print('\\n'.join(sys.modules))"
+    output = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
+    loaded = {name.partition(".")[0] for name in output.split()}
+    third_party = {name for name in loaded & set(packages_distributions()) if name not in {"app"}}
+    started_by_site = {name for name in third_party if name.startswith(("_", "sitecustomize"))}
+    assert third_party - started_by_site == set()
+    assert not loaded & {"asyncio", "uvloop", "sqlite3", "http", "ssl", "logging"}
+    assert shim_main.main

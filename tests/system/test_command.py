@@ -1,0 +1,212 @@
+"""The command: what it prints, where settings come from, how it ends."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.daemon import OUTLAST, Daemon, is_running, left_over, outlast, shim_pid
+from tests.support.waiting import DEADLINE_S, eventually
+
+
+async def test_the_state_folder_is_private(daemon: Daemon) -> None:
+    await daemon.ended(await daemon.sh("echo secret"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in daemon.state_dir.iterdir()}
+    assert stat.S_IMODE(daemon.state_dir.stat().st_mode) == 0o700
+    assert {"token", "outlast.db", "shim.sock", "lock"} <= set(modes)
+    assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}
+    assert modes["token"] == 0o600
+
+
+async def test_the_token_is_made_once_and_shown_nowhere(daemon: Daemon) -> None:
+    token = daemon.token
+    assert len(token) >= 32
+    process = await daemon.run("sleep", "1000")
+    await daemon.call("POST", "/processes", 400, {"nonsense": token})
+    await daemon.stop()
+    await daemon.start()
+    assert daemon.token == token
+    assert token not in daemon.log
+    for pid in (daemon.pid, shim_pid(daemon.state_dir), process["pid"]):
+        assert token.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def test_nothing_is_printed_before_it_is_ready(daemon: Daemon) -> None:
+    assert daemon.url.startswith("http://127.0.0.1:")
+    assert await daemon.call("GET", "/health", 200) == {"healthy": True}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_daemon_says_what_runs_on(daemon: Daemon, number: int) -> None:
+    processes = [await daemon.run("sleep", "1000") for _ in range(2)]
+    follower = asyncio.create_task(daemon.drained(processes[0]))
+    assert await daemon.stop(number) == 0
+    assert "2 processes run on" in daemon.log
+    assert f"outlast down --state-dir {daemon.state_dir}" in daemon.log
+    assert all(is_running(process["pid"]) for process in processes)
+    await asyncio.wait([follower], timeout=DEADLINE_S)
+    follower.exception()  # the stream was cut: that is no end of output
+    assert "Traceback" not in daemon.log
+
+
+async def test_down_ends_everything(daemon: Daemon) -> None:
+    polite = await daemon.sh("trap 'echo stopped; exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+    deaf = await daemon.sh("trap '' TERM; echo ready; while :; do sleep 0.01; done")
+    daemonised = await daemon.sh("setsid sh -c 'exec sleep 1000 >/dev/null 2>&1' & exec sleep 1000")
+    for process in (polite, deaf):
+        await anext(daemon.follow(process))
+    await daemon._close_session()
+    config = daemon.state_dir.parent / "grace.toml"
+    config.write_text("stop_grace_ms = 1000\n")
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir), "--config", str(config))
+    assert (code, output) == (0, "3 running processes ended; shim and daemon are down\n")
+    assert left_over(daemon.state_dir) == []
+    assert not is_running(daemonised["pid"])
+    assert not (daemon.state_dir / "shim.sock").exists()
+    assert daemon.process is not None
+    assert await daemon.process.wait() == 0
+    rows = daemon.sql("SELECT id, exit_code, signal, reason FROM processes ORDER BY handle")
+    assert rows == [
+        (polite["id"], 5, None, "exited"),
+        (deaf["id"], None, 9, "signaled"),
+        (daemonised["id"], None, 15, "signaled"),
+    ]
+    assert daemon.sql("SELECT line FROM output_lines WHERE process_id = ? AND stream = 'stdout'", polite["id"]) == [("ready",), ("stopped",)]
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
+
+
+async def test_down_without_a_daemon(daemon: Daemon) -> None:
+    process = await daemon.run("sleep", "1000")
+    await daemon.kill()
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
+    assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
+
+
+async def test_one_daemon_a_state_folder(daemon: Daemon) -> None:
+    code, output = await outlast("serve", "--listen", "127.0.0.1:0", "--state-dir", str(daemon.state_dir))
+    assert code == 1
+    assert f"another daemon (pid {daemon.pid}) serves {daemon.state_dir}" in output
+    assert await daemon.call("GET", "/health", 200) == {"healthy": True}
+
+
+async def test_a_port_in_use(state_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = "127.0.0.1:{}".format(taken.getsockname()[1])
+        code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
+    assert code == 1
+    assert f"can't listen on {address}" in output
+    assert shim_pid(state_dir) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--listen", "nonsense"], "'nonsense' is not HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
+        (["--listen", "0.0.0.0:0"], "set OUTLAST_TOKEN"),
+        (["--config", "/no/such/file"], "/no/such/file can't be read"),
+        (["--state-dir", "/proc/nowhere"], "/proc/nowhere can't be used"),
+    ],
+)
+async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -> None:
+    code, output = await outlast("serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), *flags)
+    assert code == 1
+    assert says in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nonsense = 1", "there is no setting 'nonsense'"),
+        ("listen = 1", "listen must be of type str"),
+        ("durable = 1", "durable must be of type bool"),
+        ("stop_grace_ms = -1", "must not be negative"),
+        ("token = 'x'", "a token does not belong into this file"),
+        ("=", "is not TOML"),
+        ("storage = 'nosuch://x'", "no storage plug-in is called 'nosuch'"),
+    ],
+)
+async def test_mistakes_in_the_file_are_told(state_dir: Path, tmp_path: Path, text: str, says: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+    code, output = await outlast(
+        "serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), "--config", str(config)
+    ) if "listen" not in text else await outlast("serve", "--state-dir", str(state_dir), "--config", str(config))
+    assert code == 1
+    assert says in output
+    assert "Traceback" not in output
+
+
+async def test_flags_stand_above_environment_above_file(state_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'listen = "127.0.0.1:1"\nstate_dir = "{tmp_path / "from-file"}"\nstorage = "memory:"\n')
+    daemon = Daemon(state_dir, OUTLAST_CONFIG=str(config), OUTLAST_STATE_DIR=str(tmp_path / "from-environment"))
+    try:
+        await daemon.start()
+        await daemon.ended(await daemon.sh("echo x"))
+        assert not (tmp_path / "from-file").exists()
+        assert not (tmp_path / "from-environment").exists()
+        assert not (state_dir / "outlast.db").exists()  # the file's, which nothing stands above
+    finally:
+        await daemon.end_everything()
+
+
+async def test_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "api.sock"
+    process = await asyncio.create_subprocess_exec(
+        *OUTLAST,
+        *("serve", "--state-dir", str(state_dir), "--listen", f"unix:{path}"),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "OUTLAST_TOKEN": "secret"},
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == f"listening on unix:{path}\n".encode()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+        async with session.get("http://local/api/v1/health") as response:
+            assert response.status == 401
+        async with session.get("http://local/api/v1/health", headers={"Authorization": "Bearer secret"}) as response:
+            assert response.status == 200
+    process.terminate()
+    assert await process.wait() == 0
+    process._transport.close()
+    assert not path.exists()
+    assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
+
+
+async def test_a_state_folder_with_a_very_long_path(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100) / ("y" * 100)
+    daemon = Daemon(folder)
+    folder.parent.mkdir()
+    try:
+        await daemon.start()
+        process = await daemon.sh("echo deep")
+        await daemon.ended(process)
+        await daemon.kill()
+        await daemon.start()
+        assert await daemon.lines(process) == ["deep"]
+    finally:
+        await daemon.end_everything()
+    assert left_over(folder) == []
+
+
+async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
+    process = await daemon.run("cat", stdin_mode="pipe")
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(shim, number)
+        await eventually(lambda name=number.name: f"ignored {name}" in (daemon.state_dir / "shim.log").read_text())
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"alive\n")
+    await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
+    await daemon.ended(process)
+    assert await daemon.raw(process) == b"alive\n"
