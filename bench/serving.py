@@ -85,9 +85,7 @@ class Outlast:
         """
         with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_START_S)) as connection:
             data = None if body is None else json.dumps(body)
-            connection.request(
-                method, f"/api/v1{path}", data, {**self.headers(), "Content-Type": "application/json"}
-            )
+            connection.request(method, f"/api/v1{path}", data, {**self.headers(), "Content-Type": "application/json"})
             response = connection.getresponse()
             raw = response.read()
         if response.status >= http.client.BAD_REQUEST:

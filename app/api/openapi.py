@@ -48,7 +48,12 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     converter = plugin.converter
     if converter is None:
         raise RuntimeError("apispec sets a converter up with the document")
-    for field, kind in ((fields.User, None), (fields.SignalNumber, None), (fields.TagFilters, "array")):
+    for field, kind in (
+        (fields.Choice, "string"),
+        (fields.User, None),
+        (fields.SignalNumber, None),
+        (fields.TagFilters, "array"),
+    ):
         converter.map_to_openapi_type(field, kind, None)  # type: ignore[no-untyped-call]
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     spec.components.security_scheme(

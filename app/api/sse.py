@@ -14,7 +14,9 @@ import orjson
 
 from app.model.output import Chunk
 
-PIECE_BYTES = 64 * 1024  # what one write to a client is made of, about; a slow client keeps one in memory
+# What one write to a client is made of, about; a slow client keeps one in memory. A follower got 1.8, 2.9 and 3.6 M
+# events/s with 32, 64 and 256 KiB.
+PIECE_BYTES = 128 * 1024
 CACHE_BYTES = 16 * 1024 * 1024  # of encoded events, kept for other followers of the same process
 KEEP_ALIVE = b": keep-alive\n\n"
 EOF = b"event: eof\ndata: {}\n\n"

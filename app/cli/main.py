@@ -40,8 +40,9 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
         click.echo(f"the token is in {token}", err=True)
 
     running = _run(serve(settings, announce))
-    what = "1 process runs" if running == 1 else f"{running} processes run"
-    click.echo(f"the daemon has ended; {what} on. `{_down_line(settings)}` ends what runs.", err=True)
+    what = "1 process runs" if running == 1 else f"{running or 'no'} processes run"
+    down = f"outlast down --state-dir {settings.state_path}"
+    click.echo(f"the daemon has ended; {what} on. `{down}` ends what runs, and the shim.", err=True)
 
 
 @main.command("down")
@@ -70,7 +71,3 @@ def _run(job: Any) -> Any:
             return runner.run(job)
     except OutlastError as exc:
         raise click.ClickException(str(exc)) from None
-
-
-def _down_line(settings: Settings) -> str:
-    return f"outlast down --state-dir {settings.state_path}"

@@ -60,6 +60,7 @@ class ProcessManager:
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0
+        self._own = users.resolve(None)
 
     # ---- life of the daemon
 
@@ -119,7 +120,7 @@ class ProcessManager:
         link = self._supervisor.link
         if self._committer.failure is not None:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
-        identity = await asyncio.to_thread(users.resolve, request.user)
+        identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         try:
             spawned = await link.spawn(spec_to_record(spec), make_command(request, spec, identity))

@@ -157,6 +157,8 @@ class Supervisor:
             room_bytes=self._room.process_bytes,
             total_room_bytes=self._room.total_bytes,
         )
+        if self._link is not None:
+            self._link.close()
         self._link = link
         self._by_slot.clear()
         await self._take_up(link)
@@ -208,6 +210,7 @@ class Supervisor:
             self.total += 1
             self.attach(live, link, held.slot, handle, Position())
 
+        link.rebase(held.slot)  # it may have been written into another store, which is not there any more
         self._committer.submit(AddProcess(spec, run), done)
 
     def _lose(self, process: Process, now_ms: int) -> asyncio.Future[None]:

@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import stat
@@ -64,6 +65,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     Raises:
         OutlastError: it can't be done; the sentence says why.
     """
+    _raise_open_files()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -106,6 +108,13 @@ async def _serve_on(
         await stop.wait()
     finally:
         await runner.cleanup()
+
+
+def _raise_open_files() -> None:
+    """Every follower is an open file: take what the system allows."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -1,4 +1,4 @@
-"""`python -m app.shim STATE_DIR READY_FD`: become a process of our own, listen, and say so on READY_FD."""
+"""`python -m app.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ SOCKET_NAME = "shim.sock"
 
 
 def main() -> None:
-    """Run the shim for the state folder in argv[1]."""
-    state_dir, ready_fd = Path(sys.argv[1]), int(sys.argv[2])
+    """Run the shim for the state folder in argv[1]; argv[3] is the limit on open files that processes get."""
+    state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
@@ -23,7 +23,7 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(SOCKET_NAME, dir_fd=directory)
-    shim = Shim(listener, state_dir)  # sets the umask, with which the socket is made 0600
+    shim = Shim(listener, state_dir, open_files)  # sets the umask, with which the socket is made 0600
     listener.bind(socket_address(directory, SOCKET_NAME))
     listener.listen(16)
     os.write(ready_fd, b"ready\n")

@@ -63,6 +63,7 @@ class Child:
         self.close_stdin_after_input = False
         self.outputs: dict[int, int] = {}
         self.read_total = {STDOUT: 0, STDERR: 0}
+        self.let_go = {STDOUT: 0, STDERR: 0}
         self.attached = False
         self.unsent: deque[Frame] = deque()
         self.unacked: deque[Frame] = deque()
@@ -116,7 +117,9 @@ class Child:
         ends = (0, stdout_end, stderr_end)
         freed = 0
         while self.unacked and self.unacked[0].end <= ends[self.unacked[0].stream]:
-            freed += len(self.unacked.popleft().data)
+            frame = self.unacked.popleft()
+            self.let_go[frame.stream] = frame.end
+            freed += len(frame.data)
         self.in_flight_bytes -= freed
         self.held_bytes -= freed
         return freed
@@ -128,6 +131,7 @@ class Child:
         freed = 0
         for frame in (*self.unacked, *self.unsent):
             if frame.end <= ends[frame.stream]:
+                self.let_go[frame.stream] = frame.end
                 freed += len(frame.data)
             elif frame.data:
                 kept.append(frame)
@@ -138,6 +142,14 @@ class Child:
         self.held_bytes -= freed
         self.attached = True
         return freed
+
+    def rebase(self) -> None:
+        """Count from what is still here: the store that had what came before is not the one that will have the rest."""
+        for frame in (*self.unacked, *self.unsent):
+            frame.offset -= self.let_go[frame.stream]
+        for stream, count in self.let_go.items():
+            self.read_total[stream] -= count
+            self.let_go[stream] = 0
 
     def detach(self) -> None:
         """The daemon has gone: what was sent and not acknowledged will be sent again."""

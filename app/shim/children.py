@@ -39,7 +39,7 @@ class Listener(Protocol):
 class Children:
     """The table of processes, by slot. A slot is never used twice."""
 
-    def __init__(self, loop: Loop, listener: Listener, state_dir: Path) -> None:
+    def __init__(self, loop: Loop, listener: Listener, state_dir: Path, open_files: int) -> None:
         self._loop = loop
         self._listener = listener
         self._by_slot: dict[int, Child] = {}
@@ -51,9 +51,10 @@ class Children:
         self.total_room_bytes = 512 << 20
         self._groups = cgroup.CgroupRoot.create(state_dir)
         self._umask = os.umask(0o077)
-        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self._open_files = (open_files, hard)
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         become_subreaper()
         loop.watch_signals(self.reap)
 

@@ -28,12 +28,21 @@ from app.shim.wire import (
 class Shim:
     """Serves one daemon at a time; a newer one takes over."""
 
-    def __init__(self, listener: socket.socket, state_dir: Path) -> None:
+    def __init__(self, listener: socket.socket, state_dir: Path, open_files: int) -> None:
         self._loop = Loop()
-        self._children = Children(self._loop, self, state_dir)
+        self._children = Children(self._loop, self, state_dir, open_files)
         self._daemon: Connection | None = None
         self._ending = False
         self._listener = listener
+        self._commands = {
+            MessageType.SPAWN: self._spawn,
+            MessageType.FORGET: self._forget,
+            MessageType.REBASE: self._rebase,
+            MessageType.SIGNAL: self._signal,
+            MessageType.KILL: self._kill,
+            MessageType.CLOSE_STDIN: self._close_stdin,
+            MessageType.EXIT: self._exit,
+        }
 
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
@@ -139,27 +148,33 @@ class Shim:
         connection.send(encode_json(MessageType.INVENTORY, [_describe(c) for c in self._children if c.started]))
 
     def _on_command(self, connection: Connection, kind: MessageType, message: dict[str, Any]) -> None:
-        if kind is MessageType.SPAWN:
-            self._spawn(connection, message)
-        elif kind is MessageType.FORGET:
-            if (child := self._children.get(message["slot"])) is not None:
-                connection.in_flight_bytes -= child.in_flight_bytes
-                self._children.forget(child)
-        elif kind is MessageType.SIGNAL:
-            connection.send(self._signal(message))
-        elif kind is MessageType.KILL:
-            self._children.kill(message["id"])
-            connection.send(_reply(message["request"]))
-        elif kind is MessageType.CLOSE_STDIN:
-            if (child := self._children.get(message["slot"])) is not None:
-                self._children.close_stdin(child)
-            connection.send(_reply(message["request"]))
-        elif kind is MessageType.EXIT:
-            self._ending = not len(self._children)
-            connection.send(_reply(message["request"], ended=self._ending))
-            self._flush(connection)
-        else:
+        handler = self._commands.get(kind)
+        if handler is None:
             raise WireError(f"{kind.name} is not the daemon's to send")
+        handler(connection, message)
+
+    def _forget(self, connection: Connection, message: dict[str, Any]) -> None:
+        if (child := self._children.get(message["slot"])) is not None:
+            connection.in_flight_bytes -= child.in_flight_bytes
+            self._children.forget(child)
+
+    def _rebase(self, _connection: Connection, message: dict[str, Any]) -> None:
+        if (child := self._children.get(message["slot"])) is not None:
+            child.rebase()
+
+    def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
+        self._children.kill(message["id"])
+        connection.send(_reply(message["request"]))
+
+    def _close_stdin(self, connection: Connection, message: dict[str, Any]) -> None:
+        if (child := self._children.get(message["slot"])) is not None:
+            self._children.close_stdin(child)
+        connection.send(_reply(message["request"]))
+
+    def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
+        self._ending = not len(self._children)
+        connection.send(_reply(message["request"], ended=self._ending))
+        self._flush(connection)
 
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
         request = message["request"]
@@ -191,17 +206,18 @@ class Shim:
                 self.on_exited(child)
             connection.offer(child)
 
-    def _signal(self, message: dict[str, Any]) -> bytes:
-        request, child = message["request"], self._children.get(message["slot"])
-        if child is None:
-            return _reply(request, error="ended")
+    def _signal(self, connection: Connection, message: dict[str, Any]) -> None:
+        outcome: dict[str, Any] = {}
+        child = self._children.get(message["slot"])
         try:
+            if child is None:
+                raise ProcessLookupError
             self._children.signal_group(child, message["signal"])
         except ProcessLookupError:
-            return _reply(request, error="ended")
+            outcome = {"error": "ended"}
         except OSError as exc:
-            return _reply(request, error="refused", errno=exc.errno)
-        return _reply(request)
+            outcome = {"error": "refused", "errno": exc.errno}
+        connection.send(_reply(message["request"], **outcome))
 
     def _write_stdin(self, connection: Connection, request: int, slot: int, data: bytes) -> None:
         def answer(error: str | None) -> None:

@@ -39,7 +39,8 @@ class MessageType(IntEnum):
     KILL = 69
     STDIN = 70
     CLOSE_STDIN = 71
-    EXIT = 72
+    REBASE = 72
+    EXIT = 73
 
 
 class WireError(Exception):

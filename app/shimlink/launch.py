@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from app.shimlink.link import ShimEvents, ShimLink
 SOCKET_NAME = "shim.sock"
 LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
+# Taken before the daemon raises its own: processes get what is ordinary here.
+_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 # The shim gets a clean environment, so that no secret of the daemon's can reach a process through it.
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
@@ -51,7 +54,7 @@ def start_shim(state_dir: Path) -> None:
         try:
             # -P: a folder called `app` where the daemon happens to be started is not ours
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-m", "app.shim", str(state_dir), str(theirs)],
+                [sys.executable, "-P", "-m", "app.shim", str(state_dir), str(theirs), str(_OPEN_FILES)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

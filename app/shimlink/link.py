@@ -145,7 +145,7 @@ class ShimLink(asyncio.BufferedProtocol):
     def attach(self, slot: int, position: Position) -> None:
         """Ask for the output from `position` on, for the process's end, and for what comes.
 
-        This and the next two say nothing when the link is down: whoever takes the shim up next begins from the store.
+        This and the next three say nothing when the link is down: whoever takes the shim up next begins from the store.
         """
         self._tell(encode_mark(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
 
@@ -156,6 +156,10 @@ class ShimLink(asyncio.BufferedProtocol):
     def forget(self, slot: int) -> None:
         """Say that the end of a process is stored, or that it is no longer wanted."""
         self._tell(encode_json(MessageType.FORGET, {"slot": slot}))
+
+    def rebase(self, slot: int) -> None:
+        """Let the offsets of a slot begin at what the shim still has: no store knows of what came before."""
+        self._tell(encode_json(MessageType.REBASE, {"slot": slot}))
 
     async def signal(self, slot: int, number: int) -> None:
         """Send a signal to the process's group.

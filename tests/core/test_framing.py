@@ -9,7 +9,9 @@ LIMIT = 16
 PIECES = st.lists(
     st.one_of(
         st.binary(max_size=3 * LIMIT),
-        st.lists(st.sampled_from([b"\n", b"a", b"bc", "ü".encode(), "€".encode(), "😀".encode(), b"\xff"])).map(b"".join),
+        st.lists(st.sampled_from([b"\n", b"a", b"bc", "ü".encode(), "€".encode(), "😀".encode(), b"\xff"])).map(
+            b"".join
+        ),
     )
 )
 

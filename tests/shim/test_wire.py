@@ -25,7 +25,9 @@ def decode(raw: bytes, sizes: list[int], capacity: int) -> list[tuple[MessageTyp
 
 
 @given(MESSAGES, st.lists(st.integers(1, 100)), st.integers(1, 500))
-def test_messages_survive_any_cutting(messages: list[tuple[MessageType, bytes]], sizes: list[int], capacity: int) -> None:
+def test_messages_survive_any_cutting(
+    messages: list[tuple[MessageType, bytes]], sizes: list[int], capacity: int
+) -> None:
     raw = b"".join(wire.encode(kind, payload) for kind, payload in messages)
     assert decode(raw, sizes, capacity) == messages
 

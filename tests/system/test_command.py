@@ -77,7 +77,10 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
         (deaf["id"], None, 9, "signaled"),
         (daemonised["id"], None, 15, "signaled"),
     ]
-    assert daemon.sql("SELECT line FROM output_lines WHERE process_id = ? AND stream = 'stdout'", polite["id"]) == [("ready",), ("stopped",)]
+    assert daemon.sql("SELECT line FROM output_lines WHERE process_id = ? AND stream = 'stdout'", polite["id"]) == [
+        ("ready",),
+        ("stopped",),
+    ]
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
@@ -138,9 +141,11 @@ async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -
 async def test_mistakes_in_the_file_are_told(state_dir: Path, tmp_path: Path, text: str, says: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text(text)
-    code, output = await outlast(
-        "serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), "--config", str(config)
-    ) if "listen" not in text else await outlast("serve", "--state-dir", str(state_dir), "--config", str(config))
+    code, output = (
+        await outlast("serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), "--config", str(config))
+        if "listen" not in text
+        else await outlast("serve", "--state-dir", str(state_dir), "--config", str(config))
+    )
     assert code == 1
     assert says in output
     assert "Traceback" not in output

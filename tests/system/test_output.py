@@ -36,7 +36,11 @@ async def written(daemon: Daemon, data: bytes, tmp_path: Path) -> dict[str, obje
         pytest.param(b"\xff\xfe bad \xc3(\n\x80\n", ["\ufffd\ufffd bad \ufffd(", "\ufffd"], id="invalid UTF-8"),
         pytest.param("\x1b[1;31mred\x1b[0m\n".encode(), ["\x1b[1;31mred\x1b[0m"], id="ANSI"),
         pytest.param("a\u2028b\x0bc\x85d\x1ce\n".encode(), ["a\u2028b\x0bc\x85d\x1ce"], id="other line separators"),
-        pytest.param("quote\" back\\slash\ttab \\n {}[],\n😀 ü\n".encode(), ['quote" back\\slash\ttab \\n {}[],', "😀 ü"], id="escapes"),
+        pytest.param(
+            'quote" back\\slash\ttab \\n {}[],\n😀 ü\n'.encode(),
+            ['quote" back\\slash\ttab \\n {}[],', "😀 ü"],
+            id="escapes",
+        ),
         pytest.param(b'","\n"\n', ['","', '"'], id="what the encoder cuts at"),
     ],
 )
@@ -137,10 +141,7 @@ async def test_a_line_in_flushed_parts_is_joined_for_readers_of_lines(daemon: Da
 
 async def test_both_streams_share_one_order(daemon: Daemon) -> None:
     process = await daemon.python(
-        "import os, sys\n"
-        "for i in range(200):\n"
-        "    os.write(1 + i % 2, b'%d\\n' % i)\n"
-        "    sys.stdin.readline()",
+        "import os, sys\nfor i in range(200):\n    os.write(1 + i % 2, b'%d\\n' % i)\n    sys.stdin.readline()",
         stdin_mode="pipe",
     )
     seen = []
@@ -175,7 +176,9 @@ async def test_floods_on_both_streams_keep_each_streams_order(daemon: Daemon) ->
 
 
 async def test_the_standard_streams_can_be_opened_by_path(daemon: Daemon) -> None:
-    process = await daemon.sh("echo one > /dev/stdout; echo two > /dev/stderr; echo three >> /dev/stdout; echo four > /dev/fd/2")
+    process = await daemon.sh(
+        "echo one > /dev/stdout; echo two > /dev/stderr; echo three >> /dev/stdout; echo four > /dev/fd/2"
+    )
     ended = await daemon.ended(process)
     assert ended["exit_code"] == 0
     assert await daemon.raw(process, "stdout") == b"one\nthree\n"
@@ -219,7 +222,9 @@ async def test_a_process_that_closes_its_output_lives_on(daemon: Daemon) -> None
 
 
 async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
-    process = await daemon.python("import time\nfor i in range(5):\n    print(time.time_ns() // 10**6, flush=True)\n    time.sleep(0.03)")
+    process = await daemon.python(
+        "import time\nfor i in range(5):\n    print(time.time_ns() // 10**6, flush=True)\n    time.sleep(0.03)"
+    )
     for event in (await daemon.drained(process))[:-1]:
         assert 0 <= event.data["timestamp"] - int(event.data["line"]) < 1000
 

@@ -254,3 +254,22 @@ async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon:
     }
     listed = {p["pid"] for p in (await daemon.call("GET", "/processes?status=running", 200))["processes"]}
     assert children == listed
+
+
+async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp_path: Path) -> None:
+    """`memory:` keeps nothing over a restart; the processes and what they print from then on are there."""
+    config = tmp_path / "memory.toml"
+    config.write_text('storage = "memory:"\n')
+    daemon = Daemon(state_dir)
+    try:
+        await daemon.start("--config", str(config))
+        process = await daemon.run("cat", stdin_mode="pipe")
+        for word in (b"before", b"after", b"again"):
+            await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=word + b"\n")
+            assert (await anext(daemon.follow(process))).data["line"] == word.decode() + "\n"
+            await daemon.kill()
+            await daemon.start("--config", str(config))
+        await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
+        assert (await daemon.ended(process))["exit_code"] == 0
+    finally:
+        await daemon.end_everything()

@@ -91,7 +91,9 @@ async def test_environment_values_are_not_kept(daemon: Daemon) -> None:
 
 async def test_only_the_three_standard_descriptors_are_inherited(daemon: Daemon) -> None:
     other = await daemon.run("cat", stdin_mode="pipe")
-    program = "import os; print(sorted(os.listdir('/proc/self/fd'))); print(os.getpgrp() == os.getsid(0) == os.getpid())"
+    program = (
+        "import os; print(sorted(os.listdir('/proc/self/fd'))); print(os.getpgrp() == os.getsid(0) == os.getpid())"
+    )
     process = await daemon.python(program)
     await daemon.ended(process)
     assert await daemon.lines(process) == ["['0', '1', '2', '3']", "True"]  # 3 is the listing's own

@@ -41,9 +41,7 @@ async def test_nothing_and_binary(daemon: Daemon) -> None:
 
 async def test_a_reader_that_is_stuck_holds_up_nobody(daemon: Daemon) -> None:
     stuck = await daemon.run("sleep", "1000", stdin_mode="pipe")
-    writer = asyncio.create_task(
-        daemon.call("POST", f"/processes/{stuck['id']}/stdin", 400, data=b"x" * (1 << 20))
-    )
+    writer = asyncio.create_task(daemon.call("POST", f"/processes/{stuck['id']}/stdin", 400, data=b"x" * (1 << 20)))
     other = await daemon.run("cat", stdin_mode="pipe")
     await daemon.call("POST", f"/processes/{other['id']}/stdin", 204, data=b"y" * 300_000)
     await daemon.call("POST", f"/processes/{other['id']}/stdin/close", 204)

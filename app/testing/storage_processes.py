@@ -1,0 +1,274 @@
+"""The conformance suite's tests of processes: recording, listing, purging, reopening."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.model.output import Position, Stream
+from app.model.process import (
+    Ending,
+    OutputMode,
+    OutputSummary,
+    ProcessQuery,
+    ProcessSpec,
+    Reason,
+    Run,
+    Status,
+    StdinMode,
+)
+from app.storage.base import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage
+from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
+from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
+
+
+class ProcessConformance(StorageSuite):
+    """What the contract promises about processes."""
+
+    # ---- processes
+
+    async def test_a_new_storage_is_empty(self, storage: Storage) -> None:
+        """Nothing is found, and nothing raises."""
+        assert await storage.total() == 0
+        assert await storage.processes(ProcessQuery()) == []
+        assert await storage.unfinished() == []
+        assert await storage.process(1) is None
+        assert await storage.process_by_id(new_process().spec.id) is None
+        assert await storage.process_by_pid(1) is None
+        assert await storage.chunks(1, after_seq=0, max_bytes=1) == []
+        assert await storage.tail(1, 10) == 0
+        assert await storage.tail(1, 10, stream=Stream.STDERR) == 0
+        assert await storage.commit([]) == {}
+
+    async def test_every_field_of_a_process_comes_back(self, storage: Storage) -> None:
+        """What was added is what is read, in full."""
+        spec = ProcessSpec(
+            id=new_process().spec.id,
+            command="/opt/ünï cödé/\N{PILE OF POO}",
+            args=("", "a b", '"', "\\", "line\nbreak", "\u2028"),
+            env_keys=("LANG", "PATH"),
+            working_dir="/srv/with space",
+            user="1000:1000",
+            stdin_mode=StdinMode.PIPE,
+            stdout_mode=OutputMode.DISCARD,
+            stderr_mode=OutputMode.DISCARD,
+            name="web server",
+            tags={"": "empty", "team": "", "tier": "é\n\\"},
+        )
+        run = Run(pid=2**22, started_at_ms=EPOCH_MS)
+        handle = await added(storage, AddProcess(spec, run))
+        process = await storage.process(handle)
+        assert process is not None
+        assert (process.handle, process.spec, process.run) == (handle, spec, run)
+        assert process.output == OutputSummary()
+        assert await storage.process_by_id(spec.id) == process
+        assert await storage.process_by_pid(run.pid) == process
+        assert await storage.processes(ProcessQuery()) == [process]
+
+    @pytest.mark.parametrize(
+        "ending",
+        [
+            Ending(reason=Reason.EXITED, exit_code=0, ended_at_ms=EPOCH_MS),
+            Ending(reason=Reason.EXITED, exit_code=255, ended_at_ms=EPOCH_MS),
+            Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS),
+            Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS),
+            Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
+            Ending(reason=Reason.LOST, ended_at_ms=EPOCH_MS),
+        ],
+    )
+    async def test_every_ending_comes_back(self, storage: Storage, ending: Ending) -> None:
+        """Each kind of end is read as it was committed, after the fact or with the process itself."""
+        handle = await added(storage)
+        await storage.commit([EndRun(handle, 1, ending)])
+        at_once = new_process()
+        at_once = replace(at_once, run=replace(at_once.run, ending=ending, output_complete=True))
+        for number in (handle, await added(storage, at_once)):
+            process = await storage.process(number)
+            assert process is not None
+            assert process.run.ending == ending
+            assert process.run.status is ending.status
+
+    async def test_the_first_ending_stays(self, storage: Storage) -> None:
+        """EndRun and CompleteOutput may be repeated and change nothing then."""
+        handle = await added(storage)
+        await storage.commit([end_of(handle, exit_code=3), CompleteOutput(handle, 1)])
+        once = await storage.process(handle)
+        await storage.commit([end_of(handle, exit_code=4), CompleteOutput(handle, 1), end_of(handle)])
+        assert await storage.process(handle) == once
+        assert once is not None
+        assert once.run.ending == end_of(handle, exit_code=3).ending
+
+    async def test_adding_an_id_again_changes_nothing(self, storage: Storage) -> None:
+        """The answer is the stored handle, within one batch and between batches."""
+        first = new_process(team="a")
+        again = replace(first, spec=replace(first.spec, command="other", tags={"team": "b"}))
+        handles = await storage.commit([first, again])
+        assert await storage.commit([again]) == handles
+        assert await storage.total() == 1
+        process = await storage.process(handles[first.spec.id])
+        assert process is not None
+        assert process.spec == first.spec
+
+    async def test_handles_ascend_and_are_never_reused(self, storage: Storage) -> None:
+        """Also not the highest one, purged just now."""
+        batch = [new_process() for _ in range(5)]
+        handles = await storage.commit(batch)
+        assert [handles[change.spec.id] for change in batch] == sorted(handles.values())
+        highest = max(handles.values())
+        await storage.commit([PurgeProcess(highest)])
+        assert await added(storage) > highest
+
+    async def test_a_pid_means_its_newest_process(self, storage: Storage) -> None:
+        """Pids are reused by the system; when the newest process is purged the one before it counts."""
+        older, newer = [await added(storage, new_process(pid=77)) for _ in range(2)]
+        await added(storage, new_process(pid=78))
+        found = await storage.process_by_pid(77)
+        assert found is not None
+        assert found.handle == newer
+        await storage.commit([PurgeProcess(newer)])
+        found = await storage.process_by_pid(77)
+        assert found is not None
+        assert found.handle == older
+
+    # ---- listing
+
+    async def test_pages_are_newest_first_without_gap_or_repeat(self, storage: Storage) -> None:
+        """`before_handle` continues a list, also while processes are added at its head."""
+        handles = [await added(storage) for _ in range(10)]
+        seen: list[int] = []
+        while page := await storage.processes(ProcessQuery(limit=3, before_handle=seen[-1] if seen else None)):
+            assert len(page) <= 3
+            seen += [process.handle for process in page]
+            await added(storage)
+        assert seen == handles[::-1]
+
+    async def test_lists_are_filtered(self, storage: Storage) -> None:
+        """By status, tags, start time, and all of them together."""
+        first, second, third = (EPOCH_MS + n * 1000 for n in range(3))
+        a = await added(storage, new_process(started_at_ms=first, team="a"))
+        web = await added(storage, new_process(started_at_ms=second, team="a", tier="web"))
+        b = await added(storage, new_process(started_at_ms=third, team="b", tier="web"))
+        plain = await added(storage, new_process(started_at_ms=third + 1))
+        killed = Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS)
+        await storage.commit([end_of(web), EndRun(b, 1, killed)])
+        for query, expected in [
+            (ProcessQuery(), [plain, b, web, a]),
+            (ProcessQuery(status=Status.RUNNING), [plain, a]),
+            (ProcessQuery(status=Status.EXITED), [web]),
+            (ProcessQuery(status=Status.SIGNALED), []),
+            (ProcessQuery(status=Status.OOM_KILLED), [b]),
+            (ProcessQuery(tags={"team": "a"}), [web, a]),
+            (ProcessQuery(tags={"team": "a", "tier": "web"}), [web]),
+            (ProcessQuery(tags={"team": "web"}), []),
+            (ProcessQuery(tags={"team": "a"}, status=Status.RUNNING), [a]),
+            (ProcessQuery(since_ms=second), [plain, b, web]),
+            (ProcessQuery(until_ms=third), [b, web, a]),
+            (ProcessQuery(since_ms=second, until_ms=third), [b, web]),
+            (ProcessQuery(since_ms=second, until_ms=third, status=Status.EXITED), [web]),
+            (ProcessQuery(since_ms=second, status=Status.RUNNING), [plain]),
+            (ProcessQuery(until_ms=third, tags={"tier": "web"}), [b, web]),
+            (ProcessQuery(until_ms=second, tags={"tier": "web"}, status=Status.EXITED), [web]),
+            (ProcessQuery(tags={"tier": "web"}, limit=1), [b]),
+            (ProcessQuery(tags={"tier": "web"}, before_handle=b), [web]),
+            (ProcessQuery(status=Status.RUNNING, before_handle=plain, limit=1), [a]),
+            (ProcessQuery(since_ms=second, before_handle=b), [web]),
+        ]:
+            found = [process.handle for process in await storage.processes(query)]
+            assert found == expected, query
+
+    async def test_unfinished_means_not_ended_or_not_drained(self, storage: Storage) -> None:
+        """Oldest first, each with the position of its output."""
+        handles = [await added(storage) for _ in range(4)]
+        running, ended, drained, done = handles
+        output = Output(ended)
+        await storage.commit(
+            [
+                output.chunk(b"a\nb"),
+                output.chunk(b"c\n", Stream.STDERR),
+                end_of(ended),
+                CompleteOutput(drained, 1),
+                end_of(done),
+                CompleteOutput(done, 1),
+            ]
+        )
+        unfinished = await storage.unfinished()
+        assert [entry.process.handle for entry in unfinished] == [running, ended, drained]
+        assert [entry.position for entry in unfinished] == [Position(), output.position, Position()]
+        assert [entry.process for entry in unfinished] == [await storage.process(n) for n in handles[:3]]
+
+    # ---- purging
+
+    async def test_a_purged_process_is_gone(self, storage: Storage) -> None:
+        """From every list and every read; its neighbours stay."""
+        purged, kept = [await added(storage, new_process(pid=50 + n, team="a")) for n in range(2)]
+        process = await storage.process(purged)
+        assert process is not None
+        kept_output = Output(kept)
+        await storage.commit([Output(purged).chunk(b"x\n" * 1000), kept_output.chunk(b"y\n")])
+        await storage.commit([PurgeProcess(purged)])
+        assert await storage.process(purged) is None
+        assert await storage.process_by_id(process.spec.id) is None
+        assert await storage.process_by_pid(process.run.pid) is None
+        for query in (ProcessQuery(), ProcessQuery(tags={"team": "a"}), ProcessQuery(status=Status.RUNNING)):
+            assert [entry.handle for entry in await storage.processes(query)] == [kept]
+        assert [entry.process.handle for entry in await storage.unfinished()] == [kept]
+        assert await storage.total() == 1
+        for stream in (None, *Stream):
+            assert await storage.chunks(purged, after_seq=0, max_bytes=1, stream=stream) == []
+            assert await storage.tail(purged, 5, stream=stream) == 0
+        assert await read_lines(storage, kept) == [b"y\n"]
+
+    async def test_changes_to_a_purged_process_are_ignored(self, storage: Storage) -> None:
+        """In the same batch and later; the rest of the batch is stored."""
+        purged, kept = [await added(storage) for _ in range(2)]
+        late, output = Output(purged), Output(kept)
+        await storage.commit([late.chunk(b"1\n"), PurgeProcess(purged), late.chunk(b"2\n"), end_of(purged)])
+        await storage.commit([late.chunk(b"3\n"), end_of(purged), CompleteOutput(purged, 1), PurgeProcess(purged)])
+        await storage.commit([late.chunk(b"4\n"), output.chunk(b"kept\n")])
+        assert await storage.process(purged) is None
+        assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
+        assert await read_lines(storage, kept) == [b"kept\n"]
+
+    async def test_a_purged_id_may_be_added_again(self, storage: Storage) -> None:
+        """It is a new process then, with a new handle and no output."""
+        change = new_process(team="a")
+        old = await added(storage, change)
+        await storage.commit([Output(old).chunk(b"old\n"), PurgeProcess(old)])
+        new = await added(storage, change)
+        assert new > old
+        assert await storage.chunks(new, after_seq=0, max_bytes=1) == []
+
+    # ---- closing and opening
+
+    async def test_close_may_be_repeated(self, tmp_path: Path) -> None:
+        """Also on a storage that was never opened."""
+        storage = self.make_storage(tmp_path)
+        await storage.close()
+        await storage.open()
+        await storage.close()
+        await storage.close()
+
+    async def test_everything_committed_survives_reopening(self, tmp_path: Path) -> None:
+        """Processes, output, positions, purges, and the rule that handles are never reused."""
+        if not self.persistent:
+            pytest.skip("not persistent")
+        storage = self.make_storage(tmp_path)
+        await storage.open()
+        kept, purged = [await added(storage, new_process(team="a")) for _ in range(2)]
+        output = Output(kept)
+        chunks = [output.chunk(AWKWARD), output.chunk(b"half", Stream.STDERR)]
+        await storage.commit([*chunks, Output(purged).chunk(b"x\n" * 999), PurgeProcess(purged)])
+        before = await storage.unfinished()
+        await storage.close()
+
+        storage = self.make_storage(tmp_path)
+        await storage.open()
+        try:
+            assert await storage.unfinished() == before
+            assert await storage.processes(ProcessQuery(tags={"team": "a"})) == [before[0].process]
+            assert await storage.chunks(kept, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
+            assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
+            await storage.commit([output.chunk(b"more\n")])
+            assert await added(storage) > purged
+        finally:
+            await storage.close()
