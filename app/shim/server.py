@@ -207,16 +207,16 @@ class Shim:
             connection.offer(child)
 
     def _signal(self, connection: Connection, message: dict[str, Any]) -> None:
-        outcome: dict[str, Any] = {}
         child = self._children.get(message["slot"])
-        try:
-            if child is None:
-                raise ProcessLookupError
-            self._children.signal_group(child, message["signal"])
-        except ProcessLookupError:
-            outcome = {"error": "ended"}
-        except OSError as exc:
-            outcome = {"error": "refused", "errno": exc.errno}
+        outcome: dict[str, Any] = {"error": "ended"}
+        if child is not None:
+            try:
+                self._children.signal_group(child, message["signal"])
+                outcome = {}
+            except PermissionError as exc:
+                outcome = {"error": "refused", "errno": exc.errno}
+            except ProcessLookupError:
+                pass
         connection.send(_reply(message["request"], **outcome))
 
     def _write_stdin(self, connection: Connection, request: int, slot: int, data: bytes) -> None:

@@ -11,7 +11,7 @@ def test_the_shim_imports_the_standard_library_only() -> None:
     program = "import sys; import app.shim.__main__; print('\\n'.join(sys.modules))"
     output = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in output.split()}
-    third_party = {name for name in loaded & set(packages_distributions()) if name not in {"app"}}
+    third_party = {name for name in loaded & set(packages_distributions()) if name != "app"}
     started_by_site = {name for name in third_party if name.startswith(("_", "sitecustomize"))}
     assert third_party - started_by_site == set()
     assert not loaded & {"asyncio", "uvloop", "sqlite3", "http", "ssl", "logging"}

@@ -119,7 +119,7 @@ async def test_a_cancelled_commit_is_whole_or_absent(storage: SqliteStorage) -> 
 async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"{seed = }")  # noqa: T201 - pytest shows it when the test fails
-    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    chance = random.Random(seed)
     answered = 0
     for _ in range(6):
         answered = _kill_a_writer(path, answered + chance.randint(1, 80), chance.random() * 0.004)

@@ -102,7 +102,7 @@ async def test_one_daemon_a_state_folder(daemon: Daemon) -> None:
 
 async def test_a_port_in_use(state_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = "127.0.0.1:{}".format(taken.getsockname()[1])
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
     assert code == 1
     assert f"can't listen on {address}" in output

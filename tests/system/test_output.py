@@ -34,7 +34,7 @@ async def written(daemon: Daemon, data: bytes, tmp_path: Path) -> dict[str, obje
         pytest.param(b"a\r\nb\rc\n", ["a\r", "b\rc"], id="CRLF and lone CR"),
         pytest.param(b"nul\0inside\n\0\n", ["nul\0inside", "\0"], id="NUL"),
         pytest.param(b"\xff\xfe bad \xc3(\n\x80\n", ["\ufffd\ufffd bad \ufffd(", "\ufffd"], id="invalid UTF-8"),
-        pytest.param("\x1b[1;31mred\x1b[0m\n".encode(), ["\x1b[1;31mred\x1b[0m"], id="ANSI"),
+        pytest.param(b"\x1b[1;31mred\x1b[0m\n", ["\x1b[1;31mred\x1b[0m"], id="ANSI"),
         pytest.param("a\u2028b\x0bc\x85d\x1ce\n".encode(), ["a\u2028b\x0bc\x85d\x1ce"], id="other line separators"),
         pytest.param(
             'quote" back\\slash\ttab \\n {}[],\n😀 ü\n'.encode(),
@@ -124,7 +124,8 @@ async def test_a_prompt_appears_and_its_rest_follows(daemon: Daemon) -> None:
 
 async def test_a_line_written_in_parts_is_one_line(daemon: Daemon) -> None:
     process = await daemon.python(
-        "import sys, time\nfor part in ('one', ' and', ' two\\n'):\n    print(part, end='', flush=True)\n    time.sleep(0.01)"
+        "import time\nfor part in ('one', ' and', ' two\\n'):\n"
+        "    print(part, end='', flush=True)\n    time.sleep(0.01)"
     )
     events = await daemon.drained(process)
     assert "".join(event.data["line"] for event in events[:-1]) == "one and two\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, is_running
+from tests.support.daemon import Daemon, is_running, shim_pid
 from tests.support.waiting import eventually
 
-# A tree of four: a child in the group, a child in a session of its own, a daemonised grandchild, an orphan that ignores SIGTERM.
+# A tree of four: leader, a child in its group, one in a session of its own, a daemonised one that ignores SIGTERM.
 TREE = """
 import os, signal, sys, time
 def report(name):
@@ -126,8 +126,8 @@ async def test_a_signal_by_number_or_name(daemon: Daemon, given: int | str) -> N
 
 async def test_a_signal_reaches_the_whole_group(daemon: Daemon) -> None:
     process = await daemon.sh(
-        "(trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done) & trap 'echo leader; wait; exit' USR1; "
-        "echo ready; while :; do sleep 0.01; done"
+        "(trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done) & "
+        "trap 'echo leader; wait; exit' USR1; echo ready; while :; do sleep 0.01; done"
     )
     stream = daemon.follow(process)
     assert [(await anext(stream)).data["line"] for _ in range(2)] == ["ready\n"] * 2
@@ -172,14 +172,15 @@ async def test_a_process_that_has_ended_gets_no_signal(daemon: Daemon) -> None:
 
 async def test_exit_codes_are_each_processes_own(daemon: Daemon) -> None:
     """A reaper that waits for any child takes exit codes away."""
-    program = "import os, sys\nfor _ in range(5):\n    if os.fork() == 0:\n        os.setsid()\n        os._exit(99)\nos._exit(int(sys.argv[1]))"
+    program = (
+        "import os, sys\nfor _ in range(5):\n    if os.fork() == 0:\n        os.setsid()\n        os._exit(99)\n"
+        "os._exit(int(sys.argv[1]))"
+    )
     processes = await asyncio.gather(*(daemon.python(program, str(i)) for i in range(40)))
     assert [(await daemon.ended(process))["exit_code"] for process in processes] == list(range(40))
 
 
 async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Daemon) -> None:
-    from tests.support.daemon import shim_pid
-
     shim = shim_pid(daemon.state_dir)
     await daemon.ended(await daemon.sh("true"))
 

@@ -1,9 +1,11 @@
 """Starting: what a process gets, what it does not get, and what is said when it can't be started."""
 
+import asyncio
 import errno
 import json
 import os
 import pwd
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +110,6 @@ async def test_signals_limits_and_umask_are_ordinary(daemon: Daemon) -> None:
     current = os.umask(0)
     os.umask(current)
     assert int(umask, 8) == current
-    import resource
-
     assert files == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
@@ -158,8 +158,6 @@ async def test_the_command_is_looked_for_in_the_path_that_was_asked_for(daemon: 
 
 
 async def test_many_at_once(daemon: Daemon) -> None:
-    import asyncio
-
     processes = await asyncio.gather(*(daemon.sh(f"echo {i}; exit {i}") for i in range(100)))
     assert len({process["id"] for process in processes}) == 100
     for i, process in enumerate(processes):
