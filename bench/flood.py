@@ -1,4 +1,4 @@
-"""How fast a flood of output becomes readable: Outlast, supervisord and a plain file, in turn."""
+"""How fast a flood of output becomes readable: Outlast, supervisord and a plain file."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import writers
-from bench.serving import cpu_seconds, outlast
+from bench.serving import outlast
 from bench.supervisord import supervisord
 
 _LOOK_AGAIN_S = 0.005
@@ -19,65 +19,81 @@ _STALLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One round of one contestant."""
+class Flood:
+    """What is written: so many lines, so many of them at once."""
 
-    seconds: float
-    cpu_s: float | None = None
+    lines: int
+    write_lines: int = writers.BLOCK_LINES
+
+    @property
+    def argv(self) -> list[str]:
+        """The program."""
+        return writers.flood(self.lines, self.write_lines)
+
+    @property
+    def bytes(self) -> int:
+        """How much it writes in all."""
+        return self.lines * writers.LINE_BYTES
 
 
-def run_outlast(folder: Path, lines: int) -> Measured:
-    """Measure from the start of the process until its last line is readable by SQL.
+def run_outlast(folder: Path, flood: Flood, *, durable: bool = True) -> float:
+    """Take the seconds from the start of the process until its last line is readable by SQL.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
     """
-    with outlast(folder / "state") as server, contextlib.closing(_read_only(server.database)) as db:
-        cpu_before = cpu_seconds(server.pid)
+    with outlast(folder / "state", durable=durable) as server, contextlib.closing(_read_only(server.database)) as db:
         started = time.monotonic()
-        process = server.run(writers.flood(lines))
-        # What this counts is what the view `output_lines` shows, and it costs the same however much is stored.
-        _until(lambda: _one(db, "SELECT lines FROM processes WHERE id = ?", process["id"]), lines)
-        measured = Measured(time.monotonic() - started, cpu_seconds(server.pid) - cpu_before)
-        _verify(db, process["id"], lines)
-    return measured
+        process_id = server.run(flood.argv)["id"]
+        # The same number that the view `output_lines` would count, at a cost that does not grow with it.
+        _until(lambda: _one(db, "SELECT lines FROM processes WHERE id = ?", process_id), flood.lines)
+        seconds = time.monotonic() - started
+        _verify_rows(db, process_id, flood.lines)
+    return seconds
 
 
-def run_supervisord(folder: Path, lines: int) -> Measured:
-    """Measure from the start of the process until all its bytes are in supervisord's file.
+def run_outlast_relaxed(folder: Path, flood: Flood) -> float:
+    """Do the same with the setting `durable = false`."""
+    return run_outlast(folder, flood, durable=False)
+
+
+def run_supervisord(folder: Path, flood: Flood) -> float:
+    """Take the seconds from the start of the process until all its bytes are in supervisord's file.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
     """
     script = folder / "flood.sh"
-    script.write_text(f"exec {shlex.join(writers.flood(lines))}\n", encoding="utf-8")
-    with supervisord(folder / "supervisord", script) as server:
-        cpu_before = cpu_seconds(server.pid)
+    script.write_text(f"exec {shlex.join(flood.argv)}\n", encoding="utf-8")
+    with supervisord(folder, script) as server:
         started = time.monotonic()
         server.start_program()
-        _until(lambda: _size(server.output), lines * writers.LINE_BYTES)
-        measured = Measured(time.monotonic() - started, cpu_seconds(server.pid) - cpu_before)
-        _verify_file(server.output, lines)
-    return measured
+        _until(lambda: _size(server.output), flood.bytes)
+        seconds = time.monotonic() - started
+    _verify_file(server.output, flood)
+    return seconds
 
 
-def run_plain_file(folder: Path, lines: int) -> Measured:
-    """Measure the same program, redirected to a file by the shell.
+def run_plain_file(folder: Path, flood: Flood) -> float:
+    """Take the seconds that the same program needs with its output redirected to a file by the shell.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
     """
     output = folder / "stdout.log"
-    command = f"exec {shlex.join(writers.flood(lines))} > {shlex.quote(str(output))}"
+    command = f"exec {shlex.join(flood.argv)} > {shlex.quote(str(output))}"
     started = time.monotonic()
     subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, check=True)
-    measured = Measured(time.monotonic() - started)
-    _verify_file(output, lines)
-    return measured
+    seconds = time.monotonic() - started
+    _verify_file(output, flood)
+    return seconds
 
 
-CONTESTANTS: dict[str, Callable[[Path, int], Measured]] = {
-    "outlast": run_outlast,
+OURS = "outlast"
+OURS_RELAXED = "outlast, durable = false"
+CONTESTANTS: dict[str, Callable[[Path, Flood], float]] = {
+    OURS: run_outlast,
+    OURS_RELAXED: run_outlast_relaxed,
     "supervisord": run_supervisord,
     "plain file": run_plain_file,
 }
@@ -99,31 +115,31 @@ def _until(progress: Callable[[], int], wanted: int) -> None:
 
 
 def _read_only(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30, isolation_level=None)
+    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=_STALLED_S, isolation_level=None)
 
 
-def _one(db: sqlite3.Connection, sql: str, *parameters: object) -> int:
-    row = db.execute(sql, parameters).fetchone()
+def _one(db: sqlite3.Connection, sql: str, process_id: str) -> int:
+    row = db.execute(sql, (process_id,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def _verify(db: sqlite3.Connection, process_id: str, lines: int) -> None:
-    """Ask the view for all there is."""
+def _verify_rows(db: sqlite3.Connection, process_id: str, lines: int) -> None:
+    """Read every line once through the view, as an operator would."""
     count, last_seq = db.execute(
         "SELECT count(*), max(seq) FROM output_lines WHERE process_id = ?", (process_id,)
     ).fetchone()
     (last_line,) = db.execute(
-        "SELECT line FROM output_tail WHERE process_id = ? AND seq = ?", (process_id, lines)
+        "SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq DESC LIMIT 1", (process_id,)
     ).fetchone()
     if (count, last_seq, last_line.encode()) != (lines, lines, writers.flood_line(lines - 1)):
         raise RuntimeError(f"of {lines} lines {count} are there, the last is {last_seq}: {last_line!r}")
 
 
-def _verify_file(output: Path, lines: int) -> None:
+def _verify_file(output: Path, flood: Flood) -> None:
     with output.open("rb") as file:
         file.seek(-writers.LINE_BYTES, os.SEEK_END)
         last_line = file.read()
-    if _size(output) != lines * writers.LINE_BYTES or last_line != writers.flood_line(lines - 1) + b"\n":
+    if _size(output) != flood.bytes or last_line != writers.flood_line(flood.lines - 1) + b"\n":
         raise RuntimeError(f"{output} has {_size(output)} bytes and ends with {last_line!r}")
 
 

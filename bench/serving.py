@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import select
 import signal
 import subprocess
@@ -19,29 +18,42 @@ _END_S = 60.0
 
 
 class Outlast:
-    """`outlast serve` on a free port of loopback. It can be killed and started again; `end` ends all it started."""
+    """`outlast serve` on a port of loopback. It can be killed and started again; `end` ends all that it started."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.state_dir = state_dir
+    def __init__(self, state_dir: Path, *, durable: bool = True) -> None:
         self.database = state_dir / "outlast.db"
-        self.host, self.port = "", 0
+        self.host, self.port = "127.0.0.1", 0
+        self._state_dir = state_dir
+        self._log = state_dir.with_suffix(".log")
+        self._config = state_dir.with_suffix(".toml")
+        self._config.write_text(f"durable = {str(durable).lower()}\nstop_grace_ms = 0\n", encoding="utf-8")
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._log = state_dir.with_name(state_dir.name + ".log")
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
         """Of the daemon."""
         return self._running().pid
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every call must show."""
+        token = (self._state_dir / "token").read_text(encoding="utf-8").strip()
+        return {"Authorization": f"Bearer {token}"}
+
     def start(self) -> None:
-        """Start the daemon and wait until it listens.
+        """Start the daemon, at the same address as before, and wait until it listens.
 
         Raises:
             RuntimeError: it does not; what it logged is told.
         """
         with self._log.open("ab") as log:
             self._daemon = subprocess.Popen(
-                [*_OUTLAST, "serve", "--listen", "127.0.0.1:0", "--state-dir", str(self.state_dir)],
+                self._command("serve", "--listen", f"{self.host}:{self.port}"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -51,9 +63,8 @@ class Outlast:
         assert output is not None  # noqa: S101 - a pipe was asked for
         said = output.readline() if select.select([output], [], [], _START_S)[0] else b""
         if not said.startswith(b"listening on "):
-            raise RuntimeError(f"the daemon does not listen:\n{self._log.read_text()}")
-        address = urlsplit(said.split()[-1].decode())
-        self.host, self.port = str(address.hostname), int(address.port or 0)
+            raise RuntimeError(f"the daemon does not listen:\n{self._log.read_text(encoding='utf-8')}")
+        self.port = urlsplit(said.split()[-1].decode()).port or 0
 
     def kill(self) -> None:
         """Kill -9 the daemon, and nothing else."""
@@ -64,18 +75,13 @@ class Outlast:
         if self._daemon is not None:
             self._stop(signal.SIGTERM)
         subprocess.run(
-            [*_OUTLAST, "down", "--state-dir", str(self.state_dir)],
+            self._command("down"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             timeout=_END_S,
             check=True,
         )
-
-    def headers(self) -> dict[str, str]:
-        """What every call must show."""
-        token = (self.state_dir / "token").read_text(encoding="utf-8").strip()
-        return {"Authorization": f"Bearer {token}"}
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Make one call below /api/v1 and return its JSON.
@@ -84,18 +90,21 @@ class Outlast:
             RuntimeError: it was refused.
         """
         with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_START_S)) as connection:
-            data = None if body is None else json.dumps(body)
-            connection.request(method, f"/api/v1{path}", data, {**self.headers(), "Content-Type": "application/json"})
+            headers = {**self.headers, "Content-Type": "application/json"}
+            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             raw = response.read()
         if response.status >= http.client.BAD_REQUEST:
             raise RuntimeError(f"{method} {path}: {response.status} {raw.decode()}")
         return json.loads(raw) if raw else None
 
-    def run(self, argv: list[str], **fields: Any) -> dict[str, Any]:
+    def run(self, argv: list[str]) -> dict[str, Any]:
         """Start a process."""
-        answer: dict[str, Any] = self.call("POST", "/processes", {"command": argv[0], "args": argv[1:], **fields})
+        answer: dict[str, Any] = self.call("POST", "/processes", {"command": argv[0], "args": argv[1:]})
         return answer
+
+    def _command(self, *words: str) -> list[str]:
+        return [*_OUTLAST, *words, "--state-dir", str(self._state_dir), "--config", str(self._config)]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._daemon is None:
@@ -111,17 +120,11 @@ class Outlast:
 
 
 @contextlib.contextmanager
-def outlast(state_dir: Path) -> Iterator[Outlast]:
+def outlast(state_dir: Path, *, durable: bool = True) -> Iterator[Outlast]:
     """Serve from `state_dir`, and leave nothing running."""
-    server = Outlast(state_dir)
+    server = Outlast(state_dir, durable=durable)
     try:
         server.start()
         yield server
     finally:
         server.end()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

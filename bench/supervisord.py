@@ -1,4 +1,4 @@
-"""The peer for the flood: supervisord, told what to run over its unix socket."""
+"""The peer for the flood: supervisord, told over its unix socket when to start the program."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ file = {folder}/supervisord.sock
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 [program:flood]
-command = {command}
+command = /bin/sh {script}
 autostart = false
 autorestart = false
 startsecs = 0
@@ -43,16 +43,11 @@ _LOOK_AGAIN_S = 0.02
 
 
 class Supervisord:
-    """A running supervisord with one program, not started yet."""
+    """A running supervisord with one program, which is not started yet."""
 
-    def __init__(self, folder: Path, pid: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.output = folder / "stdout.log"
-        self.pid = pid
         self._socket = folder / "supervisord.sock"
-
-    def start_program(self) -> None:
-        """Start it, without waiting for anything that comes after."""
-        self._rpc().startProcess("flood", False)
 
     def answers(self) -> bool:
         """Tell whether it takes calls."""
@@ -62,6 +57,10 @@ class Supervisord:
             return False
         return True
 
+    def start_program(self) -> None:
+        """Start the program, and wait for nothing more than its start."""
+        self._rpc().startProcess("flood", False)
+
     def _rpc(self) -> Any:
         transport = SupervisorTransport(serverurl=f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
@@ -69,14 +68,14 @@ class Supervisord:
 
 @contextlib.contextmanager
 def supervisord(folder: Path, script: Path) -> Iterator[Supervisord]:
-    """Run supervisord in `folder`, with `script` as its one program.
+    """Run supervisord in `folder`, with the shell script as its one program.
 
     Raises:
         RuntimeError: it does not come up.
     """
-    folder.mkdir()
     config = folder / "supervisord.conf"
-    config.write_text(_CONFIG.format(folder=folder, command=f"/bin/sh {script}", user=_own_name()), encoding="utf-8")
+    own_name = pwd.getpwuid(os.geteuid()).pw_name  # it wants root to say that root is meant
+    config.write_text(_CONFIG.format(folder=folder, script=script, user=own_name), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)],
         stdin=subprocess.DEVNULL,
@@ -84,7 +83,7 @@ def supervisord(folder: Path, script: Path) -> Iterator[Supervisord]:
         start_new_session=True,  # Ctrl-C is ours to act on
     )
     try:
-        server = Supervisord(folder, process.pid)
+        server = Supervisord(folder)
         deadline = time.monotonic() + _START_S
         while not server.answers():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -94,8 +93,3 @@ def supervisord(folder: Path, script: Path) -> Iterator[Supervisord]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_END_S)
-
-
-def _own_name() -> str:
-    """Return our own user: supervisord warns root who has not said that root is meant."""
-    return pwd.getpwuid(os.geteuid()).pw_name

@@ -3,13 +3,14 @@
 import sys
 
 LINE_BYTES = 96
-STAMP_PREFIX = b"written at "
+BLOCK_LINES = 10_000
+STAMP = rb"written at (\d+)\D"
 
-# 10,000 numbered lines a write. From one block to the next only the upper four digits change: each is one byte in
-# every 96, set by one strided copy, so that the numbering costs next to nothing.
+# From one block to the next only the upper four digits change: each is one byte in every 96, set by one strided
+# copy, so that the numbering costs next to nothing.
 _FLOOD = """
 import os, sys
-left = int(sys.argv[1])
+left, write_bytes = int(sys.argv[1]), int(sys.argv[2])
 block = bytearray(b"".join((b"0000%04d " % n).ljust(95, b".") + b"\\n" for n in range(10_000)))
 number = 0
 while left > 0:
@@ -18,7 +19,7 @@ while left > 0:
             block[place::96] = bytes([digit]) * 10_000
     rest = memoryview(block)[: min(left, 10_000) * 96]
     while rest:
-        rest = rest[os.write(1, rest) :]
+        rest = rest[os.write(1, rest[:write_bytes]) :]
     left -= 10_000
     number += 1
 """
@@ -33,10 +34,12 @@ for _ in range(count):
     os.write(1, b"written at %d\\n" % time.monotonic_ns())
 """
 
+_PYTHON = (sys.executable, "-I", "-S", "-c")
 
-def flood(lines: int) -> list[str]:
-    """Write `lines` numbered lines of 96 bytes as fast as they are taken."""
-    return [*_PYTHON, _FLOOD, str(lines)]
+
+def flood(lines: int, write_lines: int = BLOCK_LINES) -> list[str]:
+    """Write `lines` numbered lines of 96 bytes, `write_lines` at once, as fast as they are taken."""
+    return [*_PYTHON, _FLOOD, str(lines), str(write_lines * LINE_BYTES)]
 
 
 def flood_line(number: int) -> bytes:
@@ -45,8 +48,5 @@ def flood_line(number: int) -> bytes:
 
 
 def ticker(lines: int, lines_per_s: int) -> list[str]:
-    """Write `lines` lines at an even pace, each with the time of its writing (CLOCK_MONOTONIC, ns)."""
+    """Write `lines` lines at an even pace, each with the time of its writing (CLOCK_MONOTONIC, ns): `STAMP`."""
     return [*_PYTHON, _TICKER, str(lines), str(lines_per_s)]
-
-
-_PYTHON = (sys.executable, "-I", "-S", "-c")

@@ -12,7 +12,7 @@ from app.api.openapi import make_document
 from app.api.route import make_handler
 from app.api.routes import ROUTES
 from app.api.sse import EventCache
-from app.api.streaming import InFlight
+from app.api.streaming import Changes
 from app.core.manager import ProcessManager
 
 
@@ -21,9 +21,9 @@ def make_app(
 ) -> web.Application:
     """Make the application that serves `manager`.
 
-    Run it with `handler_cancellation=True`: then a client that hangs up ends its stream at once, and not with
-    the next keep-alive. Shutting it down interrupts the manager's followers before it waits for their
-    handlers.
+    Run it with `handler_cancellation=True`: then a client that hangs up ends its stream at once, and not with the
+    next keep-alive. Shutting it down interrupts the manager's followers before it waits for their handlers; those
+    whose clients do not read are cut off after the runner's `shutdown_timeout`.
 
     Args:
         manager: what to serve; its owner opens and closes it.
@@ -39,13 +39,13 @@ def make_app(
     app[keys.MANAGER] = manager
     app[keys.VERSION] = version
     app[keys.EVENTS] = EventCache()
-    app[keys.IN_FLIGHT] = InFlight()
+    app[keys.CHANGES] = Changes()
     app[keys.DOCUMENT] = orjson.dumps(make_document(ROUTES, version))
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
         app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
-    app.on_shutdown.append(_end_streams)
+    app.on_shutdown.append(_end)
     return app
 
 
@@ -56,6 +56,6 @@ async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
-async def _end_streams(app: web.Application) -> None:
+async def _end(app: web.Application) -> None:
     app[keys.MANAGER].interrupt_followers()
-    await app[keys.IN_FLIGHT].end()
+    await app[keys.CHANGES].settle()

@@ -3,11 +3,11 @@
 from aiohttp import web
 
 from app.api.sse import EventCache
-from app.api.streaming import InFlight
+from app.api.streaming import Changes
 from app.core.manager import ProcessManager
 
 MANAGER = web.AppKey("MANAGER", ProcessManager)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
-IN_FLIGHT = web.AppKey("IN_FLIGHT", InFlight)
+CHANGES = web.AppKey("CHANGES", Changes)
 DOCUMENT = web.AppKey("DOCUMENT", bytes)  # openapi.json

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -21,14 +20,6 @@ MAX_PID_DIGITS = 10
 Call = Callable[[web.Request, Given], Awaitable[web.StreamResponse]]
 
 
-class Kind(Enum):
-    """How a call is served: see `streaming.InFlight`."""
-
-    MOMENT = "moment"
-    CHANGE = "change"
-    STREAM = "stream"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A success: by content type, the schema of a JSON answer, or a sentence about another."""
@@ -45,6 +36,7 @@ class Route:
     Attributes:
         summary: one line for the document.
         group: heading in the document.
+        changes: it changes something, so it is carried through once it has begun (`streaming.Changes`).
         query: schema of the query string.
         body: schema of the JSON body, a sentence about a raw one, or None.
         raises: errors of `app.model.errors` that are answers of this call, besides those of every call.
@@ -59,7 +51,7 @@ class Route:
     summary: str
     group: str
     answer: Answer
-    kind: Kind = Kind.MOMENT
+    changes: bool = False
     query: type[Schema] = NoQuery
     body: type[Schema] | str | None = None
     raises: tuple[type[errors.OutlastError], ...] = ()
@@ -78,12 +70,8 @@ def make_handler(route: Route) -> Handler:
             query=load_query(query, request),
             body=None if body is None else await load_body(body, request),
         )
-        in_flight = request.app[keys.IN_FLIGHT]
-        if route.kind is Kind.CHANGE:
-            return await in_flight.carry_through(_answer(route.call, request, given))
-        if route.kind is Kind.STREAM:
-            with in_flight.stream():
-                return await route.call(request, given)
+        if route.changes:
+            return await request.app[keys.CHANGES].carry_through(_answer(route.call, request, given))
         return await route.call(request, given)
 
     return handle

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from app.api import answers, docs, follow, meta, output, processes, schemas, stdin
-from app.api.route import Answer, Kind, Route
+from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
 
@@ -42,7 +42,6 @@ def _reads(word: str, stream: Stream | None) -> tuple[Route, Route]:
             method="GET",
             path=f"{PROCESS}/{word}",
             call=output.of(stream),
-            kind=Kind.STREAM,
             summary=f"Read what is stored of {what}",
             group="Output",
             query=schemas.OutputRange,
@@ -53,7 +52,6 @@ def _reads(word: str, stream: Stream | None) -> tuple[Route, Route]:
             method="GET",
             path=f"{PROCESS}/{word}/follow",
             call=follow.of(stream),
-            kind=Kind.STREAM,
             summary=f"Follow {what}",
             group="Output",
             query=schemas.FollowQuery,
@@ -69,7 +67,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path=PROCESSES,
         call=processes.start,
-        kind=Kind.CHANGE,
+        changes=True,
         summary="Start a process",
         group="Processes",
         body=schemas.StartBody,
@@ -102,7 +100,7 @@ ROUTES: tuple[Route, ...] = (
         method="DELETE",
         path=PROCESS,
         call=processes.remove,
-        kind=Kind.CHANGE,
+        changes=True,
         summary="Kill a process and everything it started",
         group="Processes",
         description="A process that has ended already is no error.",
@@ -114,7 +112,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path=f"{PROCESS}/signal",
         call=processes.send_signal,
-        kind=Kind.CHANGE,
+        changes=True,
         summary="Send a signal to the whole process group",
         group="Processes",
         body=schemas.SignalBody,
@@ -125,7 +123,6 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path=f"{PROCESS}/stdin",
         call=stdin.write,
-        kind=Kind.STREAM,
         summary="Write to standard input",
         group="Input",
         description="Answered once every byte is in the pipe. The body may have any size; it is read as the "
@@ -138,7 +135,7 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path=f"{PROCESS}/stdin/close",
         call=stdin.close,
-        kind=Kind.CHANGE,
+        changes=True,
         summary="Close standard input",
         group="Input",
         answer=_DONE,

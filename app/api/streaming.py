@@ -1,58 +1,38 @@
-"""Answers sent in pieces: when the client is slow or hangs up, when something fails, when the daemon ends."""
+"""What outlives a moment: answers sent in pieces, and changes that must not stop half-way."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
 
 from app.api.sse import PIECE_BYTES
 
-SHUTDOWN_GRACE_S = 2.0  # for streams to end by themselves, and for changes to be answered
+SETTLE_S = 5.0  # for changes to come to their end when the daemon goes
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class InFlight:
-    """The tasks that serve requests longer than a moment.
-
-    A change (start, kill, ...) that has begun is carried through even if its caller hangs up. A stream is
-    only worth something while its client is there; at shutdown, one whose client does not read is cut off.
-    """
+class Changes:
+    """Changes (start, kill, ...) under way. One that has begun is carried through even if its caller hangs up."""
 
     def __init__(self) -> None:
-        self._changes: set[asyncio.Task[Any]] = set()
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def carry_through(self, change: Coroutine[Any, Any, _T]) -> _T:
         """Run `change` to its end, also when the calling task is cancelled meanwhile."""
         task = asyncio.create_task(change)
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    @contextlib.contextmanager
-    def stream(self) -> Iterator[None]:
-        """Count the calling task as a stream."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a stream is served by a task")
-        self._streams.add(task)
-        try:
-            yield
-        finally:
-            self._streams.discard(task)
-
-    async def end(self) -> None:
-        """Wait for what is under way, and cut off the streams that do not end by themselves."""
-        tasks = self._changes | self._streams
-        if tasks:
-            await asyncio.wait(tasks, timeout=SHUTDOWN_GRACE_S)
-        for task in self._streams:
-            task.cancel()
+    async def settle(self) -> None:
+        """Wait for what is under way, for `SETTLE_S` at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_S)
 
 
 @contextlib.asynccontextmanager
@@ -77,15 +57,17 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
             async for piece in pieces:
                 await response.write(piece)
                 if len(piece) >= PIECE_BYTES // 2:
-                    # `write` never makes a client wait that keeps up, but others want their turn.
+                    # `write` never waits for a client that keeps up, but others want their turn.
                     await asyncio.sleep(0)
             await response.write_eof()
-        except ConnectionResetError:
-            return
-        except Exception:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
+        except Exception as error:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
+            transport = request.transport
+            gone = transport is None or transport.is_closing()
+            if gone and isinstance(error, ConnectionResetError):
+                return  # the client hung up
             _log.exception("%s %s broke off", request.method, request.path)
-            if request.transport is not None:
-                request.transport.abort()
+            if transport is not None:
+                transport.abort()
 
 
 async def send_or_fail(

@@ -3,16 +3,22 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
 
+from app.api.application import make_app
+from app.core.manager import ProcessManager
+
+from .stub import StubManager
+
 TOKEN = "the token of the tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 DEADLINE_S = 10.0
+SHUTDOWN_S = 0.5
 
 
 @dataclass
@@ -51,6 +57,23 @@ class Server:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def serving(manager: StubManager, *, handler_cancellation: bool = True) -> AsyncIterator[Server]:
+    """Serve a stub manager on a port of its own, in the way of the daemon."""
+    app = make_app(cast("ProcessManager", manager), token=TOKEN, version="1.2.3", allowed_hosts=["outlast.example"])
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=handler_cancellation, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as session:
+        server = Server(session, port, runner)
+        try:
+            yield server
+        finally:
+            await server.close()
+            await runner.cleanup()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -35,6 +35,7 @@ class StubManager:
     chunks: list[Chunk] = field(default_factory=list)
     views: list[ProcessView] = field(default_factory=lambda: [view()])
     stdin: bytearray = field(default_factory=bytearray)
+    stdin_broken: bool = False
     unhealthy: str | None = None
     wait_in_start: asyncio.Event | None = None
     followers: int = 0
@@ -69,8 +70,12 @@ class StubManager:
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         self._called("write_stdin", ref)
-        async for part in data:
-            self.stdin += part
+        try:
+            async for part in data:
+                self.stdin += part
+        except ConnectionError:
+            self.stdin_broken = True
+            raise
 
     async def close_stdin(self, ref: str) -> None:
         self._called("close_stdin", ref)
@@ -83,6 +88,10 @@ class StubManager:
 
     def total(self) -> int:
         return 7
+
+    @property
+    def interrupted(self) -> bool:
+        return self._interrupted.is_set()
 
     def interrupt_followers(self) -> None:
         self._interrupted.set()

@@ -4,19 +4,24 @@ import json
 import aiohttp
 import pytest
 
-from app.api import streaming
 from app.api.follow import HEARTBEAT_S
 from app.core.follow import OutputQuery
 from app.model.errors import StorageUnavailable
 from app.model.output import Stream
 
 from .chunks import numbered
-from .server import BEARER, TOKEN, Server, until
+from .server import BEARER, TOKEN, Server, serving, until
 from .sse_parser import Event, parse
 from .stub import StubManager
 
 FOLLOW = "/api/v1/processes/42/output/follow"
 REQUEST = f"GET {FOLLOW} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+BODY = b'{"command":"true"}'
+START = (
+    b"POST /api/v1/processes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    + f"Content-Length: {len(BODY)}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    + BODY
+)
 MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
 
 
@@ -133,14 +138,46 @@ async def test_the_daemons_end_ends_a_stream_without_eof(server: Server, manager
 
 
 async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
-    server: Server, manager: StubManager, monkeypatch: pytest.MonkeyPatch
+    server: Server, manager: StubManager
 ) -> None:
-    monkeypatch.setattr(streaming, "SHUTDOWN_GRACE_S", 0.1)
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
     await server.runner.cleanup()
     assert manager.followers == 0
+
+
+async def test_hanging_up_is_no_error_where_handlers_are_not_cancelled(
+    manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(manager, handler_cancellation=False) as server:
+        manager.chunks = MUCH
+        reader, follower = await server.connect(REQUEST)
+        await read_until(reader, b"\n\n")
+        follower.transport.abort()
+        await until(lambda: manager.followers == 0)
+        _, stdin = await server.connect(
+            b"POST /api/v1/processes/42/stdin HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+            + f"Authorization: Bearer {TOKEN}\r\n\r\nhello".encode()
+        )
+        await until(lambda: manager.stdin)
+        stdin.transport.abort()
+        await until(lambda: manager.stdin_broken)
+        assert (await server.ask("GET", "/api/v1/health")).status == 200
+    assert caplog.records == []
+
+
+async def test_a_change_is_waited_for_at_the_daemons_end(server: Server, manager: StubManager) -> None:
+    manager.wait_in_start = asyncio.Event()
+    _, writer = await server.connect(START)
+    await until(lambda: manager.calls)
+    writer.close()
+    await writer.wait_closed()
+    end = asyncio.create_task(server.runner.cleanup())
+    await until(lambda: manager.interrupted)
+    manager.wait_in_start.set()
+    await end
+    assert ("started",) in manager.calls
 
 
 async def test_a_failure_within_a_stream_breaks_the_connection(
@@ -156,12 +193,7 @@ async def test_a_failure_within_a_stream_breaks_the_connection(
 
 async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
-    body = b'{"command":"true"}'
-    _, writer = await server.connect(
-        b"POST /api/v1/processes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        + f"Content-Length: {len(body)}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-        + body
-    )
+    _, writer = await server.connect(START)
     await until(lambda: manager.calls)
     writer.close()
     await writer.wait_closed()

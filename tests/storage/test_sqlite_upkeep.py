@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from app.model.output import Stream
 from app.storage.base import PurgeProcess
-from app.storage.sqlite import SqliteStorage
+from app.storage.sqlite import SqliteStorage, read
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
 from app.storage.sqlite.upkeep import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES, Upkeep
@@ -82,6 +83,34 @@ async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
+def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(path: Path) -> None:
+    with (
+        closing(open_writer(path, durable=False)) as db,
+        closing(sqlite3.connect(path, isolation_level=None)) as foreign,
+    ):
+        upkeep = Upkeep(path)
+
+        def write_a_log() -> None:
+            for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
+                commit(db, [output.chunk(b"x" * _MIB)])
+
+        process = new_process()
+        output = Output(commit(db, [process])[process.spec.id])
+        write_a_log()
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT count(*) FROM process").fetchone()
+        assert upkeep.log_is_long()
+        upkeep.step(db)
+        assert not upkeep.log_is_long()  # the attempt has failed, and not every commit is to wait for another
+        write_a_log()
+        assert upkeep.log_is_long()
+        foreign.execute("COMMIT")
+        upkeep.step(db)
+        commit(db, [output.chunk(b"x")])
+        assert Path(f"{path}-wal").stat().st_size <= WAL_LIMIT_BYTES
+        assert not upkeep.log_is_long()
+
+
 async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
     purged, kept = [Output(await added(storage)) for _ in range(2)]
     for _ in range(2 * PURGE_STEP_CHUNKS):
@@ -112,6 +141,10 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Pa
         handles = list(commit(db, processes).values())
         commit(db, [Output(handle).chunk(b"line\n") for handle in handles])
         commit(db, [PurgeProcess(handles[0])])
+        for stream in (None, Stream.STDOUT):
+            found = read.chunks(db, handles[0], after_seq=0, max_bytes=1, stream=stream, since_ms=None, until_ms=None)
+            assert found == []
+            assert read.tail(db, handles[0], 5, stream) == 0
     assert _count(path, "SELECT count(*) FROM output_chunk") == 2
     for view in ("processes", "runs", "output_lines", "output_tail"):
         assert _count(path, f"SELECT count(*) FROM {view}") == 1  # noqa: S608

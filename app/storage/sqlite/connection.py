@@ -73,6 +73,11 @@ class Connection(aiosqlite.Connection):
             if connection._connection is None:
                 connection._thread.join()  # it has been told to stop: this takes microseconds
 
+    async def close(self) -> None:
+        """Close the connection and wait for its thread, which the base class leaves to end by itself."""
+        await super().close()
+        self._thread.join()
+
     async def transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` between `begin` and COMMIT on the connection's thread, or roll back if it raises.
 

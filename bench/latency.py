@@ -1,0 +1,93 @@
+"""How long a line takes from the process's write to a follower: Outlast beside a bare relay."""
+
+import contextlib
+import http.client
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import writers
+from bench.serving import outlast
+
+LINES_PER_S = 1000
+_RECEIVE_BYTES = 256 << 10
+_SILENT_S = 30.0
+_END_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """From write to receipt, of every line that was written while its reader was there."""
+
+    p50_us: float
+    p99_us: float
+
+    @classmethod
+    def of(cls, delays_ns: list[int]) -> "Delays":
+        """Take the percentiles."""
+        ordered = sorted(delays_ns)
+        return cls(*(ordered[len(ordered) * percent // 100] / 1000 for percent in (50, 99)))
+
+
+def run_outlast(folder: Path, lines: int) -> Delays:
+    """Follow a process of an Outlast by Server-Sent Events."""
+    with outlast(folder / "state") as server:
+        process = server.run(writers.ticker(lines, LINES_PER_S))
+        with contextlib.closing(http.client.HTTPConnection(server.host, server.port, timeout=_SILENT_S)) as connection:
+            connection.request("GET", f"/api/v1/processes/{process['id']}/output/follow", headers=server.headers)
+            return _receive(connection.sock, lines)
+
+
+def run_relay(_folder: Path, lines: int) -> Delays:
+    """Read from `bench.relay`, which does nothing but pass on."""
+    relay = subprocess.Popen(
+        [sys.executable, "-m", "bench.relay", *writers.ticker(lines, LINES_PER_S)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is ours to act on
+    )
+    try:
+        assert relay.stdout is not None  # noqa: S101 - a pipe was asked for
+        with socket.create_connection(("127.0.0.1", int(relay.stdout.readline())), timeout=_SILENT_S) as sock:
+            return _receive(sock, lines)
+    finally:
+        relay.terminate()
+        relay.communicate(timeout=_END_S)
+
+
+OURS = "outlast"
+CONTESTANTS: dict[str, Callable[[Path, int], Delays]] = {OURS: run_outlast, "bare relay": run_relay}
+
+
+def _receive(sock: socket.socket, lines: int) -> Delays:
+    """Take the time whenever something comes, and compare it with the times that it carries.
+
+    Raises:
+        RuntimeError: the stream ended before its last line.
+    """
+    stamp = re.compile(writers.STAMP)
+    delays_ns: list[int] = []
+    count, rest, first_ns = 0, b"", 0
+    while count < lines:
+        data = sock.recv(_RECEIVE_BYTES)
+        now_ns = time.monotonic_ns()
+        if not data:
+            raise RuntimeError(f"the stream ended after {count} of {lines} lines")
+        first_ns = first_ns or now_ns
+        data = rest + data
+        taken = 0
+        for found in stamp.finditer(data):
+            taken = found.end()
+            count += 1
+            written_ns = int(found[1])
+            if written_ns > first_ns:  # what was written before the reader was there waited for the reader
+                delays_ns.append(now_ns - written_ns)
+        rest = data[taken:]
+    if not delays_ns:
+        raise RuntimeError("all lines had been written before the first came: more are needed")
+    return Delays.of(delays_ns)
