@@ -34,6 +34,11 @@ SHAPES: Mapping[type[errors.OutlastError], Shape] = {
     errors.StdinNotWritable: Shape(
         HTTPStatus.BAD_REQUEST, "STDIN_NOT_WRITABLE", "Its standard input is not a pipe, or is closed."
     ),
+    errors.Forbidden: Shape(
+        HTTPStatus.FORBIDDEN,
+        "FORBIDDEN",
+        "A browser sent the password for a foreign page, or the system does not let the daemon do it.",
+    ),
     errors.NameInUse: Shape(HTTPStatus.CONFLICT, "NAME_IN_USE", "A live process holds the name."),
     errors.TooLarge: Shape(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_LARGE", "The body is over the limit."),
     errors.SpawnFailed: Shape(

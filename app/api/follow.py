@@ -1,5 +1,6 @@
 """Following a process's output: history, then what comes, as Server-Sent Events."""
 
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from app.api import keys, sse
 from app.api.intake import Given, load
 from app.api.route import Call, ref_of
 from app.api.schemas import ResumeHeader
-from app.api.streaming import closing, send
+from app.api.streaming import send
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.manager import ProcessManager
 from app.model.output import Stream
@@ -61,7 +62,7 @@ async def _events(
     manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> AsyncGenerator[bytes, None]:
     try:
-        async with closing(manager.follow(process, query, heartbeat_s=HEARTBEAT_S)) as chunks:
+        async with contextlib.aclosing(manager.follow(process, query, heartbeat_s=HEARTBEAT_S)) as chunks:
             async for chunk in chunks:
                 if chunk is None:
                     yield sse.KEEP_ALIVE

@@ -30,7 +30,6 @@ _REF = {
     "schema": {"type": "string"},
 }
 _UNAUTHORIZED = Shape(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or wrong.")
-_FORBIDDEN = Shape(HTTPStatus.FORBIDDEN, "FORBIDDEN", "A browser sent the password for a foreign page.")
 _INTERNAL = Shape(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong in the daemon.")
 
 
@@ -101,7 +100,13 @@ def _responses(route: Route) -> dict[str, Any]:
     success: dict[str, Any] = {"description": route.answer.meaning}
     if route.answer.content:
         success["content"] = {name: _media(shape) for name, shape in route.answer.content.items()}
-    shapes = [_UNAUTHORIZED, _FORBIDDEN, SHAPES[errors.InvalidRequest], _INTERNAL, SHAPES[errors.Unavailable]]
+    shapes = [
+        _UNAUTHORIZED,
+        SHAPES[errors.Forbidden],
+        SHAPES[errors.InvalidRequest],
+        _INTERNAL,
+        SHAPES[errors.Unavailable],
+    ]
     if isinstance(route.body, type):
         shapes.append(SHAPES[errors.TooLarge])
     shapes.extend(SHAPES[error] for error in route.raises)

@@ -1,7 +1,7 @@
 """Reading a process's stored output: as JSON, as one event a line, or as the bytes themselves."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from app.api.lines import LineJoiner, LineSieve
 from app.api.negotiation import preferred
 from app.api.route import Call, ref_of
 from app.api.schemas import Reading
-from app.api.streaming import closing, send_or_fail
+from app.api.streaming import send_or_fail
 from app.model.output import Chunk, Stream, count_lines
 
 JSON = "application/json"
@@ -42,10 +42,10 @@ async def _read(stream: Stream | None, request: web.Request, given: Given) -> we
     return await send_or_fail(request, content_type, pieces)
 
 
-async def _whole_lines(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _whole_lines(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
     """Yield the lines that pass, parts joined; each time a few lines, the last perhaps without its end."""
     joiner = LineJoiner()
-    async with closing(chunks):
+    async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             for lines in joiner.add(chunk):
                 passed = sieve.sift(lines)
@@ -59,7 +59,7 @@ async def _whole_lines(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncG
             yield passed
 
 
-async def _as_json(pid: int, chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
     yield b'{"pid":%d,"lines":[' % pid
     count = 0
     async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
@@ -73,8 +73,8 @@ async def _as_json(pid: int, chunks: AsyncIterator[Chunk], sieve: LineSieve) -> 
     yield b'],"line_count":%d}' % count
 
 
-async def _as_events(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
-    async with closing(chunks):
+async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             seq = chunk.first_seq
             for block in sse.blocks(chunk.data, chunk.line_count):
@@ -87,9 +87,9 @@ async def _as_events(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGen
                 return
 
 
-async def _as_bytes(chunks: AsyncIterator[Chunk], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _as_bytes(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
     if sieve.passes_all:
-        async with closing(chunks):
+        async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield chunk.data
         return

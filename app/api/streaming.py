@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
@@ -33,16 +33,6 @@ class Changes:
         """Wait for what is under way, for `SETTLE_S` at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=SETTLE_S)
-
-
-@contextlib.asynccontextmanager
-async def closing(items: AsyncIterator[_T]) -> AsyncIterator[AsyncIterator[_T]]:
-    """Close `items` when the block is left, if it is a generator."""
-    try:
-        yield items
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:

@@ -1,7 +1,7 @@
 """Reading a process's output: a cursor over what is stored. History and live are the same loop."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from app.core.live import LiveProcess
@@ -61,14 +61,14 @@ class Cursor:
         if self._live is not None:
             self._live.wake()
 
-    async def stored(self) -> AsyncIterator[Chunk]:
+    async def stored(self) -> AsyncGenerator[Chunk, None]:
         """Yield what is stored now."""
         await self._start()
         while chunks := await self._read():
             for chunk in chunks:
                 yield chunk
 
-    async def follow(self, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+    async def follow(self, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
         """Yield what is stored, then what comes, to the end of the process's output.
 
         Yields:
@@ -79,6 +79,7 @@ class Cursor:
         """
         await self._start()
         live = self._live
+        quiet_since = time.monotonic()
         while True:
             # Both are taken before the read: what is committed after them is found by the next round.
             finished = live is None or live.finished
@@ -89,16 +90,19 @@ class Cursor:
             for chunk in chunks:
                 yield chunk
             if chunks:
+                quiet_since = time.monotonic()
                 continue
             self._seq = max(self._seq, known)  # nothing up to there is wanted: don't search it again
             if finished or live is None or self._is_past_until():
                 return
-            moved = await live.wait(
+            await live.wait(
                 lambda: live.finished or live.last_seq > known or self._closing,  # noqa: B023 - awaited at once
-                self._patience_s(heartbeat_s),
+                self._patience_s(quiet_since + heartbeat_s - time.monotonic()),
             )
-            if not moved:
+            # Not "if nothing moved": lines of the other stream move the process, and this follower gets none of them.
+            if time.monotonic() >= quiet_since + heartbeat_s:
                 yield None
+                quiet_since = time.monotonic()
 
     async def _start(self) -> None:
         if self._query.tail is not None:
@@ -141,11 +145,11 @@ class Cursor:
         until_ms = self._query.until_ms
         return until_ms is not None and _now_ms() > until_ms + _UNTIL_GRACE_MS
 
-    def _patience_s(self, heartbeat_s: float) -> float:
+    def _patience_s(self, at_most_s: float) -> float:
         until_ms = self._query.until_ms
         if until_ms is None:
-            return heartbeat_s
-        return min(heartbeat_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - _now_ms()) / 1000))
+            return at_most_s
+        return min(at_most_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - _now_ms()) / 1000))
 
 
 def _now_ms() -> int:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from app.core.records import spec_to_record
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.supervisor import ShimRoom, Supervisor
 from app.model.errors import (
+    Forbidden,
     NotFound,
     NotRunning,
     OutlastError,
@@ -186,10 +187,13 @@ class ProcessManager:
 
         Raises:
             NotRunning: it has ended.
-            PermissionError: the system refuses.
+            Forbidden: the system refuses.
         """
         live = self._running(await self.get(ref))
-        await self._supervisor.link.signal(live.slot, number)
+        try:
+            await self._supervisor.link.signal(live.slot, number)
+        except PermissionError:
+            raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input; return when every byte is in the pipe.
@@ -232,19 +236,22 @@ class ProcessManager:
         await self._supervisor.link.close_stdin(live.slot)
         live.stdin_open = False
 
-    def output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
+    def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
         """Read what is stored now."""
         return self._cursor(process, query).stored()
 
-    async def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+    async def follow(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Chunk | None, None]:
         """Read what is stored, then what comes, to the end. See `Cursor.follow`."""
         cursor = self._cursor(process, query)
         if self._closing:
             raise FollowInterrupted
         self._cursors.add(cursor)
         try:
-            async for chunk in cursor.follow(heartbeat_s):
-                yield chunk
+            async with contextlib.aclosing(cursor.follow(heartbeat_s)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
             self._cursors.discard(cursor)
 

@@ -5,6 +5,7 @@ OutlastError
 |-- NotFound                no such process
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        its standard input is not a pipe, or is closed
+    |-- Forbidden               the system does not let the daemon do it
 |-- NameInUse               a live process holds the name
 |-- TooLarge                the request's body is over the limit
 |-- SpawnFailed             the system could not start it (errno)
@@ -36,6 +37,10 @@ class NotRunning(OutlastError):
 
 class StdinNotWritable(OutlastError):
     """The process's standard input is not a pipe, or is closed."""
+
+
+class Forbidden(OutlastError):
+    """The system does not let the daemon do it."""
 
 
 class NameInUse(OutlastError):

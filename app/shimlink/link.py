@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 from app.model.errors import NotRunning, OutlastError, ProtocolError, ShimUnavailable, StdinNotWritable
 from app.model.output import Position, Stream
+from app.shim.linux import pidfd_open
 from app.shim.spawn import Command
 from app.shim.wire import (
     PROTOCOL_VERSION,
@@ -197,9 +198,16 @@ class ShimLink(asyncio.BufferedProtocol):
         await self._ask(MessageType.CLOSE_STDIN, {"slot": slot})
 
     async def end_shim(self) -> bool:
-        """Ask the shim to end. False: it still looks after processes."""
-        answer = await self._ask(MessageType.EXIT, {})
-        self._closing = bool(answer["ended"])
+        """Ask the shim to end, and wait until it has. False: it still looks after processes."""
+        pidfd = pidfd_open(self.shim_pid)
+        try:
+            self._closing = True  # before it is asked: its going may be seen before its answer
+            answer = await self._ask(MessageType.EXIT, {})
+            self._closing = bool(answer["ended"])
+            if self._closing:
+                await _readable(pidfd)
+        finally:
+            os.close(pidfd)
         return self._closing
 
     async def _ask(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,3 +311,15 @@ class ShimLink(asyncio.BufferedProtocol):
             self.greeted.set_result([ShimProcess(**item) for item in message])
         else:
             raise WireError(f"{kind.name} is not the shim's to send")
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def on_ready() -> None:
+        loop.remove_reader(fd)
+        ready.set_result(None)
+
+    loop.add_reader(fd, on_ready)
+    await ready

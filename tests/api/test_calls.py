@@ -7,6 +7,7 @@ import pytest
 from app.api.answers import ProcessInfo, ProcessPage
 from app.api.presentation import process_info
 from app.api.routes import ROUTES
+from app.model.errors import Forbidden
 from app.model.process import Ending, ProcessQuery, Reason, Run
 
 from .server import BEARER, Server, until
@@ -102,7 +103,7 @@ async def test_small_calls(
 
 
 async def test_a_signal_that_the_system_refuses(server: Server, manager: StubManager) -> None:
-    manager.fail = PermissionError(1, "not permitted")
+    manager.fail = Forbidden("not permitted")
     answer = await server.ask("POST", "/api/v1/processes/42/signal", json={"signal": 15})
     assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN")
 
