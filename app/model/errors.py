@@ -5,7 +5,7 @@ OutlastError
 |-- NotFound                no such process
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        its standard input is not a pipe, or is closed
-    |-- Forbidden               the system does not let the daemon do it
+|-- Forbidden               the system does not let the daemon do it
 |-- NameInUse               a live process holds the name
 |-- TooLarge                the request's body is over the limit
 |-- SpawnFailed             the system could not start it (errno)
