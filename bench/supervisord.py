@@ -23,7 +23,7 @@ childlogdir = {folder}
 user = {user}
 
 [unix_http_server]
-file = {folder}/supervisord.sock
+file = {folder}/ctl
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -47,7 +47,7 @@ class Supervisord:
 
     def __init__(self, folder: Path) -> None:
         self.output = folder / "stdout.log"
-        self._socket = folder / "supervisord.sock"
+        self._socket = folder / "ctl"
 
     def answers(self) -> bool:
         """Tell whether it takes calls."""

@@ -15,7 +15,7 @@ class LineFramer:
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._limit = max_line_bytes
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self.pending_bytes = 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -51,7 +51,8 @@ class LineFramer:
                 if first < cut:
                     blocks.append(data[first:cut])
             else:
-                self._parts.append(data[:cut] if cut < len(data) else data)
+                # A view: the join is the only copy, and where there is nothing to join there is none.
+                self._parts.append(memoryview(data)[:cut] if cut < len(data) else data)
                 blocks.append(self._take())
             data = data[cut:]
         if data:
@@ -76,7 +77,7 @@ class LineFramer:
             self.pending_bytes += len(data)
 
     def _take(self) -> bytes:
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        data = b"".join(self._parts)
         self._parts = []
         self.pending_bytes = 0
         return data

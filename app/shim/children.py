@@ -18,7 +18,7 @@ from app.shim.spawn import Command, SpawnOutcome, spawn
 from app.shim.tree import kill_descendants, kill_tree
 
 # While a daemon takes what is read, so much of one process is enough to keep it busy; the rest waits in the pipe.
-READ_AHEAD_BYTES = 8 << 20
+READ_AHEAD_BYTES = 16 << 20
 _END_IS_SEEN_S = 0.02
 _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 

@@ -21,8 +21,11 @@ PAGE_SIZE_BYTES = 16 * 1024
 BUSY_TIMEOUT_MS = 5000
 """How long a statement waits for a lock that another program (an operator's `sqlite3`, a backup) holds."""
 
-WAL_LIMIT_BYTES = 16 * 1024 * 1024
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
 """The log is written back to the database when it is larger, and is cut to this size afterwards."""
+
+WRITER_CACHE_KIB = 32 * 1024
+"""A commit's pages fit into it: what does not is written to the log early, and again."""
 
 QUICK_CHECK_MAX_BYTES = 64 * 1024 * 1024
 """A larger file is not checked when it is opened: the check reads all of it (about 1 ms a MiB)."""
@@ -181,6 +184,7 @@ def _set_up(db: sqlite3.Connection, path: Path, *, is_new: bool, durable: bool) 
         raise StorageError(f"{path}: SQLite's write-ahead log does not work on this file system; use a local disk")
     db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     db.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py decides when, between commits
+    db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
     db.execute("PRAGMA secure_delete = OFF")  # Debian's default is ON: zeros are written over all that is deleted
 
