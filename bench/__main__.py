@@ -63,7 +63,7 @@ def _flood(what: flood.Flood, rounds: int) -> None:
     rates = {name: [what.lines / taken for taken in each] for name, each in seconds.items()}
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for ours in (flood.OURS, flood.OURS_RELAXED):
-        for name in medians.keys() - {flood.OURS, flood.OURS_RELAXED}:
+        for name in (name for name in medians if name not in (flood.OURS, flood.OURS_RELAXED)):
             print(f"  {medians[ours] / medians[name]:8.2f} x  {ours} / {name}")
     _table(
         ("", "lines/s", "MB/s", "lines/s of each round"),
@@ -77,12 +77,12 @@ def _flood(what: flood.Flood, rounds: int) -> None:
 def _latency(lines: int, rounds: int) -> None:
     delays = _in_turn(latency.CONTESTANTS, lines, rounds)
     print(
-        f"\nfollow latency: {lines:,} lines at {latency.LINES_PER_S:,} lines/s, from the write to a follower's receipt; "
-        f"rounds: {rounds}"
+        f"\nfollow latency: {lines:,} lines at {latency.LINES_PER_S:,} lines/s, from the write to a follower's "
+        f"receipt; rounds: {rounds}"
     )
     p50 = {name: statistics.median(each.p50_us for each in found) for name, found in delays.items()}
     p99 = {name: statistics.median(each.p99_us for each in found) for name, found in delays.items()}
-    for name in delays.keys() - {latency.OURS}:
+    for name in (name for name in delays if name != latency.OURS):
         print(f"  {p50[latency.OURS] / p50[name]:8.2f} x  {latency.OURS} / {name}, p50")
         print(f"  {p99[latency.OURS] / p99[name]:8.2f} x  {latency.OURS} / {name}, p99")
     _table(

@@ -5,7 +5,6 @@ Prints its port, takes one connection, starts the program, and passes on what it
 
 import asyncio
 import os
-import subprocess
 import sys
 from typing import cast
 
@@ -32,14 +31,16 @@ async def _relay(argv: list[str]) -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     out = await connected
     read_end, write_end = os.pipe()
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=write_end) as program:
-        try:
-            os.close(write_end)
-            _transport, pipe = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: _Pipe(out), os.fdopen(read_end, "rb", 0)
-            )
-            await cast("_Pipe", pipe).ended.wait()
-        finally:
+    program = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=write_end)
+    os.close(write_end)
+    try:
+        _transport, pipe = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: _Pipe(out), os.fdopen(read_end, "rb", 0)
+        )
+        await cast("_Pipe", pipe).ended.wait()
+        await program.wait()
+    finally:
+        if program.returncode is None:
             program.kill()
     out.close()
     server.close()

@@ -21,6 +21,7 @@ from app.core.manager import ProcessManager
 from app.core.supervisor import ShimRoom
 from app.daemon import state
 from app.model.errors import ConfigError
+from app.shim.linux import keep_freed_memory
 from app.storage import storage_from_url
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         OutlastError: it can't be done; the sentence says why.
     """
     _raise_open_files()
+    keep_freed_memory()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

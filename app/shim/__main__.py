@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from app.shim.linux import socket_address
+from app.shim.linux import keep_freed_memory, socket_address
 from app.shim.server import Shim
 
 SOCKET_NAME = "shim.sock"
@@ -18,6 +18,7 @@ def main() -> None:
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
+    keep_freed_memory()
     os.chdir("/")
     directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

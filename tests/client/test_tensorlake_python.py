@@ -1,0 +1,289 @@
+"""The user's document, run with the official Python client as it comes from its maker.
+
+The client's follow calls gather events until `eof`, and its core has no call that gives them one by one. That they
+arrive while the process runs is seen on its own connection (see wiretap.py). Its calls block: each has a thread.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+from tensorlake.sandbox import (
+    AsyncSandbox,
+    OutputMode,
+    ProcessStatus,
+    RemoteAPIError,
+    Sandbox,
+    SandboxConnectionError,
+    StdinMode,
+)
+
+from tests.support.daemon import PYTHON, Daemon
+from tests.support.waiting import eventually
+
+from .wiretap import wiretap
+
+T = TypeVar("T")
+
+# Says its lines one by one, each when it is told to.
+ASKED = """
+import sys
+for number, _ in enumerate(sys.stdin, 1):
+    print("Processing item", number, flush=True)
+"""
+BOTH_STREAMS = """
+import sys
+for number in range(3):
+    print("out", number, flush=True)
+    print("err", number, file=sys.stderr, flush=True)
+"""
+# Announces that it is ready to be signalled, and says which signal came.
+TRAPPING = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+print("ready", flush=True)
+print(signal.sigwait({signal.SIGUSR1, signal.SIGTERM}).name, flush=True)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+signal.pause()
+"""
+KEEP_ALIVE_DEADLINE_S = 40.0
+
+
+@pytest.fixture
+def sandbox(daemon: Daemon) -> Iterator[Sandbox]:
+    client = Sandbox("local", proxy_url=daemon.url, api_key=daemon.token)
+    yield client
+    client.close()
+
+
+async def call(function: Callable[..., Any], *args: Any, **fields: Any) -> Any:
+    """Make one of the client's blocking calls."""
+    return await asyncio.to_thread(partial(function, *args, **fields))
+
+
+async def events(follow: Callable[..., Any], process: object) -> list[tuple[str, str | None]]:
+    return [(event.line, event.stream) for event in await call(lambda: list(follow(process)))]
+
+
+async def ended(sandbox: Sandbox, pid: int) -> Any:
+    async def look() -> Any:
+        seen = await call(sandbox.get_process, pid)
+        return seen if seen.status != ProcessStatus.RUNNING else None
+
+    return await eventually(look, f"the end of {pid}")
+
+
+async def test_start_list_and_get(sandbox: Sandbox) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    started = await call(sandbox.start_process, "sleep", ["1000"])
+    assert started.status == ProcessStatus.RUNNING
+    assert started.command == "sleep"
+    assert started.args == ["1000"]
+    assert not started.stdin_writable
+    assert before < started.started_at < datetime.now(UTC) + timedelta(seconds=1)
+    listed = await call(lambda: list(sandbox.list_processes()))
+    assert [(process.pid, process.status) for process in listed] == [(started.pid, ProcessStatus.RUNNING)]
+    got = await call(sandbox.get_process, started.pid)
+    assert (got.pid, got.command, got.args, got.ended_at) == (started.pid, "sleep", ["1000"], None)
+
+
+async def test_environment_and_working_dir(sandbox: Sandbox, daemon: Daemon) -> None:
+    folder = str(daemon.state_dir)
+    script = 'echo "$GREETING from $PWD"'
+    process = await call(sandbox.start_process, "sh", ["-c", script], env={"GREETING": "hello"}, working_dir=folder)
+    assert await events(sandbox.follow_output, process.pid) == [(f"hello from {folder}\n", "stdout")]
+
+
+async def test_follow_gives_history_and_live_lines_until_the_end(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS])
+    out = [(f"out {number}\n", "stdout") for number in range(3)]
+    err = [(f"err {number}\n", "stderr") for number in range(3)]
+    assert sorted(await events(sandbox.follow_output, process.pid)) == sorted(out + err)
+    assert await events(sandbox.follow_stdout, process.pid) == out
+    assert await events(sandbox.follow_stderr, process.pid) == err
+
+
+async def test_lines_arrive_while_the_process_runs(daemon: Daemon) -> None:
+    async with wiretap(daemon.url) as tap:
+        sandbox = Sandbox("local", proxy_url=tap.url, api_key=daemon.token)
+        process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
+        following = asyncio.create_task(call(lambda: list(sandbox.follow_output(process.pid))))
+        arrived = []
+        for number in range(1, 4):
+            await call(sandbox.write_stdin, process.pid, b"go on\n")
+            await eventually(lambda number=number: b"Processing item %d" % number in tap.heard)
+            arrived.append(datetime.now(UTC))
+            assert (await call(sandbox.get_process, process.pid)).status == ProcessStatus.RUNNING
+            assert not following.done()
+        await call(sandbox.close_stdin, process.pid)
+        gathered = await following
+        sandbox.close()
+    assert [event.line for event in gathered] == [f"Processing item {number}\n" for number in range(1, 4)]
+    # Each was read before it arrived, and after the one before it had.
+    times = [event.timestamp for event in gathered]
+    rounding = timedelta(milliseconds=2)
+    assert all(time <= seen + rounding for time, seen in zip(times, arrived, strict=True))
+    assert all(seen <= time + rounding for seen, time in zip(arrived, times[1:], strict=False))
+
+
+@pytest.mark.slow
+async def test_keep_alive_comments_do_not_disturb(daemon: Daemon) -> None:
+    """Both faces of the client hear nothing else for longer than the keep-alive interval."""
+    async with wiretap(daemon.url) as tap, wiretap(daemon.url) as other_tap:
+        sandbox = Sandbox("local", proxy_url=tap.url, api_key=daemon.token)
+        process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
+        async with AsyncSandbox("local", proxy_url=other_tap.url, api_key=daemon.token) as other:
+            blocking = asyncio.create_task(call(lambda: list(sandbox.follow_output(process.pid))))
+            awaited = asyncio.create_task(_follow(other, process.pid))
+            for each in (tap, other_tap):
+                await eventually(lambda each=each: b": keep-alive\n\n" in each.heard, deadline_s=KEEP_ALIVE_DEADLINE_S)
+            await call(sandbox.write_stdin, process.pid, b"go on\n")
+            await call(sandbox.close_stdin, process.pid)
+            assert [event.line for event in await blocking] == ["Processing item 1\n"]
+            assert [event.line for event in await awaited] == ["Processing item 1\n"]
+        sandbox.close()
+
+
+async def test_reading_what_is_stored(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS])
+    await events(sandbox.follow_output, process.pid)
+    out, err = [f"out {number}" for number in range(3)], [f"err {number}" for number in range(3)]
+    stdout = await call(sandbox.get_stdout, process.pid)
+    assert (stdout.pid, stdout.lines, stdout.line_count) == (process.pid, out, 3)
+    assert (await call(sandbox.get_stderr, process.pid)).lines == err
+    both = await call(sandbox.get_output, process.pid)
+    assert (sorted(both.lines), both.line_count) == (sorted(out + err), 6)
+
+
+async def test_discarded_output_is_not_kept(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS], stdout_mode=OutputMode.DISCARD)
+    assert await events(sandbox.follow_output, process.pid) == [(f"err {number}\n", "stderr") for number in range(3)]
+
+
+async def test_any_bytes_reach_the_client(sandbox: Sandbox) -> None:
+    nasty = b'a\rb\t\x00\xff\xe2\x80\xa8 \xf0\x9f\x90\x99 "quoted" \\n\nno newline at the end'
+    program = f"import sys; sys.stdout.buffer.write({nasty!r})"
+    process = await call(sandbox.start_process, PYTHON, ["-c", program])
+    lines = await events(sandbox.follow_stdout, process.pid)
+    assert "".join(line for line, _ in lines) == nasty.decode("utf-8", "replace")
+
+
+async def test_signals(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-c", TRAPPING])
+
+    async def said(*lines: str) -> None:
+        async def look() -> bool:
+            return list(lines) == (await call(sandbox.get_stdout, process.pid)).lines
+
+        await eventually(look, str(lines))
+
+    await said("ready")
+    assert (await call(sandbox.send_signal, process.pid, signal.SIGUSR1)).success
+    await said("ready", "SIGUSR1")
+    await call(sandbox.send_signal, process.pid, 15)
+    end = await ended(sandbox, process.pid)
+    assert (end.status, end.signal, end.exit_code) == (ProcessStatus.SIGNALED, signal.SIGTERM, None)
+
+
+async def test_kill(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, "sleep", ["1000"])
+    await call(sandbox.kill_process, process.pid)
+    end = await ended(sandbox, process.pid)
+    assert (end.status, end.signal) == (ProcessStatus.SIGNALED, signal.SIGKILL)
+    assert end.ended_at >= end.started_at
+    await call(sandbox.kill_process, process.pid)  # a second time is no error
+
+
+async def test_exit_code(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, "sh", ["-c", "exit 7"])
+    end = await ended(sandbox, process.pid)
+    assert (end.status, end.exit_code, end.signal) == (ProcessStatus.EXITED, 7, None)
+
+
+async def test_standard_input(sandbox: Sandbox) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-i", "-q"], stdin_mode=StdinMode.PIPE)
+    assert process.stdin_writable
+    await call(sandbox.write_stdin, process.pid, b"print('hello')\n")
+
+    async def answered() -> bool:
+        return "hello" in (await call(sandbox.get_stdout, process.pid)).lines
+
+    await eventually(answered)
+    await call(sandbox.close_stdin, process.pid)
+    assert (await ended(sandbox, process.pid)).exit_code == 0
+
+
+async def test_health_and_info(sandbox: Sandbox) -> None:
+    assert (await call(sandbox.health)).healthy
+    await call(sandbox.start_process, "sleep", ["1000"])
+    info = await call(sandbox.daemon_info)
+    assert (info.running_processes, info.total_processes) == (1, 1)
+    assert info.version
+    assert info.uptime_secs >= 0
+
+
+async def test_errors_say_what_is_wrong(sandbox: Sandbox, daemon: Daemon) -> None:
+    async def refused(function: Callable[..., Any], *args: Any, **fields: Any) -> tuple[int, str | None, str]:
+        with pytest.raises(RemoteAPIError) as caught:
+            await call(function, *args, **fields)
+        return caught.value.status_code, caught.value.code, caught.value.message
+
+    nobody = 2**22 + 1  # beyond the highest pid that Linux gives
+    for function in (sandbox.get_process, sandbox.get_output, sandbox.follow_output, sandbox.kill_process):
+        assert (await refused(function, nobody))[:2] == (404, "NOT_FOUND")
+    assert (await refused(sandbox.send_signal, nobody, signal.SIGTERM))[:2] == (404, "NOT_FOUND")
+    status, code, sentence = await refused(sandbox.start_process, "no-such-command")
+    assert (status, code) == (422, "SPAWN_FAILED")
+    assert "no-such-command" in sentence
+    assert (await refused(sandbox.start_process, "true", working_dir="/no/such/folder"))[:2] == (422, "SPAWN_FAILED")
+    assert await call(lambda: list(sandbox.list_processes())) == []
+
+    process = await call(sandbox.start_process, "true")
+    await ended(sandbox, process.pid)
+    assert (await refused(sandbox.send_signal, process.pid, signal.SIGTERM))[:2] == (400, "NOT_RUNNING")
+    closed = await call(sandbox.start_process, "sleep", ["1000"])
+    assert (await refused(sandbox.write_stdin, closed.pid, b"hello\n"))[:2] == (400, "STDIN_NOT_WRITABLE")
+
+    stranger = Sandbox("local", proxy_url=daemon.url, api_key="a guess")
+    assert (await refused(stranger.list_processes))[:2] == (401, "UNAUTHORIZED")
+    stranger.close()
+
+
+async def test_the_same_client_goes_on_after_a_restart(sandbox: Sandbox, daemon: Daemon) -> None:
+    process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
+    await call(sandbox.write_stdin, process.pid, b"go on\n")
+    address = daemon.url.removeprefix("http://")
+    await daemon.kill()
+    with pytest.raises(SandboxConnectionError):
+        await call(sandbox.get_process, process.pid)
+    await daemon.start("--listen", address)
+    again = await call(sandbox.get_process, process.pid)
+    assert (again.status, again.stdin_writable) == (ProcessStatus.RUNNING, True)
+    await call(sandbox.write_stdin, process.pid, b"go on\n")
+    await call(sandbox.close_stdin, process.pid)
+    lines = [line for line, _ in await events(sandbox.follow_output, process.pid)]
+    assert lines == ["Processing item 1\n", "Processing item 2\n"]
+    assert (await ended(sandbox, process.pid)).exit_code == 0
+
+
+async def test_the_asynchronous_client(daemon: Daemon) -> None:
+    async with AsyncSandbox("local", proxy_url=daemon.url, api_key=daemon.token) as sandbox:
+        process = await sandbox.start_process(PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
+        following = asyncio.create_task(_follow(sandbox, process.pid))
+        await sandbox.write_stdin(process.pid, b"go on\n")
+        assert [seen.pid for seen in await sandbox.list_processes()] == [process.pid]
+        await sandbox.close_stdin(process.pid)
+        assert [event.line for event in await following] == ["Processing item 1\n"]
+        assert (await sandbox.get_output(process.pid)).lines == ["Processing item 1"]
+        other = await sandbox.start_process("sleep", ["1000"])
+        assert (await sandbox.send_signal(other.pid, signal.SIGTERM)).success
+        await sandbox.kill_process(other.pid)
+        assert (await sandbox.health()).healthy
+
+
+async def _follow(sandbox: AsyncSandbox, pid: int) -> list[Any]:
+    return list(await sandbox.follow_output(pid))
