@@ -6,7 +6,6 @@ Prints its port, takes one connection, starts the program, and passes on what it
 import asyncio
 import os
 import sys
-from typing import cast
 
 import uvloop
 
@@ -37,7 +36,7 @@ async def _relay(argv: list[str]) -> None:
         _transport, pipe = await asyncio.get_running_loop().connect_read_pipe(
             lambda: _Pipe(out), os.fdopen(read_end, "rb", 0)
         )
-        await cast("_Pipe", pipe).ended.wait()
+        await pipe.ended.wait()
         await program.wait()
     finally:
         if program.returncode is None:

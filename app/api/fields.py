@@ -79,9 +79,9 @@ class QueryWhole(Whole):
 class QueryFlag(fields.Boolean):
     """`true` or `false` in a query string."""
 
-    default_error_messages = {**_SPOKEN, "invalid": "must be true or false"}  # noqa: RUF012
-    truthy = {"true"}  # noqa: RUF012
-    falsy = {"false"}  # noqa: RUF012
+    default_error_messages = {**_SPOKEN, "invalid": "must be true or false"}
+    truthy = {"true"}
+    falsy = {"false"}
 
 
 class Choice(fields.Enum[Any]):
@@ -95,7 +95,7 @@ class Choice(fields.Enum[Any]):
 class Texts(fields.List[str]):
     """An array of strings."""
 
-    default_error_messages = {**_SPOKEN, "invalid": "must be an array of strings"}  # noqa: RUF012
+    default_error_messages = {**_SPOKEN, "invalid": "must be an array of strings"}
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(Text(), **kwargs)
@@ -104,7 +104,7 @@ class Texts(fields.List[str]):
 class Environment(fields.Dict):
     """Environment variables: an object of strings whose keys the system can take."""
 
-    default_error_messages = {**_SPOKEN, "invalid": "must be an object of strings"}  # noqa: RUF012
+    default_error_messages = {**_SPOKEN, "invalid": "must be an object of strings"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
         del attr, data, kwargs
@@ -121,7 +121,7 @@ class Environment(fields.Dict):
 class Tags(fields.Dict):
     """Labels of a process: an object of short strings. A key has no ":", so that `tag=key:value` is clear."""
 
-    default_error_messages = {**_SPOKEN, "invalid": "must be an object of strings"}  # noqa: RUF012
+    default_error_messages = {**_SPOKEN, "invalid": "must be an object of strings"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
         del attr, data, kwargs

@@ -36,7 +36,7 @@ class Removal:
 class Strict(Schema):
     """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
 
-    error_messages = {  # noqa: RUF012 - as marshmallow declares it
+    error_messages = {
         "unknown": "is not known here, leave it out",
         "type": "must be a JSON object",
     }

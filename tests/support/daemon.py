@@ -35,6 +35,7 @@ class Daemon:
     def __init__(self, state_dir: Path, **environment: str) -> None:
         self.state_dir = state_dir
         self.environment = environment
+        self.command = OUTLAST
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
         self.stderr = b""
@@ -46,7 +47,7 @@ class Daemon:
         """Start it and wait until it says that it listens."""
         with (self.state_dir.parent / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *OUTLAST,
+                *self.command,
                 "serve",
                 *("--listen", "127.0.0.1:0"),
                 *("--state-dir", str(self.state_dir)),

@@ -64,7 +64,7 @@ LEFT JOIN output_chunk o ON o.id = (
 LEFT JOIN output_chunk e ON e.id = (
     SELECT c.id FROM output_chunk c
     WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
-"""  # noqa: S608 - nothing here comes from outside
+"""
 
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
 PAGE_BY_ID = "SELECT handle FROM process WHERE id = :id"
@@ -72,7 +72,7 @@ PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMI
 PAGE_UNFINISHED = f"""
 SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
-"""  # noqa: S608
+"""
 
 LIST_ALL = "SELECT x.handle FROM process x WHERE x.handle < :before"
 LIST_BY_TAG = """
@@ -82,15 +82,15 @@ WHERE x.key = :key0 AND x.value = :value0 AND x.handle < :before
 LIST_BY_STATUS = f"""
 SELECT r.handle FROM run r INDEXED BY run_by_status
 WHERE r.status = :status AND r.handle < :before AND {_CURRENT}
-"""  # noqa: S608
+"""
 LIST_BY_START = f"""
 SELECT r.handle FROM run r INDEXED BY run_by_start
 WHERE r.started_at BETWEEN :since AND :until AND r.handle < :before AND {_CURRENT}
-"""  # noqa: S608
+"""
 AND_RUN = f"""
  AND EXISTS (SELECT 1 FROM run checked WHERE checked.handle = {{handle}} AND {_CHECKED_IS_CURRENT}
     AND checked.started_at BETWEEN :since AND :until AND (:status IS NULL OR checked.status = :status))
-"""  # noqa: S608
+"""
 AND_TAG = """
  AND EXISTS (SELECT 1 FROM tag t WHERE t.handle = {handle} AND t.key = :key{n} AND t.value = :value{n})
 """
