@@ -130,7 +130,7 @@ async def in_pieces(size: int) -> Any:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_the_limit(server: Server, manager: StubManager, chunked: bool) -> None:  # noqa: FBT001
+async def test_a_body_over_the_limit(server: Server, manager: StubManager, chunked: bool) -> None:
     body = in_pieces(MAX_BODY_BYTES) if chunked else io.BytesIO(b" " * (MAX_BODY_BYTES + 1))
     answer = await server.ask("POST", "/api/v1/processes", headers=JSON, data=body)
     assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")

@@ -74,7 +74,7 @@ def test_many_small_parts_cost_no_more_than_one() -> None:
 )
 def test_the_sieve_is_a_filter_and_a_limit(
     lines: list[bytes],
-    end: bool,  # noqa: FBT001
+    end: bool,
     needle: bytes | None,
     limit: int | None,
     cut: int,

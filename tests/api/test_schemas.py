@@ -279,7 +279,7 @@ def test_output_ranges() -> None:
 
 
 @pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
-def test_purge(text: str, purge: bool) -> None:  # noqa: FBT001
+def test_purge(text: str, purge: bool) -> None:
     assert load(schemas.RemoveQuery(), {"purge": text}).purge is purge
     assert load(schemas.RemoveQuery(), {}).purge is False
 

@@ -74,7 +74,7 @@ def _pragmas(db: sqlite3.Connection, names: dict[str, object]) -> dict[str, obje
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
-async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:  # noqa: FBT001
+async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:
     storage = sqlite_storage(path, durable=durable)
     await storage.open()
     try:
