@@ -45,6 +45,7 @@ class Supervisor:
         self._link: ShimLink | None = None
         self._live: dict[str, LiveProcess] = {}
         self._by_slot: dict[int, LiveProcess] = {}
+        self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self.total = 0
 
@@ -160,10 +161,13 @@ class Supervisor:
         if self._link is not None:
             self._link.close()
         self._link = link
+        self._connected_at = time.monotonic()
         self._by_slot.clear()
         await self._take_up(link)
 
     async def _reconnect(self) -> None:
+        # A connection that breaks at once, again and again, must not become a busy loop.
+        await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
         while True:
             try:
                 await self._committer.settled()
@@ -180,6 +184,7 @@ class Supervisor:
         for held in link.inventory:
             known = unfinished.pop(held.record["id"], None)
             if known is not None:
+                _close_hole(link, held, known.position)
                 live = self._live_of(known.process, stdin_open=held.stdin_open)
                 self.attach(live, link, held.slot, known.process.handle, known.position)
             elif await self._storage.process_by_id(held.record["id"]) is not None:
@@ -210,7 +215,7 @@ class Supervisor:
             self.total += 1
             self.attach(live, link, held.slot, handle, Position())
 
-        link.rebase(held.slot)  # it may have been written into another store, which is not there any more
+        _close_hole(link, held, Position())  # it may have been written into a store that is not there any more
         self._committer.submit(AddProcess(spec, run), done)
 
     def _lose(self, process: Process, now_ms: int) -> asyncio.Future[None]:
@@ -233,3 +238,22 @@ class Supervisor:
             self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
         self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
         return future
+
+
+def _close_hole(link: ShimLink, held: ShimProcess, position: Position) -> None:
+    """Go on behind a hole that nothing can fill: the store is not the one that acknowledged what the shim let go of."""
+    missing = max(held.stdout_from - position.stdout_end, 0) + max(held.stderr_from - position.stderr_end, 0)
+    if missing:
+        log.error(
+            "the store does not have %d bytes that process %s printed and that were stored before: "
+            "was it replaced by an older copy? Its output goes on behind them",
+            missing,
+            held.record["id"],
+        )
+        link.rebase(
+            held.slot,
+            Position(
+                stdout_end=min(position.stdout_end, held.stdout_from),
+                stderr_end=min(position.stderr_end, held.stderr_from),
+            ),
+        )

@@ -143,13 +143,15 @@ class Child:
         self.attached = True
         return freed
 
-    def rebase(self) -> None:
-        """Count from what is still here: the store that had what came before is not the one that will have the rest."""
-        for frame in (*self.unacked, *self.unsent):
-            frame.offset -= self.let_go[frame.stream]
-        for stream, count in self.let_go.items():
-            self.read_total[stream] -= count
-            self.let_go[stream] = 0
+    def rebase(self, stdout_end: int, stderr_end: int) -> None:
+        """Let what is still here begin at these offsets: the store does not have what came before, or not there."""
+        for stream, end in ((STDOUT, stdout_end), (STDERR, stderr_end)):
+            shift = end - self.let_go[stream]
+            for frame in (*self.unacked, *self.unsent):
+                if frame.stream == stream:
+                    frame.offset += shift
+            self.read_total[stream] += shift
+            self.let_go[stream] = end
 
     def detach(self) -> None:
         """The daemon has gone: what was sent and not acknowledged will be sent again."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.shim.child import Child, PendingInput
+from app.shim.child import STDERR, STDOUT, Child, PendingInput
 from app.shim.children import Children
 from app.shim.connection import Connection
 from app.shim.linux import peer_uid
@@ -37,7 +37,6 @@ class Shim:
         self._commands = {
             MessageType.SPAWN: self._spawn,
             MessageType.FORGET: self._forget,
-            MessageType.REBASE: self._rebase,
             MessageType.SIGNAL: self._signal,
             MessageType.KILL: self._kill,
             MessageType.CLOSE_STDIN: self._close_stdin,
@@ -128,6 +127,8 @@ class Shim:
             self._acknowledge(connection, *decode_mark(payload))
         elif kind is MessageType.ATTACH:
             self._attach(connection, *decode_mark(payload))
+        elif kind is MessageType.REBASE:
+            self._rebase(*decode_mark(payload))
         elif kind is MessageType.STDIN:
             self._write_stdin(connection, *decode_stdin(payload))
         else:
@@ -157,10 +158,6 @@ class Shim:
         if (child := self._children.get(message["slot"])) is not None:
             connection.in_flight_bytes -= child.in_flight_bytes
             self._children.forget(child)
-
-    def _rebase(self, _connection: Connection, message: dict[str, Any]) -> None:
-        if (child := self._children.get(message["slot"])) is not None:
-            child.rebase()
 
     def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
         self._children.kill(message["id"])
@@ -206,6 +203,10 @@ class Shim:
                 self.on_exited(child)
             connection.offer(child)
 
+    def _rebase(self, slot: int, stdout_end: int, stderr_end: int) -> None:
+        if (child := self._children.get(slot)) is not None:
+            child.rebase(stdout_end, stderr_end)
+
     def _signal(self, connection: Connection, message: dict[str, Any]) -> None:
         child = self._children.get(message["slot"])
         outcome: dict[str, Any] = {"error": "ended"}
@@ -237,6 +238,8 @@ def _describe(child: Child) -> dict[str, Any]:
         "pid": child.pid,
         "started_at_ms": child.started_at_ms,
         "stdin_open": child.stdin is not None,
+        "stdout_from": child.let_go[STDOUT],
+        "stderr_from": child.let_go[STDERR],
     }
 
 

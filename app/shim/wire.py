@@ -91,7 +91,7 @@ def decode_output(payload: memoryview) -> tuple[int, int, int, int, bytes]:
 
 
 def encode_mark(kind: MessageType, slot: int, stdout_end: int, stderr_end: int) -> bytes:
-    """Frame an ATTACH or ACK: what is stored of a slot's two streams."""
+    """Frame an ATTACH, ACK or REBASE: a slot, and an offset in each of its two streams."""
     return encode(kind, _MARK.pack(slot, stdout_end, stderr_end))
 
 

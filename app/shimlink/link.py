@@ -36,13 +36,21 @@ _GREETING_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ShimProcess:
-    """A process that the shim looks after, as it tells on connecting. `record` is what `spawn` was given."""
+    """A process that the shim looks after, as it tells on connecting.
+
+    Attributes:
+        record: what `spawn` was given.
+        stdout_from: offset of the first byte of standard output that the shim still has.
+        stderr_from: the same of standard error.
+    """
 
     slot: int
     record: Mapping[str, Any]
     pid: int
     started_at_ms: int
     stdin_open: bool
+    stdout_from: int
+    stderr_from: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +166,9 @@ class ShimLink(asyncio.BufferedProtocol):
         """Say that the end of a process is stored, or that it is no longer wanted."""
         self._tell(encode_json(MessageType.FORGET, {"slot": slot}))
 
-    def rebase(self, slot: int) -> None:
-        """Let the offsets of a slot begin at what the shim still has: no store knows of what came before."""
-        self._tell(encode_json(MessageType.REBASE, {"slot": slot}))
+    def rebase(self, slot: int, position: Position) -> None:
+        """Let what the shim still has of a slot begin at `position`: the store does not have what came before."""
+        self._tell(encode_mark(MessageType.REBASE, slot, position.stdout_end, position.stderr_end))
 
     async def signal(self, slot: int, number: int) -> None:
         """Send a signal to the process's group.

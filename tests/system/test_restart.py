@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -273,3 +275,29 @@ async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp
         assert (await daemon.ended(process))["exit_code"] == 0
     finally:
         await daemon.end_everything()
+
+
+async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp_path: Path) -> None:
+    process = await daemon.run("cat", stdin_mode="pipe")
+
+    async def write(word: bytes) -> None:
+        before = (await daemon.get(process))["output"]["lines"]
+        await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=word + b"\n")
+        await wait_for_lines(daemon, process, before + 1)
+
+    await write(b"in the backup")
+    with sqlite3.connect(daemon.state_dir / "outlast.db") as live, sqlite3.connect(tmp_path / "copy.db") as copy:
+        live.backup(copy)
+    live.close()
+    copy.close()
+    await write(b"after the backup")
+    await daemon.kill()
+    for path in daemon.state_dir.glob("outlast.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "copy.db", daemon.state_dir / "outlast.db")
+    await daemon.start()
+    await write(b"behind the hole")
+    assert await daemon.lines(process) == ["in the backup", "behind the hole"]
+    assert "does not have 17 bytes" in daemon.log
+    await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
+    assert (await daemon.ended(process))["exit_code"] == 0
