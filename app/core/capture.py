@@ -10,6 +10,9 @@ from app.model.output import Chunk, Position, Stream, count_lines
 
 # A part of a line must reach followers within 200 ms of its reading; commit and delivery take their share.
 PARTIAL_LINE_S = 0.15
+# The rest may have arrived while the event loop was busy: it is looked for once more before a line is parted.
+_LAST_LOOK_S = 0.005
+_UNSTORED_LOOK_S = 0.02
 
 
 class _StreamCapture:
@@ -20,6 +23,7 @@ class _StreamCapture:
         self.fed_end = end
         self.cut_end = end
         self.pending_since = 0.0
+        self.is_last_look = False
         self.ts_ms = 0
         self.open = True
 
@@ -44,6 +48,8 @@ class Capture:
         for stream in set(Stream) - streams:
             self._streams[stream].open = False
         self._emit = emit
+        self._unstored = 0
+        self._stored_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -63,6 +69,7 @@ class Capture:
         data = data[state.fed_end - offset :]
         state.fed_end += len(data)
         state.ts_ms = ts_ms
+        state.is_last_look = False
         was_pending = state.framer.pending_bytes > 0
         blocks = state.framer.feed(data)
         for block in blocks:
@@ -78,6 +85,11 @@ class Capture:
         for block in state.framer.finish():
             self._emit_block(stream, state, block)
 
+    def on_stored(self) -> None:
+        """A chunk that was emitted is stored."""
+        self._unstored -= 1
+        self._stored_at = time.monotonic()
+
     def stop(self) -> None:
         """Take nothing more; what was not cut is not lost, for it was not acknowledged."""
         if self._timer is not None:
@@ -92,6 +104,7 @@ class Capture:
     def _emit_block(self, stream: Stream, state: _StreamCapture, block: bytes) -> None:
         state.cut_end += len(block)
         lines = count_lines(block)
+        self._unstored += 1
         self._emit(
             Chunk(
                 handle=self._handle,
@@ -114,16 +127,25 @@ class Capture:
     def _on_timer(self) -> None:
         self._timer = None
         now = time.monotonic()
-        next_delay_s = None
-        for stream, state in self._streams.items():
-            if not state.framer.pending_bytes:
-                continue
-            left_s = state.pending_since + PARTIAL_LINE_S - now
-            if left_s <= 0:
-                for block in state.framer.flush():
-                    self._emit_block(stream, state, block)
-                state.pending_since, left_s = now, PARTIAL_LINE_S
-            if state.framer.pending_bytes:
-                next_delay_s = left_s if next_delay_s is None else min(left_s, next_delay_s)
-        if next_delay_s is not None:
-            self._arm(next_delay_s)
+        delays_s = [self._look(stream, state, now) for stream, state in self._streams.items()]
+        waiting = [delay_s for delay_s in delays_s if delay_s is not None]
+        if waiting:
+            self._arm(min(waiting))
+
+    def _look(self, stream: Stream, state: _StreamCapture, now: float) -> float | None:
+        """Flush a pending part of a line if its time has come; return in how many seconds to look again, if at all."""
+        if not state.framer.pending_bytes:
+            return None
+        if self._unstored:
+            return _UNSTORED_LOOK_S  # the rest may wait at the shim for an acknowledgement, and a flush would wait, too
+        left_s = max(state.pending_since, self._stored_at) + PARTIAL_LINE_S - now
+        if left_s > 0:
+            return left_s
+        if not state.is_last_look:
+            state.is_last_look = True
+            return _LAST_LOOK_S
+        state.is_last_look = False
+        state.pending_since = now
+        for block in state.framer.flush():
+            self._emit_block(stream, state, block)
+        return PARTIAL_LINE_S if state.framer.pending_bytes else None

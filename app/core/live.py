@@ -123,13 +123,14 @@ class LiveProcess:
 
     def _on_chunk(self, chunk: Chunk) -> None:
         assert self._committer is not None  # noqa: S101 - attached
-        link = self._link
-        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk, link))
+        capture, link = self._capture, self._link
+        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk, capture, link))
 
-    def _on_stored(self, chunk: Chunk, link: ShimLink | None) -> None:
-        assert self._recent is not None  # noqa: S101 - attached
+    def _on_stored(self, chunk: Chunk, capture: Capture | None, link: ShimLink | None) -> None:
+        assert self._recent is not None and capture is not None  # noqa: S101, PT018 - attached
         self.last_seq = chunk.last_seq
         self._recent.append(chunk)
+        capture.on_stored()
         if link is self._link and link is not None:
             link.acknowledge(self.slot, chunk.position)
         self.wake()

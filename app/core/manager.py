@@ -24,6 +24,7 @@ from app.model.errors import (
     OutlastError,
     StdinNotWritable,
     StorageUnavailable,
+    Unavailable,
 )
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
@@ -59,6 +60,7 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._cursors: set[Cursor] = set()
+        self._purging: set[int] = set()
         self._closing = False
         self._opened_at = 0.0
         self._own = users.resolve(None)
@@ -170,6 +172,15 @@ class ProcessManager:
     async def purge(self, ref: str) -> None:
         """Kill a process and delete its record and output."""
         process = (await self.get(ref)).process
+        if process.handle in self._purging:
+            raise NotFound(f"process {ref!r} is being purged already")
+        self._purging.add(process.handle)
+        try:
+            await self._purge(process)
+        finally:
+            self._purging.discard(process.handle)
+
+    async def _purge(self, process: Process) -> None:
         await self._kill(process)
         live = self._supervisor.get(process.spec.id)
         if live is not None and not await live.wait(lambda: live.finished, _PURGE_DRAIN_S):
@@ -260,6 +271,9 @@ class ProcessManager:
 
         Returns:
             How many were running.
+
+        Raises:
+            StorageUnavailable: ends or output can't be stored now; the shim still has them.
         """
         link = self._supervisor.link
         running = [live for live in self._supervisor if not live.ended]
@@ -270,7 +284,13 @@ class ProcessManager:
         rest = [live for live in self._supervisor if not live.finished]
         for live in rest:
             await link.kill(live.spec.id)
-        if not await _all_of(rest, _KILL_CONFIRM_S):
+        finished = await _all_of(rest, _KILL_CONFIRM_S)
+        if self._committer.failure is not None:
+            raise StorageUnavailable(
+                f"the processes were told to end, but the store cannot commit: {self._committer.failure}. "
+                "The shim keeps what is not stored: make room, and do this again"
+            )
+        if not finished:  # something that could not be killed holds a pipe; all that it wrote so far is stored
             for live in rest:
                 link.forget(live.slot)
         await self._committer.settled()
@@ -300,8 +320,8 @@ class ProcessManager:
     async def _kill(self, process: Process) -> None:
         await self._supervisor.link.kill(process.spec.id)
         live = self._supervisor.get(process.spec.id)
-        if live is not None:
-            await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+        if live is not None and not await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S):
+            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
 
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
         live = self._supervisor.get(process.spec.id)

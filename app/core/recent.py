@@ -8,6 +8,7 @@ from app.model.output import Chunk
 PROCESS_BYTES = 2 << 20
 TOTAL_BYTES = 64 << 20
 _CHUNK_OVERHEAD_BYTES = 200
+_PROCESS_OVERHEAD_BYTES = 1200
 
 
 class RecentChunks:
@@ -20,7 +21,10 @@ class RecentChunks:
 
     def append(self, chunk: Chunk) -> None:
         """Add the next chunk of its process."""
-        chunks = self._chunks.setdefault(chunk.handle, deque())
+        chunks = self._chunks.get(chunk.handle)
+        if chunks is None:
+            chunks = self._chunks[chunk.handle] = deque()
+            self._grow(chunk.handle, _PROCESS_OVERHEAD_BYTES)
         self._chunks.move_to_end(chunk.handle)
         chunks.append(chunk)
         self._grow(chunk.handle, _cost(chunk))

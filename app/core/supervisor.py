@@ -145,6 +145,11 @@ class Supervisor:
         if live is not None:
             live.stdin_open = False
 
+    def on_found(self, process: ShimProcess) -> None:
+        """See `ShimEvents`: nobody has recorded it."""
+        if self._link is not None:
+            self._record(self._link, process)
+
     def on_link_lost(self) -> None:
         """See `ShimEvents`: look for the shim again, or for what can be done without it."""
         self._reconnecting = asyncio.create_task(self._reconnect(), name="reconnect")
@@ -167,6 +172,8 @@ class Supervisor:
 
     async def _reconnect(self) -> None:
         # A connection that breaks at once, again and again, must not become a busy loop.
+        for live in self:
+            live.stop()  # what it would still cut and commit is not what the next connection begins with
         await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
         while True:
             try:

@@ -8,7 +8,7 @@ from app.config import Settings
 from app.daemon import state
 from app.daemon.serve import running_manager
 from app.model.errors import AlreadyServed
-from app.shimlink import find_shim
+from app.shimlink import find_running_shim
 
 _DAEMON_END_S = 30.0
 _LOOK_AGAIN_S = 0.02
@@ -25,7 +25,7 @@ async def end_everything(settings: Settings) -> int | None:
     """
     state_dir = settings.state_path
     had_daemon = await _end_daemon(settings)
-    shim = find_shim(state_dir)
+    shim = await find_running_shim(state_dir)
     if shim is None:
         return 0 if had_daemon else None
     shim.close()

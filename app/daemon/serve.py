@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from app.api.application import make_app
 from app.config import Settings
@@ -68,6 +69,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     """
     _raise_open_files()
     keep_freed_memory()
+    logging.getLogger("aiohttp.server").addFilter(_drop_what_is_no_http)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -84,6 +86,11 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
             sock.close()
             if settings.listen.startswith(_UNIX):
                 _unlink(settings.listen.removeprefix(_UNIX))
+
+
+def _drop_what_is_no_http(record: logging.LogRecord) -> bool:
+    """Keep malformed requests out of the log: anybody can send them, and a malformed header may hold the token."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _serve_on(

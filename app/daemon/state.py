@@ -1,18 +1,16 @@
 """The state folder: its lock, its token."""
 
 import contextlib
-import fcntl
 import os
 import secrets
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from app.model.errors import AlreadyServed, ConfigError
+from app.shim import lock
 
 LOCK_NAME = "lock"
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
-_FLOCK = struct.Struct("hhqqi4x")
 
 
 def prepare(state_dir: Path) -> None:
@@ -23,8 +21,13 @@ def prepare(state_dir: Path) -> None:
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if state_dir.stat().st_uid == os.geteuid():
-            state_dir.chmod(0o700)
+        found = state_dir.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise ConfigError(
+                f"the state folder {state_dir} belongs to another user, or others may write to it, and whoever can "
+                "write there could pose as the shim: choose a folder of your own with --state-dir"
+            )
+        state_dir.chmod(0o700)
     except OSError as exc:
         raise ConfigError(
             f"the state folder {state_dir} can't be used: {exc.strerror}; choose another with --state-dir"
@@ -38,15 +41,11 @@ def locked(state_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyServed: another process holds it.
     """
-    fd = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = lock.take(state_dir / LOCK_NAME)
+    if fd is None:
+        pid = lock.holder(state_dir / LOCK_NAME)
+        raise AlreadyServed(f"another daemon (pid {pid}) serves {state_dir}: end it, or choose another --state-dir")
     try:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = lock_holder(state_dir)
-            raise AlreadyServed(
-                f"another daemon (pid {holder}) serves {state_dir}: end it, or choose another --state-dir"
-            ) from None
         yield
     finally:
         os.close(fd)
@@ -54,16 +53,7 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 def lock_holder(state_dir: Path) -> int | None:
     """Return the pid of the daemon that serves `state_dir`, as the system knows it; None: nobody does."""
-    try:
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _whence, _start, _len, pid = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
-    finally:
-        os.close(fd)
-    return None if kind == fcntl.F_UNLCK else int(pid)
+    return lock.holder(state_dir / LOCK_NAME)
 
 
 def load_token(state_dir: Path, given: str) -> str:

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import socket
+import signal
 import sys
 from pathlib import Path
 
-from app.shim.linux import keep_freed_memory, socket_address
+from app.shim import lock
+from app.shim.linux import keep_freed_memory
+from app.shim.listener import Listener
 from app.shim.server import Shim
-
-SOCKET_NAME = "shim.sock"
 
 
 def main() -> None:
@@ -18,19 +18,19 @@ def main() -> None:
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
+    # One shim a folder, for life: nothing of another one's is touched before this.
+    if lock.take(state_dir / lock.SHIM_LOCK_NAME) is None:
+        sys.exit(f"another shim looks after {state_dir}")
     keep_freed_memory()
     os.chdir("/")
-    directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(SOCKET_NAME, dir_fd=directory)
-    shim = Shim(listener, state_dir, open_files)  # sets the umask, with which the socket is made 0600
-    listener.bind(socket_address(directory, SOCKET_NAME))
-    listener.listen(16)
-    os.write(ready_fd, b"ready\n")
+    listener = Listener(state_dir)
+    shim = Shim(listener, state_dir, open_files)
+    with contextlib.suppress(OSError):  # the daemon that started this one may be gone: the next one finds it
+        os.write(ready_fd, b"ready\n")
     os.close(ready_fd)
     shim.run()
-    os.unlink(SOCKET_NAME, dir_fd=directory)
+    listener.close()
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as good.
 """
 
-import contextlib
 import hashlib
 import os
+from collections import deque
 from pathlib import Path
 
 
@@ -25,11 +25,15 @@ def _own_group() -> Path | None:
     return None
 
 
+_SWEEP_GROUPS = 16
+
+
 class CgroupRoot:
     """The folder under which each process gets its own group."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lingering: deque[Path] = deque()
 
     @classmethod
     def create(cls, state_dir: Path) -> "CgroupRoot | None":
@@ -47,7 +51,9 @@ class CgroupRoot:
             if not (root.path / "cgroup.kill").exists():  # Linux < 5.14
                 root.remove()
                 return None
-            root.sweep()
+            for group in root.path.iterdir():  # what an earlier shim's processes lived in
+                if group.is_dir():
+                    root.discard(str(group))
             root._try_to_join()
         except OSError:
             return None
@@ -69,18 +75,21 @@ class CgroupRoot:
         if status != 0:
             raise PermissionError("a process can't be moved into a group here")
 
+    def discard(self, group: str) -> None:
+        """Remove a group when nothing lives in it any more: now, or at a later `sweep`."""
+        if not _remove(Path(group)):
+            self._lingering.append(Path(group))
+
     def sweep(self) -> None:
-        """Remove the groups that nothing lives in."""
-        for group in self.path.iterdir():
-            if group.is_dir():
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        """Try again to remove what something lived in, the longest-waiting first."""
+        for _ in range(min(len(self._lingering), _SWEEP_GROUPS)):
+            group = self._lingering.popleft()
+            if not _remove(group):
+                self._lingering.append(group)
 
     def remove(self) -> None:
-        """Remove the folder, if nothing lives in it."""
-        with contextlib.suppress(OSError):
-            self.sweep()
-            self.path.rmdir()
+        """Remove the folder and all groups, if nothing lives in them."""
+        _remove(self.path)
 
     def kill(self, name: str) -> bool:
         """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none."""
@@ -117,7 +126,15 @@ def _kill(group: Path) -> bool:
     return True
 
 
-def discard(group: str) -> None:
-    """Remove `group`, if nothing lives in it."""
-    with contextlib.suppress(OSError):
-        os.rmdir(group)
+def _remove(group: Path) -> bool:
+    """Remove a group and those that were made inside it. False: something lives there."""
+    try:
+        for inner in group.iterdir():
+            if inner.is_dir():
+                _remove(inner)
+        group.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 READ_BYTES = 256 << 10
+FRAME_OVERHEAD_BYTES = 256  # of a frame besides its data: what bounds memory must count it
 _COALESCE_BYTES = 64 << 10
 STDOUT, STDERR = 1, 2
 
@@ -29,6 +30,11 @@ class Frame:
     ts_ms: int
     offset: int
     data: bytes
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory it takes, about."""
+        return len(self.data) + FRAME_OVERHEAD_BYTES
 
     @property
     def end(self) -> int:
@@ -75,7 +81,7 @@ class Child:
         """Read once from a pipe and keep what came.
 
         Returns:
-            How many bytes were kept; 0 at the end of the stream; None if there was nothing to read.
+            How many bytes of memory that took; 0 at the end of the stream; None if there was nothing to read.
         """
         try:
             count = os.readv(self.outputs[stream], [_scratch])
@@ -96,11 +102,14 @@ class Child:
             and len(last.data) + count <= _COALESCE_BYTES
         ):
             last.data += data
+            cost = count
         else:
-            self.unsent.append(Frame(stream, ts_ms, self.read_total[stream], data))
+            frame = Frame(stream, ts_ms, self.read_total[stream], data)
+            self.unsent.append(frame)
+            cost = frame.cost
         self.read_total[stream] += count
-        self.held_bytes += count
-        return count
+        self.held_bytes += cost
+        return cost
 
     def next_frame(self) -> Frame | None:
         """Take the next frame to send; its data are kept until acknowledged, a stream's end for good."""
@@ -109,7 +118,7 @@ class Child:
         frame = self.unsent.popleft()
         if frame.data:
             self.unacked.append(frame)
-            self.in_flight_bytes += len(frame.data)
+            self.in_flight_bytes += frame.cost
         return frame
 
     def acknowledge(self, stdout_end: int, stderr_end: int) -> int:
@@ -119,7 +128,7 @@ class Child:
         while self.unacked and self.unacked[0].end <= ends[self.unacked[0].stream]:
             frame = self.unacked.popleft()
             self.let_go[frame.stream] = frame.end
-            freed += len(frame.data)
+            freed += frame.cost
         self.in_flight_bytes -= freed
         self.held_bytes -= freed
         return freed
@@ -132,7 +141,7 @@ class Child:
         for frame in (*self.unacked, *self.unsent):
             if frame.end <= ends[frame.stream]:
                 self.let_go[frame.stream] = frame.end
-                freed += len(frame.data)
+                freed += frame.cost
             elif frame.data:
                 kept.append(frame)
         kept.extend(self.ends)

@@ -50,7 +50,6 @@ class Children:
         self.room_bytes = 64 << 20
         self.total_room_bytes = 512 << 20
         self._groups = cgroup.CgroupRoot.create(state_dir)
-        self._umask = os.umask(0o077)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
         with contextlib.suppress(OSError, ValueError):
@@ -81,8 +80,8 @@ class Children:
         try:
             spawned = spawn(command, group=group, prepare=self._restore_own_settings)
         except OSError:
-            if group is not None:
-                cgroup.discard(group)
+            if group is not None and self._groups is not None:
+                self._groups.discard(group)
             raise
         child = Child(slot, record, group)
         child.pid, child.stdin = spawned.pid, spawned.stdin
@@ -108,12 +107,11 @@ class Children:
         self._loop.watch(spawned.outcome, IN, on_outcome)
 
     def _restore_own_settings(self) -> None:
-        os.umask(self._umask)
         resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
 
     def _started(self, child: Child, outcome: SpawnOutcome) -> None:
-        if child.group is not None and not outcome.joined_cgroup:
-            cgroup.discard(child.group)
+        if child.group is not None and self._groups is not None and not outcome.joined_cgroup:
+            self._groups.discard(child.group)
             child.group = None
         if outcome.failed:
             os.waitid(os.P_PID, child.pid, os.WEXITED)  # it has reported and is at its _exit
@@ -251,13 +249,16 @@ class Children:
 
     def kill(self, process_id: str, round_number: int = 0) -> None:
         """SIGKILL all that a process ever started, also when it has ended and is forgotten here."""
-        if self._groups is not None and self._groups.kill(process_id):
-            return
+        in_group = self._groups is not None and self._groups.kill(process_id)
         child = next((child for child in self._unreaped.values() if child.id == process_id), None)
         leader = child.pid if child is not None else None
         if leader is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(leader, signal.SIGKILL)
+        if in_group and (leader is None or round_number == 0):
+            if leader is not None:  # it may have left its group: then it is still there at the second look
+                self._loop.later(_END_IS_SEEN_S, lambda: self.kill(process_id, 1))
+            return
         found = kill_tree(leader, process_id)
         if (found or round_number == 0) and round_number + 1 < len(_KILL_ROUNDS_S):
             self._loop.later(_KILL_ROUNDS_S[round_number + 1], lambda: self.kill(process_id, round_number + 1))
@@ -278,6 +279,8 @@ class Children:
             child = self._unreaped.get(seen.si_pid)
             if child is None:
                 os.waitid(os.P_PID, seen.si_pid, os.WEXITED)
+                if self._groups is not None:
+                    self._groups.sweep()
             elif child.started:
                 self._reap_child(child)
             else:
@@ -309,8 +312,8 @@ class Children:
         self._held_bytes -= child.held_bytes
         child.unsent.clear()
         child.attached = False
-        if child.group is not None:
-            cgroup.discard(child.group)
+        if child.group is not None and self._groups is not None:
+            self._groups.discard(child.group)
         self._by_slot.pop(child.slot, None)
         self._resume()
 

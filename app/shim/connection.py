@@ -102,7 +102,7 @@ class Connection:
             if frame is None:
                 continue
             size += self._append(child.slot, frame)
-            self.in_flight_bytes += len(frame.data)
+            self.in_flight_bytes += frame.cost if frame.data else 0
             self.offer(child)
         return size > 0
 

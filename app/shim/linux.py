@@ -24,6 +24,12 @@ def become_subreaper() -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
+def say(sentence: str) -> None:
+    """Write to the log. A full disk must not end the shim."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
 def keep_freed_memory() -> None:
     """Let the allocator keep what a flood's blocks take, instead of giving it back and faulting it in for each block.
 

@@ -5,9 +5,10 @@ import itertools
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable
+
+from app.shim.linux import say
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
@@ -16,7 +17,9 @@ BROKEN = select.EPOLLERR | select.EPOLLHUP
 class Loop:
     """Calls handlers with the events of their descriptors (level-triggered), and actions when their time has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_hangup: Callable[[], None]) -> None:
+        """`on_hangup` is called after SIGHUP."""
+        self._on_hangup = on_hangup
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._closed_this_round: set[int] = set()
@@ -64,7 +67,7 @@ class Loop:
             heapq.heappop(self._timers)[2]()
 
     def watch_signals(self, on_child_ended: Callable[[], None]) -> None:
-        """Call `on_child_ended` after SIGCHLD. What would end this process is noticed and left alone."""
+        """Call `on_child_ended` after SIGCHLD. What would end this process is noticed, and does not end it."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
@@ -74,9 +77,11 @@ class Loop:
 
         def on_signal(_events: int) -> None:
             for number in os.read(reader, 4096):
-                if number != signal.SIGCHLD:
+                if number == signal.SIGHUP:
+                    self._on_hangup()
+                elif number != signal.SIGCHLD:
                     name = signal.Signals(number).name
-                    print(f"ignored {name}: `outlast down` ends the shim", file=sys.stderr, flush=True)
+                    say(f"ignored {name}: `outlast down` ends the shim")
             on_child_ended()
 
         self.watch(reader, IN, on_signal)

@@ -2,15 +2,14 @@
 
 import json
 import os
-import socket
-import sys
 from pathlib import Path
 from typing import Any
 
 from app.shim.child import STDERR, STDOUT, Child, PendingInput
 from app.shim.children import Children
 from app.shim.connection import Connection
-from app.shim.linux import peer_uid
+from app.shim.linux import peer_uid, say
+from app.shim.listener import Listener
 from app.shim.loop import BROKEN, IN, OUT, Loop
 from app.shim.spawn import Command, SpawnOutcome
 from app.shim.wire import (
@@ -20,6 +19,7 @@ from app.shim.wire import (
     decode_greeting,
     decode_mark,
     decode_stdin,
+    encode,
     encode_greeting,
     encode_json,
 )
@@ -28,8 +28,8 @@ from app.shim.wire import (
 class Shim:
     """Serves one daemon at a time; a newer one takes over."""
 
-    def __init__(self, listener: socket.socket, state_dir: Path, open_files: int) -> None:
-        self._loop = Loop()
+    def __init__(self, listener: Listener, state_dir: Path, open_files: int) -> None:
+        self._loop = Loop(on_hangup=self._renew_listener)
         self._children = Children(self._loop, self, state_dir, open_files)
         self._daemon: Connection | None = None
         self._ending = False
@@ -45,8 +45,7 @@ class Shim:
 
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
-        self._listener.setblocking(False)
-        self._loop.watch(self._listener.fileno(), IN, lambda _events: self._accept())
+        self._watch_listener()
         while not self._ending:
             self._loop.run_once()
             if self._daemon is not None:
@@ -72,9 +71,19 @@ class Shim:
 
     # ---- connections
 
+    def _watch_listener(self) -> None:
+        self._loop.watch(self._listener.sock.fileno(), IN, lambda _events: self._accept())
+
+    def _renew_listener(self) -> None:
+        """SIGHUP: a daemon does not find the socket."""
+        if not self._listener.is_reachable():
+            self._loop.unwatch(self._listener.sock.fileno())
+            self._listener.renew()
+            self._watch_listener()
+
     def _accept(self) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = self._listener.sock.accept()
         except OSError:
             return
         if peer_uid(sock) not in {0, os.geteuid()}:
@@ -90,9 +99,11 @@ class Shim:
             if events & (IN | BROKEN):
                 for kind, payload in connection.receive():
                     self._on_message(connection, kind, payload)
-        except (ConnectionError, WireError, ValueError, KeyError, TypeError) as exc:
-            if not isinstance(exc, ConnectionError):
-                print(f"a connection was dropped: {exc!r}", file=sys.stderr, flush=True)
+        except ConnectionError:
+            self._disconnect(connection)
+            return
+        except Exception as exc:  # noqa: BLE001 - whatever a daemon sends, the processes must not suffer for it
+            say(f"a connection was dropped: {exc!r}")
             self._disconnect(connection)
             return
         self._flush(connection)
@@ -146,7 +157,10 @@ class Shim:
         if self._daemon is not None:
             self._disconnect(self._daemon)
         self._daemon = connection
-        connection.send(encode_json(MessageType.INVENTORY, [_describe(c) for c in self._children if c.started]))
+        for child in self._children:
+            if child.started:
+                connection.send(encode_json(MessageType.INVENTORY, _describe(child)))
+        connection.send(encode(MessageType.INVENTORY_END))
 
     def _on_command(self, connection: Connection, kind: MessageType, message: dict[str, Any]) -> None:
         handler = self._commands.get(kind)
@@ -177,8 +191,11 @@ class Shim:
         request = message["request"]
 
         def report(child: Child, outcome: SpawnOutcome) -> None:
-            # A daemon that has gone meanwhile finds the process in the next inventory.
-            if outcome.failed:
+            if connection is not self._daemon:
+                # Who asked has gone. Whoever took over was greeted while this was not running yet: it is told now.
+                if self._daemon is not None and not outcome.failed:
+                    self._daemon.send(encode_json(MessageType.INVENTORY, _describe(child)))
+            elif outcome.failed:
                 connection.send(_reply(request, error="spawn", errno=outcome.errno, stage=outcome.stage))
             else:
                 fields = {"slot": child.slot, "pid": child.pid, "started_at_ms": child.started_at_ms}

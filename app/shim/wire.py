@@ -30,6 +30,7 @@ class MessageType(IntEnum):
     OUTPUT = 4
     EXITED = 5
     STDIN_CLOSED = 6
+    INVENTORY_END = 7
 
     SPAWN = 64
     ATTACH = 65

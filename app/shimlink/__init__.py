@@ -1,6 +1,6 @@
 """The daemon's end of the shim's wire."""
 
-from app.shimlink.launch import connect_or_start, find_shim
+from app.shimlink.launch import connect_or_start, find_running_shim
 from app.shimlink.link import ShimEvents, ShimLink, ShimProcess, Spawned, SpawnRefused
 
 __all__ = [
@@ -10,5 +10,5 @@ __all__ = [
     "SpawnRefused",
     "Spawned",
     "connect_or_start",
-    "find_shim",
+    "find_running_shim",
 ]

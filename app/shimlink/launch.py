@@ -4,18 +4,23 @@ import asyncio
 import os
 import resource
 import select
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from app.model.errors import ShimUnavailable
-from app.shim.linux import socket_address
+from app.shim import lock
+from app.shim.linux import peer_uid, pidfd_open, socket_address
+from app.shim.listener import SOCKET_NAME
 from app.shimlink.link import ShimEvents, ShimLink
 
-SOCKET_NAME = "shim.sock"
 LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
+_FIND_TIMEOUT_S = 10.0
+_LOOK_AGAIN_S = 0.02
 # Taken before the daemon raises its own: processes get what is ordinary here.
 _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 # The shim gets a clean environment, so that no secret of the daemon's can reach a process through it.
@@ -23,7 +28,11 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_L
 
 
 def find_shim(state_dir: Path) -> socket.socket | None:
-    """Connect to the shim of `state_dir`; None if there is none."""
+    """Connect to the shim of `state_dir`; None if none listens.
+
+    Raises:
+        ShimUnavailable: whoever listens there is somebody else's.
+    """
     try:
         directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY)
     except FileNotFoundError:
@@ -39,7 +48,45 @@ def find_shim(state_dir: Path) -> socket.socket | None:
         raise
     finally:
         os.close(directory)
+    if peer_uid(sock) != os.geteuid():
+        sock.close()
+        raise ShimUnavailable(f"the socket in {state_dir} is served by another user: nothing was said to it")
     return sock
+
+
+async def find_running_shim(state_dir: Path) -> socket.socket | None:
+    """Connect to the shim of `state_dir`, also if it is just starting or its socket's file is gone; None: none runs.
+
+    Raises:
+        ShimUnavailable: one runs and can't be reached.
+    """
+    deadline = time.monotonic() + _FIND_TIMEOUT_S
+    while (sock := find_shim(state_dir)) is None:
+        pid = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
+        if pid is None:
+            return None
+        if time.monotonic() > deadline:
+            raise ShimUnavailable(
+                f"the shim of {state_dir} (pid {pid}) runs and does not listen; its log is {LOG_NAME}"
+            )
+        _ask_to_listen(state_dir, pid)
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return sock
+
+
+def _ask_to_listen(state_dir: Path, pid: int) -> None:
+    """SIGHUP makes a shim listen anew if its socket's file is gone. Never to another process with its pid."""
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if lock.holder(state_dir / lock.SHIM_LOCK_NAME) == pid:
+            signal.pidfd_send_signal(pidfd, signal.SIGHUP)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
 
 
 def start_shim(state_dir: Path) -> None:
@@ -80,10 +127,10 @@ async def connect_or_start(state_dir: Path, events: ShimEvents, *, room_bytes: i
         ShimUnavailable: it could not be started or reached.
         ProtocolError: a shim of another version looks after this folder's processes; it was left alone.
     """
-    sock = find_shim(state_dir)
+    sock = await find_running_shim(state_dir)
     if sock is None:
         await asyncio.to_thread(start_shim, state_dir)
-        sock = find_shim(state_dir)
+        sock = await find_running_shim(state_dir)
     if sock is None:
         raise ShimUnavailable(f"the shim of {state_dir} does not answer")
     return await ShimLink.open(sock, events, room_bytes=room_bytes, total_room_bytes=total_room_bytes)

@@ -83,6 +83,9 @@ class ShimEvents(Protocol):
     def on_stdin_closed(self, slot: int) -> None:
         """Its standard input is no longer writable."""
 
+    def on_found(self, process: ShimProcess) -> None:
+        """A start that another daemon had asked for has come to its end after this one was greeted."""
+
     def on_link_lost(self) -> None:
         """The connection is gone, unless `close` was called."""
 
@@ -98,7 +101,7 @@ class ShimLink(asyncio.BufferedProtocol):
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._transport: asyncio.Transport | None = None
         self._closing = False
-        self.greeted: asyncio.Future[list[ShimProcess]] = asyncio.get_running_loop().create_future()
+        self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.inventory: list[ShimProcess] = []
 
@@ -117,7 +120,7 @@ class ShimLink(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         _transport, link = await loop.create_unix_connection(lambda: cls(events, settings), sock=sock)
         try:
-            link.inventory = await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
+            await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
         except TimeoutError:
             link.close()
             raise ShimUnavailable("the shim does not answer its socket") from None
@@ -288,6 +291,8 @@ class ShimLink(asyncio.BufferedProtocol):
             self._events.on_output(slot, Stream(stream), ts_ms, offset, data)
         elif kind is MessageType.GREETING:
             self._on_greeting(payload)
+        elif kind is MessageType.INVENTORY_END:
+            self.greeted.set_result(None)
         else:
             self._on_json(kind, json.loads(bytes(payload)))
 
@@ -306,6 +311,12 @@ class ShimLink(asyncio.BufferedProtocol):
         self.shim_pid = json.loads(bytes(rest))["pid"]
         self._write(encode_greeting(PROTOCOL_VERSION, self._settings))
 
+    def _on_inventory(self, process: ShimProcess) -> None:
+        if self.greeted.done():
+            self._events.on_found(process)
+        else:
+            self.inventory.append(process)
+
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:
             future = self._waiting.get(message["request"])
@@ -316,7 +327,7 @@ class ShimLink(asyncio.BufferedProtocol):
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
         elif kind is MessageType.INVENTORY:
-            self.greeted.set_result([ShimProcess(**item) for item in message])
+            self._on_inventory(ShimProcess(**message))
         else:
             raise WireError(f"{kind.name} is not the shim's to send")
 

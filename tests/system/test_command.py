@@ -208,7 +208,8 @@ async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    os.kill(shim, signal.SIGHUP)
+    for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(shim, number)
         await eventually(lambda name=number.name: f"ignored {name}" in (daemon.state_dir / "shim.log").read_text())
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"alive\n")

@@ -1,0 +1,51 @@
+"""The socket in the state folder on which daemons are waited for."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from app.shim.linux import socket_address
+
+SOCKET_NAME = "shim.sock"
+_BACKLOG = 16
+
+
+class Listener:
+    """Listens, and can begin anew if somebody has removed the socket's file."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        self.sock = self._listen()
+
+    def is_reachable(self) -> bool:
+        """Tell whether the socket's file is still there."""
+        try:
+            os.stat(SOCKET_NAME, dir_fd=self._directory)
+        except OSError:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Listen on a new file under the same name."""
+        self.sock.close()
+        self.sock = self._listen()
+
+    def close(self) -> None:
+        """Stop listening and remove the file."""
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(SOCKET_NAME, dir_fd=self._directory)
+
+    def _listen(self) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET_NAME, dir_fd=self._directory)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            sock.bind(socket_address(self._directory, SOCKET_NAME))
+        finally:
+            os.umask(before)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+        return sock

@@ -1,0 +1,107 @@
+"""Capture: when a part of a line is told for itself, and when it waits for its rest."""
+
+import asyncio
+import time
+
+import pytest
+
+from app.core import capture as module
+from app.core.capture import Capture
+from app.model.errors import ProtocolError
+from app.model.output import Chunk, Position, Stream
+
+
+class Emitted:
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.capture = Capture(handle=1, run=1, position=Position(), streams=set(Stream), emit=self.chunks.append)
+        self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
+
+    def feed(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
+        self.capture.on_output(stream, 1, self._ends[stream], data)
+        self._ends[stream] += len(data)
+
+    @property
+    def data(self) -> list[bytes]:
+        return [chunk.data for chunk in self.chunks]
+
+    async def until(self, count: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(self.chunks) < count:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
+
+
+async def test_a_prompt_comes_by_itself() -> None:
+    emitted = Emitted()
+    started = time.monotonic()
+    emitted.feed(b"name? ")
+    await emitted.until(1)
+    assert emitted.data == [b"name? "]
+    assert time.monotonic() - started >= module.PARTIAL_LINE_S
+    emitted.feed(b"you\n")
+    assert emitted.data == [b"name? ", b"you\n"]
+    assert [chunk.first_seq for chunk in emitted.chunks] == [1, 2]
+    emitted.capture.stop()
+
+
+async def test_a_loop_that_was_held_up_parts_no_line() -> None:
+    """The time is up, but the rest was there before anybody could look."""
+    emitted = Emitted()
+    emitted.feed(b"one ")
+    time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - the loop is held up: that is the point
+    emitted.capture._on_timer()
+    emitted.feed(b"line\n")
+    assert emitted.data == [b"one line\n"]
+    emitted.capture.stop()
+
+
+async def test_no_line_is_parted_while_chunks_wait_for_the_store() -> None:
+    """The rest may be at the shim, which waits for an acknowledgement before it sends more."""
+    emitted = Emitted()
+    emitted.feed(b"whole\npart")
+    time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - likewise
+    emitted.capture._on_timer()
+    emitted.capture._on_timer()
+    assert emitted.data == [b"whole\n"]
+    emitted.capture.on_stored()
+    emitted.feed(b" of a line\n")
+    assert emitted.data == [b"whole\n", b"part of a line\n"]
+    emitted.capture.stop()
+
+
+async def test_a_prompt_behind_stored_lines_comes() -> None:
+    emitted = Emitted()
+    emitted.feed(b"whole\nname? ")
+    emitted.capture.on_stored()
+    await emitted.until(2)
+    assert emitted.data == [b"whole\n", b"name? "]
+    emitted.capture.stop()
+
+
+def test_what_was_taken_before_is_passed_over_and_a_hole_is_not() -> None:
+    async def check() -> None:
+        emitted = Emitted()
+        emitted.feed(b"one\ntwo\n")
+        emitted.capture.on_output(Stream.STDOUT, 1, 0, b"one\n")
+        emitted.capture.on_output(Stream.STDOUT, 1, 4, b"two\nthree\n")
+        assert emitted.data == [b"one\ntwo\n", b"three\n"]
+        with pytest.raises(ProtocolError):
+            emitted.capture.on_output(Stream.STDOUT, 1, 15, b"x")
+        emitted.capture.stop()
+
+    asyncio.run(check())
+
+
+async def test_ends_of_streams_end_lines_and_drain() -> None:
+    emitted = Emitted()
+    emitted.feed(b"last")
+    emitted.feed(b"error", Stream.STDERR)
+    assert not emitted.capture.drained
+    emitted.capture.on_end(Stream.STDOUT)
+    assert emitted.data == [b"last"]
+    emitted.capture.on_end(Stream.STDERR)
+    assert emitted.data == [b"last", b"error"]
+    assert emitted.capture.drained
+    assert emitted.chunks[-1].position == Position(last_seq=2, stdout_end=4, stderr_end=5)
+    emitted.capture.stop()
