@@ -24,7 +24,8 @@ def main() -> None:
         signal.signal(number, _interrupt)
     print("\n".join(machine.describe(Path(tempfile.gettempdir()))), flush=True)
     if options.only in (None, "flood"):
-        _flood(flood.Flood(options.lines, options.write_lines), options.rounds)
+        for program in [options.program] if options.program else writers.PROGRAMS:
+            _flood(flood.Flood(options.lines, program), options.rounds)
     if options.only in (None, "latency"):
         _latency(options.seconds * latency.LINES_PER_S, options.rounds)
 
@@ -34,9 +35,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", choices=["flood", "latency"], help="one of the two [both]")
     parser.add_argument("--rounds", type=_positive, default=3, help="each peer in turn, so often [3]")
     parser.add_argument("--lines", type=_positive, default=5_000_000, help="of the flood, 96 bytes each [5000000]")
-    parser.add_argument(
-        "--write-lines", type=_positive, default=writers.BLOCK_LINES, help="so many of them at once [10000]"
-    )
+    parser.add_argument("--program", choices=list(writers.PROGRAMS), help="how they are written [each in turn]")
     parser.add_argument("--seconds", type=_positive, default=10, help="of following, 1,000 lines each [10]")
     return parser.parse_args()
 
@@ -57,7 +56,7 @@ def _interrupt(number: int, _frame: object) -> None:
 def _flood(what: flood.Flood, rounds: int) -> None:
     seconds = _in_turn(flood.CONTESTANTS, what, rounds)
     print(
-        f"\nflood: {what.lines:,} lines of {writers.LINE_BYTES} bytes, {min(what.lines, what.write_lines):,} a write, "
+        f"\nflood: {what.lines:,} lines of {writers.LINE_BYTES} bytes, written by {what.program}, "
         f"until the last one is readable; rounds: {rounds}"
     )
     rates = {name: [what.lines / taken for taken in each] for name, each in seconds.items()}

@@ -20,15 +20,15 @@ _STALLED_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What is written: so many lines, so many of them at once."""
+    """What is written: so many lines, by one of `writers.PROGRAMS`."""
 
     lines: int
-    write_lines: int = writers.BLOCK_LINES
+    program: str
 
     @property
     def argv(self) -> list[str]:
         """The program."""
-        return writers.flood(self.lines, self.write_lines)
+        return writers.PROGRAMS[self.program](self.lines)
 
     @property
     def bytes(self) -> int:

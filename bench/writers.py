@@ -1,6 +1,7 @@
 """The programs that write: the same ones for Outlast and for every peer. Each runs in an interpreter of its own."""
 
 import sys
+from collections.abc import Callable
 
 LINE_BYTES = 96
 BLOCK_LINES = 10_000
@@ -24,6 +25,13 @@ while left > 0:
     number += 1
 """
 
+# What a program that just prints does, through the buffer that Python gives a pipe: 8 KiB a write.
+_PRINTER = """
+import sys
+for number in range(int(sys.argv[1])):
+    print(f"{number:08d} {'.' * 86}")
+"""
+
 _TICKER = """
 import os, sys, time
 count, interval_ns = int(sys.argv[1]), 1_000_000_000 // int(sys.argv[2])
@@ -40,6 +48,19 @@ _PYTHON = (sys.executable, "-I", "-S", "-c")
 def flood(lines: int, write_lines: int = BLOCK_LINES) -> list[str]:
     """Write `lines` numbered lines of 96 bytes, `write_lines` at once, as fast as they are taken."""
     return [*_PYTHON, _FLOOD, str(lines), str(write_lines * LINE_BYTES)]
+
+
+def printer(lines: int) -> list[str]:
+    """Write the lines that `flood` writes, with a `print` for each."""
+    return [*_PYTHON, _PRINTER, str(lines)]
+
+
+PROGRAMS: dict[str, Callable[[int], list[str]]] = {
+    "print": printer,
+    "8 KiB": lambda lines: flood(lines, 8192 // LINE_BYTES),
+    "960 KB": flood,
+}
+"""How a flood can be written: a `print` for each line, or so much at once by a program that does nothing else."""
 
 
 def flood_line(number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -127,9 +128,10 @@ class Daemon:
         self, method: str, path: str, status: int, body: Any = None, *, data: Any = None, **headers: str
     ) -> Any:
         """Make a call below /api/v1, check its status, and return its JSON (None when it has no body)."""
-        async with self.session.request(
-            method, f"{self.url}/api/v1{path}", json=body, data=data, headers=headers
-        ) as response:
+        if body is not None:  # a file: aiohttp warns of large bodies that are plain bytes
+            data = io.BytesIO(json.dumps(body).encode())
+            headers = {"Content-Type": "application/json", **headers}
+        async with self.session.request(method, f"{self.url}/api/v1{path}", data=data, headers=headers) as response:
             raw = await response.read()
             assert response.status == status, (method, path, response.status, raw[:2000])
             return json.loads(raw) if raw else None

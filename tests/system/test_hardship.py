@@ -84,10 +84,10 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
     daemon = Daemon(small_disk / "state")
     try:
         await daemon.start()
+        config = daemon._impatient()
         process, ballast = await fill(daemon, small_disk)
         shim = shim_pid(daemon.state_dir)
         await eventually(lambda: not is_running(process["pid"]))  # the shim has its output and its end
-        config = daemon._impatient()
         code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
         assert code == 1
         assert "make room" in output
