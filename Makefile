@@ -43,7 +43,7 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
