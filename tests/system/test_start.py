@@ -106,7 +106,9 @@ async def test_signals_limits_and_umask_are_ordinary(daemon: Daemon) -> None:
     process = await daemon.sh("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)'; umask; ulimit -Sn")
     await daemon.ended(process)
     *masks, umask, files = await daemon.lines(process)
-    assert [mask.split()[1] for mask in masks] == ["0" * 16] * 3
+    # Signals 32 and 33 are the C library's own: nobody can set them through it, whoever started us may have.
+    reserved = 1 << 31 | 1 << 32
+    assert [int(mask.split()[1], 16) & ~reserved for mask in masks] == [0, 0, 0]
     current = os.umask(0)
     os.umask(current)
     assert int(umask, 8) == current
