@@ -83,25 +83,15 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
     ours: list[int] = []
     theirs: list[int] = []
     try:
-        stdin = stdout = stderr = None
+        stdin = None
         if command.stdin:
             read_end, stdin = os.pipe()
             theirs.append(read_end)
             ours.append(stdin)
         else:
             theirs.append(os.open(os.devnull, os.O_RDONLY))
-        if command.stdout:
-            stdout, write_end = _output_pipe()
-            ours.append(stdout)
-            theirs.append(write_end)
-        else:
-            theirs.append(os.open(os.devnull, os.O_WRONLY))
-        if command.stderr:
-            stderr, write_end = _output_pipe()
-            ours.append(stderr)
-            theirs.append(write_end)
-        else:
-            theirs.append(os.open(os.devnull, os.O_WRONLY))
+        stdout = _output(ours, theirs, captured=command.stdout)
+        stderr = _output(ours, theirs, captured=command.stderr)
         outcome, report = os.pipe()
         ours.append(outcome)
         theirs.append(report)
@@ -123,10 +113,16 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
     return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, outcome=outcome)
 
 
-def _output_pipe() -> tuple[int, int]:
+def _output(ours: list[int], theirs: list[int], *, captured: bool) -> int | None:
+    """Make one output stream, and return our end of it: None where it goes to /dev/null."""
+    if not captured:
+        theirs.append(os.open(os.devnull, os.O_WRONLY))
+        return None
     read_end, write_end = os.pipe()
+    ours.append(read_end)
+    theirs.append(write_end)
     widen_pipe(read_end)
-    return read_end, write_end
+    return read_end
 
 
 def _close(fds: Sequence[int]) -> None:
