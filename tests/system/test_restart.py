@@ -1,6 +1,7 @@
 """Daemons come and go; processes, listings and follow streams stay."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, Event, is_running, shim_pid
-from tests.support.waiting import eventually
+from app.shim import wire
+from app.shim.listener import Listener
+from tests.support.daemon import Daemon, Event, is_running, outlast, shim_pid
+from tests.support.waiting import DEADLINE_S, eventually
 
 COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
 
@@ -304,3 +307,37 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     assert "bytes that process" in daemon.log
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     assert (await daemon.ended(process))["exit_code"] == 0
+
+
+async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
+    """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
+    process = await daemon.sh("exit 3")
+    await daemon.ended(process)
+    await daemon._close_session()
+    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
+    assert daemon.process is not None
+    await daemon.process.wait()
+    forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+
+    async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1}
+        held |= {"stdin_open": False, "stdout_from": 0, "stderr_from": 0}
+        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(wire.encode_json(wire.MessageType.INVENTORY, held))
+        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
+        decoder = wire.Decoder(1 << 16)
+        while data := await reader.read(1 << 10):
+            decoder.space()[: len(data)] = data
+            decoder.filled(len(data))
+            for kind, payload in decoder.messages():
+                if kind is wire.MessageType.FORGET:
+                    forgotten.set_result(json.loads(bytes(payload)))
+        writer.close()
+
+    listener = Listener(daemon.state_dir)
+    async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
+        await daemon.start()
+        assert await asyncio.wait_for(forgotten, DEADLINE_S) == {"slot": 7}
+        assert (await daemon.get(process))["exit_code"] == 3
+        await daemon.stop()
+    listener.close()
