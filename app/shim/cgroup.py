@@ -87,9 +87,9 @@ class CgroupRoot:
             if not _remove(group):
                 self._lingering.append(group)
 
-    def remove(self) -> None:
-        """Remove the folder and all groups, if nothing lives in them."""
-        _remove(self.path)
+    def remove(self) -> bool:
+        """Remove the folder and all groups. False: something lives in one, or is just dying."""
+        return _remove(self.path)
 
     def kill(self, name: str) -> bool:
         """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none."""

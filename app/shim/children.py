@@ -323,10 +323,8 @@ class Children:
         while time.monotonic() < deadline:
             if self._groups is not None:
                 self._groups.kill_all()
-            if kill_descendants() == 0:
-                break
+            found = kill_descendants()
             self.reap()
+            if found == 0 and (self._groups is None or self._groups.remove()):
+                return
             time.sleep(_KILL_ROUNDS_S[1])
-        self.reap()
-        if self._groups is not None:
-            self._groups.remove()
