@@ -28,6 +28,11 @@ def _own_group() -> Path | None:
 _SWEEP_GROUPS = 16
 
 
+def folder_name(state_dir: Path) -> str:
+    """Name the folder of groups for a state folder: the same for each of its shims."""
+    return "outlast-" + hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
+
+
 class CgroupRoot:
     """The folder under which each process gets its own group."""
 
@@ -45,8 +50,7 @@ class CgroupRoot:
             own = _own_group()
             if own is None:
                 return None
-            name = "outlast-" + hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
-            root = cls(own / name)
+            root = cls(own / folder_name(state_dir))
             root.path.mkdir(exist_ok=True)
             if not (root.path / "cgroup.kill").exists():  # Linux < 5.14
                 root.remove()

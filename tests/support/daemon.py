@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from app.shim.cgroup import folder_name
 from tests.support.waiting import DEADLINE_S
 
 OUTLAST = [sys.executable, "-m", "app.cli"]
@@ -266,7 +267,7 @@ def left_over(state_dir: Path) -> list[str]:
     if database.exists():
         with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
             ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute("SELECT id FROM processes")}
-    found = []
+    found = [str(path) for path in Path("/sys/fs/cgroup").rglob(folder_name(state_dir))]
     for pid in pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
