@@ -96,11 +96,6 @@ class Capture:
             self._timer.cancel()
             self._timer = None
 
-    def flush(self) -> None:
-        """Emit all that is pending: nothing more will come."""
-        for stream in Stream:
-            self.on_end(stream)
-
     def _emit_block(self, stream: Stream, state: _StreamCapture, block: bytes) -> None:
         state.cut_end += len(block)
         lines = count_lines(block)

@@ -83,15 +83,6 @@ class LiveProcess:
         self._end(Ending(reason=reason, exit_code=code, signal=signal_number, ended_at_ms=ts_ms))
         self._finish_if_done()
 
-    def on_lost(self, now_ms: int) -> None:
-        """Nothing can be learned of it any more: record that, and let its followers come to an end."""
-        assert self._capture is not None and self._committer is not None  # noqa: S101, PT018 - it was attached
-        self._capture.stop()
-        self._capture.flush()
-        if not self.ended:
-            self._end(Ending(reason=Reason.LOST, ended_at_ms=now_ms))
-        self._committer.submit(CompleteOutput(self.handle, self.run.number), self._on_complete)
-
     def stop(self) -> None:
         """The daemon is going: take nothing more."""
         if self._capture is not None:

@@ -171,9 +171,9 @@ class Supervisor:
         await self._take_up(link)
 
     async def _reconnect(self) -> None:
-        # A connection that breaks at once, again and again, must not become a busy loop.
         for live in self:
             live.stop()  # what it would still cut and commit is not what the next connection begins with
+        # A connection that breaks at once, again and again, must not become a busy loop.
         await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
         while True:
             try:
