@@ -9,4 +9,5 @@ Rooms, top to bottom; each imports only those below it (checked by import-linter
     storage | shimlink    the storage contract and its plug-ins; the daemon's end of the shim's wire
     shim | config         the long-lived parent of every process; settings
     model                 processes, runs, chunks, states, errors: pure, no I/O, no third party
+    crash                 named points at which tests let a process die
 """

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from app.crash import crash_point
 from app.model.errors import OutlastError, StorageUnavailable
 from app.model.output import Chunk
 from app.storage import AddProcess, Change, Storage
@@ -95,6 +96,7 @@ class Committer:
             self._wake.clear()
             while self._queue:
                 batch = self._take()
+                crash_point("before-commit")
                 try:
                     handles = await self._storage.commit([entry.change for entry in batch])
                 except OutlastError as exc:
@@ -103,6 +105,7 @@ class Committer:
                     log.exception("the store failed in an unforeseen way")
                     await self._on_failure(batch, StorageUnavailable(f"the store failed: {exc}"))
                 else:
+                    crash_point("after-commit")
                     self._on_success(batch, handles)
             self._idle.set()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from app.core.capture import Capture
 from app.core.committer import Committer
 from app.core.recent import RecentChunks
+from app.crash import crash_point
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
 from app.shimlink import ShimLink
@@ -124,6 +125,7 @@ class LiveProcess:
         capture.on_stored()
         if link is self._link and link is not None:
             link.acknowledge(self.slot, chunk.position)
+            crash_point("after-ack")
         self.wake()
 
     def _end(self, ending: Ending) -> None:
@@ -146,8 +148,10 @@ class LiveProcess:
         if self.finished:
             return
         self.finished = True
+        crash_point("before-last-ack")
         if self._link is not None:
             self._link.forget(self.slot)
+        crash_point("after-last-ack")
         self._on_finished(self)
         self.wake()
 

@@ -17,6 +17,7 @@ from app.core.recent import RecentChunks
 from app.core.records import spec_to_record
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.supervisor import ShimRoom, Supervisor
+from app.crash import crash_point
 from app.model.errors import (
     Forbidden,
     NotFound,
@@ -129,6 +130,7 @@ class ProcessManager:
             spawned = await link.spawn(spec_to_record(spec), make_command(request, spec, identity))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
+        crash_point("start-running")
         run = Run(pid=spawned.pid, started_at_ms=spawned.started_at_ms)
         live = LiveProcess(spec, run, stdin_open=spec.stdin_mode is StdinMode.PIPE)
         self._supervisor.add(live)
@@ -139,6 +141,7 @@ class ProcessManager:
             await link.kill(spec.id)
             link.forget(spawned.slot)
             raise
+        crash_point("start-recorded")
         self._supervisor.total += 1
         self._supervisor.attach(live, link, spawned.slot, handle, Position())
         return ProcessView(process=Process(handle=handle, spec=spec, run=run), stdin_writable=live.stdin_open)

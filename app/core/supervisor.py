@@ -11,6 +11,7 @@ from app.core.committer import Committer
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.records import spec_from_record
+from app.crash import crash_point
 from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from app.model.output import Position, Stream
 from app.model.process import Ending, Process, Reason, Run
@@ -124,6 +125,7 @@ class Supervisor:
 
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
         """See `ShimEvents`."""
+        crash_point("frame-read")
         live = self._by_slot.get(slot)
         if live is not None:
             try:
@@ -135,6 +137,7 @@ class Supervisor:
 
     def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
         """See `ShimEvents`."""
+        crash_point("end-seen")
         live = self._by_slot.get(slot)
         if live is not None:
             live.on_exited(code, signal_number, ts_ms)
@@ -187,6 +190,7 @@ class Supervisor:
 
     async def _take_up(self, link: ShimLink) -> None:
         """Bring store and shim together. The store says how far each output is, the shim has what comes after."""
+        crash_point("recovery-begun")
         unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
         for held in link.inventory:
             known = unfinished.pop(held.record["id"], None)
@@ -198,10 +202,12 @@ class Supervisor:
                 link.forget(held.slot)  # the kill came between the last commit and its acknowledgement
             else:
                 self._record(link, held)
+            crash_point("recovery-step")
         now_ms = time.time_ns() // 1_000_000
         losses = [self._lose(item.process, now_ms) for item in unfinished.values()]
         if losses:
             await asyncio.wait(losses, timeout=_RECOVERY_COMMIT_S)
+        crash_point("recovery-done")
 
     def _live_of(self, process: Process, *, stdin_open: bool) -> LiveProcess:
         live = self._live.get(process.spec.id)

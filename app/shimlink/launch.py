@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from app import crash
 from app.model.errors import ShimUnavailable
 from app.shim import lock
 from app.shim.linux import peer_uid, pidfd_open, socket_address
@@ -24,7 +25,7 @@ _LOOK_AGAIN_S = 0.02
 # Taken before the daemon raises its own: processes get what is ordinary here.
 _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 # The shim gets a clean environment, so that no secret of the daemon's can reach a process through it.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", crash.VARIABLE)
 
 
 def find_shim(state_dir: Path) -> socket.socket | None:

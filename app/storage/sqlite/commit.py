@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from app.crash import crash_point
 from app.model.output import Chunk, Position, Stream
 from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess
 from app.storage.continuity import advance
@@ -126,4 +127,5 @@ def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, in
     batch = Batch(db)
     for change in changes:
         batch.apply(change)
+        crash_point("inside-commit")
     return batch.handles

@@ -7,6 +7,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from app.crash import crash_point
 from app.model.errors import StorageError
 
 APPLICATION_ID = 0x4F544C53
@@ -54,7 +55,10 @@ def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
     """Bring the schema to the newest version; a kill in the middle leaves a whole older version."""
     for version, sql in enumerate(migrations() if steps is None else steps, start=1):
         if version > _version(db):
-            db.executescript(f"BEGIN IMMEDIATE; {sql}\n; PRAGMA user_version = {version}; COMMIT")
+            db.executescript(f"BEGIN IMMEDIATE; {sql}\n; PRAGMA user_version = {version}")
+            crash_point("migration-inside")
+            db.execute("COMMIT")
+            crash_point("migration-after")
 
 
 def _version(db: sqlite3.Connection) -> int:
