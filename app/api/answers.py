@@ -23,10 +23,10 @@ def _flag(description: str) -> fields.Boolean:
 class OutputSummary(Schema):
     """What the store holds of a process's output."""
 
-    lines = _integer("Count of lines.")
+    lines = _integer("Count of lines. Gaps are not counted.")
     bytes = _integer("Count of bytes.")
-    first_seq = _integer("Id of the first line, 0 if there is none.")
-    last_seq = _integer("Id of the last line, 0 if there is none.")
+    first_seq = _integer("Id of the first line or gap, 0 if there is none.")
+    last_seq = _integer("Id of the last line or gap, 0 if there is none.")
 
 
 class ProcessInfo(Schema):
@@ -76,7 +76,7 @@ class Success(Schema):
 
 
 class OutputLines(Schema):
-    """Lines without their terminators. A part printed before its rest is joined with it."""
+    """Lines without their terminators. A part printed before its rest is joined with it. Gaps are not shown."""
 
     pid = _integer("The process's.")
     lines = fields.List(fields.String(), required=True)

@@ -21,10 +21,10 @@ class LineJoiner:
         self._open: dict[Stream, _OpenLine] = {}
 
     def add(self, chunk: Chunk) -> Iterator[bytes]:
-        """Yield the lines that `chunk` ends."""
+        """Yield the lines that `chunk` ends. A gap ends one, too: what comes behind it is not its rest."""
         open_line = self._open.get(chunk.stream)
-        if open_line is not None and open_line.run != chunk.run:
-            yield self._take(chunk.stream)  # the run that could have ended this line is over
+        if open_line is not None and (open_line.run != chunk.run or chunk.gap):
+            yield self._take(chunk.stream)  # what could have ended this line is over, or missing
             open_line = None
         cut = chunk.data.rfind(b"\n") + 1
         if cut:

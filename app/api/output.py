@@ -76,6 +76,8 @@ async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineSie
 async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
+            if chunk.gap and not sieve.full:
+                yield sse.gap_line(chunk)  # whatever is searched for: it may have been here
             seq = chunk.first_seq
             for block in sse.blocks(chunk.data, chunk.line_count):
                 ids = range(seq, seq + count_lines(block))

@@ -11,6 +11,10 @@ PROCESSES = "/api/v1/processes"
 PROCESS = f"{PROCESSES}/{{ref}}"
 
 _JSON = "application/json"
+_GAP = (
+    '{"from","to","reason"}` where output is missing: `lost`, nobody could see what was written; `store_replaced`, an '
+    "older copy took the place of the store that had it"
+)
 _PROCESS = Answer(meaning="The process.", content={_JSON: answers.ProcessInfo})
 _DONE = Answer(status=HTTPStatus.NO_CONTENT, meaning="Done.", content={})
 _FILE = Answer(meaning="A file.", content={})
@@ -19,16 +23,17 @@ _LINES = Answer(
     meaning="The stored output; the header Accept chooses its form.",
     content={
         _JSON: answers.OutputLines,
-        "application/x-ndjson": 'One event a line: `{"id","line","timestamp","stream"}`, with terminators.',
-        "application/octet-stream": "The bytes exactly as they were written.",
+        "application/x-ndjson": 'One event a line: `{"id","line","timestamp","stream"}`, with terminators; or '
+        '`{"id","gap","timestamp","stream"}`, with `gap` as following tells it.',
+        "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
     },
 )
 _EVENTS = Answer(
     meaning="History, then what comes, then `event: eof` once it has ended and all of its output is sent.",
     content={
         "text/event-stream": 'Events `output` with `id` and `data: {"line","timestamp","stream"}`, with '
-        "terminators in `line`; comments keep the connection alive; `eof` at the end. A stream that ends without "
-        "`eof` was interrupted: come back with Last-Event-ID."
+        f"terminators in `line`. Events `gap` with `id` and `data: {_GAP}. Comments keep the connection alive; `eof` "
+        "at the end. A stream that ends without `eof` was interrupted: come back with Last-Event-ID."
     },
 )
 _RESUMES = ((follow.LAST_EVENT_ID, "Go on after this id. With `after`, the later one holds; `tail` no longer does."),)

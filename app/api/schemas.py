@@ -200,8 +200,8 @@ class RemoveQuery(Strict):
 class FollowQuery(Strict):
     """GET .../follow. Loads as an `OutputQuery` of both streams."""
 
-    after = fields.QueryWhole(metadata={"description": "Start after the line with this id."})
-    tail = fields.QueryWhole(metadata={"description": "Start so many lines before the end."})
+    after = fields.QueryWhole(metadata={"description": "Start after the line or gap with this id."})
+    tail = fields.QueryWhole(metadata={"description": "Start so many lines before the end; gaps are not counted."})
     since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
     until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
 
@@ -218,7 +218,7 @@ class FollowQuery(Strict):
 class OutputRange(FollowQuery):
     """GET .../stdout, /stderr, /output. Loads as a `Reading` of both streams."""
 
-    limit = fields.QueryWhole(metadata={"description": "Answer with so many lines at most."})
+    limit = fields.QueryWhole(metadata={"description": "Answer with so many lines at most; gaps are not counted."})
     grep = fields.Text(
         metadata={
             "description": "Only lines that contain this text, literally (it is not a pattern), case "

@@ -1,6 +1,6 @@
 r"""Output as events: Server-Sent Events for followers, NDJSON for readers.
 
-An event is one line of `app.model.output`, with its terminator if it has one. A block of lines is encoded
+An event is one line of `app.model.output`, with its terminator if it has one, or a gap. A block of lines is encoded
 at once: decoded, its line ends replaced by a byte that JSON leaves as it is, made one JSON string, and cut
 at that byte. That makes 8 M events/s on one core where a `dumps` for each event makes 2 M. Lines end at
 "\n" and nowhere else.
@@ -70,6 +70,21 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
     return b"".join(parts)
 
 
+def gap_event(chunk: Chunk) -> bytes:
+    """Encode a gap as SSE."""
+    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(_gap(chunk)))
+
+
+def gap_line(chunk: Chunk) -> bytes:
+    """Encode a gap as a line of NDJSON."""
+    event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
+    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _gap(chunk: Chunk) -> dict[str, object]:
+    return {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+
+
 def blocks(data: bytes, line_count: int) -> Iterator[bytes]:
     """Cut `data`, which holds `line_count` lines, after lines: a block makes about `PIECE_BYTES` of events."""
     start = 0
@@ -100,6 +115,9 @@ class EventCache:
 
     def pieces(self, chunk: Chunk) -> Iterator[bytes]:
         """Encode `chunk` as SSE, in pieces of about `PIECE_BYTES` (more if one line is longer)."""
+        if chunk.gap:
+            yield gap_event(chunk)
+            return
         start = 0
         seq = chunk.first_seq
         while seq <= chunk.last_seq:

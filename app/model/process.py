@@ -110,7 +110,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary:
-    """What the store holds of a process's output. `first_seq` and `last_seq` are 0 when it holds nothing."""
+    """What the store holds of a process's output. `first_seq` and `last_seq` are 0 when it holds nothing.
+
+    Gaps take sequence numbers, but are not counted in `lines`, nor are the bytes that they skip in `bytes`.
+    """
 
     lines: int = 0
     bytes: int = 0

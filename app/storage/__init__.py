@@ -9,6 +9,7 @@ from app.storage.base import (
     PurgeProcess,
     Storage,
     Unfinished,
+    WithdrawProcess,
 )
 from app.storage.registry import storage_from_url
 
@@ -21,5 +22,6 @@ __all__ = [
     "PurgeProcess",
     "Storage",
     "Unfinished",
+    "WithdrawProcess",
     "storage_from_url",
 ]

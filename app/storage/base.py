@@ -17,6 +17,7 @@ __all__ = [
     "PurgeProcess",
     "Storage",
     "Unfinished",
+    "WithdrawProcess",
 ]
 
 
@@ -52,7 +53,14 @@ class PurgeProcess:
     handle: int
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess
+@dataclass(frozen=True, slots=True)
+class WithdrawProcess:
+    """Delete a process, as `PurgeProcess` does, if it is stored: whether its `AddProcess` came through isn't known."""
+
+    process_id: str
+
+
+Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess | WithdrawProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +116,14 @@ class Storage(ABC):
         """Apply `changes` in order, all or none, and return when they are durable.
 
         A chunk must begin where the stored output of its process ends: `first_seq` is the stored `last_seq`
-        + 1, and of `stdout_end` and `stderr_end` its stream's has grown by `len(data)` while the other stands
-        still (`app.storage.continuity.advance` is that rule). `ts_ms` may fall: clocks are set back. Changes
-        to a handle that no process has (the same batch or an earlier one purged it) are ignored. `EndRun` and
-        `CompleteOutput` may be repeated: the first ending stays.
+        + 1, and of `stdout_end` and `stderr_end` its stream's has grown by `len(data)` (a gap's by any number
+        of bytes) while the other stands still (`app.storage.continuity.advance` is that rule). `ts_ms` may
+        fall: clocks are set back. Changes to a process that is not stored (the same batch or an earlier one
+        purged it) are ignored.
+
+        A batch whose answer was lost is committed again, perhaps in other parts, so every change may be
+        repeated. A chunk of which all is stored (neither its `last_seq` nor its ends are beyond what is stored)
+        is ignored. Of several endings the first stays.
 
         Returns:
             The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
@@ -120,7 +132,8 @@ class Storage(ABC):
 
         Raises:
             StorageUnavailable: nothing was stored; the same call may be made again.
-            ValueError: a chunk does not continue its process's output; nothing was stored.
+            ValueError: a chunk neither continues its process's output nor is stored already (it repeats a
+                part of what is stored, or leaves something out); nothing was stored.
         """
 
     @abstractmethod
@@ -158,7 +171,7 @@ class Storage(ABC):
         since_ms: int | None = None,
         until_ms: int | None = None,
     ) -> list[Chunk]:
-        """Read output in order of `first_seq`.
+        """Read output, gaps included, in order of `first_seq`.
 
         For `since_ms` and `until_ms` the time of a chunk is the latest `ts_ms` of its process up to and
         including it (of either stream). That is its own unless the clock was set back; and it never falls, so
@@ -169,7 +182,7 @@ class Storage(ABC):
             after_seq: the first line returned is the first one after this: a chunk that holds it is returned
                 from the next line on, with the positions of the whole chunk.
             max_bytes: stop after the chunk with which the data reach this size (so one chunk is always
-                returned, if there is any).
+                returned, if there is any; a gap has no data).
             stream: only this stream's chunks.
             since_ms: only chunks with a time >= this.
             until_ms: only chunks with a time <= this.
@@ -179,5 +192,6 @@ class Storage(ABC):
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
-        With `stream`, the lines of that stream are counted. With fewer lines than that, all are given.
+        With `stream`, the lines of that stream are counted. Gaps are not counted; those between and after these
+        lines are given with them. With fewer lines than that, everything is given.
         """

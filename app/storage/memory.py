@@ -17,6 +17,7 @@ from app.storage.base import (
     PurgeProcess,
     Storage,
     Unfinished,
+    WithdrawProcess,
 )
 from app.storage.continuity import advance
 
@@ -76,6 +77,8 @@ class MemoryStorage(Storage):
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
                     self._purge(change.handle)
+                case WithdrawProcess():
+                    self._purge(self._handles.get(change.process_id, 0))
                 case _ if change.handle in self._records:
                     self._update(self._records[change.handle], change)
         return handles
@@ -148,9 +151,10 @@ class MemoryStorage(Storage):
         missing = lines
         stored = self._records[handle].output[stream] if handle in self._records else []
         for entry in reversed(stored):
-            if entry.chunk.line_count >= missing:
+            count = _count_lines(entry.chunk)
+            if count >= missing:
                 return entry.chunk.last_seq - missing
-            missing -= entry.chunk.line_count
+            missing -= count
         return 0
 
     def _check(self, changes: Sequence[Change]) -> None:
@@ -163,8 +167,10 @@ class MemoryStorage(Storage):
         for change in changes:
             if isinstance(change, PurgeProcess):
                 positions.pop(change.handle, None)
+            elif isinstance(change, WithdrawProcess):
+                positions.pop(self._handles.get(change.process_id, 0), None)
             elif isinstance(change, Chunk) and change.handle in positions:
-                positions[change.handle] = advance(positions[change.handle], change)
+                positions[change.handle] = advance(positions[change.handle], change) or positions[change.handle]
 
     def _add(self, change: AddProcess) -> int:
         if change.spec.id in self._handles:
@@ -185,7 +191,8 @@ class MemoryStorage(Storage):
     def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
         process = record.process
         if isinstance(change, Chunk):
-            _append(record, change)
+            if advance(record.position, change) is not None:
+                _append(record, change)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
@@ -206,15 +213,20 @@ def _append(record: _Record, chunk: Chunk) -> None:
     latest_ms = max(chunk.ts_ms, everything[-1].latest_ms if everything else 0)
     everything.append(_Stored(chunk, latest_ms))
     record.output[chunk.stream].append(everything[-1])
+    before = record.process.output
     record.process = replace(
         record.process,
         output=OutputSummary(
-            lines=chunk.last_seq,
-            bytes=chunk.stdout_end + chunk.stderr_end,
+            lines=before.lines + _count_lines(chunk),
+            bytes=before.bytes + len(chunk.data),
             first_seq=1,
             last_seq=chunk.last_seq,
         ),
     )
+
+
+def _count_lines(chunk: Chunk) -> int:
+    return 0 if chunk.gap else chunk.line_count
 
 
 def _matches(process: Process, query: ProcessQuery) -> bool:

@@ -1,7 +1,7 @@
 """Processes and output for tests of storage."""
 
 from app.model.ids import new_ulid
-from app.model.output import Chunk, Position, Stream, count_lines
+from app.model.output import Chunk, GapReason, Position, Stream, count_lines
 from app.model.process import Ending, ProcessSpec, Reason, Run
 from app.storage.base import AddProcess, EndRun, Storage
 
@@ -48,6 +48,28 @@ class Output:
             stdout_end=before.stdout_end + len(data) * (stream is Stream.STDOUT),
             stderr_end=before.stderr_end + len(data) * (stream is Stream.STDERR),
             data=data,
+        )
+        self.position = chunk.position
+        return chunk
+
+    def gap(
+        self,
+        missing_bytes: int = 0,
+        stream: Stream = Stream.STDOUT,
+        *,
+        reason: GapReason = GapReason.LOST,
+        ts_ms: int = EPOCH_MS,
+        run: int = 1,
+    ) -> Chunk:
+        """Return the gap that skips `missing_bytes` and comes next."""
+        chunk = Chunk.gap_after(
+            self.position,
+            handle=self.handle,
+            run=run,
+            stream=stream,
+            missing_bytes=missing_bytes,
+            reason=reason,
+            ts_ms=ts_ms,
         )
         self.position = chunk.position
         return chunk

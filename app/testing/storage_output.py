@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.model.output import Stream
+from app.model.output import GapReason, Stream
 from app.model.process import OutputSummary, ProcessQuery
-from app.storage.base import CompleteOutput, Storage
+from app.storage.base import CompleteOutput, PurgeProcess, Storage
 from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
 from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
 
@@ -116,9 +116,105 @@ class OutputConformance(StorageSuite):
             expected = [b"%d of %d\n" % (n, output.handle) for n in range(4)]
             assert await read_lines(storage, output.handle) == expected
 
+    # ---- gaps
+
+    async def test_a_gap_comes_back_in_its_place(self, storage: Storage) -> None:
+        """It takes one sequence number; its bytes are not counted, and neither is it as a line."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [
+            output.chunk(b"1\n2"),
+            output.gap(1000, reason=GapReason.LOST, ts_ms=EPOCH_MS + 1),
+            output.gap(0, Stream.STDERR, reason=GapReason.STORE_REPLACED, ts_ms=EPOCH_MS + 1),
+            output.chunk(b"5\n", Stream.STDERR, ts_ms=EPOCH_MS + 2),
+            output.gap(7, Stream.STDERR, run=2),
+        ]
+        await storage.commit(chunks[:2])
+        await storage.commit(chunks[2:])
+        assert output.position.stdout_end == 1003
+        for after in range(8):
+            expected = [chunk.after(after) for chunk in chunks if chunk.last_seq > after]
+            assert await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES) == expected
+            for stream in Stream:
+                found = await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream)
+                assert found == [chunk for chunk in expected if chunk.stream is stream]
+        for since, until in ((EPOCH_MS + 1, None), (None, EPOCH_MS + 1), (EPOCH_MS + 1, EPOCH_MS + 1)):
+            found = await storage.chunks(
+                handle, after_seq=0, max_bytes=EVERYTHING_BYTES, since_ms=since, until_ms=until
+            )
+            assert found == chunks[0 if since is None else 1 : 5 if until is None else 3]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6)
+        assert [entry.position for entry in await storage.unfinished()] == [output.position]
+        await storage.commit([PurgeProcess(handle)])
+        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == []
+
+    async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
+        """And be nothing else."""
+        handle = await added(storage)
+        gap = Output(handle).gap(5, Stream.STDERR)
+        await storage.commit([gap])
+        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == [gap]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1)
+        assert [await storage.tail(handle, count) for count in range(3)] == [1, 0, 0]
+
+    async def test_tail_does_not_count_gaps(self, storage: Storage) -> None:
+        """Those between and after the last lines are given with them."""
+        handle = await added(storage)
+        output = Output(handle)
+        await storage.commit(
+            [
+                output.gap(),
+                output.chunk(b"a\nb\n"),
+                output.gap(3),
+                output.gap(3, Stream.STDERR),
+                output.chunk(b"c\n", Stream.STDERR),
+                output.chunk(b"d\ne"),
+                output.gap(1),
+            ]
+        )
+        for stream in (None, *Stream):
+            everything = await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES, stream=stream)
+            lines = [line for chunk in everything for line in chunk.lines()]
+            for count in range(8):
+                after = await storage.tail(handle, count, stream=stream)
+                found = await read_lines(storage, handle, after=after, stream=stream)
+                assert found == lines[max(0, len(lines) - count) :], (stream, count)
+        for count, after in ((0, 9), (1, 7), (2, 6), (3, 5), (4, 2), (5, 1), (6, 0)):
+            assert await storage.tail(handle, count) == after
+
     # ---- whole commits
 
-    @pytest.mark.parametrize("fault", ["repeat", "gap", "end", "other stream", "empty"])
+    async def test_chunks_that_are_stored_already_are_ignored(self, storage: Storage) -> None:
+        """A commit whose answer was lost is made again, alone, in other parts, and with what has come meanwhile."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [output.chunk(b"1\n2"), output.gap(3, Stream.STDERR), output.chunk(b"4\n", Stream.STDERR)]
+        more = [output.chunk(b"5\n"), output.gap(), output.chunk(b"7\n")]
+        await storage.commit(chunks)
+        for again in (chunks, chunks[:1], chunks[1:], [*chunks[2:], *more[:1]], [*chunks, *more], [more[2], *chunks]):
+            await storage.commit(again)
+        await storage.commit([more[0], more[0], more[2]])
+        assert await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES) == [*chunks, *more]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7)
+
+    async def test_a_chunk_may_be_repeated_within_its_batch(self, storage: Storage) -> None:
+        """The first one is stored."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [output.chunk(b"1\n"), output.gap(), output.chunk(b"3\n")]
+        await storage.commit([chunks[0], chunks[0], chunks[1], chunks[1], *chunks])
+        assert await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
+
+    @pytest.mark.parametrize(
+        "fault",
+        ["hole", "overlap", "end", "shifted", "other stream", "empty", "gap with data", "gap backwards", "gap of both"],
+    )
     async def test_a_chunk_that_does_not_continue_fails_its_whole_batch(self, storage: Storage, fault: str) -> None:
         """Nothing of the batch is stored, and the right batch can be committed afterwards."""
         handle = await added(storage)
@@ -126,12 +222,17 @@ class OutputConformance(StorageSuite):
         stored = output.chunk(b"one\n")
         await storage.commit([stored])
         good = output.chunk(b"two\n")
+        gap = Output(handle, stored.position).gap(4)
         bad = {
-            "repeat": stored,
-            "gap": replace(good, first_seq=3),
+            "hole": replace(good, first_seq=3),
+            "overlap": replace(good, first_seq=1, line_count=2, data=b"one\ntwo\n"),
             "end": replace(good, stdout_end=good.stdout_end + 1),
+            "shifted": replace(stored, stdout_end=stored.stdout_end + 1),
             "other stream": replace(good, stderr_end=1),
-            "empty": replace(good, data=b"", line_count=0, stdout_end=stored.stdout_end),
+            "empty": replace(good, data=b"", stdout_end=stored.stdout_end),
+            "gap with data": replace(gap, data=b"two\n"),
+            "gap backwards": replace(gap, stdout_end=stored.stdout_end - 1),
+            "gap of both": replace(gap, stderr_end=1),
         }[fault]
         before = await storage.process(handle)
         new = new_process()

@@ -17,7 +17,7 @@ from app.model.process import (
     Status,
     StdinMode,
 )
-from app.storage.base import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage
+from app.storage.base import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
 from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
 
@@ -228,6 +228,25 @@ class ProcessConformance(StorageSuite):
         assert await storage.process(purged) is None
         assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
         assert await read_lines(storage, kept) == [b"kept\n"]
+
+    async def test_withdrawing_purges_what_is_stored(self, storage: Storage) -> None:
+        """By id, output and all, also within the batch that adds it; what is not stored is ignored."""
+        first, second, third = (new_process(pid=50 + n, team="a") for n in range(3))
+        handle, kept = await added(storage, first), await added(storage, third)
+        late, output = Output(handle), Output(kept)
+        await storage.commit([late.chunk(b"1\n"), output.chunk(b"kept\n")])
+        withdrawals = [WithdrawProcess(change.spec.id) for change in (first, second, new_process())]
+        await storage.commit([late.chunk(b"2\n"), second, *withdrawals, late.chunk(b"4\n"), output.chunk(b"too\n")])
+        await storage.commit(withdrawals)
+        assert [entry.process.handle for entry in await storage.unfinished()] == [kept]
+        assert [entry.handle for entry in await storage.processes(ProcessQuery(tags={"team": "a"}))] == [kept]
+        assert await storage.total() == 1
+        for change in (first, second):
+            assert await storage.process_by_id(change.spec.id) is None
+            assert await storage.process_by_pid(change.run.pid) is None
+        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == []
+        assert await read_lines(storage, kept) == [b"kept\n", b"too\n"]
+        assert await added(storage, second) > kept
 
     async def test_a_purged_id_may_be_added_again(self, storage: Storage) -> None:
         """It is a new process then, with a new handle and no output."""

@@ -20,9 +20,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from app.model.output import Position, Stream
+from app.model.output import Chunk, Position, Stream
 from app.model.process import ProcessQuery, Run, Status
-from app.storage.base import AddProcess, Change, CompleteOutput, PurgeProcess, Storage
+from app.storage.base import AddProcess, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import Output, end_of, new_process
 
 T = TypeVar("T")
@@ -36,10 +36,12 @@ _streams = st.sampled_from([Stream.STDOUT, Stream.STDERR])
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    """A line, or a gap: then there is no text."""
+
     seq: int
     stream: Stream
     latest_ms: int
-    text: bytes
+    text: bytes | None
 
 
 @dataclass(slots=True)
@@ -51,6 +53,14 @@ class _Model:
     output: Output
     latest_ms: int = 0
     lines: list[_Line] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+
+    def print(self, chunk: Chunk) -> Chunk:
+        """Take up the next chunk, and return it."""
+        self.latest_ms = max(self.latest_ms, chunk.ts_ms)
+        self.lines += [_Line(seq, chunk.stream, self.latest_ms, text) for seq, text in _numbered(chunk)]
+        self.chunks.append(chunk)
+        return chunk
 
 
 def check_against_model(
@@ -121,11 +131,21 @@ class _StorageMachine(RuleBasedStateMachine):
         """Let a process print something."""
         if handle := self._pick(number):
             model = self._models[handle]
-            chunk = model.output.chunk(data, stream, ts_ms=time)
-            model.latest_ms = max(model.latest_ms, time)
-            for offset, text in enumerate(chunk.lines()):
-                model.lines.append(_Line(chunk.first_seq + offset, stream, model.latest_ms, text))
-            self._pending.append(chunk)
+            self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time)))
+
+    @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
+    def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
+        """Leave a gap."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time)))
+
+    @rule(number=st.integers(min_value=0), first=st.integers(min_value=0), count=st.integers(min_value=1, max_value=3))
+    def repeat(self, number: int, first: int, count: int) -> None:
+        """Commit chunks again that are stored, or pending."""
+        if (handle := self._pick(number)) and (chunks := self._models[handle].chunks):
+            first %= len(chunks)
+            self._pending += chunks[first : first + count]
 
     @rule(number=st.integers(min_value=0), exit_code=st.integers(min_value=0, max_value=3))
     def end(self, number: int, exit_code: int) -> None:
@@ -142,11 +162,12 @@ class _StorageMachine(RuleBasedStateMachine):
             self._models[handle].run = replace(self._models[handle].run, output_complete=True)
             self._pending.append(CompleteOutput(handle, 1))
 
-    @rule(number=st.integers(min_value=0), late=st.booleans())
-    def purge(self, *, number: int, late: bool) -> None:
-        """Purge a process, perhaps with a change to it that comes too late."""
+    @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
+    def purge(self, *, number: int, late: bool, withdraw: bool) -> None:
+        """Purge or withdraw a process, perhaps with a change to it that comes too late."""
         if handle := self._pick(number):
-            self._pending.append(PurgeProcess(handle))
+            process_id = self._models[handle].change.spec.id
+            self._pending.append(WithdrawProcess(process_id) if withdraw else PurgeProcess(handle))
             if late:
                 self._pending.append(self._models[handle].output.chunk(b"late\n"))
             del self._models[handle]
@@ -195,7 +216,7 @@ class _StorageMachine(RuleBasedStateMachine):
                 handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
             )
         )
-        found = [(chunk.first_seq + n, chunk.stream, text) for chunk in chunks for n, text in enumerate(chunk.lines())]
+        found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in _numbered(chunk)]
         expected = [
             (line.seq, line.stream, line.text)
             for line in self._models[handle].lines
@@ -218,7 +239,8 @@ class _StorageMachine(RuleBasedStateMachine):
         self.commit()
         if handle := self._pick(number):
             after = self._do(self._storage.tail(handle, count, stream=stream))
-            seqs = [line.seq for line in self._models[handle].lines if stream in (None, line.stream)]
+            lines = [line for line in self._models[handle].lines if stream in (None, line.stream)]
+            seqs = [line.seq for line in lines if line.text is not None]
             assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
 
     @rule(
@@ -276,10 +298,17 @@ class _StorageMachine(RuleBasedStateMachine):
         assert self._do(self._storage.total()) == len(models)
         for process, (_, model) in zip(found, models, strict=True):
             assert (process.spec, process.run) == (model.change.spec, model.run)
-            assert process.output.lines == len(model.lines)
-            assert process.output.bytes == sum(len(line.text) for line in model.lines)
+            texts = [line.text for line in model.lines if line.text is not None]
+            assert (process.output.lines, process.output.last_seq) == (len(texts), len(model.lines))
+            assert process.output.bytes == sum(map(len, texts))
         unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
         assert unfinished == _unfinished(self._models)
+
+
+def _numbered(chunk: Chunk) -> list[tuple[int, bytes | None]]:
+    """Return the lines of a chunk with their numbers; None for a gap."""
+    texts: list[bytes] | list[None] = [None] if chunk.gap else chunk.lines()
+    return list(enumerate(texts, chunk.first_seq))
 
 
 def _unfinished(models: dict[int, _Model]) -> dict[int, Position]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from app.model.output import Chunk, Stream, count_lines
+from app.model.output import Chunk, GapReason, Position, Stream, count_lines
 
 NASTY = st.sampled_from(
     [
@@ -32,14 +32,23 @@ def chunk(
     )
 
 
-def numbered(parts: Iterable[tuple[bytes, Stream]]) -> list[Chunk]:
-    """Number the lines of consecutive chunks."""
+def gap(first_seq: int, stream: Stream = Stream.STDOUT, *, ts_ms: int = 1710000000000) -> Chunk:
+    before = Position(last_seq=first_seq - 1)
+    reason = GapReason.STORE_REPLACED
+    return Chunk.gap_after(before, handle=1, run=1, stream=stream, missing_bytes=9, reason=reason, ts_ms=ts_ms)
+
+
+def numbered(parts: Iterable[tuple[bytes | None, Stream]]) -> list[Chunk]:
+    """Number the lines of consecutive chunks; None is a gap."""
     chunks: list[Chunk] = []
     seq = 1
     for index, (data, stream) in enumerate(parts):
-        chunks.append(chunk(data, first_seq=seq, stream=stream, ts_ms=1710000000000 + index))
+        ts_ms = 1710000000000 + index
+        chunks.append(
+            gap(seq, stream, ts_ms=ts_ms) if data is None else chunk(data, first_seq=seq, stream=stream, ts_ms=ts_ms)
+        )
         seq = chunks[-1].last_seq + 1
     return chunks
 
 
-CHUNKS = st.lists(st.tuples(DATA, st.sampled_from(Stream)), max_size=8).map(numbered)
+CHUNKS = st.lists(st.tuples(st.none() | DATA, st.sampled_from(Stream)), max_size=8).map(numbered)

@@ -12,7 +12,7 @@ from app.core.follow import OutputQuery
 from app.model.errors import StorageUnavailable
 from app.model.output import Chunk, Stream
 
-from .chunks import CHUNKS, chunk, numbered
+from .chunks import CHUNKS, chunk, gap, numbered
 from .server import BEARER, TOKEN, Server
 from .stub import StubManager
 
@@ -26,6 +26,8 @@ def whole_lines(chunks: list[Chunk]) -> list[bytes]:
     done: list[bytes] = []
     unfinished: dict[Stream, bytes] = {}
     for it in chunks:
+        if it.gap and it.stream in unfinished:
+            done.append(unfinished.pop(it.stream))
         for line in it.lines():
             unfinished[it.stream] = unfinished.get(it.stream, b"") + line
             if line.endswith(b"\n"):
@@ -51,6 +53,11 @@ def test_a_prompt_and_its_rest_are_one_line_also_around_the_other_stream() -> No
 
 def test_runs_do_not_run_into_each_other() -> None:
     assert join([chunk(b"last words"), chunk(b"hello\n", first_seq=2, run=2)]) == [b"last words", b"hello"]
+
+
+def test_what_comes_behind_a_gap_is_not_the_rest_of_a_line() -> None:
+    parts = [(b"half a", Stream.STDOUT), (None, Stream.STDERR), (b" line, ", Stream.STDOUT), (None, Stream.STDOUT)]
+    assert join(numbered([*parts, (b"whole\n", Stream.STDOUT)])) == [b"half a line, ", b"whole"]
 
 
 def test_an_endless_line_stays_in_its_parts() -> None:
@@ -111,19 +118,34 @@ async def test_the_three_forms_tell_the_same(
     }
     answer = await server.ask("GET", path, params=params, headers=NDJSON)
     assert answer.headers["Content-Type"] == "application/x-ndjson"
-    events = [
-        {"id": n, "line": line.decode("utf-8", "replace"), "timestamp": it.ts_ms, "stream": it.stream.word}
-        for it in chunks
-        for n, line in enumerate(it.lines(), it.first_seq)
-        if grep.encode() in line
-    ]
-    assert [json.loads(line) for line in answer.body.split(b"\n")[:-1]] == events[:limit]
+    events: list[dict[str, Any]] = []
+    left = limit
+    for it in chunks:
+        about = {"timestamp": it.ts_ms, "stream": it.stream.word}
+        if it.gap and left != 0:
+            n = it.first_seq
+            events.append({"id": n, "gap": {"from": n, "to": n, "reason": "store_replaced"}, **about})
+        for n, line in enumerate(it.lines(), it.first_seq):
+            if grep.encode() in line and left != 0:
+                events.append({"id": n, "line": line.decode("utf-8", "replace"), **about})
+                left = None if left is None else left - 1
+    assert [json.loads(line) for line in answer.body.split(b"\n")[:-1]] == events
     answer = await server.ask("GET", path, params=params, headers=RAW)
     assert answer.headers["Content-Type"] == "application/octet-stream"
     if not grep and limit is None:
         assert answer.body == b"".join(it.data for it in chunks)
     else:
         assert answer.body.replace(b"\n", b"") == b"".join(joined)
+
+
+async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_there(
+    server: Server, manager: StubManager
+) -> None:
+    manager.chunks = [chunk(b"a\nb\n"), gap(3), chunk(b"b\na\n", first_seq=4)]
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout?grep=a", headers=NDJSON)
+    assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1, 3, 5]
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout?grep=a&limit=1", headers=NDJSON)
+    assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1]
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from app.api import sse
 from app.model.output import Chunk, Stream
 
-from .chunks import DATA, chunk
+from .chunks import DATA, chunk, gap
 from .sse_parser import Event, parse
 
 
@@ -49,6 +49,16 @@ def test_the_form_is_that_of_the_contract() -> None:
     assert sse.EOF == b"event: eof\ndata: {}\n\n"
     assert parse(sse.EOF) == ([Event("eof", "{}", "")], [])
     assert parse(sse.KEEP_ALIVE) == ([], ["keep-alive"])
+
+
+def test_a_gap_is_an_event_of_its_own() -> None:
+    it = gap(17)
+    assert b"".join(sse.EventCache().pieces(it)) == (
+        b'id: 17\nevent: gap\ndata: {"from":17,"to":17,"reason":"store_replaced"}\n\n'
+    )
+    assert sse.gap_line(it) == (
+        b'{"id":17,"gap":{"from":17,"to":17,"reason":"store_replaced"},"timestamp":1710000000000,"stream":"stdout"}\n'
+    )
 
 
 @given(data=DATA, cut=st.integers(1, 300))

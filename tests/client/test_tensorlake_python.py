@@ -23,6 +23,7 @@ from tensorlake.sandbox import (
 )
 
 from tests.support.daemon import PYTHON, Daemon
+from tests.support.gaps import leave
 from tests.support.waiting import eventually
 
 from .wiretap import wiretap
@@ -170,6 +171,17 @@ async def test_any_bytes_reach_the_client(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", program])
     lines = await events(sandbox.follow_stdout, process.pid)
     assert "".join(line for line, _ in lines) == nasty.decode("utf-8", "replace")
+
+
+async def test_a_gap_does_not_disturb(daemon: Daemon) -> None:
+    """The client knows no such event: it gives the lines before and behind."""
+    process = await daemon.sh("echo before")
+    await daemon.ended(process)
+    await leave(daemon, process, lambda output: [output.gap(1000), output.chunk(b"behind\n")])
+    sandbox = Sandbox("local", proxy_url=daemon.url, api_key=daemon.token)
+    assert await events(sandbox.follow_output, process["pid"]) == [("before\n", "stdout"), ("behind\n", "stdout")]
+    assert (await call(sandbox.get_output, process["pid"])).lines == ["before", "behind"]
+    sandbox.close()
 
 
 async def test_signals(sandbox: Sandbox) -> None:

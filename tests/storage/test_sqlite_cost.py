@@ -79,7 +79,10 @@ _WORK: dict[str, Work] = {
 
 
 def _history(path: Path, size: int) -> sqlite3.Connection:
-    """Make a store with `size` processes, the first of which has printed `size` chunks, two to standard error."""
+    """Make a store with `size` processes, the first of which has printed `size` chunks, two to standard error.
+
+    Two of the chunks are gaps: one near the beginning, one near the end.
+    """
     db = open_writer(path, durable=False)
     db.execute("BEGIN")
     for n in range(size):
@@ -91,7 +94,16 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
     output = Output(1)
     errors = (10, size - 10)
     streams = [Stream.STDERR if n in errors else Stream.STDOUT for n in range(size)]
-    commit(db, [output.chunk(b"12345678\n", stream, ts_ms=EPOCH_MS + n) for n, stream in enumerate(streams)])
+    gaps = (5, size - 3)
+    commit(
+        db,
+        [
+            output.gap(9, stream, ts_ms=EPOCH_MS + n)
+            if n in gaps
+            else output.chunk(b"12345678\n", stream, ts_ms=EPOCH_MS + n)
+            for n, stream in enumerate(streams)
+        ],
+    )
     db.execute("COMMIT")
     return db
 

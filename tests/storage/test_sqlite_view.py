@@ -57,14 +57,17 @@ def _shown(line: bytes) -> bytes:
 
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None)
-@given(data=st.lists(st.tuples(_data, st.sampled_from(Stream)), min_size=1, max_size=4))
+@given(data=st.lists(st.tuples(st.none() | _data, st.sampled_from(Stream)), min_size=1, max_size=4))
 def test_both_views_show_the_lines_of_the_chunks(
-    database: sqlite3.Connection, data: list[tuple[bytes, Stream]]
+    database: sqlite3.Connection, data: list[tuple[bytes | None, Stream]]
 ) -> None:
     process = new_process()
     handle = commit(database, [process])[process.spec.id]
     output = Output(handle)
-    chunks = [output.chunk(text, stream, ts_ms=n) for n, (text, stream) in enumerate(data)]
+    chunks = [
+        output.gap(n, stream, ts_ms=n) if text is None else output.chunk(text, stream, ts_ms=n)
+        for n, (text, stream) in enumerate(data)
+    ]
     commit(database, chunks)
     expected = [
         (chunk.first_seq + n, chunk.ts_ms, chunk.stream.word.encode(), _shown(line))
@@ -77,6 +80,17 @@ def test_both_views_show_the_lines_of_the_chunks(
             (process.spec.id,),
         ).fetchall()
         assert rows == expected
+    gaps = [
+        (process.spec.id.encode(), 1, chunk.first_seq, chunk.ts_ms, chunk.stream.word.encode(), b"lost", chunk.ts_ms)
+        for chunk in chunks
+        if chunk.gap
+    ]
+    rows = database.execute(
+        "SELECT process_id, run, seq, ts, stream, reason, missing_bytes FROM output_gaps WHERE process_id = ?"
+        " ORDER BY seq",
+        (process.spec.id,),
+    ).fetchall()
+    assert rows == gaps
 
 
 @settings(max_examples=200, deadline=None)
@@ -104,6 +118,14 @@ def test_the_tail_view_holds_the_last_hundred_chunks(database: sqlite3.Connectio
     assert [int(line) for (line,) in rows] == list(range(150, 250))
 
 
+def test_gaps_do_not_shorten_the_tail_view(database: sqlite3.Connection) -> None:
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
+    commit(database, [output.chunk(b"%d\n" % n) if n % 2 else output.gap() for n in range(250)])
+    rows = database.execute("SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq", (process.spec.id,))
+    assert [int(line) for (line,) in rows] == list(range(51, 250, 2))
+
+
 def test_a_large_chunk_is_split(database: sqlite3.Connection) -> None:
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
@@ -113,7 +135,7 @@ def test_a_large_chunk_is_split(database: sqlite3.Connection) -> None:
     assert [line for (line,) in rows] == [_shown(line) for line in chunk.lines()]
 
 
-@pytest.mark.parametrize("view", ["output_lines", "output_tail"])
+@pytest.mark.parametrize("view", ["output_lines", "output_tail", "output_gaps"])
 def test_only_the_chunks_of_the_process_asked_for_are_expanded(database: sqlite3.Connection, view: str) -> None:
     plan = database.execute(
         f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE process_id = 'x' AND ts > 5 ORDER BY seq DESC LIMIT 50"  # noqa: S608

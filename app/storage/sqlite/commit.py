@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
 from app.model.output import Chunk, Position, Stream
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess
+from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -37,6 +37,10 @@ class Batch:
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
             case PurgeProcess(handle=handle):
                 self._purge(handle)
+            case WithdrawProcess(process_id=process_id):
+                known = self._handle(process_id)
+                if known is not None:
+                    self._purge(known)
 
     def _add_chunk(self, chunk: Chunk) -> None:
         if chunk.handle not in self._output:
@@ -46,6 +50,9 @@ class Batch:
             return
         stored, latest_ts = output
         position = advance(stored, chunk)
+        if position is None:
+            return
+        missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
         latest_ts = max(latest_ts, chunk.ts_ms)
         self._db.execute(
             queries.ADD_CHUNK,
@@ -60,15 +67,17 @@ class Batch:
                 chunk.stdout_end,
                 chunk.stderr_end,
                 chunk.data,
+                chunk.gap,
+                missing_bytes if chunk.gap else None,
             ),
         )
         self._output[chunk.handle] = position, latest_ts
 
     def _add_process(self, change: AddProcess) -> None:
         spec, run, end = change.spec, change.run, change.run.ending
-        known = self._db.execute(queries.HANDLE_BY_ID, (spec.id,)).fetchone()
-        if known:
-            self.handles[spec.id] = known[0]
+        known = self._handle(spec.id)
+        if known is not None:
+            self.handles[spec.id] = known
             return
         cursor = self._db.execute(
             queries.ADD_PROCESS,
@@ -103,6 +112,10 @@ class Batch:
         )
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+
+    def _handle(self, process_id: str) -> int | None:
+        row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
+        return None if row is None else int(row[0])
 
     def _purge(self, handle: int) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():

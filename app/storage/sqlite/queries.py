@@ -17,8 +17,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
-    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 END_RUN = """
 UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
@@ -54,7 +54,9 @@ SELECT
     r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
     coalesce(o.stdout_end, 0),
-    coalesce(e.stderr_end, 0)
+    coalesce(e.stderr_end, 0),
+    (SELECT count(*) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL),
+    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
 CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}
@@ -121,9 +123,13 @@ CHUNK_KEYS = {
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
 CHUNK_AFTER = """
-SELECT run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data FROM output_chunk
+SELECT run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
 """
 COUNTS_BACKWARDS = """
-SELECT first_seq, line_count FROM output_chunk WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
+SELECT first_seq + line_count - 1, iif(gap IS NULL, line_count, 0) FROM output_chunk
+WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
+"""
+GAPS_BACKWARDS = """
+SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
 """

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from app.model.output import Chunk, Position, Stream
+from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import (
     Ending,
     OutputMode,
@@ -85,13 +85,17 @@ def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None)
     if not _is_stored(db, handle):
         return 0
     if stream is None:
-        return max(0, _last_seq(db, handle) - lines)
+        after_seq = _last_seq(db, handle) - lines
+        for (gap,) in db.execute(queries.GAPS_BACKWARDS, (handle,)):
+            if gap <= after_seq:
+                break
+            after_seq -= 1
+        return max(0, after_seq)
     missing = lines
-    for first_seq, line_count in db.execute(queries.COUNTS_BACKWARDS, (handle, stream)):
-        if line_count >= missing:
-            after_seq: int = first_seq + line_count - 1 - missing
-            return after_seq
-        missing -= line_count
+    for last_seq, count in db.execute(queries.COUNTS_BACKWARDS, (handle, stream)):
+        if count >= missing:
+            return int(last_seq) - missing
+        missing -= count
     return 0
 
 
@@ -134,7 +138,7 @@ def _list_query(query: ProcessQuery) -> tuple[str, dict[str, object]]:
 def _process(row: tuple[Any, ...]) -> Unfinished:
     (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, tags) = row[:12]
     (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[12:20]
-    (last_seq, stdout_end, stderr_end) = row[20:]
+    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[20:]
     spec = ProcessSpec(
         id=id_,
         command=command,
@@ -152,7 +156,12 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
     if ended_at is not None:
         ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
     run = Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
-    output = OutputSummary(lines=last_seq, bytes=stdout_end + stderr_end, first_seq=min(1, last_seq), last_seq=last_seq)
+    output = OutputSummary(
+        lines=last_seq - gaps,
+        bytes=stdout_end + stderr_end - missing_bytes,
+        first_seq=min(1, last_seq),
+        last_seq=last_seq,
+    )
     return Unfinished(
         process=Process(handle=handle, spec=spec, run=run, output=output),
         position=Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end),
@@ -160,7 +169,7 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
 
 
 def _chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
-    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data = row
+    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap = row
     return Chunk(
         handle=handle,
         run=run,
@@ -171,6 +180,7 @@ def _chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
         stdout_end=stdout_end,
         stderr_end=stderr_end,
         data=data,
+        gap=gap and GapReason(gap),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from app.model.errors import OutlastError, StorageError
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
-from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished
+from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from app.storage.sqlite import queries, read
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
@@ -82,7 +82,7 @@ class SqliteStorage(Storage):
         """Apply `changes` in one transaction, in one hop to the writer's thread."""
         writer = self._open_writer()
         handles = await writer.transact("BEGIN IMMEDIATE", partial(commit, changes=changes))
-        if self._upkeep.log_is_long() or any(isinstance(change, PurgeProcess) for change in changes):
+        if self._upkeep.log_is_long() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
             self._begin_upkeep()
         return handles
 

@@ -1,0 +1,83 @@
+"""A store that an older version left is brought up to date when it is opened, and shows everything that it holds."""
+
+import gzip
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.model.output import Position, Stream
+from app.model.process import Process, ProcessQuery
+from app.storage.sqlite import migrate
+from app.storage.sqlite.connection import PAGE_SIZE_BYTES
+from app.testing.samples import Output
+from tests.storage.golden import history
+from tests.storage.stores import sqlite_storage
+
+GOLDEN = sorted(history.FOLDER.glob("version-*.db.gz"))
+VIEWS = ("processes", "runs", "output_lines", "output_tail")
+
+
+def _shown(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """What an operator sees."""
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = bytes  # not all of it is text
+        return {view: db.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS}  # noqa: S608
+
+
+async def _read(path: Path) -> tuple[list[Process], object, object]:
+    """What the program sees."""
+    storage = sqlite_storage(path)
+    await storage.open()
+    try:
+        processes = await storage.processes(ProcessQuery())
+        chunks = [
+            await storage.chunks(process.handle, after_seq=0, max_bytes=1 << 30, stream=stream)
+            for process in processes
+            for stream in (None, *Stream)
+        ]
+        return processes, await storage.unfinished(), chunks
+    finally:
+        await storage.close()
+
+
+@pytest.fixture
+def fresh(path: Path) -> Path:
+    """Where to make a store of today's version."""
+    return path.with_name("fresh.db")
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_an_older_store_shows_all_that_it_holds(path: Path, fresh: Path, golden: Path) -> None:
+    path.write_bytes(gzip.decompress(golden.read_bytes()))
+    match = re.fullmatch(r"version-(\d+)\.db\.gz", golden.name)
+    assert match is not None
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (int(match[1]),)
+        assert db.execute("PRAGMA page_size").fetchone() == (PAGE_SIZE_BYTES,)
+    await history.make(fresh)
+    seen = await _read(path)
+    assert seen == await _read(fresh)
+    assert [process.spec.id for process in seen[0]] == list(history.IDS[::-1])
+    assert _shown(path) == _shown(fresh)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (len(migrate.migrations()),)
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
+async def test_an_older_store_goes_on(path: Path, golden: Path) -> None:
+    path.write_bytes(gzip.decompress(golden.read_bytes()))
+    storage = sqlite_storage(path)
+    await storage.open()
+    cat = next(entry for entry in await storage.unfinished() if entry.process.handle == 2)
+    assert cat.position == Position(last_seq=2, stdout_end=6, stderr_end=8)
+    output = Output(2, cat.position)
+    chunks = [output.gap(100), output.chunk(b"Bob\n")]
+    await storage.commit(chunks)
+    assert await storage.chunks(2, after_seq=2, max_bytes=100) == chunks
+    process = await storage.process(2)
+    assert process is not None
+    assert (process.output.lines, process.output.bytes, process.output.last_seq) == (3, 18, 4)
+    await storage.close()

@@ -1,0 +1,22 @@
+"""Gaps for tests in which the daemon is real, but what it lost need not be."""
+
+from collections.abc import Callable
+from typing import Any
+
+from app.storage import Chunk, storage_from_url
+from app.testing.samples import Output
+from tests.support.daemon import Daemon
+
+Leave = Callable[[Output], list[Chunk]]
+
+
+async def leave(daemon: Daemon, process: dict[str, Any], chunks: Leave) -> None:
+    """Restart the daemon; meanwhile the store gets what `chunks` makes to follow the process's output."""
+    await daemon.stop()
+    storage = storage_from_url(f"sqlite:///{daemon.state_dir}/outlast.db")
+    await storage.open()
+    stored = await storage.chunks(process["handle"], after_seq=0, max_bytes=1 << 20)
+    output = Output(process["handle"], stored[-1].position)
+    await storage.commit(chunks(output))
+    await storage.close()
+    await daemon.start()
