@@ -33,7 +33,8 @@ class Settings:
         durable: a commit survives a loss of power (`synchronous=FULL`), not just the daemon's death.
         stop_grace_ms: how long `outlast down` waits between SIGTERM and SIGKILL.
         shim_room_bytes: what the shim keeps of one process's output while the daemon is away; then the process blocks.
-        shim_total_room_bytes: the same, of all processes together.
+        shim_memory_bytes: what the shim keeps in memory of all processes together; the rest goes to disk.
+        shim_spool_bytes: what it keeps on disk, in the state folder's `spool`, of all processes together.
     """
 
     listen: str = "127.0.0.1:9501"
@@ -43,7 +44,8 @@ class Settings:
     durable: bool = True
     stop_grace_ms: int = 10_000
     shim_room_bytes: int = 64 * _MEBIBYTE
-    shim_total_room_bytes: int = 512 * _MEBIBYTE
+    shim_memory_bytes: int = 128 * _MEBIBYTE
+    shim_spool_bytes: int = 1024 * _MEBIBYTE
 
     @property
     def state_path(self) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from app.core.framing import LineFramer
 from app.model.errors import ProtocolError
-from app.model.output import Chunk, Position, Stream, count_lines
+from app.model.output import Chunk, GapReason, Position, Stream, count_lines
 
 # A part of a line must reach followers within 200 ms of its reading; commit and delivery take their share.
 PARTIAL_LINE_S = 0.15
@@ -84,6 +84,29 @@ class Capture:
         state.open = False
         for block in state.framer.finish():
             self._emit_block(stream, state, block)
+
+    def skip(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
+        """Go on behind bytes that nothing can bring back, and say so by a gap. Nothing of the stream is pending."""
+        state = self._streams[stream]
+        before = Position(
+            last_seq=self._next_seq - 1,
+            stdout_end=self._streams[Stream.STDOUT].cut_end,
+            stderr_end=self._streams[Stream.STDERR].cut_end,
+        )
+        gap = Chunk.gap_after(
+            before,
+            handle=self._handle,
+            run=self._run,
+            stream=stream,
+            missing_bytes=missing_bytes,
+            reason=reason,
+            ts_ms=time.time_ns() // 1_000_000,
+        )
+        state.cut_end += missing_bytes
+        state.fed_end += missing_bytes
+        self._next_seq += 1
+        self._unstored += 1
+        self._emit(gap)
 
     def on_stored(self) -> None:
         """A chunk that was emitted is stored."""

@@ -1,15 +1,15 @@
 """A process that the shim looks after: what the daemon keeps in memory of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from app.core.capture import Capture
 from app.core.committer import Committer
 from app.core.recent import RecentChunks
 from app.crash import crash_point
-from app.model.output import Chunk, Position, Stream
+from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
-from app.shimlink import ShimLink
+from app.shimlink import HeldProcess, ShimLink
 from app.storage import CompleteOutput, EndRun
 
 
@@ -18,22 +18,26 @@ class LiveProcess:
 
     Attributes:
         handle: 0 until it is recorded.
-        last_seq: last line that is stored.
+        slot: the shim's number for it; 0 while no shim is known to look after it.
+        held: what this daemon has of it, to go on with if the shim dies.
+        position: how far its output is stored.
         ended: its end has been seen (and is stored, or on the way).
         finished: nothing more will come, and all is stored.
     """
 
-    def __init__(self, spec: ProcessSpec, run: Run, *, stdin_open: bool) -> None:
+    def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
         self.spec = spec
         self.run = run
         self.handle = 0
-        self.slot = 0
-        self.stdin_open = stdin_open
+        self.slot = slot
+        self.held = held
+        self.stdin_open = held.stdin is not None
         self.stdin_lock = asyncio.Lock()
-        self.last_seq = 0
+        self.position = Position()
         self.ended = run.ending is not None
         self.end_stored = self.ended
         self.finished = False
+        self._ending = run.ending
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
         self._committer: Committer | None = None
@@ -41,46 +45,80 @@ class LiveProcess:
         self._on_finished: Callable[[LiveProcess], None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def attach(
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the last line or gap that is stored."""
+        return self.position.last_seq
+
+    @property
+    def captured(self) -> set[Stream]:
+        """The streams that are kept."""
+        modes = {Stream.STDOUT: self.spec.stdout_mode, Stream.STDERR: self.spec.stderr_mode}
+        return {stream for stream, mode in modes.items() if mode is OutputMode.CAPTURE}
+
+    def begin(
         self,
         *,
-        link: ShimLink,
-        slot: int,
         handle: int,
         position: Position,
         committer: Committer,
         recent: RecentChunks,
         on_finished: Callable[["LiveProcess"], None],
     ) -> None:
-        """Begin (again) to capture from where the store stands."""
-        if self._capture is not None:
-            self._capture.stop()
-        self._link, self._committer, self._recent, self._on_finished = link, committer, recent, on_finished
-        self.slot = slot
+        """It is recorded: be ready to capture from where the store stands."""
+        self._committer, self._recent, self._on_finished = committer, recent, on_finished
         self.handle = handle
-        self.last_seq = position.last_seq
-        modes = {Stream.STDOUT: self.spec.stdout_mode, Stream.STDERR: self.spec.stderr_mode}
+        self.position = position
         self._capture = Capture(
-            handle=handle,
-            run=self.run.number,
-            position=position,
-            streams={stream for stream, mode in modes.items() if mode is OutputMode.CAPTURE},
-            emit=self._on_chunk,
+            handle=handle, run=self.run.number, position=position, streams=self.captured, emit=self._on_chunk
         )
-        link.attach(slot, position)
 
-    def on_output(self, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
-        """A frame came from the shim."""
+    def attach(self, link: ShimLink) -> None:
+        """Capture through this link from now on. What the shim sends again is passed over."""
+        self._link = link
+        link.attach(self.slot, self.position)
+
+    def skip(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
+        """Go on behind a hole in the output, and say so."""
+        assert self._capture is not None  # noqa: S101 - begun
+        self._capture.skip(stream, missing_bytes, reason)
+
+    def on_output(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        """A frame came from the shim.
+
+        Raises:
+            ProtocolError: it does not join what came before, or its bytes are not there.
+        """
         assert self._capture is not None  # noqa: S101 - attached, or nothing would come
-        if data:
+        if size:
+            data = self.held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
         else:
+            self.held.on_end(stream, ts_ms, offset)
             self._capture.on_end(stream)
             self._finish_if_done()
 
+    def on_stdin_closed(self) -> None:
+        """Nobody can write to its standard input any more."""
+        self.stdin_open = False
+        self.held.close_stdin()
+
+    def hold(self, slot: int, held: HeldProcess) -> None:
+        """The shim that looks after it has told of it anew."""
+        if held is not self.held:
+            self.held.close()
+        self.slot, self.held = slot, held
+
+    def ending_for_shim(self) -> Mapping[str, int] | None:
+        """How it ended, as `HeldProcess.handover` takes it."""
+        if self._ending is None:
+            return None
+        told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
+        return {key: value for key, value in told.items() if value is not None}
+
     def on_exited(self, code: int | None, signal_number: int | None, ts_ms: int) -> None:
         """Its end came from the shim, perhaps again."""
-        reason = Reason.EXITED if code is not None else Reason.SIGNALED
+        reason = Reason.EXITED if code is not None else Reason.SIGNALED if signal_number is not None else Reason.LOST
         self._end(Ending(reason=reason, exit_code=code, signal=signal_number, ended_at_ms=ts_ms))
         self._finish_if_done()
 
@@ -88,6 +126,11 @@ class LiveProcess:
         """The daemon is going: take nothing more."""
         if self._capture is not None:
             self._capture.stop()
+
+    def let_go(self) -> None:
+        """There is nothing live about it any more."""
+        self.stop()
+        self.held.close()
 
     async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait until `until()` holds, looked at after each commit and change of this process. False: timed out."""
@@ -115,23 +158,24 @@ class LiveProcess:
 
     def _on_chunk(self, chunk: Chunk) -> None:
         assert self._committer is not None  # noqa: S101 - attached
-        capture, link = self._capture, self._link
-        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk, capture, link))
+        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk))
 
-    def _on_stored(self, chunk: Chunk, capture: Capture | None, link: ShimLink | None) -> None:
-        assert self._recent is not None and capture is not None  # noqa: S101, PT018 - attached
-        self.last_seq = chunk.last_seq
+    def _on_stored(self, chunk: Chunk) -> None:
+        assert self._recent is not None and self._capture is not None  # noqa: S101, PT018 - begun
+        self.position = chunk.position
         self._recent.append(chunk)
-        capture.on_stored()
-        if link is self._link and link is not None:
-            link.acknowledge(self.slot, chunk.position)
+        self._capture.on_stored()
+        self.held.acknowledge(chunk.position)
+        if self._link is not None:
+            self._link.acknowledge(self.slot, chunk.position)
             crash_point("after-ack")
         self.wake()
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached
         self.ended = True
-        self.stdin_open = False
+        self._ending = ending
+        self.on_stdin_closed()
         self._committer.submit(EndRun(self.handle, self.run.number, ending), self._on_end_stored)
 
     def _on_end_stored(self, _handle: int) -> None:

@@ -14,7 +14,6 @@ from app.core.committer import Committer
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
-from app.core.records import spec_to_record
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.supervisor import ShimRoom, Supervisor
 from app.crash import crash_point
@@ -29,7 +28,7 @@ from app.model.errors import (
 )
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery, Run, StdinMode
+from app.model.process import Process, ProcessQuery, StdinMode
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, PurgeProcess, Storage
 
@@ -121,30 +120,24 @@ class ProcessManager:
         return await asyncio.shield(asyncio.create_task(self._start(request)))
 
     async def _start(self, request: StartRequest) -> ProcessView:
-        link = self._supervisor.link
         if self._committer.failure is not None:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         try:
-            spawned = await link.spawn(spec_to_record(spec), make_command(request, spec, identity))
+            live = await self._supervisor.start(spec, make_command(request, spec, identity))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
         crash_point("start-running")
-        run = Run(pid=spawned.pid, started_at_ms=spawned.started_at_ms)
-        live = LiveProcess(spec, run, stdin_open=spec.stdin_mode is StdinMode.PIPE)
-        self._supervisor.add(live)
         try:
-            handle = await self._committer.commit(AddProcess(spec, run))
+            handle = await self._committer.commit(AddProcess(spec, live.run))
         except OutlastError:
-            self._supervisor.release(live)
-            await link.kill(spec.id)
-            link.forget(spawned.slot)
+            await self._supervisor.undo(live)
             raise
         crash_point("start-recorded")
         self._supervisor.total += 1
-        self._supervisor.attach(live, link, spawned.slot, handle, Position())
-        return ProcessView(process=Process(handle=handle, spec=spec, run=run), stdin_writable=live.stdin_open)
+        self._supervisor.begin(live, handle, Position())
+        return ProcessView(process=Process(handle=handle, spec=spec, run=live.run), stdin_writable=live.stdin_open)
 
     async def get(self, ref: str) -> ProcessView:
         """Find a process by pid (the newest that had it) or id.
@@ -248,7 +241,7 @@ class ProcessManager:
         live = self._running(await self.get(ref))
         self._check_stdin(live)
         await self._supervisor.link.close_stdin(live.slot)
-        live.stdin_open = False
+        live.on_stdin_closed()
 
     def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
         """Read what is stored now."""

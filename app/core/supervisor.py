@@ -10,26 +10,29 @@ from pathlib import Path
 from app.core.committer import Committer
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
-from app.core.records import spec_from_record
+from app.core.records import spec_from_record, spec_to_record
 from app.crash import crash_point
 from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
-from app.model.output import Position, Stream
-from app.model.process import Ending, Process, Reason, Run
+from app.model.output import Chunk, GapReason, Position, Stream
+from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
+from app.shim.spawn import Command
 from app.shimlink import ShimLink, ShimProcess, connect_or_start
-from app.storage import AddProcess, CompleteOutput, EndRun, Storage
+from app.storage import AddProcess, CompleteOutput, EndRun, Storage, Unfinished
 
 log = logging.getLogger(__name__)
 
 _RECOVERY_COMMIT_S = 5.0
 _RELINK_S = 1.0
+_LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShimRoom:
-    """What the shim may keep while nobody takes it, in bytes: of one process, and of all."""
+    """What the shim may keep while nobody takes it, in bytes: of one process, and of all in memory and on disk."""
 
     process_bytes: int
-    total_bytes: int
+    memory_bytes: int
+    spool_bytes: int
 
 
 class Supervisor:
@@ -48,6 +51,7 @@ class Supervisor:
         self._by_slot: dict[int, LiveProcess] = {}
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
+        self._is_open = False
         self.total = 0
 
     def __iter__(self) -> Iterator[LiveProcess]:
@@ -59,8 +63,9 @@ class Supervisor:
 
     @property
     def connected(self) -> bool:
-        """Whether the shim can be asked now."""
-        return self._link is not None and self._link.connected
+        """Whether the shim can be asked now, about every process."""
+        handing_over = self._reconnecting is not None and not self._reconnecting.done()
+        return self._link is not None and self._link.connected and not handing_over
 
     @property
     def link(self) -> ShimLink:
@@ -69,8 +74,8 @@ class Supervisor:
         Raises:
             ShimUnavailable: it is down, and being looked for.
         """
-        if self._link is None or not self._link.connected:
-            raise ShimUnavailable("the shim is not connected now; it is being looked for")
+        if self._link is None or not self.connected:
+            raise ShimUnavailable("the shim is not connected now; it is being looked for, or replaced")
         return self._link
 
     async def open(self) -> None:
@@ -95,45 +100,71 @@ class Supervisor:
         """Leave the processes to the shim."""
         if self._link is not None:
             self._link.close()
+        for live in self:
+            live.let_go()
 
-    def add(self, live: LiveProcess) -> None:
-        """Know a process from now on, also before it is recorded: readers must not take it for one that has ended."""
-        self._live[live.spec.id] = live
+    async def start(self, spec: ProcessSpec, command: Command) -> LiveProcess:
+        """Start a process and know it from now on, also before it is recorded.
 
-    def attach(self, live: LiveProcess, link: ShimLink, slot: int, handle: int, position: Position) -> None:
-        """Begin to capture, unless the link was lost meanwhile: then recovery does it."""
-        if link is not self._link:
-            return
-        self._by_slot[slot] = live
-        live.attach(
-            link=link,
-            slot=slot,
+        Raises:
+            SpawnRefused: the system could not start it.
+            ShimUnavailable: there is no shim now; nothing runs.
+        """
+        link = self.link
+        spawned = await link.spawn(spec_to_record(spec), command)
+        run = Run(pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
+        live = self._live[spec.id] = LiveProcess(spec, run, spawned.slot, spawned.held)
+        if link is not self._link or not link.connected:  # it has lost its shim already
+            live.slot = 0
+            self._reconnect_soon()
+        return live
+
+    async def undo(self, live: LiveProcess) -> None:
+        """Leave nothing of a start that can't be recorded. Waits for a shim if there is none now."""
+        while not self.connected:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        link, slot = self.link, live.slot
+        self.release(live)
+        await link.kill(live.spec.id)
+        link.forget(slot)
+
+    def begin(self, live: LiveProcess, handle: int, position: Position) -> None:
+        """It is recorded: capture its output, now or when a shim has been found that looks after it."""
+        live.begin(
             handle=handle,
             position=position,
             committer=self._committer,
             recent=self._recent,
             on_finished=self.release,
         )
+        if live.slot:
+            self._attach(live)
+
+    def _attach(self, live: LiveProcess) -> None:
+        if self._link is not None:
+            self._by_slot[live.slot] = live
+            live.attach(self._link)
 
     def release(self, live: LiveProcess) -> None:
         """A process is finished, or was never recorded: there is nothing live about it."""
         self._live.pop(live.spec.id, None)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
+        live.let_go()
 
     # ---- events of the shim
 
-    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
+    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """See `ShimEvents`."""
         crash_point("frame-read")
         live = self._by_slot.get(slot)
         if live is not None:
             try:
-                live.on_output(stream, ts_ms, offset, data)
-            except ProtocolError:
+                live.on_output(stream, ts_ms, offset, size)
+            except ProtocolError as exc:
                 log.exception("output of %s does not join", live.spec.id)
                 if self._link is not None:
-                    self._link.abort()
+                    self._link.abort(exc)
 
     def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
         """See `ShimEvents`."""
@@ -146,41 +177,50 @@ class Supervisor:
         """See `ShimEvents`."""
         live = self._by_slot.get(slot)
         if live is not None:
-            live.stdin_open = False
+            live.on_stdin_closed()
 
     def on_found(self, process: ShimProcess) -> None:
         """See `ShimEvents`: nobody has recorded it."""
-        if self._link is not None:
-            self._record(self._link, process)
+        self._record(process)
 
     def on_link_lost(self) -> None:
-        """See `ShimEvents`: look for the shim again, or for what can be done without it."""
-        self._reconnecting = asyncio.create_task(self._reconnect(), name="reconnect")
+        """See `ShimEvents`: find the shim again, or start another and hand everything over to it."""
+        self._by_slot.clear()
+        for live in self:
+            live.slot = 0
+        self._reconnect_soon()
 
     # ---- recovery: at start, and when the link was lost
 
     async def _connect(self) -> None:
-        link = await connect_or_start(
-            self._state_dir,
-            self,
-            room_bytes=self._room.process_bytes,
-            total_room_bytes=self._room.total_bytes,
-        )
         if self._link is not None:
             self._link.close()
-        self._link = link
+        self._link = link = await connect_or_start(
+            self._state_dir,
+            self,
+            {
+                "room_bytes": self._room.process_bytes,
+                "memory_bytes": self._room.memory_bytes,
+                "spool_bytes": self._room.spool_bytes,
+            },
+        )
         self._connected_at = time.monotonic()
-        self._by_slot.clear()
-        await self._take_up(link)
+        found, link.inventory = link.inventory, []
+        if self._is_open:
+            await self._meet_again(link, found)
+        else:
+            await self._take_up(link, found)
+            self._is_open = True
+
+    def _reconnect_soon(self) -> None:
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._reconnect(), name="reconnect")
 
     async def _reconnect(self) -> None:
-        for live in self:
-            live.stop()  # what it would still cut and commit is not what the next connection begins with
         # A connection that breaks at once, again and again, must not become a busy loop.
         await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
         while True:
             try:
-                await self._committer.settled()
                 await self._connect()
             except OutlastError as exc:
                 log.error("the shim can't be reached: %s", exc)  # noqa: TRY400 - the sentence says it all
@@ -188,85 +228,105 @@ class Supervisor:
             else:
                 return
 
-    async def _take_up(self, link: ShimLink) -> None:
+    async def _meet_again(self, link: ShimLink, found: list[ShimProcess]) -> None:
+        """Go on with every process: with the shim that has it, else with a new one to which it is handed over."""
+        crash_point("handover-begun")
+        for process in found:
+            live = self._live.get(process.record["id"])
+            if live is not None:
+                live.hold(process.slot, process.held)
+            else:
+                process.held.close()
+                if await self._storage.process_by_id(process.record["id"]) is None:
+                    await link.kill(process.record["id"])  # its start was answered with an error
+                link.forget(process.slot)
+        for live in self:
+            if live.slot and live.handle:
+                self._attach(live)
+        while orphans := [live for live in self if not live.slot]:  # more may come while these are handed over
+            for live in orphans:
+                live.slot = await link.adopt(spec_to_record(live.spec), live.held, live.ending_for_shim())
+                crash_point("handover-step")
+                if live.handle:
+                    self._attach(live)
+
+    async def _take_up(self, link: ShimLink, found: list[ShimProcess]) -> None:
         """Bring store and shim together. The store says how far each output is, the shim has what comes after."""
         crash_point("recovery-begun")
         unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
-        for held in link.inventory:
-            known = unfinished.pop(held.record["id"], None)
+        for process in found:
+            known = unfinished.pop(process.record["id"], None)
             if known is not None:
-                _close_hole(link, held, known.position)
-                live = self._live_of(known.process, stdin_open=held.stdin_open)
-                self.attach(live, link, held.slot, known.process.handle, known.position)
-            elif await self._storage.process_by_id(held.record["id"]) is not None:
-                link.forget(held.slot)  # the kill came between the last commit and its acknowledgement
+                live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
+                self._live[live.spec.id] = live
+                self._go_on(live, process, known.process.handle, known.position)
+            elif await self._storage.process_by_id(process.record["id"]) is not None:
+                process.held.close()
+                link.forget(process.slot)  # the kill came between the last commit and its acknowledgement
             else:
-                self._record(link, held)
+                self._record(process)
             crash_point("recovery-step")
-        now_ms = time.time_ns() // 1_000_000
-        losses = [self._lose(item.process, now_ms) for item in unfinished.values()]
+        if unfinished:  # what may be left of them has nobody who reads it
+            await link.sweep(list(unfinished))
+        losses = [self._lose(item) for item in unfinished.values()]
         if losses:
             await asyncio.wait(losses, timeout=_RECOVERY_COMMIT_S)
         crash_point("recovery-done")
 
-    def _live_of(self, process: Process, *, stdin_open: bool) -> LiveProcess:
-        live = self._live.get(process.spec.id)
-        if live is None:
-            live = LiveProcess(process.spec, process.run, stdin_open=stdin_open)
-            self._live[process.spec.id] = live
-        live.stdin_open = stdin_open
-        return live
+    def _go_on(self, live: LiveProcess, process: ShimProcess, handle: int, position: Position) -> None:
+        """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        missing = {stream: process.begins_at(stream) - ends[stream] for stream in live.captured}
+        self.begin(live, handle, position)
+        for stream, count in missing.items():
+            if count > 0:
+                log.error(
+                    "the store does not have %d bytes that process %s printed and that were stored before: was it "
+                    "replaced by an older copy? Its output goes on behind a gap",
+                    count,
+                    live.spec.id,
+                )
+                live.skip(stream, count, GapReason.STORE_REPLACED)
 
-    def _record(self, link: ShimLink, held: ShimProcess) -> None:
+    def _record(self, process: ShimProcess) -> None:
         """Record a process whose daemon died between its start and the record of it."""
-        spec = spec_from_record(held.record)
-        run = Run(pid=held.pid, started_at_ms=held.started_at_ms)
-        live = self._live.get(spec.id) or LiveProcess(spec, run, stdin_open=held.stdin_open)
+        spec = spec_from_record(process.record)
+        run = Run(pid=process.held.pid, started_at_ms=process.held.started_at_ms)
+        live = LiveProcess(spec, run, process.slot, process.held)
         self._live[spec.id] = live
 
         def done(handle: int) -> None:
             self.total += 1
-            self.attach(live, link, held.slot, handle, Position())
+            self._go_on(live, process, handle, Position())
 
-        _close_hole(link, held, Position())  # it may have been written into a store that is not there any more
         self._committer.submit(AddProcess(spec, run), done)
 
-    def _lose(self, process: Process, now_ms: int) -> asyncio.Future[None]:
+    def _lose(self, item: Unfinished) -> asyncio.Future[None]:
         """Record that a process ended unseen."""
-        live = self._live.get(process.spec.id)
+        process, position = item.process, item.position
+        now_ms = time.time_ns() // 1_000_000
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(_handle: int) -> None:
-            if live is not None:
-                live.ended = live.end_stored = live.finished = True
-                self.release(live)
-                live.wake()
             if not future.done():
                 future.set_result(None)
 
-        if live is not None:
-            live.stop()
+        modes = {Stream.STDOUT: process.spec.stdout_mode, Stream.STDERR: process.spec.stderr_mode}
+        for stream, mode in modes.items():
+            if mode is OutputMode.CAPTURE:
+                gap = Chunk.gap_after(
+                    position,
+                    handle=process.handle,
+                    run=process.run.number,
+                    stream=stream,
+                    missing_bytes=0,
+                    reason=GapReason.LOST,
+                    ts_ms=now_ms,
+                )
+                position = gap.position
+                self._committer.submit(gap, lambda _handle: None)
         if process.run.ending is None:
             ending = Ending(reason=Reason.LOST, ended_at_ms=now_ms)
             self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
         self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
         return future
-
-
-def _close_hole(link: ShimLink, held: ShimProcess, position: Position) -> None:
-    """Go on behind a hole that nothing can fill: the store is not the one that acknowledged what the shim let go of."""
-    missing = max(held.stdout_from - position.stdout_end, 0) + max(held.stderr_from - position.stderr_end, 0)
-    if missing:
-        log.error(
-            "the store does not have %d bytes that process %s printed and that were stored before: "
-            "was it replaced by an older copy? Its output goes on behind them",
-            missing,
-            held.record["id"],
-        )
-        link.rebase(
-            held.slot,
-            Position(
-                stdout_end=min(position.stdout_end, held.stdout_from),
-                stderr_end=min(position.stderr_end, held.stderr_from),
-            ),
-        )

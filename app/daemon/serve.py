@@ -43,7 +43,11 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
     storage = storage_from_url(settings.storage_url, durable=settings.durable)
     await storage.open()
     try:
-        room = ShimRoom(process_bytes=settings.shim_room_bytes, total_bytes=settings.shim_total_room_bytes)
+        room = ShimRoom(
+            process_bytes=settings.shim_room_bytes,
+            memory_bytes=settings.shim_memory_bytes,
+            spool_bytes=settings.shim_spool_bytes,
+        )
         manager = ProcessManager(storage, settings.state_path, room)
         try:
             await manager.open()

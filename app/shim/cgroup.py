@@ -3,6 +3,7 @@
 Only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as good.
 """
 
+import contextlib
 import hashlib
 import os
 from collections import deque
@@ -95,9 +96,17 @@ class CgroupRoot:
         """Remove the folder and all groups. False: something lives in one, or is just dying."""
         return _remove(self.path)
 
-    def kill(self, name: str) -> bool:
-        """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none."""
-        return _kill(self.path / name)
+    def keep(self, group: str) -> None:
+        """A group that an earlier shim made has a process that is looked after."""
+        with contextlib.suppress(ValueError):
+            self._lingering.remove(Path(group))
+
+    def kill(self, name: str, group: str | None) -> bool:
+        """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none.
+
+        `group` is its path if it is known: that of a process that an earlier shim started may be another than ours.
+        """
+        return _kill(Path(group) if group is not None else self.path / name)
 
     def kill_all(self) -> None:
         """SIGKILL everything in every group."""

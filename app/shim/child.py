@@ -1,20 +1,23 @@
-"""One process as the shim holds it: its pipes, the frames that are not acknowledged yet, its standard input."""
+"""One process as the shim holds it: its streams, the frames that are not acknowledged yet, its standard input."""
 
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-READ_BYTES = 256 << 10
-FRAME_OVERHEAD_BYTES = 256  # of a frame besides its data: what bounds memory must count it
-_COALESCE_BYTES = 64 << 10
-STDOUT, STDERR = 1, 2
+from app.crash import crash_point
+from app.shim.buffer import StreamBuffer
 
-# All reads go through this one buffer: a read into fresh memory costs page faults, and most reads are short.
-_scratch = bytearray(READ_BYTES)
-_scratch_view = memoryview(_scratch)
+FRAME_OVERHEAD_BYTES = 256  # of memory that a frame takes: what bounds memory must count it
+STDOUT, STDERR = 1, 2
+_COALESCE_BYTES = 64 << 10
+# While nobody takes them, frames must not pile up without bound: so many have exact times, and each further so many
+# double the time that one of them may span. Where memory is short, this begins much earlier.
+_EXACT_FRAMES = 4096
+_EXACT_FRAMES_PRESSED = 16
+_LONGEST_SPAN_BITS = 22  # 70 minutes
 
 
 def now_ms() -> int:
@@ -24,36 +27,79 @@ def now_ms() -> int:
 
 @dataclass(slots=True)
 class Frame:
-    """What one read brought. No data: the stream has ended."""
+    """What one read brought: `size` bytes at `offset` of a stream. None: the stream has ended."""
 
     stream: int
     ts_ms: int
     offset: int
-    data: bytes
-
-    @property
-    def cost(self) -> int:
-        """Bytes of memory it takes, about."""
-        return len(self.data) + FRAME_OVERHEAD_BYTES
+    size: int
+    spooled: bool = False
 
     @property
     def end(self) -> int:
         """Offset behind the last byte."""
-        return self.offset + len(self.data)
+        return self.offset + self.size
 
 
 @dataclass(slots=True)
 class PendingInput:
-    """Bytes on their way into a standard input, and who is told when they are in."""
+    """Bytes on their way into a standard input, and the request that is answered when they are in.
 
+    Attributes:
+        request: None: who asked has gone.
+    """
+
+    request: int | None
     data: memoryview
-    answer: Callable[[str | None], None]
+
+
+class Room:
+    """How much is held of all processes together, in bytes: in memory (with what frames take), and on disk.
+
+    Attributes:
+        process_limit_bytes: what one process may have in both.
+    """
+
+    def __init__(self) -> None:
+        self.process_limit_bytes = 64 << 20
+        self.memory_limit_bytes = 128 << 20
+        self.spool_limit_bytes = 1 << 30
+        self.memory_bytes = 0
+        self.spool_bytes = 0
+
+    def span_ms(self, waiting: int) -> int:
+        """Return the time that one frame may span when a process has `waiting` frames: 1 is the clock's own step."""
+        bits = waiting // _EXACT_FRAMES
+        if self.memory_bytes > self.memory_limit_bytes // 2:
+            bits += waiting // _EXACT_FRAMES_PRESSED
+        return 1 << min(bits, _LONGEST_SPAN_BITS)
+
+    def add(self, frame: Frame, sign: int = 1) -> None:
+        """Count a frame, or with -1 no longer."""
+        self.memory_bytes += sign * FRAME_OVERHEAD_BYTES
+        self.grow(frame, sign * frame.size)
+
+    def grow(self, frame: Frame, count: int) -> None:
+        """Count more bytes of a frame."""
+        if frame.spooled:
+            self.spool_bytes += count
+        else:
+            self.memory_bytes += count
 
 
 class Child:
-    """State of one process. `children.py` decides when to call what."""
+    """State of one process. `children.py` decides when to call what.
 
-    def __init__(self, slot: int, record: dict[str, Any], group: str | None) -> None:
+    Attributes:
+        adopted: another shim started it: it is not our child, and only its pidfd tells of its end.
+        unsent: frames that wait to be sent.
+        unacked: frames that are sent and not acknowledged.
+        in_flight_bytes: of the unacked ones, what bounds what the daemon can be made to hold.
+        held_bytes: output that is not acknowledged.
+        memory_bytes: the part of it that is in memory.
+    """
+
+    def __init__(self, slot: int, record: dict[str, Any], group: str | None, room: Room) -> None:
         self.slot = slot
         self.id: str = record["id"]
         self.record = record
@@ -61,106 +107,113 @@ class Child:
         self.started_at_ms = now_ms()
         self.pid = 0
         self.pidfd = -1
+        self.adopted = False
         self.started = False
         self.reaped = False
         self.exited: dict[str, int] | None = None
         self.stdin: int | None = None
         self.input: deque[PendingInput] = deque()
         self.close_stdin_after_input = False
-        self.outputs: dict[int, int] = {}
-        self.read_total = {STDOUT: 0, STDERR: 0}
-        self.let_go = {STDOUT: 0, STDERR: 0}
+        self.streams: dict[int, StreamBuffer] = {}
         self.attached = False
         self.unsent: deque[Frame] = deque()
         self.unacked: deque[Frame] = deque()
         self.ends: list[Frame] = []
         self.in_flight_bytes = 0
         self.held_bytes = 0
+        self.memory_bytes = 0
+        self._room = room
+
+    # ---- output
 
     def read(self, stream: int) -> int | None:
-        """Read once from a pipe and keep what came.
+        """Read once from a pipe and note what came.
 
         Returns:
-            How many bytes of memory that took; 0 at the end of the stream; None if there was nothing to read.
+            How many bytes; 0 at the end of the stream; None if there was nothing to read.
+
+        Raises:
+            OSError: the buffer takes no more now; nothing is lost.
         """
-        try:
-            count = os.readv(self.outputs[stream], [_scratch])
-        except BlockingIOError:
+        buffer = self.streams[stream]
+        count = buffer.read()
+        if count is None:
             return None
+        crash_point("shim-read")
         ts_ms = now_ms()
         if count == 0:
-            end = Frame(stream, ts_ms, self.read_total[stream], b"")
+            end = Frame(stream, ts_ms, buffer.end, 0)
             self.ends.append(end)
             self.unsent.append(end)
             return 0
-        data = bytes(_scratch_view[:count])
+        self._note(stream, ts_ms, count, buffer)
+        return count
+
+    def _note(self, stream: int, ts_ms: int, count: int, buffer: StreamBuffer) -> None:
+        spooled = buffer.spools
         last = self.unsent[-1] if self.unsent else None
         if (
             last is not None
             and last.stream == stream
-            and last.ts_ms == ts_ms
-            and len(last.data) + count <= _COALESCE_BYTES
+            and 0 <= ts_ms - last.ts_ms < self._room.span_ms(len(self.unsent))
+            and last.spooled == spooled
+            and 0 < last.size <= _COALESCE_BYTES - count
         ):
-            last.data += data
-            cost = count
+            last.size += count
+            self._room.grow(last, count)
         else:
-            frame = Frame(stream, ts_ms, self.read_total[stream], data)
+            frame = Frame(stream, ts_ms, buffer.end - count, count, spooled)
             self.unsent.append(frame)
-            cost = frame.cost
-        self.read_total[stream] += count
-        self.held_bytes += cost
-        return cost
+            self._room.add(frame)
+        self._hold(count, spooled=spooled)
+
+    def _hold(self, count: int, *, spooled: bool) -> None:
+        self.held_bytes += count
+        if not spooled:
+            self.memory_bytes += count
 
     def next_frame(self) -> Frame | None:
-        """Take the next frame to send; its data are kept until acknowledged, a stream's end for good."""
+        """Take the next frame to send; it is kept until acknowledged, a stream's end for good."""
         if not self.attached or not self.unsent:
             return None
         frame = self.unsent.popleft()
-        if frame.data:
+        if frame.size:
             self.unacked.append(frame)
-            self.in_flight_bytes += frame.cost
+            self.in_flight_bytes += frame.size + FRAME_OVERHEAD_BYTES
         return frame
 
     def acknowledge(self, stdout_end: int, stderr_end: int) -> int:
-        """Let go of the frames that are stored whole, and return how many bytes that freed."""
+        """Let go of the frames that are stored whole, and return how many bytes are no longer in flight."""
         ends = (0, stdout_end, stderr_end)
-        freed = 0
+        before = self.in_flight_bytes
+        stored: dict[int, int] = {}
         while self.unacked and self.unacked[0].end <= ends[self.unacked[0].stream]:
             frame = self.unacked.popleft()
-            self.let_go[frame.stream] = frame.end
-            freed += frame.cost
-        self.in_flight_bytes -= freed
-        self.held_bytes -= freed
-        return freed
+            self.in_flight_bytes -= frame.size + FRAME_OVERHEAD_BYTES
+            self._drop(frame)
+            stored[frame.stream] = frame.end
+        self._release(stored)
+        return before - self.in_flight_bytes
 
-    def attach(self, stdout_end: int, stderr_end: int) -> int:
-        """Begin to send (again) from where the store stands, and return how many bytes it had already."""
+    def attach(self, stdout_end: int, stderr_end: int) -> None:
+        """Begin to send (again) from where the store stands."""
         ends = (0, stdout_end, stderr_end)
         kept: deque[Frame] = deque()
-        freed = 0
+        stored: dict[int, int] = {}
         for frame in (*self.unacked, *self.unsent):
+            if not frame.size:
+                continue
             if frame.end <= ends[frame.stream]:
-                self.let_go[frame.stream] = frame.end
-                freed += frame.cost
-            elif frame.data:
+                self._drop(frame)
+                stored[frame.stream] = frame.end
+            else:
                 kept.append(frame)
         kept.extend(self.ends)
         self.unsent = kept
         self.unacked = deque()
         self.in_flight_bytes = 0
-        self.held_bytes -= freed
         self.attached = True
-        return freed
-
-    def rebase(self, stdout_end: int, stderr_end: int) -> None:
-        """Let what is still here begin at these offsets: the store does not have what came before, or not there."""
-        for stream, end in ((STDOUT, stdout_end), (STDERR, stderr_end)):
-            shift = end - self.let_go[stream]
-            for frame in (*self.unacked, *self.unsent):
-                if frame.stream == stream:
-                    frame.offset += shift
-            self.read_total[stream] += shift
-            self.let_go[stream] = end
+        self._release(stored)
 
     def detach(self) -> None:
         """The daemon has gone: what was sent and not acknowledged will be sent again."""
@@ -169,9 +222,49 @@ class Child:
         self.unsent = self.unacked
         self.unacked = deque()
         self.in_flight_bytes = 0
+        for pending in self.input:
+            pending.request = None
 
-    def write_stdin(self) -> bool:
-        """Write pending input as far as the pipe takes it.
+    def restore_frames(self, frames: Sequence[Frame], ends: Sequence[Frame]) -> None:
+        """Hold what an earlier shim held: these frames, what it read and did not note, and the ends of streams."""
+        known = {stream: buffer.let_go for stream, buffer in self.streams.items()}
+        for frame in frames:
+            known[frame.stream] = frame.end
+            self._restore(frame, spooled=self.streams[frame.stream].is_on_disk(frame.offset))
+        for stream, buffer in self.streams.items():
+            for offset, size, ts_ms, spooled in buffer.unknown(known[stream]):
+                self._restore(Frame(stream, ts_ms, offset, size), spooled=spooled)
+        self.ends = list(ends)
+        self.unsent.extend(self.ends)
+
+    def _restore(self, frame: Frame, *, spooled: bool) -> None:
+        frame.spooled = spooled
+        self.unsent.append(frame)
+        self._hold(frame.size, spooled=spooled)
+        self._room.add(frame)
+
+    def drop_all(self) -> None:
+        """It is forgotten: nothing of it is needed."""
+        for frame in (*self.unacked, *self.unsent):
+            if frame.size:
+                self._drop(frame)
+        self.unsent.clear()
+        self.unacked.clear()
+        self.attached = False
+
+    def _drop(self, frame: Frame) -> None:
+        self._hold(-frame.size, spooled=frame.spooled)
+        self._room.add(frame, -1)
+
+    def _release(self, stored: Mapping[int, int]) -> None:
+        """Give back what belonged to frames that are stored whole, up to these offsets."""
+        for stream, upto in stored.items():
+            self.streams[stream].release(upto)
+
+    # ---- standard input
+
+    def write_stdin(self, answer: Callable[[PendingInput], None]) -> bool:
+        """Write pending input as far as the pipe takes it; `answer` is called with what is in.
 
         Returns:
             Whether more is to be written when the pipe has room.
@@ -188,6 +281,5 @@ class Child:
                 return True
             pending.data = pending.data[written:]
             if not pending.data:
-                self.input.popleft()
-                pending.answer(None)
+                answer(self.input.popleft())
         return False

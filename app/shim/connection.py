@@ -1,18 +1,31 @@
 """The socket to one daemon: what is received, and what waits to be sent."""
 
+import array
+import errno
+import os
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from app.shim.child import Child, Frame
-from app.shim.wire import Decoder, MessageType, output_header
+from app.shim.child import FRAME_OVERHEAD_BYTES, Child
+from app.shim.wire import Decoder, MessageType, encode_output
 
 _RECEIVE_BYTES = 256 << 10
-_SEND_BATCH_BYTES = 512 << 10
-_SEND_BATCH_BUFFERS = 64
+_SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
+MAX_FDS = 253  # SCM_MAX_FD of Linux: so many go with one message at most
 WINDOW_BYTES = 8 << 20
 TOTAL_WINDOW_BYTES = 32 << 20
+
+
+@dataclass(slots=True)
+class _WithFds:
+    """A message that descriptors go with, and who is told when the socket has taken both."""
+
+    message: bytes
+    fds: Sequence[int]
+    on_sent: Callable[[], None] | None
 
 
 class Connection:
@@ -31,10 +44,11 @@ class Connection:
         self.closed = False
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
-        self._control: deque[bytes] = deque()
+        self._received: deque[list[int]] = deque()
+        self._control: deque[bytes | _WithFds] = deque()
         self._ready: deque[Child] = deque()
         self._ready_slots: set[int] = set()
-        self._sending: deque[memoryview] = deque()
+        self._sending = memoryview(b"")
 
     def receive(self) -> Iterator[tuple[MessageType, memoryview]]:
         """Read once and yield the messages that are complete.
@@ -44,18 +58,32 @@ class Connection:
             WireError: what it sent is no message.
         """
         try:
-            count = self.sock.recv_into(self._decoder.space())
+            count, fds = receive_with_fds(self.sock, self._decoder.space())
         except BlockingIOError:
             return
+        if fds is not None:
+            self._received.append(fds)
         if count == 0:
             raise ConnectionResetError("the daemon has closed the connection")
         self._decoder.filled(count)
         yield from self._decoder.messages()
 
-    def send(self, message: bytes) -> None:
-        """Queue a reply or an event."""
+    def take_fds(self, count: int) -> list[int]:
+        """Return the descriptors that came with the message just received.
+
+        Raises:
+            ConnectionError: they are not all there: this process may not have so many open files.
+        """
+        fds = self._received.popleft() if count and self._received else []
+        if len(fds) != count:
+            _close_all(fds)
+            raise ConnectionResetError(f"of {count} descriptors {len(fds)} came: the limit on open files is too low")
+        return fds
+
+    def send(self, message: bytes, fds: Sequence[int] = (), on_sent: Callable[[], None] | None = None) -> None:
+        """Queue a reply or an event. With descriptors, `on_sent` is called when message and descriptors are sent."""
         if not self.closed:
-            self._control.append(message)
+            self._control.append(_WithFds(message, fds, on_sent) if fds else message)
 
     def offer(self, child: Child) -> None:
         """Say that `child` may have frames to send."""
@@ -72,47 +100,87 @@ class Connection:
         Raises:
             ConnectionError: the daemon has gone.
         """
-        while self._sending or self._gather():
-            buffers = [self._sending[i] for i in range(min(len(self._sending), _SEND_BATCH_BUFFERS))]
-            try:
-                sent = self.sock.sendmsg(buffers)
-            except BlockingIOError:
+        try:
+            while True:
+                if self._sending:
+                    self._sending = self._sending[self.sock.send(self._sending) :]
+                elif self._control and isinstance(self._control[0], _WithFds):
+                    self._send_with_fds(self._control[0])
+                elif not self._gather():
+                    return False
+        except BlockingIOError:
+            return True
+        except OSError as exc:
+            if exc.errno == errno.ETOOMANYREFS:  # descriptors on their way are counted: the daemon must take some first
                 return True
-            while sent:
-                head = self._sending[0]
-                if sent < len(head):
-                    self._sending[0] = head[sent:]
-                    break
-                sent -= len(head)
-                self._sending.popleft()
-        return False
+            raise
+
+    def _send_with_fds(self, entry: _WithFds) -> None:
+        sent = self.sock.sendmsg([entry.message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", entry.fds))])
+        self._control.popleft()
+        self._sending = memoryview(entry.message)[sent:]
+        if entry.on_sent is not None:
+            entry.on_sent()
 
     def _gather(self) -> bool:
+        parts: list[bytes] = []
         size = 0
         while self._control and size < _SEND_BATCH_BYTES:
-            message = self._control.popleft()
-            self._sending.append(memoryview(message))
+            message = self._control[0]
+            if isinstance(message, _WithFds):
+                break
+            self._control.popleft()
+            parts.append(message)
             size += len(message)
-        while self._ready and size < _SEND_BATCH_BYTES and self.in_flight_bytes < TOTAL_WINDOW_BYTES:
-            child = self._ready.popleft()
-            self._ready_slots.discard(child.slot)
-            if child.in_flight_bytes >= WINDOW_BYTES:
-                continue  # its next acknowledgement offers it again
-            frame = child.next_frame()
-            if frame is None:
-                continue
-            size += self._append(child.slot, frame)
-            self.in_flight_bytes += frame.cost if frame.data else 0
-            self.offer(child)
-        return size > 0
+        if not self._control:
+            while self._ready and size < _SEND_BATCH_BYTES and self.in_flight_bytes < TOTAL_WINDOW_BYTES:
+                size += self._gather_frame(parts, self._ready.popleft())
+        self._sending = memoryview(b"".join(parts))
+        return bool(parts)
 
-    def _append(self, slot: int, frame: Frame) -> int:
-        self._sending.append(memoryview(output_header(slot, frame.stream, frame.ts_ms, frame.offset, len(frame.data))))
-        if frame.data:
-            self._sending.append(memoryview(frame.data))
-        return len(frame.data) + 26
+    def _gather_frame(self, parts: list[bytes], child: Child) -> int:
+        self._ready_slots.discard(child.slot)
+        if child.in_flight_bytes >= WINDOW_BYTES:
+            return 0  # its next acknowledgement offers it again
+        frame = child.next_frame()
+        if frame is None:
+            return 0
+        parts.append(encode_output(child.slot, frame.stream, frame.ts_ms, frame.offset, frame.size))
+        self.in_flight_bytes += frame.size + FRAME_OVERHEAD_BYTES if frame.size else 0
+        self.offer(child)
+        return len(parts[-1])
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket. Whoever waits for a message to be sent is told, for it never will be."""
+        if self.closed:
+            return
         self.closed = True
         self.sock.close()
+        for fds in self._received:
+            _close_all(fds)
+        waiting, self._control = self._control, deque()
+        for entry in waiting:
+            if isinstance(entry, _WithFds) and entry.on_sent is not None:
+                entry.on_sent()
+
+
+def receive_with_fds(sock: socket.socket, space: memoryview) -> tuple[int, list[int] | None]:
+    """Read once; return how many bytes came (0: the other end is gone), and the descriptors that came with a message.
+
+    Those of two messages never come at once. Of those that this process may not open, none or only some come.
+
+    Raises:
+        BlockingIOError: there is nothing now.
+    """
+    room = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+    count, ancillary, flags, _address = sock.recvmsg_into([space], room, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return count, fds.tolist() if fds or flags & socket.MSG_CTRUNC else None
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

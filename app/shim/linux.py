@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import select
+import signal
 import socket
 import struct
 import sys
@@ -12,6 +15,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PIPE_BYTES = 1 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 16 << 20
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+# struct pidfd_info of linux/pidfd.h, as far as its first version went: mask, cgroup, eleven ids, exit_code
+_PIDFD_INFO = struct.Struct("=QQ11Ii")
+_PIDFD_GET_INFO = (3 << 30) | (_PIDFD_INFO.size << 16) | (0xFF << 8) | 11
+_PIDFD_INFO_EXIT = 1 << 3
+_PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> bool:
@@ -21,7 +31,7 @@ def become_subreaper() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def say(sentence: str) -> None:
@@ -35,10 +45,20 @@ def keep_freed_memory() -> None:
 
     Where the C library has no mallopt, it costs some speed and nothing else.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    with contextlib.suppress(AttributeError):
+        _LIBC.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        _LIBC.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def release_pages(fd: int, start: int, size: int) -> None:
+    """Give the memory of a part of a file back; its size stays. Where that can't be done, it goes when it is closed."""
+    with contextlib.suppress(AttributeError):
+        _LIBC.fallocate(
+            ctypes.c_int(fd),
+            ctypes.c_int(_FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE),
+            ctypes.c_long(start),
+            ctypes.c_long(size),
+        )
 
 
 def widen_pipe(fd: int) -> None:
@@ -66,3 +86,48 @@ def pidfd_open(pid: int) -> int:
         ProcessLookupError: there is no such process.
     """
     return os.pidfd_open(pid)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Tell whether the process has ended, reaped or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def exit_status(pidfd: int, pid: int) -> int | None:
+    """Return the wait status of a process that has ended and is not our child; None: the kernel does not tell (yet).
+
+    Once it is reaped, its pidfd tells (PIDFD_GET_INFO, Linux 6.15). Until then, while it is a zombie, /proc does.
+    """
+    info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, *(0,) * 13))
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+        mask, *_, status = _PIDFD_INFO.unpack(info)
+        if mask & _PIDFD_INFO_EXIT:
+            return int(status)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            raw = file.read()
+        signal.pidfd_send_signal(pidfd, 0)  # it is not reaped, so what was read is of no later process with its pid
+    except OSError:
+        return None
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    return int(fields[49]) if fields[0] == b"Z" else None
+
+
+def signal_group(pidfd: int, pid: int, number: int) -> None:
+    """Signal the process group that a process leads which is not our child, and no later group of that number.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        PermissionError: the system refuses.
+    """
+    if has_ended(pidfd):
+        raise ProcessLookupError
+    try:
+        signal.pidfd_send_signal(pidfd, number, None, _PIDFD_SIGNAL_PROCESS_GROUP)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        os.killpg(pid, number)  # Linux < 6.9; it had not ended a moment ago, and pids come round after all others

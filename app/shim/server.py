@@ -1,17 +1,20 @@
 """What the shim says to the daemon, and does for it."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from app.shim.child import STDERR, STDOUT, Child, PendingInput
+from app.crash import crash_point
+from app.shim.child import Child, PendingInput
 from app.shim.children import Children
 from app.shim.connection import Connection
+from app.shim.handover import describe, restore
 from app.shim.linux import peer_uid, say
 from app.shim.listener import Listener
 from app.shim.loop import BROKEN, IN, OUT, Loop
-from app.shim.spawn import Command, SpawnOutcome
+from app.shim.spawn import Command, Spawned, SpawnOutcome
 from app.shim.wire import (
     PROTOCOL_VERSION,
     MessageType,
@@ -24,6 +27,9 @@ from app.shim.wire import (
     encode_json,
 )
 
+# A start takes a moment; a program on a file system that hangs must not keep a daemon from taking up the others.
+_STARTS_END_S = 2.0
+
 
 class Shim:
     """Serves one daemon at a time; a newer one takes over."""
@@ -31,14 +37,18 @@ class Shim:
     def __init__(self, listener: Listener, state_dir: Path, open_files: int) -> None:
         self._loop = Loop(on_hangup=self._renew_listener)
         self._children = Children(self._loop, self, state_dir, open_files)
+        self._children.intake.clear_spool()
         self._daemon: Connection | None = None
         self._ending = False
+        self._owes_inventory_end = False
         self._listener = listener
         self._commands = {
             MessageType.SPAWN: self._spawn,
+            MessageType.ADOPT: self._adopt,
             MessageType.FORGET: self._forget,
             MessageType.SIGNAL: self._signal,
             MessageType.KILL: self._kill,
+            MessageType.SWEEP: self._sweep,
             MessageType.CLOSE_STDIN: self._close_stdin,
             MessageType.EXIT: self._exit,
         }
@@ -68,6 +78,11 @@ class Shim:
         """See `Listener`. The same goes for this."""
         if self._daemon is not None and child.attached:
             self._daemon.send(encode_json(MessageType.STDIN_CLOSED, {"slot": child.slot}))
+
+    def on_stdin_answer(self, pending: PendingInput, error: str | None) -> None:
+        """See `Listener`."""
+        if self._daemon is not None and pending.request is not None:
+            self._daemon.send(_reply(pending.request, error=error) if error else _reply(pending.request))
 
     # ---- connections
 
@@ -127,7 +142,9 @@ class Shim:
         connection.close()
         if connection is self._daemon:
             self._daemon = None
-            self._children.detach_all()
+            for child in self._children:
+                child.detach()
+            self._children.intake.on_daemon_gone()
 
     # ---- messages
 
@@ -138,10 +155,8 @@ class Shim:
             self._acknowledge(connection, *decode_mark(payload))
         elif kind is MessageType.ATTACH:
             self._attach(connection, *decode_mark(payload))
-        elif kind is MessageType.REBASE:
-            self._rebase(*decode_mark(payload))
         elif kind is MessageType.STDIN:
-            self._write_stdin(connection, *decode_stdin(payload))
+            self._write_stdin(*decode_stdin(payload))
         else:
             self._on_command(connection, kind, json.loads(bytes(payload)))
 
@@ -152,15 +167,35 @@ class Shim:
         if version != PROTOCOL_VERSION:
             raise WireError(f"the daemon speaks version {version} of the protocol, this shim {PROTOCOL_VERSION}")
         settings = json.loads(bytes(rest))
-        self._children.room_bytes = settings["room_bytes"]
-        self._children.total_room_bytes = settings["total_room_bytes"]
+        room = self._children.room
+        room.process_limit_bytes = settings["room_bytes"]
+        room.memory_limit_bytes = settings["memory_bytes"]
+        room.spool_limit_bytes = settings["spool_bytes"]
         if self._daemon is not None:
             self._disconnect(self._daemon)
         self._daemon = connection
+        self._children.intake.on_daemon()
         for child in self._children:
             if child.started:
-                connection.send(encode_json(MessageType.INVENTORY, _describe(child)))
-        connection.send(encode(MessageType.INVENTORY_END))
+                self._tell_inventory(connection, child)
+        self._owes_inventory_end = True
+        self._end_inventory()
+        self._loop.later(_STARTS_END_S, lambda: self._end_inventory(connection))
+
+    def _tell_inventory(self, connection: Connection, child: Child) -> None:
+        with contextlib.suppress(OSError):  # no memory: it goes on on disk, and the daemon gets that
+            self._children.intake.share(child)
+        description, fds = describe(child)
+        connection.send(encode_json(MessageType.INVENTORY, {**description, "fds": len(fds)}), fds)
+
+    def _end_inventory(self, waited_for: Connection | None = None) -> None:
+        """Say that the inventory is complete: when starts under way are, or when they have been waited for."""
+        if self._daemon is None or not self._owes_inventory_end:
+            return
+        if self._children.starting == 0 or waited_for is self._daemon:
+            self._owes_inventory_end = False
+            self._daemon.send(encode(MessageType.INVENTORY_END))
+            self._flush(self._daemon)
 
     def _on_command(self, connection: Connection, kind: MessageType, message: dict[str, Any]) -> None:
         handler = self._commands.get(kind)
@@ -177,9 +212,13 @@ class Shim:
         self._children.kill(message["id"])
         connection.send(_reply(message["request"]))
 
+    def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
+        self._children.sweep(message["ids"])
+        connection.send(_reply(message["request"]))
+
     def _close_stdin(self, connection: Connection, message: dict[str, Any]) -> None:
         if (child := self._children.get(message["slot"])) is not None:
-            self._children.close_stdin(child)
+            self._children.stdin.close(child)
         connection.send(_reply(message["request"]))
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
@@ -190,39 +229,61 @@ class Shim:
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
         request = message["request"]
 
+        def on_forked(child: Child, spawned: Spawned) -> None:
+            # The gate opens when the daemon certainly has what it needs to go on with if this shim dies.
+            description, fds = describe(child)
+            del description["record"]  # who asked has it
+            message = {"request": request, **description, "fds": len(fds) + 1}
+
+            def open_gate() -> None:
+                crash_point("shim-handed")
+                os.write(spawned.gate, b"g")
+                os.close(spawned.gate)
+
+            if connection.closed:
+                open_gate()
+            else:
+                connection.send(encode_json(MessageType.STARTING, message), [*fds, spawned.outcome], open_gate)
+
         def report(child: Child, outcome: SpawnOutcome) -> None:
             if connection is not self._daemon:
                 # Who asked has gone. Whoever took over was greeted while this was not running yet: it is told now.
                 if self._daemon is not None and not outcome.failed:
-                    self._daemon.send(encode_json(MessageType.INVENTORY, _describe(child)))
+                    self._tell_inventory(self._daemon, child)
+                self._end_inventory()
             elif outcome.failed:
                 connection.send(_reply(request, error="spawn", errno=outcome.errno, stage=outcome.stage))
             else:
-                fields = {"slot": child.slot, "pid": child.pid, "started_at_ms": child.started_at_ms}
-                connection.send(_reply(request, **fields))
+                connection.send(_reply(request))
 
         try:
-            self._children.start(message["record"], Command(**message["command"]), report)
+            self._children.start(message["record"], Command(**message["command"]), on_forked, report)
         except OSError as exc:
             connection.send(_reply(request, error="spawn", errno=exc.errno, stage=0))
 
+    def _adopt(self, connection: Connection, message: dict[str, Any]) -> None:
+        """Take over a process of a shim that is no more."""
+        fds = connection.take_fds(message["fds"])
+        child = self._children.adopt(lambda slot: restore(slot, message, fds, self._children.room))
+        connection.send(_reply(message["request"], slot=child.slot))
+
     def _acknowledge(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
         if (child := self._children.get(slot)) is not None:
-            connection.in_flight_bytes -= self._children.acknowledge(child, stdout_end, stderr_end)
+            connection.in_flight_bytes -= child.acknowledge(stdout_end, stderr_end)
+            self._children.intake.resume()
             connection.offer(child)
 
     def _attach(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
         if (child := self._children.get(slot)) is not None:
-            self._children.attach(child, stdout_end, stderr_end)
+            connection.in_flight_bytes -= child.in_flight_bytes
+            child.attach(stdout_end, stderr_end)
+            self._children.intake.pause_if_full(child)
+            self._children.intake.resume()
             if child.stdin is None:
                 self.on_stdin_closed(child)
             if child.exited is not None:
                 self.on_exited(child)
             connection.offer(child)
-
-    def _rebase(self, slot: int, stdout_end: int, stderr_end: int) -> None:
-        if (child := self._children.get(slot)) is not None:
-            child.rebase(stdout_end, stderr_end)
 
     def _signal(self, connection: Connection, message: dict[str, Any]) -> None:
         child = self._children.get(message["slot"])
@@ -237,27 +298,13 @@ class Shim:
                 pass
         connection.send(_reply(message["request"], **outcome))
 
-    def _write_stdin(self, connection: Connection, request: int, slot: int, data: bytes) -> None:
-        def answer(error: str | None) -> None:
-            connection.send(_reply(request, error=error) if error else _reply(request))
-
+    def _write_stdin(self, request: int, slot: int, data: bytes) -> None:
+        pending = PendingInput(request, memoryview(data))
         child = self._children.get(slot)
         if child is None:
-            answer("ended")
+            self.on_stdin_answer(pending, "ended")
         else:
-            self._children.write_stdin(child, PendingInput(memoryview(data), answer))
-
-
-def _describe(child: Child) -> dict[str, Any]:
-    return {
-        "slot": child.slot,
-        "record": child.record,
-        "pid": child.pid,
-        "started_at_ms": child.started_at_ms,
-        "stdin_open": child.stdin is not None,
-        "stdout_from": child.let_go[STDOUT],
-        "stderr_from": child.let_go[STDERR],
-    }
+            self._children.stdin.write(child, pending)
 
 
 def _reply(request: int, **fields: Any) -> bytes:

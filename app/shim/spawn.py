@@ -1,4 +1,7 @@
-"""Starting one process: fork, prepare, exec. The parent never waits: success or failure arrives on a pipe."""
+"""Starting one process: fork, wait at the gate, prepare, exec. The parent never waits: the outcome arrives on a pipe.
+
+The gate is a pipe. While it is shut, the child has done nothing; if its parent dies then, it ends without having been.
+"""
 
 import contextlib
 import errno
@@ -43,13 +46,19 @@ class Command:
 
 @dataclass(slots=True)
 class Spawned:
-    """A process between fork and exec, with our ends of its pipes (None where it has /dev/null)."""
+    """A process between fork and exec, with our ends of its pipes (None where it has /dev/null).
+
+    Attributes:
+        outcome: read to its end, it tells what became of the start: see `SpawnOutcome`.
+        gate: a byte written here lets the child go on.
+    """
 
     pid: int
     stdin: int | None
     stdout: int | None
     stderr: int | None
     outcome: int
+    gate: int
 
 
 class SpawnOutcome:
@@ -95,11 +104,15 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
         outcome, report = os.pipe()
         ours.append(outcome)
         theirs.append(report)
+        opened, gate = os.pipe()
+        ours.append(gate)
+        theirs.append(opened)
         # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
+                os.close(gate)  # or it would wait for itself
                 _run_child(command, theirs, group, prepare)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -110,7 +123,7 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
         _close(theirs)
     for fd in ours:
         os.set_blocking(fd, False)
-    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, outcome=outcome)
+    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, outcome=outcome, gate=gate)
 
 
 def _output(ours: list[int], theirs: list[int], *, captured: bool) -> int | None:
@@ -132,9 +145,10 @@ def _close(fds: Sequence[int]) -> None:
 
 def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepare: Callable[[], None]) -> None:
     """Become the program, or report why not and end. Never returns."""
-    stdin, stdout, stderr, report = theirs
+    stdin, stdout, stderr, report, opened = theirs
     stage = Stage.SETUP
     try:
+        _pass_gate(opened)
         signal.set_wakeup_fd(-1)
         for number in _RESETTABLE:
             signal.signal(number, signal.SIG_DFL)
@@ -163,6 +177,11 @@ def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepa
             os.write(report, _FAILURE.pack(stage, getattr(exc, "errno", None) or errno.EINVAL))
     finally:
         os._exit(127)
+
+
+def _pass_gate(opened: int) -> None:
+    if not os.read(opened, 1):
+        raise OSError(errno.ECANCELED, "the shim died before the daemon knew of this process")
 
 
 def _place(stdin: int, stdout: int, stderr: int) -> None:

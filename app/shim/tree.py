@@ -7,6 +7,7 @@ environment carries the process's id (children inherit it, whatever session or p
 import contextlib
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.shim.linux import pidfd_open
@@ -33,12 +34,12 @@ def _stat(pid: int) -> _Seen | None:
     return _Seen(ppid=int(fields[1]), session=int(fields[3]), start_ticks=int(fields[19]))
 
 
-def _carries(pid: int, marker: bytes) -> bool:
+def _environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return marker in file.read().split(b"\0")
+            return file.read().split(b"\0")
     except OSError:
-        return False
+        return []
 
 
 def kill_tree(leader: int | None, process_id: str) -> int:
@@ -55,9 +56,16 @@ def kill_tree(leader: int | None, process_id: str) -> int:
     found = {
         pid
         for pid, seen in table.items()
-        if (leader is not None and leader in (pid, seen.session)) or _carries(pid, marker)
+        if (leader is not None and leader in (pid, seen.session)) or marker in _environment(pid)
     }
     return _kill_all(table, found)
+
+
+def kill_marked(process_ids: Sequence[str]) -> int:
+    """SIGKILL, once, what carries one of these values of the environment's marker, and return how many were found."""
+    markers = {f"{MARKER}={process_id}".encode() for process_id in process_ids}
+    table = _table()
+    return _kill_all(table, {pid for pid in table if not markers.isdisjoint(_environment(pid))})
 
 
 def kill_descendants() -> int:

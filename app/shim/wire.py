@@ -1,6 +1,7 @@
 """The protocol between daemon and shim: one unix stream socket, messages of a length, a type and a payload.
 
-Described in docs/protocol.md. A payload is JSON where size does not matter and packed where it does.
+Described in docs/protocol.md. A payload is JSON where size does not matter and packed where it does. What processes
+write does not travel here: both ends hold the buffer files that it is in, and messages say where in them.
 """
 
 import json
@@ -9,20 +10,24 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
 
 _FRAME = struct.Struct("<IB")
 _GREETING = struct.Struct("<8sH")
-_OUTPUT = struct.Struct("<IBQQ")
+_OUTPUT = struct.Struct("<IBQQI")
+_WHOLE_OUTPUT = struct.Struct("<IBIBQQI")
 _MARK = struct.Struct("<IQQ")
 _STDIN = struct.Struct("<II")
 
 
 class MessageType(IntEnum):
-    """What a message is. GREETING is said by both; of the others, below 64 the shim speaks, from 64 on the daemon."""
+    """What a message is. GREETING is said by both; of the others, below 64 the shim speaks, from 64 on the daemon.
+
+    INVENTORY, STARTING and ADOPT come with file descriptors (SCM_RIGHTS).
+    """
 
     GREETING = 1
     INVENTORY = 2
@@ -31,6 +36,7 @@ class MessageType(IntEnum):
     EXITED = 5
     STDIN_CLOSED = 6
     INVENTORY_END = 7
+    STARTING = 8
 
     SPAWN = 64
     ATTACH = 65
@@ -40,8 +46,10 @@ class MessageType(IntEnum):
     KILL = 69
     STDIN = 70
     CLOSE_STDIN = 71
-    REBASE = 72
+    ADOPT = 72
     EXIT = 73
+    UPGRADE = 74
+    SWEEP = 75
 
 
 class WireError(Exception):
@@ -80,19 +88,18 @@ def decode_greeting(payload: memoryview) -> tuple[int, memoryview]:
     return version, payload[_GREETING.size :]
 
 
-def output_header(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> bytes:
-    """Frame the beginning of an OUTPUT message; `size` bytes of data follow. No data: the stream has ended."""
-    return _FRAME.pack(_OUTPUT.size + size, MessageType.OUTPUT) + _OUTPUT.pack(slot, stream, ts_ms, offset)
+def encode_output(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> bytes:
+    """Frame an OUTPUT message: so many bytes were read at that offset of the stream. None: the stream has ended."""
+    return _WHOLE_OUTPUT.pack(_OUTPUT.size, MessageType.OUTPUT, slot, stream, ts_ms, offset, size)
 
 
-def decode_output(payload: memoryview) -> tuple[int, int, int, int, bytes]:
-    """Return slot, stream, time in ms, offset in the stream, and the data."""
-    slot, stream, ts_ms, offset = _OUTPUT.unpack_from(payload)
-    return slot, stream, ts_ms, offset, bytes(payload[_OUTPUT.size :])
+def decode_output(payload: memoryview) -> tuple[int, int, int, int, int]:
+    """Return slot, stream, time in ms, offset in the stream, and size."""
+    return _OUTPUT.unpack(payload)
 
 
 def encode_mark(kind: MessageType, slot: int, stdout_end: int, stderr_end: int) -> bytes:
-    """Frame an ATTACH, ACK or REBASE: a slot, and an offset in each of its two streams."""
+    """Frame an ATTACH or ACK: a slot, and an offset in each of its two streams."""
     return encode(kind, _MARK.pack(slot, stdout_end, stderr_end))
 
 

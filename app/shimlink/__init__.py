@@ -1,9 +1,12 @@
 """The daemon's end of the shim's wire."""
 
+from app.shimlink.events import ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.held import HeldProcess
 from app.shimlink.launch import connect_or_start, find_running_shim
-from app.shimlink.link import ShimEvents, ShimLink, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.link import ShimLink
 
 __all__ = [
+    "HeldProcess",
     "ShimEvents",
     "ShimLink",
     "ShimProcess",

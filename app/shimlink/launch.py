@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from app import crash
@@ -16,7 +17,8 @@ from app.model.errors import ShimUnavailable
 from app.shim import lock
 from app.shim.linux import peer_uid, pidfd_open, socket_address
 from app.shim.listener import SOCKET_NAME
-from app.shimlink.link import ShimEvents, ShimLink
+from app.shimlink.events import ShimEvents
+from app.shimlink.link import ShimLink
 
 LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
@@ -25,7 +27,7 @@ _LOOK_AGAIN_S = 0.02
 # Taken before the daemon raises its own: processes get what is ordinary here.
 _OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 # The shim gets a clean environment, so that no secret of the daemon's can reach a process through it.
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", crash.VARIABLE)
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
 def find_shim(state_dir: Path) -> socket.socket | None:
@@ -107,7 +109,7 @@ def start_shim(state_dir: Path) -> None:
                 stdout=log,
                 stderr=log,
                 pass_fds=(theirs,),
-                env={key: os.environ[key] for key in _INHERITED if key in os.environ},
+                env=_environment(),
                 start_new_session=True,
             )
         finally:
@@ -121,8 +123,21 @@ def start_shim(state_dir: Path) -> None:
         os.close(ready)
 
 
-async def connect_or_start(state_dir: Path, events: ShimEvents, *, room_bytes: int, total_room_bytes: int) -> ShimLink:
+def _environment() -> dict[str, str]:
+    environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+    if armed := os.environ.pop(crash.VARIABLE, None):  # the first only: or each that follows would die there, too
+        environment[crash.VARIABLE] = armed
+    return environment
+
+
+async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mapping[str, int]) -> ShimLink:
     """Return a link to the shim of `state_dir`, which is started if there is none.
+
+    Args:
+        state_dir: the state folder.
+        events: who hears what the shim tells.
+        settings: `room_bytes`, `memory_bytes` and `spool_bytes`: what the shim may keep of one process, and of all in
+            memory and on disk.
 
     Raises:
         ShimUnavailable: it could not be started or reached.
@@ -134,4 +149,4 @@ async def connect_or_start(state_dir: Path, events: ShimEvents, *, room_bytes: i
         sock = await find_running_shim(state_dir)
     if sock is None:
         raise ShimUnavailable(f"the shim of {state_dir} does not answer")
-    return await ShimLink.open(sock, events, room_bytes=room_bytes, total_room_bytes=total_room_bytes)
+    return await ShimLink.open(sock, events, settings)

@@ -1,23 +1,24 @@
 """One connection to the shim: commands with answers, output and events as they come."""
 
 import asyncio
+import errno
 import itertools
 import json
 import logging
 import os
 import signal
 import socket
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from app.model.errors import NotRunning, OutlastError, ProtocolError, ShimUnavailable, StdinNotWritable
+from app.crash import crash_point
+from app.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from app.model.output import Position, Stream
 from app.shim.linux import pidfd_open
-from app.shim.spawn import Command
+from app.shim.spawn import Command, SpawnOutcome, Stage
 from app.shim.wire import (
     PROTOCOL_VERSION,
-    Decoder,
     MessageType,
     WireError,
     decode_greeting,
@@ -27,98 +28,39 @@ from app.shim.wire import (
     encode_mark,
     encode_stdin,
 )
+from app.shimlink.channel import Channel
+from app.shimlink.events import ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.held import HeldProcess
 
 log = logging.getLogger(__name__)
 
-_RECEIVE_BYTES = 1 << 20
 _GREETING_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ShimProcess:
-    """A process that the shim looks after, as it tells on connecting.
-
-    Attributes:
-        record: what `spawn` was given.
-        stdout_from: offset of the first byte of standard output that the shim still has.
-        stderr_from: the same of standard error.
-    """
-
-    slot: int
-    record: Mapping[str, Any]
-    pid: int
-    started_at_ms: int
-    stdin_open: bool
-    stdout_from: int
-    stderr_from: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """A process that has just been started. Its output comes once it is attached."""
-
-    slot: int
-    pid: int
-    started_at_ms: int
-
-
-class SpawnRefused(OutlastError):
-    """The system could not start it: `stage` (app.shim.spawn.Stage) and `errno` say where and why."""
-
-    def __init__(self, stage: int, errno: int) -> None:
-        super().__init__(os.strerror(errno))
-        self.stage = stage
-        self.errno = errno
-
-
-class ShimEvents(Protocol):
-    """What a link tells its owner, from the event loop, in the order in which it came."""
-
-    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
-        """Bytes were read at `ts_ms`; `offset` counts within the stream. No data: the stream has ended."""
-
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
-        """The process itself has ended. Told again after every `attach`."""
-
-    def on_stdin_closed(self, slot: int) -> None:
-        """Its standard input is no longer writable."""
-
-    def on_found(self, process: ShimProcess) -> None:
-        """A start that another daemon had asked for has come to its end after this one was greeted."""
-
-    def on_link_lost(self) -> None:
-        """The connection is gone, unless `close` was called."""
-
-
-class ShimLink(asyncio.BufferedProtocol):
+class ShimLink:
     """Use `open`. One daemon is attached to a shim at a time; a new one takes over."""
 
-    def __init__(self, events: ShimEvents, settings: Mapping[str, int]) -> None:
+    def __init__(self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> None:
         self._events = events
         self._settings = settings
-        self._decoder = Decoder(_RECEIVE_BYTES)
         self._requests = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._transport: asyncio.Transport | None = None
+        self._starting: dict[int, tuple[int, HeldProcess | None]] = {}
+        self._channel = Channel(sock, self._on_message, self._on_lost)
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.inventory: list[ShimProcess] = []
 
     @classmethod
-    async def open(
-        cls, sock: socket.socket, events: ShimEvents, *, room_bytes: int, total_room_bytes: int
-    ) -> "ShimLink":
+    async def open(cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> "ShimLink":
         """Greet the shim at the other end of `sock` and take over its processes.
 
         Raises:
             ProtocolError: it speaks another version; nothing was touched.
             ShimUnavailable: it does not answer.
         """
-        sock.setblocking(False)
-        settings = {"room_bytes": room_bytes, "total_room_bytes": total_room_bytes}
-        loop = asyncio.get_running_loop()
-        _transport, link = await loop.create_unix_connection(lambda: cls(events, settings), sock=sock)
+        link = cls(sock, events, settings)
         try:
             await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
         except TimeoutError:
@@ -132,13 +74,16 @@ class ShimLink(asyncio.BufferedProtocol):
     @property
     def connected(self) -> bool:
         """Whether commands can be sent now."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self._channel.is_open
 
     def close(self) -> None:
         """Leave the shim alone with its processes; what it reads from now on waits for the next daemon."""
         self._closing = True
-        if self._transport is not None:
-            self._transport.close()
+        self._channel.close()
+        self._fail_waiting()
+        for process in self.inventory:
+            process.held.close()
+        self.inventory.clear()
 
     # ---- commands
 
@@ -147,31 +92,61 @@ class ShimLink(asyncio.BufferedProtocol):
 
         Raises:
             SpawnRefused: the system could not start it, and nothing of it is left.
-            ShimUnavailable: the link is down.
+            ShimUnavailable: the link is down, and nothing runs.
         """
-        answer = await self._ask(MessageType.SPAWN, {"record": record, "command": asdict(command)})
-        if "error" in answer:
+        request = next(self._requests)
+        message = encode_json(MessageType.SPAWN, {"request": request, "record": record, "command": asdict(command)})
+        future = self._wait_for(request)
+        self._channel.write(message)
+        crash_point("start-asked")
+        try:
+            answer = await future
+        except ShimUnavailable:
+            # The shim died; if the gate was open by then, the process runs, and is taken over like any other.
+            answer = await _outcome_without_shim(self._starting.get(request, (0, None))[1])
+        slot, held = self._starting.pop(request, (0, None))
+        if held is None and "error" not in answer:  # it runs, and this process may not open what belongs to it
+            await self.kill(record["id"])
+            self.forget(slot)
+            raise SpawnRefused(Stage.SETUP, errno.EMFILE)
+        if held is None:
             raise SpawnRefused(answer["stage"], answer["errno"])
-        return Spawned(answer["slot"], answer["pid"], answer["started_at_ms"])
+        held.close_outcome()
+        if "error" in answer:
+            held.close()
+            raise SpawnRefused(answer["stage"], answer["errno"])
+        return Spawned(slot, held)
+
+    async def adopt(self, record: Mapping[str, Any], held: HeldProcess, ending: Mapping[str, int] | None) -> int:
+        """Hand a process over whose shim is no more, and return its slot.
+
+        Args:
+            record: as in `spawn`.
+            held: what this daemon has of it; it keeps it.
+            ending: how it ended, if that is known; see `HeldProcess.handover`.
+        """
+        described, fds = held.handover(ending)
+        request = next(self._requests)
+        message = {"request": request, "record": record, "fds": len(fds), **described}
+        future = self._wait_for(request)
+        self._channel.write(encode_json(MessageType.ADOPT, message), fds)
+        slot: int = (await future)["slot"]
+        return slot
 
     def attach(self, slot: int, position: Position) -> None:
         """Ask for the output from `position` on, for the process's end, and for what comes.
 
-        This and the next three say nothing when the link is down: whoever takes the shim up next begins from the store.
+        This and the next two say nothing when the link is down: whoever takes the shim up next begins from the store.
         """
-        self._tell(encode_mark(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
+        self._channel.write(encode_mark(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
 
     def acknowledge(self, slot: int, position: Position) -> None:
         """Say that everything up to `position` is stored."""
-        self._tell(encode_mark(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
+        self._channel.write(encode_mark(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
 
     def forget(self, slot: int) -> None:
         """Say that the end of a process is stored, or that it is no longer wanted."""
-        self._tell(encode_json(MessageType.FORGET, {"slot": slot}))
-
-    def rebase(self, slot: int, position: Position) -> None:
-        """Let what the shim still has of a slot begin at `position`: the store does not have what came before."""
-        self._tell(encode_mark(MessageType.REBASE, slot, position.stdout_end, position.stderr_end))
+        self._channel.write(encode_json(MessageType.FORGET, {"slot": slot}))
 
     async def signal(self, slot: int, number: int) -> None:
         """Send a signal to the process's group.
@@ -189,6 +164,10 @@ class ShimLink(asyncio.BufferedProtocol):
     async def kill(self, process_id: str) -> None:
         """SIGKILL everything that the process has started, also if it has ended itself."""
         await self._ask(MessageType.KILL, {"id": process_id})
+
+    async def sweep(self, process_ids: Sequence[str]) -> None:
+        """SIGKILL what may be left of processes that no shim looks after any more."""
+        await self._ask(MessageType.SWEEP, {"ids": process_ids})
 
     async def write_stdin(self, slot: int, data: bytes) -> None:
         """Return when all of `data` is in the pipe, however long that takes.
@@ -226,73 +205,46 @@ class ShimLink(asyncio.BufferedProtocol):
         return await self._wait(request, encode_json(kind, {"request": request, **fields}))
 
     async def _wait(self, request: int, message: bytes) -> dict[str, Any]:
+        future = self._wait_for(request)
+        self._channel.write(message)
+        return await future
+
+    def _wait_for(self, request: int) -> asyncio.Future[dict[str, Any]]:
+        if not self.connected:
+            raise ShimUnavailable("the shim is not connected")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[request] = future
-        try:
-            self._write(message)
-            return await future
-        finally:
-            self._waiting.pop(request, None)
+        future.add_done_callback(lambda _future: self._waiting.pop(request, None))
+        return future
 
-    def _tell(self, message: bytes) -> None:
-        if self.connected:
-            self._write(message)
+    # ---- what comes
 
-    def _write(self, message: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            raise ShimUnavailable("the shim is not connected")
-        self._transport.write(message)
-
-    # ---- asyncio.BufferedProtocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        """Room for the next bytes."""
-        return self._decoder.space()
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Handle the messages that are complete."""
-        self._decoder.filled(nbytes)
-        try:
-            for kind, payload in self._decoder.messages():
-                self._on_message(kind, payload)
-        except WireError:
-            log.exception("the shim sent what is not a message; dropping the connection")
-            self.abort()
-
-    def eof_received(self) -> bool:
-        """Close our end, too."""
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits, and tell the owner."""
-        self._transport = None
-        error = ShimUnavailable("the connection to the shim was lost")
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(error)
+    def _on_lost(self, why: Exception) -> None:
+        self._fail_waiting()
         if not self.greeted.done():
-            self.greeted.set_exception(error)
+            self.greeted.set_exception(ShimUnavailable(f"the connection to the shim was lost: {why}"))
         elif not self._closing:
-            log.warning("the connection to the shim was lost: %s", exc)
+            log.warning("the connection to the shim was lost: %s", why)
             self._events.on_link_lost()
 
-    def abort(self) -> None:
+    def _fail_waiting(self) -> None:
+        for future in tuple(self._waiting.values()):
+            if not future.done():
+                future.set_exception(ShimUnavailable("the connection to the shim was lost"))
+
+    def abort(self, why: Exception) -> None:
         """Drop a connection that went wrong; the owner hears `on_link_lost`."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
         if kind is MessageType.OUTPUT:
-            slot, stream, ts_ms, offset, data = decode_output(payload)
-            self._events.on_output(slot, Stream(stream), ts_ms, offset, data)
+            slot, stream, ts_ms, offset, size = decode_output(payload)
+            self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
         elif kind is MessageType.GREETING:
             self._on_greeting(payload)
         elif kind is MessageType.INVENTORY_END:
-            self.greeted.set_result(None)
+            if not self.greeted.done():
+                self.greeted.set_result(None)
         else:
             self._on_json(kind, json.loads(bytes(payload)))
 
@@ -306,30 +258,67 @@ class ShimLink(asyncio.BufferedProtocol):
                     f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started it"
                 )
             )
-            self.abort()
+            self._channel.close()
             return
         self.shim_pid = json.loads(bytes(rest))["pid"]
-        self._write(encode_greeting(PROTOCOL_VERSION, self._settings))
+        self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
 
-    def _on_inventory(self, process: ShimProcess) -> None:
+    def _on_inventory(self, message: Mapping[str, Any]) -> None:
+        held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
+        process = ShimProcess(message["slot"], message["record"], held)
         if self.greeted.done():
             self._events.on_found(process)
         else:
             self.inventory.append(process)
+
+    def _on_starting(self, message: Mapping[str, Any]) -> None:
+        try:
+            held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
+        except OSError as exc:
+            log.error("a start fails: %s", exc)  # noqa: TRY400 - the sentence says it all
+            held = None
+        if message["request"] in self._waiting:
+            self._starting[message["request"]] = message["slot"], held
+        elif held is not None:
+            held.close()
 
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:
             future = self._waiting.get(message["request"])
             if future is not None and not future.done():
                 future.set_result(message)
+        elif kind is MessageType.STARTING:
+            self._on_starting(message)
         elif kind is MessageType.EXITED:
             self._events.on_exited(message["slot"], message.get("code"), message.get("signal"), message["ts_ms"])
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
         elif kind is MessageType.INVENTORY:
-            self._on_inventory(ShimProcess(**message))
+            self._on_inventory(message)
         else:
             raise WireError(f"{kind.name} is not the shim's to send")
+
+
+async def _outcome_without_shim(held: HeldProcess | None) -> dict[str, Any]:
+    """Learn what became of a start whose shim died, as its REPLY would have told.
+
+    Raises:
+        ShimUnavailable: nothing runs.
+    """
+    if held is None or (outcome := held.outcome) is None:
+        raise ShimUnavailable("the shim died before it had started the process; nothing runs, try again")
+    raw = b""
+    while True:
+        await _readable(outcome)
+        part = os.read(outcome, 64)
+        if not part:
+            break
+        raw += part
+    result = SpawnOutcome(raw)
+    if result.failed and result.errno == errno.ECANCELED:
+        held.close()
+        raise ShimUnavailable("the shim died before it had started the process; nothing runs, try again")
+    return {"error": "spawn", "stage": result.stage, "errno": result.errno} if result.failed else {}
 
 
 async def _readable(fd: int) -> None:
@@ -338,7 +327,11 @@ async def _readable(fd: int) -> None:
 
     def on_ready() -> None:
         loop.remove_reader(fd)
-        ready.set_result(None)
+        if not ready.done():
+            ready.set_result(None)
 
     loop.add_reader(fd, on_ready)
-    await ready
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)

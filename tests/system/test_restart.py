@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,26 @@ async def wait_for_lines(daemon: Daemon, process: dict[str, object], count: int)
         return (await daemon.get(process))["output"]["lines"] >= count
 
     await eventually(look)
+
+
+async def first(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
+    """Yield the first so many events."""
+    async for event in events:
+        yield event
+        count -= 1
+        if not count:
+            return
+
+
+async def events_of(daemon: Daemon, process: dict[str, object]) -> list[Event]:
+    """What is stored now, as events."""
+    last = (await daemon.get(process))["output"]["last_seq"]
+    events: list[Event] = []
+    async for event in daemon.follow(process):
+        events.append(event)
+        if event.id == last:
+            break
+    return events
 
 
 @how_it_ends
@@ -193,31 +214,11 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
     lost = await daemon.get(process)
     assert (lost["status"], lost["reason"], lost["exit_code"], lost["signal"]) == ("exited", "lost", None, None)
     assert lost["ended_at"] is not None
-    assert [event.kind for event in await daemon.drained(process)] == ["output", "eof"]
+    events = await daemon.drained(process)
+    assert [event.kind for event in events] == ["output", "gap", "gap", "eof"]  # each stream may have gone on
+    assert [event.data for event in events[1:3]] == [{"from": n, "to": n, "reason": "lost"} for n in (2, 3)]
     error = await daemon.call("POST", f"/processes/{process['id']}/signal", 400, {"signal": 15})
     assert error["code"] == "NOT_RUNNING"
-    again = await daemon.sh("echo again")
-    await daemon.ended(again)
-    assert await daemon.lines(again) == ["again"]
-
-
-async def test_a_shim_that_dies_is_replaced(daemon: Daemon) -> None:
-    process = await daemon.run("sleep", "1000")
-    shim = shim_pid(daemon.state_dir)
-    assert shim is not None
-    os.kill(shim, signal.SIGKILL)
-
-    async def lost() -> bool:
-        return (await daemon.get(process))["reason"] == "lost"
-
-    await eventually(lost)
-    os.kill(process["pid"], signal.SIGKILL)
-
-    async def healthy() -> bool:
-        async with daemon.session.get(f"{daemon.url}/api/v1/health") as response:
-            return response.status == 200
-
-    await eventually(healthy)
     again = await daemon.sh("echo again")
     await daemon.ended(again)
     assert await daemon.lines(again) == ["again"]
@@ -235,7 +236,7 @@ async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon, tmp_path:
     assert other.process is not None
     assert await other.process.wait() == 1
     other.process._transport.close()
-    assert "version 1 of the protocol, this daemon version 999: nothing was touched" in other.log
+    assert f"version {wire.PROTOCOL_VERSION} of the protocol, this daemon version 999: nothing was touched" in other.log
     assert is_running(process["pid"])
     await daemon.start()
     before = (await daemon.get(process))["output"]["lines"]
@@ -271,7 +272,9 @@ async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp
         process = await daemon.run("cat", stdin_mode="pipe")
         for word in (b"before", b"after", b"again"):
             await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=word + b"\n")
-            assert (await anext(daemon.follow(process))).data["line"] == word.decode() + "\n"
+            events = [event async for event in first(daemon.follow(process), 1 if word == b"before" else 2)]
+            assert [event.kind for event in events] == ["gap", "output"][-len(events) :]
+            assert events[-1].data["line"] == word.decode() + "\n"
             await daemon.kill()
             await daemon.start("--config", str(config))
         await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
@@ -305,6 +308,8 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     assert (lines[0], lines[-1]) == ("in the backup", "behind the hole")
     assert "after the backup" not in lines
     assert "bytes that process" in daemon.log
+    gaps = [event for event in await events_of(daemon, process) if event.kind == "gap"]
+    assert [event.data["reason"] for event in gaps] == ["store_replaced"]
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     assert (await daemon.ended(process))["exit_code"] == 0
 
@@ -320,8 +325,8 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
     forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
 
     async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1}
-        held |= {"stdin_open": False, "stdout_from": 0, "stderr_from": 0}
+        held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1, "group": None}
+        held |= {"has_pidfd": False, "stdin_open": False, "exited": {"code": 3, "ts_ms": 2}, "streams": [], "fds": 0}
         writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
         writer.write(wire.encode_json(wire.MessageType.INVENTORY, held))
         writer.write(wire.encode(wire.MessageType.INVENTORY_END))

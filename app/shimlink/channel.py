@@ -1,0 +1,134 @@
+"""A unix socket on the event loop that carries bytes and file descriptors, which asyncio's transports do not."""
+
+import array
+import asyncio
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from app.shim.connection import receive_with_fds
+from app.shim.wire import Decoder, MessageType, WireError
+
+_RECEIVE_BYTES = 256 << 10
+# Of one wake-up: then other tasks have their turn.
+_READS_A_TURN = 16
+
+
+class Channel:
+    """Calls `on_message` with each message that comes, and `on_lost` once when the socket is of no more use.
+
+    Neither is called before the next turn of the event loop, nor after `close`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_message: Callable[[MessageType, memoryview], None],
+        on_lost: Callable[[Exception], None],
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._decoder = Decoder(_RECEIVE_BYTES)
+        self._received: deque[list[int]] = deque()
+        self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self.is_open = True
+        self._loop.add_reader(sock, self._on_readable)
+
+    def write(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a message and duplicates of descriptors, now or when the socket takes it."""
+        if not self.is_open:
+            return
+        was_idle = not self._unsent
+        self._unsent.append((memoryview(message), [os.dup(fd) for fd in fds]))
+        if was_idle:
+            self._flush()
+
+    def take_fds(self, count: int) -> list[int]:
+        """Return the descriptors that came with the message just received. They belong to the caller.
+
+        Raises:
+            OSError: they are not all there: this process may not have so many open files.
+        """
+        fds = self._received.popleft() if count and self._received else []
+        if len(fds) != count:
+            _close_all(fds)
+            raise OSError(f"of {count} descriptors {len(fds)} came: raise the limit on open files (ulimit -n)")
+        return fds
+
+    def close(self) -> None:
+        """Say nothing more, and hear nothing more."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        self._sock.close()
+        for _, fds in self._unsent:
+            _close_all(fds)
+        self._unsent.clear()
+        for fds in self._received:
+            _close_all(fds)
+
+    def abort(self, why: Exception) -> None:
+        """Give the socket up; `on_lost` is called soon."""
+        if self.is_open:
+            self.close()
+            self._loop.call_soon(self._on_lost, why)
+
+    def _on_readable(self) -> None:
+        for _ in range(_READS_A_TURN):
+            if not self.is_open:
+                return
+            try:
+                count, fds = receive_with_fds(self._sock, self._decoder.space())
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                self.abort(exc)
+                return
+            if fds is not None:
+                self._received.append(fds)
+            if count == 0:
+                self.abort(ConnectionResetError("the other end has closed the socket"))
+                return
+            self._decoder.filled(count)
+            self._handle()
+
+    def _handle(self) -> None:
+        try:
+            for kind, payload in self._decoder.messages():
+                self._on_message(kind, payload)
+                if not self.is_open:
+                    return
+        except (WireError, OSError) as exc:
+            self.abort(exc)
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                message, fds = self._unsent[0]
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+                sent = self._sock.sendmsg([message], rights)
+                _close_all(fds)
+                if sent == len(message):
+                    self._unsent.popleft()
+                else:
+                    self._unsent[0] = (message[sent:], ())
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._flush)
+            return
+        except OSError as exc:
+            self.abort(exc)
+            return
+        with contextlib.suppress(ValueError):
+            self._loop.remove_writer(self._sock)
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)

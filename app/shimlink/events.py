@@ -1,0 +1,64 @@
+"""What a link to the shim tells its owner, and in which terms."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.model.errors import OutlastError
+from app.model.output import Stream
+from app.shimlink.held import HeldProcess
+
+
+@dataclass(frozen=True, slots=True)
+class ShimProcess:
+    """A process that the shim looks after, as it tells on connecting.
+
+    Attributes:
+        record: what `spawn` was given.
+        held: duplicates of what the shim has open for it. Whoever is told of the process closes it.
+    """
+
+    slot: int
+    record: Mapping[str, Any]
+    held: HeldProcess
+
+    def begins_at(self, stream: Stream) -> int:
+        """Offset of the first byte of a stream that the shim still has."""
+        return self.held.streams[stream].let_go if stream in self.held.streams else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process that has just been started. Its output comes once it is attached."""
+
+    slot: int
+    held: HeldProcess
+
+
+class SpawnRefused(OutlastError):
+    """The system could not start it: `stage` (app.shim.spawn.Stage) and `errno` say where and why."""
+
+    def __init__(self, stage: int, errno: int) -> None:
+        super().__init__(os.strerror(errno))
+        self.stage = stage
+        self.errno = errno
+
+
+class ShimEvents(Protocol):
+    """What a link tells its owner, from the event loop, in the order in which it came."""
+
+    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        """`size` bytes were read at `ts_ms`; `offset` counts within the stream. None: the stream has ended."""
+
+    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
+        """The process itself has ended. Told again after every `attach`."""
+
+    def on_stdin_closed(self, slot: int) -> None:
+        """Its standard input is no longer writable."""
+
+    def on_found(self, process: ShimProcess) -> None:
+        """A start that another daemon had asked for has come to its end after this one was greeted."""
+
+    def on_link_lost(self) -> None:
+        """The connection is gone, unless `close` was called."""
