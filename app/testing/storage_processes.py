@@ -17,7 +17,7 @@ from app.model.process import (
     Status,
     StdinMode,
 )
-from app.storage.base import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
+from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
 from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
 
@@ -236,7 +236,9 @@ class ProcessConformance(StorageSuite):
         late, output = Output(handle), Output(kept)
         await storage.commit([late.chunk(b"1\n"), output.chunk(b"kept\n")])
         withdrawals = [WithdrawProcess(change.spec.id) for change in (first, second, new_process())]
-        await storage.commit([late.chunk(b"2\n"), second, *withdrawals, late.chunk(b"4\n"), output.chunk(b"too\n")])
+        batch: list[Change] = [late.chunk(b"2\n"), second, *withdrawals]
+        late.chunk(b"a hole, but who is not there is not asked\n")
+        await storage.commit([*batch, late.chunk(b"4\n"), output.chunk(b"too\n")])
         await storage.commit(withdrawals)
         assert [entry.process.handle for entry in await storage.unfinished()] == [kept]
         assert [entry.handle for entry in await storage.processes(ProcessQuery(tags={"team": "a"}))] == [kept]
