@@ -17,6 +17,7 @@ MAX_SIGNAL = 64
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
 MAX_TAG_VALUE_CHARS = 1024
+MAX_KEY_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _SPOKEN: dict[str, str | list[Any] | dict[Any, Any]] = {
@@ -52,6 +53,16 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         del attr, data, kwargs
         return check_text(value)
+
+
+class Key(Text):
+    """An idempotency key: a short string that can be shown as it is."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not 1 <= len(text) <= MAX_KEY_CHARS or not text.isprintable():
+            raise ValidationError(f"must be 1 to {MAX_KEY_CHARS} printable characters")
+        return text
 
 
 class Whole(fields.Integer):

@@ -11,7 +11,7 @@ from marshmallow import Schema
 
 from app.api import answers, fields
 from app.api.errors import SHAPES, Shape
-from app.api.route import Route
+from app.api.route import Answer, Route
 from app.model import errors
 
 _INTRODUCTION = """\
@@ -97,9 +97,7 @@ def _operation_id(route: Route) -> str:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": route.answer.meaning}
-    if route.answer.content:
-        success["content"] = {name: _media(shape) for name, shape in route.answer.content.items()}
+    successes = [route.answer] if route.other_answer is None else [route.answer, route.other_answer]
     shapes = [
         _UNAUTHORIZED,
         SHAPES[errors.Forbidden],
@@ -114,7 +112,7 @@ def _responses(route: Route) -> dict[str, Any]:
     for shape in shapes:
         by_status[shape.status].append(f"`{shape.code}`: {shape.meaning}")
     return {
-        str(route.answer.status.value): success,
+        **{str(answer.status.value): _success(answer) for answer in successes},
         **{
             str(status.value): {
                 "description": "\n\n".join(meanings),
@@ -123,6 +121,13 @@ def _responses(route: Route) -> dict[str, Any]:
             for status, meanings in sorted(by_status.items())
         },
     }
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": answer.meaning}
+    if answer.content:
+        success["content"] = {name: _media(shape) for name, shape in answer.content.items()}
+    return success
 
 
 def _media(shape: type[Schema] | str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.core.manager import ProcessView
+from app.core.views import ProcessView
 from app.model.process import Status
 
 

@@ -17,8 +17,8 @@ from app.model.process import ProcessQuery
 async def start(request: web.Request, given: Given) -> web.Response:
     """POST /api/v1/processes."""
     start_request: StartRequest = given.body
-    view = await request.app[keys.MANAGER].start(start_request)
-    return json_response(process_info(view), HTTPStatus.CREATED)
+    outcome = await request.app[keys.MANAGER].start(start_request)
+    return json_response(process_info(outcome.view), HTTPStatus.CREATED if outcome.created else HTTPStatus.OK)
 
 
 async def list_all(request: web.Request, given: Given) -> web.Response:

@@ -39,6 +39,7 @@ class Route:
         changes: it changes something, so it is carried through once it has begun (`streaming.Changes`).
         query: schema of the query string.
         body: schema of the JSON body, a sentence about a raw one, or None.
+        other_answer: a second success, for the document.
         raises: errors of `app.model.errors` that are answers of this call, besides those of every call.
         description: more for the document, if a line does not do.
         headers: request headers it knows: name to description.
@@ -54,6 +55,7 @@ class Route:
     changes: bool = False
     query: type[Schema] = NoQuery
     body: type[Schema] | str | None = None
+    other_answer: Answer | None = None
     raises: tuple[type[errors.OutlastError], ...] = ()
     description: str = ""
     headers: tuple[tuple[str, str], ...] = ()

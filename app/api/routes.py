@@ -81,6 +81,10 @@ ROUTES: tuple[Route, ...] = (
             meaning="It runs, and is recorded.",
             content={_JSON: answers.ProcessInfo},
         ),
+        other_answer=Answer(
+            meaning="A process has the `idempotency_key`: this one, as it is now. Nothing was started.",
+            content={_JSON: answers.ProcessInfo},
+        ),
         raises=(SpawnFailed,),
     ),
     Route(

@@ -119,6 +119,19 @@ class StartBody(Strict):
         },
     )
 
+    idempotency_key = fields.Key(
+        allow_none=True,
+        metadata={
+            "description": "Printable. A start with the same key again gives the process that has it, as it is then "
+            "(ended, perhaps), also after restarts, until it is purged: a start that got no answer can be asked for "
+            "again. With another `command` or `args` it is refused; the other fields are not compared. A key whose "
+            "start failed is free.",
+            "minLength": 1,
+            "maxLength": fields.MAX_KEY_CHARS,
+            "example": "nightly-backup-2026-11-23",
+        },
+    )
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> StartRequest:
         given = {key: value for key, value in data.items() if value is not None}
@@ -132,6 +145,7 @@ class StartBody(Strict):
             stdout_mode=given.get("stdout_mode", OutputMode.CAPTURE),
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
+            idempotency_key=given.get("idempotency_key"),
         )
 
 

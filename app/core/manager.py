@@ -6,16 +6,17 @@ import logging
 import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.core import users
 from app.core.committer import Committer
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
+from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.supervisor import ShimRoom, Supervisor
+from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
 from app.model.errors import (
     Forbidden,
@@ -37,18 +38,8 @@ log = logging.getLogger(__name__)
 _STDIN_PIECE_BYTES = 64 << 10
 _KILL_CONFIRM_S = 10.0
 _PURGE_DRAIN_S = 2.0
-_RECOVERY_COMMIT_S = 5.0
-_RELINK_S = 1.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessView:
-    """A process as the store knows it, and what only the shim knows."""
-
-    process: Process
-    stdin_writable: bool
 
 
 class ProcessManager:
@@ -59,6 +50,7 @@ class ProcessManager:
         self._committer = Committer(storage)
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
+        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, self._start)
         self._cursors: set[Cursor] = set()
         self._purging: set[int] = set()
         self._closing = False
@@ -109,17 +101,24 @@ class ProcessManager:
 
     # ---- calls
 
-    async def start(self, request: StartRequest) -> ProcessView:
+    async def start(self, request: StartRequest) -> StartOutcome:
         """Start a process. When this returns, it runs (or has run) and is in the store.
 
+        With an `idempotency_key` that a process has, that one is returned, as it is now: see `KeyedStarts.start`.
+
         Raises:
+            InvalidRequest: the key belongs to another command, or other arguments.
             SpawnFailed: it could not be started; no trace of it is kept.
             Unavailable: store or shim cannot take it now; nothing runs.
         """
-        # A caller that hangs up must not leave a process between its start and the record of it.
-        return await asyncio.shield(asyncio.create_task(self._start(request)))
+        if request.idempotency_key is not None:
+            process, created = await self._keyed.start(request, request.idempotency_key)
+        else:
+            # A caller that hangs up must not leave a process between its start and the record of it.
+            process, created = await asyncio.shield(asyncio.create_task(self._start(request))), True
+        return StartOutcome(view=self._view(process), created=created)
 
-    async def _start(self, request: StartRequest) -> ProcessView:
+    async def _start(self, request: StartRequest) -> Process:
         if self._committer.failure is not None:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
@@ -137,7 +136,7 @@ class ProcessManager:
         crash_point("start-recorded")
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
-        return ProcessView(process=Process(handle=handle, spec=spec, run=live.run), stdin_writable=live.stdin_open)
+        return Process(handle=handle, spec=spec, run=live.run)
 
     async def get(self, ref: str) -> ProcessView:
         """Find a process by pid (the newest that had it) or id.

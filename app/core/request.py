@@ -30,6 +30,7 @@ class StartRequest:
     stdout_mode: OutputMode = OutputMode.CAPTURE
     stderr_mode: OutputMode = OutputMode.CAPTURE
     tags: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
 
 
 def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
@@ -45,6 +46,7 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
         stdout_mode=request.stdout_mode,
         stderr_mode=request.stderr_mode,
         tags=request.tags,
+        idempotency_key=request.idempotency_key,
     )
 
 

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 _RECOVERY_COMMIT_S = 5.0
 _RELINK_S = 1.0
-_LOOK_AGAIN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +120,8 @@ class Supervisor:
 
     async def undo(self, live: LiveProcess) -> None:
         """Leave nothing of a start that can't be recorded. Waits for a shim if there is none now."""
-        while not self.connected:
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        while self._reconnecting is not None and not self._reconnecting.done():
+            await asyncio.wait([self._reconnecting])
         link, slot = self.link, live.slot
         self.release(live)
         await link.kill(live.spec.id)

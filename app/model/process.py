@@ -70,6 +70,7 @@ class ProcessSpec:
         env_keys: names of the environment variables that the request set, sorted.
         working_dir: absolute path in which it was started.
         user: as requested ("name" or "uid:gid"), None for the daemon's own.
+        idempotency_key: a start that is asked for with the same key again means this process.
     """
 
     id: str
@@ -83,6 +84,7 @@ class ProcessSpec:
     stderr_mode: OutputMode = OutputMode.CAPTURE
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

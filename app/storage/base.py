@@ -128,7 +128,10 @@ class Storage(ABC):
         Returns:
             The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
             order and are never reused, also after a purge or a restart. An `AddProcess` whose id is stored
-            already changes nothing and returns the stored handle.
+            already changes nothing and returns the stored handle. One whose `idempotency_key` another stored
+            process has is stored without it: the key stays where it is. (The daemon looks for a key before it
+            starts anything; this must not happen, and if it does, a batch that no repeating can mend would
+            hold up everybody's output.)
 
         Raises:
             StorageUnavailable: nothing was stored; the same call may be made again.
@@ -147,6 +150,10 @@ class Storage(ABC):
     @abstractmethod
     async def process_by_pid(self, pid: int) -> Process | None:
         """Return the newest process one of whose runs had this operating-system pid."""
+
+    @abstractmethod
+    async def process_by_key(self, key: str) -> Process | None:
+        """Return the process that has this `idempotency_key`."""
 
     @abstractmethod
     async def processes(self, query: ProcessQuery) -> list[Process]:

@@ -50,6 +50,7 @@ class MemoryStorage(Storage):
     def __init__(self) -> None:
         self._records: dict[int, _Record] = {}
         self._handles: dict[str, int] = {}
+        self._by_key: dict[str, int] = {}
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
         self._last_handle = 0
@@ -96,6 +97,10 @@ class MemoryStorage(Storage):
         """Return the newest process that had this operating-system pid."""
         handles = self._by_pid.get(pid)
         return await self.process(handles[-1]) if handles else None
+
+    async def process_by_key(self, key: str) -> Process | None:
+        """Return the process that has this `idempotency_key`."""
+        return await self.process(self._by_key.get(key, 0))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, newest first."""
@@ -178,7 +183,10 @@ class MemoryStorage(Storage):
         self._last_handle = handle = self._last_handle + 1
         self._handles[change.spec.id] = handle
         self._by_pid.setdefault(change.run.pid, []).append(handle)
-        self._put(_Record(Process(handle=handle, spec=change.spec, run=change.run)))
+        spec = change.spec
+        if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
+            spec = replace(spec, idempotency_key=None)
+        self._put(_Record(Process(handle=handle, spec=spec, run=change.run)))
         return handle
 
     def _purge(self, handle: int) -> None:
@@ -187,6 +195,8 @@ class MemoryStorage(Storage):
             self._unfinished.discard(handle)
             self._by_pid[record.process.run.pid].remove(handle)
             del self._handles[record.process.spec.id]
+            if record.process.spec.idempotency_key is not None:
+                del self._by_key[record.process.spec.idempotency_key]
 
     def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
         process = record.process

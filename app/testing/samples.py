@@ -9,9 +9,13 @@ EPOCH_MS = 1_710_000_000_000
 """When the tests' first process starts: 2024-03-09T16:00:00Z."""
 
 
-def new_process(*, pid: int = 4711, started_at_ms: int = EPOCH_MS, name: str | None = None, **tags: str) -> AddProcess:
-    """Return the change that adds a process with a new id."""
-    spec = ProcessSpec(id=new_ulid(started_at_ms), command="/bin/true", working_dir="/", name=name, tags=tags)
+def new_process(
+    *, pid: int = 4711, started_at_ms: int = EPOCH_MS, name: str | None = None, key: str | None = None, **tags: str
+) -> AddProcess:
+    """Return the change that adds a process with a new id. `key` is its `idempotency_key`."""
+    spec = ProcessSpec(
+        id=new_ulid(started_at_ms), command="/bin/true", working_dir="/", name=name, tags=tags, idempotency_key=key
+    )
     return AddProcess(spec, Run(pid=pid, started_at_ms=started_at_ms))
 
 

@@ -17,7 +17,7 @@ from app.model.process import (
     Status,
     StdinMode,
 )
-from app.storage.base import AddProcess, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
+from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
 from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
 
@@ -35,6 +35,7 @@ class ProcessConformance(StorageSuite):
         assert await storage.process(1) is None
         assert await storage.process_by_id(new_process().spec.id) is None
         assert await storage.process_by_pid(1) is None
+        assert await storage.process_by_key("k") is None
         assert await storage.chunks(1, after_seq=0, max_bytes=1) == []
         assert await storage.tail(1, 10) == 0
         assert await storage.tail(1, 10, stream=Stream.STDERR) == 0
@@ -54,6 +55,7 @@ class ProcessConformance(StorageSuite):
             stderr_mode=OutputMode.DISCARD,
             name="web server",
             tags={"": "empty", "team": "", "tier": "é\n\\"},
+            idempotency_key="deploy 'é' %_",
         )
         run = Run(pid=2**22, started_at_ms=EPOCH_MS)
         handle = await added(storage, AddProcess(spec, run))
@@ -63,6 +65,8 @@ class ProcessConformance(StorageSuite):
         assert process.output == OutputSummary()
         assert await storage.process_by_id(spec.id) == process
         assert await storage.process_by_pid(run.pid) == process
+        assert await storage.process_by_key("deploy 'é' %_") == process
+        assert await storage.process_by_key("deploy 'É' %_") is None
         assert await storage.processes(ProcessQuery()) == [process]
 
     @pytest.mark.parametrize(
@@ -129,6 +133,28 @@ class ProcessConformance(StorageSuite):
         found = await storage.process_by_pid(77)
         assert found is not None
         assert found.handle == older
+
+    async def test_a_key_stays_with_the_process_that_has_it(self, storage: Storage) -> None:
+        """Another that comes with it is stored without, within one batch and between batches; a purge sets it free."""
+        first, second, third = (new_process(key="k") for _ in range(3))
+        handles = await storage.commit([first, second])
+        handles = {**handles, **await storage.commit([third, first])}
+        holder = await storage.process_by_key("k")
+        assert holder is not None
+        assert (holder.handle, holder.spec) == (handles[first.spec.id], first.spec)
+        for other in (second, third):
+            process = await storage.process(handles[other.spec.id])
+            assert process is not None
+            assert process.spec == replace(other.spec, idempotency_key=None)
+        await storage.commit([PurgeProcess(handles[second.spec.id]), PurgeProcess(holder.handle)])
+        assert await storage.process_by_key("k") is None
+        fourth = new_process(key="k")
+        handle = await added(storage, fourth)
+        await storage.commit([end_of(handle), CompleteOutput(handle, 1)])
+        holder = await storage.process_by_key("k")
+        assert holder is not None
+        assert (holder.handle, holder.spec) == (handle, fourth.spec)
+        assert holder == await storage.process(handle)
 
     # ---- listing
 
@@ -236,7 +262,9 @@ class ProcessConformance(StorageSuite):
         late, output = Output(handle), Output(kept)
         await storage.commit([late.chunk(b"1\n"), output.chunk(b"kept\n")])
         withdrawals = [WithdrawProcess(change.spec.id) for change in (first, second, new_process())]
-        await storage.commit([late.chunk(b"2\n"), second, *withdrawals, late.chunk(b"4\n"), output.chunk(b"too\n")])
+        batch: list[Change] = [late.chunk(b"2\n"), second, *withdrawals]
+        late.chunk(b"a hole, but who is not there is not asked\n")
+        await storage.commit([*batch, late.chunk(b"4\n"), output.chunk(b"too\n")])
         await storage.commit(withdrawals)
         assert [entry.process.handle for entry in await storage.unfinished()] == [kept]
         assert [entry.handle for entry in await storage.processes(ProcessQuery(tags={"team": "a"}))] == [kept]
@@ -273,7 +301,7 @@ class ProcessConformance(StorageSuite):
             pytest.skip("not persistent")
         storage = self.make_storage(tmp_path)
         await storage.open()
-        kept, purged = [await added(storage, new_process(team="a")) for _ in range(2)]
+        kept, purged = [await added(storage, new_process(team="a", key=key)) for key in ("k", "other")]
         output = Output(kept)
         chunks = [output.chunk(AWKWARD), output.chunk(b"half", Stream.STDERR)]
         await storage.commit([*chunks, Output(purged).chunk(b"x\n" * 999), PurgeProcess(purged)])
@@ -285,6 +313,7 @@ class ProcessConformance(StorageSuite):
         try:
             assert await storage.unfinished() == before
             assert await storage.processes(ProcessQuery(tags={"team": "a"})) == [before[0].process]
+            assert await storage.process_by_key("k") == before[0].process
             assert await storage.chunks(kept, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
             assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
             await storage.commit([output.chunk(b"more\n")])

@@ -31,6 +31,7 @@ _MAX_TIME = 8
 _EVERYTHING_BYTES = 1 << 30
 _data = st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"\0", b"line\n"]), min_size=1).map(b"".join)
 _times = st.integers(min_value=1, max_value=_MAX_TIME)
+_keys = st.sampled_from(["k", "K"])
 _streams = st.sampled_from([Stream.STDOUT, Stream.STDERR])
 
 
@@ -115,13 +116,25 @@ class _StorageMachine(RuleBasedStateMachine):
         """Choose one of the processes; the pending changes may have purged it already."""
         return list(self._models)[number % len(self._models)] if self._models else None
 
+    def _find_key(self, key: str) -> int | None:
+        keys = {model.change.spec.idempotency_key: handle for handle, model in self._models.items()}
+        return keys.get(key)
+
     # ---- changes
 
-    @rule(pid=st.integers(min_value=1, max_value=3), started=_times, team=st.sampled_from(["a", "b"]))
-    def add(self, pid: int, started: int, team: str) -> None:
-        """Add a process, which cannot wait: its handle is the answer."""
-        change = new_process(pid=pid, started_at_ms=started, team=team)
+    @rule(
+        pid=st.integers(min_value=1, max_value=3),
+        started=_times,
+        team=st.sampled_from(["a", "b"]),
+        key=st.none() | _keys,
+    )
+    def add(self, pid: int, started: int, team: str, key: str | None) -> None:
+        """Add a process, which cannot wait: its handle is the answer. A key that another has, it does not get."""
+        self.commit()
+        change = new_process(pid=pid, started_at_ms=started, team=team, key=key)
         handle = self._do(self._storage.commit([change]))[change.spec.id]
+        if key is not None and self._find_key(key):
+            change = replace(change, spec=replace(change.spec, idempotency_key=None))
         assert handle > self._highest
         self._highest = handle
         self._models[handle] = _Model(change, change.run, Output(handle))
@@ -286,6 +299,13 @@ class _StorageMachine(RuleBasedStateMachine):
         found = self._do(self._storage.process_by_pid(pid))
         handles = [handle for handle, model in self._models.items() if model.run.pid == pid]
         assert (found and found.handle) == (handles[-1] if handles else None)
+
+    @rule(key=_keys)
+    def find_by_key(self, key: str) -> None:
+        """Compare who has a key."""
+        self.commit()
+        found = self._do(self._storage.process_by_key(key))
+        assert (found and found.handle) == self._find_key(key)
 
     @invariant()
     def processes_match(self) -> None:

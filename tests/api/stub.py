@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.core.follow import FollowInterrupted, OutputQuery
-from app.core.manager import ProcessView
 from app.core.request import StartRequest
+from app.core.views import ProcessView, StartOutcome
 from app.model.output import Chunk
 from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run
 
@@ -37,6 +37,7 @@ class StubManager:
     stdin: bytearray = field(default_factory=bytearray)
     stdin_broken: bool = False
     unhealthy: str | None = None
+    key_is_known: bool = False
     wait_in_start: asyncio.Event | None = None
     followers: int = 0
     follow_forever: bool = False
@@ -44,12 +45,12 @@ class StubManager:
     _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     uptime_s: float = 12.9
 
-    async def start(self, request: StartRequest) -> ProcessView:
+    async def start(self, request: StartRequest) -> StartOutcome:
         self._called("start", request)
         if self.wait_in_start is not None:
             await self.wait_in_start.wait()
             self.calls.append(("started",))
-        return view()
+        return StartOutcome(view=view(), created=not self.key_is_known)
 
     async def get(self, ref: str) -> ProcessView:
         self._called("get", ref)

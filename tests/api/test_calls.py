@@ -44,10 +44,17 @@ async def test_start_and_show(server: Server, manager: StubManager) -> None:
     answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "args": ["x"]})
     assert (answer.status, answer.json) == (201, RUNNING)
     name, request = manager.calls.pop()
-    assert (name, request.command, request.args) == ("start", "true", ("x",))
+    assert (name, request.command, request.args, request.idempotency_key) == ("start", "true", ("x",), None)
     answer = await server.ask("GET", "/api/v1/processes/42")
     assert (answer.status, answer.json) == (200, RUNNING)
     assert ProcessInfo().validate(answer.json) == {}
+
+
+async def test_a_start_whose_key_is_known_is_no_creation(server: Server, manager: StubManager) -> None:
+    manager.key_is_known = True
+    answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "idempotency_key": "k 1"})
+    assert (answer.status, answer.json) == (200, RUNNING)
+    assert manager.calls[0][1].idempotency_key == "k 1"
 
 
 @pytest.mark.parametrize(

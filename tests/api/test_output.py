@@ -146,6 +146,9 @@ async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_th
     assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1, 3, 5]
     answer = await server.ask("GET", "/api/v1/processes/42/stdout?grep=a&limit=1", headers=NDJSON)
     assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1]
+    manager.chunks = [gap(1)]
+    answer = await server.ask("GET", "/api/v1/processes/42/stdout?limit=0", headers=NDJSON)
+    assert answer.body == b""
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])

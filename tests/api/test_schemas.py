@@ -37,6 +37,7 @@ def test_a_whole_start() -> None:
             "stdout_mode": "discard",
             "stderr_mode": "capture",
             "tags": {"team": "a:b", "é": ""},
+            "idempotency_key": "é " * 127 + "!",
         },
     ) == StartRequest(
         command="python",
@@ -48,6 +49,7 @@ def test_a_whole_start() -> None:
         stdout_mode=OutputMode.DISCARD,
         stderr_mode=OutputMode.CAPTURE,
         tags={"team": "a:b", "é": ""},
+        idempotency_key="é " * 127 + "!",
     )
 
 
@@ -138,7 +140,13 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("health_check", {}, "health_check is not known here"),
         ("timeout", 3, "timeout is not known here"),
         ("stop_grace_ms", 3, "stop_grace_ms is not known here"),
-        ("idempotency_key", "x", "idempotency_key is not known here"),
+        ("idempotency_key", "", "idempotency_key must be 1 to 255 printable"),
+        ("idempotency_key", "x" * 256, "idempotency_key must be 1 to 255 printable"),
+        ("idempotency_key", "a\nb", "idempotency_key must be 1 to 255 printable"),
+        ("idempotency_key", "a\u200bb", "idempotency_key must be 1 to 255 printable"),
+        ("idempotency_key", "a\0", "idempotency_key must not hold a NUL"),
+        ("idempotency_key", "\ud800", "idempotency_key must not hold a lone surrogate"),
+        ("idempotency_key", 1, "idempotency_key must be a string"),
     ],
 )
 def test_what_is_wrong_with_a_start_is_said(field: str, value: Any, phrase: str) -> None:

@@ -34,7 +34,7 @@ def _ask(path: Path, sql: str) -> list[dict[str, Any]]:
 
 
 async def test_the_views_answer(storage: SqliteStorage) -> None:
-    process = new_process(name="web", team="a")
+    process = new_process(name="web", key="k", team="a")
     output = Output(await added(storage, process))
     await storage.commit(
         [
@@ -52,7 +52,7 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture"}
     what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
-    tags = {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]"}
+    tags = {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]", "idempotency_key": "k"}
     assert _ask(storage.path, "SELECT * FROM processes") == [{**tags, **what, **numbers, **modes, **times, **end}]
     rows = [
         (1, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", "first\tline\r"),

@@ -39,7 +39,7 @@ def _list(query: ProcessQuery) -> Work:
 
 
 def _add(db: sqlite3.Connection) -> None:
-    process = new_process()
+    process = new_process(key=f"key of {id(db)} {db.total_changes}")
     output = Output(commit(db, [process])[process.spec.id])
     commit(db, [output.chunk(b"x\n"), end_of(output.handle), CompleteOutput(output.handle, 1)])
 
@@ -63,6 +63,7 @@ _WORK: dict[str, Work] = {
     "pid": lambda db: read.one_process(db, queries.PAGE_BY_PID, {"pid": 7}),
     "handle": lambda db: read.one_process(db, queries.PAGE_BY_HANDLE, {"handle": 7}),
     "id": lambda db: read.one_process(db, queries.PAGE_BY_ID, {"id": "nobody"}),
+    "key": lambda db: read.one_process(db, queries.PAGE_BY_KEY, {"key": "key of 7"}),
     "unfinished": read.unfinished,
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),
@@ -87,7 +88,7 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
     db.execute("BEGIN")
     for n in range(size):
         rare = {"rare": "yes"} if n in (3, 20) else {}
-        process = new_process(pid=n + 1, started_at_ms=EPOCH_MS + n, team="a", **rare)
+        process = new_process(pid=n + 1, started_at_ms=EPOCH_MS + n, key=f"key of {n}", team="a", **rare)
         handle = commit(db, [process])[process.spec.id]
         if n >= _RUNNING:
             commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), CompleteOutput(handle, 1)])

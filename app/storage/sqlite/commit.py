@@ -79,6 +79,9 @@ class Batch:
         if known is not None:
             self.handles[spec.id] = known
             return
+        key = spec.idempotency_key
+        if key is not None and self._db.execute(queries.HAS_KEY, (key,)).fetchone():
+            key = None
         cursor = self._db.execute(
             queries.ADD_PROCESS,
             (
@@ -92,6 +95,7 @@ class Batch:
                 spec.stdin_mode,
                 spec.stdout_mode,
                 spec.stderr_mode,
+                key,
             ),
         )
         handle = cursor.lastrowid

@@ -6,8 +6,8 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 
 ADD_PROCESS = """
 INSERT INTO process
-    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode, idempotency_key)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 ADD_RUN = """
 INSERT INTO run
@@ -26,6 +26,7 @@ WHERE handle = ? AND number = ? AND ended_at IS NULL
 """
 COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
 
+HAS_KEY = "SELECT 1 FROM process WHERE idempotency_key = ?"
 HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
 IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
 
@@ -49,7 +50,7 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 PROCESS_COLUMNS = f"""
 SELECT
     p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key,
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
     r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
@@ -70,6 +71,7 @@ LEFT JOIN output_chunk e ON e.id = (
 
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
 PAGE_BY_ID = "SELECT handle FROM process WHERE id = :id"
+PAGE_BY_KEY = "SELECT handle FROM process WHERE idempotency_key = :key"
 PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMIT 1"
 PAGE_UNFINISHED = f"""
 SELECT r.handle FROM run r INDEXED BY run_unfinished

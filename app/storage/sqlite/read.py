@@ -136,9 +136,9 @@ def _list_query(query: ProcessQuery) -> tuple[str, dict[str, object]]:
 
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
-    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, tags) = row[:12]
-    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[12:20]
-    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[20:]
+    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, tags) = row[:13]
+    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[13:21]
+    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[21:]
     spec = ProcessSpec(
         id=id_,
         command=command,
@@ -151,6 +151,7 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         stderr_mode=OutputMode(stderr),
         name=name,
         tags=json.loads(tags),
+        idempotency_key=key,
     )
     ending = None
     if ended_at is not None:

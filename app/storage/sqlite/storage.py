@@ -98,6 +98,10 @@ class SqliteStorage(Storage):
         """Return the newest process one of whose runs had this operating-system pid."""
         return await self._read(partial(read.one_process, page=queries.PAGE_BY_PID, parameters={"pid": pid}))
 
+    async def process_by_key(self, key: str) -> Process | None:
+        """Return the process that has this `idempotency_key`."""
+        return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
+
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, newest first."""
         return await self._read(partial(read.processes, query=query))

@@ -1,0 +1,21 @@
+"""What the calls of the core answer with."""
+
+from dataclasses import dataclass
+
+from app.model.process import Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessView:
+    """A process as the store knows it, and what only the shim knows."""
+
+    process: Process
+    stdin_writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOutcome:
+    """A process that was asked for. Not `created`: it was there before, under the same `idempotency_key`."""
+
+    view: ProcessView
+    created: bool

@@ -1,0 +1,30 @@
+"""What the shim keeps of a start is enough to record it."""
+
+import json
+
+from app.core.records import spec_from_record, spec_to_record
+from app.model.process import OutputMode, ProcessSpec, StdinMode
+
+SPEC = ProcessSpec(
+    id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    command="sh",
+    args=("-c", "é"),
+    env_keys=("A", "B"),
+    working_dir="/",
+    user="1000:1000",
+    stdin_mode=StdinMode.PIPE,
+    stdout_mode=OutputMode.DISCARD,
+    name="web",
+    tags={"team": "a"},
+    idempotency_key="deploy 7",
+)
+
+
+def test_a_record_holds_the_whole_specification() -> None:
+    assert spec_from_record(json.loads(json.dumps(spec_to_record(SPEC)))) == SPEC
+
+
+def test_a_record_of_an_older_daemon_is_read() -> None:
+    record = json.loads(json.dumps(spec_to_record(SPEC)))
+    del record["idempotency_key"]
+    assert spec_from_record(record).idempotency_key is None

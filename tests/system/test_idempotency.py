@@ -1,0 +1,239 @@
+"""One `idempotency_key`, one process: whoever asks again, whatever was killed meanwhile."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from app.crash import VARIABLE
+from app.storage import storage_from_url
+from app.testing.samples import new_process
+from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.waiting import DEADLINE_S, eventually
+
+BODY = {"command": "sleep", "args": ["1000"], "idempotency_key": "key 1"}
+
+
+async def post(daemon: Daemon, body: dict[str, Any]) -> tuple[int, Any]:
+    """Ask for a start; return the status and the answer."""
+    async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
+        return response.status, await response.json()
+
+
+def children(daemon: Daemon) -> set[int]:
+    """The processes that run under the shim."""
+    shim = shim_pid(daemon.state_dir)
+    pids = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
+    return {int(pid) for pid in pids if is_running(int(pid))}
+
+
+async def test_the_same_key_gives_the_same_process(daemon: Daemon) -> None:
+    status, first = await post(daemon, BODY)
+    assert status == 201
+    assert await post(daemon, BODY) == (200, first)
+    assert await post(daemon, {**BODY, "tags": {"other": "fields"}, "stdin_mode": "pipe"}) == (200, first)
+    status, other = await post(daemon, {**BODY, "idempotency_key": "key 2"})
+    assert status == 201
+    assert other["id"] != first["id"]
+    assert children(daemon) == {first["pid"], other["pid"]}
+    assert daemon.sql("SELECT id, idempotency_key FROM processes ORDER BY handle") == [
+        (first["id"], "key 1"),
+        (other["id"], "key 2"),
+    ]
+
+
+async def test_it_is_shown_as_it_is_now_also_ended_and_after_restarts(daemon: Daemon) -> None:
+    body = {"command": "sh", "args": ["-c", "echo once; exit 3"], "idempotency_key": "job"}
+    _, process = await post(daemon, body)
+    ended = await daemon.ended(process)
+    assert ended["exit_code"] == 3
+    assert await post(daemon, body) == (200, ended)
+    for _ in range(2):
+        await daemon.kill()
+        await daemon.start()
+        assert await post(daemon, body) == (200, ended)
+    await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
+    status, again = await post(daemon, body)
+    assert (status, again["id"] == process["id"]) == (201, False)
+    await daemon.ended(again)
+
+
+async def test_another_command_with_the_same_key_is_refused(daemon: Daemon) -> None:
+    _, process = await post(daemon, BODY)
+    for changed in ({"command": "true"}, {"args": ["999"]}, {"args": []}):
+        status, error = await post(daemon, {**BODY, **changed})
+        assert (status, error["code"]) == (400, "INVALID_REQUEST")
+        assert error["error"].startswith("idempotency_key belongs to a start of another command, or with other args")
+    assert children(daemon) == {process["pid"]}
+
+
+async def test_a_key_whose_start_failed_is_free(daemon: Daemon, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    body = {"command": str(program), "idempotency_key": "k"}
+    for _ in range(2):
+        assert (await post(daemon, body))[1]["code"] == "SPAWN_FAILED"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o700)
+    status, process = await post(daemon, body)
+    assert status == 201
+    await daemon.ended(process)
+    assert (await post(daemon, body))[0] == 200
+
+
+async def test_twenty_at_once_are_one_start(daemon: Daemon) -> None:
+    answers = await asyncio.gather(*(post(daemon, BODY) for _ in range(20)))
+    assert sorted(status for status, _ in answers) == [200] * 19 + [201]
+    assert len({answer["id"] for _, answer in answers}) == 1
+    assert children(daemon) == {answers[0][1]["pid"]}
+    assert (await daemon.call("GET", "/info", 200))["total_processes"] == 1
+
+
+async def test_twenty_at_once_share_a_failure(daemon: Daemon) -> None:
+    answers = await asyncio.gather(*(post(daemon, {**BODY, "command": "/no/such"}) for _ in range(20)))
+    assert {(status, answer["code"]) for status, answer in answers} == {(422, "SPAWN_FAILED")}
+    assert (await post(daemon, BODY))[0] == 201
+
+
+async def test_keys_do_not_wait_for_each_other(daemon: Daemon) -> None:
+    answers = await asyncio.gather(*(post(daemon, {**BODY, "idempotency_key": f"k{n % 5}"}) for n in range(20)))
+    assert sorted(status for status, _ in answers) == [200] * 15 + [201] * 5
+    assert len(children(daemon)) == 5
+
+
+async def test_a_caller_that_hangs_up_finds_its_process_again(daemon: Daemon) -> None:
+    timeout = aiohttp.ClientTimeout(total=0.001)
+    with pytest.raises(asyncio.TimeoutError):
+        await daemon.session.post(f"{daemon.url}/api/v1/processes", json=BODY, timeout=timeout)
+    status, process = await post(daemon, BODY)
+    assert status in {200, 201}
+    assert await post(daemon, BODY) == (200, process)
+    assert children(daemon) == {process["pid"]}
+
+
+async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(daemon: Daemon) -> None:
+    """As the store has it when a commit came through whose answer did not, until the start is taken back."""
+    storage = storage_from_url(f"sqlite:///{daemon.state_dir}/outlast.db")
+    await storage.open()
+    await storage.commit([new_process(key="key 1")])
+    await storage.close()
+    status, error = await post(daemon, BODY)
+    assert (status, error["code"]) == (503, "UNAVAILABLE")
+    assert children(daemon) == set()
+
+
+@pytest.fixture
+async def mortal(state_dir: Path) -> AsyncIterator[Daemon]:
+    """A daemon that is not running yet."""
+    daemon = Daemon(state_dir)
+    yield daemon
+    daemon.environment.pop(VARIABLE, None)
+    await daemon.end_everything()
+
+
+async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -> None:
+    """Ask a daemon that dies of it."""
+    with pytest.raises(aiohttp.ClientError):
+        await post(daemon, body)
+    assert daemon.process is not None
+    assert await asyncio.wait_for(daemon.process.wait(), DEADLINE_S) == -9, point
+    await daemon.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["start-running", "start-recorded", "before-commit", "inside-commit", "after-commit"])
+async def test_a_start_whose_daemon_died_is_found_under_its_key(mortal: Daemon, point: str) -> None:
+    """Killed at the first start, then at the second, and so on: each time the next daemon has that very process."""
+    started: list[dict[str, Any]] = []
+    for count in range(1, 6):
+        mortal.environment[VARIABLE] = f"{point}:{count}" if point.startswith("start") else f"{point}:1"
+        await mortal.start()
+        if point.startswith("start"):
+            for number in range(1, count):
+                body = {**BODY, "idempotency_key": f"round {count}, start {number}"}
+                started.append((await post(mortal, body))[1])
+        body = {**BODY, "idempotency_key": f"round {count}, the last"}
+        before = children(mortal)
+        await asked_of_the_dying(mortal, body, point)
+        (pid,) = await eventually(lambda before=before: children(mortal) - before)
+        del mortal.environment[VARIABLE]
+        await mortal.start()
+        status, process = await post(mortal, body)
+        assert (status, process["pid"], process["status"]) == (200, pid, "running")
+        started.append(process)
+        assert children(mortal) == {each["pid"] for each in started}
+        listed = (await mortal.call("GET", "/processes", 200))["processes"]
+        assert [each["id"] for each in listed[::-1]] == [each["id"] for each in started]
+        await mortal.stop()
+
+
+@pytest.mark.slow
+async def test_a_start_that_is_not_recorded_yet_has_its_key_already(mortal: Daemon, tmp_path: Path) -> None:
+    """The daemon died before the record, and the next one can't commit it: nothing else may be started for it."""
+    log = tmp_path / "starts"
+    body = {"command": "sh", "args": ["-c", f"echo >> {log}; exec sleep 1000"], "idempotency_key": "k"}
+    mortal.environment[VARIABLE] = "start-running"
+    await mortal.start()
+    await asked_of_the_dying(mortal, body, "start-running")
+    del mortal.environment[VARIABLE]
+    with contextlib.closing(sqlite3.connect(mortal.state_dir / "outlast.db", isolation_level=None)) as locked:
+        locked.execute("BEGIN IMMEDIATE")
+        await mortal.start()
+        status, error = await post(mortal, body)
+        assert (status, error["code"]) == (503, "UNAVAILABLE")
+
+    async def recorded() -> Any:
+        status, answer = await post(mortal, body)
+        return answer if status == 200 else None
+
+    process = await eventually(recorded)
+    assert children(mortal) == {process["pid"]}
+    assert log.read_text() == "\n"
+
+
+@pytest.mark.slow
+async def test_kills_at_any_moment_leave_one_process_a_key(daemon: Daemon, tmp_path: Path) -> None:
+    """Callers that ask until they are answered, and a daemon that is killed again and again meanwhile."""
+    log = tmp_path / "starts"
+    keys = [f"key {n}" for n in range(60)]
+    answered: dict[str, dict[str, Any]] = {}
+    down = asyncio.Event()
+
+    async def ask(key: str) -> None:
+        script = f"echo {key!r} >> {log}; exec sleep 1000"
+        body = {"command": "sh", "args": ["-c", script], "idempotency_key": key}
+
+        async def is_answered() -> bool:
+            try:
+                status, answer = await post(daemon, body)
+            except (aiohttp.ClientError, RuntimeError):  # its session may be closed under it
+                return False
+            assert status in {200, 201, 503}, answer
+            if status != 503:
+                answered[key] = answer
+            return status != 503
+
+        await eventually(is_answered, key, deadline_s=3 * DEADLINE_S)
+
+    async def kill() -> None:
+        for count in range(1, 8):
+            await eventually(lambda count=count: len(answered) >= 6 * count, deadline_s=2 * DEADLINE_S)
+            await daemon.kill()
+            await daemon.start()
+        down.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(kill())
+        for key in keys:
+            group.create_task(ask(key))
+    assert down.is_set()
+    await eventually(lambda: len(log.read_text().splitlines()) >= len(keys))
+    assert sorted(log.read_text().splitlines()) == sorted(keys)
+    assert children(daemon) == {process["pid"] for process in answered.values()}
+    assert dict(daemon.sql("SELECT idempotency_key, id FROM processes")) == {
+        key: process["id"] for key, process in answered.items()
+    }
