@@ -1,4 +1,7 @@
-"""`python -m app.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD."""
+"""`python -m app.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD.
+
+`python -m app.shim STATE_DIR init ...`: stay the process that this is; see `init.py`.
+"""
 
 import contextlib
 import os
@@ -6,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from app.shim import lock
+from app.shim import init, lock
 from app.shim.linux import keep_freed_memory
 from app.shim.listener import Listener
 from app.shim.server import Shim
@@ -14,6 +17,8 @@ from app.shim.server import Shim
 
 def main() -> None:
     """Run the shim for the state folder in argv[1]; argv[3] is the limit on open files that processes get."""
+    if sys.argv[2] == init.MODE:
+        init.run(sys.argv[1:])
     state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap

@@ -46,6 +46,7 @@ class Children:
         self._unreaped: dict[int, Child] = {}
         self._slots = itertools.count(1)
         self._full: set[tuple[int, int]] = set()
+        self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._held_bytes = 0
         self.room_bytes = 64 << 20
         self.total_room_bytes = 512 << 20
@@ -278,7 +279,7 @@ class Children:
                 return
             child = self._unreaped.get(seen.si_pid)
             if child is None:
-                os.waitid(os.P_PID, seen.si_pid, os.WEXITED)
+                self.on_other_reaped(os.waitid(os.P_PID, seen.si_pid, os.WEXITED))
                 if self._groups is not None:
                     self._groups.sweep()
             elif child.started:

@@ -8,6 +8,7 @@ from typing import Any
 from app.shim.child import STDERR, STDOUT, Child, PendingInput
 from app.shim.children import Children
 from app.shim.connection import Connection
+from app.shim.keeper import DaemonKeeper
 from app.shim.linux import peer_uid, say
 from app.shim.listener import Listener
 from app.shim.loop import BROKEN, IN, OUT, Loop
@@ -28,7 +29,9 @@ from app.shim.wire import (
 class Shim:
     """Serves one daemon at a time; a newer one takes over."""
 
-    def __init__(self, listener: Listener, state_dir: Path, open_files: int) -> None:
+    def __init__(
+        self, listener: Listener, state_dir: Path, open_files: int, keeper: DaemonKeeper | None = None
+    ) -> None:
         self._loop = Loop(on_hangup=self._renew_listener)
         self._children = Children(self._loop, self, state_dir, open_files)
         self._daemon: Connection | None = None
@@ -42,6 +45,10 @@ class Shim:
             MessageType.CLOSE_STDIN: self._close_stdin,
             MessageType.EXIT: self._exit,
         }
+        self._keeper = keeper
+        if keeper is not None:
+            self._children.on_other_reaped = keeper.on_reaped
+            keeper.join(self._loop, self._end)
 
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
@@ -50,7 +57,12 @@ class Shim:
             self._loop.run_once()
             if self._daemon is not None:
                 self._flush(self._daemon)
+        if self._keeper is not None:
+            self._keeper.wait_for_who_ended_us()
         self._children.end_the_rest()
+
+    def _end(self) -> None:
+        self._ending = True
 
     # ---- Listener of children
 
@@ -157,6 +169,8 @@ class Shim:
         if self._daemon is not None:
             self._disconnect(self._daemon)
         self._daemon = connection
+        if self._keeper is not None:
+            self._keeper.on_greeted()
         for child in self._children:
             if child.started:
                 connection.send(encode_json(MessageType.INVENTORY, _describe(child)))
@@ -184,7 +198,8 @@ class Shim:
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
-        connection.send(_reply(message["request"], ended=self._ending))
+        # An init waits for who asked it, so whoever asks must not wait for its end.
+        connection.send(_reply(message["request"], ended=self._ending, waits=self._keeper is not None))
         self._flush(connection)
 
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
