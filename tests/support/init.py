@@ -80,6 +80,18 @@ class Init(Daemon):
         assert pid is not None
         return pid
 
+    def signal(self, how: str) -> None:
+        """Send SIGTERM or SIGINT; `Ctrl-C` reaches the whole process group, as from a terminal (but not `unshare`)."""
+        assert self.process is not None
+        number = signal.SIGTERM if how.startswith("SIGTERM") else signal.SIGINT
+        targets = [lock.holder(self.state_dir / lock.SHIM_LOCK_NAME)]
+        if how.startswith("Ctrl-C"):
+            targets = [pid for pid in pids() if _group(pid) == self.process.pid]
+        for pid in targets:
+            if pid is not None and not (self.is_pid_1 and pid == self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
     def outer(self, pid: int) -> int | None:
         """Translate a pid that a process of the init's has for itself; None: there is none."""
         if not self.is_pid_1:
@@ -128,3 +140,10 @@ class Init(Daemon):
             await self.ends()
             await outlast("down", "--state-dir", str(self.state_dir))
             raise
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
