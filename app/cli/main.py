@@ -1,4 +1,4 @@
-"""`outlast serve` and `outlast down`."""
+"""`outlast serve`, `outlast init`, `outlast shim upgrade` and `outlast down`."""
 
 import asyncio
 import logging
@@ -9,10 +9,12 @@ from typing import Any
 import click
 import uvloop
 
+from app.cli.init import become_init, flags_of, one_of
 from app.config import Settings, load_settings
 from app.daemon import end_everything, serve
 from app.daemon.state import TOKEN_NAME
 from app.model.errors import OutlastError
+from app.shimlink import upgrade_shim
 
 _STATE_DIR = click.option("--state-dir", metavar="DIR", help="Folder of the database, the token and the shim's socket.")
 _CONFIG = click.option("--config", metavar="FILE", help="TOML file; config/outlast.toml names every setting.")
@@ -43,6 +45,42 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
     what = "1 process runs" if running == 1 else f"{running or 'no'} processes run"
     down = f"outlast down --state-dir {settings.state_path}"
     click.echo(f"the daemon has ended; {what} on. `{down}` ends what runs, and the shim.", err=True)
+
+
+@main.command("init", context_settings={"allow_interspersed_args": False})
+@_STATE_DIR
+@_CONFIG
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def init_command(state_dir: str | None, config: str | None, command: tuple[str, ...]) -> None:
+    """Be a container's first process: keep COMMAND, for instance `outlast serve`, alive; SIGTERM ends everything.
+
+    The state folder and the configuration file are COMMAND's own, if it is `outlast serve`.
+    """
+    named = flags_of(command, serve_command)
+    config = one_of("config", config, named["config"])
+    settings = _settings(config, state_dir=one_of("state-dir", state_dir, named["state_dir"]))
+    try:
+        become_init(settings, config, command)
+    except OutlastError as exc:
+        raise click.ClickException(str(exc)) from None
+
+
+@main.group("shim")
+def shim_group() -> None:
+    """Look after the shim, the parent of the processes."""
+
+
+@shim_group.command("upgrade")
+@_STATE_DIR
+@_CONFIG
+def upgrade_command(state_dir: str | None, config: str | None) -> None:
+    """Let the running shim become this version's, in place. Processes, their pipes and their output are kept."""
+    settings = _settings(config, state_dir=state_dir)
+    try:
+        pid = upgrade_shim(settings.state_path)
+    except OutlastError as exc:
+        raise click.ClickException(str(exc)) from None
+    click.echo(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
 
 @main.command("down")

@@ -1,6 +1,7 @@
 """`outlast down`: end the daemon, then every process, then the shim, and record how they ended."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -12,6 +13,7 @@ from app.shimlink import find_running_shim
 
 _DAEMON_END_S = 30.0
 _LOOK_AGAIN_S = 0.02
+_TAKEOVERS = 10
 
 
 async def end_everything(settings: Settings) -> int | None:
@@ -24,15 +26,22 @@ async def end_everything(settings: Settings) -> int | None:
         OutlastError: it can't be done; the sentence says why.
     """
     state_dir = settings.state_path
-    had_daemon = await _end_daemon(settings)
-    shim = await find_running_shim(state_dir)
-    if shim is None:
-        return 0 if had_daemon else None
-    shim.close()
-    with state.locked(state_dir):
-        # The same that a daemon does, less the socket: exits and last lines are stored like any other.
-        async with running_manager(settings) as manager:
-            return await manager.end_everything(settings.stop_grace_ms / 1000)
+    had_daemon = False
+    for _ in range(_TAKEOVERS):
+        had_daemon |= await _end_daemon(settings)
+        shim = await find_running_shim(state_dir)
+        if shim is None:
+            return 0 if had_daemon else None
+        shim.close()
+        with contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(state.locked(state_dir))
+            except AlreadyServed:
+                continue  # whoever keeps the daemon alive was quicker
+            # The same that a daemon does, less the socket: exits and last lines are stored like any other.
+            async with running_manager(settings) as manager:
+                return await manager.end_everything(settings.stop_grace_ms / 1000)
+    raise AlreadyServed("the daemon is started again whenever it is ended: first stop whoever does that")
 
 
 async def _end_daemon(settings: Settings) -> bool:
@@ -40,12 +49,16 @@ async def _end_daemon(settings: Settings) -> bool:
     pid = state.lock_holder(settings.state_path)
     if pid is None:
         return False
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:  # just now
+        return True
     try:
         if (
             state.lock_holder(settings.state_path) == pid
         ):  # so the descriptor stands for the daemon, and no later process
-            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DAEMON_END_S
         while state.lock_holder(settings.state_path) == pid:

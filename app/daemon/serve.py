@@ -21,6 +21,7 @@ from app.config import Settings
 from app.core.manager import ProcessManager
 from app.core.supervisor import ShimRoom
 from app.daemon import state
+from app.daemon.notify import tell_ready
 from app.model.errors import ConfigError
 from app.shim.linux import keep_freed_memory
 from app.storage import storage_from_url
@@ -118,6 +119,7 @@ async def _serve_on(
     try:
         await web.SockSite(runner, sock, backlog=_BACKLOG).start()
         announce(_address(sock))
+        tell_ready()
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -9,7 +9,6 @@ from pathlib import Path
 from app.model.errors import AlreadyServed, ConfigError
 from app.shim import lock
 
-LOCK_NAME = "lock"
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
 
 
@@ -41,9 +40,9 @@ def locked(state_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyServed: another process holds it.
     """
-    fd = lock.take(state_dir / LOCK_NAME)
+    fd = lock.take(state_dir / lock.DAEMON_LOCK_NAME)
     if fd is None:
-        pid = lock.holder(state_dir / LOCK_NAME)
+        pid = lock.holder(state_dir / lock.DAEMON_LOCK_NAME)
         raise AlreadyServed(f"another daemon (pid {pid}) serves {state_dir}: end it, or choose another --state-dir")
     try:
         yield
@@ -53,7 +52,7 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 def lock_holder(state_dir: Path) -> int | None:
     """Return the pid of the daemon that serves `state_dir`, as the system knows it; None: nobody does."""
-    return lock.holder(state_dir / LOCK_NAME)
+    return lock.holder(state_dir / lock.DAEMON_LOCK_NAME)
 
 
 def load_token(state_dir: Path, given: str) -> str:

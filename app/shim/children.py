@@ -1,7 +1,6 @@
 """All processes: starting, adopting, ending and forgetting them."""
 
 import contextlib
-import itertools
 import os
 import resource
 import signal
@@ -57,11 +56,13 @@ class Children:
         self._listener = listener
         self._by_slot: dict[int, Child] = {}
         self._unreaped: dict[int, Child] = {}
-        self._slots = itertools.count(1)
+        self.next_slot = 1
+        self._killing = 0
         self.room = Room()
         self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
         self.starting = 0
+        self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._groups = cgroup.CgroupRoot.create(state_dir)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
@@ -79,6 +80,16 @@ class Children:
     def get(self, slot: int) -> Child | None:
         """Return the process in a slot, if it is not forgotten."""
         return self._by_slot.get(slot)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no start and no kill is under way."""
+        return self.starting == 0 and self._killing == 0
+
+    def _take_slot(self) -> int:
+        slot = self.next_slot
+        self.next_slot += 1
+        return slot
 
     # ---- start
 
@@ -101,7 +112,7 @@ class Children:
             OSError: no process can be made now; nothing is called.
         """
         group = self._groups.make(record["id"]) if self._groups else None
-        child = Child(next(self._slots), record, group, self.room)
+        child = Child(self._take_slot(), record, group, self.room)
         try:
             spawned = self._fork(child, command)
         except OSError:
@@ -165,15 +176,15 @@ class Children:
 
     def adopt(self, make: Callable[[int], Child]) -> Child:
         """Take over a process that another shim started. `make` is given the slot."""
-        child = make(next(self._slots))
+        child = make(self._take_slot())
         child.adopted = True
-        if child.group is not None and self._groups is not None:
-            self._groups.keep(child.group)
         self.put(child)
         return child
 
     def put(self, child: Child) -> None:
         """Take in a process that runs (or has run) already."""
+        if child.group is not None and self._groups is not None:
+            self._groups.keep(child.group)
         self._by_slot[child.slot] = child
         if not child.reaped and not child.adopted:
             self._unreaped[child.pid] = child
@@ -215,11 +226,19 @@ class Children:
                 self.signal_group(child, signal.SIGKILL)
         if in_group and (leader is None or round_number == 0):
             if leader is not None:  # it may have left its group: then it is still there at the second look
-                self._loop.later(END_IS_SEEN_S, lambda: self.kill(process_id, 1))
+                self._kill_again(END_IS_SEEN_S, lambda: self.kill(process_id, 1))
             return
         found = kill_tree(leader, process_id)
         if (found or round_number == 0) and round_number + 1 < len(_KILL_ROUNDS_S):
-            self._loop.later(_KILL_ROUNDS_S[round_number + 1], lambda: self.kill(process_id, round_number + 1))
+            self._kill_again(_KILL_ROUNDS_S[round_number + 1], lambda: self.kill(process_id, round_number + 1))
+
+    def _kill_again(self, delay_s: float, kill: Callable[[], None]) -> None:
+        def again() -> None:
+            self._killing -= 1
+            kill()
+
+        self._killing += 1
+        self._loop.later(delay_s, again)
 
     def sweep(self, process_ids: Sequence[str], round_number: int = 0) -> None:
         """SIGKILL what is left of processes that another shim started and that nobody looks after."""
@@ -228,7 +247,7 @@ class Children:
                 self._groups.kill(process_id, None)
         found = kill_marked(process_ids)
         if found and round_number + 1 < len(_KILL_ROUNDS_S):
-            self._loop.later(_KILL_ROUNDS_S[round_number + 1], lambda: self.sweep(process_ids, round_number + 1))
+            self._kill_again(_KILL_ROUNDS_S[round_number + 1], lambda: self.sweep(process_ids, round_number + 1))
 
     def reap(self) -> None:
         """Reap what has ended: our children by their own handler, adopted orphans here.
@@ -245,7 +264,7 @@ class Children:
                 return
             child = self._unreaped.get(seen.si_pid)
             if child is None:
-                os.waitid(os.P_PID, seen.si_pid, os.WEXITED)
+                self.on_other_reaped(os.waitid(os.P_PID, seen.si_pid, os.WEXITED))
                 if self._groups is not None:
                     self._groups.sweep()
             elif child.started:

@@ -81,9 +81,24 @@ class Connection:
         return fds
 
     def send(self, message: bytes, fds: Sequence[int] = (), on_sent: Callable[[], None] | None = None) -> None:
-        """Queue a reply or an event. With descriptors, `on_sent` is called when message and descriptors are sent."""
-        if not self.closed:
-            self._control.append(_WithFds(message, fds, on_sent) if fds else message)
+        """Send a reply or an event, now or later. `on_sent` is called when message and descriptors are sent.
+
+        Raises:
+            OSError: there are too many open files to keep descriptors for later.
+        """
+        if self.closed:
+            return
+        if not fds:
+            self._control.append(message)
+        elif self._sending or self._control or not self._send_now(message, fds, on_sent):
+            self._control.append(_WithFds(message, [os.dup(fd) for fd in fds], on_sent))
+
+    def _send_now(self, message: bytes, fds: Sequence[int], on_sent: Callable[[], None] | None) -> bool:
+        try:
+            self._send_with_fds(_WithFds(message, fds, on_sent))
+        except OSError:  # `flush` finds out whether it is for good
+            return False
+        return True
 
     def offer(self, child: Child) -> None:
         """Say that `child` may have frames to send."""
@@ -104,8 +119,10 @@ class Connection:
             while True:
                 if self._sending:
                     self._sending = self._sending[self.sock.send(self._sending) :]
-                elif self._control and isinstance(self._control[0], _WithFds):
-                    self._send_with_fds(self._control[0])
+                elif self._control and isinstance(first := self._control[0], _WithFds):
+                    self._send_with_fds(first)
+                    _close_all(first.fds)
+                    self._control.popleft()
                 elif not self._gather():
                     return False
         except BlockingIOError:
@@ -117,7 +134,6 @@ class Connection:
 
     def _send_with_fds(self, entry: _WithFds) -> None:
         sent = self.sock.sendmsg([entry.message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", entry.fds))])
-        self._control.popleft()
         self._sending = memoryview(entry.message)[sent:]
         if entry.on_sent is not None:
             entry.on_sent()
@@ -160,8 +176,10 @@ class Connection:
             _close_all(fds)
         waiting, self._control = self._control, deque()
         for entry in waiting:
-            if isinstance(entry, _WithFds) and entry.on_sent is not None:
-                entry.on_sent()
+            if isinstance(entry, _WithFds):
+                _close_all(entry.fds)
+                if entry.on_sent is not None:
+                    entry.on_sent()
 
 
 def receive_with_fds(sock: socket.socket, space: memoryview) -> tuple[int, list[int] | None]:

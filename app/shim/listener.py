@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.shim.linux import socket_address
@@ -14,9 +15,19 @@ _BACKLOG = 16
 class Listener:
     """Listens, and can begin anew if somebody has removed the socket's file."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
-        self.sock = self._listen()
+    def __init__(self, state_dir: Path, fds: Sequence[int] | None = None) -> None:
+        """Listen; or go on with the descriptors that another program in this process had (see `fds`)."""
+        if fds is None:
+            self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+            self.sock = self._listen()
+        else:
+            self._directory = fds[0]
+            self.sock = socket.socket(fileno=fds[1])
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        """The folder's and the socket's descriptors."""
+        return self._directory, self.sock.fileno()
 
     def is_reachable(self) -> bool:
         """Tell whether the socket's file is still there."""

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 SHIM_LOCK_NAME = "shim.lock"
+DAEMON_LOCK_NAME = "lock"
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 

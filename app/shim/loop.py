@@ -20,6 +20,7 @@ class Loop:
     def __init__(self, on_hangup: Callable[[], None]) -> None:
         """`on_hangup` is called after SIGHUP."""
         self._on_hangup = on_hangup
+        self.on_end_asked: Callable[[int], None] = _say_ignored
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._closed_this_round: set[int] = set()
@@ -67,7 +68,7 @@ class Loop:
             heapq.heappop(self._timers)[2]()
 
     def watch_signals(self, on_child_ended: Callable[[], None]) -> None:
-        """Call `on_child_ended` after SIGCHLD. What would end this process is noticed, and does not end it."""
+        """Call `on_child_ended` after SIGCHLD. What would end this process does not: `on_end_asked` is told."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
@@ -80,11 +81,15 @@ class Loop:
                 if number == signal.SIGHUP:
                     self._on_hangup()
                 elif number != signal.SIGCHLD:
-                    name = signal.Signals(number).name
-                    say(f"ignored {name}: `outlast down` ends the shim")
+                    self.on_end_asked(number)
             on_child_ended()
 
         self.watch(reader, IN, on_signal)
+
+
+def _say_ignored(number: int) -> None:
+    """SIGTERM and SIGINT are nothing to a shim that is nobody's init."""
+    say(f"ignored {signal.Signals(number).name}: `outlast down` ends the shim")
 
 
 def _only_wake(_number: int, _frame: object) -> None:

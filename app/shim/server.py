@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from app.crash import crash_point
+from app.shim import upgrade
 from app.shim.child import Child, PendingInput
 from app.shim.children import Children
+from app.shim.commands import Commands, reply, tell_exited, tell_stdin_closed
 from app.shim.connection import Connection
-from app.shim.handover import describe, restore
+from app.shim.handover import describe
+from app.shim.keeper import DaemonKeeper
 from app.shim.linux import peer_uid, say
 from app.shim.listener import Listener
 from app.shim.loop import BROKEN, IN, OUT, Loop
@@ -20,8 +23,6 @@ from app.shim.wire import (
     MessageType,
     WireError,
     decode_greeting,
-    decode_mark,
-    decode_stdin,
     encode,
     encode_greeting,
     encode_json,
@@ -34,24 +35,49 @@ _STARTS_END_S = 2.0
 class Shim:
     """Serves one daemon at a time; a newer one takes over."""
 
-    def __init__(self, listener: Listener, state_dir: Path, open_files: int) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        state_dir: Path,
+        *,
+        open_files: int,
+        lock_fd: int,
+        keeper: DaemonKeeper | None = None,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """Look after a state folder.
+
+        Args:
+            listener: where daemons are waited for.
+            state_dir: the state folder.
+            open_files: the soft limit that processes get.
+            lock_fd: holds the folder's lock.
+            keeper: if this is an init.
+            state: what an earlier program in this process has left (see `upgrade.py`).
+        """
         self._loop = Loop(on_hangup=self._renew_listener)
         self._children = Children(self._loop, self, state_dir, open_files)
-        self._children.intake.clear_spool()
+        if state is None:
+            self._children.intake.clear_spool()
+        else:
+            upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
         self._ending = False
         self._owes_inventory_end = False
         self._listener = listener
-        self._commands = {
-            MessageType.SPAWN: self._spawn,
-            MessageType.ADOPT: self._adopt,
-            MessageType.FORGET: self._forget,
-            MessageType.SIGNAL: self._signal,
-            MessageType.KILL: self._kill,
-            MessageType.SWEEP: self._sweep,
-            MessageType.CLOSE_STDIN: self._close_stdin,
-            MessageType.EXIT: self._exit,
-        }
+        self._commands = Commands(self._children)
+        self._upgrade = upgrade.Upgrade(
+            children=self._children,
+            listener=listener,
+            keeper=keeper,
+            lock_fd=lock_fd,
+            settings={"state_dir": str(state_dir), "open_files": open_files},
+            leave_daemon=self._leave_daemon,
+        )
+        self._keeper = keeper
+        if keeper is not None:
+            self._children.on_other_reaped = keeper.on_reaped
+            keeper.join(self._loop, self._end)
 
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
@@ -60,7 +86,21 @@ class Shim:
             self._loop.run_once()
             if self._daemon is not None:
                 self._flush(self._daemon)
+        if self._keeper is not None:
+            self._keeper.wait_for_who_ended_us()
         self._children.end_the_rest()
+
+    def _end(self) -> None:
+        self._ending = True
+
+    def _leave_daemon(self) -> None:
+        if self._daemon is not None:
+            self._disconnect(self._daemon)
+
+    def _try_upgrade(self) -> None:
+        again_s = self._upgrade.step(daemon_is_here=self._daemon is not None)
+        if again_s is not None:
+            self._loop.later(again_s, self._try_upgrade)
 
     # ---- Listener of children
 
@@ -72,17 +112,17 @@ class Shim:
     def on_exited(self, child: Child) -> None:
         """See `Listener`. A child that is not attached yet will be told of then."""
         if self._daemon is not None and child.attached:
-            self._daemon.send(encode_json(MessageType.EXITED, {"slot": child.slot, **(child.exited or {})}))
+            self._daemon.send(tell_exited(child))
 
     def on_stdin_closed(self, child: Child) -> None:
         """See `Listener`. The same goes for this."""
         if self._daemon is not None and child.attached:
-            self._daemon.send(encode_json(MessageType.STDIN_CLOSED, {"slot": child.slot}))
+            self._daemon.send(tell_stdin_closed(child))
 
     def on_stdin_answer(self, pending: PendingInput, error: str | None) -> None:
         """See `Listener`."""
         if self._daemon is not None and pending.request is not None:
-            self._daemon.send(_reply(pending.request, error=error) if error else _reply(pending.request))
+            self._daemon.send(reply(pending.request, error=error) if error else reply(pending.request))
 
     # ---- connections
 
@@ -151,16 +191,18 @@ class Shim:
     def _on_message(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
         if connection is not self._daemon:
             self._greet(connection, kind, payload)
-        elif kind is MessageType.ACK:
-            self._acknowledge(connection, *decode_mark(payload))
-        elif kind is MessageType.ATTACH:
-            self._attach(connection, *decode_mark(payload))
-        elif kind is MessageType.STDIN:
-            self._write_stdin(*decode_stdin(payload))
+        elif kind is MessageType.SPAWN:
+            self._spawn(connection, json.loads(bytes(payload)))
+        elif kind is MessageType.EXIT:
+            self._exit(connection, json.loads(bytes(payload)))
         else:
-            self._on_command(connection, kind, json.loads(bytes(payload)))
+            self._commands.do(connection, kind, payload)
 
     def _greet(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
+        if kind is MessageType.UPGRADE:
+            self._upgrade.ask(connection, json.loads(bytes(payload)))
+            self._try_upgrade()
+            return
         if kind is not MessageType.GREETING:
             raise WireError("the first message is not a greeting")
         version, rest = decode_greeting(payload)
@@ -175,6 +217,8 @@ class Shim:
             self._disconnect(self._daemon)
         self._daemon = connection
         self._children.intake.on_daemon()
+        if self._keeper is not None:
+            self._keeper.on_greeted()
         for child in self._children:
             if child.started:
                 self._tell_inventory(connection, child)
@@ -197,33 +241,10 @@ class Shim:
             self._daemon.send(encode(MessageType.INVENTORY_END))
             self._flush(self._daemon)
 
-    def _on_command(self, connection: Connection, kind: MessageType, message: dict[str, Any]) -> None:
-        handler = self._commands.get(kind)
-        if handler is None:
-            raise WireError(f"{kind.name} is not the daemon's to send")
-        handler(connection, message)
-
-    def _forget(self, connection: Connection, message: dict[str, Any]) -> None:
-        if (child := self._children.get(message["slot"])) is not None:
-            connection.in_flight_bytes -= child.in_flight_bytes
-            self._children.forget(child)
-
-    def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
-        self._children.kill(message["id"])
-        connection.send(_reply(message["request"]))
-
-    def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
-        self._children.sweep(message["ids"])
-        connection.send(_reply(message["request"]))
-
-    def _close_stdin(self, connection: Connection, message: dict[str, Any]) -> None:
-        if (child := self._children.get(message["slot"])) is not None:
-            self._children.stdin.close(child)
-        connection.send(_reply(message["request"]))
-
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
-        connection.send(_reply(message["request"], ended=self._ending))
+        # An init waits for who asked it, so whoever asks must not wait for its end.
+        connection.send(reply(message["request"], ended=self._ending, waits=self._keeper is not None))
         self._flush(connection)
 
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
@@ -237,13 +258,17 @@ class Shim:
 
             def open_gate() -> None:
                 crash_point("shim-handed")
-                os.write(spawned.gate, b"g")
+                with contextlib.suppress(BrokenPipeError):  # it was killed there
+                    os.write(spawned.gate, b"g")
                 os.close(spawned.gate)
 
             if connection.closed:
                 open_gate()
-            else:
+                return
+            try:
                 connection.send(encode_json(MessageType.STARTING, message), [*fds, spawned.outcome], open_gate)
+            except OSError:  # too many open files: shut for good, the gate ends the start
+                os.close(spawned.gate)
 
         def report(child: Child, outcome: SpawnOutcome) -> None:
             if connection is not self._daemon:
@@ -252,60 +277,11 @@ class Shim:
                     self._tell_inventory(self._daemon, child)
                 self._end_inventory()
             elif outcome.failed:
-                connection.send(_reply(request, error="spawn", errno=outcome.errno, stage=outcome.stage))
+                connection.send(reply(request, error="spawn", errno=outcome.errno, stage=outcome.stage))
             else:
-                connection.send(_reply(request))
+                connection.send(reply(request))
 
         try:
             self._children.start(message["record"], Command(**message["command"]), on_forked, report)
         except OSError as exc:
-            connection.send(_reply(request, error="spawn", errno=exc.errno, stage=0))
-
-    def _adopt(self, connection: Connection, message: dict[str, Any]) -> None:
-        """Take over a process of a shim that is no more."""
-        fds = connection.take_fds(message["fds"])
-        child = self._children.adopt(lambda slot: restore(slot, message, fds, self._children.room))
-        connection.send(_reply(message["request"], slot=child.slot))
-
-    def _acknowledge(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
-        if (child := self._children.get(slot)) is not None:
-            connection.in_flight_bytes -= child.acknowledge(stdout_end, stderr_end)
-            self._children.intake.resume()
-            connection.offer(child)
-
-    def _attach(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
-        if (child := self._children.get(slot)) is not None:
-            connection.in_flight_bytes -= child.in_flight_bytes
-            child.attach(stdout_end, stderr_end)
-            self._children.intake.pause_if_full(child)
-            self._children.intake.resume()
-            if child.stdin is None:
-                self.on_stdin_closed(child)
-            if child.exited is not None:
-                self.on_exited(child)
-            connection.offer(child)
-
-    def _signal(self, connection: Connection, message: dict[str, Any]) -> None:
-        child = self._children.get(message["slot"])
-        outcome: dict[str, Any] = {"error": "ended"}
-        if child is not None:
-            try:
-                self._children.signal_group(child, message["signal"])
-                outcome = {}
-            except PermissionError as exc:
-                outcome = {"error": "refused", "errno": exc.errno}
-            except ProcessLookupError:
-                pass
-        connection.send(_reply(message["request"], **outcome))
-
-    def _write_stdin(self, request: int, slot: int, data: bytes) -> None:
-        pending = PendingInput(request, memoryview(data))
-        child = self._children.get(slot)
-        if child is None:
-            self.on_stdin_answer(pending, "ended")
-        else:
-            self._children.stdin.write(child, pending)
-
-
-def _reply(request: int, **fields: Any) -> bytes:
-    return encode_json(MessageType.REPLY, {"request": request, **fields})
+            connection.send(reply(request, error="spawn", errno=exc.errno, stage=0))

@@ -4,6 +4,7 @@ from app.shimlink.events import ShimEvents, ShimProcess, Spawned, SpawnRefused
 from app.shimlink.held import HeldProcess
 from app.shimlink.launch import connect_or_start, find_running_shim
 from app.shimlink.link import ShimLink
+from app.shimlink.upgrade import upgrade_shim
 
 __all__ = [
     "HeldProcess",
@@ -14,4 +15,5 @@ __all__ = [
     "Spawned",
     "connect_or_start",
     "find_running_shim",
+    "upgrade_shim",
 ]

@@ -188,13 +188,13 @@ class ShimLink:
         await self._ask(MessageType.CLOSE_STDIN, {"slot": slot})
 
     async def end_shim(self) -> bool:
-        """Ask the shim to end, and wait until it has. False: it still looks after processes."""
+        """Ask the shim to end, and wait until it has; an init's waits for us. False: it still looks after processes."""
         pidfd = pidfd_open(self.shim_pid)
         try:
             self._closing = True  # before it is asked: its going may be seen before its answer
             answer = await self._ask(MessageType.EXIT, {})
             self._closing = bool(answer["ended"])
-            if self._closing:
+            if self._closing and not answer["waits"]:
                 await _readable(pidfd)
         finally:
             os.close(pidfd)

@@ -1,0 +1,139 @@
+"""`outlast shim upgrade`: the shim becomes its next version in place."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from app.shim import upgrade, wire
+from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.waiting import eventually
+from tests.system.test_shim_death import COUNTER, FLOOD, is_healthy, wait_for_lines
+
+
+def shadow(folder: Path, change: str) -> str:
+    """Make what an installation of another version is: a PYTHONPATH that changes a constant."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(change)
+    return str(folder)
+
+
+async def upgrade_shim(daemon: Daemon, **environment: str) -> tuple[int, str]:
+    return await outlast("shim", "upgrade", "--state-dir", str(daemon.state_dir), **environment)
+
+
+async def test_processes_pipes_and_output_are_kept(daemon: Daemon) -> None:
+    counter = await daemon.python(COUNTER)
+    echo = await daemon.run("cat", stdin_mode="pipe")
+    flood = await daemon.python(FLOOD)
+    before = shim_pid(daemon.state_dir)
+    for round_number in range(3):
+        await wait_for_lines(daemon, counter, 50 * (round_number + 1))
+        code, output = await upgrade_shim(daemon)
+        assert (code, output) == (0, f"the shim (pid {before}) is upgraded; processes and their output were kept\n")
+        await eventually(lambda: is_healthy(daemon))
+        await daemon.call("POST", f"/processes/{echo['id']}/stdin", 204, data=b"%d\n" % round_number)
+    assert shim_pid(daemon.state_dir) is None, "its command line is that of the new program"
+    await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
+    assert (await daemon.ended(echo))["exit_code"] == 0
+    assert await daemon.raw(echo) == b"0\n1\n2\n"
+    assert (await daemon.ended(flood))["exit_code"] == 0
+    assert await daemon.raw(flood) == b"".join(b"%09d %s\n" % (i, b"x" * 85) for i in range(200_000))
+    await daemon.call("POST", f"/processes/{counter['id']}/signal", 200, {"signal": "SIGTERM"})
+    assert (await daemon.ended(counter))["signal"] == signal.SIGTERM
+    lines = await daemon.lines(counter)
+    assert lines == [str(i) for i in range(1, len(lines) + 1)]
+
+
+async def test_without_a_daemon_output_and_ends_are_kept(daemon: Daemon) -> None:
+    waiting = await daemon.sh("read x; head -c 20000000 /dev/zero; exit 9", stdin_mode="pipe")
+    ended = await daemon.sh("read x; echo bye; exit 3", stdin_mode="pipe")
+    await daemon.kill()
+    for process in (waiting, ended):
+        Path(f"/proc/{process['pid']}/fd/0").write_text("\n")
+    await eventually(lambda: not is_running(ended["pid"]) and not is_running(waiting["pid"]))
+    assert list((daemon.state_dir / "spool").iterdir())
+    assert (await upgrade_shim(daemon))[0] == 0
+    await daemon.start()
+    assert (await daemon.ended(waiting))["exit_code"] == 9
+    assert await daemon.raw(waiting) == bytes(20_000_000)
+    assert (await daemon.ended(ended))["exit_code"] == 3
+    assert await daemon.raw(ended) == b"bye\n"
+    assert not list((daemon.state_dir / "spool").iterdir())
+
+
+async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
+    async def start(i: int) -> int:
+        process = await daemon.sh(f"echo {i}; exit {i}")
+        return int((await daemon.ended(process))["exit_code"])
+
+    async def start_and_kill() -> int:
+        process = await daemon.sh("setsid sleep 1000 & sleep 1000")
+        await daemon.call("DELETE", f"/processes/{process['id']}", 204)
+        return int((await daemon.ended(process))["signal"])
+
+    async def again_if_away(job: object, *args: int) -> int:
+        while True:  # while the daemon connects anew, it answers 503
+            try:
+                return await job(*args)  # type: ignore[operator,no-any-return]
+            except AssertionError as exc:
+                if "503" not in str(exc):
+                    raise
+                await asyncio.sleep(0.01)
+
+    jobs = [again_if_away(start, i) for i in range(20)] + [again_if_away(start_and_kill) for _ in range(10)]
+    running = asyncio.gather(*jobs)
+    assert (await upgrade_shim(daemon))[0] == 0
+    assert (await upgrade_shim(daemon))[0] == 0
+    assert await running == [*range(20), *[signal.SIGKILL] * 10]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            f"import app.shim.upgrade\napp.shim.upgrade.STATE_VERSION = {upgrade.STATE_VERSION + 1}\n",
+            "state in version",
+        ),
+        (f"import app.shim.wire\napp.shim.wire.PROTOCOL_VERSION = {wire.PROTOCOL_VERSION + 1}\n", "the daemon speaks"),
+        ("import sys\nsys.executable = '/no/such/python'\n", "can't be run"),
+    ],
+    ids=["state", "protocol", "program"],
+)
+async def test_what_does_not_fit_is_refused_before_anything_is_touched(
+    daemon: Daemon, tmp_path: Path, change: str, why: str
+) -> None:
+    process = await daemon.python(COUNTER)
+    shim = shim_pid(daemon.state_dir)
+    code, output = await upgrade_shim(daemon, PYTHONPATH=shadow(tmp_path / "shadow", change))
+    assert code == 1
+    assert why in output
+    assert "nothing was touched" in output
+    assert await is_healthy(daemon)
+    assert shim_pid(daemon.state_dir) == shim
+    before = (await daemon.get(process))["output"]["lines"]
+    await wait_for_lines(daemon, process, before + 10)
+    assert "was lost" not in daemon.log
+
+
+async def test_without_a_shim_it_says_so(state_dir: Path) -> None:
+    state_dir.mkdir()
+    code, output = await outlast("shim", "upgrade", "--state-dir", str(state_dir))
+    assert code == 1
+    assert f"no shim runs for {state_dir}" in output
+
+
+async def test_the_upgraded_shim_may_be_killed(daemon: Daemon) -> None:
+    process = await daemon.python(COUNTER)
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    assert (await upgrade_shim(daemon))[0] == 0
+    await eventually(lambda: is_healthy(daemon))
+    os.kill(shim, signal.SIGKILL)
+    before = (await daemon.get(process))["output"]["lines"]
+    await wait_for_lines(daemon, process, before + 50)
+    await daemon.call("DELETE", f"/processes/{process['id']}", 204)
+    lines = await daemon.lines(process)
+    assert lines == [str(i) for i in range(1, len(lines) + 1)]
