@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.daemon import OUTLAST, Daemon, is_running, left_over, outlast, shim_pid
+from tests.support.daemon import OUTLAST, PYTHON, Daemon, is_running, left_over, outlast, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
 
@@ -89,6 +89,23 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
+    assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
+
+
+async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
+    """What takes the daemon's place before `down` can is ended like it."""
+    process = await daemon.run("sleep", "1000")
+    await daemon._close_session()
+    queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"
+    successor = await asyncio.create_subprocess_exec(PYTHON, "-c", queue, str(daemon.state_dir / "lock"))
+    try:
+        await eventually(lambda: "setlk" in Path(f"/proc/{successor.pid}/wchan").read_text())
+        code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    finally:
+        if successor.returncode is None:  # it was not quicker
+            successor.kill()
+        await successor.wait()
     assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
     assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
 

@@ -58,7 +58,7 @@ async def test_a_killed_daemon_is_back_within_a_second(init: Init) -> None:
         before = time.monotonic()
         await init.comes_up()
         # A second at most until it is started again; starting takes what starting takes on this machine now.
-        assert time.monotonic() - before < 1 + 3 * first_start_s
+        assert time.monotonic() - before < 1 + 5 * first_start_s
         assert init.daemon_pid != killed
     for process in (counter, reader):
         now = await init.get(process)
