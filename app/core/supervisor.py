@@ -16,12 +16,13 @@ from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from app.model.output import Position, Stream
 from app.model.process import Ending, Process, Reason, Run
 from app.shimlink import ShimLink, ShimProcess, connect_or_start
-from app.storage import AddProcess, CompleteOutput, EndRun, Storage
+from app.storage import AddProcess, Change, CompleteOutput, EndRun, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
 _RECOVERY_COMMIT_S = 5.0
 _RELINK_S = 1.0
+_HOLD_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,12 @@ class ShimRoom:
 
 
 class Supervisor:
-    """Hears the shim's events and hands them to the process that they are about."""
+    """Hears the shim's events and hands them to the process that they are about.
+
+    Attributes:
+        total: count of the processes in the store.
+        refused: by id, why the store refuses what a process writes. Such a one is not attended to for a while.
+    """
 
     def __init__(
         self, storage: Storage, committer: Committer, recent: RecentChunks, state_dir: Path, room: ShimRoom
@@ -48,7 +54,10 @@ class Supervisor:
         self._by_slot: dict[int, LiveProcess] = {}
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
+        self._refusals: dict[str, int] = {}
         self.total = 0
+        self.refused: dict[str, str] = {}
+        committer.on_refused = self._on_refused
 
     def __iter__(self) -> Iterator[LiveProcess]:
         return iter(tuple(self._live.values()))
@@ -88,6 +97,7 @@ class Supervisor:
         """Take nothing more from the shim: what is not stored yet, it still has."""
         if self._reconnecting is not None:
             self._reconnecting.cancel()
+        self.refused.clear()
         for live in self:
             live.stop()
 
@@ -118,6 +128,8 @@ class Supervisor:
     def release(self, live: LiveProcess) -> None:
         """A process is finished, or was never recorded: there is nothing live about it."""
         self._live.pop(live.spec.id, None)
+        self.refused.pop(live.spec.id, None)
+        self._refusals.pop(live.spec.id, None)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
 
@@ -132,8 +144,7 @@ class Supervisor:
                 live.on_output(stream, ts_ms, offset, data)
             except ProtocolError:
                 log.exception("output of %s does not join", live.spec.id)
-                if self._link is not None:
-                    self._link.abort()
+                self._abort_link()
 
     def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
         """See `ShimEvents`."""
@@ -159,15 +170,36 @@ class Supervisor:
 
     # ---- recovery: at start, and when the link was lost
 
+    def _on_refused(self, change: Change, reason: str) -> None:
+        """Let the process go on from where the store stands: at a new connection, which nothing is under way on."""
+        live = next((live for live in self if _concerns(change, live)), None)
+        if live is None:
+            return
+        live.stop()
+        self._by_slot.pop(live.slot, None)
+        times = self._refusals[live.spec.id] = self._refusals.get(live.spec.id, 0) + 1
+        self.refused[live.spec.id] = reason
+        hold_s = _HOLD_S[min(times, len(_HOLD_S)) - 1]
+        asyncio.get_running_loop().call_later(hold_s, self._end_hold, live.spec.id)
+        self._abort_link()
+
+    def _end_hold(self, process_id: str) -> None:
+        if self.refused.pop(process_id, None) is not None:
+            self._abort_link()
+
+    def _abort_link(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+
     async def _connect(self) -> None:
+        if self._link is not None:
+            self._link.close()  # before the shim drops it for the new one, which would look like a loss
         link = await connect_or_start(
             self._state_dir,
             self,
             room_bytes=self._room.process_bytes,
             total_room_bytes=self._room.total_bytes,
         )
-        if self._link is not None:
-            self._link.close()
         self._link = link
         self._connected_at = time.monotonic()
         self._by_slot.clear()
@@ -194,6 +226,8 @@ class Supervisor:
         unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
         for held in link.inventory:
             known = unfinished.pop(held.record["id"], None)
+            if held.record["id"] in self.refused:
+                continue
             if known is not None:
                 _close_hole(link, held, known.position)
                 live = self._live_of(known.process, stdin_open=held.stdin_open)
@@ -251,6 +285,16 @@ class Supervisor:
             self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
         self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
         return future
+
+
+def _concerns(change: Change, live: LiveProcess) -> bool:
+    match change:
+        case AddProcess(spec=spec):
+            return spec.id == live.spec.id
+        case WithdrawProcess(process_id=process_id):
+            return process_id == live.spec.id
+        case _:
+            return change.handle == live.handle
 
 
 def _close_hole(link: ShimLink, held: ShimProcess, position: Position) -> None:
