@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.crash import crash_point
-from app.model.errors import OutlastError, StorageUnavailable
+from app.model.errors import StorageUnavailable, Unavailable
 from app.model.output import Chunk
-from app.storage import AddProcess, Change, Storage
+from app.storage import AddProcess, Change, CompleteOutput, EndRun, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
+
+STALL_S = 5.0
+"""A commit that takes longer counts as a failure, for `health` and for whoever waits; it itself is waited for."""
 
 _BATCH_BYTES = 8 << 20
 _BATCH_CHANGES = 4096
@@ -26,14 +29,30 @@ _RETRY_S = 0.5
 class _Entry:
     change: Change
     done: Callable[[int], None]
-    failed: Callable[[OutlastError], None] | None
+    failed: Callable[[StorageUnavailable], None] | None
+
+    @property
+    def process(self) -> int | str:
+        """What it is about. No process's changes need those of another."""
+        match self.change:
+            case AddProcess(spec=spec):
+                return spec.id
+            case WithdrawProcess(process_id=process_id):
+                return process_id
+            case change:
+                return change.handle
 
 
 class Committer:
-    """The one task that calls `Storage.commit`.
+    """The one task that calls `Storage.commit`, never a second time before the first has returned.
 
     When the store cannot commit, what is patient waits and is tried again for as long as it takes; what has somebody
-    waiting for an answer fails at once. `failure` says why, and is None again when a commit went through.
+    waiting for an answer fails at once. A change that the store refuses, and with it all of its process that waits, is
+    dropped, so that it holds up no other process.
+
+    Attributes:
+        failure: why the store cannot commit now; None again when a commit went through.
+        on_refused: called with a patient change that was dropped, and why. Nothing of it was acknowledged.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -42,8 +61,10 @@ class Committer:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stalled = False
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.on_refused: Callable[[Change, str], None] = lambda _change, _reason: None
 
     def start(self) -> None:
         """Begin to commit."""
@@ -70,15 +91,18 @@ class Committer:
         """Commit a change that somebody waits for, and return the handle if it is an `AddProcess`, else 0.
 
         Raises:
-            StorageUnavailable: the store cannot commit now, and nothing of the change was stored.
+            StorageUnavailable: the store cannot commit now, or refuses this. It is not tried again; but whether it is
+                stored is not known, and may be decided later. What undoes it can be submitted now: it comes behind it.
         """
+        if self._stalled:
+            raise StorageUnavailable(f"the store cannot commit now: {self.failure}")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def done(handle: int) -> None:
             if not future.done():
                 future.set_result(handle)
 
-        def failed(error: OutlastError) -> None:
+        def failed(error: StorageUnavailable) -> None:
             if not future.done():
                 future.set_exception(error)
 
@@ -95,18 +119,8 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                batch = self._take()
-                crash_point("before-commit")
-                try:
-                    handles = await self._storage.commit([entry.change for entry in batch])
-                except OutlastError as exc:
-                    await self._on_failure(batch, exc)
-                except Exception as exc:  # a defect must not pass for a commit
-                    log.exception("the store failed in an unforeseen way")
-                    await self._on_failure(batch, StorageUnavailable(f"the store failed: {exc}"))
-                else:
-                    crash_point("after-commit")
-                    self._on_success(batch, handles)
+                if not await self._attempt(self._take()):
+                    await asyncio.sleep(_RETRY_S)
             self._idle.set()
 
     def _take(self) -> list[_Entry]:
@@ -119,24 +133,96 @@ class Committer:
                 size += len(entry.change.data)
         return batch
 
-    def _on_success(self, batch: list[_Entry], handles: Mapping[str, int]) -> None:
-        if self.failure is not None:
-            log.warning("the store commits again")
-            self.failure = None
+    async def _attempt(self, batch: list[_Entry]) -> bool:
+        """Commit a batch, or put back what is patient. False: the store can't commit now."""
+        crash_point("before-commit")
+        try:
+            handles = await self._store(batch)
+        except Unavailable as exc:
+            self._fail(batch, str(exc))
+            return False
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass for a commit, nor end this task
+            return await self._part(batch, exc)
+        crash_point("after-commit")
+        self._recover()
         for entry in batch:
             change = entry.change
             entry.done(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
+        return True
 
-    async def _on_failure(self, batch: list[_Entry], error: OutlastError) -> None:
-        if self.failure is None:
-            log.error("the store cannot commit; nothing is acknowledged until it can: %s", error)
-        self.failure = str(error)
-        patient = []
+    async def _store(self, batch: list[_Entry]) -> Mapping[str, int]:
+        watch = asyncio.get_running_loop().call_later(STALL_S, self._on_stall, batch)
+        try:
+            return await self._storage.commit([entry.change for entry in batch])
+        finally:
+            watch.cancel()
+            self._stalled = False
+
+    def _on_stall(self, batch: list[_Entry]) -> None:
+        """Whoever waits is told; what comes of the commit is seen when it returns."""
+        self._stalled = True
+        waiting = [entry for entry in self._queue if entry.failed is not None]
+        self._queue = deque(entry for entry in self._queue if entry.failed is None)
+        self._tell([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
+
+    async def _part(self, batch: list[_Entry], error: Exception) -> bool:
+        """Find out whose change the store chokes on, by committing one process's changes at a time."""
+        groups: dict[int | str, list[_Entry]] = {}
         for entry in batch:
-            if entry.failed is None:
-                patient.append(entry)
-            else:
-                entry.failed(error)
-        self._queue.extendleft(reversed(patient))
-        if self._queue:
-            await asyncio.sleep(_RETRY_S)
+            groups.setdefault(entry.process, []).append(entry)
+        if len(groups) > 1:
+            while groups:
+                if not await self._attempt(groups.pop(next(iter(groups)))):
+                    self._fail([entry for group in groups.values() for entry in group], str(error))
+                    return False
+        # A ValueError is the contract's word for a change that can't be stored. Behind anything else there may be a
+        # store that can't commit at all, and then nobody's changes are to blame.
+        elif isinstance(error, ValueError) or await self._commits_at_all():
+            self._refuse(batch, error)
+        else:
+            log.error("the store failed in an unforeseen way", exc_info=error)
+            self._fail(batch, f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    async def _commits_at_all(self) -> bool:
+        try:
+            await self._store([])
+        except Exception:  # noqa: BLE001 - an answer, too
+            return False
+        return True
+
+    def _refuse(self, batch: list[_Entry], error: Exception) -> None:
+        log.error("the store refuses what a process has written", exc_info=error)
+        self._recover()
+        process = batch[0].process
+        for entry in batch:
+            if entry.failed is not None:
+                entry.failed(StorageUnavailable(f"the store refuses this: {error}"))
+        # What comes behind a refused chunk does not join what is stored.
+        self._queue = deque(
+            entry
+            for entry in self._queue
+            if entry.process != process or not isinstance(entry.change, Chunk | EndRun | CompleteOutput)
+        )
+        patient = next((entry.change for entry in batch if entry.failed is None), None)
+        if patient is not None:
+            self.on_refused(patient, f"{type(error).__name__}: {error}")
+
+    def _fail(self, batch: list[_Entry], reason: str) -> None:
+        """Tell whoever waits, and put back what is patient."""
+        self._queue.extendleft(entry for entry in reversed(batch) if entry.failed is None)
+        self._tell(batch, reason)
+
+    def _tell(self, entries: list[_Entry], reason: str) -> None:
+        if self.failure is None:
+            log.error("the store cannot commit; nothing is acknowledged until it can: %s", reason)
+        self.failure = reason
+        for entry in entries:
+            if entry.failed is not None:
+                entry.failed(StorageUnavailable(f"the store cannot commit now: {reason}"))
+
+    def _recover(self) -> None:
+        if self.failure is not None:
+            log.warning("the store commits again")
+            self.failure = None

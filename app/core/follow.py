@@ -1,16 +1,20 @@
 """Reading a process's output: a cursor over what is stored. History and live are the same loop."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
+from app.model.errors import StorageUnavailable
 from app.model.output import Chunk, Stream
 from app.storage import Storage
 
 _READ_BYTES = 1 << 20
 _UNTIL_GRACE_MS = 1000
+_READ_AGAIN_S = 0.5
+_LEAST_READ_S = 1.0
 
 
 class FollowInterrupted(Exception):
@@ -53,6 +57,7 @@ class Cursor:
         self._live = live
         self._query = query
         self._seq = query.after
+        self._at_tail = query.tail is None
         self._closing = False
 
     def interrupt(self) -> None:
@@ -62,8 +67,11 @@ class Cursor:
             self._live.wake()
 
     async def stored(self) -> AsyncGenerator[Chunk, None]:
-        """Yield what is stored now."""
-        await self._start()
+        """Yield what is stored now.
+
+        Raises:
+            StorageUnavailable: the store can't be read now.
+        """
         while chunks := await self._read():
             for chunk in chunks:
                 yield chunk
@@ -71,13 +79,14 @@ class Cursor:
     async def follow(self, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
         """Yield what is stored, then what comes, to the end of the process's output.
 
+        While the store can't be read, it is asked again and again: whoever follows keeps the connection.
+
         Yields:
             Chunks in order; None when nothing came for `heartbeat_s`.
 
         Raises:
             FollowInterrupted: the daemon is shutting down.
         """
-        await self._start()
         live = self._live
         quiet_since = time.monotonic()
         while True:
@@ -86,32 +95,42 @@ class Cursor:
             known = live.last_seq if live is not None else 0
             if self._closing:
                 raise FollowInterrupted
-            chunks = await self._read()
-            for chunk in chunks:
+            chunks = await self._read_in(quiet_since + heartbeat_s - time.monotonic())
+            for chunk in chunks or ():
                 yield chunk
             if chunks:
                 quiet_since = time.monotonic()
                 continue
-            self._seq = max(self._seq, known)  # nothing up to there is wanted: don't search it again
-            if finished or live is None or self._is_past_until():
-                return
-            await live.wait(
-                lambda: live.finished or live.last_seq > known or self._closing,  # noqa: B023 - awaited at once
-                self._patience_s(quiet_since + heartbeat_s - time.monotonic()),
-            )
+            if chunks is not None:
+                self._seq = max(self._seq, known)  # nothing up to there is wanted: don't search it again
+                if finished or live is None or self._is_past_until():
+                    return
+                await live.wait(
+                    lambda: live.finished or live.last_seq > known or self._closing,  # noqa: B023 - awaited at once
+                    self._patience_s(quiet_since + heartbeat_s - time.monotonic()),
+                )
             # Not "if nothing moved": lines of the other stream move the process, and this follower gets none of them.
             if time.monotonic() >= quiet_since + heartbeat_s:
                 yield None
                 quiet_since = time.monotonic()
 
-    async def _start(self) -> None:
-        if self._query.tail is not None:
-            tail = await self._storage.tail(self._handle, self._query.tail, stream=self._query.stream)
-            self._seq = max(self._seq, tail)
+    async def _read_in(self, timeout_s: float) -> list[Chunk] | None:
+        """Read as `_read` does, within about `timeout_s`. None: it can't be done now."""
+        try:
+            async with asyncio.timeout(max(timeout_s, _LEAST_READ_S)):
+                return await self._read()
+        except TimeoutError:
+            return None
+        except StorageUnavailable:
+            await asyncio.sleep(_READ_AGAIN_S)
+            return None
 
     async def _read(self) -> list[Chunk]:
         """Return the next chunks that are wanted; none: there are none now."""
         query = self._query
+        if not self._at_tail:
+            self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
+            self._at_tail = True
         while True:
             kept = self._recent.read(self._handle, after_seq=self._seq, max_bytes=_READ_BYTES)
             if kept is None:

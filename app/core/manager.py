@@ -14,6 +14,7 @@ from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
+from app.core.removal import Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.supervisor import ShimRoom, Supervisor
 from app.core.views import ProcessView, StartOutcome
@@ -25,19 +26,17 @@ from app.model.errors import (
     OutlastError,
     StdinNotWritable,
     StorageUnavailable,
-    Unavailable,
 )
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
 from app.model.process import Process, ProcessQuery, StdinMode
 from app.shimlink import SpawnRefused
-from app.storage import AddProcess, PurgeProcess, Storage
+from app.storage import AddProcess, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
 _STDIN_PIECE_BYTES = 64 << 10
 _KILL_CONFIRM_S = 10.0
-_PURGE_DRAIN_S = 2.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
 
@@ -51,8 +50,8 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, self._start)
+        self._removal = Removal(self._committer, self._supervisor, self._recent)
         self._cursors: set[Cursor] = set()
-        self._purging: set[int] = set()
         self._closing = False
         self._opened_at = 0.0
         self._own = users.resolve(None)
@@ -80,10 +79,16 @@ class ProcessManager:
 
     def health(self) -> str | None:
         """Return None, or one sentence that says what is wrong."""
+        trouble = self._store_trouble()
+        if trouble is None and not self._supervisor.connected:
+            return "the shim is not connected"
+        return trouble
+
+    def _store_trouble(self) -> str | None:
         if self._committer.failure is not None:
             return f"the store cannot commit: {self._committer.failure}"
-        if not self._supervisor.connected:
-            return "the shim is not connected"
+        for process_id, reason in self._supervisor.refusals.reasons.items():
+            return f"the store refuses what process {process_id} writes, and others go on: {reason}"
         return None
 
     @property
@@ -131,6 +136,8 @@ class ProcessManager:
         try:
             handle = await self._committer.commit(AddProcess(spec, live.run))
         except OutlastError:
+            # It may be stored, or will be when a commit under way returns: this comes behind it.
+            self._committer.submit(WithdrawProcess(spec.id), lambda _handle: None)
             await self._supervisor.undo(live)
             raise
         crash_point("start-recorded")
@@ -160,33 +167,13 @@ class ProcessManager:
     async def kill(self, ref: str) -> None:
         """SIGKILL a process and everything that it started. It may have ended already.
 
-        Returns when its end is stored, or after some seconds if it does not come to an end.
+        Returns when its end is stored. See `Removal.kill` for what is raised.
         """
-        await self._kill((await self.get(ref)).process)
+        await self._removal.kill((await self.get(ref)).process)
 
     async def purge(self, ref: str) -> None:
-        """Kill a process and delete its record and output."""
-        process = (await self.get(ref)).process
-        if process.handle in self._purging:
-            raise NotFound(f"process {ref!r} is being purged already")
-        self._purging.add(process.handle)
-        try:
-            await self._purge(process)
-        finally:
-            self._purging.discard(process.handle)
-
-    async def _purge(self, process: Process) -> None:
-        await self._kill(process)
-        live = self._supervisor.get(process.spec.id)
-        if live is not None and not await live.wait(lambda: live.finished, _PURGE_DRAIN_S):
-            self._supervisor.link.forget(live.slot)
-            self._supervisor.release(live)
-            live.finished = True
-        await self._committer.commit(PurgeProcess(process.handle))
-        self._recent.drop(process.handle)
-        self._supervisor.total -= 1
-        if live is not None:
-            live.wake()
+        """Kill a process and delete its record and output. See `Removal.purge` for what is raised."""
+        await self._removal.purge((await self.get(ref)).process)
 
     async def signal(self, ref: str, number: int) -> None:
         """Send a signal to a process's group.
@@ -280,9 +267,10 @@ class ProcessManager:
         for live in rest:
             await link.kill(live.spec.id)
         finished = await _all_of(rest, _KILL_CONFIRM_S)
-        if self._committer.failure is not None:
+        trouble = self._store_trouble()
+        if trouble is not None:
             raise StorageUnavailable(
-                f"the processes were told to end, but the store cannot commit: {self._committer.failure}. "
+                f"the processes were told to end, but {trouble}. "
                 "The shim keeps what is not stored: make room, and do this again"
             )
         if not finished:  # something that could not be killed holds a pipe; all that it wrote so far is stored
@@ -311,12 +299,6 @@ class ProcessManager:
             raise StdinNotWritable('its standard input is no pipe: start it with "stdin_mode": "pipe" to write to it')
         if not live.stdin_open:
             raise StdinNotWritable("its standard input is closed")
-
-    async def _kill(self, process: Process) -> None:
-        await self._supervisor.link.kill(process.spec.id)
-        live = self._supervisor.get(process.spec.id)
-        if live is not None and not await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S):
-            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
 
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
         live = self._supervisor.get(process.spec.id)

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from app.core.committer import Committer
 from app.core.live import LiveProcess
+from app.core.losses import lose
 from app.core.recent import RecentChunks
 from app.core.records import spec_from_record, spec_to_record
+from app.core.refusals import Refusals
 from app.crash import crash_point
 from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
-from app.model.output import Chunk, GapReason, Position, Stream
-from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
+from app.model.output import GapReason, Position, Stream
+from app.model.process import ProcessSpec, Run
 from app.shim.spawn import Command
 from app.shimlink import ShimLink, ShimProcess, connect_or_start
-from app.storage import AddProcess, CompleteOutput, EndRun, Storage, Unfinished
+from app.storage import AddProcess, Change, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,12 @@ class ShimRoom:
 
 
 class Supervisor:
-    """Hears the shim's events and hands them to the process that they are about."""
+    """Hears the shim's events and hands them to the process that they are about.
+
+    Attributes:
+        total: count of the processes in the store.
+        refusals: whose changes the store refuses. Such a process is not attended to for a while.
+    """
 
     def __init__(
         self, storage: Storage, committer: Committer, recent: RecentChunks, state_dir: Path, room: ShimRoom
@@ -52,6 +59,8 @@ class Supervisor:
         self._reconnecting: asyncio.Task[None] | None = None
         self._is_open = False
         self.total = 0
+        self.refusals = Refusals(self._begin_again)
+        committer.on_refused = self._on_refused
 
     def __iter__(self) -> Iterator[LiveProcess]:
         return iter(tuple(self._live.values()))
@@ -92,6 +101,7 @@ class Supervisor:
         """Take nothing more from the shim: what is not stored yet, it still has."""
         if self._reconnecting is not None:
             self._reconnecting.cancel()
+        self.refusals.stop()
         for live in self:
             live.stop()
 
@@ -140,13 +150,14 @@ class Supervisor:
             self._attach(live)
 
     def _attach(self, live: LiveProcess) -> None:
-        if self._link is not None:
+        if self._link is not None and live.spec.id not in self.refusals.reasons:
             self._by_slot[live.slot] = live
             live.attach(self._link)
 
     def release(self, live: LiveProcess) -> None:
         """A process is finished, or was never recorded: there is nothing live about it."""
         self._live.pop(live.spec.id, None)
+        self.refusals.forget(live.spec.id)
         if self._by_slot.get(live.slot) is live:
             del self._by_slot[live.slot]
         live.let_go()
@@ -253,29 +264,30 @@ class Supervisor:
         """Bring store and shim together. The store says how far each output is, the shim has what comes after."""
         crash_point("recovery-begun")
         unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        changes: list[asyncio.Future[None]] = []
         for process in found:
             known = unfinished.pop(process.record["id"], None)
             if known is not None:
                 live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
                 self._live[live.spec.id] = live
-                self._go_on(live, process, known.process.handle, known.position)
+                self._go_on(live, known.process.handle, known.position)
             elif await self._storage.process_by_id(process.record["id"]) is not None:
                 process.held.close()
                 link.forget(process.slot)  # the kill came between the last commit and its acknowledgement
             else:
-                self._record(process)
+                changes.append(self._record(process))
             crash_point("recovery-step")
         if unfinished:  # what may be left of them has nobody who reads it
             await link.sweep(list(unfinished))
-        losses = [self._lose(item) for item in unfinished.values()]
-        if losses:
-            await asyncio.wait(losses, timeout=_RECOVERY_COMMIT_S)
+        changes += [lose(self._committer, item) for item in unfinished.values()]
+        if changes:  # whoever asks first is to see them
+            await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
         crash_point("recovery-done")
 
-    def _go_on(self, live: LiveProcess, process: ShimProcess, handle: int, position: Position) -> None:
+    def _go_on(self, live: LiveProcess, handle: int, position: Position) -> None:
         """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
         ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
-        missing = {stream: process.begins_at(stream) - ends[stream] for stream in live.captured}
+        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.captured}
         self.begin(live, handle, position)
         for stream, count in missing.items():
             if count > 0:
@@ -287,45 +299,50 @@ class Supervisor:
                 )
                 live.skip(stream, count, GapReason.STORE_REPLACED)
 
-    def _record(self, process: ShimProcess) -> None:
+    def _record(self, process: ShimProcess) -> asyncio.Future[None]:
         """Record a process whose daemon died between its start and the record of it."""
         spec = spec_from_record(process.record)
         run = Run(pid=process.held.pid, started_at_ms=process.held.started_at_ms)
         live = LiveProcess(spec, run, process.slot, process.held)
         self._live[spec.id] = live
+        return self._submit_record(live)
+
+    def _submit_record(self, live: LiveProcess) -> asyncio.Future[None]:
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(handle: int) -> None:
             self.total += 1
-            self._go_on(live, process, handle, Position())
+            self._go_on(live, handle, Position())
+            recorded.set_result(None)
 
-        self._committer.submit(AddProcess(spec, run), done)
+        self._committer.submit(AddProcess(live.spec, live.run), done)
+        return recorded
 
-    def _lose(self, item: Unfinished) -> asyncio.Future[None]:
-        """Record that a process ended unseen."""
-        process, position = item.process, item.position
-        now_ms = time.time_ns() // 1_000_000
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    # ---- what the store refuses
 
-        def done(_handle: int) -> None:
-            if not future.done():
-                future.set_result(None)
+    def _on_refused(self, change: Change, reason: str) -> None:
+        live = next((live for live in self if _concerns(change, live)), None)
+        if live is not None:
+            live.stop()
+            self._by_slot.pop(live.slot, None)
+            self.refusals.add(live.spec.id, reason)
 
-        modes = {Stream.STDOUT: process.spec.stdout_mode, Stream.STDERR: process.spec.stderr_mode}
-        for stream, mode in modes.items():
-            if mode is OutputMode.CAPTURE:
-                gap = Chunk.gap_after(
-                    position,
-                    handle=process.handle,
-                    run=process.run.number,
-                    stream=stream,
-                    missing_bytes=0,
-                    reason=GapReason.LOST,
-                    ts_ms=now_ms,
-                )
-                position = gap.position
-                self._committer.submit(gap, lambda _handle: None)
-        if process.run.ending is None:
-            ending = Ending(reason=Reason.LOST, ended_at_ms=now_ms)
-            self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
-        self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
-        return future
+    async def _begin_again(self, process_id: str) -> None:
+        """Let a process go on from where the store stands, as if this daemon had just been started."""
+        live = self._live[process_id]
+        stored = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        self.refusals.reasons.pop(process_id, None)
+        if process_id in stored:
+            self._go_on(live, live.handle, stored[process_id].position)
+        elif not live.handle:
+            self._submit_record(live)
+
+
+def _concerns(change: Change, live: LiveProcess) -> bool:
+    match change:
+        case AddProcess(spec=spec):
+            return spec.id == live.spec.id
+        case WithdrawProcess(process_id=process_id):
+            return process_id == live.spec.id
+        case _:
+            return change.handle == live.handle

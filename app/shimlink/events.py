@@ -23,10 +23,6 @@ class ShimProcess:
     record: Mapping[str, Any]
     held: HeldProcess
 
-    def begins_at(self, stream: Stream) -> int:
-        """Offset of the first byte of a stream that the shim still has."""
-        return self.held.streams[stream].let_go if stream in self.held.streams else 0
-
 
 @dataclass(frozen=True, slots=True)
 class Spawned:

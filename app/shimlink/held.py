@@ -65,6 +65,10 @@ class HeldProcess:
             outcome=next(left, None),
         )
 
+    def begins_at(self, stream: Stream) -> int:
+        """Offset of the first byte of a stream that is still there."""
+        return self.streams[stream].let_go if stream in self.streams else 0
+
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes that a frame tells of, and remember the frame until it is acknowledged.
 

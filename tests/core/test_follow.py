@@ -12,6 +12,7 @@ from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.model.output import Chunk, Stream
 from app.model.process import ProcessSpec, Run
+from app.shimlink import HeldProcess
 from app.storage import AddProcess, Storage, storage_from_url
 from app.testing.samples import Output
 
@@ -23,7 +24,8 @@ class Process:
 
     def __init__(self, storage: Storage, *, keeps_recent: bool) -> None:
         spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
-        self.live = LiveProcess(spec, Run(pid=1, started_at_ms=0), stdin_open=False)
+        held = HeldProcess(pid=1, started_at_ms=0, group=None, pidfd=None, stdin=None, streams={})
+        self.live = LiveProcess(spec, Run(pid=1, started_at_ms=0), 1, held)
         self.recent = RecentChunks()
         self.written: list[tuple[int, Stream]] = []
         self._storage = storage
@@ -42,7 +44,7 @@ class Process:
         await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
         # As LiveProcess does after a commit.
-        self.live.last_seq = chunk.last_seq
+        self.live.position = chunk.position
         if self._keeps_recent:
             self.recent.append(chunk)
         self.live.wake()
