@@ -3,6 +3,7 @@
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.chaos.run import run
 @click.option("--minutes", type=float, help="Kill no longer than this.")
 def main(kills: int, seed: int | None, minutes: float | None) -> None:
     """Kill the daemon, check everything, and say what came of it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave nothing running
     seed = random.randrange(1 << 32) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="outlast-chaos-"))
     click.echo(f"seed {seed}, {kills} kills, in {folder}")

@@ -33,7 +33,7 @@ class Verdict:
 
 async def check(ledger: Ledger, door: Door, before: Footprint) -> Verdict:
     """Check a campaign whose last daemon still listens."""
-    verdict = Verdict(findings=list(ledger.complaints))
+    verdict = Verdict()
     listed = await _list(door)
     verdict.findings += _check_list(ledger, listed)
     with opened(ledger.state_dir / "outlast.db") as database:

@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 
 TOKEN = "chaos"
+_ANSWER_S = 60.0
 BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What a call raises when its daemon dies."""
 
@@ -36,7 +37,8 @@ class Door:
 
     async def get(self, path: str, accept: str = "application/json") -> Any:
         """Call the daemon that is there, and return its JSON, or the bytes where something else was asked for."""
-        async with self.session.get(await self.url() + path, headers={"Accept": accept}) as response:
+        url, timeout = await self.url() + path, aiohttp.ClientTimeout(total=_ANSWER_S)
+        async with self.session.get(url, headers={"Accept": accept}, timeout=timeout) as response:
             raw = await response.read()
             assert response.status == 200, (path, response.status, raw[:500])
             return await response.json() if accept == "application/json" else raw

@@ -30,6 +30,8 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
             daemon.environment[crash.VARIABLE] = armed
             await daemon.launch()
             said = await daemon.announcement()
+            if not said and daemon.process is not None:
+                await daemon.process.wait()
             code = await daemon.stop(signal.SIGKILL)
             if said or code != -signal.SIGKILL:
                 findings.append(f"a daemon armed with {armed} said {said!r} and ended with {code}")

@@ -36,6 +36,9 @@ class ChildCheck:
 
     async def run(self, door: Door, database: Database) -> None:
         """Compare."""
+        if self._listed["status"] == "running" or not self._told.finished:
+            self.findings.append(f"it did not come to its end: it is listed as {self._listed['status']}")
+            return
         if self._record.start.kind == "echo":
             self._wanted.written[STDOUT] = self._check_input()
         self._check_account()
@@ -63,8 +66,6 @@ class ChildCheck:
     def _check_account(self) -> None:
         self.findings += [f"it was disturbed: {why}" for why in self._told.disturbed]
         self._differ("its pid, as it says and as listed", self._told.pids, [self._listed["pid"]])
-        if not self._told.finished:
-            self.findings.append("it did not come to its end")
 
     def _check_input(self) -> bytes:
         """Return what an `echo` has read, if it is what was sent: answered messages whole, others at most once."""

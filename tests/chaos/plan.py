@@ -111,7 +111,7 @@ class Planner:
 
     def armed(self, point: str) -> Life:
         """A further life for a point that was missed."""
-        return self._draw(point=point, count=1, while_starting=False, after_s=4 * ARMED_S)
+        return self._draw(point=point, count=1, while_starting=False, after_s=2 * ARMED_S)
 
     def _life(self) -> Life:
         rng = self._rng

@@ -29,6 +29,7 @@ async def run(folder: Path, *, seed: int, kills: int, minutes: float | None = No
         checking_s = time.monotonic() - began
     finally:
         await campaign.close()
+    verdict.findings += campaign.ledger.complaints
     hits, findings = await kill_in_migrations(folder)
     campaign.ledger.hits += hits
     campaign.ledger.kills += hits.total()

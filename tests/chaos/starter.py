@@ -53,9 +53,11 @@ class Starter:
                     self._take(record, found["processes"][0])
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for starts, inputs and followers to come to their end."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
+        """Wait for starts, inputs and followers to come to their end, also those that begin meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def stop(self) -> None:
         """Give up what is under way."""

@@ -92,8 +92,9 @@ class Daemon:
         """Signal the daemon and wait for its end; return its exit code."""
         assert self.process is not None
         await self._close_session()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)  # asyncio's send_signal may reap it, and then its exit code is lost
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         self.process._transport.close()
         self.process = None
