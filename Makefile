@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STATE_DIR ?= $(CURDIR)/.outlast
+KILLS ?= 1000
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench demo clean
+.PHONY: help serve test check fix bench demo chaos clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
@@ -13,6 +14,7 @@ help:
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make fix     format, and mend what the linter can mend"
 	@echo "make bench   figures, beside peers run in the same minutes"
+	@echo "make chaos   kill the daemon KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
 	@echo "make demo    kill the daemon under a talking process, and see no line missing"
 
 $(VENV)/installed: pyproject.toml
@@ -60,6 +62,9 @@ bench: $(VENV)/installed-dev
 
 demo: $(VENV)/installed-dev
 	@$(BIN)/python bench/demo.py
+
+chaos: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -47,6 +47,12 @@ class Daemon:
 
     async def start(self, *flags: str) -> None:
         """Start it and wait until it says that it listens."""
+        await self.launch(*flags)
+        line = await self.announcement()
+        assert line.startswith("listening on "), (line, self.log)
+
+    async def launch(self, *flags: str) -> None:
+        """Start it."""
         with (self.state_dir.parent / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command,
@@ -58,10 +64,14 @@ class Daemon:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
+
+    async def announcement(self) -> str:
+        """Wait until it says that it listens, and return what it says; empty: it ended before."""
+        assert self.process is not None
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
-        assert line.startswith(b"listening on "), (line, self.log)
-        self.url = line.split()[-1].decode()
+        line = (await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)).decode()
+        self.url = line.split()[-1] if line else ""
+        return line
 
     @property
     def log(self) -> str:
@@ -82,8 +92,9 @@ class Daemon:
         """Signal the daemon and wait for its end; return its exit code."""
         assert self.process is not None
         await self._close_session()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)  # asyncio's send_signal may reap it, and then its exit code is lost
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         self.process._transport.close()
         self.process = None

@@ -1,0 +1,1 @@
+"""Campaigns that kill, and a checker that believes nothing. See docs/chaos.md."""

@@ -1,0 +1,121 @@
+"""The checker: believes nothing. Works out by itself what each child wrote, and compares everything with that."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.door import Door
+from tests.chaos.ledger import Ledger, Record
+from tests.chaos.machine import Footprint
+from tests.chaos.one_child import ChildCheck
+from tests.chaos.sidefile import read, side_path
+from tests.chaos.stored import Database, opened
+from tests.support.waiting import eventually
+
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was compared, and everything that was not as it must be."""
+
+    processes: int = 0
+    bytes: int = 0
+    lines: int = 0
+    followers: int = 0
+    followed_events: int = 0
+    compared_events: int = 0
+    never_started: int = 0
+    parted_lines: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+async def check(ledger: Ledger, door: Door, before: Footprint) -> Verdict:
+    """Check a campaign whose last daemon still listens."""
+    verdict = Verdict()
+    listed = await _list(door)
+    verdict.findings += _check_list(ledger, listed)
+    with opened(ledger.state_dir / "outlast.db") as database:
+        for record in ledger.records:
+            await _check_record(record, ledger, door, database, listed, verdict)
+        if (answer := database.integrity()) != "ok":
+            verdict.findings.append(f"the database file is not sound: {answer}")
+    verdict.findings += await _check_machine(ledger, before)
+    return verdict
+
+
+async def _list(door: Door) -> dict[str, list[dict[str, Any]]]:
+    """Read the whole list, by the tag of the start."""
+    listed: dict[str, list[dict[str, Any]]] = {}
+    cursor = ""
+    while True:
+        page = await door.get(f"/processes?limit={_PAGE}{cursor}")
+        for process in page["processes"]:
+            listed.setdefault(process["tags"].get("start", "none"), []).append(process)
+        if page["next"] is None:
+            return listed
+        cursor = f"&cursor={page['next']}"
+
+
+def _check_list(ledger: Ledger, listed: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    for tag, processes in listed.items():
+        if len(processes) > 1:
+            yield f"{tag} is listed {len(processes)} times: {[process['id'] for process in processes]}"
+    for tag in listed.keys() - {record.start.tag for record in ledger.records}:
+        yield f"{tag} is listed and was never started"
+    ids = Counter(process["id"] for processes in listed.values() for process in processes)
+    yield from (f"the id {process_id} is listed {count} times" for process_id, count in ids.items() if count > 1)
+
+
+async def _check_record(
+    record: Record,
+    ledger: Ledger,
+    door: Door,
+    database: Database,
+    listed: dict[str, list[dict[str, Any]]],
+    verdict: Verdict,
+) -> None:
+    tag = record.start.tag
+    told = read(side_path(ledger.children_dir, tag))
+    found = listed.get(tag)
+    if not found:
+        verdict.never_started += 1
+        if told is not None:
+            verdict.findings.append(f"{tag} ran as {told.pids} and is not listed")
+        if record.process is not None:
+            verdict.findings.append(f"{tag} was answered as {record.process['id']} and is not listed")
+        if not record.asked_ms:
+            verdict.findings.append(f"{tag} was never started: the campaign did not get to it")
+        return
+    if told is None:
+        verdict.findings.append(f"{tag} is listed as {found[0]} and never ran")
+        return
+    checking = ChildCheck(record, told, found[0], ledger.children_dir)
+    try:
+        await checking.run(door, database)
+    except Exception as exc:  # noqa: BLE001 - whatever is wrong with one child, the others are checked
+        checking.findings.append(f"could not be checked: {exc!r}")
+    verdict.findings += [f"{tag} ({record.start.kind}): {finding}" for finding in checking.findings]
+    verdict.processes += 1
+    verdict.bytes += checking.bytes
+    verdict.lines += checking.lines
+    verdict.followers += len(record.followers)
+    verdict.followed_events += sum(follower.events for follower in record.followers)
+    verdict.compared_events += checking.compared_events
+    verdict.parted_lines += checking.parted_lines
+
+
+async def _check_machine(ledger: Ledger, before: Footprint) -> list[str]:
+    """See that the shim holds what it held at the beginning, and nothing of any process."""
+
+    def looks_as_before() -> bool:
+        return Footprint.of(ledger.state_dir) == before
+
+    try:
+        await eventually(looks_as_before)
+    except AssertionError:
+        return [
+            f"the shim does not hold what it held at the beginning: {Footprint.of(ledger.state_dir)}, then {before}"
+        ]
+    return []

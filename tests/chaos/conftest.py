@@ -1,0 +1,18 @@
+"""Shows what a campaign did, whether it passed or not: its seed does it again."""
+
+import pytest
+
+SUMMARY = "chaos"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    summaries = [
+        text
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, text in report.user_properties
+        if name == SUMMARY and report.when == "call"
+    ]
+    for text in summaries:
+        terminalreporter.section("a campaign of kills")
+        terminalreporter.write_line(text)

@@ -1,0 +1,56 @@
+"""The points inside migrations, which a daemon passes once in the life of a database: kills at each of them."""
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+from app import crash
+from app.storage.sqlite.migrate import migrations
+from tests.chaos.door import TOKEN
+from tests.chaos.stored import opened
+from tests.support.daemon import Daemon
+
+MIGRATION_POINTS = tuple(point for point in crash.POINTS if point.startswith("migration-"))
+
+
+async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
+    """Kill a daemon inside and behind each migration of a new database, and see the next one go on from there.
+
+    Returns:
+        How often each point was hit, and what was not as it must be.
+    """
+    hits: Counter[str] = Counter()
+    findings: list[str] = []
+    for version in range(1, len(migrations()) + 1):
+        home = folder / f"migration-{version}"
+        home.mkdir()
+        daemon = Daemon(home / "state", OUTLAST_TOKEN=TOKEN)
+        # Inside: that migration is undone, those before it are kept; so the next daemon's first one is that.
+        for armed, kept in ((f"migration-inside:{version}", version - 1), ("migration-after:1", version)):
+            daemon.environment[crash.VARIABLE] = armed
+            await daemon.launch()
+            said = await daemon.announcement()
+            if not said and daemon.process is not None:
+                await daemon.process.wait()
+            code = await daemon.stop(signal.SIGKILL)
+            if said or code != -signal.SIGKILL:
+                findings.append(f"a daemon armed with {armed} said {said!r} and ended with {code}")
+            hits[armed.partition(":")[0]] += 1
+            with opened(daemon.state_dir / "outlast.db") as database:
+                if database.version() != kept:
+                    findings.append(f"killed at {armed}, the database has version {database.version()}, not {kept}")
+        findings += await _serves(daemon)
+    return hits, findings
+
+
+async def _serves(daemon: Daemon) -> list[str]:
+    """See that a daemon works on what the killed ones have left."""
+    daemon.environment[crash.VARIABLE] = ""
+    try:
+        await daemon.start()
+        process = await daemon.sh("echo here; exit 5")
+        ended = await daemon.ended(process)
+        seen = (ended["exit_code"], await daemon.raw(process))
+        return [] if seen == (5, b"here\n") else [f"after kills in a migration a process gave {seen}"]
+    finally:
+        await daemon.end_everything()

@@ -1,0 +1,227 @@
+"""Everything that can be compared of one child."""
+
+import itertools
+import json
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.compare import bytes_differ, rows_differ
+from tests.chaos.door import Door
+from tests.chaos.follower import EOF, Follower
+from tests.chaos.ledger import Record
+from tests.chaos.scripts import LONG_LINE_BYTES, STDERR, STDOUT, expected
+from tests.chaos.sidefile import Told, Written, input_path
+from tests.chaos.stored import WORDS, Database, Line, StoredChunk
+
+_CLOCK_MS = 2
+SLACK_MS = 1500
+"""How much later than it was written a line may be read on a busy machine, and less than a long absence of daemons."""
+_NEVER_BLOCKED_BYTES = 60_000
+_RAW = "application/octet-stream"
+
+
+class ChildCheck:
+    """Compares one process with what its child was to do. `findings` says what is wrong."""
+
+    def __init__(self, record: Record, told: Told, listed: dict[str, Any], children_dir: Path) -> None:
+        self._record = record
+        self._told = told
+        self._listed = listed
+        self._path = f"/processes/{listed['id']}"
+        self._wanted = expected(record.start.seed, record.start.kind)
+        self._input_path = input_path(children_dir, record.start.tag)
+        self.findings: list[str] = []
+        self.bytes = self.lines = self.compared_events = self.parted_lines = 0
+
+    async def run(self, door: Door, database: Database) -> None:
+        """Compare."""
+        if self._listed["status"] == "running" or not self._told.finished:
+            self.findings.append(f"it did not come to its end: it is listed as {self._listed['status']}")
+            return
+        if self._record.start.kind == "echo":
+            self._wanted.written[STDOUT] = self._check_input()
+        self._check_account()
+        self._check_end()
+        chunks = database.chunks(self._listed["id"])
+        lines = [line for chunk in chunks for line in chunk.lines()]
+        self._check_chunks(chunks, lines)
+        self._check_times(chunks)
+        self._check_views(database, lines)
+        await self._check_reads(door, lines)
+        await self._check_follows(door, lines)
+        self.bytes = sum(len(chunk.data) for chunk in chunks)
+        self.lines = len(lines)
+
+    def _find(self, finding: str | None) -> None:
+        if finding is not None:
+            self.findings.append(finding)
+
+    def _differ(self, what: str, got: object, wanted: object) -> None:
+        if got != wanted:
+            self.findings.append(f"{what}: got {got}, wanted {wanted}")
+
+    # ---- the child itself
+
+    def _check_account(self) -> None:
+        self.findings += [f"it was disturbed: {why}" for why in self._told.disturbed]
+        self._differ("its pid, as it says and as listed", self._told.pids, [self._listed["pid"]])
+
+    def _check_input(self) -> bytes:
+        """Return what an `echo` has read, if it is what was sent: answered messages whole, others at most once."""
+        got = self._input_path.read_bytes()
+        rest = got
+        for number, (message, answered) in enumerate(self._record.inputs):
+            taken = _common_prefix(rest, message)
+            if answered and taken < len(message):
+                self._find(bytes_differ(f"input message {number}, which was answered", rest[: len(message)], message))
+                return got
+            rest = rest[taken:]
+        if rest:
+            self.findings.append(f"input: {len(rest)} bytes that were not sent, or twice: {rest[:80]!r}")
+        closing_ms = self._record.closing_ms
+        if closing_ms is None or (self._told.input_ended_ms or closing_ms) < closing_ms - _CLOCK_MS:
+            self.findings.append(f"its input ended at {self._told.input_ended_ms}, and was closed at {closing_ms}")
+        return got
+
+    def _check_end(self) -> None:
+        wanted, listed = self._wanted, self._listed
+        status = "exited" if wanted.signal is None else "signaled"
+        end = (listed["status"], listed["reason"], listed["exit_code"], listed["signal"])
+        self._differ("its end", end, (status, status, wanted.code, wanted.signal))
+        if not self._record.asked_ms - _CLOCK_MS <= listed["started_at"] <= self._told.start_ms + _CLOCK_MS:
+            self.findings.append(
+                f"started_at {listed['started_at']} is not between request ({self._record.asked_ms}) and its own "
+                f"start ({self._told.start_ms})"
+            )
+        end_ms, ended_at = self._told.end_ms, listed["ended_at"]
+        if end_ms is None or ended_at is None or not end_ms - _CLOCK_MS <= ended_at <= end_ms + SLACK_MS:
+            self.findings.append(f"ended_at is {ended_at}, it says {end_ms}")
+
+    # ---- plain SQL
+
+    def _check_chunks(self, chunks: list[StoredChunk], lines: list[Line]) -> None:
+        for stream, word in WORDS.items():
+            stored = b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
+            self._find(bytes_differ(f"stored {word}", stored, self._wanted.written[stream]))
+        self._find(rows_differ("sequence numbers", [line.seq for line in lines], list(range(1, len(lines) + 1))))
+        counts = [(chunk.first_seq, chunk.line_count) for chunk in chunks]
+        counted = [(chunk.first_seq, sum(1 for _ in chunk.lines())) for chunk in chunks]
+        self._find(rows_differ("chunks (first number, lines)", counts, counted))
+        ends = {STDOUT: 0, STDERR: 0}
+        for chunk in chunks:
+            ends[chunk.stream] += len(chunk.data)
+            self._differ(f"positions at line {chunk.first_seq}", chunk.ends, ends)
+        self._check_parts(lines)
+
+    def _check_parts(self, lines: list[Line]) -> None:
+        """Count the lines that were parted although they were written whole, as a machine that stalls may do."""
+        if self._record.start.kind in {"prompts", "binary", "long-lines", "echo"}:
+            return
+        self.parted_lines = sum(not line.data.endswith(b"\n") for line in lines)
+
+    def _check_times(self, chunks: list[StoredChunk]) -> None:
+        writes = {stream: [each for each in self._told.writes if each.stream == stream] for stream in WORDS}
+        small = sum(len(data) for data in self._wanted.written.values()) < _NEVER_BLOCKED_BYTES
+        latest_ms = 0
+        for chunk in chunks:
+            latest_ms = max(latest_ms, chunk.ts_ms)
+            self._differ(f"latest time at line {chunk.first_seq}", chunk.latest_ts_ms, latest_ms)
+            last = _write_of(writes[chunk.stream], chunk.ends[chunk.stream])
+            if last is None:
+                self.findings.append(f"line {chunk.first_seq}: nobody says that it was written")
+            elif chunk.ts_ms < last.begun_ms - _CLOCK_MS:
+                self.findings.append(
+                    f"line {chunk.first_seq} has the time {chunk.ts_ms}, before it was written: {last}"
+                )
+            elif small and chunk.ts_ms > last.done_ms + SLACK_MS:
+                self.findings.append(f"line {chunk.first_seq} has the time {chunk.ts_ms}, long after {last}")
+
+    def _check_views(self, database: Database, lines: list[Line]) -> None:
+        shown = [(line.seq, line.ts_ms, WORDS[line.stream].encode(), _as_shown(line.data)) for line in lines]
+        self._find(rows_differ("the view output_lines", database.shown_lines(self._listed["id"]), shown))
+        size = sum(len(line.data) for line in lines)
+        row = (self._wanted.code, self._wanted.signal, len(lines), size, 1)
+        self._differ("the view processes", database.shown_process(self._listed["id"]), row)
+
+    # ---- HTTP
+
+    async def _check_reads(self, door: Door, lines: list[Line]) -> None:
+        for stream, word in WORDS.items():
+            wanted = self._wanted.written[stream]
+            self._find(bytes_differ(f"{word} as bytes", await door.get(f"{self._path}/{word}", _RAW), wanted))
+            answer = await door.get(f"{self._path}/{word}")
+            self._differ("line_count", answer["line_count"], len(answer["lines"]))
+            self._check_json(word, answer["lines"], wanted)
+        both = b"".join(line.data for line in lines)
+        self._find(bytes_differ("output as bytes", await door.get(f"{self._path}/output", _RAW), both))
+        ndjson = (await door.get(f"{self._path}/output", "application/x-ndjson")).decode()
+        events = [tuple(json.loads(row).values()) for row in ndjson.split("\n")[:-1]]
+        self._find(rows_differ("NDJSON", events, _as_events(lines)))
+        self.compared_events += len(events)
+
+    def _check_json(self, word: str, got: list[str], wanted: bytes) -> None:
+        longest = max((len(line) for line in wanted.split(b"\n")), default=0)
+        texts = [line.decode(errors="replace") for line in wanted.split(b"\n")]
+        if not texts[-1]:
+            texts.pop()
+        if longest < LONG_LINE_BYTES:
+            self._find(rows_differ(f"{word} as JSON", got, texts))
+        else:  # where an over-long line is parted depends on when it was read
+            self._find(bytes_differ(f"{word} as JSON", "".join(got).encode(), "".join(texts).encode()))
+
+    async def _check_follows(self, door: Door, lines: list[Line]) -> None:
+        raw = await door.get(f"{self._path}/output/follow", "text/event-stream")
+        *blocks, last, _ = [b"", *raw.split(b"\n\n")]
+        self._differ("the end of a replay", last, EOF)
+        events = [block for block in blocks[1:] if not block.startswith(b":")]
+        self._find(rows_differ("replay", [_parse(event) for event in events], _as_events(lines)))
+        self.compared_events += len(events)
+        if len(events) != len(lines):
+            return  # said already: the followers can't be compared
+        of_stream = {
+            word: [event for event, line in zip(events, lines, strict=True) if WORDS[line.stream] == word]
+            for word in WORDS.values()
+        }
+        of_stream["output"] = events
+        for number, follower in enumerate(self._record.followers):
+            self._check_follower(f"follower {number} ({follower.plan})", follower, of_stream[follower.plan.stream])
+
+    def _check_follower(self, name: str, follower: Follower, wanted: list[bytes]) -> None:
+        self.findings += [f"{name}: {complaint}" for complaint in follower.complaints]
+        if not follower.finished:
+            self.findings.append(f"{name} never came to its end; its last event is {follower.last_id}")
+        got = follower.path.read_bytes().split(b"\n\n")[:-1] if follower.path.exists() else []
+        self.compared_events += len(got)
+        if follower.plan.tail is not None:
+            if len(got) < min(follower.plan.tail, len(wanted)):
+                self.findings.append(f"{name} got {len(got)} events")
+            wanted = wanted[len(wanted) - len(got) :]
+        self._find(rows_differ(name, got, wanted))
+
+
+def _common_prefix(one: bytes, other: bytes) -> int:
+    if one.startswith(other):
+        return len(other)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _write_of(writes: list[Written], end: int) -> Written | None:
+    """Find the write that wrote the byte before the offset `end`."""
+    at = bisect_left(writes, end, key=lambda each: each.total_bytes)
+    return writes[at] if at < len(writes) else None
+
+
+def _as_shown(line: bytes) -> bytes:
+    """Say what the SQL view makes of a line: no end, NUL visible, its one noncharacter read as a backslash."""
+    return line.removesuffix(b"\n").replace(b"\0", "\u2400".encode()).replace("\ufdd0".encode(), b"\\")
+
+
+def _as_events(lines: list[Line]) -> list[tuple[int, str, int, str]]:
+    return [(line.seq, line.data.decode(errors="replace"), line.ts_ms, WORDS[line.stream]) for line in lines]
+
+
+def _parse(event: bytes) -> tuple[Any, ...]:
+    number, kind, data = event.decode().split("\n")
+    assert kind == "event: output", event[:200]
+    return int(number.removeprefix("id: ")), *json.loads(data.removeprefix("data: ")).values()

@@ -1,0 +1,39 @@
+"""One campaign, from an empty folder to a verdict."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.campaign import Campaign
+from tests.chaos.checker import check
+from tests.chaos.migrations import kill_in_migrations
+from tests.chaos.report import missed_points, summary
+from tests.support.daemon import left_over
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether all was as it must be, and the summary."""
+
+    passed: bool
+    summary: str
+
+
+async def run(folder: Path, *, seed: int, kills: int, minutes: float | None = None) -> Outcome:
+    """Kill, check, and end everything that was started in `folder`, which must be empty."""
+    campaign = Campaign(folder, seed, kills, minutes)
+    try:
+        await campaign.run()
+        began = time.monotonic()
+        verdict = await check(campaign.ledger, campaign.door, campaign.before)
+        checking_s = time.monotonic() - began
+    finally:
+        await campaign.close()
+    verdict.findings += campaign.ledger.complaints
+    hits, findings = await kill_in_migrations(folder)
+    campaign.ledger.hits += hits
+    campaign.ledger.kills += hits.total()
+    verdict.findings += findings
+    verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.ledger.state_dir)]
+    verdict.findings += [f"no daemon was ever killed at {point}" for point in missed_points(campaign.ledger)]
+    return Outcome(not verdict.findings, summary(campaign.ledger, verdict, checking_s))

@@ -1,0 +1,150 @@
+"""Starts children over HTTP while daemons die, finds those whose answer was lost, and feeds those that echo."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.chaos.door import BROKEN, Door
+from tests.chaos.follower import Follower
+from tests.chaos.ledger import Ledger, Record
+from tests.chaos.plan import Start
+from tests.chaos.scripts import HAS_INPUT, messages
+from tests.chaos.sidefile import now_ms
+
+ROOT = Path(__file__).parents[2]
+_LOOK_AGAIN_S = 0.01
+_BETWEEN_MESSAGES_S = 0.05
+
+
+class Starter:
+    """Carries out the starts of a plan."""
+
+    def __init__(self, door: Door, ledger: Ledger) -> None:
+        self._door = door
+        self._ledger = ledger
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.has_idempotency_key = False
+
+    def begin(self, start: Start) -> None:
+        """Start a child, with this daemon or, if it dies too early, with a later one."""
+        record = Record(start)
+        self._ledger.records.append(record)
+        self._go(self._start(record))
+
+    def look_for_lost(self) -> None:
+        """Do `find_lost` with the daemon that is there, as far as it lives."""
+        self._go(self._look_for_lost())
+
+    async def _look_for_lost(self) -> None:
+        with contextlib.suppress(*BROKEN):  # the next daemon will be asked
+            await self.find_lost()
+
+    async def find_lost(self) -> None:
+        """Look in the list for the starts whose answer was lost."""
+        for record in self._ledger.records:
+            if record.asked_ms and not record.answered and record.process is None:
+                found = await self._door.get(f"/processes?tag=start:{record.start.tag}")
+                if found["processes"]:
+                    self._take(record, found["processes"][0])
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for starts, inputs and followers to come to their end, also those that begin meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _go(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ledger.complaints.append(f"the campaign itself failed: {error!r}")
+
+    # ---- starts
+
+    async def _start(self, record: Record) -> None:
+        while record.process is None:
+            url = await self._door.url()
+            await asyncio.sleep(record.start.after_s)
+            record.asked_ms = record.asked_ms or now_ms()
+            try:
+                async with self._door.session.post(f"{url}/processes", json=self._body(record.start)) as response:
+                    status, answer = response.status, await response.json()
+            except aiohttp.ClientConnectorError:  # it was not even asked
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            except BROKEN:
+                self._ledger.lost_answers += 1
+                if not self.has_idempotency_key:
+                    return
+            else:
+                if status in {200, 201}:
+                    record.answered = True
+                    self._take(record, answer)
+                elif status != 503:
+                    self._ledger.complaints.append(f"start {record.start.tag} was refused: {status} {answer}")
+                    return
+
+    def _body(self, start: Start) -> dict[str, Any]:
+        words = [str(self._ledger.children_dir), start.tag, str(start.seed), start.kind]
+        key = {"idempotency_key": f"{self._ledger.seed}-{start.tag}"} if self.has_idempotency_key else {}
+        return {
+            "command": sys.executable,
+            "args": ["-S", "-m", "tests.chaos.child", *words],
+            "working_dir": str(ROOT),
+            "stdin_mode": "pipe" if start.kind in HAS_INPUT else "closed",
+            "tags": {"start": start.tag},
+            **key,
+        }
+
+    def _take(self, record: Record, process: dict[str, Any]) -> None:
+        if record.process is not None:
+            return  # the list was faster than the answer
+        record.process = process
+        for number, plan in enumerate(record.start.followers):
+            follower = Follower(plan, self._ledger.folder / "followers" / f"{record.start.tag}-{number}")
+            record.followers.append(follower)
+            self._go(follower.run(self._door, process["id"]))
+        if record.start.kind == "echo":
+            self._go(self._feed(record, f"/processes/{process['id']}/stdin"))
+
+    # ---- standard input
+
+    async def _feed(self, record: Record, path: str) -> None:
+        for message in messages(record.start.seed):
+            answered = await self._post(path, message)
+            record.inputs.append((message, answered == 204))
+            if answered not in {None, 204, 503}:
+                self._ledger.complaints.append(f"input of {record.start.tag} was refused: {answered}")
+            await asyncio.sleep(_BETWEEN_MESSAGES_S)
+        record.closing_ms = now_ms()
+        while await self._post(f"{path}/close", b"") not in {204, 400}:
+            pass
+
+    async def _post(self, path: str, data: bytes) -> int | None:
+        """Return the status; None: the answer was lost, and nobody knows how much was taken."""
+        while True:
+            url = await self._door.url()
+            try:
+                headers = {"Content-Type": "application/octet-stream"}
+                async with self._door.session.post(url + path, data=data, headers=headers) as response:
+                    await response.read()
+                    return response.status
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            except BROKEN:
+                return None

@@ -1,0 +1,89 @@
+"""What the database file holds of one process, read with plain SQL."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+WORDS = {1: "stdout", 2: "stderr"}
+
+
+class Line(NamedTuple):
+    """A line, or a part of one, by its own number. `data` are its bytes with its end, if it has one."""
+
+    seq: int
+    ts_ms: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A row of `output_chunk`."""
+
+    first_seq: int
+    line_count: int
+    stream: int
+    ts_ms: int
+    latest_ts_ms: int
+    ends: dict[int, int]
+    data: bytes
+
+    def lines(self) -> Iterator[Line]:
+        parts = self.data.split(b"\n")
+        lines = [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+        for number, line in enumerate(lines):
+            yield Line(self.first_seq + number, self.ts_ms, self.stream, line)
+
+
+class Database:
+    """The file, opened by an operator."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self._db.text_factory = bytes
+
+    def close(self) -> None:
+        self._db.close()
+
+    def chunks(self, process_id: str) -> list[StoredChunk]:
+        """Return a process's output as it is kept, in the order of its numbers."""
+        rows = self._db.execute(
+            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data FROM output_chunk"
+            " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
+            (process_id,),
+        )
+        return [StoredChunk(*row[:5], ends={1: row[5], 2: row[6]}, data=row[7]) for row in rows]
+
+    def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:
+        """Return what the view `output_lines` shows of a process: seq, ts, stream, line."""
+        sql = "SELECT seq, ts, stream, line FROM output_lines WHERE process_id = ? ORDER BY seq"
+        return self._db.execute(sql, (process_id,)).fetchall()
+
+    def shown_process(self, process_id: str) -> tuple[Any, ...]:
+        """Return what the view `processes` shows: exit code, signal, lines, bytes, whether the output is complete."""
+        sql = "SELECT exit_code, signal, lines, bytes, output_complete FROM processes WHERE id = ?"
+        row: tuple[Any, ...] = self._db.execute(sql, (process_id,)).fetchone()
+        return row
+
+    def version(self) -> int:
+        """Return the version of the schema."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def integrity(self) -> str:
+        """Return what SQLite says of the file."""
+        (answer,) = self._db.execute("PRAGMA integrity_check").fetchone()
+        return answer.decode()
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Database]:
+    """Open a database file for reading."""
+    database = Database(path)
+    try:
+        yield database
+    finally:
+        database.close()

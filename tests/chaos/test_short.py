@@ -1,0 +1,23 @@
+"""Short campaigns: one that is always the same, and one that never is. `make chaos` runs long ones."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import SUMMARY
+from tests.chaos.run import run
+
+_KILLS = 25
+_FIXED_SEED = 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choose", [lambda: _FIXED_SEED, lambda: random.randrange(1 << 32)], ids=["fixed", "random"])
+async def test_nothing_is_lost_repeated_or_disturbed(
+    choose: Callable[[], int], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    outcome = await run(tmp_path, seed=choose(), kills=_KILLS)
+    record_property(SUMMARY, outcome.summary)
+    assert outcome.passed, outcome.summary
