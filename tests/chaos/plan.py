@@ -8,7 +8,9 @@ from app import crash
 from tests.chaos.scripts import KINDS
 
 POINTS = tuple(
-    point for point, what in crash.POINTS.items() if what.startswith("daemon:") and not point.startswith("migration-")
+    point
+    for point, what in crash.POINTS.items()
+    if what.startswith("daemon:") and not point.startswith(("migration-", "handover-"))
 )
 """Where a daemon can be killed by itself. Migrations have a little campaign of their own."""
 
@@ -22,6 +24,7 @@ _HIGHEST_COUNT = {
     "inside-commit": 60,
     "after-commit": 40,
     "after-ack": 40,
+    "start-asked": 2,
     "start-running": 2,
     "start-recorded": 2,
     "end-seen": 3,
