@@ -109,11 +109,20 @@ def exit_status(pidfd: int, pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             raw = file.read()
+        is_visible = os.geteuid() == 0 or _user_ids(pid) == {os.geteuid()}
         signal.pidfd_send_signal(pidfd, 0)  # it is not reaped, so what was read is of no later process with its pid
     except OSError:
         return None
     fields = raw[raw.rindex(b")") + 2 :].split()
-    return int(fields[49]) if fields[0] == b"Z" else None
+    # Of another user's processes (a setuid program's) /proc shows 0 instead of the status.
+    return int(fields[49]) if fields[0] == b"Z" and is_visible else None
+
+
+def _user_ids(pid: int) -> set[int]:
+    """Return the real, effective, saved and file system user ids of a process."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        line = next(line for line in file if line.startswith(b"Uid:"))
+    return {int(word) for word in line.split()[1:]}
 
 
 def signal_group(pidfd: int, pid: int, number: int) -> None:
