@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.crash import crash_point
-from app.model.errors import StorageUnavailable, Unavailable
+from app.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
 from app.model.output import Chunk
 from app.storage import AddProcess, Change, CompleteOutput, EndRun, Storage, WithdrawProcess
 
@@ -29,7 +29,7 @@ _RETRY_S = 0.5
 class _Entry:
     change: Change
     done: Callable[[int], None]
-    failed: Callable[[StorageUnavailable], None] | None
+    failed: Callable[[OutlastError], None] | None
 
     @property
     def process(self) -> int | str:
@@ -91,8 +91,9 @@ class Committer:
         """Commit a change that somebody waits for, and return the handle if it is an `AddProcess`, else 0.
 
         Raises:
-            StorageUnavailable: the store cannot commit now, or refuses this. It is not tried again; but whether it is
-                stored is not known, and may be decided later. What undoes it can be submitted now: it comes behind it.
+            StorageUnavailable: the store cannot commit now. It is not tried again; but whether it is stored is not
+                known, and may be decided later. What undoes it can be submitted now: it comes behind it.
+            StorageError: the store refuses this change.
         """
         if self._stalled:
             raise StorageUnavailable(f"the store cannot commit now: {self.failure}")
@@ -102,7 +103,7 @@ class Committer:
             if not future.done():
                 future.set_result(handle)
 
-        def failed(error: StorageUnavailable) -> None:
+        def failed(error: OutlastError) -> None:
             if not future.done():
                 future.set_exception(error)
 
@@ -198,7 +199,7 @@ class Committer:
         process = batch[0].process
         for entry in batch:
             if entry.failed is not None:
-                entry.failed(StorageUnavailable(f"the store refuses this: {error}"))
+                entry.failed(StorageError(f"the store refuses this: {error}"))
         # What comes behind a refused chunk does not join what is stored.
         self._queue = deque(
             entry

@@ -16,7 +16,7 @@ from typing import Self
 from app.model.errors import StorageError, StorageUnavailable
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
-from app.storage.base import AddProcess, Change, Chunk, Storage, Unfinished, WithdrawProcess
+from app.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
 from app.storage.registry import storage_from_url
 
 _SCHEME = "faulty:"
@@ -49,7 +49,7 @@ class Fault:
         mode: see `Mode`.
         delay_s: of `SLOW`.
         part: how many of its changes are stored by a commit that tears; None: all.
-        handle: only commits with a change of this process go wrong; 0: all.
+        handle: only commits with output or an end of this process go wrong; 0: all.
         reads: reads go wrong, too: they err, stall or are slow like commits. Other modes leave them alone.
     """
 
@@ -208,4 +208,4 @@ class FaultyStorage(Storage):
 
 
 def _is_about(change: Change, handle: int) -> bool:
-    return not isinstance(change, AddProcess | WithdrawProcess) and change.handle == handle
+    return isinstance(change, Chunk | EndRun | CompleteOutput) and change.handle == handle

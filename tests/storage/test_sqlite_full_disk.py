@@ -1,0 +1,118 @@
+"""Where a full disk hits SQLite: the log, the log's index, and the database when the log is written back."""
+
+import logging
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.model.errors import StorageUnavailable
+from app.storage.sqlite import SqliteStorage
+from app.storage.sqlite.connection import WAL_LIMIT_BYTES
+from app.testing.samples import Output, added
+from tests.storage.stores import sqlite_storage
+from tests.support.disk import Disk, mounted
+from tests.support.waiting import eventually
+
+_KIB = 1024
+_MOST_PAGES = 256
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with mounted(tmp_path / "disk", 160) as disk:
+        yield disk
+
+
+def _wal_bytes(storage: SqliteStorage) -> int:
+    return Path(f"{storage.path}-wal").stat().st_size
+
+
+async def _holds_all(storage: SqliteStorage, output: Output) -> None:
+    chunks = await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30)
+    assert chunks[-1].position == output.position
+    assert [chunk.first_seq for chunk in chunks] == list(range(1, len(chunks) + 1))
+    with closing(sqlite3.connect(storage.path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def _commit_with_ever_more_room(storage: SqliteStorage, disk: Disk, output: Output) -> set[str]:
+    """Take all room, then give back a page at a time until a commit succeeds; return the errors on the way."""
+    disk.fill()
+    chunk = output.chunk(b"x" * 200 * _KIB + b"\n")
+    seen = set()
+    for _ in range(_MOST_PAGES):
+        try:
+            await storage.commit([chunk])
+        except StorageUnavailable as error:
+            seen.update(re.findall(r"\((SQLITE_\w+)\)", str(error)))
+            disk.give_back(1)
+        else:
+            return seen
+    raise AssertionError(seen)
+
+
+async def test_the_log_and_its_index_find_no_room(disk: Disk) -> None:
+    """The index (`-shm`) grows by 32 KiB for every 4096 frames of the log."""
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    index = Path(f"{storage.path}-shm")
+    try:
+        output = Output(await added(storage))
+        before = index.stat().st_size
+        while _wal_bytes(storage) < WAL_LIMIT_BYTES - 500 * _KIB:
+            await storage.commit([output.chunk(b"x" * 60 * _KIB + b"\n")])
+        seen: set[str] = set()
+        while index.stat().st_size == before:
+            seen |= await _commit_with_ever_more_room(storage, disk, output)
+        assert seen == {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+        disk.make_room()
+        await _holds_all(storage, output)
+    finally:
+        await storage.close()
+
+
+async def test_the_log_cannot_be_written_back(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        while _wal_bytes(storage) < WAL_LIMIT_BYTES - 200 * _KIB:
+            await storage.commit([output.chunk(b"x" * 60 * _KIB + b"\n")])
+        disk.fill()
+        disk.give_back(160)  # enough for the log to reach its limit, too little for the database
+        with caplog.at_level(logging.WARNING):
+            while _wal_bytes(storage) <= WAL_LIMIT_BYTES:
+                await storage.commit([output.chunk(b"x" * 60 * _KIB + b"\n")])
+            await eventually(lambda: "put off" in caplog.text)
+        assert "SQLITE_FULL" in caplog.text
+        assert storage.path.stat().st_size < 1024 * _KIB
+        await _holds_all(storage, output)
+        disk.make_room()
+        await storage.commit([output.chunk(b"more\n")])
+        await eventually(lambda: storage.path.stat().st_size > 16 * 1024 * _KIB)
+        await _holds_all(storage, output)
+    finally:
+        await storage.close()
+
+
+async def test_a_store_that_cannot_be_opened_for_want_of_room_is_unavailable(disk: Disk) -> None:
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"kept\n")])
+    await storage.close()
+    assert not Path(f"{storage.path}-shm").exists()
+    disk.fill()
+    with pytest.raises(StorageUnavailable):
+        await storage.open()
+    disk.make_room()
+    await storage.open()
+    try:
+        await storage.commit([output.chunk(b"more\n")])
+        await _holds_all(storage, output)
+    finally:
+        await storage.close()

@@ -1,0 +1,237 @@
+"""The store fails, stalls or tears under a daemon that floods: nothing is lost, and all goes on by itself."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.testing.faulty import Mode
+from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.faulty import FaultyStore
+from tests.support.health import health, is_healthy, unavailable
+from tests.support.load import Load
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "err": {"mode": Mode.ERR},
+    "err, reads too": {"mode": Mode.ERR, "reads": True},
+    "stall": {"mode": Mode.STALL},
+    "stall, reads too": {"mode": Mode.STALL, "reads": True},
+    "tear behind all": {"mode": Mode.TEAR},
+    "tear within": {"mode": Mode.TEAR, "part": 1},
+    "break": {"mode": Mode.BREAK},
+}
+REASONS = {
+    Mode.ERR: "an injected error",
+    Mode.STALL: "under way for more than 5 s",
+    Mode.TEAR: "an injected tear",
+    Mode.BREAK: "an injected defect",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path, state_dir: Path) -> FaultyStore:
+    return FaultyStore(tmp_path, state_dir)
+
+
+@pytest.fixture
+async def daemon(state_dir: Path, store: FaultyStore) -> AsyncIterator[Daemon]:
+    running = Daemon(state_dir, **store.environment)
+    try:
+        await running.start()
+        yield running
+        assert "before another had returned" not in running.log
+    finally:
+        store.mend()
+        await running.end_everything()
+
+
+def stored(daemon: Daemon) -> int:
+    return daemon.sql("SELECT count(*) FROM processes")[0][0]
+
+
+async def counted(daemon: Daemon) -> int:
+    return (await daemon.call("GET", "/info", 200))["total_processes"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, store: FaultyStore, fault: str) -> None:
+    load = Load(daemon)
+    await load.start()
+    store.inject(**FAULTS[fault])
+    assert REASONS[FAULTS[fault]["mode"]] in await eventually(lambda: health(daemon))
+    await unavailable(daemon, "POST", "/processes", {"command": "true"})
+    await load.let_one_die()
+    if FAULTS[fault].get("reads") and "err" in fault:
+        await unavailable(daemon, "GET", "/processes")
+        await unavailable(daemon, "GET", f"/processes/{load.flood.process['id']}/output")
+    elif not FAULTS[fault].get("reads"):
+        assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 3
+        for method, path in (("DELETE", ""), ("DELETE", "?purge=true")):
+            await unavailable(daemon, method, f"/processes/{load.mortal.process['id']}{path}")
+        async for event in daemon.follow(load.flood.process):  # history is there, though nothing new comes
+            assert event == load.flood.events[0]
+            break
+    store.mend()
+    await eventually(lambda: is_healthy(daemon))
+    assert all(followed.task is not None and not followed.task.done() for followed in (load.flood, load.trickle))
+    await daemon.ended(await daemon.run("true"))
+    await load.finish()
+    assert stored(daemon) == await counted(daemon) == 4
+
+
+@pytest.mark.parametrize("fault", ["err", "stall", "tear within"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+async def test_the_daemon_ends_while_its_store_fails(
+    daemon: Daemon, store: FaultyStore, fault: str, number: signal.Signals
+) -> None:
+    load = Load(daemon)
+    await load.start()
+    store.inject(**FAULTS[fault])
+    await eventually(lambda: health(daemon))
+    await load.let_one_die()
+    assert daemon.process is not None
+    daemon.process.send_signal(number)
+    await load.interrupted()
+    assert await daemon.stop(number) == (0 if number == signal.SIGTERM else -number)
+    await daemon.start()  # it fails still
+    load.follow()
+    await eventually(lambda: health(daemon))
+    store.mend()
+    await eventually(lambda: is_healthy(daemon))
+    await load.finish()
+    assert stored(daemon) == await counted(daemon) == 3
+
+
+async def test_a_slow_store_is_no_failure(daemon: Daemon, store: FaultyStore) -> None:
+    load = Load(daemon)
+    await load.start()
+    store.inject(Mode.SLOW, delay_s=1.0)
+    process = await daemon.run("true")
+    await load.let_one_die()
+    await daemon.ended(process)
+    assert await health(daemon) == ""
+    store.mend()
+    await load.finish()
+
+
+async def test_a_start_that_is_stored_after_its_answer_is_taken_back(daemon: Daemon, store: FaultyStore) -> None:
+    store.inject(Mode.STALL)
+    start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
+    assert "under way" in await unavailable(daemon, "POST", "/processes", start)
+    assert _children(daemon) == []
+    store.mend()  # now what was under way is stored
+    process = await eventually(lambda: _start_again(daemon, start))
+    assert (stored(daemon), await counted(daemon)) == (1, 1)
+    assert (await daemon.get(process))["status"] == "running"
+
+
+async def test_a_start_whose_commit_tears_is_taken_back(daemon: Daemon, store: FaultyStore) -> None:
+    store.inject(Mode.TEAR)
+    start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
+    await unavailable(daemon, "POST", "/processes", start)
+    assert stored(daemon) == 1  # or this test would prove nothing
+    assert _children(daemon) == []
+    await unavailable(daemon, "POST", "/processes", start)
+    store.mend()
+    await eventually(lambda: stored(daemon) == 0)
+    assert await counted(daemon) == 0
+    process = await eventually(lambda: _start_again(daemon, start))
+    assert (await daemon.get(process))["status"] == "running"
+
+
+def _children(daemon: Daemon) -> list[int]:
+    """What the shim runs."""
+    shim = shim_pid(daemon.state_dir)
+    words = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
+    return [int(word) for word in words if is_running(int(word))]
+
+
+async def _start_again(daemon: Daemon, start: dict[str, Any]) -> dict[str, Any] | None:
+    async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=start) as response:
+        return await response.json() if response.status == 201 else None
+
+
+async def test_a_purge_whose_commit_tears_is_carried_through(daemon: Daemon, store: FaultyStore) -> None:
+    process = await daemon.run("true")
+    await daemon.ended(process)
+    store.inject(Mode.TEAR)
+    await unavailable(daemon, "DELETE", f"/processes/{process['id']}?purge=true")
+    assert stored(daemon) == 0
+    store.mend()
+    await eventually(lambda: is_healthy(daemon))
+    assert await counted(daemon) == 0
+    await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 404)
+
+
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BREAK])
+async def test_a_refused_process_holds_up_no_other(daemon: Daemon, store: FaultyStore, mode: Mode) -> None:
+    load = Load(daemon)
+    await load.start()
+    poisoned, seen = load.flood, len(load.trickle.events)
+    store.inject(mode, handle=poisoned.process["handle"])
+    assert poisoned.process["id"] in await eventually(lambda: health(daemon))
+    await daemon.ended(await eventually(lambda: _start_again(daemon, {"command": "true"})))
+    await load.let_one_die()
+    await eventually(load.mortal.has_eof)
+    await eventually(lambda: len(load.trickle.events) > seen + 20)
+    store.mend()
+    await eventually(lambda: is_healthy(daemon))
+    await load.finish()
+
+
+async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStore) -> None:
+    load = Load(daemon)
+    await load.start()
+    poisoned = load.flood.process
+    store.inject(Mode.REFUSE, handle=poisoned["handle"])
+    await eventually(lambda: health(daemon))
+    pids = {process["pid"] for process in (followed.process for followed in load.all)}
+
+    async def purged() -> bool:  # the shim is away for a moment when a refusal is answered with a new connection
+        async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{poisoned['id']}?purge=true") as response:
+            assert response.status in (204, 503)
+            return response.status == 204
+
+    await eventually(purged)
+    assert not is_running(poisoned["pid"])
+    await eventually(lambda: is_healthy(daemon))
+    assert stored(daemon) == await counted(daemon) == 2
+    assert set(_children(daemon)) == pids - {poisoned["pid"]}
+    store.mend()
+    await load.let_one_die()
+    await eventually(load.flood.has_eof)
+    load.flood.task = None
+
+
+async def test_connection_lost_while_reads_fail(daemon: Daemon, store: FaultyStore) -> None:
+    """The shim is found again, but the store can't say where to go on from: that is tried until it can."""
+    load = Load(daemon)
+    await load.start()
+    store.inject(Mode.REFUSE, handle=load.flood.process["handle"])
+    await eventually(lambda: health(daemon))
+    store.inject(Mode.ERR, reads=True)
+    await eventually(lambda: "can't be reached" in daemon.log)
+    store.mend()
+    await eventually(lambda: is_healthy(daemon))
+    await load.let_one_die()
+    await load.finish()
+
+
+async def test_a_daemon_does_not_start_on_a_store_that_cannot_be_read(daemon: Daemon, store: FaultyStore) -> None:
+    process = await daemon.sh("echo kept")
+    await daemon.kill()
+    store.inject(Mode.ERR, reads=True)
+    code, output = await outlast(
+        "serve", "--listen", "127.0.0.1:0", "--state-dir", str(daemon.state_dir), **store.environment
+    )
+    assert (code, output.count("\n")) == (1, 1)
+    assert "injected error" in output
+    store.mend()
+    await daemon.start()
+    await daemon.ended(process)
+    assert await daemon.raw(process) == b"kept\n"
