@@ -1,0 +1,207 @@
+"""What there is: small, hashable, and replaced as a whole by every step."""
+
+from typing import Literal, NamedTuple
+
+PIPE_HOLDS = 2  # characters
+WINDOW = 2  # characters that the shim tells of before they are acknowledged
+STARTED, FAILED = 1, 2  # what an INVENTORY says of a start; 0: nothing yet
+
+Gate = Literal["none", "told", "attach"]
+Message = tuple[str, int, int]
+
+
+class Design(NamedTuple):
+    """The protocol's mechanisms. Each False takes one away, to see that it is needed.
+
+    Attributes:
+        gate: what a forked process waits for before it runs its program: nothing, that the daemon was told of it,
+            or the daemon's first ATTACH, which follows the record in the store.
+        sweeps_strangers: a daemon that finds neither record nor shim for a process kills it by its mark, too.
+        ends_in_inventory: whoever takes a process over knows which of its pipes had ended already.
+        outcome_stays: what became of a start can be read again by the daemon when the shim has read it and died.
+        keeps_what_was_told: a daemon goes on with what an inventory told that broke off.
+        reads_older_first: the shim reads an older connection to its end before it listens to a newer one.
+        waits_for_shim: a start whose connection broke is not called off before the shim was met again.
+    """
+
+    gate: Gate = "told"
+    acks_after_commit: bool = True
+    position_with_lines: bool = True
+    looks_at_size: bool = True
+    inventory_waits: bool = True
+    retells_exit: bool = True
+    forgets_after_complete: bool = True
+    shows_after_commit: bool = True
+    parts_lines: bool = True
+    sweeps_strangers: bool = True
+    ends_in_inventory: bool = True
+    outcome_stays: bool = True
+    keeps_what_was_told: bool = True
+    reads_older_first: bool = True
+    waits_for_shim: bool = True
+
+
+class Bounds(NamedTuple):
+    """How much is explored.
+
+    Attributes:
+        output: what the process writes, character after character.
+        daemon_deaths: how often the daemon may be killed; `shim_deaths` likewise.
+        cuts: how often the connection may break between two that live.
+        queue: messages on their way in each direction; 0: each is handled as it is sent.
+        refusals: whether the program may turn out not to be startable.
+    """
+
+    output: str = "x\n"
+    daemon_deaths: int = 1
+    shim_deaths: int = 1
+    cuts: int = 0
+    queue: int = 0
+    refusals: bool = True
+
+
+class Process(NamedTuple):
+    """What the kernel keeps, whoever dies.
+
+    Attributes:
+        phase: none, gate (forked, waits), exec (let through), run, failed (never ran), exited.
+        written: characters that left the process.
+        read: size of the buffer file; what is written and not read is in the pipe.
+        freed: so much of the buffer file was given back.
+        outcome_gone: what the start reported was read by a shim that is dead.
+    """
+
+    phase: str = "none"
+    written: int = 0
+    read: int = 0
+    freed: int = 0
+    outcome_gone: bool = False
+
+
+class Entry(NamedTuple):
+    """What the shim remembers of the process.
+
+    Attributes:
+        start: shut (the gate is), told (still shut, the daemon knows), open, started, failed.
+        asker: the daemon that asked for it is still connected.
+        end: offset behind the last character that it knows of.
+        eof: 0: the pipe is open, 1: it has ended, 2: it is not there, and nobody knows why.
+    """
+
+    start: str = "shut"
+    asker: bool = True
+    end: int = 0
+    sent: int = 0
+    eof: int = 0
+    attached: bool = False
+    outcome_told: bool = False
+    end_told: bool = False
+    exit_told: bool = False
+
+
+class Shim(NamedTuple):
+    """A living shim. `peer`: a daemon is connected; `owes_*`: what that one is still to be told."""
+
+    entry: Entry | None = None
+    peer: bool = False
+    owes_inventory: bool = False
+    owes_end: bool = False
+
+
+class Daemon(NamedTuple):
+    """A living daemon.
+
+    Attributes:
+        link: down, greeting (the inventory comes), up.
+        is_open: it has taken up what was there, and serves clients.
+        holds: it has duplicates of the process's descriptors.
+        held_eof: as `Entry.eof`, of those.
+        has_slot: the shim that it is connected to looks after the process.
+        starting: a client waits for a start.
+        running: the program is known to have been started.
+        failed: the start has failed, and what the client will be: refused or wants (to try again).
+        fed: offset behind the last character it took; `cut`: behind the last one that went into a line.
+        lines: cut and not stored.
+        ended, drained: heard that the process, and its output, have ended.
+        losing: nobody has the process: it will be recorded as lost.
+    """
+
+    link: str = "down"
+    is_open: bool = False
+    holds: bool = False
+    held_eof: int = 0
+    has_slot: bool = False
+    attached: bool = False
+    starting: bool = False
+    running: bool = False
+    failed: str = ""
+    fed: int = 0
+    cut: int = 0
+    acked: int = 0
+    lines: tuple[str, ...] = ()
+    ended: bool = False
+    drained: bool = False
+    losing: bool = False
+
+
+class Store(NamedTuple):
+    """What is committed. `end`: "", real or lost."""
+
+    recorded: bool = False
+    lines: tuple[str, ...] = ()
+    position: int = 0
+    end: str = ""
+    complete: bool = False
+
+
+class State(NamedTuple):
+    """Everything.
+
+    Attributes:
+        client: wants (to start the process, under its key, again and again), asked, told (201) or refused (422).
+        shown: what a follower was shown, the quickest there can be.
+        ran: a program was started for the key; `orphaned`: once nobody had the process, by two deaths.
+        left: deaths of the daemon and of the shim, and cuts, that are still to come.
+    """
+
+    process: Process
+    shim: Shim | None
+    daemon: Daemon | None
+    store: Store
+    to_shim: tuple[Message, ...]
+    to_daemon: tuple[Message, ...]
+    client: str
+    shown: tuple[str, ...]
+    ran: bool
+    orphaned: bool
+    left: tuple[int, int, int]
+
+
+class Model(NamedTuple):
+    """What is explored: a design within bounds.
+
+    Attributes:
+        once_for_all: a key's program is started once also if, before it is recorded, both ends die.
+    """
+
+    design: Design
+    bounds: Bounds
+    once_for_all: bool = False
+
+    @property
+    def first(self) -> State:
+        """Nothing runs, and a client wants a process."""
+        left = (self.bounds.daemon_deaths, self.bounds.shim_deaths, self.bounds.cuts)
+        return State(Process(), None, None, Store(), (), (), "wants", (), ran=False, orphaned=False, left=left)
+
+
+class BrokenPromise(Exception):
+    """A step that must not be possible was possible. Carries the state behind it."""
+
+    def __init__(self, promise: str, state: State) -> None:
+        super().__init__(promise)
+        self.promise = promise
+        self.state = state
+
+
+Step = tuple[str, State]
