@@ -241,7 +241,10 @@ class Child:
         for stream, buffer in self.streams.items():
             for offset, size, ts_ms, spooled in buffer.unknown(known[stream]):
                 self._restore(Frame(stream, ts_ms, offset, size), spooled=spooled)
-        self.ends = list(ends)
+        # Of a pipe that had ended a daemon may have been told before it was told of the stream's end.
+        told = {end.stream for end in ends}
+        silent = [stream for stream, buffer in self.streams.items() if buffer.pipe is None and stream not in told]
+        self.ends = [*ends, *(Frame(stream, now_ms(), self.streams[stream].end, 0) for stream in silent)]
         self.unsent.extend(self.ends)
 
     def _restore(self, frame: Frame, *, spooled: bool) -> None:

@@ -12,21 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.mounts import tmpfs
 from tests.support.waiting import eventually
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 12 MiB. Where none can be mounted, the test is skipped (in CI it fails)."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs", str(mount)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        if "CI" in os.environ:
-            pytest.fail("CI must be able to mount a tmpfs")
-        pytest.skip("needs the right to mount a tmpfs")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with tmpfs(tmp_path / "disk", "12m") as disk:
+        yield disk
 
 
 async def healthy(daemon: Daemon) -> bool:
