@@ -1,5 +1,6 @@
 """One process as the shim holds it: its streams, the frames that are not acknowledged yet, its standard input."""
 
+import itertools
 import os
 import time
 from collections import deque
@@ -151,21 +152,27 @@ class Child:
 
     def _note(self, stream: int, ts_ms: int, count: int, buffer: StreamBuffer) -> None:
         spooled = buffer.spools
-        last = self.unsent[-1] if self.unsent else None
-        if (
-            last is not None
-            and last.stream == stream
-            and 0 <= ts_ms - last.ts_ms < self._room.span_ms(len(self.unsent))
-            and last.spooled == spooled
-            and 0 < last.size <= _COALESCE_BYTES - count
-        ):
-            last.size += count
-            self._room.grow(last, count)
+        frame = self._open_frame(stream, ts_ms)
+        if frame is not None and frame.spooled == spooled and 0 < frame.size <= _COALESCE_BYTES - count:
+            frame.size += count
+            self._room.grow(frame, count)
         else:
             frame = Frame(stream, ts_ms, buffer.end - count, count, spooled)
             self.unsent.append(frame)
             self._room.add(frame)
         self._hold(count, spooled=spooled)
+
+    def _open_frame(self, stream: int, ts_ms: int) -> Frame | None:
+        """Return a stream's last frame if what is read of it now may still belong to it.
+
+        Where times have become coarse, so has the order between the streams: else two that take turns would make a
+        frame of each read.
+        """
+        span_ms = self._room.span_ms(len(self.unsent))
+        for frame in itertools.islice(reversed(self.unsent), 1 if span_ms == 1 else 2):
+            if frame.stream == stream:
+                return frame if 0 <= ts_ms - frame.ts_ms < span_ms else None
+        return None
 
     def _hold(self, count: int, *, spooled: bool) -> None:
         self.held_bytes += count
@@ -234,7 +241,10 @@ class Child:
         for stream, buffer in self.streams.items():
             for offset, size, ts_ms, spooled in buffer.unknown(known[stream]):
                 self._restore(Frame(stream, ts_ms, offset, size), spooled=spooled)
-        self.ends = list(ends)
+        # Of a pipe that had ended a daemon may have been told before it was told of the stream's end.
+        told = {end.stream for end in ends}
+        silent = [stream for stream, buffer in self.streams.items() if buffer.pipe is None and stream not in told]
+        self.ends = [*ends, *(Frame(stream, now_ms(), self.streams[stream].end, 0) for stream in silent)]
         self.unsent.extend(self.ends)
 
     def _restore(self, frame: Frame, *, spooled: bool) -> None:

@@ -1,0 +1,255 @@
+"""What a shim holds of one process: nothing is lost or repeated, whoever dies, and what it takes is bounded."""
+
+import contextlib
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from app.model.output import Position, Stream
+from app.shim import child as module
+from app.shim.buffer import StreamBuffer, memory_segment, spool_segment
+from app.shim.child import STDERR, STDOUT, Child, Room
+from app.shim.handover import describe, full_state, restore, restore_full
+from app.shimlink import HeldProcess
+
+STREAMS = st.sampled_from([STDOUT, STDERR])
+RECORD = {"id": "01"}
+
+
+def pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    return reader, writer
+
+
+def new_child(room: Room) -> tuple[Child, dict[int, int]]:
+    """A process that is nobody, and our ends of what would be its pipes."""
+    child = Child(1, RECORD, None, room)
+    child.pid, child.started = 4711, True
+    writers = {}
+    for stream in (STDOUT, STDERR):
+        reader, writers[stream] = pipe()
+        child.streams[stream] = StreamBuffer(reader, [memory_segment(0)])
+    return child, writers
+
+
+def close_all(child: Child) -> None:
+    for buffer in child.streams.values():
+        if buffer.pipe is not None:
+            os.close(buffer.pipe)
+        buffer.close()
+
+
+class Deaths(RuleBasedStateMachine):
+    """A process writes, a shim reads, daemons come and take, and either dies at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.files = 0
+        self.room = Room()
+        self.child, self.writers = new_child(self.room)
+        self.written = {STDOUT: b"", STDERR: b""}
+        self.held: HeldProcess | None = None
+        self.fed = {STDOUT: 0, STDERR: 0}
+        self.ended: set[int] = set()
+        self.received: deque[tuple[int, int]] = deque()
+        self.stored = {STDOUT: 0, STDERR: 0}
+
+    # ---- the process
+
+    @rule(stream=STREAMS, size=st.integers(1, 9000))
+    def write(self, stream: int, size: int) -> None:
+        if stream in self.writers and len(self.written[stream]) - self.child.streams[stream].end < 40_000:
+            data = os.urandom(size)
+            os.write(self.writers[stream], data)
+            self.written[stream] += data
+
+    @rule(stream=STREAMS)
+    def close(self, stream: int) -> None:
+        if stream in self.writers and len(self.written[stream]) > 5_000:
+            os.close(self.writers.pop(stream))
+
+    # ---- the shim
+
+    @rule(stream=STREAMS)
+    def read(self, stream: int) -> None:
+        buffer = self.child.streams[stream]
+        if buffer.pipe is not None and self.child.read(stream) == 0:
+            os.close(buffer.pipe)
+            buffer.pipe = None
+
+    @precondition(lambda self: self.held is None)
+    @rule(stream=STREAMS)
+    def go_on_on_disk(self, stream: int) -> None:
+        buffer = self.child.streams[stream]
+        if buffer.pipe is not None and not buffer.spools:
+            self.files += 1
+            buffer.grow(spool_segment(Path(self.folder.name) / str(self.files), buffer.end))
+
+    @rule()
+    def become_the_next_version(self) -> None:
+        self.daemon_dies()
+        state, fds = full_state(self.child)
+        room = Room()
+        child = restore_full({**state, "ends": state["ends"]}, fds, room)
+        assert (room.memory_bytes, room.spool_bytes) == (self.room.memory_bytes, self.room.spool_bytes)
+        self.child, self.room = child, room
+
+    @precondition(lambda self: self.held is not None)
+    @rule()
+    def shim_dies(self) -> None:
+        assert self.held is not None
+        described, fds = self.held.handover(None)
+        old, self.room = self.child, Room()
+        self.child = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], self.room)
+        close_all(old)
+        self._attach()
+
+    # ---- the daemon
+
+    @rule()
+    def daemon_comes(self) -> None:
+        self.daemon_dies()
+        for buffer in self.child.streams.values():
+            if buffer.pipe is not None and buffer.spools:
+                buffer.grow(memory_segment(buffer.end))
+        description, fds = describe(self.child)
+        self.held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
+        self._attach()
+
+    def _attach(self) -> None:
+        self.child.attach(self.stored[STDOUT], self.stored[STDERR])
+
+    @rule()
+    def daemon_dies(self) -> None:
+        if self.held is not None:
+            self.held.close()
+            self.held = None
+            self.child.detach()
+        self.fed = dict(self.stored)
+        self.received.clear()
+
+    @precondition(lambda self: self.held is not None)
+    @rule(count=st.integers(1, 6))
+    def send(self, count: int) -> None:
+        assert self.held is not None
+        for _ in range(count):
+            frame = self.child.next_frame()
+            if frame is None:
+                return
+            stream = Stream(frame.stream)
+            if not frame.size:
+                self.held.on_end(stream, frame.ts_ms, frame.offset)
+                assert stream not in self.writers
+                assert self.fed[stream] == frame.offset == len(self.written[stream])
+                self.ended.add(stream)
+                continue
+            data = self.held.read(stream, frame.ts_ms, frame.offset, frame.size)
+            assert data == self.written[stream][frame.offset : frame.end]
+            assert frame.offset <= self.fed[stream], "a hole"
+            self.fed[stream] = max(self.fed[stream], frame.end)
+            self.received.append((stream, frame.end))
+
+    @precondition(lambda self: bool(self.received))
+    @rule(count=st.integers(1, 6), part=st.integers(0, 5000))
+    def store(self, count: int, part: int) -> None:
+        """Store what was received, perhaps without the last part of it: an unfinished line."""
+        assert self.held is not None
+        for left in reversed(range(count)):
+            if not self.received:
+                break
+            stream, end = self.received[0]
+            if left == 0 and part:
+                self.stored[stream] = max(self.stored[stream], end - part)
+            else:
+                self.received.popleft()
+                self.stored[stream] = max(self.stored[stream], end)
+        self.held.acknowledge(Position(stdout_end=self.stored[STDOUT], stderr_end=self.stored[STDERR]))
+        self.child.acknowledge(self.stored[STDOUT], self.stored[STDERR])
+
+    # ---- always
+
+    @invariant()
+    def is_counted_right(self) -> None:
+        held = sum(frame.size for frame in (*self.child.unacked, *self.child.unsent))
+        assert self.child.held_bytes == held
+        frames = sum(1 for frame in (*self.child.unacked, *self.child.unsent) if frame.size)
+        in_memory = self.room.memory_bytes - frames * module.FRAME_OVERHEAD_BYTES
+        assert self.child.memory_bytes == in_memory
+        assert in_memory + self.room.spool_bytes == held
+
+    def teardown(self) -> None:
+        for stream in tuple(self.writers):
+            os.close(self.writers.pop(stream))
+        while any(buffer.pipe is not None for buffer in self.child.streams.values()):
+            for stream in (STDOUT, STDERR):
+                self.read(stream)
+        if self.held is None:
+            self.daemon_comes()
+        self.ended.clear()
+        self._attach()
+        while self.child.unsent:
+            self.send(10)
+        while self.received:
+            self.store(10, 0)
+        left = (self.child.held_bytes, self.room.memory_bytes, self.room.spool_bytes)
+        stored, ended = self.stored, self.ended
+        self.daemon_dies()
+        close_all(self.child)
+        self.folder.cleanup()
+        assert stored == {stream: len(data) for stream, data in self.written.items()}
+        assert ended == {STDOUT, STDERR}
+        assert left == (0, 0, 0)
+
+
+TestDeaths = Deaths.TestCase
+TestDeaths.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+@contextlib.contextmanager
+def made() -> Iterator[tuple[Child, dict[int, int]]]:
+    child, writers = new_child(Room())
+    yield child, writers
+    close_all(child)
+    for writer in writers.values():
+        os.close(writer)
+
+
+@given(writes=st.lists(st.tuples(STREAMS, st.integers(1, 300)), max_size=60))
+def test_the_order_of_reading_is_kept(writes: list[tuple[int, int]]) -> None:
+    with made() as (child, writers):
+        for stream, size in writes:
+            os.write(writers[stream], b"x" * size)
+            assert child.read(stream) == size
+        told = [frame.stream for frame in child.unsent for _ in range(frame.size)]
+        assert told == [stream for stream, size in writes for _ in range(size)]
+
+
+@pytest.mark.parametrize("streams", [(STDOUT,), (STDOUT, STDERR)])
+def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_times(
+    monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]
+) -> None:
+    """A write each 20 ms, for a quarter of an hour in which nobody takes anything."""
+    clock = [1_000_000]
+    monkeypatch.setattr(module, "now_ms", lambda: clock[0])
+    with made() as (child, writers):
+        read_at: dict[int, list[int]] = {STDOUT: [], STDERR: []}
+        for i in range(15 * 60 * 50):
+            clock[0] += 20
+            stream = streams[i % len(streams)]
+            os.write(writers[stream], b"x")
+            assert child.read(stream) == 1
+            read_at[stream].append(clock[0])
+        assert len(child.unsent) <= module._EXACT_FRAMES * 8
+        for count, frame in enumerate(child.unsent):
+            for offset in range(frame.offset, frame.end):
+                error_ms = read_at[frame.stream][offset] - frame.ts_ms
+                assert 0 <= error_ms < 1 << (count // module._EXACT_FRAMES + 1)
