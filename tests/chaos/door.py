@@ -1,12 +1,15 @@
 """Where the daemon is reached just now, for callers that outlive daemons."""
 
 import asyncio
+import socket
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
 
 TOKEN = "chaos"
 _ANSWER_S = 60.0
+_LITTLE_ROOM_BYTES = 16 << 10
 BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What a call raises when its daemon dies."""
 
@@ -17,10 +20,9 @@ class Door:
     def __init__(self) -> None:
         self._open = asyncio.Event()
         self._url = ""
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
+        self.session = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self.narrow_session = _session(
+            aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_socket_with_little_room)
         )
 
     def open(self, url: str) -> None:
@@ -45,3 +47,20 @@ class Door:
 
     async def close(self) -> None:
         await self.session.close()
+        await self.narrow_session.close()
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
+    )
+
+
+def _socket_with_little_room(address: AddrInfoType) -> socket.socket:
+    """Make a socket whose peer must wait for a slow reader, as over a real network; loopback holds megabytes."""
+    family, kind, protocol, _, _ = address
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _LITTLE_ROOM_BYTES)
+    return sock

@@ -7,8 +7,8 @@ from tests.chaos.door import BROKEN, Door
 from tests.chaos.plan import FollowerPlan
 
 _SLOW_READ_BYTES = 16 << 10
-_SLOW_PAUSE_S = 0.02
 _LOOK_AGAIN_S = 0.01
+_NEVER = 1 << 62
 EOF = b"event: eof\ndata: {}"
 
 
@@ -36,20 +36,22 @@ class Follower:
     async def _connect(self, door: Door, url: str) -> None:
         headers = {"Last-Event-ID": str(self.last_id)} if self.last_id else {}
         query = f"?tail={self.plan.tail}" if self.plan.tail is not None else ""
-        async with door.session.get(url + query, headers=headers) as response:
+        session = door.narrow_session if self.plan.pause_s else door.session
+        async with session.get(url + query, headers=headers) as response:
             if response.status != 200:
                 self.complaints.append(f"status {response.status}: {(await response.read())[:200]!r}")
                 return
             self.connections += 1
             buffered = b""
-            while data := await self._read(response.content):
+            leaves_at = self.events + (self.plan.leaves_after or _NEVER)
+            while self.events < leaves_at and (data := await self._read(response.content)):
                 *blocks, buffered = (buffered + data).split(b"\n\n")
                 self._keep(blocks)
 
     async def _read(self, content: asyncio.StreamReader) -> bytes:
-        if not self.plan.slow:
+        if not self.plan.pause_s:
             return await content.readany()
-        await asyncio.sleep(_SLOW_PAUSE_S)
+        await asyncio.sleep(self.plan.pause_s)
         return await content.read(_SLOW_READ_BYTES)
 
     def _keep(self, blocks: list[bytes]) -> None:

@@ -5,8 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.shim.cgroup import folder_name
-from tests.support.daemon import shim_pid
+from tests.support.daemon import group_folders, shim_pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,7 @@ class Footprint:
             fds=len(os.listdir(f"/proc/{shim}/fd")),
             children=sum(state not in {"Z", ""} for state in states),
             zombies=states.count("Z"),
-            groups=sum(
-                entry.is_dir()
-                for folder in Path("/sys/fs/cgroup").rglob(folder_name(state_dir))
-                for entry in folder.iterdir()
-            ),
+            groups=sum(entry.is_dir() for folder in group_folders(state_dir) for entry in folder.iterdir()),
         )
 
 

@@ -109,9 +109,13 @@ class ChildCheck:
         counted = [(chunk.first_seq, sum(1 for _ in chunk.lines())) for chunk in chunks]
         self._find(rows_differ("chunks (first number, lines)", counts, counted))
         ends = {STDOUT: 0, STDERR: 0}
+        wanted = []
         for chunk in chunks:
             ends[chunk.stream] += len(chunk.data)
-            self._differ(f"positions at line {chunk.first_seq}", chunk.ends, ends)
+            wanted.append((chunk.first_seq, dict(ends)))
+        self._find(
+            rows_differ("chunks (first number, positions)", [(each.first_seq, each.ends) for each in chunks], wanted)
+        )
         self._check_parts(lines)
 
     def _check_parts(self, lines: list[Line]) -> None:

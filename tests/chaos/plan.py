@@ -36,8 +36,10 @@ _HIGHEST_COUNT = {
 }
 _WEIGHTS = {
     "flood": 1,
-    "trickler": 4,
-    "both": 4,
+    "trickler": 3,
+    "chatter": 3,
+    "stream": 2,
+    "both": 3,
     "binary": 2,
     "prompts": 3,
     "brief": 8,
@@ -47,16 +49,27 @@ _WEIGHTS = {
     "handover": 2,
     "echo": 2,
 }
+_KEEPS_UP_S = 0.005
+_FALLS_BEHIND_S = 0.02
 _ROOMS = (1 << 20, 4 << 20, 64 << 20)
 
 
 @dataclass(frozen=True, slots=True)
 class FollowerPlan:
-    """A follower: of `output`, `stdout` or `stderr`, beginning so long after the start, perhaps `tail` lines back."""
+    """A follower.
+
+    Attributes:
+        stream: `output`, `stdout` or `stderr`.
+        join_s: how long after the start it begins.
+        pause_s: it reads a little, waits so long, and reads on. 0: it reads what comes.
+        leaves_after: it hangs up after so many events and comes back at once, again and again. None: it stays.
+        tail: it begins so many lines back. None: at the beginning.
+    """
 
     stream: str
     join_s: float
-    slow: bool
+    pause_s: float
+    leaves_after: int | None
     tail: int | None
 
 
@@ -130,7 +143,7 @@ class Planner:
         if chance < 0.58:
             self._quick = rng.randint(1, 4)
         return self._draw(
-            point=None, count=0, while_starting=False, after_s=rng.choice((0.05, 0.3, 0.8)) * rng.random()
+            point=None, count=0, while_starting=False, after_s=rng.choice((0.05, 0.3, 0.8, 2.5)) * rng.random()
         )
 
     def _all_points(self) -> Iterator[str]:
@@ -149,16 +162,19 @@ class Planner:
         rng = self._rng
         self._number += 1
         kind = rng.choices(KINDS, [_WEIGHTS[kind] for kind in KINDS])[0]
-        followers = tuple(self._follower(first=number == 0) for number in range(rng.randint(1, 4)))
+        followers = tuple(self._follower(first=number == 0) for number in range(rng.randint(1, 5)))
+        if kind == "stream":
+            followers += tuple(FollowerPlan("output", join_s, _KEEPS_UP_S, None, None) for join_s in (0.3, 1.0, 2.0))
         return Start(self._number, kind, rng.randrange(1 << 32), rng.choice((0.0, 0.2 * rng.random())), followers)
 
     def _follower(self, *, first: bool) -> FollowerPlan:
         rng = self._rng
         if first:
-            return FollowerPlan("output", 0.0, slow=False, tail=None)
+            return FollowerPlan("output", 0.0, pause_s=0.0, leaves_after=None, tail=None)
         return FollowerPlan(
             stream=rng.choice(("output", "output", "stdout", "stderr")),
             join_s=rng.choice((0.0, 1.0, 4.0)) * rng.random(),
-            slow=rng.random() < 0.3,
+            pause_s=rng.choice((0.0, 0.0, _KEEPS_UP_S, _FALLS_BEHIND_S)),
+            leaves_after=rng.choice((None, None, rng.randint(1, 100))),
             tail=rng.choice((None, None, rng.randint(0, 50))),
         )

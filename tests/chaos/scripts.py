@@ -96,6 +96,22 @@ def _trickler(lines: _Lines) -> Iterator[Step]:
     yield End(code=lines.rng.randint(0, 255))
 
 
+def _chatter(lines: _Lines) -> Iterator[Step]:
+    """Begins at once and writes without a pause to speak of: whoever joins, joins in the middle of a commit."""
+    for number in range(lines.rng.randint(300, 1500)):
+        yield Write(STDOUT, lines.short(STDOUT))
+        yield Pause(0.0005 if number % 100 else lines.rng.uniform(0.0, 0.3))
+    yield End(code=0)
+
+
+def _stream(lines: _Lines) -> Iterator[Step]:
+    """Writes for seconds what is much for a slow follower: it is still given history when new lines come."""
+    for _ in range(lines.rng.randint(100, 250)):
+        yield Write(STDOUT, b"".join(lines.line(STDOUT, lines.text(1000)) for _ in range(20)))
+        yield Pause(0.02)
+    yield End(code=0)
+
+
 def _both(lines: _Lines) -> Iterator[Step]:
     for number in range(lines.rng.randint(60, 240)):
         yield Write(STDERR if number % 2 else STDOUT, lines.short(STDERR if number % 2 else STDOUT))
@@ -191,6 +207,8 @@ def _echo(lines: _Lines) -> Iterator[Step]:
 _KINDS: dict[str, Callable[[_Lines], Iterator[Step]]] = {
     "flood": _flood,
     "trickler": _trickler,
+    "chatter": _chatter,
+    "stream": _stream,
     "both": _both,
     "binary": _binary,
     "prompts": _prompts,

@@ -271,6 +271,12 @@ def shim_pid(state_dir: Path) -> int | None:
     return None
 
 
+def group_folders(state_dir: Path) -> list[Path]:
+    """Find the folders of control groups of a state folder: one, or none."""
+    name = folder_name(state_dir)
+    return [Path(path) / name for path, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
+
+
 def left_over(state_dir: Path) -> list[str]:
     """What still runs for a state folder: daemon or shim (they name it), or a process that one of them started."""
     ids = set()
@@ -278,7 +284,7 @@ def left_over(state_dir: Path) -> list[str]:
     if database.exists():
         with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
             ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute("SELECT id FROM processes")}
-    found = [str(path) for path in Path("/sys/fs/cgroup").rglob(folder_name(state_dir))]
+    found = [str(path) for path in group_folders(state_dir)]
     for pid in pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
