@@ -2,16 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 10
 STATE_DIR ?= $(CURDIR)/.outlast
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench demo clean
+.PHONY: help serve test check fix bench demo soak clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make fix     format, and mend what the linter can mend"
+	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
 	@echo "make bench   figures, beside peers run in the same minutes"
 	@echo "make demo    kill the daemon under a talking process, and see no line missing"
 
@@ -60,6 +62,9 @@ bench: $(VENV)/installed-dev
 
 demo: $(VENV)/installed-dev
 	@$(BIN)/python bench/demo.py
+
+soak: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
