@@ -14,7 +14,7 @@ from tests.soak.run import run
 
 
 @click.command()
-@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0.2), help="How long.")
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="How long.")
 @click.option("--seed", type=int, help="Choose as a soak before did.  [default: a new one]")
 def main(minutes: float, seed: int | None) -> None:
     """Start, end, follow and restart for a while, and see whether daemon and shim hold more than before."""
