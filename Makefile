@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 10
 STATE_DIR ?= $(CURDIR)/.outlast
 KILLS ?= 1000
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench demo chaos clean
+.PHONY: help serve test check fix bench demo chaos soak clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
@@ -15,6 +16,7 @@ help:
 	@echo "make fix     format, and mend what the linter can mend"
 	@echo "make bench   figures, beside peers run in the same minutes"
 	@echo "make chaos   kill the daemon KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
+	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
 	@echo "make demo    kill the daemon under a talking process, and see no line missing"
 
 $(VENV)/installed: pyproject.toml
@@ -65,6 +67,9 @@ demo: $(VENV)/installed-dev
 
 chaos: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

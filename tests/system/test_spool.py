@@ -237,8 +237,7 @@ async def test_all_processes_together_stay_within_the_bounds(serve: Callable[...
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with mounted(tmp_path / "disk", 12) as disk:
-        disk = disk.path
-        yield disk
+        yield disk.path
 
 
 async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The short processes of a soak: what to start, what to do to it, and what must be stored of it afterwards."""
+
+import random
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+_TALK = 'i=0; while [ "$i" -lt "$1" ]; do echo "$0 out $i"; echo "$0 err $i" >&2; i=$((i+1)); done; exit "$2"'
+_BULK = 'yes "$0" | head -n "$1"'
+_BINARY = "printf '\\000\\377\\r\\n%s' \"$0\""
+_WAITS = 'echo "$0 ready"; exec sleep 1000'
+_FAMILY = 'sleep 1000 & setsid sleep 1000 & echo "$0 ready"; wait'
+_ORPHAN = '(sleep 0.2; echo "$0 late") & echo "$0 early"; exit 3'
+_DISCARDED = 'echo "$0"; kill -USR1 $$'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Short:
+    """A process that ends soon, and how.
+
+    Attributes:
+        body: of the request that starts it.
+        do: what is done to it when it has printed its first line: `kill`, `term`, `feed`, or nothing.
+        fed: what is written to its standard input.
+        starts: whether it can be started at all.
+    """
+
+    kind: str
+    body: dict[str, Any]
+    stdout: bytes = b""
+    stderr: bytes = b""
+    exit_code: int | None = 0
+    signal: int | None = None
+    do: str = ""
+    fed: bytes = b""
+    starts: bool = True
+
+
+def _sh(script: str, tag: str, *args: object, **fields: Any) -> dict[str, Any]:
+    return {"command": "sh", "args": ["-c", script, tag, *map(str, args)], **fields}
+
+
+def _talk(rng: random.Random, tag: str) -> Short:
+    lines, code = rng.randint(1, 20), rng.randint(0, 5)
+    out, err = ("".join(f"{tag} {name} {i}\n" for i in range(lines)).encode() for name in ("out", "err"))
+    return Short(kind="talk", body=_sh(_TALK, tag, lines, code), stdout=out, stderr=err, exit_code=code)
+
+
+def _bulk(rng: random.Random, tag: str) -> Short:
+    lines = rng.randint(2_000, 40_000)
+    return Short(kind="bulk", body=_sh(_BULK, tag, lines), stdout=f"{tag}\n".encode() * lines)
+
+
+def _binary(_rng: random.Random, tag: str) -> Short:
+    return Short(kind="binary", body=_sh(_BINARY, tag), stdout=b"\x00\xff\r\n" + tag.encode())
+
+
+def _signalled(rng: random.Random, tag: str) -> Short:
+    do, number = rng.choice([("kill", signal.SIGKILL), ("term", signal.SIGTERM)])
+    ready = f"{tag} ready\n".encode()
+    return Short(kind=do, body=_sh(_WAITS, tag), stdout=ready, exit_code=None, signal=number, do=do)
+
+
+def _family(_rng: random.Random, tag: str) -> Short:
+    ready = f"{tag} ready\n".encode()
+    return Short(kind="family", body=_sh(_FAMILY, tag), stdout=ready, exit_code=None, signal=signal.SIGKILL, do="kill")
+
+
+def _orphan(_rng: random.Random, tag: str) -> Short:
+    return Short(kind="orphan", body=_sh(_ORPHAN, tag), stdout=f"{tag} early\n{tag} late\n".encode(), exit_code=3)
+
+
+def _fed(rng: random.Random, tag: str) -> Short:
+    fed = f"{tag}\n".encode() * rng.choice([1, 100, 10_000])
+    return Short(kind="fed", body={"command": "cat", "stdin_mode": "pipe"}, stdout=fed, do="feed", fed=fed)
+
+
+def _discarded(_rng: random.Random, tag: str) -> Short:
+    body = _sh(_DISCARDED, tag, stdout_mode="discard")
+    return Short(kind="discarded", body=body, exit_code=None, signal=signal.SIGUSR1)
+
+
+def _impossible(_rng: random.Random, tag: str) -> Short:
+    return Short(kind="impossible", body={"command": f"/no/such/program/{tag}"}, starts=False)
+
+
+_KINDS: dict[Callable[[random.Random, str], Short], int] = {
+    _talk: 30,
+    _bulk: 10,
+    _binary: 6,
+    _signalled: 12,
+    _family: 4,
+    _orphan: 4,
+    _fed: 10,
+    _discarded: 4,
+    _impossible: 4,
+}
+
+
+def choose(rng: random.Random, tag: str, *, calm: bool) -> Short:
+    """Choose a process. `tag` is in all that it prints. Not `calm`: nobody could tell how much it was fed."""
+    while True:
+        (make,) = rng.choices(list(_KINDS), list(_KINDS.values()))
+        if calm or make is not _fed:
+            return make(rng, tag)
+
+
+_TRICKLE = """
+import itertools, sys, time
+for i in itertools.count(1):
+    stream = sys.stdout if i % 2 else sys.stderr
+    stream.write(f"{i}\\n")
+    stream.flush()
+    time.sleep(0.05)
+"""
+
+
+@dataclass
+class Long:
+    """A process that lives as long as the soak.
+
+    Attributes:
+        fed: what was written to its standard input so far.
+    """
+
+    body: dict[str, Any]
+    info: dict[str, Any] = field(default_factory=dict)
+    fed: bytes = b""
+
+
+def trickler() -> Long:
+    """Make one that prints numbers, the odd ones to stdout and the others to stderr."""
+    return Long({"command": sys.executable, "args": ["-c", _TRICKLE]})
+
+
+def listener() -> Long:
+    """Make one that prints what it is given."""
+    return Long({"command": "cat", "stdin_mode": "pipe"})
+
+
+def large(tag: str, size: int) -> dict[str, Any]:
+    """Return what starts a process that prints `size` bytes, as fast as it can."""
+    return _sh('yes "$0" | head -c "$1"', tag, size)

@@ -1,0 +1,279 @@
+"""A soak from beginning to end: calm stretches, in which figures must be flat, and between them restarts."""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.soak import report, sample, verdict
+from tests.soak.door import Door, Wrong
+from tests.soak.gate import Gate
+from tests.soak.kinds import Long, listener, trickler
+from tests.soak.ledger import Ledger, Totals, totals_of
+from tests.soak.load import Load
+from tests.soak.readers import Readers
+from tests.soak.trouble import Trouble
+from tests.soak.verdict import MIB, Sample
+from tests.support.daemon import Daemon, left_over
+from tests.support.waiting import eventually
+
+_STARTERS = 6
+_FOLLOWERS = 4
+_TRICKLERS = 6
+_MINUTES_A_STORM = 10
+_STORM = 0.15
+_ROUNDS = 6
+_LONGEST_ROUND_S = 10.0
+_LOAD_LOOK_S = 1.0
+_SETTLE_LOOK_S = 0.25
+_SETTLE_LOOKS = 20
+_HISTORY_BYTES = 6 << 20
+_READS_AT_ONCE = 16
+# Of the database, besides the output itself: of a process, and of everything (pages that are not full, free ones).
+_ROW_BYTES = 8 << 10
+_DATABASE_SPARE = 1.3
+_DATABASE_SPARE_BYTES = 16 * MIB
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a soak.
+
+    Attributes:
+        problems: what is wrong, in sentences; none: it has passed.
+    """
+
+    text: str
+    problems: list[str]
+
+
+class Soak:
+    """One state folder, and all that happens to it."""
+
+    def __init__(self, folder: Path, *, seed: int, minutes: float) -> None:
+        self._rng = random.Random(seed)
+        self._daemon = Daemon(folder / "state")
+        self._door = Door(self._daemon)
+        self._gate = Gate()
+        self._ledger = Ledger()
+        self._trouble = Trouble(self._daemon, self._door, self._ledger, self._rng)
+        self._load = Load(self._door, self._gate, self._ledger, self._rng)
+        self._readers = Readers(self._door, self._gate, self._ledger, self._rng)
+        self._longs = [*(trickler() for _ in range(_TRICKLERS)), listener()]
+        self._samples: list[Sample] = []
+        self._began = time.monotonic()
+        self._judged = False
+        self._storms = max(1, round(minutes / _MINUTES_A_STORM))
+        self._storm_s = minutes * 60 * _STORM / self._storms
+        self._calm_s = minutes * 60 * (1 - _STORM) / (self._storms + 1)
+        self._round_s = min(_LONGEST_ROUND_S, self._calm_s / _ROUNDS)
+
+    async def run(self) -> Outcome:
+        """Do it all, and leave nothing running."""
+        try:
+            await self._daemon.start()
+            self._door.open()
+            await self._touch()
+            before = await self._settled()
+            await self._start_longs()
+            async with asyncio.TaskGroup() as tasks:
+                working = [tasks.create_task(job) for job in self._jobs()]
+                await self._stretches()
+                for task in working:
+                    task.cancel()
+            await self._end_longs()
+            await self._check_store()
+            await self._trouble_is_over()
+            after = await self._settled()
+        finally:
+            await self._door.hang_up()
+            await self._daemon.end_everything()
+        return self._outcome(before, after)
+
+    def _jobs(self) -> list[Any]:
+        return [
+            *(self._load.keep_starting() for _ in range(_STARTERS)),
+            self._load.flood_now_and_then(self._round_s),
+            *(self._readers.keep_following(self._round_s / 4) for _ in range(_FOLLOWERS)),
+            self._readers.keep_reading(),
+            self._sample_under_load(),
+        ]
+
+    # ---- stretches
+
+    async def _stretches(self) -> None:
+        await self._calm()
+        for _ in range(self._storms):
+            await self._storm()
+            await self._calm()
+
+    async def _calm(self) -> None:
+        filling = await self._load.fill()
+        await self._readers.get_stuck()
+        self._gate.calm = self._judged = True
+        end = time.monotonic() + self._calm_s
+        while time.monotonic() < end:
+            await self._feed_listener()
+            self._gate.open()
+            await asyncio.sleep(self._round_s)
+            await self._gate.close()
+            self._take(await self._settled(), quiet=True)
+        self._judged = False
+        self._readers.let_go()
+        for process_id in filling:
+            await self._load.purge(process_id)
+
+    async def _storm(self) -> None:
+        self._gate.calm = False
+        await self._trouble.upgrade_shim()
+        self._gate.open()
+        end = time.monotonic() + self._storm_s
+        while True:
+            await self._trouble.one_of_each(self._round_s / 4)
+            if time.monotonic() >= end:
+                break
+        await self._gate.close()
+
+    # ---- samples
+
+    async def _sample_under_load(self) -> None:
+        while True:
+            await asyncio.sleep(_LOAD_LOOK_S)
+            with contextlib.suppress(OSError, AssertionError, ValueError):  # one of them is just being replaced
+                self._take(self._look(), quiet=False)
+
+    def _look(self) -> dict[str, float]:
+        return sample.look(self._daemon.state_dir, self._daemon.pid, sample.shim_pid(self._daemon.state_dir))
+
+    def _take(self, figures: dict[str, float], *, quiet: bool) -> None:
+        lives = self._trouble.daemon_life, self._trouble.shim_life
+        self._samples.append(Sample(time.monotonic() - self._began, quiet, self._judged, *lives, figures))
+
+    async def _touch(self) -> None:
+        """Let the daemon open whatever it opens at its first use."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_READS_AT_ONCE):
+                tasks.create_task(self._door.call("GET", "/processes", 200))
+
+    async def _settled(self) -> dict[str, float]:
+        """Close our own connections, and look when nothing is opened or closed any more, or at last anyway."""
+        await self._door.hang_up()
+        before: dict[str, float] = {}
+        for _ in range(_SETTLE_LOOKS):
+            figures = self._look()
+            counts = {name: value for name, value in figures.items() if not verdict.is_memory(name)}
+            if counts == before:
+                break
+            before = counts
+            await asyncio.sleep(_SETTLE_LOOK_S)
+        return figures
+
+    # ---- long processes
+
+    async def _start_longs(self) -> None:
+        for long in self._longs:
+            _, raw = await self._door.call("POST", "/processes", 201, body=long.body)
+            long.info = json.loads(raw)
+        history = await self._load.run_large(_HISTORY_BYTES)
+        self._readers.targets = [*(long.info["id"] for long in self._longs), history]
+
+    async def _feed_listener(self) -> None:
+        long = self._longs[-1]
+        line = f"round at {time.monotonic()}\n".encode()
+        await self._door.call("POST", f"/processes/{long.info['id']}/stdin", 204, data=line)
+        long.fed += line
+
+    async def _end_longs(self) -> None:
+        for long in self._longs:
+            path = f"/processes/{long.info['id']}"
+            if long.fed:
+                await self._door.call("POST", f"{path}/stdin/close", 204)
+            else:
+                await self._door.call("POST", f"{path}/signal", 200, body={"signal": "SIGTERM"})
+        for long in self._longs:
+            try:
+                self._ledger.kept[long.info["id"]] = await self._check_long(long)
+            except Wrong as exc:
+                self._ledger.find(str(exc))
+
+    async def _check_long(self, long: Long) -> Totals:
+        path = f"/processes/{long.info['id']}"
+        async for _ in self._door.events(long.info["id"]):
+            pass
+        info = await self._door.get(path)
+        out, err = await self._door.raw(f"{path}/stdout"), await self._door.raw(f"{path}/stderr")
+        if long.fed:
+            wanted_out, wanted_err, ending = long.fed, b"", (0, None)
+        else:
+            count = info["output"]["lines"]
+            wanted_out, wanted_err = (b"".join(b"%d\n" % i for i in range(j, count + 1, 2)) for j in (1, 2))
+            ending = (None, 15)
+        if (out, err, (info["exit_code"], info["signal"])) != (wanted_out, wanted_err, ending):
+            raise Wrong(f"long {info['id']}: {len(out)} and {len(err)} bytes, {info}")
+        return totals_of(info)
+
+    # ---- the end
+
+    async def _check_store(self) -> None:
+        """Everything that was started and not purged is there, as it was, and nothing else."""
+        stored: dict[str, Totals] = {}
+        path: str | None = "/processes?limit=1000"
+        while path:
+            page = await self._door.get(path)
+            stored |= {info["id"]: totals_of(info) for info in page["processes"]}
+            path = f"/processes?limit=1000&cursor={page['next']}" if page["next"] else None
+        kept = self._ledger.kept
+        for process_id in stored.keys() | kept.keys():
+            if stored.get(process_id) != kept.get(process_id):
+                self._ledger.find(f"{process_id}: stored {stored.get(process_id)}, and not {kept.get(process_id)}")
+        (rows,) = self._daemon.sql("SELECT count(*), sum(ended_at IS NULL) FROM processes")
+        info = await self._door.get("/info")
+        told = (info["total_processes"], info["running_processes"])
+        if rows != (len(kept), 0) or told != (len(kept), 0):
+            self._ledger.find(f"of {len(kept)} processes SQL counts {rows}, /info {told}")
+        await self._check_size(sum(size for _, _, size in kept.values()))
+
+    async def _check_size(self, output_bytes: int) -> None:
+        """What was purged is given back to the file system."""
+        most = _DATABASE_SPARE * output_bytes + _ROW_BYTES * len(self._ledger.kept) + _DATABASE_SPARE_BYTES
+        try:
+            await eventually(lambda: self._look()["database"] <= most, "the database shrinks", 60.0)
+        except AssertionError:
+            size = self._look()["database"]
+            self._ledger.find(f"the database has {size:,.0f} bytes for {output_bytes:,} of output")
+
+    async def _trouble_is_over(self) -> None:
+        """No process is left: neither shim nor cgroups may hold anything."""
+        with contextlib.suppress(AssertionError):  # what is left is told with the other figures
+            await eventually(lambda: not sample.groups(self._daemon.state_dir), "no cgroups", 5.0)
+
+    def _outcome(self, before: dict[str, float], after: dict[str, float]) -> Outcome:
+        rows = verdict.judge(self._samples)
+        ledger = self._ledger
+        problems = [*ledger.findings, *report.growing(rows), *verdict.left_at_the_end(before, after)]
+        if ledger.wrong > len(ledger.findings):
+            problems.append(f"and {ledger.wrong - len(ledger.findings)} more findings")
+        if not rows:
+            problems.append("it was too short: nothing could be judged")
+        problems += [f"left over: {what}" for what in left_over(self._daemon.state_dir)]
+        log = self._daemon.log
+        if (at := log.find("Traceback")) >= 0:
+            problems.append(f"the log has a traceback: {log[max(0, at - 200) : at + 2000]}")
+        said = "flat, and all is as it must be" if not problems else f"{len(problems)} PROBLEMS"
+        parts = [
+            report.doing(ledger, time.monotonic() - self._began),
+            report.table(rows),
+            report.idle(before, after),
+            f"  verdict: {said}",
+            *(f"  - {problem}" for problem in problems),
+        ]
+        return Outcome("\n\n".join(parts[:3]) + "\n\n" + "\n".join(parts[3:]), problems)
+
+
+async def run(folder: Path, *, seed: int, minutes: float) -> Outcome:
+    """Run a soak in `folder`."""
+    return await Soak(folder, seed=seed, minutes=minutes).run()
