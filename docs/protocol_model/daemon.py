@@ -6,8 +6,7 @@ from . import shim as shim_side
 from .state import FAILED, STARTED, BrokenPromise, Daemon, Message, Model, Shim, State, Step
 
 
-def with_daemon(state: State, daemon: Daemon) -> State:
-    """Replace the daemon's memory."""
+def _with(state: State, daemon: Daemon) -> State:
     return state._replace(daemon=daemon)
 
 
@@ -52,7 +51,7 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
         known = daemon._replace(drained=True, held_eof=1, lines=lines, cut=daemon.fed)
     else:
         known = daemon._replace(ended=True)  # EXITED
-    return _show_early(model, with_daemon(state, known))
+    return _show_early(model, _with(state, known))
 
 
 def _show_early(model: Model, state: State) -> State:
@@ -82,15 +81,15 @@ def _reconcile(model: Model, state: State, daemon: Daemon) -> State:
     if daemon.is_open:
         if daemon.starting and not (daemon.holds or store.recorded):
             return _ask(state, daemon._replace(failed="wants"), ("SWEEP", 0, 0))
-        return with_daemon(state, daemon)
+        return _with(state, daemon)
     daemon = daemon._replace(is_open=True, running=daemon.running or bool(store.end))
     if daemon.holds:
-        return with_daemon(state, daemon)
+        return _with(state, daemon)
     unfinished = store.recorded and not store.complete
     daemon = daemon._replace(losing=unfinished)
     if unfinished or model.design.sweeps_strangers:
         return _ask(state, daemon, ("SWEEP", 0, 0))
-    return with_daemon(state, daemon)
+    return _with(state, daemon)
 
 
 def steps(model: Model, state: State) -> Iterator[Step]:
@@ -120,7 +119,7 @@ def lose_link(model: Model, state: State, daemon: Daemon) -> State:
         daemon = Daemon()
     if daemon.starting and not (daemon.holds or state.store.recorded) and not model.design.waits_for_shim:
         daemon = daemon._replace(failed="wants")
-    return with_daemon(state, daemon)._replace(to_daemon=())
+    return _with(state, daemon)._replace(to_daemon=())
 
 
 def _connect(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
@@ -139,7 +138,7 @@ def _serve(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
     if state.client != "asked" or daemon.failed:
         return
     if store.recorded and (daemon.running or store.end) and not daemon.losing:
-        yield "daemon answers 201", with_daemon(state, daemon._replace(starting=False))._replace(client="told")
+        yield "daemon answers 201", _with(state, daemon._replace(starting=False))._replace(client="told")
     elif can_ask and not (store.recorded or daemon.holds or daemon.starting):
         yield "daemon asks SPAWN", _ask(state, daemon._replace(starting=True), ("SPAWN", 0, 0))
 
@@ -165,7 +164,7 @@ def _commit(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
         yield "daemon commits the position", state._replace(store=store._replace(position=daemon.cut))
     elif daemon.cut < daemon.fed and design.parts_lines:
         part = model.bounds.output[daemon.cut : daemon.fed]
-        parted = with_daemon(state, daemon._replace(lines=(part,), cut=daemon.fed))
+        parted = _with(state, daemon._replace(lines=(part,), cut=daemon.fed))
         yield f"daemon parts a line: {part!r}", _show_early(model, parted)
     if daemon.ended and not store.end:
         yield "daemon commits the end", state._replace(store=store._replace(end="real"))
@@ -189,7 +188,6 @@ def _command(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
         yield f"daemon acknowledges {upto}", _ask(state, daemon._replace(acked=upto), ("ACK", upto, 0))
     is_done = store.complete or (not design.forgets_after_complete and daemon.ended and daemon.drained)
     if daemon.has_slot and is_done:
-        # What it has in its hands until then goes on to the store.
         yield "daemon lets the shim forget", _ask(state, _without_process(daemon), ("FORGET", 0, 0))
 
 
@@ -201,17 +199,17 @@ def _take_over(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
     """The shim that had it is dead: a new one gets what this daemon holds."""
     process = state.process
     if state.store.complete:
-        yield "daemon lets go", with_daemon(state, _without_process(daemon))
+        yield "daemon lets go", _with(state, _without_process(daemon))
     elif daemon.running:
         known = process.read if model.design.looks_at_size else daemon.fed
         adopted = daemon._replace(has_slot=True)
         yield "daemon hands the process over", _ask(state, adopted, ("ADOPT", known, daemon.held_eof))
     elif process.phase in shim_side.RAN or process.outcome_gone:
-        yield "daemon reads that it was started", with_daemon(state, daemon._replace(running=True))
+        yield "daemon reads that it was started", _with(state, daemon._replace(running=True))
     elif process.phase == "failed":
-        yield "daemon reads that the start failed", with_daemon(state, daemon._replace(failed="refused"))
+        yield "daemon reads that the start failed", _with(state, daemon._replace(failed="refused"))
     elif process.phase == "none":
-        yield "daemon reads that it ended at the gate", with_daemon(state, daemon._replace(failed="wants"))
+        yield "daemon reads that it ended at the gate", _with(state, daemon._replace(failed="wants"))
 
 
 def _give_up(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
@@ -222,7 +220,7 @@ def _give_up(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
     client = daemon.failed if state.client == "asked" else state.client
     after = _without_process(daemon)._replace(failed="", starting=False, running=False)
     if not daemon.has_slot:
-        yield f"daemon gives the start up: the client {client}", with_daemon(state, after)._replace(client=client)
+        yield f"daemon gives the start up: the client {client}", _with(state, after)._replace(client=client)
     elif can_ask:
         forgotten = _ask(state, after, ("FORGET", 0, 0))
         yield f"daemon gives the start up: the client {client}", forgotten._replace(client=client)

@@ -19,7 +19,7 @@ def hears(model: Model, state: State, shim: Shim, message: Message) -> State:
     if kind == "ADOPT":
         return _with(state, shim, Entry("started", asker=False, end=first, eof=second))
     if kind == "SWEEP":
-        return state._replace(process=killed(state.process))
+        return state._replace(process=_killed(state.process))
     return state if shim.entry is None else _hears_of(state, shim, shim.entry, model, kind, first)
 
 
@@ -36,8 +36,7 @@ def _with(state: State, shim: Shim, entry: Entry | None) -> State:
     return state._replace(shim=shim._replace(entry=entry))
 
 
-def killed(process: Process) -> Process:
-    """Return a process behind SIGKILL to all that belongs to it."""
+def _killed(process: Process) -> Process:
     return process._replace(phase="exited") if process.phase in {"exec", "run"} else process
 
 

@@ -47,7 +47,7 @@ class Bounds(NamedTuple):
     Attributes:
         output: what the process writes, character after character.
         daemon_deaths: how often the daemon may be killed; `shim_deaths` likewise.
-        cuts: how often the connection may break between two that live.
+        cuts: how often a connection may break between two that live: shim and daemon, or daemon and client.
         queue: messages on their way in each direction; 0: each is handled as it is sent.
         refusals: whether the program may turn out not to be startable.
     """

@@ -65,7 +65,7 @@ def is_held(state: State) -> bool:
 
 
 def faults(model: Model, state: State) -> Iterator[Step]:
-    """Yield what may go wrong at any moment, as long as there is some left of it; and the daemon's start."""
+    """Yield what may go wrong at any moment, as long as there is some left of it."""
     daemon_deaths, shim_deaths, cuts = state.left
     if state.daemon and daemon_deaths:
         dead = _disconnected(state)._replace(daemon=None, left=(daemon_deaths - 1, shim_deaths, cuts))
@@ -83,6 +83,12 @@ def faults(model: Model, state: State) -> Iterator[Step]:
                 "the connection BREAKS, unread",
                 _mark_orphan(model, daemon_side.lose_link(model, unread, state.daemon)),
             )
+
+    if state.client == "asked" and cuts:
+        yield (
+            "the client's connection BREAKS",
+            state._replace(client="wants", left=(daemon_deaths, shim_deaths, cuts - 1)),
+        )
 
 
 def start_of_daemon(state: State) -> Iterator[Step]:
