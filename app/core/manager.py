@@ -15,7 +15,8 @@ from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.request import StartRequest, explain, make_command, make_spec
-from app.core.supervisor import ShimRoom, Supervisor
+from app.core.room import ShimRoom
+from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
 from app.model.errors import (
@@ -70,7 +71,7 @@ class ProcessManager:
         self.interrupt_followers()
         self._supervisor.stop()
         await self._committer.stop(_STOP_COMMIT_S)
-        self._supervisor.close()
+        await self._supervisor.close()
 
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""

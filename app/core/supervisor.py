@@ -1,37 +1,33 @@
 """The live processes: those that the shim looks after, the link to it, and how both are found again."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.committer import Committer
 from app.core.live import LiveProcess
+from app.core.lost import record_loss
 from app.core.recent import RecentChunks
 from app.core.records import spec_from_record, spec_to_record
+from app.core.room import ShimRoom
 from app.crash import crash_point
 from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
-from app.model.output import Chunk, GapReason, Position, Stream
-from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
+from app.model.output import GapReason, Position, Stream
+from app.model.process import ProcessSpec, Run
 from app.shim.spawn import Command
 from app.shimlink import ShimLink, ShimProcess, connect_or_start
-from app.storage import AddProcess, CompleteOutput, EndRun, Storage, Unfinished
+from app.storage import AddProcess, Storage
 
 log = logging.getLogger(__name__)
 
 _RECOVERY_COMMIT_S = 5.0
 _RELINK_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShimRoom:
-    """What the shim may keep while nobody takes it, in bytes: of one process, and of all in memory and on disk."""
-
-    process_bytes: int
-    memory_bytes: int
-    spool_bytes: int
+_LOOK_AGAIN_S = 0.02
+# The longest that a daemon which is to end waits for a handover: without it, what ran would not run on.
+_LAST_HANDOVER_S = 10.0
 
 
 class Supervisor:
@@ -48,9 +44,13 @@ class Supervisor:
         self._link: ShimLink | None = None
         self._live: dict[str, LiveProcess] = {}
         self._by_slot: dict[int, LiveProcess] = {}
+        self._starting: set[str] = set()
+        self._unswept: list[str] = []
+        self._connecting = asyncio.Lock()
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self._is_open = False
+        self._is_closed = False
         self.total = 0
 
     def __iter__(self) -> Iterator[LiveProcess]:
@@ -90,17 +90,27 @@ class Supervisor:
 
     def stop(self) -> None:
         """Take nothing more from the shim: what is not stored yet, it still has."""
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
+        self._by_slot.clear()
         for live in self:
             live.stop()
 
-    def close(self) -> None:
-        """Leave the processes to the shim."""
+    async def close(self) -> None:
+        """Leave the processes to the shim. If it has died, they are first handed over to another."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_HANDOVER_S):
+                await self._settled()
+        self._is_closed = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
         if self._link is not None:
             self._link.close()
         for live in self:
             live.let_go()
+
+    async def _settled(self) -> None:
+        """Wait until the shim is not being looked for or replaced."""
+        while self._reconnecting is not None and not self._reconnecting.done():
+            await asyncio.wait([self._reconnecting])
 
     async def start(self, spec: ProcessSpec, command: Command) -> LiveProcess:
         """Start a process and know it from now on, also before it is recorded.
@@ -110,7 +120,11 @@ class Supervisor:
             ShimUnavailable: there is no shim now; nothing runs.
         """
         link = self.link
-        spawned = await link.spawn(spec_to_record(spec), command)
+        self._starting.add(spec.id)
+        try:
+            spawned = await link.spawn(spec_to_record(spec), command)
+        finally:
+            self._starting.discard(spec.id)
         run = Run(pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = self._live[spec.id] = LiveProcess(spec, run, spawned.slot, spawned.held)
         if link is not self._link or not link.connected:  # it has lost its shim already
@@ -120,11 +134,17 @@ class Supervisor:
 
     async def undo(self, live: LiveProcess) -> None:
         """Leave nothing of a start that can't be recorded. Waits for a shim if there is none now."""
-        while self._reconnecting is not None and not self._reconnecting.done():
-            await asyncio.wait([self._reconnecting])
-        link, slot = self.link, live.slot
+        while True:
+            await self._settled()
+            try:
+                link, slot = self.link, live.slot
+                await link.kill(live.spec.id)
+                break
+            except ShimUnavailable:
+                if self._is_closed:
+                    raise
+                await asyncio.sleep(_LOOK_AGAIN_S)  # its loss is about to be noticed
         self.release(live)
-        await link.kill(live.spec.id)
         link.forget(slot)
 
     def begin(self, live: LiveProcess, handle: int, position: Position) -> None:
@@ -180,74 +200,98 @@ class Supervisor:
 
     def on_found(self, process: ShimProcess) -> None:
         """See `ShimEvents`: nobody has recorded it."""
-        self._record(process)
+        if process.record["id"] in self._starting:
+            process.held.close()  # `start` is about to know of it
+        else:
+            self._record(process)
 
     def on_link_lost(self) -> None:
         """See `ShimEvents`: find the shim again, or start another and hand everything over to it."""
+        self._forget_slots()
+        self._reconnect_soon()
+
+    def _forget_slots(self) -> None:
         self._by_slot.clear()
         for live in self:
             live.slot = 0
-        self._reconnect_soon()
 
     # ---- recovery: at start, and when the link was lost
 
-    async def _connect(self) -> None:
-        if self._link is not None:
-            self._link.close()
-        self._link = link = await connect_or_start(
-            self._state_dir,
-            self,
-            {
-                "room_bytes": self._room.process_bytes,
-                "memory_bytes": self._room.memory_bytes,
-                "spool_bytes": self._room.spool_bytes,
-            },
-        )
-        self._connected_at = time.monotonic()
-        found, link.inventory = link.inventory, []
-        if self._is_open:
-            await self._meet_again(link, found)
-        else:
-            await self._take_up(link, found)
-            self._is_open = True
+    async def _connect(self) -> ShimLink:
+        """Connect and bring everything together. If the link is lost again by the end of it, all has to be redone."""
+        async with self._connecting:
+            if self._link is not None:
+                self._link.close()
+            self._forget_slots()
+            self._connected_at = time.monotonic()
+            self._link = link = await connect_or_start(self._state_dir, self, self._room.as_settings())
+            found, link.inventory = link.inventory, []
+            if self._is_open:
+                await self._meet_again(link, found)
+            else:
+                await self._take_up(link, found)
+                self._is_open = True
+            return link
 
     def _reconnect_soon(self) -> None:
-        if self._reconnecting is None or self._reconnecting.done():
+        if not self._is_closed and (self._reconnecting is None or self._reconnecting.done()):
             self._reconnecting = asyncio.create_task(self._reconnect(), name="reconnect")
 
     async def _reconnect(self) -> None:
-        # A connection that breaks at once, again and again, must not become a busy loop.
-        await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
         while True:
+            # A connection that breaks at once, again and again, must not become a busy loop.
+            await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
             try:
-                await self._connect()
+                link = await self._connect()
             except OutlastError as exc:
                 log.error("the shim can't be reached: %s", exc)  # noqa: TRY400 - the sentence says it all
-                await asyncio.sleep(_RELINK_S)
+            except Exception:  # nothing works without a shim: whatever went wrong, it is tried again
+                log.exception("the shim can't be reached")
             else:
-                return
+                if link.connected:
+                    return
 
     async def _meet_again(self, link: ShimLink, found: list[ShimProcess]) -> None:
         """Go on with every process: with the shim that has it, else with a new one to which it is handed over."""
         crash_point("handover-begun")
+        strangers = []
         for process in found:
             live = self._live.get(process.record["id"])
             if live is not None:
                 live.hold(process.slot, process.held)
             else:
                 process.held.close()
-                if await self._storage.process_by_id(process.record["id"]) is None:
-                    await link.kill(process.record["id"])  # its start was answered with an error
-                link.forget(process.slot)
+                if process.record["id"] not in self._starting:
+                    strangers.append(process)
         for live in self:
             if live.slot and live.handle:
                 self._attach(live)
+        for process in strangers:
+            await self._turn_away(link, process)
         while orphans := [live for live in self if not live.slot]:  # more may come while these are handed over
             for live in orphans:
-                live.slot = await link.adopt(spec_to_record(live.spec), live.held, live.ending_for_shim())
-                crash_point("handover-step")
-                if live.handle:
-                    self._attach(live)
+                await self._hand_over(link, live)
+        if self._unswept:
+            await link.sweep(self._unswept)
+            self._unswept = []
+
+    async def _turn_away(self, link: ShimLink, process: ShimProcess) -> None:
+        """Nobody waits for it any more, or its start was answered with an error."""
+        if await self._storage.process_by_id(process.record["id"]) is None:
+            await link.kill(process.record["id"])
+        link.forget(process.slot)
+
+    async def _hand_over(self, link: ShimLink, live: LiveProcess) -> None:
+        if self._live.get(live.spec.id) is not live:
+            return  # the last of it has been stored meanwhile
+        slot = await link.adopt(spec_to_record(live.spec), live.held, live.ending_for_shim())
+        crash_point("handover-step")
+        if self._live.get(live.spec.id) is not live:
+            link.forget(slot)
+            return
+        live.slot = slot
+        if live.handle:
+            self._attach(live)
 
     async def _take_up(self, link: ShimLink, found: list[ShimProcess]) -> None:
         """Bring store and shim together. The store says how far each output is, the shim has what comes after."""
@@ -266,8 +310,11 @@ class Supervisor:
                 self._record(process)
             crash_point("recovery-step")
         if unfinished:  # what may be left of them has nobody who reads it
-            await link.sweep(list(unfinished))
-        losses = [self._lose(item) for item in unfinished.values()]
+            self._unswept = list(unfinished)
+            with contextlib.suppress(ShimUnavailable):  # then the next shim does it
+                await link.sweep(self._unswept)
+                self._unswept = []
+        losses = [record_loss(item, self._committer) for item in unfinished.values()]
         if losses:
             await asyncio.wait(losses, timeout=_RECOVERY_COMMIT_S)
         crash_point("recovery-done")
@@ -299,33 +346,3 @@ class Supervisor:
             self._go_on(live, process, handle, Position())
 
         self._committer.submit(AddProcess(spec, run), done)
-
-    def _lose(self, item: Unfinished) -> asyncio.Future[None]:
-        """Record that a process ended unseen."""
-        process, position = item.process, item.position
-        now_ms = time.time_ns() // 1_000_000
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(_handle: int) -> None:
-            if not future.done():
-                future.set_result(None)
-
-        modes = {Stream.STDOUT: process.spec.stdout_mode, Stream.STDERR: process.spec.stderr_mode}
-        for stream, mode in modes.items():
-            if mode is OutputMode.CAPTURE:
-                gap = Chunk.gap_after(
-                    position,
-                    handle=process.handle,
-                    run=process.run.number,
-                    stream=stream,
-                    missing_bytes=0,
-                    reason=GapReason.LOST,
-                    ts_ms=now_ms,
-                )
-                position = gap.position
-                self._committer.submit(gap, lambda _handle: None)
-        if process.run.ending is None:
-            ending = Ending(reason=Reason.LOST, ended_at_ms=now_ms)
-            self._committer.submit(EndRun(process.handle, process.run.number, ending), lambda _handle: None)
-        self._committer.submit(CompleteOutput(process.handle, process.run.number), done)
-        return future
