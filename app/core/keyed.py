@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.core.committer import Committer
+from app.core.live import LiveProcess
 from app.core.request import StartRequest
 from app.core.supervisor import Supervisor
 from app.model.errors import InvalidRequest, Unavailable
@@ -21,19 +22,31 @@ class _UnderWay:
 
 
 class KeyedStarts:
-    """Finds the process that has a key, or starts it by calling `start`."""
+    """Finds the process that has a key, or starts it."""
 
     def __init__(
         self,
         storage: Storage,
         committer: Committer,
         supervisor: Supervisor,
+        *,
         start: Callable[[StartRequest], Awaitable[Process]],
+        started: Callable[[LiveProcess], Awaitable[None]],
     ) -> None:
+        """Make it.
+
+        Args:
+            storage: knows who has a key.
+            committer: records.
+            supervisor: knows who is not recorded yet.
+            start: starts a process.
+            started: waits until it is known what became of a start that is recorded, and raises if it failed.
+        """
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
         self._start = start
+        self._started = started
         self._under_way: dict[str, _UnderWay] = {}
 
     async def start(self, request: StartRequest, key: str) -> tuple[Process, bool]:
@@ -62,6 +75,8 @@ class KeyedStarts:
             if holder is None:
                 return await self._start(request), True
             _check_same(request, holder.spec)
+            if (live := self._supervisor.get(holder.spec.id)) is not None:
+                await self._started(live)
             return holder, False
         finally:
             del self._under_way[key]

@@ -20,6 +20,8 @@ class LiveProcess:
         handle: 0 until it is recorded.
         slot: the shim's number for it; 0 while no shim is known to look after it.
         held: what this daemon has of it, to go on with if the shim dies.
+        started: it runs its program, or has run it.
+        failed: `stage` and `errno` of a start that failed; it is being taken back.
         position: how far its output is stored.
         ended: its end has been seen (and is stored, or on the way).
         finished: nothing more will come, and all is stored.
@@ -31,6 +33,8 @@ class LiveProcess:
         self.handle = 0
         self.slot = slot
         self.held = held
+        self.started = not held.starting and held.failed is None
+        self.failed: tuple[int, int] | None = None
         self.stdin_open = held.stdin is not None
         self.stdin_lock = asyncio.Lock()
         self.position = Position()
@@ -82,6 +86,19 @@ class LiveProcess:
         """Go on behind a hole in the output, and say so."""
         assert self._capture is not None  # noqa: S101 - begun
         self._capture.skip(stream, missing_bytes, reason)
+
+    def on_started(self) -> None:
+        """It runs its program."""
+        self.started = True
+        self.held.on_started()
+        self.wake()
+
+    def on_failed(self, stage: int, errno: int) -> None:
+        """It could not run its program."""
+        self.failed = (stage, errno)
+        self.ended = True
+        self.held.on_started()
+        self.wake()
 
     def on_output(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """A frame came from the shim.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import time
@@ -16,7 +17,8 @@ from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.removal import Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
-from app.core.supervisor import ShimRoom, Supervisor
+from app.core.room import ShimRoom
+from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
 from app.model.errors import (
@@ -24,6 +26,7 @@ from app.model.errors import (
     NotFound,
     NotRunning,
     OutlastError,
+    ShimUnavailable,
     StdinNotWritable,
     StorageUnavailable,
 )
@@ -36,6 +39,7 @@ from app.storage import AddProcess, Storage, WithdrawProcess
 log = logging.getLogger(__name__)
 
 _STDIN_PIECE_BYTES = 64 << 10
+_WITHDRAWN_S = 2.0
 _KILL_CONFIRM_S = 10.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
@@ -49,7 +53,7 @@ class ProcessManager:
         self._committer = Committer(storage)
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
-        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, self._start)
+        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
         self._removal = Removal(self._committer, self._supervisor, self._recent)
         self._cursors: set[Cursor] = set()
         self._closing = False
@@ -69,7 +73,7 @@ class ProcessManager:
         self.interrupt_followers()
         self._supervisor.stop()
         await self._committer.stop(_STOP_COMMIT_S)
-        self._supervisor.close()
+        await self._supervisor.close()
 
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
@@ -132,7 +136,7 @@ class ProcessManager:
             live = await self._supervisor.start(spec, make_command(request, spec, identity))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
-        crash_point("start-running")
+        crash_point("start-forked")
         try:
             handle = await self._committer.commit(AddProcess(spec, live.run))
         except OutlastError:
@@ -143,7 +147,23 @@ class ProcessManager:
         crash_point("start-recorded")
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
+        await self._started(live)
         return Process(handle=handle, spec=spec, run=live.run)
+
+    async def _started(self, live: LiveProcess) -> None:
+        """Wait until it is known what became of a start that is recorded.
+
+        Raises:
+            SpawnFailed: its program could not be run; what was recorded of it is withdrawn, or will be.
+            ShimUnavailable: the shim died before it let it run, and it never will.
+        """
+        await live.wait(lambda: live.started or live.failed is not None)
+        if live.failed is not None:
+            await live.wait(lambda: live.finished, _WITHDRAWN_S)
+            stage, number = live.failed
+            if number == errno.ECANCELED:
+                raise ShimUnavailable("the shim died before the process was started; nothing runs, try again")
+            raise explain(SpawnRefused(stage, number), live.spec)
 
     async def get(self, ref: str) -> ProcessView:
         """Find a process by pid (the newest that had it) or id.

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from app.api.application import make_app
 from app.config import Settings
 from app.core.manager import ProcessManager
-from app.core.supervisor import ShimRoom
+from app.core.room import ShimRoom
 from app.daemon import state
 from app.daemon.notify import tell_ready
 from app.model.errors import ConfigError

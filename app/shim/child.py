@@ -92,6 +92,11 @@ class Child:
     """State of one process. `children.py` decides when to call what.
 
     Attributes:
+        gate: while it waits there: where to write to let it go on.
+        outcome: until it is known what became of the start: the pipe that ends then.
+        report: likewise: the file that tells.
+        started: it runs its program, or has run it.
+        failed: `stage` and `errno` of a start that failed.
         adopted: another shim started it: it is not our child, and only its pidfd tells of its end.
         unsent: frames that wait to be sent.
         unacked: frames that are sent and not acknowledged.
@@ -109,7 +114,11 @@ class Child:
         self.pid = 0
         self.pidfd = -1
         self.adopted = False
+        self.gate = -1
+        self.outcome = -1
+        self.report = -1
         self.started = False
+        self.failed: dict[str, int] | None = None
         self.reaped = False
         self.exited: dict[str, int] | None = None
         self.stdin: int | None = None

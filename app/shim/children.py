@@ -16,7 +16,7 @@ from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
 from app.shim.linux import become_subreaper, exit_status, has_ended, pidfd_open, signal_group
 from app.shim.loop import IN, Loop
-from app.shim.spawn import Command, Spawned, SpawnOutcome, spawn
+from app.shim.spawn import Command, SpawnOutcome, spawn
 from app.shim.stdin import END_IS_SEEN_S, StdinWriter
 from app.shim.tree import kill_descendants, kill_marked, kill_tree
 
@@ -28,6 +28,9 @@ _STATUS_LOOKS = 100
 
 class Listener(Protocol):
     """Who hears what happens to processes."""
+
+    def on_started(self, child: Child) -> None:
+        """It runs its program, or `child.failed` says why not."""
 
     def on_readable(self, child: Child) -> None:
         """It has frames to send."""
@@ -48,7 +51,6 @@ class Children:
     Attributes:
         intake: reads what they print.
         stdin: writes to their standard inputs.
-        starting: how many are between fork and exec.
     """
 
     def __init__(self, loop: Loop, listener: Listener, state_dir: Path, open_files: int) -> None:
@@ -61,7 +63,6 @@ class Children:
         self.room = Room()
         self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
-        self.starting = 0
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._groups = cgroup.CgroupRoot.create(state_dir)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -83,8 +84,8 @@ class Children:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no start and no kill is under way."""
-        return self.starting == 0 and self._killing == 0
+        """Whether no kill is under way."""
+        return self._killing == 0
 
     def _take_slot(self) -> int:
         slot = self.next_slot
@@ -93,28 +94,20 @@ class Children:
 
     # ---- start
 
-    def start(
-        self,
-        record: dict[str, Any],
-        command: Command,
-        on_forked: Callable[[Child, Spawned], None],
-        report: Callable[[Child, SpawnOutcome], None],
-    ) -> None:
-        """Start a process.
+    def start(self, record: dict[str, Any], command: Command) -> Child:
+        """Fork a process, which then waits at its gate.
 
         Args:
             record: the daemon's own description of it.
             command: what to start.
-            on_forked: called at once; the process does nothing until the gate is opened.
-            report: called once when it runs its program, or has failed to and is forgotten.
 
         Raises:
-            OSError: no process can be made now; nothing is called.
+            OSError: no process can be made now.
         """
         group = self._groups.make(record["id"]) if self._groups else None
         child = Child(self._take_slot(), record, group, self.room)
         try:
-            spawned = self._fork(child, command)
+            self._fork(child, command)
         except OSError:
             if group is not None and self._groups is not None:
                 self._groups.discard(group)
@@ -122,11 +115,24 @@ class Children:
         crash_point("shim-forked")
         self._by_slot[child.slot] = child
         self._unreaped[child.pid] = child
-        self.starting += 1
-        self._watch_outcome(child, spawned.outcome, report)
-        on_forked(child, spawned)
+        self._watch_outcome(child)
+        return child
 
-    def _fork(self, child: Child, command: Command) -> Spawned:
+    def open_gate(self, child: Child) -> None:
+        """Let a process run its program: it is recorded, and the daemon has what it needs if this shim dies."""
+        if child.gate < 0:
+            return
+        with contextlib.suppress(BrokenPipeError):  # it was killed there
+            os.write(child.gate, b"g")
+        crash_point("shim-opened")
+        self._close_gate(child)
+
+    def _close_gate(self, child: Child) -> None:
+        if child.gate >= 0:
+            os.close(child.gate)
+            child.gate = -1
+
+    def _fork(self, child: Child, command: Command) -> None:
         segments = {
             stream: memory_segment(0)
             for stream, captured in ((STDOUT, command.stdout), (STDERR, command.stderr))
@@ -139,40 +145,43 @@ class Children:
                 segment.close()
             raise
         child.pid, child.stdin = spawned.pid, spawned.stdin
+        child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
         child.pidfd = pidfd_open(child.pid)
         pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
         child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
-        return spawned
 
     def _restore_own_settings(self) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
 
-    def _watch_outcome(self, child: Child, outcome: int, report: Callable[[Child, SpawnOutcome], None]) -> None:
-        collected: list[bytes] = []
+    def _watch_outcome(self, child: Child) -> None:
+        self._loop.watch(child.outcome, IN, lambda _events: self._on_outcome(child))
 
-        def on_outcome(_events: int) -> None:
-            if raw := os.read(outcome, 64):
-                collected.append(raw)
-                return
-            self._loop.close(outcome)
-            self.starting -= 1
-            result = SpawnOutcome(b"".join(collected))
-            self._started(child, result)
-            report(child, result)
-            self.reap()  # it may have ended already
-
-        self._loop.watch(outcome, IN, on_outcome)
-
-    def _started(self, child: Child, outcome: SpawnOutcome) -> None:
+    def _on_outcome(self, child: Child) -> None:
+        """It runs its program, or has failed to: which of the two stays known until it is forgotten."""
+        outcome = SpawnOutcome(child.report)
+        self._forget_outcome(child)
+        self._close_gate(child)
         if child.group is not None and self._groups is not None and not outcome.joined_cgroup:
             self._groups.discard(child.group)
             child.group = None
         if outcome.failed:
-            os.waitid(os.P_PID, child.pid, os.WEXITED)  # it has reported and is at its _exit
-            self.forget(child)
-            return
-        child.started = True
-        self.watch(child)
+            if not child.adopted:
+                os.waitid(os.P_PID, child.pid, os.WEXITED)  # it has reported and is at its _exit
+            child.failed = {"stage": outcome.stage or 0, "errno": outcome.errno}
+            child.reaped = True
+            self._unreaped.pop(child.pid, None)
+            self._close_pidfd(child)
+        else:
+            child.started = True
+            self._watch_running(child)
+        self._listener.on_started(child)
+        self.reap()  # it may have ended already
+
+    def _forget_outcome(self, child: Child) -> None:
+        if child.outcome >= 0:
+            self._loop.close(child.outcome)
+            os.close(child.report)
+            child.outcome = child.report = -1
 
     def adopt(self, make: Callable[[int], Child]) -> Child:
         """Take over a process that another shim started. `make` is given the slot."""
@@ -188,9 +197,12 @@ class Children:
         self._by_slot[child.slot] = child
         if not child.reaped and not child.adopted:
             self._unreaped[child.pid] = child
-        self.watch(child)
+        if child.outcome >= 0:
+            self._watch_outcome(child)
+        elif child.failed is None:
+            self._watch_running(child)
 
-    def watch(self, child: Child) -> None:
+    def _watch_running(self, child: Child) -> None:
         """Begin to hear of its end, to read what it prints and to write what it is given."""
         if not child.reaped:
             on_end = self._look_at_adopted if child.adopted else self._reap_child
@@ -270,7 +282,7 @@ class Children:
             elif child.started:
                 self._reap_child(child)
             else:
-                return  # at its exec; `start` comes back here when its outcome is known
+                return  # at its exec; `_on_outcome` comes back here when that is known
 
     def _reap_child(self, child: Child) -> None:
         info = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG)
@@ -314,6 +326,8 @@ class Children:
         """Let go of a process and everything that belongs to it."""
         self._unreaped.pop(child.pid, None)
         child.reaped = True
+        self._close_gate(child)
+        self._forget_outcome(child)
         self.stdin.end(child, "ended")
         self.intake.forget(child)
         self._close_pidfd(child)

@@ -57,8 +57,11 @@ class Commands:
         if (child := self._children.get(slot)) is not None:
             connection.in_flight_bytes -= child.in_flight_bytes
             child.attach(stdout_end, stderr_end)
+            self._children.open_gate(child)
             self._children.intake.pause_if_full(child)
             self._children.intake.resume()
+            if child.started or child.failed is not None:
+                connection.send(tell_started(child))
             if child.stdin is None:
                 connection.send(tell_stdin_closed(child))
             if child.exited is not None:
@@ -108,6 +111,13 @@ class Commands:
 def reply(request: int, **fields: Any) -> bytes:
     """Frame the answer to a request."""
     return encode_json(MessageType.REPLY, {"request": request, **fields})
+
+
+def tell_started(child: Child) -> bytes:
+    """Frame what became of a start."""
+    if child.failed is not None:
+        return encode_json(MessageType.FAILED, {"slot": child.slot, **child.failed})
+    return encode_json(MessageType.STARTED, {"slot": child.slot})
 
 
 def tell_exited(child: Child) -> bytes:

@@ -1,7 +1,8 @@
 """A process as it is told to another program: to the daemon, to a shim that takes over, or to this one's next version.
 
-A description is JSON and a list of file descriptors, in this order: pidfd, standard input, then for each stream its
-pipe and its segments. What is not there (any more) is left out, and the JSON says what is there.
+A description is JSON and a list of file descriptors, in this order: pidfd; of a start whose outcome is not known, its
+gate (if it is shut), outcome and report; standard input; then for each stream its pipe and its segments. What is not
+there (any more) is left out, and the JSON says what is there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,9 @@ def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
         "started_at_ms": child.started_at_ms,
         "group": child.group,
         "has_pidfd": child.pidfd >= 0,
+        "is_waiting": child.gate >= 0,
+        "is_starting": child.outcome >= 0,
+        "failed": child.failed,
         "stdin_open": child.stdin is not None,
         "exited": child.exited,
         "streams": streams,
@@ -39,6 +43,7 @@ def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
 def _fds(child: Child) -> Iterator[int]:
     if child.pidfd >= 0:
         yield child.pidfd
+    yield from (fd for fd in (child.gate, child.outcome, child.report) if fd >= 0)
     if child.stdin is not None:
         yield child.stdin
     for buffer in child.streams.values():
@@ -62,10 +67,14 @@ def restore(slot: int, description: dict[str, Any], fds: Sequence[int], room: Ro
     child = Child(slot, description["record"], description["group"], room)
     child.pid, child.started_at_ms = description["pid"], description["started_at_ms"]
     child.pidfd = next(left) if description["has_pidfd"] else -1
+    child.gate = next(left) if description["is_waiting"] else -1
+    if description["is_starting"]:
+        child.outcome, child.report = next(left), next(left)
     child.stdin = next(left) if description["stdin_open"] else None
     child.exited = description["exited"]
-    child.reaped = child.exited is not None
-    child.started = True
+    child.failed = description["failed"]
+    child.reaped = child.exited is not None or child.failed is not None
+    child.started = not description["is_starting"] and child.failed is None
     for told in description["streams"]:
         pipe = next(left) if told["open"] else None
         segments = [Segment(next(left), start, path) for start, path in told["segments"]]

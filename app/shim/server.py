@@ -3,21 +3,21 @@
 import contextlib
 import json
 import os
+import select
 from pathlib import Path
 from typing import Any
 
-from app.crash import crash_point
 from app.shim import upgrade
 from app.shim.child import Child, PendingInput
 from app.shim.children import Children
-from app.shim.commands import Commands, reply, tell_exited, tell_stdin_closed
+from app.shim.commands import Commands, reply, tell_exited, tell_started, tell_stdin_closed
 from app.shim.connection import Connection
 from app.shim.handover import describe
 from app.shim.keeper import DaemonKeeper
 from app.shim.linux import peer_uid, say
 from app.shim.listener import Listener
 from app.shim.loop import BROKEN, IN, OUT, Loop
-from app.shim.spawn import Command, Spawned, SpawnOutcome
+from app.shim.spawn import Command
 from app.shim.wire import (
     PROTOCOL_VERSION,
     MessageType,
@@ -28,8 +28,8 @@ from app.shim.wire import (
     encode_json,
 )
 
-# A start takes a moment; a program on a file system that hangs must not keep a daemon from taking up the others.
-_STARTS_END_S = 2.0
+# What a daemon that is replaced may still have to say is a few socket buffers full at most.
+_LAST_READS = 256
 
 
 class Shim:
@@ -63,7 +63,6 @@ class Shim:
             upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
         self._ending = False
-        self._owes_inventory_end = False
         self._listener = listener
         self._commands = Commands(self._children)
         self._upgrade = upgrade.Upgrade(
@@ -104,13 +103,18 @@ class Shim:
 
     # ---- Listener of children
 
+    def on_started(self, child: Child) -> None:
+        """See `Listener`. A child that is not attached yet will be told of then."""
+        if self._daemon is not None and child.attached:
+            self._daemon.send(tell_started(child))
+
     def on_readable(self, child: Child) -> None:
         """See `Listener`."""
         if self._daemon is not None:
             self._daemon.offer(child)
 
     def on_exited(self, child: Child) -> None:
-        """See `Listener`. A child that is not attached yet will be told of then."""
+        """See `Listener`. The same goes for this."""
         if self._daemon is not None and child.attached:
             self._daemon.send(tell_exited(child))
 
@@ -186,6 +190,16 @@ class Shim:
                 child.detach()
             self._children.intake.on_daemon_gone()
 
+    def _take_last_words(self, connection: Connection) -> None:
+        """Do what an older daemon said before a new one came: it may have handed a process over, and died."""
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        for _ in range(_LAST_READS):
+            if connection.closed or not poll.poll(0):
+                break
+            self._on_connection(connection, IN)
+        self._disconnect(connection)
+
     # ---- messages
 
     def _on_message(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
@@ -214,32 +228,20 @@ class Shim:
         room.memory_limit_bytes = settings["memory_bytes"]
         room.spool_limit_bytes = settings["spool_bytes"]
         if self._daemon is not None:
-            self._disconnect(self._daemon)
+            self._take_last_words(self._daemon)
         self._daemon = connection
         self._children.intake.on_daemon()
         if self._keeper is not None:
             self._keeper.on_greeted()
         for child in self._children:
-            if child.started:
-                self._tell_inventory(connection, child)
-        self._owes_inventory_end = True
-        self._end_inventory()
-        self._loop.later(_STARTS_END_S, lambda: self._end_inventory(connection))
+            self._tell_inventory(connection, child)
+        connection.send(encode(MessageType.INVENTORY_END))
 
     def _tell_inventory(self, connection: Connection, child: Child) -> None:
         with contextlib.suppress(OSError):  # no memory: it goes on on disk, and the daemon gets that
             self._children.intake.share(child)
         description, fds = describe(child)
         connection.send(encode_json(MessageType.INVENTORY, {**description, "fds": len(fds)}), fds)
-
-    def _end_inventory(self, waited_for: Connection | None = None) -> None:
-        """Say that the inventory is complete: when starts under way are, or when they have been waited for."""
-        if self._daemon is None or not self._owes_inventory_end:
-            return
-        if self._children.starting == 0 or waited_for is self._daemon:
-            self._owes_inventory_end = False
-            self._daemon.send(encode(MessageType.INVENTORY_END))
-            self._flush(self._daemon)
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
@@ -249,39 +251,16 @@ class Shim:
 
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
         request = message["request"]
-
-        def on_forked(child: Child, spawned: Spawned) -> None:
-            # The gate opens when the daemon certainly has what it needs to go on with if this shim dies.
-            description, fds = describe(child)
-            del description["record"]  # who asked has it
-            message = {"request": request, **description, "fds": len(fds) + 1}
-
-            def open_gate() -> None:
-                crash_point("shim-handed")
-                with contextlib.suppress(BrokenPipeError):  # it was killed there
-                    os.write(spawned.gate, b"g")
-                os.close(spawned.gate)
-
-            if connection.closed:
-                open_gate()
-                return
-            try:
-                connection.send(encode_json(MessageType.STARTING, message), [*fds, spawned.outcome], open_gate)
-            except OSError:  # too many open files: shut for good, the gate ends the start
-                os.close(spawned.gate)
-
-        def report(child: Child, outcome: SpawnOutcome) -> None:
-            if connection is not self._daemon:
-                # Who asked has gone. Whoever took over was greeted while this was not running yet: it is told now.
-                if self._daemon is not None and not outcome.failed:
-                    self._tell_inventory(self._daemon, child)
-                self._end_inventory()
-            elif outcome.failed:
-                connection.send(reply(request, error="spawn", errno=outcome.errno, stage=outcome.stage))
-            else:
-                connection.send(reply(request))
-
         try:
-            self._children.start(message["record"], Command(**message["command"]), on_forked, report)
+            child = self._children.start(message["record"], Command(**message["command"]))
         except OSError as exc:
+            connection.send(reply(request, error="spawn", errno=exc.errno, stage=0))
+            return
+        description, fds = describe(child)
+        del description["record"]  # who asked has it
+        starting = {"request": request, **description, "fds": len(fds)}
+        try:
+            connection.send(encode_json(MessageType.STARTING, starting), fds)
+        except OSError as exc:  # too many open files to keep them for later
+            self._children.forget(child)
             connection.send(reply(request, error="spawn", errno=exc.errno, stage=0))

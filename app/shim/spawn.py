@@ -1,11 +1,12 @@
-"""Starting one process: fork, wait at the gate, prepare, exec. The parent never waits: the outcome arrives on a pipe.
+"""Starting one process: fork, prepare, wait at the gate, exec. The parent never waits: the outcome is told by a pipe.
 
-The gate is a pipe. While it is shut, the child has done nothing; if its parent dies then, it ends without having been.
+The gate is a pipe, too. While it is shut, the program does not run; if whoever holds it dies then, it never will.
 """
 
 import contextlib
 import errno
 import os
+import resource
 import signal
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from app.shim import cgroup
 from app.shim.linux import widen_pipe
 
 _FAILURE = struct.Struct("<BI")
-_NO_CGROUP = b"c"
+_NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
 # signal.valid_signals() has the two that can't be changed; the C library keeps the two below SIGRTMIN for itself.
 _RESETTABLE = sorted(int(s) for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP))
 
@@ -46,31 +47,33 @@ class Command:
 
 @dataclass(slots=True)
 class Spawned:
-    """A process between fork and exec, with our ends of its pipes (None where it has /dev/null).
+    """A process that waits at its gate, with our ends of its pipes (None where it has /dev/null).
 
     Attributes:
-        outcome: read to its end, it tells what became of the start: see `SpawnOutcome`.
-        gate: a byte written here lets the child go on.
+        gate: a byte written here lets it run its program. Closed without one, it ends.
+        outcome: a pipe that ends when the program runs, or the start has failed.
+        report: a memory file that tells by then which of the two: see `SpawnOutcome`.
     """
 
     pid: int
     stdin: int | None
     stdout: int | None
     stderr: int | None
-    outcome: int
     gate: int
+    outcome: int
+    report: int
 
 
 class SpawnOutcome:
-    """What came over a `Spawned.outcome` pipe until its end."""
+    """What a `Spawned.report` says: a file, and not a pipe, so that whoever looks again finds it again."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, report: int) -> None:
+        raw = os.pread(report, _FAILURE_AT + _FAILURE.size, 0)
         self.joined_cgroup = not raw.startswith(_NO_CGROUP)
         self.stage: int | None = None
         self.errno = 0
-        rest = raw.removeprefix(_NO_CGROUP)
-        if len(rest) == _FAILURE.size:
-            self.stage, self.errno = _FAILURE.unpack(rest)
+        if len(raw) == _FAILURE_AT + _FAILURE.size:
+            self.stage, self.errno = _FAILURE.unpack_from(raw, _FAILURE_AT)
 
     @property
     def failed(self) -> bool:
@@ -101,19 +104,20 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
             theirs.append(os.open(os.devnull, os.O_RDONLY))
         stdout = _output(ours, theirs, captured=command.stdout)
         stderr = _output(ours, theirs, captured=command.stderr)
-        outcome, report = os.pipe()
-        ours.append(outcome)
-        theirs.append(report)
         opened, gate = os.pipe()
         ours.append(gate)
         theirs.append(opened)
+        outcome, ended = os.pipe()
+        ours.append(outcome)
+        theirs.append(ended)
+        report = os.memfd_create("outlast-start", os.MFD_CLOEXEC)
+        ours.append(report)
         # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                os.close(gate)  # or it would wait for itself
-                _run_child(command, theirs, group, prepare)
+                _run_child(command, theirs, report, group, prepare)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     except OSError:
@@ -123,7 +127,7 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
         _close(theirs)
     for fd in ours:
         os.set_blocking(fd, False)
-    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, outcome=outcome, gate=gate)
+    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, gate=gate, outcome=outcome, report=report)
 
 
 def _output(ours: list[int], theirs: list[int], *, captured: bool) -> int | None:
@@ -143,12 +147,13 @@ def _close(fds: Sequence[int]) -> None:
         os.close(fd)
 
 
-def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepare: Callable[[], None]) -> None:
+def _run_child(
+    command: Command, theirs: Sequence[int], report: int, group: str | None, prepare: Callable[[], None]
+) -> None:
     """Become the program, or report why not and end. Never returns."""
-    stdin, stdout, stderr, report, opened = theirs
+    stdin, stdout, stderr, opened, ended = theirs
     stage = Stage.SETUP
     try:
-        _pass_gate(opened)
         signal.set_wakeup_fd(-1)
         for number in _RESETTABLE:
             signal.signal(number, signal.SIG_DFL)
@@ -157,9 +162,10 @@ def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepa
             try:
                 cgroup.join(group)
             except OSError:
-                os.write(report, _NO_CGROUP)
+                os.pwrite(report, _NO_CGROUP, 0)
         prepare()
         _place(stdin, stdout, stderr)
+        _close_all_but(opened, ended, report)
         stage = Stage.USER
         if command.groups is not None:
             os.setgroups(command.groups)
@@ -170,18 +176,28 @@ def _run_child(command: Command, theirs: Sequence[int], group: str | None, prepa
         stage = Stage.WORKING_DIR
         os.chdir(command.working_dir)
         stage = Stage.EXEC
+        _pass_gate(opened)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvpe(command.argv[0], command.argv, command.env)  # noqa: S606 - no shell is the point
     except BaseException as exc:  # noqa: BLE001 - nothing may escape into the parent's loop from here
         with contextlib.suppress(OSError):
-            os.write(report, _FAILURE.pack(stage, getattr(exc, "errno", None) or errno.EINVAL))
+            os.pwrite(report, _FAILURE.pack(stage, getattr(exc, "errno", None) or errno.EINVAL), _FAILURE_AT)
     finally:
         os._exit(127)
 
 
+def _close_all_but(*kept: int) -> None:
+    """Close what is somebody else's: while this waits, it must not hold other processes' pipes, nor its own gate."""
+    first = 3
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
 def _pass_gate(opened: int) -> None:
     if not os.read(opened, 1):
-        raise OSError(errno.ECANCELED, "the shim died before the daemon knew of this process")
+        raise OSError(errno.ECANCELED, "nobody opened the gate")
 
 
 def _place(stdin: int, stdout: int, stderr: int) -> None:

@@ -37,6 +37,8 @@ class MessageType(IntEnum):
     STDIN_CLOSED = 6
     INVENTORY_END = 7
     STARTING = 8
+    STARTED = 9
+    FAILED = 10
 
     SPAWN = 64
     ATTACH = 65

@@ -1,12 +1,13 @@
 """The daemon's end of the shim's wire."""
 
-from app.shimlink.events import ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.events import GreetingCut, ShimEvents, ShimProcess, Spawned, SpawnRefused
 from app.shimlink.held import HeldProcess
 from app.shimlink.launch import connect_or_start, find_running_shim
 from app.shimlink.link import ShimLink
 from app.shimlink.upgrade import upgrade_shim
 
 __all__ = [
+    "GreetingCut",
     "HeldProcess",
     "ShimEvents",
     "ShimLink",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from app.model.errors import OutlastError
+from app.model.errors import OutlastError, ShimUnavailable
 from app.model.output import Stream
 from app.shimlink.held import HeldProcess
 
@@ -26,7 +26,7 @@ class ShimProcess:
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A process that has just been started. Its output comes once it is attached."""
+    """A process that has just been forked. It runs its program once it is attached."""
 
     slot: int
     held: HeldProcess
@@ -41,8 +41,22 @@ class SpawnRefused(OutlastError):
         self.errno = errno
 
 
+class GreetingCut(ShimUnavailable):
+    """The shim died while it told what it looks after. `found`: what it had told by then; it belongs to the caller."""
+
+    def __init__(self, message: str, found: list[ShimProcess]) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 class ShimEvents(Protocol):
     """What a link tells its owner, from the event loop, in the order in which it came."""
+
+    def on_started(self, slot: int) -> None:
+        """It runs its program. Told again after every `attach`."""
+
+    def on_failed(self, slot: int, stage: int, errno: int) -> None:
+        """It could not run its program; see `SpawnRefused`. Told again after every `attach`."""
 
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """`size` bytes were read at `ts_ms`; `offset` counts within the stream. None: the stream has ended."""
@@ -52,9 +66,6 @@ class ShimEvents(Protocol):
 
     def on_stdin_closed(self, slot: int) -> None:
         """Its standard input is no longer writable."""
-
-    def on_found(self, process: ShimProcess) -> None:
-        """A start that another daemon had asked for has come to its end after this one was greeted."""
 
     def on_link_lost(self) -> None:
         """The connection is gone, unless `close` was called."""

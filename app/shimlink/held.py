@@ -29,7 +29,9 @@ class HeldProcess:
         pidfd: None: it had been reaped.
         group: its cgroup.
         exited: how it had ended when the shim told of it, as in `handover`.
-        outcome: of a start under way: what `app.shim.spawn.SpawnOutcome` is read from.
+        failed: `stage` and `errno` if its start had failed by then.
+        starting: gate (if it is shut), outcome and report of a start under way: see `app.shim.spawn.Spawned`.
+        is_waiting: whether the gate is among them.
         frames: what was received and is not acknowledged, in order: stream, time in ms, offset, size.
     """
 
@@ -40,7 +42,9 @@ class HeldProcess:
     stdin: int | None
     streams: dict[Stream, _HeldStream]
     exited: Mapping[str, int] | None = None
-    outcome: int | None = None
+    failed: Mapping[str, int] | None = None
+    starting: list[int] = field(default_factory=list)
+    is_waiting: bool = False
     frames: deque[tuple[Stream, int, int, int]] = field(default_factory=deque)
 
     @classmethod
@@ -48,6 +52,7 @@ class HeldProcess:
         """Take what an INVENTORY or STARTING message came with (app.shim.handover.describe)."""
         left = iter(fds)
         pidfd = next(left) if message["has_pidfd"] else None
+        starting = [next(left) for _ in range(message["is_waiting"] + 2 * message["is_starting"])]
         stdin = next(left) if message["stdin_open"] else None
         streams = {}
         for told in message["streams"]:
@@ -62,7 +67,9 @@ class HeldProcess:
             stdin=stdin,
             streams=streams,
             exited=message["exited"],
-            outcome=next(left, None),
+            failed=message["failed"],
+            starting=starting,
+            is_waiting=message["is_waiting"],
         )
 
     def begins_at(self, stream: Stream) -> int:
@@ -126,6 +133,9 @@ class HeldProcess:
             "started_at_ms": self.started_at_ms,
             "group": self.group,
             "has_pidfd": self.pidfd is not None,
+            "is_waiting": self.is_waiting,
+            "is_starting": bool(self.starting),
+            "failed": self.failed,
             "stdin_open": self.stdin is not None,
             "exited": ending or self.exited,
             "streams": [
@@ -145,6 +155,7 @@ class HeldProcess:
     def _fds(self) -> Iterator[int]:
         if self.pidfd is not None:
             yield self.pidfd
+        yield from self.starting
         if self.stdin is not None:
             yield self.stdin
         for held in self.streams.values():
@@ -152,17 +163,18 @@ class HeldProcess:
                 yield held.pipe
             yield from (fd for _, fd in held.segments)
 
-    def close_outcome(self) -> None:
-        """The start has come to its end."""
-        if self.outcome is not None:
-            os.close(self.outcome)
-            self.outcome = None
+    def on_started(self) -> None:
+        """The start has come to its end, one way or the other."""
+        for fd in self.starting:
+            os.close(fd)
+        self.starting.clear()
+        self.is_waiting = False
 
     def close(self) -> None:
         """Let go of everything."""
-        self.close_outcome()
         for fd in self._fds():
             os.close(fd)
+        self.starting.clear()
         self.pidfd = self.stdin = None
         self.streams.clear()
         self.frames.clear()

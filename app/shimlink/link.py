@@ -16,7 +16,7 @@ from app.crash import crash_point
 from app.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from app.model.output import Position, Stream
 from app.shim.linux import pidfd_open
-from app.shim.spawn import Command, SpawnOutcome, Stage
+from app.shim.spawn import Command, Stage
 from app.shim.wire import (
     PROTOCOL_VERSION,
     MessageType,
@@ -29,7 +29,7 @@ from app.shim.wire import (
     encode_stdin,
 )
 from app.shimlink.channel import Channel
-from app.shimlink.events import ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.events import GreetingCut, ShimEvents, ShimProcess, Spawned, SpawnRefused
 from app.shimlink.held import HeldProcess
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ class ShimLink:
         self._settings = settings
         self._requests = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._starting: dict[int, tuple[int, HeldProcess | None]] = {}
         self._channel = Channel(sock, self._on_message, self._on_lost)
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -58,6 +57,7 @@ class ShimLink:
 
         Raises:
             ProtocolError: it speaks another version; nothing was touched.
+            GreetingCut: it died meanwhile.
             ShimUnavailable: it does not answer.
         """
         link = cls(sock, events, settings)
@@ -66,6 +66,10 @@ class ShimLink:
         except TimeoutError:
             link.close()
             raise ShimUnavailable("the shim does not answer its socket") from None
+        except ShimUnavailable as exc:
+            found, link.inventory = link.inventory, []
+            link.close()
+            raise GreetingCut(str(exc), found) from None
         except BaseException:
             link.close()
             raise
@@ -88,34 +92,21 @@ class ShimLink:
     # ---- commands
 
     async def spawn(self, record: Mapping[str, Any], command: Command) -> Spawned:
-        """Start a process. `record` is kept for the inventory; its `id` is the process's.
+        """Fork a process, which does nothing before it is attached. `record` is kept for the inventory.
 
         Raises:
             SpawnRefused: the system could not start it, and nothing of it is left.
             ShimUnavailable: the link is down, and nothing runs.
         """
         request = next(self._requests)
-        message = encode_json(MessageType.SPAWN, {"request": request, "record": record, "command": asdict(command)})
         future = self._wait_for(request)
-        self._channel.write(message)
+        message = {"request": request, "record": record, "command": asdict(command)}
+        self._channel.write(encode_json(MessageType.SPAWN, message))
         crash_point("start-asked")
-        try:
-            answer = await future
-        except ShimUnavailable:
-            # The shim died; if the gate was open by then, the process runs, and is taken over like any other.
-            answer = await _outcome_without_shim(self._starting.get(request, (0, None))[1])
-        slot, held = self._starting.pop(request, (0, None))
-        if held is None and "error" not in answer:  # it runs, and this process may not open what belongs to it
-            await self.kill(record["id"])
-            self.forget(slot)
-            raise SpawnRefused(Stage.SETUP, errno.EMFILE)
-        if held is None:
-            raise SpawnRefused(answer["stage"], answer["errno"])
-        held.close_outcome()
+        answer = await future
         if "error" in answer:
-            held.close()
             raise SpawnRefused(answer["stage"], answer["errno"])
-        return Spawned(slot, held)
+        return Spawned(answer["slot"], answer["held"])
 
     async def adopt(self, record: Mapping[str, Any], held: HeldProcess, ending: Mapping[str, int] | None) -> int:
         """Hand a process over whose shim is no more, and return its slot.
@@ -265,22 +256,21 @@ class ShimLink:
 
     def _on_inventory(self, message: Mapping[str, Any]) -> None:
         held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
-        process = ShimProcess(message["slot"], message["record"], held)
-        if self.greeted.done():
-            self._events.on_found(process)
-        else:
-            self.inventory.append(process)
+        self.inventory.append(ShimProcess(message["slot"], message["record"], held))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
+        future = self._waiting.get(message["request"])
+        answer: dict[str, Any]
         try:
             held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
         except OSError as exc:
             log.error("a start fails: %s", exc)  # noqa: TRY400 - the sentence says it all
-            held = None
-        if message["request"] in self._waiting:
-            self._starting[message["request"]] = message["slot"], held
-        elif held is not None:
-            held.close()
+            self.forget(message["slot"])
+            answer = {"error": "spawn", "stage": Stage.SETUP, "errno": errno.EMFILE}
+        else:
+            answer = {"slot": message["slot"], "held": held}
+        if future is not None and not future.done():
+            future.set_result(answer)
 
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:
@@ -289,6 +279,10 @@ class ShimLink:
                 future.set_result(message)
         elif kind is MessageType.STARTING:
             self._on_starting(message)
+        elif kind is MessageType.STARTED:
+            self._events.on_started(message["slot"])
+        elif kind is MessageType.FAILED:
+            self._events.on_failed(message["slot"], message["stage"], message["errno"])
         elif kind is MessageType.EXITED:
             self._events.on_exited(message["slot"], message.get("code"), message.get("signal"), message["ts_ms"])
         elif kind is MessageType.STDIN_CLOSED:
@@ -297,28 +291,6 @@ class ShimLink:
             self._on_inventory(message)
         else:
             raise WireError(f"{kind.name} is not the shim's to send")
-
-
-async def _outcome_without_shim(held: HeldProcess | None) -> dict[str, Any]:
-    """Learn what became of a start whose shim died, as its REPLY would have told.
-
-    Raises:
-        ShimUnavailable: nothing runs.
-    """
-    if held is None or (outcome := held.outcome) is None:
-        raise ShimUnavailable("the shim died before it had started the process; nothing runs, try again")
-    raw = b""
-    while True:
-        await _readable(outcome)
-        part = os.read(outcome, 64)
-        if not part:
-            break
-        raw += part
-    result = SpawnOutcome(raw)
-    if result.failed and result.errno == errno.ECANCELED:
-        held.close()
-        raise ShimUnavailable("the shim died before it had started the process; nothing runs, try again")
-    return {"error": "spawn", "stage": result.stage, "errno": result.errno} if result.failed else {}
 
 
 async def _readable(fd: int) -> None:

@@ -25,7 +25,7 @@ _HIGHEST_COUNT = {
     "after-commit": 40,
     "after-ack": 40,
     "start-asked": 2,
-    "start-running": 2,
+    "start-forked": 2,
     "start-recorded": 2,
     "end-seen": 3,
     "before-last-ack": 3,

@@ -145,7 +145,7 @@ async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["start-running", "start-recorded", "before-commit", "inside-commit", "after-commit"])
+@pytest.mark.parametrize("point", ["start-forked", "start-recorded", "before-commit", "inside-commit", "after-commit"])
 async def test_a_start_whose_daemon_died_is_found_under_its_key(mortal: Daemon, point: str) -> None:
     """Killed at the first start, then at the second, and so on: each time the next daemon has that very process."""
     started: list[dict[str, Any]] = []
@@ -176,9 +176,9 @@ async def test_a_start_that_is_not_recorded_yet_has_its_key_already(mortal: Daem
     """The daemon died before the record, and the next one can't commit it: nothing else may be started for it."""
     log = tmp_path / "starts"
     body = {"command": "sh", "args": ["-c", f"echo >> {log}; exec sleep 1000"], "idempotency_key": "k"}
-    mortal.environment[VARIABLE] = "start-running"
+    mortal.environment[VARIABLE] = "start-forked"
     await mortal.start()
-    await asked_of_the_dying(mortal, body, "start-running")
+    await asked_of_the_dying(mortal, body, "start-forked")
     del mortal.environment[VARIABLE]
     with contextlib.closing(sqlite3.connect(mortal.state_dir / "outlast.db", isolation_level=None)) as locked:
         locked.execute("BEGIN IMMEDIATE")

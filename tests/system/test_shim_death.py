@@ -1,11 +1,13 @@
 """The shim may be killed, too: the daemon starts another and hands over what runs."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from app.crash import VARIABLE
@@ -145,7 +147,7 @@ async def test_everything_that_a_process_started_is_killed(daemon: Daemon) -> No
 
 @pytest.mark.parametrize(
     "point",
-    ["shim-forked:3", "shim-handed:3", "shim-read", "shim-read:2", "shim-read:14", "shim-reaped", "shim-reaped:4"],
+    ["shim-forked:3", "shim-opened:3", "shim-read", "shim-read:2", "shim-read:14", "shim-reaped", "shim-reaped:4"],
 )
 async def test_the_shim_dies_at_the_worst_moments(state_dir: Path, tmp_path: Path, point: str) -> None:
     """A start during which it dies has happened or not; what was there before goes on; nothing runs unrecorded."""
@@ -171,6 +173,52 @@ async def test_the_shim_dies_at_the_worst_moments(state_dir: Path, tmp_path: Pat
                 assert (await daemon.ended(answer))["exit_code"] == i
                 assert await daemon.raw(answer, "stdout") == await daemon.raw(answer, "stderr") == b"%d\n" % i
         assert "was lost" in daemon.log, "the shim was to die"
+    finally:
+        await daemon.end_everything()
+
+
+async def test_a_start_that_fails_while_the_shim_dies_has_failed(state_dir: Path) -> None:
+    daemon = Daemon(state_dir, **{VARIABLE: "shim-opened"})
+    try:
+        await daemon.start()
+        error = await daemon.call("POST", "/processes", 422, {"command": "/no/such/program"})
+        assert error["code"] == "SPAWN_FAILED"
+        assert "was lost" in daemon.log, "the shim was to die"
+        assert (await daemon.call("GET", "/processes", 200))["processes"] == []
+        await eventually(lambda: is_healthy(daemon))
+        assert (await daemon.ended(await daemon.sh("exit 3")))["exit_code"] == 3
+    finally:
+        await daemon.end_everything()
+
+
+@pytest.mark.parametrize("point", ["start-asked", "start-forked", "start-recorded", "before-commit"])
+async def test_a_start_during_which_both_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+    """Nothing runs that nobody knows of: the gate of a start opens when it is recorded, and not before."""
+    daemon = Daemon(state_dir, **{VARIABLE: point})
+    try:
+        await daemon.start()
+        ran = tmp_path / "ran"
+        body = {"command": "sh", "args": ["-c", f"echo $$ >>{ran}; sleep 1000"], "idempotency_key": "once"}
+        with contextlib.suppress(aiohttp.ClientError):
+            async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=body):
+                pass
+        shim = shim_pid(state_dir)
+        assert shim is not None
+        os.kill(shim, signal.SIGKILL)
+        await eventually(lambda: not is_running(shim))
+        await daemon.kill()
+        assert not ran.exists()
+        daemon.environment.pop(VARIABLE)
+        await daemon.start()
+        async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
+            process = await response.json()
+            assert response.status == (200 if point == "start-recorded" else 201), process
+        if point == "start-recorded":
+            assert process["reason"] == "lost"
+            assert not ran.exists()
+        else:
+            pid = await eventually(lambda: ran.exists() and ran.read_text())
+            assert pid == f"{process['pid']}\n"
     finally:
         await daemon.end_everything()
 

@@ -1,0 +1,172 @@
+"""Bringing store, shim and daemon together again: when a daemon starts, and when it has lost its shim."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from app.core.committer import Committer
+from app.core.live import LiveProcess
+from app.core.lost import record_loss
+from app.core.records import spec_from_record, spec_to_record
+from app.core.table import LiveTable
+from app.crash import crash_point
+from app.model.errors import ShimUnavailable
+from app.model.output import GapReason, Position, Stream
+from app.model.process import Run
+from app.shimlink import ShimLink, ShimProcess
+from app.storage import AddProcess, Storage
+
+log = logging.getLogger(__name__)
+
+_RECOVERY_COMMIT_S = 5.0
+
+
+class Recovery:
+    """Takes up, goes on with, or gives up each process."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        committer: Committer,
+        table: LiveTable,
+        *,
+        begin: Callable[[LiveProcess, int, Position], None],
+        attach: Callable[[LiveProcess], None],
+        on_recorded: Callable[[], None],
+        is_starting: Callable[[str], bool],
+    ) -> None:
+        """Make it.
+
+        Args:
+            storage: says how far each output is.
+            committer: records what is found.
+            table: of the processes.
+            begin: is called with a process that is recorded: its handle, and how far its output is stored.
+            attach: is called with one that goes on through another link.
+            on_recorded: is called when a process has been added to the store.
+            is_starting: tells by its id whether a caller waits for a process that is not in the table yet.
+        """
+        self._storage = storage
+        self._committer = committer
+        self._table = table
+        self._begin = begin
+        self._attach = attach
+        self._on_recorded = on_recorded
+        self._is_starting = is_starting
+        self._unswept: list[str] = []
+
+    async def take_up(self, link: ShimLink, found: list[ShimProcess]) -> None:
+        """Begin. The store says how far each output is, the shim has what comes after."""
+        crash_point("recovery-begun")
+        unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        changes: list[asyncio.Future[None]] = []
+        for process in found:
+            process_id = process.record["id"]
+            known = unfinished.pop(process_id, None)
+            if known is not None:
+                live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
+                self._table.add(live)
+                self.go_on(live, known.process.handle, known.position)
+            elif process.held.failed is not None or await self._storage.process_by_id(process_id) is not None:
+                process.held.close()
+                link.forget(process.slot)  # the kill came between the last commit and its acknowledgement
+            else:
+                changes.append(self._record(process))
+            crash_point("recovery-step")
+        if unfinished:  # what may be left of them has nobody who reads it
+            self._unswept = list(unfinished)
+            with contextlib.suppress(ShimUnavailable):  # then the next shim does it
+                await self._sweep(link)
+        changes += [record_loss(item, self._committer) for item in unfinished.values()]
+        if changes:  # whoever asks first is to see them
+            await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
+        crash_point("recovery-done")
+
+    async def meet_again(self, link: ShimLink, found: list[ShimProcess]) -> None:
+        """Go on with every process: with the shim that has it, else with a new one to which it is handed over."""
+        crash_point("handover-begun")
+        strangers = []
+        for process in found:
+            live = self._table.get(process.record["id"])
+            if live is not None:
+                live.hold(process.slot, process.held)
+            else:
+                process.held.close()
+                if not self._is_starting(process.record["id"]):
+                    strangers.append(process)
+        for live in self._table:
+            if live.slot and live.handle:
+                self._attach(live)
+        for process in strangers:
+            await self._turn_away(link, process)
+        while orphans := [live for live in self._table if not live.slot]:  # more may come while these are handed over
+            for live in orphans:
+                await self._hand_over(link, live)
+        if self._unswept:
+            await self._sweep(link)
+
+    def go_on(self, live: LiveProcess, handle: int, position: Position) -> None:
+        """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.captured}
+        self._begin(live, handle, position)
+        for stream, count in missing.items():
+            if count > 0:
+                log.error(
+                    "the store does not have %d bytes that process %s printed and that were stored before: was it "
+                    "replaced by an older copy? Its output goes on behind a gap",
+                    count,
+                    live.spec.id,
+                )
+                live.skip(stream, count, GapReason.STORE_REPLACED)
+
+    async def begin_again(self, live: LiveProcess) -> None:
+        """Let a process whose changes the store has refused go on from where the store stands."""
+        stored = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        if live.spec.id in stored:
+            self.go_on(live, live.handle, stored[live.spec.id].position)
+        elif not live.handle:
+            self._submit_record(live)
+
+    def _record(self, process: ShimProcess) -> asyncio.Future[None]:
+        """Record a process whose daemon died between its start and the record of it."""
+        spec = spec_from_record(process.record)
+        run = Run(pid=process.held.pid, started_at_ms=process.held.started_at_ms)
+        live = LiveProcess(spec, run, process.slot, process.held)
+        self._table.add(live)
+        return self._submit_record(live)
+
+    def _submit_record(self, live: LiveProcess) -> asyncio.Future[None]:
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(handle: int) -> None:
+            self._on_recorded()
+            self.go_on(live, handle, Position())
+            if not recorded.done():
+                recorded.set_result(None)
+
+        self._committer.submit(AddProcess(live.spec, live.run), done)
+        return recorded
+
+    async def _turn_away(self, link: ShimLink, process: ShimProcess) -> None:
+        """Nobody waits for it any more, or its start was answered with an error."""
+        if await self._storage.process_by_id(process.record["id"]) is None:
+            await link.kill(process.record["id"])
+        link.forget(process.slot)
+
+    async def _hand_over(self, link: ShimLink, live: LiveProcess) -> None:
+        if not self._table.has(live):
+            return  # the last of it has been stored meanwhile
+        slot = await link.adopt(spec_to_record(live.spec), live.held, live.ending_for_shim())
+        crash_point("handover-step")
+        if not self._table.has(live):
+            link.forget(slot)
+            return
+        live.slot = slot
+        if live.handle:
+            self._attach(live)
+
+    async def _sweep(self, link: ShimLink) -> None:
+        await link.sweep(self._unswept)
+        self._unswept = []

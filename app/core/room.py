@@ -1,0 +1,16 @@
+"""How much the shim may keep."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShimRoom:
+    """What the shim may keep while nobody takes it, in bytes: of one process, and of all in memory and on disk."""
+
+    process_bytes: int
+    memory_bytes: int
+    spool_bytes: int
+
+    def as_settings(self) -> dict[str, int]:
+        """Return it as the shim is told of it in the greeting."""
+        return {"room_bytes": self.process_bytes, "memory_bytes": self.memory_bytes, "spool_bytes": self.spool_bytes}

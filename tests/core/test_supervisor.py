@@ -1,0 +1,187 @@
+"""The link to the shim may be lost at any time, also while what was lost with an earlier one is being mended."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from app.core.committer import Committer
+from app.core.live import LiveProcess
+from app.core.manager import ProcessManager
+from app.core.recent import RecentChunks
+from app.core.request import StartRequest
+from app.core.room import ShimRoom
+from app.core.supervisor import Supervisor
+from app.model.ids import new_ulid
+from app.model.process import Process, ProcessSpec, Reason, Run, StdinMode
+from app.shim import wire
+from app.shim.listener import Listener
+from app.shimlink import HeldProcess
+from app.storage import Unfinished
+from app.storage.memory import MemoryStorage
+from tests.support.daemon import shim_pid
+from tests.support.waiting import eventually
+
+ROOM = ShimRoom(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+
+
+class HesitantStorage(MemoryStorage):
+    """Tells what is unfinished only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def unfinished(self) -> list[Unfinished]:
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().unfinished()
+
+
+@pytest.fixture
+async def storage() -> HesitantStorage:
+    return HesitantStorage()
+
+
+@pytest.fixture
+async def manager(storage: HesitantStorage, state_dir: Path) -> AsyncIterator[ProcessManager]:
+    """A daemon's inside that takes the place of an earlier one, not open yet. The end of the test ends everything."""
+    state_dir.mkdir(mode=0o700)
+    manager = ProcessManager(storage, state_dir, ROOM)
+    yield manager
+    await eventually(lambda: manager.health() is None)
+    await manager.end_everything(0)
+    await manager.close()
+
+
+async def cat(storage: HesitantStorage, state_dir: Path, count: int) -> list[Process]:
+    """Let an earlier daemon start processes, and go."""
+    earlier = ProcessManager(storage, state_dir, ROOM)
+    await earlier.open()
+    request = StartRequest(command="cat", stdin_mode=StdinMode.PIPE)
+    processes = [(await earlier.start(request)).view.process for _ in range(count)]
+    await earlier.close()
+    return processes
+
+
+async def write(manager: ProcessManager, process: Process, data: bytes) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield data
+
+    await manager.write_stdin(process.spec.id, body())
+
+
+async def printed(storage: HesitantStorage, process: Process) -> bytes:
+    return b"".join(c.data for c in await storage.chunks(process.handle, after_seq=0, max_bytes=1 << 20))
+
+
+async def test_the_shim_dies_while_the_daemon_takes_up_what_it_had(
+    storage: HesitantStorage, manager: ProcessManager, state_dir: Path
+) -> None:
+    processes = await cat(storage, state_dir, 3)
+    storage.asked.clear()
+    storage.go_on.clear()
+    opening = asyncio.create_task(manager.open())
+    await storage.asked.wait()
+    shim = shim_pid(state_dir)
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
+    await eventually(lambda: manager.health() is not None)
+    storage.go_on.set()
+    await opening
+    await eventually(lambda: manager.health() is None)
+    for number, process in enumerate(processes):
+        await write(manager, process, b"%d\n" % number)
+        await manager.close_stdin(process.spec.id)
+    for number, process in enumerate(processes):
+
+        async def whole(process: Process = process, number: int = number) -> bool:
+            return await printed(storage, process) == b"%d\n" % number
+
+        await eventually(whole)
+
+        async def ended(process: Process = process) -> bool:
+            return (await manager.get(process.spec.id)).process.run.ending is not None
+
+        await eventually(ended)
+        ending = (await manager.get(process.spec.id)).process.run.ending
+        assert ending is not None
+        assert (ending.reason, ending.exit_code) == (Reason.EXITED, 0)
+
+
+async def test_a_shim_that_dies_at_once_again_and_again_is_looked_for_again(state_dir: Path) -> None:
+    """Whatever the moment: here, in the same breath in which it says that its inventory is whole."""
+    state_dir.mkdir(mode=0o700)
+    greeted = left = 0
+
+    async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal greeted, left
+        greeted += 1
+        number = greeted
+        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        await reader.readexactly(1)
+        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
+        if number not in {1, 2}:
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        left += 1
+
+    manager = ProcessManager(MemoryStorage(), state_dir, ROOM)
+    listener = Listener(state_dir)
+    async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
+        await manager.open()
+        await eventually(lambda: greeted == 3 and manager.health() is None)
+        await manager.close()
+        await eventually(lambda: left == 3)
+    listener.close()
+
+
+class _Link:
+    """Takes processes over; `adopt` does what a test wants to happen meanwhile."""
+
+    connected = True
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self.adopted: list[str] = []
+        self.forgotten: list[int] = []
+        self._meanwhile = meanwhile
+
+    async def adopt(self, record: dict[str, str], _held: HeldProcess, _ending: object) -> int:
+        self.adopted.append(record["id"])
+        self._meanwhile()
+        return len(self.adopted)
+
+    def forget(self, slot: int) -> None:
+        self.forgotten.append(slot)
+
+
+@pytest.mark.parametrize(
+    ("finished", "adopted", "forgotten", "slots"),
+    [(0, [0, 1], [1], [0, 2]), (1, [0], [], [1, 0])],
+    ids=["the one that is being handed over", "the next one"],
+)
+async def test_what_is_finished_during_a_handover_stays_with_nobody(
+    tmp_path: Path, finished: int, adopted: list[int], forgotten: list[int], slots: list[int]
+) -> None:
+    storage = MemoryStorage()
+    supervisor = Supervisor(storage, Committer(storage), RecentChunks(), tmp_path, ROOM)
+    lives = []
+    for _ in range(2):
+        spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
+        held = HeldProcess(pid=1, started_at_ms=1, group=None, pidfd=None, stdin=None, streams={})
+        live = LiveProcess(spec, Run(pid=1, started_at_ms=1), 0, held)
+        supervisor._table.add(live)
+        lives.append(live)
+    link = _Link(lambda: supervisor.release(lives[finished]))
+    await supervisor._recovery.meet_again(link, [])  # type: ignore[arg-type]
+    assert link.adopted == [lives[index].spec.id for index in adopted]
+    assert link.forgotten == forgotten
+    assert [live.slot for live in lives] == slots
