@@ -42,9 +42,11 @@ def chance() -> random.Random:
 async def test_commits_are_synced_unless_told_otherwise(path: Path, *, durable: bool, synchronous: int) -> None:
     storage = sqlite_storage(path, durable=durable)
     await storage.open()
-    assert storage._writer is not None
-    assert await storage._writer.run(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (synchronous,)
-    await storage.close()
+    try:
+        assert storage._writer is not None
+        assert await storage._writer.run(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (synchronous,)
+    finally:
+        await storage.close()
 
 
 def test_a_new_file_is_in_its_folder_for_good_before_the_first_answer(path: Path, tmp_path: Path) -> None:
