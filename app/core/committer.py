@@ -119,7 +119,7 @@ class Committer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue:
+            while self._queue or self.failure is not None:  # nothing else would find out that it commits again
                 if not await self._attempt(self._take()):
                     await asyncio.sleep(_RETRY_S)
             self._idle.set()
@@ -178,7 +178,7 @@ class Committer:
                     return False
         # A ValueError is the contract's word for a change that can't be stored. Behind anything else there may be a
         # store that can't commit at all, and then nobody's changes are to blame.
-        elif isinstance(error, ValueError) or await self._commits_at_all():
+        elif batch and (isinstance(error, ValueError) or await self._commits_at_all()):
             self._refuse(batch, error)
         else:
             log.error("the store failed in an unforeseen way", exc_info=error)

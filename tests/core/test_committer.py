@@ -1,0 +1,86 @@
+"""The committer when its store fails: who is told, what is tried again, and that it goes on by itself."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.core.committer import Committer
+from app.model.errors import StorageError, StorageUnavailable
+from app.storage import Change, CompleteOutput, PurgeProcess
+from app.testing.faulty import Fault, FaultyStorage, Mode, inject
+from app.testing.samples import Output, added, end_of, new_process
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Path:
+    return tmp_path / "control.json"
+
+
+@pytest.fixture
+async def storage(control: Path) -> FaultyStorage:
+    storage = FaultyStorage.from_url(f"faulty:{control}?memory:", durable=True)
+    await storage.open()
+    return storage
+
+
+@pytest.fixture
+async def committer(storage: FaultyStorage) -> AsyncIterator[Committer]:
+    committer = Committer(storage)
+    committer.start()
+    yield committer
+    await committer.stop(0)
+
+
+@pytest.mark.parametrize("mode", [Mode.ERR, Mode.BREAK, Mode.TEAR])
+async def test_what_waits_fails_and_the_store_is_found_well_again(
+    committer: Committer, control: Path, mode: Mode
+) -> None:
+    inject(control, Fault(mode=mode))
+    with pytest.raises(StorageUnavailable, match="injected"):
+        await committer.commit(new_process())
+    assert committer.failure is not None
+    inject(control, Fault())
+    await eventually(lambda: committer.failure is None)  # though nothing is queued
+    assert await committer.commit(new_process()) > 0
+
+
+async def test_what_is_patient_is_stored_once_and_in_order(
+    committer: Committer, storage: FaultyStorage, control: Path
+) -> None:
+    output = Output(await added(storage))
+    inject(control, Fault(mode=Mode.TEAR, part=1))
+    done: list[int] = []
+    chunks = [output.chunk(b"%d\n" % n) for n in range(5)]
+    for chunk in chunks:
+        committer.submit(chunk, lambda _handle, chunk=chunk: done.append(chunk.first_seq))
+    await eventually(lambda: committer.failure is not None)
+    assert done == []
+    inject(control, Fault())
+    await committer.settled()
+    assert done == [1, 2, 3, 4, 5]
+    assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 20) == chunks
+
+
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BREAK])
+async def test_a_refusal_drops_what_is_of_that_process_and_nothing_else(
+    committer: Committer, storage: FaultyStorage, control: Path, mode: Mode
+) -> None:
+    good, bad = Output(await added(storage)), Output(await added(storage))
+    inject(control, Fault(mode=mode, handle=bad.handle))
+    refused: list[Change] = []
+    committer.on_refused = lambda change, _reason: refused.append(change)
+    done: list[Change] = []
+    first = bad.chunk(b"bad\n")
+    changes = [good.chunk(b"1\n"), first, end_of(bad.handle), CompleteOutput(bad.handle, 1), good.chunk(b"2\n")]
+    for change in changes:
+        committer.submit(change, lambda _handle, change=change: done.append(change))
+    await committer.settled()
+    assert refused == [first]
+    assert done == [changes[0], changes[4]]
+    assert committer.failure is None
+    with pytest.raises(StorageError, match="refuses"):
+        await committer.commit(end_of(bad.handle))
+    await committer.commit(PurgeProcess(bad.handle))
+    assert await storage.total() == 1

@@ -1,0 +1,68 @@
+"""A follower keeps its connection while the store can't be read, and hears that it is still alive."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.core.follow import Cursor, FollowInterrupted, OutputQuery
+from app.core.recent import RecentChunks
+from app.model.errors import StorageUnavailable
+from app.storage import Chunk
+from app.testing.faulty import Fault, FaultyStorage, Mode, inject
+from app.testing.samples import Output, added
+from tests.support.waiting import DEADLINE_S
+
+HEARTBEAT_S = 0.05
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Path:
+    return tmp_path / "control.json"
+
+
+@pytest.fixture
+async def cursor(control: Path) -> AsyncIterator[Cursor]:
+    """Over three lines of a process that has ended, of which the last two are wanted."""
+    storage = FaultyStorage.from_url(f"faulty:{control}?memory:", durable=True)
+    await storage.open()
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"1\n2\n"), output.chunk(b"3\n")])
+    yield Cursor(storage, RecentChunks(), output.handle, None, OutputQuery(tail=2))
+    await storage.close()
+
+
+async def _next(chunks: AsyncIterator[Chunk | None]) -> Chunk | None:
+    return await asyncio.wait_for(anext(chunks), DEADLINE_S)
+
+
+@pytest.mark.parametrize("mode", [Mode.ERR, Mode.STALL])
+async def test_history_comes_when_it_can_be_read(cursor: Cursor, control: Path, mode: Mode) -> None:
+    inject(control, Fault(mode=mode, reads=True))
+    chunks = cursor.follow(HEARTBEAT_S)
+    for _ in range(2):
+        assert await _next(chunks) is None
+    inject(control, Fault())
+    found = b""
+    async for chunk in chunks:
+        found += chunk.data if chunk else b""
+    assert found == b"2\n3\n"
+
+
+@pytest.mark.parametrize("mode", [Mode.ERR, Mode.STALL])
+async def test_the_end_of_the_daemon_ends_a_follower_that_cannot_read(
+    cursor: Cursor, control: Path, mode: Mode
+) -> None:
+    inject(control, Fault(mode=mode, reads=True))
+    chunks = cursor.follow(HEARTBEAT_S)
+    assert await _next(chunks) is None
+    cursor.interrupt()
+    with pytest.raises(FollowInterrupted):
+        await _next(chunks)
+
+
+async def test_a_plain_read_fails_at_once(cursor: Cursor, control: Path) -> None:
+    inject(control, Fault(mode=Mode.ERR, reads=True))
+    with pytest.raises(StorageUnavailable):
+        await anext(cursor.stored())
