@@ -1,19 +1,19 @@
 """A campaign: daemons live and die as planned, while children are started, fed and followed."""
 
 import asyncio
-import os
 import signal
 import time
 from pathlib import Path
 
 from app import crash
 from tests.chaos.door import TOKEN, Door
+from tests.chaos.ending import end_everything
 from tests.chaos.ledger import Ledger
 from tests.chaos.machine import Footprint
 from tests.chaos.plan import LONG_AWAY_S, POINTS, Life, Planner
 from tests.chaos.sidefile import absence_path
 from tests.chaos.starter import Starter
-from tests.support.daemon import Daemon, shim_pid
+from tests.support.daemon import Daemon
 
 _TRIES_FOR_A_POINT = 4
 _SETTLE_S = 60.0
@@ -53,13 +53,7 @@ class Campaign:
         """End everything that was started."""
         await self._starter.stop()
         await self.door.close()
-        shim = shim_pid(self.ledger.state_dir)
-        try:
-            await self.daemon.end_everything()
-        except AssertionError as exc:
-            self.ledger.complaints.append(f"`outlast down` failed: {exc}")
-            if shim is not None and shim == shim_pid(self.ledger.state_dir):
-                os.kill(shim, signal.SIGKILL)  # its children end when nobody reads them
+        self.ledger.complaints += await end_everything(self.daemon)
 
     async def _prologue(self) -> None:
         """See what daemon and shim hold when they have done nothing yet."""

@@ -1,5 +1,6 @@
 """The points inside migrations, which a daemon passes once in the life of a database: kills at each of them."""
 
+import asyncio
 import signal
 from collections import Counter
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 from app import crash
 from app.storage.sqlite.migrate import migrations
 from tests.chaos.door import TOKEN
+from tests.chaos.ending import end_everything
 from tests.chaos.stored import opened
 from tests.support.daemon import Daemon
+from tests.support.waiting import DEADLINE_S
 
 MIGRATION_POINTS = tuple(point for point in crash.POINTS if point.startswith("migration-"))
 
@@ -46,11 +49,12 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
 async def _serves(daemon: Daemon) -> list[str]:
     """See that a daemon works on what the killed ones have left."""
     daemon.environment[crash.VARIABLE] = ""
+    await daemon.start()
     try:
-        await daemon.start()
-        process = await daemon.sh("echo here; exit 5")
-        ended = await daemon.ended(process)
-        seen = (ended["exit_code"], await daemon.raw(process))
-        return [] if seen == (5, b"here\n") else [f"after kills in a migration a process gave {seen}"]
-    finally:
-        await daemon.end_everything()
+        async with asyncio.timeout(DEADLINE_S):
+            ended = await daemon.ended(await daemon.sh("echo here; exit 5"))
+            seen = (ended["exit_code"], await daemon.raw(ended))
+    except TimeoutError:
+        seen = None
+    findings = [] if seen == (5, b"here\n") else [f"after kills in a migration a process gave {seen}"]
+    return findings + await end_everything(daemon)

@@ -37,7 +37,9 @@ class ChildCheck:
     async def run(self, door: Door, database: Database) -> None:
         """Compare."""
         if self._listed["status"] == "running" or not self._told.finished:
-            self.findings.append(f"it did not come to its end: it is listed as {self._listed['status']}")
+            self.findings.append(
+                f"it ended at {self._told.end_ms}, as it says, and is listed: {self._listed['status']}"
+            )
             return
         if self._record.start.kind == "echo":
             self._wanted.written[STDOUT] = self._check_input()

@@ -242,7 +242,11 @@ async def outlast(*args: str, **environment: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, **environment},
     )
-    output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S + 20)
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S + 20)
+    except TimeoutError:
+        process.kill()
+        raise
     assert process.returncode is not None
     return process.returncode, output.decode()
 
