@@ -131,6 +131,8 @@ class Intake:
     def _has_room(self, child: Child) -> bool:
         room = self._room
         if self._daemon_is_here:
+            if child.held_bytes == 0:  # whatever the limits, and whatever others hold: it is taken at once
+                return True
             limit_bytes = min(room.process_limit_bytes, READ_AHEAD_BYTES)
             return child.held_bytes < limit_bytes and room.memory_bytes < room.memory_limit_bytes
         if child.held_bytes >= room.process_limit_bytes:
