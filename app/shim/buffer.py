@@ -128,8 +128,6 @@ class StreamBuffer:
         while len(self.segments) > 1 and self.segments[1].start <= upto:
             self.segments.popleft().close()
         head = self.segments[0]
-        if head.path is not None:
-            return
         done = (upto - head.start) // _PAGE_BYTES * _PAGE_BYTES
         if done - head.released >= (_RELEASE_QUIET_BYTES if upto == self.end else _RELEASE_BYTES):
             release_pages(head.fd, head.released, done - head.released)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from app.crash import crash_point
 from app.shim import cgroup
-from app.shim.buffer import StreamBuffer, memory_segment
+from app.shim.buffer import Segment, StreamBuffer, memory_segment
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
 from app.shim.linux import become_subreaper, exit_status, has_ended, pidfd_open, signal_group
@@ -133,12 +133,11 @@ class Children:
             child.gate = -1
 
     def _fork(self, child: Child, command: Command) -> None:
-        segments = {
-            stream: memory_segment(0)
-            for stream, captured in ((STDOUT, command.stdout), (STDERR, command.stderr))
-            if captured
-        }
+        segments: dict[int, Segment] = {}
         try:
+            for stream, captured in ((STDOUT, command.stdout), (STDERR, command.stderr)):
+                if captured:
+                    segments[stream] = memory_segment(0)
             spawned = spawn(command, group=child.group, prepare=self._restore_own_settings)
         except OSError:
             for segment in segments.values():

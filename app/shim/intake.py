@@ -16,6 +16,8 @@ READ_AHEAD_BYTES = 16 << 20
 # While none does, so much of one process stays in memory; the rest goes to disk.
 MEMORY_A_PROCESS_BYTES = 4 << 20
 SPOOL_NAME = "spool"
+# All of a stream's files must go with one message to the daemon: when there are so many, no further one is begun.
+_MOST_SEGMENTS = 64
 _TRY_AGAIN_S = 0.5
 _TELL_AGAIN_S = 60.0
 
@@ -56,7 +58,7 @@ class Intake:
             OSError: no memory can be had; what is read goes on as it did.
         """
         for buffer in child.streams.values():
-            if buffer.pipe is not None and buffer.spools:
+            if buffer.pipe is not None and buffer.spools and len(buffer.segments) < _MOST_SEGMENTS:
                 buffer.grow(memory_segment(buffer.end))
 
     def on_daemon_gone(self) -> None:
@@ -131,6 +133,8 @@ class Intake:
     def _has_room(self, child: Child) -> bool:
         room = self._room
         if self._daemon_is_here:
+            if child.held_bytes == 0:  # whatever the limits, and whatever others hold: it is taken at once
+                return True
             limit_bytes = min(room.process_limit_bytes, READ_AHEAD_BYTES)
             return child.held_bytes < limit_bytes and room.memory_bytes < room.memory_limit_bytes
         if child.held_bytes >= room.process_limit_bytes:

@@ -98,7 +98,8 @@ def has_ended(pidfd: int) -> bool:
 def exit_status(pidfd: int, pid: int) -> int | None:
     """Return the wait status of a process that has ended and is not our child; None: the kernel does not tell (yet).
 
-    Once it is reaped, its pidfd tells (PIDFD_GET_INFO, Linux 6.15). Until then, while it is a zombie, /proc does.
+    Once it is reaped, its pidfd tells (PIDFD_GET_INFO, Linux 6.15). Until then, while it is a zombie, /proc does,
+    though not of every user's.
     """
     info = bytearray(_PIDFD_INFO.pack(_PIDFD_INFO_EXIT, *(0,) * 13))
     with contextlib.suppress(OSError):
@@ -109,20 +110,22 @@ def exit_status(pidfd: int, pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             raw = file.read()
-        is_visible = os.geteuid() == 0 or _user_ids(pid) == {os.geteuid()}
+        if not _may_look_into(pid):
+            return None
         signal.pidfd_send_signal(pidfd, 0)  # it is not reaped, so what was read is of no later process with its pid
     except OSError:
         return None
     fields = raw[raw.rindex(b")") + 2 :].split()
-    # Of another user's processes (a setuid program's) /proc shows 0 instead of the status.
-    return int(fields[49]) if fields[0] == b"Z" and is_visible else None
+    return int(fields[49]) if fields[0] == b"Z" else None
 
 
-def _user_ids(pid: int) -> set[int]:
-    """Return the real, effective, saved and file system user ids of a process."""
-    with open(f"/proc/{pid}/status", "rb") as file:
-        line = next(line for line in file if line.startswith(b"Uid:"))
-    return {int(word) for word in line.split()[1:]}
+def _may_look_into(pid: int) -> bool:
+    """Tell whether the kernel shows us all of a process: else (it may be a setuid program's) its exit code reads 0."""
+    if os.geteuid() == 0:
+        return True
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        ids = {words[0]: set(words[1:4]) for words in map(str.split, file) if words and words[0] in {"Uid:", "Gid:"}}
+    return ids == {"Uid:": {str(os.geteuid())}, "Gid:": {str(os.getegid())}}
 
 
 def signal_group(pidfd: int, pid: int, number: int) -> None:

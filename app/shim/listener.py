@@ -38,9 +38,14 @@ class Listener:
         return True
 
     def renew(self) -> None:
-        """Listen on a new file under the same name."""
+        """Listen on a new file under the same name.
+
+        Raises:
+            OSError: none can be made now; nothing has changed.
+        """
+        fresh = self._listen()
         self.sock.close()
-        self.sock = self._listen()
+        self.sock = fresh
 
     def close(self) -> None:
         """Stop listening and remove the file."""
@@ -55,6 +60,9 @@ class Listener:
         before = os.umask(0o177)
         try:
             sock.bind(socket_address(self._directory, SOCKET_NAME))
+        except OSError:
+            sock.close()
+            raise
         finally:
             os.umask(before)
         sock.listen(_BACKLOG)

@@ -137,7 +137,10 @@ class Shim:
         """SIGHUP: a daemon does not find the socket."""
         if not self._listener.is_reachable():
             self._loop.unwatch(self._listener.sock.fileno())
-            self._listener.renew()
+            try:
+                self._listener.renew()
+            except OSError as exc:  # a full disk: the processes must not suffer for it
+                say(f"the socket can't be made anew now: {exc.strerror}")
             self._watch_listener()
 
     def _accept(self) -> None:

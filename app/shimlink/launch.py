@@ -34,18 +34,22 @@ def find_shim(state_dir: Path) -> socket.socket | None:
     """Connect to the shim of `state_dir`; None if none listens.
 
     Raises:
-        ShimUnavailable: whoever listens there is somebody else's.
+        ShimUnavailable: whoever listens there is somebody else's, or takes no connections.
     """
     try:
         directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY)
     except FileNotFoundError:
         return None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)  # a shim that was stopped takes no more than its backlog, and must not stop who asks
     try:
         sock.connect(socket_address(directory, SOCKET_NAME))
     except (FileNotFoundError, ConnectionRefusedError):
         sock.close()
         return None
+    except BlockingIOError:
+        sock.close()
+        raise ShimUnavailable(f"the shim of {state_dir} takes no connections: is it stopped?") from None
     except BaseException:
         sock.close()
         raise
