@@ -178,7 +178,7 @@ class Soak:
         for long in self._longs:
             _, raw = await self._door.call("POST", "/processes", 201, body=long.body)
             long.info = json.loads(raw)
-        history = await self._load.run_large(_HISTORY_BYTES)
+        history = await self._load.run_flood(_HISTORY_BYTES)
         self._readers.targets = [*(long.info["id"] for long in self._longs), history]
 
     async def _feed_listener(self) -> None:
