@@ -130,7 +130,7 @@ for i in itertools.count(1):
     stream = sys.stdout if i % 2 else sys.stderr
     stream.write(f"{i}\\n")
     stream.flush()
-    time.sleep(0.05)
+    time.sleep(0.2)
 """
 
 
