@@ -116,7 +116,9 @@ class Soak:
         await self._readers.get_stuck()
         self._gate.calm = self._judged = True
         end = time.monotonic() + self._calm_s
-        while time.monotonic() < end:
+        rounds = 0
+        while time.monotonic() < end or rounds < _ROUNDS:  # a busy machine must not leave too little to judge
+            rounds += 1
             await self._feed_listener()
             self._gate.open()
             await asyncio.sleep(self._round_s)
@@ -257,8 +259,8 @@ class Soak:
         problems = [*ledger.findings, *report.growing(rows), *verdict.left_at_the_end(before, after)]
         if ledger.wrong > len(ledger.findings):
             problems.append(f"and {ledger.wrong - len(ledger.findings)} more findings")
-        if not rows:
-            problems.append("it was too short: nothing could be judged")
+        judged = {row.figure for row in rows}
+        problems += [f"{name} could not be judged: no life was long enough" for name in before if name not in judged]
         problems += [f"left over: {what}" for what in left_over(self._daemon.state_dir)]
         log = self._daemon.log
         if (at := log.find("Traceback")) >= 0:

@@ -59,3 +59,10 @@ def test_what_is_left_at_the_end_is_named() -> None:
     before = {"shim pidfds": 0.0, "daemon RSS": 50.0 * MIB, "cgroups": 0.0, "WAL": 0.0}
     after = {"shim pidfds": 1.0, "daemon RSS": 190.0 * MIB, "cgroups": 2.0, "WAL": 64.0 * MIB}
     assert [sentence.split(" was")[0] for sentence in left_at_the_end(before, after)] == ["shim pidfds", "cgroups"]
+
+
+def test_memory_may_grow_more_in_a_life_of_seconds() -> None:
+    values = [170.0 * MIB + i * 3 * MIB for i in range(9)]
+    fast = [Sample(i * 0.5, True, True, 1, 1, {"daemon USS": value}) for i, value in enumerate(values)]
+    assert verdicts(fast) == [True]
+    assert verdicts(samples("daemon USS", [170.0 * MIB + i * 3 * MIB for i in range(18)])) == [False]

@@ -11,6 +11,9 @@ WARM_UP = 1 / 3
 """So much of a life is not judged: caches fill, and the allocator finds its size."""
 
 _FEWEST_SAMPLES = 3
+# In lives of seconds memory still finds its size.
+_SHORT_LIFE_S = 60.0
+_SHORT_LIFE_FACTOR = 3
 # What may be added from the first third of what is judged to the last one. A leak of a kilobyte a start is far beyond
 # this in ten minutes, one of a descriptor in a thousand starts, too.
 _MAY_GROW: tuple[tuple[str, float], ...] = (
@@ -97,7 +100,9 @@ def _row(figure: str, life: int, samples: Iterable[Sample]) -> Row | None:
     first, last = (statistics.median(value for _, value in part) for part in (series[:third], series[-third:]))
     slope = _slope(series)
     span_s = series[-1][0] - series[0][0]
-    tolerated, is_flat = _tolerance(figure, min(last - first, slope * span_s), max(value for _, value in series))
+    factor = _SHORT_LIFE_FACTOR if is_memory(figure) and span_s < _SHORT_LIFE_S else 1
+    growth = min(last - first, slope * span_s)
+    tolerated, is_flat = _tolerance(figure, growth, max(value for _, value in series), factor)
     return Row(
         figure=figure,
         life=str(life) if life else "all",
@@ -129,13 +134,13 @@ def _across(rows: Sequence[Row]) -> Row:
     )
 
 
-def _tolerance(figure: str, growth: float, most: float) -> tuple[float, bool]:
+def _tolerance(figure: str, growth: float, most: float, factor: float = 1) -> tuple[float, bool]:
     for pattern, bound in _AT_MOST:
         if re.match(pattern, figure):
             return bound, most <= bound
     for pattern, bound in _MAY_GROW:
         if re.match(pattern, figure):
-            return bound, growth <= bound
+            return bound * factor, growth <= bound * factor
     return float("inf"), True
 
 
