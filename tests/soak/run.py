@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak import report, sample, verdict
+from tests.soak.ask import environment, inside
 from tests.soak.door import Door, Wrong
 from tests.soak.gate import Gate
 from tests.soak.kinds import Long, listener, trickler
@@ -56,7 +57,7 @@ class Soak:
 
     def __init__(self, folder: Path, *, seed: int, minutes: float) -> None:
         self._rng = random.Random(seed)
-        self._daemon = Daemon(folder / "state")
+        self._daemon = Daemon(folder / "state", **environment(folder / "state"))
         self._door = Door(self._daemon)
         self._gate = Gate()
         self._ledger = Ledger()
@@ -172,7 +173,7 @@ class Soak:
                 break
             before = counts
             await asyncio.sleep(_SETTLE_LOOK_S)
-        return figures
+        return {**figures, **await inside(self._daemon.state_dir, self._daemon.pid)}
 
     # ---- long processes
 

@@ -20,12 +20,13 @@ _MAY_GROW: tuple[tuple[str, float], ...] = (
     (r"daemon (RSS|USS)$", 8 * MIB),
     (r"shim (RSS|USS)$", 1.5 * MIB),
     (r"(daemon|shim) memfd bytes$", 1 * MIB),
+    (r"daemon objects", 60),
     (r"(daemon|shim) ", 1),
     (r"cgroups$", 1),
 )
 # What may never be more, when no load is on.
 _AT_MOST: tuple[tuple[str, float], ...] = ((r"WAL$", 96 * MIB), (r"spool$", 0), (r"(daemon|shim) zombies$", 1))
-_IDLE_AGAIN = re.compile(r"(daemon|shim) (?!RSS|USS)|cgroups$|spool$")
+_IDLE_AGAIN = re.compile(r"(daemon|shim) (?!RSS|USS|objects)|cgroups$|spool$")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Row:
 def judge(samples: Sequence[Sample]) -> list[Row]:
     """Judge each figure in each life that is long enough, and its last life against its first."""
     rows = []
-    for figure in samples[0].figures:
-        quiet = [sample for sample in samples if sample.quiet and sample.judged]
+    quiet = [sample for sample in samples if sample.quiet and sample.judged]
+    for figure in quiet[0].figures if quiet else ():
         lives = sorted({sample.life(figure) for sample in quiet})
         found = [_row(figure, life, samples) for life in lives]
         of_figure = [row for row in found if row is not None]
@@ -111,7 +112,7 @@ def _row(figure: str, life: int, samples: Iterable[Sample]) -> Row | None:
         first=first,
         last=last,
         an_hour=slope * 3600,
-        peak=max(sample.figures[figure] for sample in mine),
+        peak=max(sample.figures.get(figure, 0.0) for sample in mine),
         tolerated=tolerated,
         is_flat=is_flat,
     )
