@@ -21,6 +21,7 @@ CACHE_BYTES = 16 * 1024 * 1024  # of encoded events, kept for other followers of
 KEEP_ALIVE = b": keep-alive\n\n"
 EOF = b"event: eof\ndata: {}\n\n"
 
+_PIECE_OVERHEAD_BYTES = 370  # of a piece in the cache besides its events, and more than those of one short line
 _EVENT_BYTES = 96  # of an event besides its line, about
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
@@ -136,9 +137,9 @@ class EventCache:
         count = data.count(b"\n") + (not data.endswith(b"\n"))
         piece = _Piece(encode(SSE, chunk, data, range(seq, seq + count)), len(data), count)
         self._pieces[key] = piece
-        self.size_bytes += len(piece.events)
+        self.size_bytes += _cost(piece)
         while self.size_bytes > self._max_bytes:
-            self.size_bytes -= len(self._pieces.popitem(last=False)[1].events)
+            self.size_bytes -= _cost(self._pieces.popitem(last=False)[1])
         return piece
 
 
@@ -149,3 +150,7 @@ class _Piece:
     events: bytes
     raw_bytes: int
     line_count: int
+
+
+def _cost(piece: _Piece) -> int:
+    return len(piece.events) + _PIECE_OVERHEAD_BYTES

@@ -7,8 +7,9 @@ from app.model.output import Chunk
 
 PROCESS_BYTES = 2 << 20
 TOTAL_BYTES = 64 << 20
-_CHUNK_OVERHEAD_BYTES = 200
-_PROCESS_OVERHEAD_BYTES = 1200
+# What Python takes besides the data: of a chunk of one short line, most of it.
+_CHUNK_OVERHEAD_BYTES = 320
+_PROCESS_OVERHEAD_BYTES = 900
 
 
 class RecentChunks:

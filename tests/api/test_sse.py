@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,20 @@ def test_the_cache_is_bounded_in_bytes() -> None:
         for _ in cache.pieces(chunk(b"line\n" * 5000, first_seq=index * 10_000_000 + 1)):
             pass
         assert cache.size_bytes <= 300_000
+
+
+def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
+    """A piece of one short line takes several times its events."""
+    cache = sse.EventCache(max_bytes=2_000_000)
+    tracemalloc.start()
+    try:
+        for index in range(20_000):
+            for _ in cache.pieces(chunk(b"a line\n", first_seq=index + 1_000_000)):
+                pass
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.2 * 2_000_000
 
 
 def test_pieces_are_small_whatever_the_lines_are() -> None:

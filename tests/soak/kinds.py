@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+LARGE_BYTES = 2_000_000
+"""About as much as the daemon keeps of one process in memory."""
+
 _TALK = 'i=0; while [ "$i" -lt "$1" ]; do echo "$0 out $i"; echo "$0 err $i" >&2; i=$((i+1)); done; exit "$2"'
 _BULK = 'yes "$0" | head -n "$1"'
 _BINARY = "printf '\\000\\377\\r\\n%s' \"$0\""
@@ -49,8 +52,21 @@ def _talk(rng: random.Random, tag: str) -> Short:
 
 
 def _bulk(rng: random.Random, tag: str) -> Short:
-    lines = rng.randint(2_000, 40_000)
-    return Short(kind="bulk", body=_sh(_BULK, tag, lines), stdout=f"{tag}\n".encode() * lines)
+    return _lines(rng, tag, "bulk", LARGE_BYTES // 50)
+
+
+def _large(rng: random.Random, tag: str) -> Short:
+    return _lines(rng, tag, "large", LARGE_BYTES)
+
+
+def _lines(rng: random.Random, tag: str, kind: str, most_bytes: int) -> Short:
+    line = _long(tag)
+    lines = rng.randint(most_bytes // 2, most_bytes) // (len(line) + 1)
+    return Short(kind=kind, body=_sh(_BULK, line, lines), stdout=f"{line}\n".encode() * lines)
+
+
+def _long(tag: str) -> str:
+    return f"{tag} {'x' * 80}"
 
 
 def _binary(_rng: random.Random, tag: str) -> Short:
@@ -88,7 +104,8 @@ def _impossible(_rng: random.Random, tag: str) -> Short:
 
 _KINDS: dict[Callable[[random.Random, str], Short], int] = {
     _talk: 30,
-    _bulk: 10,
+    _bulk: 8,
+    _large: 4,
     _binary: 6,
     _signalled: 12,
     _family: 4,
@@ -113,7 +130,7 @@ for i in itertools.count(1):
     stream = sys.stdout if i % 2 else sys.stderr
     stream.write(f"{i}\\n")
     stream.flush()
-    time.sleep(0.05)
+    time.sleep(0.2)
 """
 
 
@@ -140,6 +157,6 @@ def listener() -> Long:
     return Long({"command": "cat", "stdin_mode": "pipe"})
 
 
-def large(tag: str, size: int) -> dict[str, Any]:
+def flood(tag: str, size: int) -> dict[str, Any]:
     """Return what starts a process that prints `size` bytes, as fast as it can."""
-    return _sh('yes "$0" | head -c "$1"', tag, size)
+    return _sh('yes "$0" | head -c "$1"', _long(tag), size)

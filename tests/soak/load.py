@@ -5,11 +5,12 @@ import contextlib
 import itertools
 import json
 import random
+from collections import deque
 from typing import Any
 
 from tests.soak.door import Door, Wrong
 from tests.soak.gate import Gate
-from tests.soak.kinds import Short, choose, large
+from tests.soak.kinds import Short, choose, flood
 from tests.soak.ledger import Ledger, expect, totals_of
 
 _ASKED_TWICE = 0.2
@@ -23,6 +24,8 @@ _FLOOD_BYTES = 16 << 20
 # leak, and would take minutes: so it is filled at once.
 _FILLING = 36
 _FILLING_BYTES = 2_200_000
+# Purged at once they would leave that memory to small ones, of which it takes thousands to fill it.
+_LARGE_KEPT = 60
 _FILLING_FOLLOWED = 12
 
 
@@ -34,6 +37,7 @@ class Load:
         self._gate = gate
         self._ledger = ledger
         self._rng = rng
+        self._large: deque[str] = deque()
         self._tags = (f"p{number:x}" for number in itertools.count(1))
 
     async def keep_starting(self) -> None:
@@ -52,7 +56,7 @@ class Load:
             await asyncio.sleep(self._rng.uniform(0.5, 1.5) * every_s)
             async with self._gate.turn():
                 try:
-                    process_id = await self.run_large(_FLOOD_BYTES)
+                    process_id = await self.run_flood(_FLOOD_BYTES)
                     await self.purge(process_id)
                     self._ledger.doing["floods"] += 1
                 except Wrong as exc:
@@ -61,19 +65,19 @@ class Load:
     async def fill(self) -> list[str]:
         """Print and follow what fills the daemon's caches; return the ids of the processes."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self.run_large(_FILLING_BYTES)) for _ in range(_FILLING)]
+            running = [tasks.create_task(self.run_flood(_FILLING_BYTES)) for _ in range(_FILLING)]
         ids = [task.result() for task in running]
         for process_id in ids[:_FILLING_FOLLOWED]:
             await self._door.call("GET", f"/processes/{process_id}/output/follow", 200)
         return ids
 
-    async def run_large(self, size: int) -> str:
+    async def run_flood(self, size: int) -> str:
         """Run a process that prints `size` bytes to its end, and return its id."""
         tag = next(self._tags)
-        info = await self._start(large(tag, size), keyed=True)
+        info = await self._start(flood(tag, size), keyed=True)
         info = await self._complete(info["id"], size)
         if totals_of(info) != (0, None, size):
-            raise Wrong(f"large {info['id']}: {totals_of(info)}")
+            raise Wrong(f"flood {info['id']}: {totals_of(info)}")
         self._ledger.kept[info["id"]] = totals_of(info)
         return str(info["id"])
 
@@ -94,7 +98,7 @@ class Load:
         self._ledger.doing["started"] += 1
         self._ledger.doing[short.kind] += 1
         await self._act(short, info["id"])
-        if short.kind == "bulk":  # following thousands of lines is work for this program, not for the daemon
+        if short.kind in {"bulk", "large"}:  # following thousands of lines is work for this program, not for the daemon
             await self._complete(info["id"], len(short.stdout))
         else:
             await self._follow(short, info["id"])
@@ -103,7 +107,11 @@ class Load:
         if self._rng.random() < _COMPARED:
             await self._compare(short, info["id"])
         self._ledger.kept[info["id"]] = totals
-        if self._rng.random() < _PURGED:
+        if short.kind == "large":
+            self._large.append(info["id"])
+            if len(self._large) > _LARGE_KEPT:
+                await self.purge(self._large.popleft())
+        elif self._rng.random() < _PURGED:
             await self.purge(info["id"])
 
     async def _start(self, body: dict[str, Any], *, keyed: bool) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak import report, sample, verdict
+from tests.soak.ask import environment, inside
 from tests.soak.door import Door, Wrong
 from tests.soak.gate import Gate
 from tests.soak.kinds import Long, listener, trickler
@@ -56,7 +57,7 @@ class Soak:
 
     def __init__(self, folder: Path, *, seed: int, minutes: float) -> None:
         self._rng = random.Random(seed)
-        self._daemon = Daemon(folder / "state")
+        self._daemon = Daemon(folder / "state", **environment(folder / "state"))
         self._door = Door(self._daemon)
         self._gate = Gate()
         self._ledger = Ledger()
@@ -116,7 +117,9 @@ class Soak:
         await self._readers.get_stuck()
         self._gate.calm = self._judged = True
         end = time.monotonic() + self._calm_s
-        while time.monotonic() < end:
+        rounds = 0
+        while time.monotonic() < end or rounds < _ROUNDS:  # a busy machine must not leave too little to judge
+            rounds += 1
             await self._feed_listener()
             self._gate.open()
             await asyncio.sleep(self._round_s)
@@ -170,7 +173,7 @@ class Soak:
                 break
             before = counts
             await asyncio.sleep(_SETTLE_LOOK_S)
-        return figures
+        return {**figures, **await inside(self._daemon.state_dir, self._daemon.pid)}
 
     # ---- long processes
 
@@ -178,7 +181,7 @@ class Soak:
         for long in self._longs:
             _, raw = await self._door.call("POST", "/processes", 201, body=long.body)
             long.info = json.loads(raw)
-        history = await self._load.run_large(_HISTORY_BYTES)
+        history = await self._load.run_flood(_HISTORY_BYTES)
         self._readers.targets = [*(long.info["id"] for long in self._longs), history]
 
     async def _feed_listener(self) -> None:
@@ -257,8 +260,8 @@ class Soak:
         problems = [*ledger.findings, *report.growing(rows), *verdict.left_at_the_end(before, after)]
         if ledger.wrong > len(ledger.findings):
             problems.append(f"and {ledger.wrong - len(ledger.findings)} more findings")
-        if not rows:
-            problems.append("it was too short: nothing could be judged")
+        judged = {row.figure for row in rows}
+        problems += [f"{name} could not be judged: no life was long enough" for name in before if name not in judged]
         problems += [f"left over: {what}" for what in left_over(self._daemon.state_dir)]
         log = self._daemon.log
         if (at := log.find("Traceback")) >= 0:

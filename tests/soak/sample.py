@@ -1,6 +1,7 @@
 """What daemon and shim hold at a moment, seen from outside."""
 
 import contextlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -37,8 +38,9 @@ def shim_pid(state_dir: Path) -> int:
 
 def groups(state_dir: Path) -> list[Path]:
     """Return the cgroups that were made for processes and are still there."""
-    folders = Path("/sys/fs/cgroup").rglob(folder_name(state_dir))
-    return [path for folder in folders for path in folder.iterdir() if path.is_dir()]
+    name = folder_name(state_dir)
+    walk = os.walk("/sys/fs/cgroup")  # which passes over what is removed meanwhile
+    return [Path(folder, group) for folder, groups, _ in walk if Path(folder).name == name for group in groups]
 
 
 def _process(pid: int) -> dict[str, float]:

@@ -11,18 +11,22 @@ WARM_UP = 1 / 3
 """So much of a life is not judged: caches fill, and the allocator finds its size."""
 
 _FEWEST_SAMPLES = 3
+# In lives of seconds memory still finds its size.
+_SHORT_LIFE_S = 60.0
+_SHORT_LIFE_FACTOR = 3
 # What may be added from the first third of what is judged to the last one. A leak of a kilobyte a start is far beyond
 # this in ten minutes, one of a descriptor in a thousand starts, too.
 _MAY_GROW: tuple[tuple[str, float], ...] = (
     (r"daemon (RSS|USS)$", 8 * MIB),
     (r"shim (RSS|USS)$", 1.5 * MIB),
     (r"(daemon|shim) memfd bytes$", 1 * MIB),
+    (r"daemon objects", 60),
     (r"(daemon|shim) ", 1),
     (r"cgroups$", 1),
 )
 # What may never be more, when no load is on.
 _AT_MOST: tuple[tuple[str, float], ...] = ((r"WAL$", 96 * MIB), (r"spool$", 0), (r"(daemon|shim) zombies$", 1))
-_IDLE_AGAIN = re.compile(r"(daemon|shim) (?!RSS|USS)|cgroups$|spool$")
+_IDLE_AGAIN = re.compile(r"(daemon|shim) (?!RSS|USS|objects)|cgroups$|spool$")
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,8 @@ class Row:
 def judge(samples: Sequence[Sample]) -> list[Row]:
     """Judge each figure in each life that is long enough, and its last life against its first."""
     rows = []
-    for figure in samples[0].figures:
-        quiet = [sample for sample in samples if sample.quiet and sample.judged]
+    quiet = [sample for sample in samples if sample.quiet and sample.judged]
+    for figure in quiet[0].figures if quiet else ():
         lives = sorted({sample.life(figure) for sample in quiet})
         found = [_row(figure, life, samples) for life in lives]
         of_figure = [row for row in found if row is not None]
@@ -97,7 +101,9 @@ def _row(figure: str, life: int, samples: Iterable[Sample]) -> Row | None:
     first, last = (statistics.median(value for _, value in part) for part in (series[:third], series[-third:]))
     slope = _slope(series)
     span_s = series[-1][0] - series[0][0]
-    tolerated, is_flat = _tolerance(figure, min(last - first, slope * span_s), max(value for _, value in series))
+    factor = _SHORT_LIFE_FACTOR if is_memory(figure) and span_s < _SHORT_LIFE_S else 1
+    growth = min(last - first, slope * span_s)
+    tolerated, is_flat = _tolerance(figure, growth, max(value for _, value in series), factor)
     return Row(
         figure=figure,
         life=str(life) if life else "all",
@@ -106,7 +112,7 @@ def _row(figure: str, life: int, samples: Iterable[Sample]) -> Row | None:
         first=first,
         last=last,
         an_hour=slope * 3600,
-        peak=max(sample.figures[figure] for sample in mine),
+        peak=max(sample.figures.get(figure, 0.0) for sample in mine),
         tolerated=tolerated,
         is_flat=is_flat,
     )
@@ -129,13 +135,13 @@ def _across(rows: Sequence[Row]) -> Row:
     )
 
 
-def _tolerance(figure: str, growth: float, most: float) -> tuple[float, bool]:
+def _tolerance(figure: str, growth: float, most: float, factor: float = 1) -> tuple[float, bool]:
     for pattern, bound in _AT_MOST:
         if re.match(pattern, figure):
             return bound, most <= bound
     for pattern, bound in _MAY_GROW:
         if re.match(pattern, figure):
-            return bound, growth <= bound
+            return bound * factor, growth <= bound * factor
     return float("inf"), True
 
 
