@@ -117,6 +117,32 @@ async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     assert "Traceback" not in init.log
 
 
+async def test_it_can_be_upgraded_in_place(init: Init) -> None:
+    """It stays the first process, and the daemon's parent: there could be no other."""
+    await init.start()
+    counter = await init.python(COUNTER)
+    daemon = init.daemon_pid
+    inside = ["nsenter", "--pid", "--mount", "--target", str(init.init_pid)] if init.is_pid_1 else []
+    for _ in range(2):
+        upgrade = await asyncio.create_subprocess_exec(
+            *inside, *(PROGRAM, "shim", "upgrade", "--state-dir", str(init.state_dir)), stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await asyncio.wait_for(upgrade.communicate(), DEADLINE_S)
+        assert (upgrade.returncode, b"is upgraded" in said) == (0, True), said
+        seen = (await init.get(counter))["output"]["lines"]
+        await wait_for_lines(init, counter, seen + 20)
+    assert init.daemon_pid == daemon
+    os.kill(daemon, signal.SIGKILL)
+    await init.comes_up()
+    await init._close_session()
+    init.signal("SIGTERM")
+    assert await init.ends() == 0
+    assert left_over(init.state_dir) == []
+    assert init.sql("SELECT signal FROM processes") == [(signal.SIGTERM,)]
+    lines = [line for (line,) in init.sql("SELECT line FROM output_lines ORDER BY seq")]
+    assert lines == [str(i) for i in range(1, len(lines) + 1)]
+
+
 async def test_down_by_hand_ends_it(init: Init) -> None:
     await init.start()
     polite = await init.sh(POLITE)
