@@ -30,7 +30,7 @@ class HeldProcess:
         group: its cgroup.
         exited: how it had ended when the shim told of it, as in `handover`.
         outcome: of a start under way: what `app.shim.spawn.SpawnOutcome` is read from.
-        frames: what was received and is not acknowledged, in order: stream, time in ms, offset, size.
+        frames: what the shim has told of and is not acknowledged, in order: stream, time in ms, offset, size.
     """
 
     pid: int
@@ -54,7 +54,7 @@ class HeldProcess:
             pipe = next(left) if told["open"] else None
             segments = deque((start, next(left)) for start, _path in told["segments"])
             streams[Stream(told["stream"])] = _HeldStream(pipe, segments, told["let_go"], noted=told["let_go"])
-        return cls(
+        held = cls(
             pid=message["pid"],
             started_at_ms=message["started_at_ms"],
             group=message["group"],
@@ -64,6 +64,9 @@ class HeldProcess:
             exited=message["exited"],
             outcome=next(left, None),
         )
+        for stream, ts_ms, offset, size in message["frames"]:
+            held._note(Stream(stream), ts_ms, offset, size)
+        return held
 
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes that a frame tells of, and remember the frame until it is acknowledged.
@@ -84,10 +87,16 @@ class HeldProcess:
             if not more:
                 raise ProtocolError(f"{stream.word} has no {size} bytes at {offset}")
             data += more
-        if offset >= held.noted:  # a shim that has taken over sends again what it was told of
-            self.frames.append((stream, ts_ms, offset, size))
-            held.noted = offset + size
+        self._note(stream, ts_ms, offset, size)
         return data
+
+    def _note(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        """Remember what is new in a frame: some were told of before, and may have grown since."""
+        held = self.streams[stream]
+        begin, end = max(offset, held.noted), offset + size
+        if begin < end:
+            self.frames.append((stream, ts_ms, begin, end - begin))
+            held.noted = end
 
     def on_end(self, stream: Stream, ts_ms: int, offset: int) -> None:
         """The stream has ended: its pipe is of no more use."""
