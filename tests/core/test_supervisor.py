@@ -177,7 +177,9 @@ async def test_what_is_finished_during_a_handover_stays_with_nobody(
     lives = []
     for _ in range(2):
         spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
-        live = LiveProcess(spec, Run(pid=1, started_at_ms=1), 0, HeldProcess.of({**told, "streams": [], "frames": []}, []))
+        live = LiveProcess(
+            spec, Run(pid=1, started_at_ms=1), 0, HeldProcess.of({**told, "streams": [], "frames": []}, [])
+        )
         supervisor._live[spec.id] = live
         lives.append(live)
     link = _Link(lambda: supervisor.release(lives[finished]))
