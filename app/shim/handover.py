@@ -36,6 +36,7 @@ def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
         "stdin_open": child.stdin is not None,
         "exited": child.exited,
         "streams": streams,
+        "frames": [_frame(frame) for frame in (*child.unacked, *child.unsent) if frame.size],
     }
     return description, list(_fds(child))
 
@@ -89,7 +90,6 @@ def full_state(child: Child) -> tuple[dict[str, Any], list[int]]:
     return {
         **description,
         "adopted": child.adopted,
-        "frames": [_frame(frame) for frame in child.unsent if frame.size],
         "ends": [_frame(frame) for frame in child.ends],
         "close_stdin_after_input": child.close_stdin_after_input,
         "input": [bytes(pending.data).hex() for pending in child.input],

@@ -32,7 +32,7 @@ class HeldProcess:
         failed: `stage` and `errno` if its start had failed by then.
         starting: gate (if it is shut), outcome and report of a start under way: see `app.shim.spawn.Spawned`.
         is_waiting: whether the gate is among them.
-        frames: what was received and is not acknowledged, in order: stream, time in ms, offset, size.
+        frames: what the shim has told of and is not acknowledged, in order: stream, time in ms, offset, size.
     """
 
     pid: int
@@ -59,7 +59,7 @@ class HeldProcess:
             pipe = next(left) if told["open"] else None
             segments = deque((start, next(left)) for start, _path in told["segments"])
             streams[Stream(told["stream"])] = _HeldStream(pipe, segments, told["let_go"], noted=told["let_go"])
-        return cls(
+        held = cls(
             pid=message["pid"],
             started_at_ms=message["started_at_ms"],
             group=message["group"],
@@ -71,6 +71,9 @@ class HeldProcess:
             starting=starting,
             is_waiting=message["is_waiting"],
         )
+        for stream, ts_ms, offset, size in message["frames"]:
+            held._note(Stream(stream), ts_ms, offset, size)
+        return held
 
     def begins_at(self, stream: Stream) -> int:
         """Offset of the first byte of a stream that is still there."""
@@ -95,10 +98,16 @@ class HeldProcess:
             if not more:
                 raise ProtocolError(f"{stream.word} has no {size} bytes at {offset}")
             data += more
-        if offset >= held.noted:  # a shim that has taken over sends again what it was told of
-            self.frames.append((stream, ts_ms, offset, size))
-            held.noted = offset + size
+        self._note(stream, ts_ms, offset, size)
         return data
+
+    def _note(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        """Remember what is new in a frame: some were told of before, and may have grown since."""
+        held = self.streams[stream]
+        begin, end = max(offset, held.noted), offset + size
+        if begin < end:
+            self.frames.append((stream, ts_ms, begin, end - begin))
+            held.noted = end
 
     def on_end(self, stream: Stream, ts_ms: int, offset: int) -> None:
         """The stream has ended: its pipe is of no more use."""

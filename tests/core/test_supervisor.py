@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from app.core.recent import RecentChunks
 from app.core.request import StartRequest
 from app.core.room import ShimRoom
 from app.core.supervisor import Supervisor
+from app.model.errors import ShimUnavailable
 from app.model.ids import new_ulid
 from app.model.process import Process, ProcessSpec, Reason, Run, StdinMode
 from app.shim import wire
@@ -23,6 +25,7 @@ from app.shim.listener import Listener
 from app.shimlink import HeldProcess
 from app.storage import Unfinished
 from app.storage.memory import MemoryStorage
+from app.testing.samples import added, new_process
 from tests.support.daemon import shim_pid
 from tests.support.waiting import eventually
 
@@ -144,6 +147,49 @@ async def test_a_shim_that_dies_at_once_again_and_again_is_looked_for_again(stat
     listener.close()
 
 
+async def test_a_shim_that_dies_while_it_sweeps_leaves_that_to_the_next(state_dir: Path) -> None:
+    state_dir.mkdir(mode=0o700)
+    storage = MemoryStorage()
+    lost = new_process()
+    await added(storage, lost)
+    swept: list[list[str]] = []
+    left = 0
+
+    async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left
+        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
+        decoder = wire.Decoder(1 << 16)
+        while data := await reader.read(1 << 10):
+            decoder.space()[: len(data)] = data
+            decoder.filled(len(data))
+            for kind, payload in decoder.messages():
+                if kind is wire.MessageType.SWEEP:
+                    message = json.loads(bytes(payload))
+                    swept.append(message["ids"])
+                    if len(swept) == 1:
+                        writer.transport.abort()
+                    else:
+                        writer.write(wire.encode_json(wire.MessageType.REPLY, {"request": message["request"]}))
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        left += 1
+
+    manager = ProcessManager(storage, state_dir, ROOM)
+    listener = Listener(state_dir)
+    async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
+        await manager.open()
+        await eventually(lambda: len(swept) == 2 and manager.health() is None)
+        ending = (await manager.get(lost.spec.id)).process.run.ending
+        assert ending is not None
+        assert ending.reason is Reason.LOST
+        await manager.close()
+        await eventually(lambda: left == 2)
+    listener.close()
+    assert swept == [[lost.spec.id]] * 2
+
+
 class _Link:
     """Takes processes over; `adopt` does what a test wants to happen meanwhile."""
 
@@ -152,6 +198,7 @@ class _Link:
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         self.adopted: list[str] = []
         self.forgotten: list[int] = []
+        self.killed: list[str] = []
         self._meanwhile = meanwhile
 
     async def adopt(self, record: dict[str, str], _held: HeldProcess, _ending: object) -> int:
@@ -161,6 +208,19 @@ class _Link:
 
     def forget(self, slot: int) -> None:
         self.forgotten.append(slot)
+
+    async def kill(self, process_id: str) -> None:
+        self._meanwhile()
+        self.killed.append(process_id)
+
+
+def a_live(supervisor: Supervisor, slot: int = 0) -> LiveProcess:
+    """A process that runs and has nothing open."""
+    spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
+    held = HeldProcess(pid=1, started_at_ms=1, group=None, pidfd=None, stdin=None, streams={})
+    live = LiveProcess(spec, Run(pid=1, started_at_ms=1), slot, held)
+    supervisor._table.add(live)
+    return live
 
 
 @pytest.mark.parametrize(
@@ -173,15 +233,30 @@ async def test_what_is_finished_during_a_handover_stays_with_nobody(
 ) -> None:
     storage = MemoryStorage()
     supervisor = Supervisor(storage, Committer(storage), RecentChunks(), tmp_path, ROOM)
-    lives = []
-    for _ in range(2):
-        spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
-        held = HeldProcess(pid=1, started_at_ms=1, group=None, pidfd=None, stdin=None, streams={})
-        live = LiveProcess(spec, Run(pid=1, started_at_ms=1), 0, held)
-        supervisor._table.add(live)
-        lives.append(live)
+    lives = [a_live(supervisor) for _ in range(2)]
     link = _Link(lambda: supervisor.release(lives[finished]))
     await supervisor._recovery.meet_again(link, [])  # type: ignore[arg-type]
     assert link.adopted == [lives[index].spec.id for index in adopted]
     assert link.forgotten == forgotten
     assert [live.slot for live in lives] == slots
+
+
+async def test_a_start_is_undone_also_if_the_shim_dies_meanwhile(tmp_path: Path) -> None:
+    """It stays known, so that it is handed over, until it certainly was killed."""
+    storage = MemoryStorage()
+    supervisor = Supervisor(storage, Committer(storage), RecentChunks(), tmp_path, ROOM)
+    live = a_live(supervisor, slot=3)
+    tries = 0
+
+    def fail_twice() -> None:
+        nonlocal tries
+        tries += 1
+        assert supervisor.get(live.spec.id) is live
+        if tries < 3:
+            raise ShimUnavailable("it died")
+
+    link = _Link(fail_twice)
+    supervisor._link = link  # type: ignore[assignment]
+    await supervisor.undo(live)
+    assert (tries, link.killed, link.forgotten) == (3, [live.spec.id], [3])
+    assert supervisor.get(live.spec.id) is None

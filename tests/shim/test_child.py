@@ -255,3 +255,27 @@ def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_ti
             for offset in range(frame.offset, frame.end):
                 error_ms = read_at[frame.stream][offset] - frame.ts_ms
                 assert 0 <= error_ms < 1 << (count // module._EXACT_FRAMES + 1)
+
+
+def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that has met the shim knows when everything was read that the shim had read by then."""
+    clock = [1_000_000]
+    monkeypatch.setattr(module, "now_ms", lambda: clock[0])
+    with made() as (child, writers):
+        expected = []
+        for i in range(10):
+            clock[0] += 1000
+            stream = (STDOUT, STDERR)[i % 3 == 0]
+            expected.append((stream, clock[0]))
+            os.write(writers[stream], b"x\n")
+            assert child.read(stream) == 2
+        description, fds = describe(child)
+        held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
+        os.write(writers[STDERR], b"x\n")
+        assert child.read(STDERR) == 2
+        described, fds = held.handover(None)
+        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], Room())
+        held.close()
+        assert [(frame.stream, frame.ts_ms) for frame in heir.unsent][:10] == expected
+        assert sum(frame.size for frame in heir.unsent) == 22
+        close_all(heir)

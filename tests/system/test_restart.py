@@ -326,8 +326,17 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
 
     async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1, "group": None}
-        held |= {"has_pidfd": False, "stdin_open": False, "exited": {"code": 3, "ts_ms": 2}, "streams": [], "fds": 0}
-        held |= {"is_waiting": False, "is_starting": False, "failed": None}
+        held |= {
+            "has_pidfd": False,
+            "stdin_open": False,
+            "exited": {"code": 3, "ts_ms": 2},
+            "streams": [],
+            "frames": [],
+            "fds": 0,
+            "is_waiting": False,
+            "is_starting": False,
+            "failed": None,
+        }
         writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
         writer.write(wire.encode_json(wire.MessageType.INVENTORY, held))
         writer.write(wire.encode(wire.MessageType.INVENTORY_END))
