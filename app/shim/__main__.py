@@ -1,7 +1,7 @@
 """`python -m app.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD.
 
 `python -m app.shim STATE_DIR init ...`: stay the process that this is; see `init.py`.
-`python -m app.shim --resume FD`: go on as what an earlier version of this program was; see `upgrade.py`.
+`python -m app.shim --resume FD STATE_DIR`: go on as what an earlier version of this program was; see `upgrade.py`.
 """
 
 import contextlib

@@ -122,7 +122,9 @@ class Upgrade:
         try:
             for fd in kept:
                 os.set_inheritable(fd, True)
-            os.execv(asked.argv[0], [*asked.argv, RESUME, str(memory)])  # noqa: S606 - no shell is the point
+            # The folder is for who looks at the list of processes.
+            argv = [*asked.argv, RESUME, str(memory), self._settings["state_dir"]]
+            os.execv(asked.argv[0], argv)  # noqa: S606 - no shell is the point
         except OSError as exc:
             for fd in kept:
                 os.set_inheritable(fd, False)
