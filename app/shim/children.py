@@ -14,7 +14,7 @@ from app.shim import cgroup
 from app.shim.buffer import Segment, StreamBuffer, memory_segment
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
-from app.shim.linux import become_subreaper, exit_status, has_ended, pidfd_open, signal_group
+from app.shim.linux import become_subreaper, exit_status, has_ended, signal_group
 from app.shim.loop import IN, Loop
 from app.shim.spawn import Command, SpawnOutcome, spawn
 from app.shim.stdin import END_IS_SEEN_S, StdinWriter
@@ -143,9 +143,8 @@ class Children:
             for segment in segments.values():
                 segment.close()
             raise
-        child.pid, child.stdin = spawned.pid, spawned.stdin
+        child.pid, child.pidfd, child.stdin = spawned.pid, spawned.pidfd, spawned.stdin
         child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
-        child.pidfd = pidfd_open(child.pid)
         pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
         child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
 

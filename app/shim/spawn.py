@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.shim import cgroup
-from app.shim.linux import widen_pipe
+from app.shim.linux import pidfd_open, widen_pipe
 
 _FAILURE = struct.Struct("<BI")
 _NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
@@ -56,6 +56,7 @@ class Spawned:
     """
 
     pid: int
+    pidfd: int
     stdin: int | None
     stdout: int | None
     stderr: int | None
@@ -120,14 +121,17 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
                 _run_child(command, theirs, report, group, prepare)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        pidfd = pidfd_open(pid)
     except OSError:
-        _close(ours)
+        _close(ours)  # the gate among them, so that what was forked ends
         raise
     finally:
         _close(theirs)
     for fd in ours:
         os.set_blocking(fd, False)
-    return Spawned(pid=pid, stdin=stdin, stdout=stdout, stderr=stderr, gate=gate, outcome=outcome, report=report)
+    return Spawned(
+        pid=pid, pidfd=pidfd, stdin=stdin, stdout=stdout, stderr=stderr, gate=gate, outcome=outcome, report=report
+    )
 
 
 def _output(ours: list[int], theirs: list[int], *, captured: bool) -> int | None:
