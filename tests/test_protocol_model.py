@@ -24,6 +24,11 @@ def test_the_model_can_fail(name: str) -> None:
     assert result.trace
 
 
+def test_a_gate_that_opens_too_early_is_found_where_both_die() -> None:
+    trace = search(BROKEN["a gate that opens when the daemon was told"].model).trace
+    assert {"the daemon is KILLED", "the shim is KILLED"} <= set(trace)
+
+
 def test_no_mechanism_is_left_untried() -> None:
     tried = {
         field

@@ -27,6 +27,7 @@ What is left out, and why that hides nothing:
 - The quickest follower stands for all: another one sees a beginning of what it has seen.
 - Standard input, signals and several streams: nothing of theirs is kept over a death but what one stream shows.
 - The store commits: what becomes of a store that refuses, fails or stalls, other tests say.
+- The outcome of a start is its report file: whoever has that may look, again and again.
 - An upgrade of the shim changes nothing that is modelled but the connection, which `cuts` break.
 """
 

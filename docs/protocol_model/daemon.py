@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from . import shim as shim_side
-from .state import FAILED, STARTED, BrokenPromise, Daemon, Message, Model, Shim, State, Step
+from .state import FAILED, STARTED, BrokenPromise, Daemon, Message, Model, Shim, State, Step, close_gate
 
 
 def _with(state: State, daemon: Daemon) -> State:
@@ -28,12 +28,10 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
     elif kind == "STARTED":
         known = daemon._replace(running=True)
     elif kind == "FAILED":
-        known = daemon._replace(failed="refused", has_slot=model.design.gate == "attach")
+        known = daemon._replace(failed="refused", has_slot=model.design.keeps_failed)
     elif kind == "INVENTORY":
-        if daemon.is_open and not (
-            daemon.holds or daemon.starting or state.store.recorded or model.design.waits_for_shim
-        ):
-            return _ask(_ask(state, daemon, ("SWEEP", 0, 0)), daemon, ("FORGET", 0, 0))
+        if daemon.is_open and not (daemon.holds or state.store.recorded):  # nobody waits for it any more
+            return _ask(_ask(state, daemon, ("KILL", 0, 0)), daemon, ("FORGET", 0, 0))
         known = daemon._replace(
             holds=True,
             held_eof=first,
@@ -42,7 +40,9 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
             failed="refused" if second == FAILED else daemon.failed,
         )
     elif kind == "INVENTORY_END":
-        return _reconcile(model, state, daemon)
+        return _reconcile(state, daemon)
+    elif kind == "SWEPT":
+        known = daemon._replace(unswept=False)
     elif kind == "OUTPUT":
         known = _feed(model, state, daemon, first, second)
     elif kind == "END":
@@ -74,22 +74,15 @@ def _feed(model: Model, state: State, daemon: Daemon, offset: int, end: int) -> 
     return daemon._replace(fed=end, cut=daemon.cut + len(whole), lines=daemon.lines + lines)
 
 
-def _reconcile(model: Model, state: State, daemon: Daemon) -> State:
+def _reconcile(state: State, daemon: Daemon) -> State:
     """The inventory is complete: bring it together with the store."""
     store = state.store
     daemon = daemon._replace(link="up")
-    if daemon.is_open:
-        if daemon.starting and not (daemon.holds or store.recorded):
-            return _ask(state, daemon._replace(failed="wants"), ("SWEEP", 0, 0))
-        return _with(state, daemon)
-    daemon = daemon._replace(is_open=True, running=daemon.running or bool(store.end))
-    if daemon.holds:
-        return _with(state, daemon)
-    unfinished = store.recorded and not store.complete
-    daemon = daemon._replace(losing=unfinished)
-    if unfinished or model.design.sweeps_strangers:
-        return _ask(state, daemon, ("SWEEP", 0, 0))
-    return _with(state, daemon)
+    if not daemon.is_open:
+        is_lost = store.recorded and not (store.complete or daemon.holds)
+        running = daemon.running or bool(store.end)
+        daemon = daemon._replace(is_open=True, running=running, losing=is_lost, unswept=is_lost)
+    return _ask(state, daemon, ("SWEEP", 0, 0)) if daemon.unswept else _with(state, daemon)
 
 
 def steps(model: Model, state: State) -> Iterator[Step]:
@@ -107,7 +100,7 @@ def steps(model: Model, state: State) -> Iterator[Step]:
     yield from _serve(state, daemon, can_ask=can_ask)
     yield from _commit(model, state, daemon)
     if daemon.failed:
-        yield from _give_up(state, daemon, can_ask=can_ask)
+        yield from _give_up(model, state, daemon, can_ask=can_ask)
     elif can_ask:
         yield from _command(model, state, daemon)
 
@@ -117,9 +110,9 @@ def lose_link(model: Model, state: State, daemon: Daemon) -> State:
     daemon = daemon._replace(link="down", has_slot=False, attached=False)
     if not daemon.is_open and not model.design.keeps_what_was_told:
         daemon = Daemon()
-    if daemon.starting and not (daemon.holds or state.store.recorded) and not model.design.waits_for_shim:
+    if daemon.starting and not (daemon.holds or state.store.recorded):
         daemon = daemon._replace(failed="wants")
-    return _with(state, daemon)._replace(to_daemon=())
+    return close_gate(_with(state, daemon)._replace(to_daemon=()))
 
 
 def _connect(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
@@ -145,8 +138,7 @@ def _serve(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
 
 def _commit(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
     store, design = state.store, model.design
-    may_record = daemon.holds and not daemon.failed and (daemon.running or design.gate == "attach")
-    if may_record and not store.recorded:
+    if daemon.holds and not daemon.failed and not store.recorded:
         yield "daemon records the process", state._replace(store=store._replace(recorded=True))
     if daemon.losing:
         lost = store._replace(end=store.end or "lost", complete=True)
@@ -196,26 +188,23 @@ def _without_process(daemon: Daemon) -> Daemon:
 
 
 def _take_over(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
-    """The shim that had it is dead: a new one gets what this daemon holds."""
-    process = state.process
+    """The shim that had it is dead: a new one gets what this daemon holds, its gate included."""
     if state.store.complete:
         yield "daemon lets go", _with(state, _without_process(daemon))
-    elif daemon.running:
-        known = process.read if model.design.looks_at_size else daemon.fed
+    else:
+        known = state.process.read if model.design.looks_at_size else daemon.fed
         adopted = daemon._replace(has_slot=True)
         yield "daemon hands the process over", _ask(state, adopted, ("ADOPT", known, daemon.held_eof))
-    elif process.phase in shim_side.RAN or process.outcome_gone:
-        yield "daemon reads that it was started", _with(state, daemon._replace(running=True))
-    elif process.phase == "failed":
-        yield "daemon reads that the start failed", _with(state, daemon._replace(failed="refused"))
-    elif process.phase == "none":
-        yield "daemon reads that it ended at the gate", _with(state, daemon._replace(failed="wants"))
 
 
-def _give_up(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
+def _give_up(model: Model, state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
     """A start has failed: no trace of it is kept, then the client is told."""
-    if state.store.recorded:
+    if state.store.recorded and (model.design.withdraws_first or not daemon.has_slot):
         yield "daemon withdraws the record", state._replace(store=state.store._replace(recorded=False))
+        return
+    if state.store.recorded:
+        if can_ask:
+            yield "daemon lets the shim forget", _ask(state, _without_process(daemon), ("FORGET", 0, 0))
         return
     client = daemon.failed if state.client == "asked" else state.client
     after = _without_process(daemon)._replace(failed="", starting=False, running=False)

@@ -1,7 +1,6 @@
 """What must hold in every state, and at the end."""
 
-from .state import Model, State
-from .world import is_held
+from .state import Model, State, is_held
 
 
 def broken(model: Model, state: State) -> str | None:
@@ -17,9 +16,9 @@ def _of_output(model: Model, state: State) -> tuple[tuple[str, bool], ...]:
     is_whole = stored == output or not store.complete
     return (
         ("I1: what is stored is not what was written, in order, once", output.startswith(stored)),
-        ("I1: the output is called complete and is not all there", is_whole or state.orphaned),
         ("I3: an end is lost though somebody had the process", store.end != "lost" or state.orphaned),
         ("I3: an end is stored that has not happened", store.end != "real" or state.process.phase == "exited"),
+        ("I1: the output is called complete and is not all there", is_whole or state.orphaned),
         ("I6: a follower was shown what the store does not have", state.shown == store.lines[: len(state.shown)]),
     )
 

@@ -2,7 +2,20 @@
 
 from collections.abc import Iterator
 
-from .state import FAILED, STARTED, WINDOW, BrokenPromise, Entry, Message, Model, Process, Shim, State, Step
+from .state import (
+    FAILED,
+    STARTED,
+    WINDOW,
+    BrokenPromise,
+    Entry,
+    Message,
+    Model,
+    Process,
+    Shim,
+    State,
+    Step,
+    close_gate,
+)
 
 RAN = {"run", "exited"}
 
@@ -16,17 +29,20 @@ def hears(model: Model, state: State, shim: Shim, message: Message) -> State:
     kind, first, second = message
     if kind == "SPAWN":
         return _fork(model, state, shim)
-    if kind == "ADOPT":
-        return _with(state, shim, Entry("started", asker=False, end=first, eof=second))
-    if kind == "SWEEP":
+    if kind == "ADOPT":  # whether it runs, its outcome tells: looked at also where the daemon knows it
+        return _with(state, shim, Entry(end=first, eof=second))
+    if kind == "KILL":
         return state._replace(process=_killed(state.process))
+    if kind == "SWEEP":
+        told = (*state.to_daemon, ("SWEPT", 0, 0)) if shim.peer else state.to_daemon
+        return state._replace(process=_killed(state.process), to_daemon=told)
     return state if shim.entry is None else _hears_of(state, shim, shim.entry, model, kind, first)
 
 
 def _hears_of(state: State, shim: Shim, entry: Entry, model: Model, kind: str, position: int) -> State:
     process = state.process
     if kind == "FORGET":
-        return _with(state._replace(process=Process() if process.phase == "gate" else process), shim, None)
+        return close_gate(_with(state, shim, None))
     if kind == "ACK":
         return state._replace(process=process._replace(freed=max(process.freed, position)))
     return _attach(model, state, shim, entry, position)
@@ -41,11 +57,10 @@ def _killed(process: Process) -> Process:
 
 
 def _fork(model: Model, state: State, shim: Shim) -> State:
-    has_run = state.ran and (model.once_for_all or not state.orphaned)
-    if shim.entry or has_run or state.process.phase in {"gate", "exec", "run"}:
+    if shim.entry or state.ran or state.process.phase in {"gate", "exec", "run"}:
         raise BrokenPromise("one key, one process: a second one is started", state)
     forked = Process("exec" if model.design.gate == "none" else "gate")
-    return _with(state._replace(process=forked, ran=False, orphaned=False), shim, Entry(asker=shim.peer))
+    return _with(state._replace(process=forked, orphaned=False), shim, Entry(owes_starting=shim.peer))
 
 
 def _attach(model: Model, state: State, shim: Shim, entry: Entry, position: int) -> State:
@@ -61,7 +76,7 @@ def _attach(model: Model, state: State, shim: Shim, entry: Entry, position: int)
         exit_told=entry.exit_told and not model.design.retells_exit,
     )
     if process.phase == "gate":
-        return _with(state._replace(process=process._replace(phase="exec")), shim, entry._replace(start="open"))
+        process = process._replace(phase="exec")
     return _with(state._replace(process=process._replace(freed=begin)), shim, entry)
 
 
@@ -76,7 +91,7 @@ def steps(model: Model, state: State) -> Iterator[Step]:
         if shim.entry.start == "started":
             yield from _read(model, state, shim, shim.entry)
         if can_send and shim.entry.attached:
-            yield from _tell(state, shim, shim.entry)
+            yield from _tell(model, state, shim, shim.entry)
     if can_send:
         yield from _tell_inventory(model, state, shim)
 
@@ -87,38 +102,22 @@ def _say(state: State, shim: Shim, entry: Entry | None, message: Message) -> Sta
 
 def _start(model: Model, state: State, shim: Shim, entry: Entry, *, can_send: bool) -> Iterator[Step]:
     process = state.process
-    is_asked = entry.asker and shim.peer
-    if entry.start == "shut" and is_asked and can_send:
-        yield "shim tells STARTING", _say(state, shim, entry._replace(start="told"), ("STARTING", 0, 0))
-    if model.design.gate != "attach" and (entry.start == "told" or (entry.start == "shut" and not is_asked)):
-        phase = "exec" if process.phase == "gate" else process.phase
-        opened = state._replace(process=process._replace(phase=phase))
-        yield "shim opens the gate", _with(opened, shim, entry._replace(start="open"))
-    if entry.start == "open" and process.phase in RAN | {"failed"}:
-        yield from _learn_outcome(model, state, shim, entry, can_send=can_send)
-
-
-def _learn_outcome(model: Model, state: State, shim: Shim, entry: Entry, *, can_send: bool) -> Iterator[Step]:
-    failed = state.process.phase == "failed"
-    if not model.design.outcome_stays and state.left[1]:
-        dead = state._replace(
-            shim=None,
-            process=state.process._replace(outcome_gone=True),
-            left=(state.left[0], state.left[1] - 1, state.left[2]),
-        )
-        yield "shim reads the outcome of the start and is KILLED", dead
-    if model.design.gate == "attach":
-        yield "shim learns the outcome", _with(state, shim, entry._replace(start="failed" if failed else "started"))
-    elif entry.asker and shim.peer:
-        if can_send:
-            after = None if failed else entry._replace(start="started")
-            kind = "FAILED" if failed else "STARTED"
-            yield f"shim tells {kind}", _say(state, shim, after, (kind, 0, 0))
-    elif failed:
-        yield "shim drops a failed start", _with(state, shim, None)
-    else:
-        told = shim._replace(entry=entry._replace(start="started"), owes_inventory=shim.peer)
-        yield "shim learns the outcome", state._replace(shim=told)
+    owes_starting = entry.owes_starting and shim.peer
+    if owes_starting and can_send:
+        yield "shim tells STARTING", _say(state, shim, entry._replace(owes_starting=False), ("STARTING", 0, 0))
+    if model.design.gate == "told" and process.phase == "gate" and not owes_starting:
+        yield "shim opens the gate", state._replace(process=process._replace(phase="exec"))
+    if entry.start == "starting" and not owes_starting and process.phase in RAN | {"failed"}:
+        if not model.design.outcome_stays and state.left[1]:
+            dead = state._replace(
+                shim=None,
+                process=process._replace(outcome_gone=True),
+                left=(state.left[0], state.left[1] - 1, state.left[2]),
+            )
+            yield "shim reads the outcome of the start and is KILLED", dead
+        failed = process.phase == "failed" and not process.outcome_gone
+        known = entry._replace(start="failed" if failed else "started")
+        yield "shim learns the outcome", _with(state, shim, known)
 
 
 def _read(model: Model, state: State, shim: Shim, entry: Entry) -> Iterator[Step]:
@@ -131,11 +130,13 @@ def _read(model: Model, state: State, shim: Shim, entry: Entry) -> Iterator[Step
         yield "shim reads the end of output", _with(state, shim, entry._replace(eof=1))
 
 
-def _tell(state: State, shim: Shim, entry: Entry) -> Iterator[Step]:
+def _tell(model: Model, state: State, shim: Shim, entry: Entry) -> Iterator[Step]:
     process = state.process
     if entry.start in {"started", "failed"} and not entry.outcome_told:
         kind = "STARTED" if entry.start == "started" else "FAILED"
-        yield f"shim tells {kind}", _say(state, shim, entry._replace(outcome_told=True), (kind, 0, 0))
+        is_kept = kind == "STARTED" or model.design.keeps_failed
+        told = entry._replace(outcome_told=True) if is_kept else None
+        yield f"shim tells {kind}", _say(state, shim, told, (kind, 0, 0))
     if entry.start != "started":
         return
     upto = min(entry.end, process.freed + WINDOW)
@@ -156,24 +157,17 @@ def _tell_inventory(model: Model, state: State, shim: Shim) -> Iterator[Step]:
             yield "shim has forgotten it", state._replace(shim=told)
             return
         eof = entry.eof if model.design.ends_in_inventory or not entry.eof else 2
-        if entry.start == "shut":
-            entry = entry._replace(start="told")
         message = ("INVENTORY", eof, {"started": STARTED, "failed": FAILED}.get(entry.start, 0))
         yield "shim tells INVENTORY", _say(state, told, entry, message)
-    elif shim.owes_end and not (_is_starting(model, entry) and model.design.inventory_waits):
+    elif shim.owes_end:
         ended = shim._replace(owes_end=False)
         yield "shim tells INVENTORY_END", _say(state, ended, entry, ("INVENTORY_END", 0, 0))
-
-
-def _is_starting(model: Model, entry: Entry | None) -> bool:
-    """A start that the inventory can't tell of yet. One that waits for ATTACH is told of at once."""
-    return model.design.gate != "attach" and entry is not None and entry.start != "started"
 
 
 def greeted(model: Model, shim: Shim) -> Shim:
     """Return the shim behind the greeting of a daemon, which replaces any other."""
     entry = shim.entry
     if entry is not None:
-        entry = entry._replace(asker=False, attached=False)
-    known = entry is not None and not _is_starting(model, entry)
+        entry = entry._replace(owes_starting=False, attached=False)
+    known = entry is not None and (model.design.tells_starts or entry.start != "starting")
     return Shim(entry, peer=True, owes_inventory=known, owes_end=True)

@@ -14,31 +14,32 @@ class Design(NamedTuple):
     """The protocol's mechanisms. Each False takes one away, to see that it is needed.
 
     Attributes:
-        gate: what a forked process waits for before it runs its program: nothing, that the daemon was told of it,
-            or the daemon's first ATTACH, which follows the record in the store.
-        sweeps_strangers: a daemon that finds neither record nor shim for a process kills it by its mark, too.
+        gate: what a forked process waits for before it runs its program: the daemon's first ATTACH, which follows the
+            record in the store. Not enough: nothing, or that the daemon was told of it.
+        tells_starts: an inventory tells also of starts that wait or whose outcome is not known, and waits for none.
+        keeps_failed: a start that has failed stays known in the shim until the daemon says FORGET.
+        withdraws_first: the record of a failed start is withdrawn before the shim may forget it.
         ends_in_inventory: whoever takes a process over knows which of its pipes had ended already.
-        outcome_stays: what became of a start can be read again by the daemon when the shim has read it and died.
+        outcome_stays: what became of a start can be read again by the next shim when one has read it and died.
         keeps_what_was_told: a daemon goes on with what an inventory told that broke off.
         reads_older_first: the shim reads an older connection to its end before it listens to a newer one.
-        waits_for_shim: a start whose connection broke is not called off before the shim was met again.
     """
 
-    gate: Gate = "told"
+    gate: Gate = "attach"
     acks_after_commit: bool = True
     position_with_lines: bool = True
     looks_at_size: bool = True
-    inventory_waits: bool = True
+    tells_starts: bool = True
+    keeps_failed: bool = True
+    withdraws_first: bool = True
     retells_exit: bool = True
     forgets_after_complete: bool = True
     shows_after_commit: bool = True
     parts_lines: bool = True
-    sweeps_strangers: bool = True
     ends_in_inventory: bool = True
     outcome_stays: bool = True
     keeps_what_was_told: bool = True
     reads_older_first: bool = True
-    waits_for_shim: bool = True
 
 
 class Bounds(NamedTuple):
@@ -82,14 +83,14 @@ class Entry(NamedTuple):
     """What the shim remembers of the process.
 
     Attributes:
-        start: shut (the gate is), told (still shut, the daemon knows), open, started, failed.
-        asker: the daemon that asked for it is still connected.
+        start: starting (at the gate, or between it and the exec), started, failed.
+        owes_starting: the daemon that asked for it was not told yet that it is forked.
         end: offset behind the last character that it knows of.
         eof: 0: the pipe is open, 1: it has ended, 2: it is not there, and nobody knows why.
     """
 
-    start: str = "shut"
-    asker: bool = True
+    start: str = "starting"
+    owes_starting: bool = False
     end: int = 0
     sent: int = 0
     eof: int = 0
@@ -124,6 +125,7 @@ class Daemon(NamedTuple):
         lines: cut and not stored.
         ended, drained: heard that the process, and its output, have ended.
         losing: nobody has the process: it will be recorded as lost.
+        unswept: what may be left of it was not swept yet, as far as is known.
     """
 
     link: str = "down"
@@ -142,6 +144,7 @@ class Daemon(NamedTuple):
     ended: bool = False
     drained: bool = False
     losing: bool = False
+    unswept: bool = False
 
 
 class Store(NamedTuple):
@@ -178,15 +181,10 @@ class State(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is explored: a design within bounds.
-
-    Attributes:
-        once_for_all: a key's program is started once also if, before it is recorded, both ends die.
-    """
+    """What is explored: a design within bounds. One key starts one program, whoever dies: in every design."""
 
     design: Design
     bounds: Bounds
-    once_for_all: bool = False
 
     @property
     def first(self) -> State:
@@ -205,3 +203,18 @@ class BrokenPromise(Exception):
 
 
 Step = tuple[str, State]
+
+
+def is_held(state: State) -> bool:
+    """Whether anybody who lives has the process's descriptors, or they are on their way to somebody who does."""
+    on_way = any(kind in {"STARTING", "INVENTORY"} for kind, _, _ in state.to_daemon)
+    if state.daemon and (state.daemon.holds or on_way):
+        return True
+    return bool(state.shim and (state.shim.entry or any(kind == "ADOPT" for kind, _, _ in state.to_shim)))
+
+
+def close_gate(state: State) -> State:
+    """Let a process end that waits at a gate which nobody can open any more."""
+    if state.process.phase == "gate" and not is_held(state):
+        return state._replace(process=Process())
+    return state

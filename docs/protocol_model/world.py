@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from . import daemon as daemon_side
 from . import shim as shim_side
-from .state import PIPE_HOLDS, Daemon, Model, Process, Shim, State, Step
+from .state import PIPE_HOLDS, Daemon, Model, Shim, State, Step, close_gate, is_held
 
 
 def steps(model: Model, state: State) -> Iterator[Step]:
@@ -48,6 +48,8 @@ def _program(model: Model, state: State) -> Iterator[Step]:
         yield "program starts", state._replace(process=process._replace(phase="run"), ran=True)
         if model.bounds.refusals:
             yield "program can't be started", state._replace(process=process._replace(phase="failed"))
+    if process.phase == "gate" and model.bounds.refusals:
+        yield "its user or folder is refused", state._replace(process=process._replace(phase="failed"))
     if process.phase == "run":
         yield "program exits", state._replace(process=process._replace(phase="exited"))
     # What it started may write on when it has exited itself.
@@ -56,24 +58,16 @@ def _program(model: Model, state: State) -> Iterator[Step]:
         yield "program writes", state._replace(process=process._replace(written=process.written + 1))
 
 
-def is_held(state: State) -> bool:
-    """Whether anybody who lives has the process's pipes, or they are on their way to somebody who does."""
-    on_way = any(kind in {"STARTING", "INVENTORY"} for kind, _, _ in state.to_daemon)
-    if state.daemon and (state.daemon.holds or on_way):
-        return True
-    return bool(state.shim and (state.shim.entry or any(kind == "ADOPT" for kind, _, _ in state.to_shim)))
-
-
 def faults(model: Model, state: State) -> Iterator[Step]:
     """Yield what may go wrong at any moment, as long as there is some left of it."""
     daemon_deaths, shim_deaths, cuts = state.left
     if state.daemon and daemon_deaths:
         dead = _disconnected(state)._replace(daemon=None, left=(daemon_deaths - 1, shim_deaths, cuts))
-        yield "the daemon is KILLED", _mark_orphan(model, dead._replace(client=_without_answer(state.client)))
+        dead = close_gate(dead._replace(client=_without_answer(state.client)))
+        yield "the daemon is KILLED", _mark_orphan(model, dead)
     if state.shim and shim_deaths:
-        process = Process() if state.process.phase == "gate" else state.process
-        dead = state._replace(shim=None, process=process, to_shim=(), left=(daemon_deaths, shim_deaths - 1, cuts))
-        yield "the shim is KILLED", _mark_orphan(model, dead)
+        dead = state._replace(shim=None, to_shim=(), left=(daemon_deaths, shim_deaths - 1, cuts))
+        yield "the shim is KILLED", _mark_orphan(model, close_gate(dead))
     if state.daemon and state.daemon.link != "down" and state.shim and cuts:
         cut = _disconnected(state)._replace(left=(daemon_deaths, shim_deaths, cuts - 1))
         yield "the connection BREAKS", _mark_orphan(model, daemon_side.lose_link(model, cut, state.daemon))
