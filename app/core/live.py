@@ -96,6 +96,7 @@ class LiveProcess:
     def on_failed(self, stage: int, errno: int) -> None:
         """It could not run its program."""
         self.failed = (stage, errno)
+        self.held.failed = {"stage": stage, "errno": errno}
         self.ended = True
         self.held.on_started()
         self.wake()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import time
@@ -26,7 +25,6 @@ from app.model.errors import (
     NotFound,
     NotRunning,
     OutlastError,
-    ShimUnavailable,
     StdinNotWritable,
     StorageUnavailable,
 )
@@ -155,15 +153,11 @@ class ProcessManager:
 
         Raises:
             SpawnFailed: its program could not be run; what was recorded of it is withdrawn, or will be.
-            ShimUnavailable: the shim died before it let it run, and it never will.
         """
         await live.wait(lambda: live.started or live.failed is not None)
         if live.failed is not None:
             await live.wait(lambda: live.finished, _WITHDRAWN_S)
-            stage, number = live.failed
-            if number == errno.ECANCELED:
-                raise ShimUnavailable("the shim died before the process was started; nothing runs, try again")
-            raise explain(SpawnRefused(stage, number), live.spec)
+            raise explain(SpawnRefused(*live.failed), live.spec)
 
     async def get(self, ref: str) -> ProcessView:
         """Find a process by pid (the newest that had it) or id.

@@ -1,7 +1,6 @@
 """Bringing store, shim and daemon together again: when a daemon starts, and when it has lost its shim."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -11,7 +10,6 @@ from app.core.lost import record_loss
 from app.core.records import spec_from_record, spec_to_record
 from app.core.table import LiveTable
 from app.crash import crash_point
-from app.model.errors import ShimUnavailable
 from app.model.output import GapReason, Position, Stream
 from app.model.process import Run
 from app.shimlink import ShimLink, ShimProcess
@@ -34,7 +32,6 @@ class Recovery:
         begin: Callable[[LiveProcess, int, Position], None],
         attach: Callable[[LiveProcess], None],
         on_recorded: Callable[[], None],
-        is_starting: Callable[[str], bool],
     ) -> None:
         """Make it.
 
@@ -45,7 +42,6 @@ class Recovery:
             begin: is called with a process that is recorded: its handle, and how far its output is stored.
             attach: is called with one that goes on through another link.
             on_recorded: is called when a process has been added to the store.
-            is_starting: tells by its id whether a caller waits for a process that is not in the table yet.
         """
         self._storage = storage
         self._committer = committer
@@ -53,13 +49,19 @@ class Recovery:
         self._begin = begin
         self._attach = attach
         self._on_recorded = on_recorded
-        self._is_starting = is_starting
-        self._unswept: list[str] = []
 
     async def take_up(self, link: ShimLink, found: list[ShimProcess]) -> None:
-        """Begin. The store says how far each output is, the shim has what comes after."""
+        """Begin. The store says how far each output is, the shim has what comes after.
+
+        Raises:
+            ShimLost: the shim has died; nothing was changed.
+        """
         crash_point("recovery-begun")
         unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        held = {process.record["id"] for process in found}
+        lost = [process_id for process_id in unfinished if process_id not in held]
+        if lost:  # what may be left of them has nobody who reads it, and must not run on when it is called lost
+            await link.sweep(lost)
         changes: list[asyncio.Future[None]] = []
         for process in found:
             process_id = process.record["id"]
@@ -74,10 +76,6 @@ class Recovery:
             else:
                 changes.append(self._record(process))
             crash_point("recovery-step")
-        if unfinished:  # what may be left of them has nobody who reads it
-            self._unswept = list(unfinished)
-            with contextlib.suppress(ShimUnavailable):  # then the next shim does it
-                await self._sweep(link)
         changes += [record_loss(item, self._committer) for item in unfinished.values()]
         if changes:  # whoever asks first is to see them
             await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
@@ -93,8 +91,7 @@ class Recovery:
                 live.hold(process.slot, process.held)
             else:
                 process.held.close()
-                if not self._is_starting(process.record["id"]):
-                    strangers.append(process)
+                strangers.append(process)
         for live in self._table:
             if live.slot and live.handle:
                 self._attach(live)
@@ -103,8 +100,6 @@ class Recovery:
         while orphans := [live for live in self._table if not live.slot]:  # more may come while these are handed over
             for live in orphans:
                 await self._hand_over(link, live)
-        if self._unswept:
-            await self._sweep(link)
 
     def go_on(self, live: LiveProcess, handle: int, position: Position) -> None:
         """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
@@ -166,7 +161,3 @@ class Recovery:
         live.slot = slot
         if live.handle:
             self._attach(live)
-
-    async def _sweep(self, link: ShimLink) -> None:
-        await link.sweep(self._unswept)
-        self._unswept = []

@@ -20,7 +20,7 @@ from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from app.model.output import Position, Stream
 from app.model.process import ProcessSpec, Run
 from app.shim.spawn import Command
-from app.shimlink import GreetingCut, ShimLink, ShimProcess, connect_or_start
+from app.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
 from app.storage import AddProcess, Change, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,6 @@ class Supervisor:
         self._room = room
         self._link: ShimLink | None = None
         self._table = LiveTable()
-        self._starting: set[str] = set()
         self._salvaged: dict[str, ShimProcess] = {}
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
@@ -64,7 +63,6 @@ class Supervisor:
             begin=self.begin,
             attach=self._attach,
             on_recorded=self._count,
-            is_starting=self._starting.__contains__,
         )
         self.total = 0
         self.refusals = Refusals(self._begin_again)
@@ -106,8 +104,8 @@ class Supervisor:
         for _ in range(_GREETINGS - 1):
             try:
                 await self._connect()
-            except GreetingCut as exc:
-                log.warning("%s; its processes are handed over to another", exc)
+            except ShimLost as exc:
+                log.warning("%s while this daemon started; it is replaced", exc)
             else:
                 return
         await self._connect()
@@ -142,11 +140,7 @@ class Supervisor:
             ShimUnavailable: there is no shim now; nothing runs.
         """
         link = self.link
-        self._starting.add(spec.id)
-        try:
-            spawned = await link.spawn(spec_to_record(spec), command)
-        finally:
-            self._starting.discard(spec.id)
+        spawned = await link.spawn(spec_to_record(spec), command)
         run = Run(pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
         self._table.add(live)
@@ -276,7 +270,12 @@ class Supervisor:
             if self._is_open:
                 await self._recovery.meet_again(link, found)
             else:
-                await self._recovery.take_up(link, found + await self._hand_over_salvaged(link, found))
+                try:
+                    await self._recovery.take_up(link, found + await self._hand_over_salvaged(link, found))
+                except ShimLost:
+                    self._salvage(found)
+                    raise
+                self._salvaged.clear()
                 self._is_open = True
             return link
 
@@ -284,23 +283,24 @@ class Supervisor:
         try:
             return await connect_or_start(self._state_dir, self, self._room.as_settings())
         except GreetingCut as exc:
-            for process in exc.found:
-                known = self._salvaged.setdefault(process.record["id"], process)
-                if known is not process:
-                    process.held.close()
+            self._salvage(exc.found)
             raise
 
+    def _salvage(self, found: list[ShimProcess]) -> None:
+        """Keep what a shim had told of that died before this daemon knew what to do with it."""
+        for process in found:
+            if self._is_open or self._salvaged.setdefault(process.record["id"], process) is not process:
+                process.held.close()  # it is known already
+
     async def _hand_over_salvaged(self, link: ShimLink, found: list[ShimProcess]) -> list[ShimProcess]:
-        """Hand over what a shim told of that died before this daemon knew what to do with it."""
-        told = {process.record["id"] for process in found}
+        """Hand over what was salvaged, but for what this shim tells of itself."""
+        for process in found:
+            if (known := self._salvaged.pop(process.record["id"], None)) is not None:
+                known.held.close()
         handed_over = []
-        for process_id, process in self._salvaged.items():
-            if process_id in told:
-                process.held.close()
-            else:
-                slot = await link.adopt(process.record, process.held, None)
-                handed_over.append(ShimProcess(slot, process.record, process.held))
-        self._salvaged.clear()
+        for process in self._salvaged.values():
+            slot = await link.adopt(process.record, process.held, None)
+            handed_over.append(ShimProcess(slot, process.record, process.held))
         return handed_over
 
     def _reconnect_soon(self) -> None:

@@ -31,6 +31,8 @@ class _WithFds:
 class Connection:
     """One accepted socket. Replies go first; output follows, a frame from each process in turn.
 
+    `broken`: nothing can be sent any more; what the other end has said may still be there to be read.
+
     Output that is sent and not acknowledged is bounded a process (`WINDOW_BYTES`) and in all
     (`TOTAL_WINDOW_BYTES`), which bounds what the daemon can be made to hold.
     """
@@ -42,6 +44,7 @@ class Connection:
         self.sock = sock
         self.wants_write = False
         self.closed = False
+        self.broken = False
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received: deque[list[int]] = deque()

@@ -94,7 +94,7 @@ class Shim:
 
     def _leave_daemon(self) -> None:
         if self._daemon is not None:
-            self._disconnect(self._daemon)
+            self._take_last_words(self._daemon)
 
     def _try_upgrade(self) -> None:
         again_s = self._upgrade.step(daemon_is_here=self._daemon is not None)
@@ -171,12 +171,13 @@ class Shim:
         self._flush(connection)
 
     def _flush(self, connection: Connection) -> None:
-        if connection.closed:
+        if connection.closed or connection.broken:
             return
         try:
             blocked = connection.flush()
         except OSError:
-            self._disconnect(connection)
+            connection.broken = True
+            self._take_last_words(connection)
             return
         if blocked != connection.wants_write:
             connection.wants_write = blocked
@@ -194,7 +195,7 @@ class Shim:
             self._children.intake.on_daemon_gone()
 
     def _take_last_words(self, connection: Connection) -> None:
-        """Do what an older daemon said before a new one came: it may have handed a process over, and died."""
+        """Do what a daemon has said that is dead or replaced, then leave it: it may have handed a process over."""
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
         for _ in range(_LAST_READS):
@@ -250,7 +251,6 @@ class Shim:
         self._ending = not len(self._children)
         # An init waits for who asked it, so whoever asks must not wait for its end.
         connection.send(reply(message["request"], ended=self._ending, waits=self._keeper is not None))
-        self._flush(connection)
 
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
         request = message["request"]

@@ -23,7 +23,7 @@ STATE_VERSION = 1
 """Of what is written into the memory file. A program that reads another one is not become."""
 
 RESUME = "--resume"
-# A start or a kill takes moments; an upgrade waits so long for those that are under way.
+# A kill takes moments; an upgrade waits so long for those that are under way.
 _QUIET_WITHIN_S = 5.0
 
 
@@ -87,7 +87,7 @@ class Upgrade:
         elif self._children.is_quiet:
             self._become(asked)
         elif time.monotonic() > asked.deadline:
-            self._refuse("processes are being started or killed all the time")
+            self._refuse("processes are being killed all the time")
         else:
             return 0.02
         return None

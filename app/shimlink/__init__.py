@@ -1,6 +1,6 @@
 """The daemon's end of the shim's wire."""
 
-from app.shimlink.events import GreetingCut, ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from app.shimlink.held import HeldProcess
 from app.shimlink.launch import connect_or_start, find_running_shim
 from app.shimlink.link import ShimLink
@@ -11,6 +11,7 @@ __all__ = [
     "HeldProcess",
     "ShimEvents",
     "ShimLink",
+    "ShimLost",
     "ShimProcess",
     "SpawnRefused",
     "Spawned",

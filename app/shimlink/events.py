@@ -41,7 +41,11 @@ class SpawnRefused(OutlastError):
         self.errno = errno
 
 
-class GreetingCut(ShimUnavailable):
+class ShimLost(ShimUnavailable):
+    """The shim was there, and is gone: there will be another."""
+
+
+class GreetingCut(ShimLost):
     """The shim died while it told what it looks after. `found`: what it had told by then; it belongs to the caller."""
 
     def __init__(self, message: str, found: list[ShimProcess]) -> None:

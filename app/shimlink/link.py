@@ -29,7 +29,7 @@ from app.shim.wire import (
     encode_stdin,
 )
 from app.shimlink.channel import Channel
-from app.shimlink.events import GreetingCut, ShimEvents, ShimProcess, Spawned, SpawnRefused
+from app.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from app.shimlink.held import HeldProcess
 
 log = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ class ShimLink:
     def _fail_waiting(self) -> None:
         for future in tuple(self._waiting.values()):
             if not future.done():
-                future.set_exception(ShimUnavailable("the connection to the shim was lost"))
+                future.set_exception(ShimLost("the connection to the shim was lost"))
 
     def abort(self, why: Exception) -> None:
         """Drop a connection that went wrong; the owner hears `on_link_lost`."""
