@@ -15,7 +15,7 @@ help:
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make fix     format, and mend what the linter can mend"
 	@echo "make bench   figures, beside peers run in the same minutes"
-	@echo "make chaos   kill the daemon KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
+	@echo "make chaos   kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
 	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
 	@echo "make demo    kill the daemon under a talking process, and see no line missing"
 

@@ -14,11 +14,11 @@ from tests.chaos.run import run
 
 
 @click.command()
-@click.option("--kills", default=1000, show_default=True, type=click.IntRange(min=1), help="How many daemons to kill.")
+@click.option("--kills", default=1000, show_default=True, type=click.IntRange(min=1), help="How many times to kill.")
 @click.option("--seed", type=int, help="Do the same as a campaign before.  [default: a new one]")
 @click.option("--minutes", type=float, help="Kill no longer than this.")
 def main(kills: int, seed: int | None, minutes: float | None) -> None:
-    """Kill the daemon, check everything, and say what came of it."""
+    """Kill daemon and shim, check everything, and say what came of it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: leave nothing running
     seed = random.randrange(1 << 32) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="outlast-chaos-"))

@@ -1,6 +1,7 @@
-"""A campaign: daemons live and die as planned, while children are started, fed and followed."""
+"""A campaign: daemons and shims live and die as planned, while children are started, fed and followed."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from pathlib import Path
@@ -10,25 +11,33 @@ from tests.chaos.door import TOKEN, Door
 from tests.chaos.ending import end_everything
 from tests.chaos.ledger import Ledger
 from tests.chaos.machine import Footprint
-from tests.chaos.plan import LONG_AWAY_S, POINTS, Life, Planner
+from tests.chaos.plan import ARMED_S, HANDOVER_POINTS, LONG_AWAY_S, POINTS, SHIM_POINTS, Form, Life, Planner
+from tests.chaos.shim import ShimWatch
 from tests.chaos.sidefile import absence_path
 from tests.chaos.starter import Starter
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, outlast
+from tests.support.waiting import eventually
 
-_TRIES_FOR_A_POINT = 4
+_LONG_KILLS = 100
+_TRIES_FOR_A_POINT = 6
 _SETTLE_S = 60.0
 
 
 class Campaign:
-    """Kills the daemon of one state folder again and again. Afterwards a last one listens, for the checker."""
+    """Kills daemon and shim of one state folder again and again. Afterwards a last daemon listens, for the checker.
+
+    Attributes:
+        points: at each of these something must have died by the end. A short campaign has no time for the shim's.
+    """
 
     def __init__(self, folder: Path, seed: int, kills: int, minutes: float | None) -> None:
         self.ledger = Ledger(folder, seed, kills)
         self.daemon = Daemon(self.ledger.state_dir, OUTLAST_TOKEN=TOKEN)
         self.door = Door()
+        self.points = POINTS if kills < _LONG_KILLS else (*POINTS, *SHIM_POINTS, *HANDOVER_POINTS)
         self._starter = Starter(self.door, self.ledger)
+        self._watch = ShimWatch(self.door, self.ledger)
         self._planner = Planner(seed)
-        self._kills = kills
         self._until = time.monotonic() + minutes * 60 if minutes else None
         self.before = Footprint()
         for name in ("children", "followers"):
@@ -38,11 +47,11 @@ class Campaign:
         """Do all of it, to the end of all children."""
         began = time.monotonic()
         await self._prologue()
-        for life in self._planner.lives(self._kills):
+        for life in self._planner.lives(self.ledger.planned):
             await self._live(life)
             if self._until is not None and time.monotonic() > self._until:
                 break
-        for point in POINTS:
+        for point in self.points:
             for _ in range(_TRIES_FOR_A_POINT):
                 if not self.ledger.hits[point]:
                     await self._live(self._planner.armed(point))
@@ -58,36 +67,99 @@ class Campaign:
     async def _prologue(self) -> None:
         """See what daemon and shim hold when they have done nothing yet."""
         await self.daemon.start()
-        self.door.open(self.daemon.url)
-        self.before = Footprint.of(self.ledger.state_dir)
-        document = await self.door.get("/openapi.json", accept="text/plain")
-        self._starter.has_idempotency_key = b'"idempotency_key"' in document
-        self.door.shut()
+        self.before = Footprint.of(self.ledger.state_dir, self.daemon.pid)
         await self.daemon.stop()
+
+    # ---- one life
 
     async def _live(self, life: Life) -> None:
         self.daemon.environment[crash.VARIABLE] = f"{life.point}:{life.count}" if life.point else ""
         await self.daemon.launch("--config", str(self._room(life.room_bytes)))
         assert self.daemon.process is not None
         death = asyncio.create_task(self.daemon.process.wait())
+        self._watch.begin_life()
+        if life.form is Form.STARTING:
+            await asyncio.wait({death}, timeout=life.between_s)
+            await self._kill_shim("both")
         if not life.while_starting and await self.daemon.announcement():
+            await self._watch.see(self.daemon.url, death)
             self.door.open(self.daemon.url)
-            self._starter.look_for_lost()
-        for start in life.starts:
-            self._starter.begin(start)
+        if life.form is not Form.SHIM_POINT:
+            self._begin(life)
+        upgrade = asyncio.create_task(self._upgrade(life))
+        kind = await self._strike_shim(life, death)
         await asyncio.wait({death}, timeout=life.after_s)
+        if life.form is Form.HANDOVER and not death.done():  # there was nothing to hand over
+            kind = "daemon" if await self._watch.see(self.daemon.url, death) else kind
         self.door.shut()
+        self._watch.look()
         died_alone = death.done()
         code = await self.daemon.stop(signal.SIGKILL)
-        self.ledger.kills += 1
+        self._watch.look()
+        if life.form in {Form.DAEMON_FIRST, Form.START}:
+            await asyncio.sleep(life.between_s)
+            kind = "both" if await self._watch.kill() else kind
+        self.ledger.kills[kind] += 1
         await death
+        await upgrade
         if died_alone:
             self._note_death(life, code)
         self._tell_the_absent()
         await asyncio.sleep(life.away_s)
 
+    def _begin(self, life: Life) -> None:
+        for start in life.starts:
+            self._starter.begin(start)
+
+    async def _strike_shim(self, life: Life, death: asyncio.Task[int]) -> str:
+        """Kill the shim as planned, while the daemon lives. Return what the daemon's death will be."""
+        match life.form:
+            case Form.SHIM:
+                for after_s in life.shim_after_s:
+                    await asyncio.wait({death}, timeout=after_s)
+                    await self._kill_shim("shim")
+                    await self._watch.see(self.daemon.url, death)
+            case Form.SHIM_POINT:
+                await asyncio.wait({death}, timeout=life.shim_after_s[0])
+                await self._strike_armed_shim(life, death)
+            case Form.SHIM_FIRST | Form.HANDOVER:
+                await asyncio.wait({death}, timeout=life.shim_after_s[0])
+                if await self._watch.kill():
+                    await asyncio.wait({death}, timeout=life.between_s)
+                    return "both"
+        return "daemon"
+
+    async def _strike_armed_shim(self, life: Life, death: asyncio.Task[int]) -> None:
+        """Kill the shim, and see the next one kill itself, or kill that, too."""
+        await self._kill_shim("shim")
+        self._begin(life)
+        shim = await self._watch.see(self.daemon.url, death)
+        if shim is None:
+            return  # the daemon has died, which is a finding
+        with contextlib.suppress(AssertionError):  # it did not come to that point
+            await eventually(lambda: not shim.armed, ARMED_S)
+        if shim.lives and shim.armed:
+            await self._kill_shim("shim")
+        else:
+            assert life.point is not None
+            self.ledger.hits[life.point] += 1
+            self.ledger.kills["shim"] += 1
+        await self._watch.see(self.daemon.url, death)
+
+    async def _kill_shim(self, kind: str) -> None:
+        self.ledger.kills[kind] += await self._watch.kill()
+
+    async def _upgrade(self, life: Life) -> None:
+        if life.form is not Form.UPGRADE:
+            return
+        await asyncio.sleep(life.shim_after_s[0])
+        code, said = await outlast("shim", "upgrade", "--state-dir", str(self.ledger.state_dir))
+        self.ledger.upgrades += code == 0
+        if code:
+            self.ledger.complaints.append(f"`outlast shim upgrade` ended with {code}: {said}")
+
     def _note_death(self, life: Life, code: int) -> None:
-        if life.point is not None and code == -signal.SIGKILL:
+        if life.point in crash.POINTS and life.point not in SHIM_POINTS and code == -signal.SIGKILL:
             self.ledger.hits[life.point] += 1
         else:
             self.ledger.complaints.append(f"a daemon ended by itself with {code}: see {self.ledger.folder}/daemon.log")
@@ -107,9 +179,13 @@ class Campaign:
         self.daemon.environment[crash.VARIABLE] = ""
         await asyncio.sleep(LONG_AWAY_S)
         await self.daemon.start()
+        assert self.daemon.process is not None
+        self._watch.begin_life()
+        death = asyncio.create_task(self.daemon.process.wait())
+        await self._watch.see(self.daemon.url, death)
         self.door.open(self.daemon.url)
-        await self._starter.find_lost()
         for record in self.ledger.records:
             if record.start.kind == "absent":
                 absence_path(self.ledger.children_dir, record.start.tag).touch()
         await self._starter.finish(_SETTLE_S)
+        death.cancel()

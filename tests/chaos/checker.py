@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.door import Door
 from tests.chaos.ledger import Ledger, Record
-from tests.chaos.machine import Footprint
+from tests.chaos.machine import Footprint, ids_that_run
 from tests.chaos.one_child import ChildCheck
 from tests.chaos.sidefile import read, side_path
 from tests.chaos.stored import Database, opened
@@ -26,13 +26,14 @@ class Verdict:
     followers: int = 0
     followed_events: int = 0
     compared_events: int = 0
-    never_started: int = 0
+    lost: int = 0
+    never_ran: int = 0
     parted_lines: int = 0
     findings: list[str] = field(default_factory=list)
 
 
-async def check(ledger: Ledger, door: Door, before: Footprint) -> Verdict:
-    """Check a campaign whose last daemon still listens."""
+async def check(ledger: Ledger, door: Door, before: Footprint, daemon: int) -> Verdict:
+    """Check a campaign whose last daemon, which has this pid, still listens."""
     verdict = Verdict()
     listed = await _list(door)
     verdict.findings += _check_list(ledger, listed)
@@ -41,7 +42,10 @@ async def check(ledger: Ledger, door: Door, before: Footprint) -> Verdict:
             await _check_record(record, ledger, door, database, listed, verdict)
         if (answer := database.integrity()) != "ok":
             verdict.findings.append(f"the database file is not sound: {answer}")
-    verdict.findings += await _check_machine(ledger, before)
+    verdict.findings += await _check_machine(ledger, before, daemon)
+    running = ids_that_run()
+    listed_ids = {process["id"]: tag for tag, processes in listed.items() for process in processes}
+    verdict.findings += [f"something of {listed_ids[each]} still runs" for each in running & listed_ids.keys()]
     return verdict
 
 
@@ -80,18 +84,13 @@ async def _check_record(
     told = read(side_path(ledger.children_dir, tag))
     found = listed.get(tag)
     if not found:
-        verdict.never_started += 1
-        if told is not None:
-            verdict.findings.append(f"{tag} ran as {told.pids} and is not listed")
-        if record.process is not None:
-            verdict.findings.append(f"{tag} was answered as {record.process['id']} and is not listed")
-        if not record.asked_ms:
-            verdict.findings.append(f"{tag} was never started: the campaign did not get to it")
+        ran = f"ran as {told.pids}" if told is not None else "never ran"
+        answer = record.process["id"] if record.process is not None else "nothing"
+        verdict.findings.append(f"{tag} {ran}, was answered with {answer}, and is not listed")
         return
-    if told is None:
-        verdict.findings.append(f"{tag} is listed as {found[0]} and never ran")
-        return
-    checking = ChildCheck(record, told, found[0], ledger.children_dir)
+    if record.process is None or record.process["id"] != found[0]["id"]:
+        verdict.findings.append(f"{tag} is listed as {found[0]['id']} and was answered with {record.process}")
+    checking = ChildCheck(record, told, found[0], ledger)
     try:
         await checking.run(door, database)
     except Exception as exc:  # noqa: BLE001 - whatever is wrong with one child, the others are checked
@@ -104,18 +103,19 @@ async def _check_record(
     verdict.followed_events += sum(follower.events for follower in record.followers)
     verdict.compared_events += checking.compared_events
     verdict.parted_lines += checking.parted_lines
+    verdict.lost += checking.is_torn
+    verdict.never_ran += told is None
 
 
-async def _check_machine(ledger: Ledger, before: Footprint) -> list[str]:
-    """See that the shim holds what it held at the beginning, and nothing of any process."""
+async def _check_machine(ledger: Ledger, before: Footprint, daemon: int) -> list[str]:
+    """See that daemon and shim hold what they held at the beginning, and nothing of any process."""
 
     def looks_as_before() -> bool:
-        return Footprint.of(ledger.state_dir) == before
+        return Footprint.of(ledger.state_dir, daemon) == before
 
     try:
         await eventually(looks_as_before)
     except AssertionError:
-        return [
-            f"the shim does not hold what it held at the beginning: {Footprint.of(ledger.state_dir)}, then {before}"
-        ]
+        now = Footprint.of(ledger.state_dir, daemon)
+        return [f"daemon and shim do not hold what they held at the beginning: {now}, then {before}"]
     return []

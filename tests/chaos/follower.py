@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.chaos.door import BROKEN, Door
 from tests.chaos.plan import FollowerPlan
+from tests.chaos.sidefile import now_ms
 
 _SLOW_READ_BYTES = 16 << 10
 _LOOK_AGAIN_S = 0.01
@@ -21,12 +22,12 @@ class Follower:
         self.last_id = 0
         self.events = 0
         self.connections = 0
-        self.finished = False
+        self.finished_ms: int | None = None
         self.complaints: list[str] = []
 
     async def run(self, door: Door, process_id: str) -> None:
         await asyncio.sleep(self.plan.join_s)
-        while not self.finished:
+        while self.finished_ms is None:
             url = await door.url()
             try:
                 await self._connect(door, f"{url}/processes/{process_id}/{self.plan.stream}/follow")
@@ -57,7 +58,7 @@ class Follower:
     def _keep(self, blocks: list[bytes]) -> None:
         events = [block for block in blocks if not block.startswith(b":")]
         if events and events[-1] == EOF:
-            self.finished = True
+            self.finished_ms = now_ms()
             events.pop()
         if not events:
             return

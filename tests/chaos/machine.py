@@ -1,45 +1,77 @@
-"""What a shim holds: descriptors, dead children, groups of control."""
+"""What daemon and shim hold: descriptors, dead children, groups of control, files."""
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.daemon import group_folders, shim_pid
+from app.shim import lock
+from app.shim.intake import SPOOL_NAME
+from tests.support.daemon import group_folders
+
+_OF_PROCESSES = ("pipe:", "/memfd:", "anon_inode:[pidfd]")
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Of one shim.
+    """Of one daemon and its shim.
 
     Attributes:
-        shim: its pid.
-        fds: how many descriptors it has open.
-        children: its children that are no zombies.
+        held: descriptors of the daemon that can belong to a process: pipes, memory files, pidfds, spool files.
+        fds: how many descriptors the shim has open.
+        children: of both, that are no zombies.
         zombies: those that are.
-        groups: control groups that it keeps for processes.
+        groups: control groups that are kept for processes.
+        spooled: files in the spool folder.
     """
 
-    shim: int | None = None
+    held: int = 0
     fds: int = 0
     children: int = 0
     zombies: int = 0
     groups: int = 0
+    spooled: int = 0
 
     @classmethod
-    def of(cls, state_dir: Path) -> "Footprint":
-        """Look at the shim of a state folder."""
-        shim = shim_pid(state_dir)
+    def of(cls, state_dir: Path, daemon: int) -> "Footprint":
+        """Look at a state folder, whose daemon has this pid."""
+        shim = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
         if shim is None:
             return cls()
-        states = [_state(pid) for pid in Path(f"/proc/{shim}/task/{shim}/children").read_text().split()]
+        states = [*_children(shim), *_children(daemon)]
+        spool = state_dir / SPOOL_NAME
         return cls(
-            shim=shim,
+            held=sum(target.startswith((*_OF_PROCESSES, str(spool))) for target in _targets(daemon)),
             fds=len(os.listdir(f"/proc/{shim}/fd")),
             children=sum(state not in {"Z", ""} for state in states),
             zombies=states.count("Z"),
             groups=sum(entry.is_dir() for folder in group_folders(state_dir) for entry in folder.iterdir()),
+            spooled=len(list(spool.iterdir())) if spool.exists() else 0,
         )
+
+
+def ids_that_run() -> set[str]:
+    """Return the ids of the processes of which anything runs, as it says itself."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            for entry in path.read_bytes().split(b"\0"):
+                if entry.startswith(b"OUTLAST_PROCESS_ID="):
+                    found.add(entry.partition(b"=")[2].decode())
+    return found
+
+
+def _targets(pid: int) -> Iterator[str]:
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield str(path.readlink())
+
+
+def _children(pid: int) -> list[str]:
+    """Return the states of a process's children, also those that its threads have started."""
+    pids = [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    return [_state(child) for child in pids]
 
 
 def _state(pid: str) -> str:

@@ -3,13 +3,12 @@
 import itertools
 import json
 from bisect import bisect_left
-from pathlib import Path
 from typing import Any
 
 from tests.chaos.compare import bytes_differ, rows_differ
 from tests.chaos.door import Door
 from tests.chaos.follower import EOF, Follower
-from tests.chaos.ledger import Record
+from tests.chaos.ledger import Ledger, Record
 from tests.chaos.scripts import LONG_LINE_BYTES, STDERR, STDOUT, expected
 from tests.chaos.sidefile import Told, Written, input_path
 from tests.chaos.stored import WORDS, Database, Line, StoredChunk
@@ -22,31 +21,43 @@ _RAW = "application/octet-stream"
 
 
 class ChildCheck:
-    """Compares one process with what its child was to do. `findings` says what is wrong."""
+    """Compares one process with what its child was to do.
 
-    def __init__(self, record: Record, told: Told, listed: dict[str, Any], children_dir: Path) -> None:
+    Attributes:
+        is_torn: nobody saw the end of it, or of its output, because daemon and shim died together.
+        findings: what is wrong.
+    """
+
+    def __init__(self, record: Record, told: Told | None, listed: dict[str, Any], ledger: Ledger) -> None:
         self._record = record
-        self._told = told
+        self._told = told or Told()
         self._listed = listed
+        self._ledger = ledger
         self._path = f"/processes/{listed['id']}"
         self._wanted = expected(record.start.seed, record.start.kind)
-        self._input_path = input_path(children_dir, record.start.tag)
+        self._input_path = input_path(ledger.children_dir, record.start.tag)
+        self.is_torn = False
         self.findings: list[str] = []
         self.bytes = self.lines = self.compared_events = self.parted_lines = 0
 
     async def run(self, door: Door, database: Database) -> None:
         """Compare."""
-        if self._listed["status"] == "running" or not self._told.finished:
+        chunks = database.chunks(self._listed["id"])
+        lines = [line for chunk in chunks for line in chunk.lines()]
+        self.is_torn = self._listed["reason"] == "lost" or any(chunk.gap for chunk in chunks)
+        if self._listed["status"] == "running" or not (self._told.finished or self.is_torn):
             self.findings.append(
                 f"it ended at {self._told.end_ms}, as it says, and is listed: {self._listed['status']}"
             )
             return
         if self._record.start.kind == "echo":
             self._wanted.written[STDOUT] = self._check_input()
+        if self.is_torn:
+            self._check_torn(chunks)
+        elif self._record.refused:
+            self.findings.append(f"its input was refused: {self._record.refused}")
         self._check_account()
         self._check_end()
-        chunks = database.chunks(self._listed["id"])
-        lines = [line for chunk in chunks for line in chunk.lines()]
         self._check_chunks(chunks, lines)
         self._check_times(chunks)
         self._check_views(database, lines)
@@ -63,24 +74,47 @@ class ChildCheck:
         if got != wanted:
             self.findings.append(f"{what}: got {got}, wanted {wanted}")
 
+    # ---- what was lost
+
+    def _check_torn(self, chunks: list[StoredChunk]) -> None:
+        """See that what is there is a beginning, that a gap follows, and that it may be so. The rest is as of all."""
+        if not self._ledger.may_be_lost(self._record):
+            self.findings.append(
+                f"it is lost ({self._listed['reason']}), and daemon and shim never died together while it ran"
+            )
+        gaps = [(chunk.stream, chunk.gap, chunk.missing_bytes) for chunk in chunks[-2:]]
+        self._differ("what its output ends with", gaps, [(STDOUT, "lost", 0), (STDERR, "lost", 0)])
+        self._differ("its gaps before that", [chunk.first_seq for chunk in chunks[:-2] if chunk.gap], [])
+        for stream, word in WORDS.items():
+            stored = b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
+            self._find(bytes_differ(f"stored {word}", stored, self._wanted.written[stream][: len(stored)]))
+            self._wanted.written[stream] = stored
+        if self._listed["reason"] == "lost":
+            self._wanted.code = self._wanted.signal = None
+
     # ---- the child itself
 
     def _check_account(self) -> None:
-        self.findings += [f"it was disturbed: {why}" for why in self._told.disturbed]
-        self._differ("its pid, as it says and as listed", self._told.pids, [self._listed["pid"]])
+        pids = self._told.pids
+        if self.is_torn and not pids:
+            return  # it was killed at its gate, or before it could say a word
+        self.findings += [f"it was disturbed: {why}" for why in self._told.disturbed if not self.is_torn]
+        self._differ("its pid, as it says and as listed", pids, [self._listed["pid"]])
 
     def _check_input(self) -> bytes:
         """Return what an `echo` has read, if it is what was sent: answered messages whole, others at most once."""
-        got = self._input_path.read_bytes()
+        got = self._input_path.read_bytes() if self._input_path.exists() else b""
         rest = got
         for number, (message, answered) in enumerate(self._record.inputs):
             taken = _common_prefix(rest, message)
-            if answered and taken < len(message):
+            if answered and taken < len(message) and not self.is_torn:
                 self._find(bytes_differ(f"input message {number}, which was answered", rest[: len(message)], message))
                 return got
             rest = rest[taken:]
         if rest:
             self.findings.append(f"input: {len(rest)} bytes that were not sent, or twice: {rest[:80]!r}")
+        if self.is_torn:
+            return got
         closing_ms = self._record.closing_ms
         if closing_ms is None or (self._told.input_ended_ms or closing_ms) < closing_ms - _CLOCK_MS:
             self.findings.append(f"its input ended at {self._told.input_ended_ms}, and was closed at {closing_ms}")
@@ -89,16 +123,24 @@ class ChildCheck:
     def _check_end(self) -> None:
         wanted, listed = self._wanted, self._listed
         status = "exited" if wanted.signal is None else "signaled"
+        is_lost = self.is_torn and listed["reason"] == "lost"
         end = (listed["status"], listed["reason"], listed["exit_code"], listed["signal"])
-        self._differ("its end", end, (status, status, wanted.code, wanted.signal))
-        if not self._record.asked_ms - _CLOCK_MS <= listed["started_at"] <= self._told.start_ms + _CLOCK_MS:
+        self._differ("its end", end, (status, "lost" if is_lost else status, wanted.code, wanted.signal))
+        latest_ms = self._told.start_ms if self._told.pids else listed["ended_at"]
+        if not self._record.asked_ms - _CLOCK_MS <= listed["started_at"] <= latest_ms + _CLOCK_MS:
             self.findings.append(
                 f"started_at {listed['started_at']} is not between request ({self._record.asked_ms}) and its own "
                 f"start ({self._told.start_ms})"
             )
         end_ms, ended_at = self._told.end_ms, listed["ended_at"]
-        if end_ms is None or ended_at is None or not end_ms - _CLOCK_MS <= ended_at <= end_ms + SLACK_MS:
+        if is_lost:
+            return
+        if end_ms is None or ended_at is None or not end_ms - _CLOCK_MS <= ended_at <= self._latest(end_ms):
             self.findings.append(f"ended_at is {ended_at}, it says {end_ms}")
+
+    def _latest(self, ms: int) -> int:
+        """Return when at the latest a shim has seen what happened at `ms`."""
+        return self._ledger.seen_by_ms(ms) + SLACK_MS
 
     # ---- plain SQL
 
@@ -124,7 +166,7 @@ class ChildCheck:
         """Count the lines that were parted although they were written whole, as a machine that stalls may do."""
         if self._record.start.kind in {"prompts", "binary", "long-lines", "echo"}:
             return
-        self.parted_lines = sum(not line.data.endswith(b"\n") for line in lines)
+        self.parted_lines = sum(not line.data.endswith(b"\n") for line in lines if not line.gap)
 
     def _check_times(self, chunks: list[StoredChunk]) -> None:
         writes = {stream: [each for each in self._told.writes if each.stream == stream] for stream in WORDS}
@@ -134,20 +176,23 @@ class ChildCheck:
             latest_ms = max(latest_ms, chunk.ts_ms)
             self._differ(f"latest time at line {chunk.first_seq}", chunk.latest_ts_ms, latest_ms)
             last = _write_of(writes[chunk.stream], chunk.ends[chunk.stream])
+            if chunk.gap or (last is None and self.is_torn):
+                continue  # it was killed before it could say that it had written
             if last is None:
                 self.findings.append(f"line {chunk.first_seq}: nobody says that it was written")
             elif chunk.ts_ms < last.begun_ms - _CLOCK_MS:
                 self.findings.append(
                     f"line {chunk.first_seq} has the time {chunk.ts_ms}, before it was written: {last}"
                 )
-            elif small and chunk.ts_ms > last.done_ms + SLACK_MS:
+            elif small and chunk.ts_ms > self._latest(last.done_ms):
                 self.findings.append(f"line {chunk.first_seq} has the time {chunk.ts_ms}, long after {last}")
 
     def _check_views(self, database: Database, lines: list[Line]) -> None:
-        shown = [(line.seq, line.ts_ms, WORDS[line.stream].encode(), _as_shown(line.data)) for line in lines]
+        of_lines = [line for line in lines if not line.gap]
+        shown = [(line.seq, line.ts_ms, WORDS[line.stream].encode(), _as_shown(line.data)) for line in of_lines]
         self._find(rows_differ("the view output_lines", database.shown_lines(self._listed["id"]), shown))
         size = sum(len(line.data) for line in lines)
-        row = (self._wanted.code, self._wanted.signal, len(lines), size, 1)
+        row = (self._wanted.code, self._wanted.signal, len(of_lines), size, 1)
         self._differ("the view processes", database.shown_process(self._listed["id"]), row)
 
     # ---- HTTP
@@ -162,7 +207,7 @@ class ChildCheck:
         both = b"".join(line.data for line in lines)
         self._find(bytes_differ("output as bytes", await door.get(f"{self._path}/output", _RAW), both))
         ndjson = (await door.get(f"{self._path}/output", "application/x-ndjson")).decode()
-        events = [tuple(json.loads(row).values()) for row in ndjson.split("\n")[:-1]]
+        events = [_parse_row(json.loads(row)) for row in ndjson.split("\n")[:-1]]
         self._find(rows_differ("NDJSON", events, _as_events(lines)))
         self.compared_events += len(events)
 
@@ -195,7 +240,7 @@ class ChildCheck:
 
     def _check_follower(self, name: str, follower: Follower, wanted: list[bytes]) -> None:
         self.findings += [f"{name}: {complaint}" for complaint in follower.complaints]
-        if not follower.finished:
+        if follower.finished_ms is None:
             self.findings.append(f"{name} never came to its end; its last event is {follower.last_id}")
         got = follower.path.read_bytes().split(b"\n\n")[:-1] if follower.path.exists() else []
         self.compared_events += len(got)
@@ -223,11 +268,20 @@ def _as_shown(line: bytes) -> bytes:
     return line.removesuffix(b"\n").replace(b"\0", "\u2400".encode()).replace("\ufdd0".encode(), b"\\")
 
 
-def _as_events(lines: list[Line]) -> list[tuple[int, str, int, str]]:
-    return [(line.seq, line.data.decode(errors="replace"), line.ts_ms, WORDS[line.stream]) for line in lines]
+def _as_events(lines: list[Line]) -> list[tuple[Any, ...]]:
+    return [
+        (line.seq, line.seq, line.seq, line.gap)
+        if line.gap
+        else (line.seq, line.data.decode(errors="replace"), line.ts_ms, WORDS[line.stream])
+        for line in lines
+    ]
+
+
+def _parse_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["id"], *row["gap"].values()) if "gap" in row else tuple(row.values())
 
 
 def _parse(event: bytes) -> tuple[Any, ...]:
     number, kind, data = event.decode().split("\n")
-    assert kind == "event: output", event[:200]
+    assert kind in {"event: output", "event: gap"}, event[:200]
     return int(number.removeprefix("id: ")), *json.loads(data.removeprefix("data: ")).values()

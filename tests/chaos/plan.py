@@ -1,8 +1,11 @@
 """What a campaign will do, from its seed alone: the daemons and how each dies, the children and who follows them."""
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 from app import crash
 from tests.chaos.scripts import KINDS
@@ -13,6 +16,12 @@ POINTS = tuple(
     if what.startswith("daemon:") and not point.startswith(("migration-", "handover-"))
 )
 """Where a daemon can be killed by itself. Migrations have a little campaign of their own."""
+
+HANDOVER_POINTS = tuple(point for point in crash.POINTS if point.startswith("handover-"))
+"""Likewise, when its shim has died."""
+
+SHIM_POINTS = tuple(point for point in crash.POINTS if point.startswith("shim-"))
+"""Where a shim can be killed by itself."""
 
 ARMED_S = 1.5
 LONG_AWAY_S = 2.5
@@ -33,6 +42,12 @@ _HIGHEST_COUNT = {
     "recovery-begun": 1,
     "recovery-step": 3,
     "recovery-done": 1,
+    "handover-begun": 1,
+    "handover-step": 3,
+    "shim-forked": 2,
+    "shim-opened": 2,
+    "shim-read": 60,
+    "shim-reaped": 2,
 }
 _WEIGHTS = {
     "flood": 1,
@@ -52,6 +67,29 @@ _WEIGHTS = {
 _KEEPS_UP_S = 0.005
 _FALLS_BEHIND_S = 0.02
 _ROOMS = (1 << 20, 4 << 20, 64 << 20)
+
+_T = TypeVar("_T")
+
+
+class Form(StrEnum):
+    """What dies in the life of a daemon, besides the daemon at its end."""
+
+    DAEMON = "nothing"
+    UPGRADE = "nothing; the shim is upgraded"
+    SHIM = "the shim, while the daemon lives"
+    SHIM_POINT = "the shim, and the next one by itself"
+    # Of these, nobody holds the processes any more.
+    SHIM_FIRST = "the shim, and at once the daemon"
+    DAEMON_FIRST = "the daemon, and at once the shim"
+    STARTING = "the shim, before the daemon has met it"
+    HANDOVER = "the shim, and the daemon by itself while it hands over"
+    START = "the daemon by itself while it starts a process, and at once the shim"
+
+
+DOUBLE = (Form.SHIM_FIRST, Form.DAEMON_FIRST, Form.STARTING, Form.HANDOVER, Form.START, Form.HANDOVER)
+# Of 20 kills or so: 15 of daemons, 4 of shims under a daemon that lives, 1 of both. None: one of the double forms.
+_DECK = (*(Form.DAEMON,) * 11, Form.UPGRADE, Form.SHIM, Form.SHIM, Form.SHIM_POINT, None)
+_SHIM_LIVES_S = (0.0, 0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +132,18 @@ class Life:
     """One daemon.
 
     Attributes:
-        point: where it kills itself, at the `count`-th time. None: it is killed from outside only.
+        form: what else dies.
+        point: where it (or its shim) kills itself, at the `count`-th time. None: it is killed from outside only.
         while_starting: the kill from outside counts from its launch, and comes before it listens; else from then on.
         after_s: when it is killed from outside.
         away_s: how long nobody is there afterwards.
         room_bytes: what the shim may keep of one process meanwhile.
         starts: children to start.
+        shim_after_s: when the shim is killed, or upgraded: so long after it was taken up, each time.
+        between_s: how much later than the one the other dies.
     """
 
+    form: Form
     point: str | None
     count: int
     while_starting: bool
@@ -109,6 +151,13 @@ class Life:
     away_s: float
     room_bytes: int
     starts: tuple[Start, ...]
+    shim_after_s: tuple[float, ...]
+    between_s: float
+
+    @property
+    def kills(self) -> int:
+        """How many kills this is. The death of both is one."""
+        return {Form.SHIM: 1 + len(self.shim_after_s), Form.SHIM_POINT: 3, Form.STARTING: 2}.get(self.form, 1)
 
 
 class Planner:
@@ -117,51 +166,99 @@ class Planner:
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
         self._number = 0
-        self._points = self._all_points()
+        self._points = self._all(POINTS)
+        self._shim_points = self._all(SHIM_POINTS)
+        self._handover_points = self._all(HANDOVER_POINTS)
+        self._start_points = self._all(tuple(point for point in POINTS if point.startswith("start-")))
+        self._doubles = self._all(DOUBLE)
+        self._forms = self._all(_DECK)
         self._quick = 0
 
     def lives(self, kills: int) -> Iterator[Life]:
-        """Yield so many lives."""
-        for _ in range(kills):
-            yield self._life()
+        """Yield lives with so many kills."""
+        done = 0
+        while done < kills:
+            life = self._life()
+            done += life.kills
+            yield life
 
     def armed(self, point: str) -> Life:
         """A further life for a point that was missed."""
-        return self._draw(point=point, count=1, while_starting=False, after_s=2 * ARMED_S)
+        form = Form.SHIM_POINT if point in SHIM_POINTS else Form.HANDOVER if point in HANDOVER_POINTS else Form.DAEMON
+        return self._draw(form, point=point, count=1, after_s=2 * ARMED_S)
 
     def _life(self) -> Life:
         rng = self._rng
         if self._quick:
             self._quick -= 1
-            return self._draw(point=None, count=0, while_starting=True, after_s=rng.uniform(0.0, 0.5))
+            return self._draw(while_starting=True, after_s=rng.uniform(0.0, 0.5))
+        form = next(self._forms) or next(self._doubles)
+        if form is not Form.DAEMON:
+            return self._other(form)
         chance = rng.random()
         if chance < 0.5:
-            point = next(self._points)
-            return self._draw(
-                point=point, count=rng.randint(1, _HIGHEST_COUNT[point]), while_starting=False, after_s=ARMED_S
-            )
+            return self._armed(form, next(self._points))
         if chance < 0.58:
             self._quick = rng.randint(1, 4)
-        return self._draw(
-            point=None, count=0, while_starting=False, after_s=rng.choice((0.05, 0.3, 0.8, 2.5)) * rng.random()
-        )
+        return self._draw(after_s=self._soon_s())
 
-    def _all_points(self) -> Iterator[str]:
-        while True:
-            points = list(POINTS)
-            self._rng.shuffle(points)
-            yield from points
+    def _other(self, form: Form) -> Life:
+        match form:
+            case Form.SHIM_POINT:
+                return self._armed(form, next(self._shim_points))
+            case Form.HANDOVER:
+                return self._armed(form, next(self._handover_points))
+            case Form.START:
+                return self._armed(form, next(self._start_points))
+            case Form.SHIM_FIRST:
+                return self._draw(form, after_s=0.0)
+            case _:
+                return self._draw(form, after_s=self._soon_s())
 
-    def _draw(self, *, point: str | None, count: int, while_starting: bool, after_s: float) -> Life:
+    def _armed(self, form: Form, point: str) -> Life:
+        return self._draw(form, point=point, count=self._rng.randint(1, _HIGHEST_COUNT[point]), after_s=ARMED_S)
+
+    def _soon_s(self) -> float:
+        return self._rng.choice((0.05, 0.3, 0.8, 2.5)) * self._rng.random()
+
+    def _all(self, what: Sequence[_T]) -> Iterator[_T]:
+        """Yield all of it in some order, then in another, and so on."""
+        return itertools.chain.from_iterable(self._rng.sample(what, len(what)) for _ in itertools.count())
+
+    def _draw(
+        self,
+        form: Form = Form.DAEMON,
+        *,
+        point: str | None = None,
+        count: int = 0,
+        while_starting: bool = False,
+        after_s: float,
+    ) -> Life:
         rng = self._rng
         away_s = rng.choices((0.0, 0.2 * rng.random(), LONG_AWAY_S), (70, 27, 3))[0]
+        if form in {Form.SHIM_FIRST, Form.DAEMON_FIRST, Form.START}:
+            away_s = 0.0
         starts = () if while_starting else tuple(self._start() for _ in range(rng.randint(1, 4)))
-        return Life(point, count, while_starting, after_s, away_s, rng.choice(_ROOMS), starts)
+        if form is Form.SHIM_POINT:  # one that the armed shim starts and reaps itself
+            starts += (self._start("brief"),)
+        shim_kills = rng.choice((1, 1, 2)) if form is Form.SHIM else 1
+        return Life(
+            form=form,
+            point=point,
+            count=count,
+            while_starting=while_starting,
+            after_s=after_s,
+            away_s=away_s,
+            room_bytes=rng.choice(_ROOMS),
+            starts=starts,
+            shim_after_s=tuple(rng.choice(_SHIM_LIVES_S) * rng.random() for _ in range(shim_kills)),
+            between_s=rng.choice((0.0, 0.05, 0.6)) * rng.random(),
+        )
 
-    def _start(self) -> Start:
+    def _start(self, kind: str | None = None) -> Start:
         rng = self._rng
         self._number += 1
-        kind = rng.choices(KINDS, [_WEIGHTS[kind] for kind in KINDS])[0]
+        kind = kind or rng.choices(KINDS, [_WEIGHTS[kind] for kind in KINDS])[0]
         followers = tuple(self._follower(first=number == 0) for number in range(rng.randint(1, 5)))
         if kind == "stream":
             followers += tuple(FollowerPlan("output", join_s, _KEEPS_UP_S, None, None) for join_s in (0.3, 1.0, 2.0))

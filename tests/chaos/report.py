@@ -2,26 +2,22 @@
 
 from tests.chaos.checker import Verdict
 from tests.chaos.ledger import Ledger
-from tests.chaos.migrations import MIGRATION_POINTS
-from tests.chaos.plan import POINTS
 
 _FINDINGS_SHOWN = 20
-
-
-def missed_points(ledger: Ledger) -> list[str]:
-    """Return the points at which no daemon was killed in the whole campaign."""
-    return [point for point in (*POINTS, *MIGRATION_POINTS) if not ledger.hits[point]]
 
 
 def summary(ledger: Ledger, verdict: Verdict, checking_s: float) -> str:
     """Say what was done, and what came of it."""
     by_points = sum(ledger.hits.values())
+    kills, doubles = ledger.kills, sum(death.double for death in ledger.shim_deaths)
+    kinds = f"{kills['daemon']} daemons, {kills['shim']} shims under a daemon that lived, {kills['both']} of both"
     rows = [
         ("seed", f"{ledger.seed}"),
-        ("kills", f"{ledger.kills}, {by_points} of them at named points"),
+        ("kills", f"{kills.total()}: {kinds}; {by_points} of them at named points"),
+        ("upgrades", f"{ledger.upgrades} of the shim"),
         ("points hit", ", ".join(f"{point} {count}" for point, count in sorted(ledger.hits.items()))),
-        ("processes", f"{verdict.processes}, and {verdict.never_started} whose start came to nothing"),
-        ("lost answers", f"{ledger.lost_answers} starts were not answered"),
+        ("processes", f"{verdict.processes}, each started once; {ledger.lost_answers} answers were lost"),
+        ("lost", f"{verdict.lost} processes in {doubles} double deaths, {verdict.never_ran} of them before they ran"),
         ("bytes", f"{verdict.bytes:,}"),
         ("lines", f"{verdict.lines:,}, {verdict.parted_lines} of them parts of what was written whole"),
         ("followers", f"{verdict.followers}, given {verdict.followed_events:,} events"),

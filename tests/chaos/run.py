@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.chaos.campaign import Campaign
 from tests.chaos.checker import check
-from tests.chaos.migrations import kill_in_migrations
-from tests.chaos.report import missed_points, summary
+from tests.chaos.migrations import MIGRATION_POINTS, kill_in_migrations
+from tests.chaos.report import summary
 from tests.support.daemon import left_over
 
 
@@ -25,15 +25,21 @@ async def run(folder: Path, *, seed: int, kills: int, minutes: float | None = No
     try:
         await campaign.run()
         began = time.monotonic()
-        verdict = await check(campaign.ledger, campaign.door, campaign.before)
+        verdict = await check(campaign.ledger, campaign.door, campaign.before, campaign.daemon.pid)
         checking_s = time.monotonic() - began
     finally:
         await campaign.close()
     verdict.findings += campaign.ledger.complaints
     hits, findings = await kill_in_migrations(folder)
     campaign.ledger.hits += hits
-    campaign.ledger.kills += hits.total()
+    campaign.ledger.kills["daemon"] += hits.total()
     verdict.findings += findings
     verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.ledger.state_dir)]
-    verdict.findings += [f"no daemon was ever killed at {point}" for point in missed_points(campaign.ledger)]
+    verdict.findings += [
+        f"nothing was ever killed at {point}"
+        for point in (*campaign.points, *MIGRATION_POINTS)
+        if not campaign.ledger.hits[point]
+    ]
+    if not campaign.ledger.kills["shim"]:
+        verdict.findings.append("no shim was ever killed")
     return Outcome(not verdict.findings, summary(campaign.ledger, verdict, checking_s))

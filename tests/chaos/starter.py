@@ -1,4 +1,4 @@
-"""Starts children over HTTP while daemons die, finds those whose answer was lost, and feeds those that echo."""
+"""Starts children over HTTP while daemons die, asks again until it is answered, and feeds those that echo."""
 
 import asyncio
 import contextlib
@@ -28,29 +28,12 @@ class Starter:
         self._door = door
         self._ledger = ledger
         self._tasks: set[asyncio.Task[None]] = set()
-        self.has_idempotency_key = False
 
     def begin(self, start: Start) -> None:
         """Start a child, with this daemon or, if it dies too early, with a later one."""
         record = Record(start)
         self._ledger.records.append(record)
         self._go(self._start(record))
-
-    def look_for_lost(self) -> None:
-        """Do `find_lost` with the daemon that is there, as far as it lives."""
-        self._go(self._look_for_lost())
-
-    async def _look_for_lost(self) -> None:
-        with contextlib.suppress(*BROKEN):  # the next daemon will be asked
-            await self.find_lost()
-
-    async def find_lost(self) -> None:
-        """Look in the list for the starts whose answer was lost."""
-        for record in self._ledger.records:
-            if record.asked_ms and not record.answered and record.process is None:
-                found = await self._door.get(f"/processes?tag=start:{record.start.tag}")
-                if found["processes"]:
-                    self._take(record, found["processes"][0])
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for starts, inputs and followers to come to their end, also those that begin meanwhile."""
@@ -89,31 +72,27 @@ class Starter:
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:
                 self._ledger.lost_answers += 1
-                if not self.has_idempotency_key:
-                    return
             else:
                 if status in {200, 201}:
-                    record.answered = True
                     self._take(record, answer)
-                elif status != 503:
+                elif status == 503:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                else:
                     self._ledger.complaints.append(f"start {record.start.tag} was refused: {status} {answer}")
                     return
 
     def _body(self, start: Start) -> dict[str, Any]:
         words = [str(self._ledger.children_dir), start.tag, str(start.seed), start.kind]
-        key = {"idempotency_key": f"{self._ledger.seed}-{start.tag}"} if self.has_idempotency_key else {}
         return {
             "command": sys.executable,
             "args": ["-S", "-m", "tests.chaos.child", *words],
             "working_dir": str(ROOT),
             "stdin_mode": "pipe" if start.kind in HAS_INPUT else "closed",
             "tags": {"start": start.tag},
-            **key,
+            "idempotency_key": f"{self._ledger.seed}-{start.tag}",
         }
 
     def _take(self, record: Record, process: dict[str, Any]) -> None:
-        if record.process is not None:
-            return  # the list was faster than the answer
         record.process = process
         for number, plan in enumerate(record.start.followers):
             follower = Follower(plan, self._ledger.folder / "followers" / f"{record.start.tag}-{number}")
@@ -129,11 +108,13 @@ class Starter:
             answered = await self._post(path, message)
             record.inputs.append((message, answered == 204))
             if answered not in {None, 204, 503}:
-                self._ledger.complaints.append(f"input of {record.start.tag} was refused: {answered}")
+                record.refused.append(answered)
             await asyncio.sleep(_BETWEEN_MESSAGES_S)
         record.closing_ms = now_ms()
-        while await self._post(f"{path}/close", b"") not in {204, 400}:
-            pass
+        while True:
+            if await self._post(f"{path}/close", b"") in {204, 400}:
+                return
+            await asyncio.sleep(_BETWEEN_MESSAGES_S)
 
     async def _post(self, path: str, data: bytes) -> int | None:
         """Return the status; None: the answer was lost, and nobody knows how much was taken."""

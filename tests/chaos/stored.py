@@ -11,12 +11,13 @@ WORDS = {1: "stdout", 2: "stderr"}
 
 
 class Line(NamedTuple):
-    """A line, or a part of one, by its own number. `data` are its bytes with its end, if it has one."""
+    """A line, or a part of one, or a gap, by its own number. `data` are its bytes with its end, if it has one."""
 
     seq: int
     ts_ms: int
     stream: int
     data: bytes
+    gap: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,16 @@ class StoredChunk:
     latest_ts_ms: int
     ends: dict[int, int]
     data: bytes
+    gap: str | None
+    missing_bytes: int | None
 
     def lines(self) -> Iterator[Line]:
+        if self.gap:
+            yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap)
         parts = self.data.split(b"\n")
         lines = [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
         for number, line in enumerate(lines):
-            yield Line(self.first_seq + number, self.ts_ms, self.stream, line)
+            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
 
 
 class Database:
@@ -51,11 +56,21 @@ class Database:
     def chunks(self, process_id: str) -> list[StoredChunk]:
         """Return a process's output as it is kept, in the order of its numbers."""
         rows = self._db.execute(
-            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data FROM output_chunk"
+            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap,"
+            " missing_bytes FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )
-        return [StoredChunk(*row[:5], ends={1: row[5], 2: row[6]}, data=row[7]) for row in rows]
+        return [
+            StoredChunk(
+                *row[:5],
+                ends={1: row[5], 2: row[6]},
+                data=row[7],
+                gap=row[8].decode() if row[8] else None,
+                missing_bytes=row[9],
+            )
+            for row in rows
+        ]
 
     def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:
         """Return what the view `output_lines` shows of a process: seq, ts, stream, line."""
