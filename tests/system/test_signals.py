@@ -182,12 +182,11 @@ async def test_exit_codes_are_each_processes_own(daemon: Daemon) -> None:
 
 async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
-    await daemon.ended(await daemon.sh("true"))
 
     def descriptors() -> int:
         return len(os.listdir(f"/proc/{shim}/fd"))
 
-    before = descriptors()
+    before = descriptors()  # of a process that has ended some may be open for a moment yet
     for round_number in range(3):
         processes = await asyncio.gather(*(daemon.sh("(sleep 0.01 &) ; exit 3", stdin_mode="pipe") for _ in range(20)))
         for process in processes:
