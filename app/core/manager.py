@@ -82,9 +82,11 @@ class ProcessManager:
     def health(self) -> str | None:
         """Return None, or one sentence that says what is wrong."""
         trouble = self._store_trouble()
-        if trouble is None and not self._supervisor.connected:
+        if trouble is not None:
+            return trouble
+        if not self._supervisor.connected:
             return "the shim is not connected"
-        return trouble
+        return "the shim does not answer: is it stopped?" if self._supervisor.link.is_silent else None
 
     def _store_trouble(self) -> str | None:
         if self._committer.failure is not None:

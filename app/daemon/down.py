@@ -9,7 +9,8 @@ from app.config import Settings
 from app.daemon import state
 from app.daemon.serve import running_manager
 from app.model.errors import AlreadyServed
-from app.shimlink import find_running_shim
+from app.shimlink import SHIM_LOG_NAME, find_running_shim
+from app.storage import storage_from_url
 
 _DAEMON_END_S = 30.0
 _LOOK_AGAIN_S = 0.02
@@ -30,9 +31,10 @@ async def end_everything(settings: Settings) -> int | None:
     for _ in range(_TAKEOVERS):
         had_daemon |= await _end_daemon(settings)
         shim = await find_running_shim(state_dir)
-        if shim is None:
+        if shim is not None:
+            shim.close()
+        elif not await _left_something(settings):
             return 0 if had_daemon else None
-        shim.close()
         with contextlib.ExitStack() as lock:
             try:
                 lock.enter_context(state.locked(state_dir))
@@ -42,6 +44,22 @@ async def end_everything(settings: Settings) -> int | None:
             async with running_manager(settings) as manager:
                 return await manager.end_everything(settings.stop_grace_ms / 1000)
     raise AlreadyServed("the daemon is started again whenever it is ended: first stop whoever does that")
+
+
+async def _left_something(settings: Settings) -> bool:
+    """Tell whether the store has processes that have not ended: shim and daemon were killed, or the machine was."""
+    if not _had_shim(settings):
+        return False
+    storage = storage_from_url(settings.storage_url, durable=settings.durable)
+    await storage.open()
+    try:
+        return bool(await storage.unfinished())
+    finally:
+        await storage.close()
+
+
+def _had_shim(settings: Settings) -> bool:
+    return (settings.state_path / SHIM_LOG_NAME).exists()
 
 
 async def _end_daemon(settings: Settings) -> bool:

@@ -20,7 +20,7 @@ from app.shim.listener import SOCKET_NAME
 from app.shimlink.events import ShimEvents
 from app.shimlink.link import ShimLink
 
-LOG_NAME = "shim.log"
+SHIM_LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
 _FIND_TIMEOUT_S = 10.0
 _LOOK_AGAIN_S = 0.02
@@ -74,7 +74,7 @@ async def find_running_shim(state_dir: Path) -> socket.socket | None:
             return None
         if time.monotonic() > deadline:
             raise ShimUnavailable(
-                f"the shim of {state_dir} (pid {pid}) runs and does not listen; its log is {LOG_NAME}"
+                f"the shim of {state_dir} (pid {pid}) runs and does not listen; its log is {SHIM_LOG_NAME}"
             )
         _ask_to_listen(state_dir, pid)
         await asyncio.sleep(_LOOK_AGAIN_S)
@@ -104,7 +104,7 @@ def start_shim(state_dir: Path) -> None:
     """
     ready, theirs = os.pipe()
     try:
-        log = os.open(state_dir / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(state_dir / SHIM_LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             # -P: a folder called `app` where the daemon happens to be started is not ours
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -122,7 +122,7 @@ def start_shim(state_dir: Path) -> None:
         process.wait(_START_TIMEOUT_S)
         readable, _, _ = select.select([ready], [], [], _START_TIMEOUT_S)
         if not readable or not os.read(ready, 16):
-            raise ShimUnavailable(f"the shim did not start; {state_dir / LOG_NAME} says why")
+            raise ShimUnavailable(f"the shim did not start; {state_dir / SHIM_LOG_NAME} says why")
     finally:
         os.close(ready)
 

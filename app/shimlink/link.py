@@ -35,10 +35,17 @@ from app.shimlink.held import HeldProcess
 log = logging.getLogger(__name__)
 
 _GREETING_TIMEOUT_S = 10.0
+_ANSWER_S = 10.0
 
 
 class ShimLink:
-    """Use `open`. One daemon is attached to a shim at a time; a new one takes over."""
+    """Use `open`. One daemon is attached to a shim at a time; a new one takes over.
+
+    Attributes:
+        greeted: done when the shim has told all that it looks after.
+        inventory: what it has told.
+        is_silent: it has left a request without an answer, and has said nothing since.
+    """
 
     def __init__(self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> None:
         self._events = events
@@ -49,6 +56,7 @@ class ShimLink:
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
+        self.is_silent = False
         self.inventory: list[ShimProcess] = []
 
     @classmethod
@@ -98,12 +106,14 @@ class ShimLink:
             SpawnRefused: the system could not start it, and nothing of it is left.
             ShimUnavailable: the link is down, and nothing runs.
         """
+        if self.is_silent:
+            raise ShimUnavailable("the shim does not answer: is it stopped? Nothing runs, try again")
         request = next(self._requests)
         future = self._wait_for(request)
         message = {"request": request, "record": record, "command": asdict(command)}
         self._channel.write(encode_json(MessageType.SPAWN, message))
         crash_point("start-asked")
-        answer = await future
+        answer = await self._answer(future)
         if "error" in answer:
             raise SpawnRefused(answer["stage"], answer["errno"])
         return Spawned(answer["slot"], answer["held"])
@@ -121,7 +131,7 @@ class ShimLink:
         message = {"request": request, "record": record, "fds": len(fds), **described}
         future = self._wait_for(request)
         self._channel.write(encode_json(MessageType.ADOPT, message), fds)
-        slot: int = (await future)["slot"]
+        slot: int = (await self._answer(future))["slot"]
         return slot
 
     def attach(self, slot: int, position: Position) -> None:
@@ -168,7 +178,9 @@ class ShimLink:
             StdinNotWritable: its standard input is closed.
         """
         request = next(self._requests)
-        answer = await self._wait(request, encode_stdin(request, slot, data))
+        future = self._wait_for(request)
+        self._channel.write(encode_stdin(request, slot, data))
+        answer = await future
         if answer.get("error") == "ended":
             raise NotRunning("the process ended before it had read all of its input")
         if "error" in answer:
@@ -193,12 +205,18 @@ class ShimLink:
 
     async def _ask(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
         request = next(self._requests)
-        return await self._wait(request, encode_json(kind, {"request": request, **fields}))
-
-    async def _wait(self, request: int, message: bytes) -> dict[str, Any]:
         future = self._wait_for(request)
-        self._channel.write(message)
-        return await future
+        self._channel.write(encode_json(kind, {"request": request, **fields}))
+        return await self._answer(future)
+
+    async def _answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        """Wait for what a shim answers at once, if it can."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await future
+        except TimeoutError:
+            self.is_silent = True
+            raise ShimUnavailable("the shim does not answer: is it stopped? Try again when it goes on") from None
 
     def _wait_for(self, request: int) -> asyncio.Future[dict[str, Any]]:
         if not self.connected:
@@ -228,6 +246,7 @@ class ShimLink:
         self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
+        self.is_silent = False
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
             self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
@@ -271,6 +290,9 @@ class ShimLink:
             answer = {"slot": message["slot"], "held": held}
         if future is not None and not future.done():
             future.set_result(answer)
+        elif "held" in answer:  # nobody waits for it any more: its gate stays shut
+            answer["held"].close()
+            self.forget(message["slot"])
 
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:

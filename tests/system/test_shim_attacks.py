@@ -186,6 +186,27 @@ async def test_starts_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -
     assert {int(path.name) for path in ran.iterdir()} == set(accepted.values())
 
 
+async def test_a_shim_that_is_stopped_holds_up_nobody_for_ever(daemon: Daemon, tmp_path: Path) -> None:
+    """Calls that need it are answered with 503, health says why, and what was refused has not run when it goes on."""
+    counter = await daemon.python(COUNTER)
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    ran = tmp_path / "ran"
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        error = await daemon.call("POST", "/processes", 503, {"command": "touch", "args": [str(ran)]})
+        assert "does not answer" in error["error"]
+        error = await daemon.call("GET", "/health", 503)
+        assert "does not answer" in error["error"]
+        assert (await daemon.get(counter))["status"] == "running"
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    await eventually(lambda: is_healthy(daemon))
+    assert (await daemon.ended(await daemon.sh("exit 3")))["exit_code"] == 3
+    assert not ran.exists()
+    assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 2
+
+
 async def test_too_few_open_files_fail_a_start_and_nothing_else(daemon: Daemon) -> None:
     """Wherever in a start they run out, nothing of it is left, and nothing that runs suffers."""
     counter = await daemon.python(COUNTER)

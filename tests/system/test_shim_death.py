@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from app.crash import VARIABLE
-from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.daemon import Daemon, is_running, left_over, outlast, shim_pid
 from tests.support.waiting import eventually
 
 COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
@@ -221,6 +221,21 @@ async def test_a_start_during_which_both_die_has_not_run(state_dir: Path, tmp_pa
             assert pid == f"{process['pid']}\n"
     finally:
         await daemon.end_everything()
+
+
+async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
+    process = await daemon.sh("setsid sleep 1000 & sleep 1000")
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    await daemon.kill()
+    os.kill(shim, signal.SIGKILL)
+    await eventually(lambda: not is_running(shim))
+    code, _output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert code == 0
+    assert not is_running(process["pid"])
+    assert left_over(daemon.state_dir) == []
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
 async def test_what_outlives_both_is_ended_and_lost(daemon: Daemon) -> None:
