@@ -137,7 +137,7 @@ class Campaign:
         if shim is None:
             return  # the daemon has died, which is a finding
         with contextlib.suppress(AssertionError):  # it did not come to that point
-            await eventually(lambda: not shim.armed, ARMED_S)
+            await eventually(lambda: not shim.armed, deadline_s=ARMED_S)
         if shim.lives and shim.armed:
             await self._kill_shim("shim")
         else:

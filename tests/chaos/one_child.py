@@ -14,8 +14,8 @@ from tests.chaos.sidefile import Told, Written, input_path
 from tests.chaos.stored import WORDS, Database, Line, StoredChunk
 
 _CLOCK_MS = 2
-# What a dead shim had not told of has the time of its file, which the kernel keeps in ticks.
-_FILE_CLOCK_MS = 10
+_TICK_MS = 10
+"""What a shim has read and not noted when it is killed has the time of its file: that of the kernel's last tick."""
 SLACK_MS = 1500
 """How much later than it was written a line may be read on a busy machine, and less than a long absence of daemons."""
 _NEVER_BLOCKED_BYTES = 60_000
@@ -182,7 +182,7 @@ class ChildCheck:
                 continue  # it was killed before it could say that it had written
             if last is None:
                 self.findings.append(f"line {chunk.first_seq}: nobody says that it was written")
-            elif chunk.ts_ms < last.begun_ms - _FILE_CLOCK_MS:
+            elif chunk.ts_ms < last.begun_ms - _TICK_MS:
                 self.findings.append(
                     f"line {chunk.first_seq} has the time {chunk.ts_ms}, before it was written: {last}"
                 )

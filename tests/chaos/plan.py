@@ -86,7 +86,13 @@ class Form(StrEnum):
     START = "the daemon by itself while it starts a process, and at once the shim"
 
 
-DOUBLE = (Form.SHIM_FIRST, Form.DAEMON_FIRST, Form.STARTING, Form.HANDOVER, Form.START, Form.HANDOVER)
+DOUBLE = (
+    Form.SHIM_FIRST,
+    Form.DAEMON_FIRST,
+    Form.STARTING,
+    *(Form.HANDOVER,) * len(HANDOVER_POINTS),
+    *(Form.START,) * 2,
+)
 # Of 20 kills or so: 15 of daemons, 4 of shims under a daemon that lives, 1 of both. None: one of the double forms.
 _DECK = (*(Form.DAEMON,) * 11, Form.UPGRADE, Form.SHIM, Form.SHIM, Form.SHIM_POINT, None)
 _SHIM_LIVES_S = (0.0, 0.3, 1.0)
