@@ -47,7 +47,7 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses 2
+	@$(BIN)/pytest --numprocesses 3
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
