@@ -25,7 +25,7 @@ from app.storage import AddProcess, Change, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
-_RELINK_S = 1.0
+_RELINK_S = 0.2
 _LOOK_AGAIN_S = 0.02
 _GREETINGS = 5
 # The longest that a daemon which is to end waits for a handover: without it, what ran would not run on.
