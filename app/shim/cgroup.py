@@ -81,7 +81,9 @@ class CgroupRoot:
             raise PermissionError("a process can't be moved into a group here")
 
     def discard(self, group: str) -> None:
-        """Remove a group when nothing lives in it any more: now, or at a later `sweep`."""
+        """Remove a group when nothing lives in it any more: now, or at a later `sweep` or `discard`."""
+        # What a killed shim's processes lived in: they are not ours to reap, so no end of theirs brings a sweep.
+        self.sweep()
         if not _remove(Path(group)):
             self._lingering.append(Path(group))
 

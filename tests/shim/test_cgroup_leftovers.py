@@ -1,0 +1,29 @@
+"""Groups that something still lived in when they were to be removed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.shim.cgroup import CgroupRoot
+
+
+def test_a_group_that_lingered_is_removed_when_the_next_one_is_discarded(tmp_path: Path) -> None:
+    root = CgroupRoot.create(tmp_path)
+    if root is None:
+        pytest.skip("no control groups can be made here")
+    lingering, other = root.make("lingering"), root.make("other")
+    assert lingering is not None
+    assert other is not None
+    program = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
+    program += f"from app.shim.cgroup import join; join({lingering!r}); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        root.discard(lingering)
+        assert Path(lingering).exists()
+        process.kill()
+    root.discard(other)
+    assert not Path(lingering).exists()
+    assert root.remove()
