@@ -52,7 +52,7 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
-        self._removal = Removal(self._committer, self._supervisor, self._recent)
+        self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0

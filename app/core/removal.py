@@ -6,7 +6,7 @@ from app.core.recent import RecentChunks
 from app.core.supervisor import Supervisor
 from app.model.errors import NotFound, StorageUnavailable, Unavailable
 from app.model.process import Process
-from app.storage import PurgeProcess
+from app.storage import PurgeProcess, Storage
 
 _KILL_CONFIRM_S = 10.0
 _PURGE_DRAIN_S = 2.0
@@ -15,7 +15,8 @@ _PURGE_DRAIN_S = 2.0
 class Removal:
     """Ends processes for good."""
 
-    def __init__(self, committer: Committer, supervisor: Supervisor, recent: RecentChunks) -> None:
+    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, recent: RecentChunks) -> None:
+        self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
         self._recent = recent
@@ -36,7 +37,7 @@ class Removal:
         """Kill a process and delete its record and output.
 
         Raises:
-            NotFound: another call purges it.
+            NotFound: another call purges it, or has purged it.
             Unavailable: it was killed, and is not purged yet: ask again.
         """
         if self._committer.failure is not None:
@@ -46,6 +47,7 @@ class Removal:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
         try:
+            await self._check_stored(process)
             live = await self._let_go(process)
         except BaseException:
             self._purging.discard(process.handle)
@@ -57,6 +59,10 @@ class Removal:
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise
         self._on_purged(process, live)
+
+    async def _check_stored(self, process: Process) -> None:
+        if await self._storage.process(process.handle) is None:  # another call was done with it just now
+            raise NotFound(f"process {process.run.pid} is purged")
 
     async def _let_go(self, process: Process) -> LiveProcess | None:
         live = self._supervisor.get(process.spec.id)

@@ -132,6 +132,8 @@ async def test_the_upgraded_shim_may_be_killed(daemon: Daemon) -> None:
     assert (await upgrade_shim(daemon))[0] == 0
     await eventually(lambda: is_healthy(daemon))
     os.kill(shim, signal.SIGKILL)
+    await eventually(lambda: not is_running(shim))
+    await eventually(lambda: is_healthy(daemon))
     before = (await daemon.get(process))["output"]["lines"]
     await wait_for_lines(daemon, process, before + 50)
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
