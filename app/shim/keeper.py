@@ -222,9 +222,11 @@ class DaemonKeeper:
         """Become the program. Never returns."""
         try:
             signal.set_wakeup_fd(-1)
-            for number in _RESET:
-                signal.signal(number, signal.SIG_DFL)
             os.setsid()
+            for number in _RESET:
+                # What a terminal sent before there was a session of its own is not for it: ignoring drops what waits.
+                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, signal.SIG_DFL)
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, hard))
             signal.pthread_sigmask(signal.SIG_SETMASK, ())

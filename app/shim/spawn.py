@@ -20,6 +20,8 @@ _NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
 # signal.valid_signals() has the two that can't be changed; the C library keeps the two below SIGRTMIN for itself.
 _RESETTABLE = sorted(int(s) for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP))
 
+_FROM_TERMINALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)]
+
 
 class Stage:
     """At which step a start failed."""
@@ -159,9 +161,11 @@ def _run_child(
     stage = Stage.SETUP
     try:
         signal.set_wakeup_fd(-1)
+        os.setsid()
+        for number in _FROM_TERMINALS:  # what came before there was a session of its own: ignoring drops what waits
+            signal.signal(number, signal.SIG_IGN)
         for number in _RESETTABLE:
             signal.signal(number, signal.SIG_DFL)
-        os.setsid()
         if group is not None:
             try:
                 cgroup.join(group)

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.conftest import SUMMARY
 from tests.chaos.run import run
 
-_KILLS = 20  # so many that shims are among them
+_KILLS = 16  # so many that shims are among them
 _FIXED_SEED = 1
 
 

@@ -112,7 +112,7 @@ async def test_what_followers_saw_survives_a_loss_of_power(
     for n in range(_COPIES):
         before = seen.seq
         await eventually(lambda: seen.seq > before)  # noqa: B023 - awaited at once
-        await asyncio.sleep(chance.random() * 0.2)  # not for anything: so that the copy falls anywhere
+        await asyncio.sleep(chance.random() * 0.02)  # not for anything: so that the copy falls anywhere
         seq, log_bytes = seen.seq, seen.log_bytes
         await _copy(daemon, tmp_path / f"exact-{n}")
         shutil.copytree(tmp_path / f"exact-{n}", tmp_path / f"torn-{n}")
