@@ -8,7 +8,7 @@ from app.core.committer import Committer
 from app.core.recent import RecentChunks
 from app.crash import crash_point
 from app.model.output import Chunk, GapReason, Position, Stream
-from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run
+from app.model.process import Ending, ProcessSpec, Reason, Run
 from app.shimlink import HeldProcess, ShimLink
 from app.storage import CompleteOutput, EndRun
 
@@ -54,12 +54,6 @@ class LiveProcess:
         """Sequence number of the last line or gap that is stored."""
         return self.position.last_seq
 
-    @property
-    def captured(self) -> set[Stream]:
-        """The streams that are kept."""
-        modes = {Stream.STDOUT: self.spec.stdout_mode, Stream.STDERR: self.spec.stderr_mode}
-        return {stream for stream, mode in modes.items() if mode is OutputMode.CAPTURE}
-
     def begin(
         self,
         *,
@@ -74,7 +68,7 @@ class LiveProcess:
         self.handle = handle
         self.position = position
         self._capture = Capture(
-            handle=handle, run=self.run.number, position=position, streams=self.captured, emit=self._on_chunk
+            handle=handle, run=self.run.number, position=position, streams=set(self.spec.captured), emit=self._on_chunk
         )
 
     def attach(self, link: ShimLink) -> None:

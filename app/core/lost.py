@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator
 
 from app.core.committer import Committer
-from app.model.output import Chunk, GapReason, Stream
-from app.model.process import Ending, OutputMode, Reason
+from app.model.output import Chunk, GapReason
+from app.model.process import Ending, Reason
 from app.storage import Change, CompleteOutput, EndRun, Unfinished
 
 
@@ -28,20 +28,18 @@ def record_loss(item: Unfinished, committer: Committer) -> asyncio.Future[None]:
 def _changes(item: Unfinished, now_ms: int) -> Iterator[Change]:
     """Yield in order: each captured stream may have gone on, it ended as nobody knows, no more of it will come."""
     process, position = item.process, item.position
-    modes = {Stream.STDOUT: process.spec.stdout_mode, Stream.STDERR: process.spec.stderr_mode}
-    for stream, mode in modes.items():
-        if mode is OutputMode.CAPTURE:
-            gap = Chunk.gap_after(
-                position,
-                handle=process.handle,
-                run=process.run.number,
-                stream=stream,
-                missing_bytes=0,
-                reason=GapReason.LOST,
-                ts_ms=now_ms,
-            )
-            position = gap.position
-            yield gap
+    for stream in process.spec.captured:
+        gap = Chunk.gap_after(
+            position,
+            handle=process.handle,
+            run=process.run.number,
+            stream=stream,
+            missing_bytes=0,
+            reason=GapReason.LOST,
+            ts_ms=now_ms,
+        )
+        position = gap.position
+        yield gap
     if process.run.ending is None:
         yield EndRun(process.handle, process.run.number, Ending(reason=Reason.LOST, ended_at_ms=now_ms))
     yield CompleteOutput(process.handle, process.run.number)

@@ -104,7 +104,7 @@ class Recovery:
     def go_on(self, live: LiveProcess, handle: int, position: Position) -> None:
         """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
         ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
-        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.captured}
+        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.spec.captured}
         self._begin(live, handle, position)
         for stream, count in missing.items():
             if count > 0:

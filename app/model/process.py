@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.model.output import Stream
+
 
 class Status(StrEnum):
     """A run's status as the API tells it. These four and no other: the Python client refuses more."""
@@ -85,6 +87,12 @@ class ProcessSpec:
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+
+    @property
+    def captured(self) -> tuple[Stream, ...]:
+        """The streams that are kept, in order."""
+        modes = ((Stream.STDOUT, self.stdout_mode), (Stream.STDERR, self.stderr_mode))
+        return tuple(stream for stream, mode in modes if mode is OutputMode.CAPTURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

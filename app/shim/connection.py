@@ -5,27 +5,26 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.shim.child import FRAME_OVERHEAD_BYTES, Child
+from app.shim.descriptors import ReceivedFds, close_all
 from app.shim.wire import Decoder, MessageType, encode_output
 
 _RECEIVE_BYTES = 256 << 10
 _SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
-MAX_FDS = 253  # SCM_MAX_FD of Linux: so many go with one message at most
 WINDOW_BYTES = 8 << 20
 TOTAL_WINDOW_BYTES = 32 << 20
 
 
 @dataclass(slots=True)
 class _WithFds:
-    """A message that descriptors go with, and who is told when the socket has taken both."""
+    """A message that descriptors go with, which are ours to close when it is sent."""
 
     message: bytes
     fds: Sequence[int]
-    on_sent: Callable[[], None] | None
 
 
 class Connection:
@@ -47,7 +46,7 @@ class Connection:
         self.broken = False
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
-        self._received: deque[list[int]] = deque()
+        self._received = ReceivedFds()
         self._control: deque[bytes | _WithFds] = deque()
         self._ready: deque[Child] = deque()
         self._ready_slots: set[int] = set()
@@ -61,30 +60,20 @@ class Connection:
             WireError: what it sent is no message.
         """
         try:
-            count, fds = receive_with_fds(self.sock, self._decoder.space())
+            count = self._received.receive(self.sock, self._decoder.space())
         except BlockingIOError:
             return
-        if fds is not None:
-            self._received.append(fds)
         if count == 0:
             raise ConnectionResetError("the daemon has closed the connection")
         self._decoder.filled(count)
         yield from self._decoder.messages()
 
     def take_fds(self, count: int) -> list[int]:
-        """Return the descriptors that came with the message just received.
+        """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""
+        return self._received.take(count)
 
-        Raises:
-            ConnectionError: they are not all there: this process may not have so many open files.
-        """
-        fds = self._received.popleft() if count and self._received else []
-        if len(fds) != count:
-            _close_all(fds)
-            raise ConnectionResetError(f"of {count} descriptors {len(fds)} came: the limit on open files is too low")
-        return fds
-
-    def send(self, message: bytes, fds: Sequence[int] = (), on_sent: Callable[[], None] | None = None) -> None:
-        """Send a reply or an event, now or later. `on_sent` is called when message and descriptors are sent.
+    def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a reply or an event, and duplicates of descriptors, now or later.
 
         Raises:
             OSError: there are too many open files to keep descriptors for later.
@@ -93,12 +82,12 @@ class Connection:
             return
         if not fds:
             self._control.append(message)
-        elif self._sending or self._control or not self._send_now(message, fds, on_sent):
-            self._control.append(_WithFds(message, [os.dup(fd) for fd in fds], on_sent))
+        elif self._sending or self._control or not self._send_now(message, fds):
+            self._control.append(_WithFds(message, [os.dup(fd) for fd in fds]))
 
-    def _send_now(self, message: bytes, fds: Sequence[int], on_sent: Callable[[], None] | None) -> bool:
+    def _send_now(self, message: bytes, fds: Sequence[int]) -> bool:
         try:
-            self._send_with_fds(_WithFds(message, fds, on_sent))
+            self._send_with_fds(message, fds)
         except OSError:  # `flush` finds out whether it is for good
             return False
         return True
@@ -123,8 +112,8 @@ class Connection:
                 if self._sending:
                     self._sending = self._sending[self.sock.send(self._sending) :]
                 elif self._control and isinstance(first := self._control[0], _WithFds):
-                    self._send_with_fds(first)
-                    _close_all(first.fds)
+                    self._send_with_fds(first.message, first.fds)
+                    close_all(first.fds)
                     self._control.popleft()
                 elif not self._gather():
                     return False
@@ -135,11 +124,9 @@ class Connection:
                 return True
             raise
 
-    def _send_with_fds(self, entry: _WithFds) -> None:
-        sent = self.sock.sendmsg([entry.message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", entry.fds))])
-        self._sending = memoryview(entry.message)[sent:]
-        if entry.on_sent is not None:
-            entry.on_sent()
+    def _send_with_fds(self, message: bytes, fds: Sequence[int]) -> None:
+        sent = self.sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        self._sending = memoryview(message)[sent:]
 
     def _gather(self) -> bool:
         parts: list[bytes] = []
@@ -170,38 +157,13 @@ class Connection:
         return len(parts[-1])
 
     def close(self) -> None:
-        """Close the socket. Whoever waits for a message to be sent is told, for it never will be."""
+        """Close the socket, and what was to go with messages or came with some."""
         if self.closed:
             return
         self.closed = True
         self.sock.close()
-        for fds in self._received:
-            _close_all(fds)
-        waiting, self._control = self._control, deque()
-        for entry in waiting:
+        self._received.close()
+        for entry in self._control:
             if isinstance(entry, _WithFds):
-                _close_all(entry.fds)
-                if entry.on_sent is not None:
-                    entry.on_sent()
-
-
-def receive_with_fds(sock: socket.socket, space: memoryview) -> tuple[int, list[int] | None]:
-    """Read once; return how many bytes came (0: the other end is gone), and the descriptors that came with a message.
-
-    Those of two messages never come at once. Of those that this process may not open, none or only some come.
-
-    Raises:
-        BlockingIOError: there is nothing now.
-    """
-    room = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-    count, ancillary, flags, _address = sock.recvmsg_into([space], room, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    return count, fds.tolist() if fds or flags & socket.MSG_CTRUNC else None
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+                close_all(entry.fds)
+        self._control.clear()

@@ -231,8 +231,7 @@ class Shim:
         room.process_limit_bytes = settings["room_bytes"]
         room.memory_limit_bytes = settings["memory_bytes"]
         room.spool_limit_bytes = settings["spool_bytes"]
-        if self._daemon is not None:
-            self._take_last_words(self._daemon)
+        self._leave_daemon()
         self._daemon = connection
         self._children.intake.on_daemon()
         if self._keeper is not None:

@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from app.shim.connection import receive_with_fds
+from app.shim.descriptors import ReceivedFds, close_all
 from app.shim.wire import Decoder, MessageType, WireError
 
 _RECEIVE_BYTES = 256 << 10
@@ -34,7 +34,7 @@ class Channel:
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._decoder = Decoder(_RECEIVE_BYTES)
-        self._received: deque[list[int]] = deque()
+        self._received = ReceivedFds()
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self.is_open = True
         self._loop.add_reader(sock, self._on_readable)
@@ -49,16 +49,8 @@ class Channel:
             self._flush()
 
     def take_fds(self, count: int) -> list[int]:
-        """Return the descriptors that came with the message just received. They belong to the caller.
-
-        Raises:
-            OSError: they are not all there: this process may not have so many open files.
-        """
-        fds = self._received.popleft() if count and self._received else []
-        if len(fds) != count:
-            _close_all(fds)
-            raise OSError(f"of {count} descriptors {len(fds)} came: raise the limit on open files (ulimit -n)")
-        return fds
+        """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""
+        return self._received.take(count)
 
     def close(self) -> None:
         """Say nothing more, and hear nothing more."""
@@ -69,10 +61,9 @@ class Channel:
         self._loop.remove_writer(self._sock)
         self._sock.close()
         for _, fds in self._unsent:
-            _close_all(fds)
+            close_all(fds)
         self._unsent.clear()
-        for fds in self._received:
-            _close_all(fds)
+        self._received.close()
 
     def abort(self, why: Exception) -> None:
         """Give the socket up; `on_lost` is called soon."""
@@ -85,14 +76,12 @@ class Channel:
             if not self.is_open:
                 return
             try:
-                count, fds = receive_with_fds(self._sock, self._decoder.space())
+                count = self._received.receive(self._sock, self._decoder.space())
             except BlockingIOError:
                 return
             except OSError as exc:
                 self.abort(exc)
                 return
-            if fds is not None:
-                self._received.append(fds)
             if count == 0:
                 self.abort(ConnectionResetError("the other end has closed the socket"))
                 return
@@ -114,7 +103,7 @@ class Channel:
                 message, fds = self._unsent[0]
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
                 sent = self._sock.sendmsg([message], rights)
-                _close_all(fds)
+                close_all(fds)
                 if sent == len(message):
                     self._unsent.popleft()
                 else:
@@ -127,8 +116,3 @@ class Channel:
             return
         with contextlib.suppress(ValueError):
             self._loop.remove_writer(self._sock)
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)

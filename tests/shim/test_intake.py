@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.shim.buffer import StreamBuffer, memory_segment
 from app.shim.child import STDERR, STDOUT, Child, Room
-from app.shim.connection import MAX_FDS
+from app.shim.descriptors import MAX_FDS
 from app.shim.handover import describe
 from app.shim.intake import MEMORY_A_PROCESS_BYTES, Intake
 from app.shim.loop import Loop
