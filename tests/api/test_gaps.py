@@ -15,7 +15,8 @@ async def holed(daemon: Daemon) -> dict[str, Any]:
     """A process that has ended, with the output 1, 2 and then a gap, 4 (stderr), a gap of stderr, 6, 7."""
     process = await daemon.sh("echo 1; echo 2")
     ended = await daemon.ended(process)
-    now_ms = ended["ended_at"]
+    # What it printed may be read after its end is seen.
+    now_ms = max(ended["ended_at"], *(ts for (ts,) in daemon.sql("SELECT ts FROM output_lines")))
     await leave(
         daemon,
         process,
@@ -26,7 +27,7 @@ async def holed(daemon: Daemon) -> dict[str, Any]:
             output.chunk(b"6\n7\n", ts_ms=now_ms + 4),
         ],
     )
-    return ended
+    return ended | {"now_ms": now_ms}
 
 
 async def followed(daemon: Daemon, process: dict[str, Any], stream: str = "output", query: str = "") -> list[str]:
@@ -45,7 +46,7 @@ async def followed(daemon: Daemon, process: dict[str, Any], stream: str = "outpu
 
 
 async def test_gaps_are_followed(daemon: Daemon, holed: dict[str, Any]) -> None:
-    now_ms = holed["ended_at"]
+    now_ms = holed["now_ms"]
     assert await followed(daemon, holed) == ["1o", "2o", "3g", "4o", "5g", "6o", "7o"]
     assert await followed(daemon, holed, "stdout") == ["1o", "2o", "3g", "6o", "7o"]
     assert await followed(daemon, holed, "stderr") == ["4o", "5g"]
@@ -70,7 +71,7 @@ async def test_gaps_in_the_forms_of_stored_output(daemon: Daemon, holed: dict[st
     url = f"{daemon.url}/api/v1/processes/{holed['id']}/output?grep=7"
     async with daemon.session.get(url, headers={"Accept": "application/x-ndjson"}) as response:
         rows = [json.loads(line) async for line in response.content]
-    now_ms = holed["ended_at"]
+    now_ms = holed["now_ms"]
     assert rows == [
         {"id": 3, "gap": {"from": 3, "to": 3, "reason": "lost"}, "timestamp": now_ms + 1, "stream": "stdout"},
         {"id": 5, "gap": {"from": 5, "to": 5, "reason": "store_replaced"}, "timestamp": now_ms + 3, "stream": "stderr"},

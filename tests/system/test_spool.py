@@ -255,7 +255,7 @@ async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., 
     (small_disk / "more").unlink()
     ballast.unlink()
     await gone(process)
-    assert spool_bytes(daemon.state_dir) > 7 * MIB
+    assert spool_bytes(daemon.state_dir) > 4 * MIB, "more than the full disk had room for"
     await daemon.start()
     await daemon.ended(process)
     assert await daemon.raw(process) == lines(size)
