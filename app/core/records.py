@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode
 
 
 def spec_to_record(spec: ProcessSpec) -> dict[str, Any]:
     """Return what `spec_from_record` reads."""
-    return asdict(spec)
+    return {**asdict(spec), "options": spec.options.to_record()}
 
 
 def spec_from_record(record: Mapping[str, Any]) -> ProcessSpec:
@@ -22,5 +23,6 @@ def spec_from_record(record: Mapping[str, Any]) -> ProcessSpec:
             "stdin_mode": StdinMode(record["stdin_mode"]),
             "stdout_mode": OutputMode(record["stdout_mode"]),
             "stderr_mode": OutputMode(record["stderr_mode"]),
+            "options": Options.from_record(record.get("options", {})),
         }
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.core.users import Identity, UserSpec
 from app.model.errors import SpawnFailed
 from app.model.ids import new_ulid
+from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode
 from app.shim.spawn import Command, Stage
 from app.shim.tree import MARKER
@@ -31,6 +32,7 @@ class StartRequest:
     stderr_mode: OutputMode = OutputMode.CAPTURE
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+    options: Options = field(default_factory=Options)
 
 
 def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
@@ -47,6 +49,7 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
         stderr_mode=request.stderr_mode,
         tags=request.tags,
         idempotency_key=request.idempotency_key,
+        options=request.options,
     )
 
 

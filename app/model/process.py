@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.model.options import Options
 from app.model.output import Stream
 
 
@@ -73,6 +74,7 @@ class ProcessSpec:
         working_dir: absolute path in which it was started.
         user: as requested ("name" or "uid:gid"), None for the daemon's own.
         idempotency_key: a start that is asked for with the same key again means this process.
+        options: limits, a time to live, and how it is looked after.
     """
 
     id: str
@@ -87,6 +89,7 @@ class ProcessSpec:
     name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def captured(self) -> tuple[Stream, ...]:

@@ -1,12 +1,23 @@
 """Processes and output for tests of storage."""
 
 from app.model.ids import new_ulid
+from app.model.options import HealthCheck, HealthCheckType, Limits, Options, Restart, RestartPolicy
 from app.model.output import Chunk, GapReason, Position, Stream, count_lines
 from app.model.process import Ending, ProcessSpec, Reason, Run
 from app.storage.base import AddProcess, EndRun, Storage
 
 EPOCH_MS = 1_710_000_000_000
 """When the tests' first process starts: 2024-03-09T16:00:00Z."""
+
+OPTIONS = Options(
+    timeout_ms=1500,
+    stop_grace_ms=0,
+    nice=-5,
+    limits=Limits(open_files=64, cpus=0.5),
+    restart=Restart(policy=RestartPolicy.ALWAYS, max_restarts=3),
+    health_check=HealthCheck(type=HealthCheckType.TCP, port=80),
+)
+"""None of them at its default."""
 
 
 def new_process(

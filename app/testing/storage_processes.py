@@ -18,7 +18,7 @@ from app.model.process import (
     StdinMode,
 )
 from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
-from app.testing.samples import EPOCH_MS, Output, added, end_of, new_process
+from app.testing.samples import EPOCH_MS, OPTIONS, Output, added, end_of, new_process
 from app.testing.storage_suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
 
 
@@ -56,6 +56,7 @@ class ProcessConformance(StorageSuite):
             name="web server",
             tags={"": "empty", "team": "", "tier": "é\n\\"},
             idempotency_key="deploy 'é' %_",
+            options=OPTIONS,
         )
         run = Run(pid=2**22, started_at_ms=EPOCH_MS)
         handle = await added(storage, AddProcess(spec, run))

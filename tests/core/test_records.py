@@ -3,7 +3,9 @@
 import json
 
 from app.core.records import spec_from_record, spec_to_record
+from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode
+from app.testing.samples import OPTIONS
 
 SPEC = ProcessSpec(
     id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
@@ -17,6 +19,7 @@ SPEC = ProcessSpec(
     name="web",
     tags={"team": "a"},
     idempotency_key="deploy 7",
+    options=OPTIONS,
 )
 
 
@@ -26,5 +29,6 @@ def test_a_record_holds_the_whole_specification() -> None:
 
 def test_a_record_of_an_older_daemon_is_read() -> None:
     record = json.loads(json.dumps(spec_to_record(SPEC)))
-    del record["idempotency_key"]
-    assert spec_from_record(record).idempotency_key is None
+    del record["idempotency_key"], record["options"]
+    read = spec_from_record(record)
+    assert (read.idempotency_key, read.options) == (None, Options())

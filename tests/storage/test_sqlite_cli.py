@@ -49,7 +49,7 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
     end = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
     who = {"process_id": process.spec.id, "run": 1, "pid": 4711}
     assert _ask(storage.path, "SELECT * FROM runs") == [{**who, **times, **end}]
-    modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture"}
+    modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture", "options": "{}"}
     what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
     tags = {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]", "idempotency_key": "k"}

@@ -96,6 +96,7 @@ class Batch:
                 spec.stdout_mode,
                 spec.stderr_mode,
                 key,
+                json.dumps(spec.options.to_record()),
             ),
         )
         handle = cursor.lastrowid

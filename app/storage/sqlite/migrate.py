@@ -1,4 +1,7 @@
-"""Migrations: numbered SQL files, each applied in one transaction together with the file's version."""
+"""Migrations: numbered SQL files, each applied in one transaction together with the file's version.
+
+Views hold nothing, so they have no history: each step drops them all, and the last makes those of `views.sql`.
+"""
 
 import re
 import sqlite3
@@ -16,13 +19,17 @@ APPLICATION_ID = 0x4F544C53
 
 def migrations() -> list[str]:
     """Return the SQL of each migration, in order; the first leads from version 0 to version 1."""
-    packaged = files("app") / "_migrations" / "sqlite"
-    checkout: Traversable = Path(__file__).parents[3] / "migrations" / "sqlite"
-    folder = packaged if packaged.is_dir() else checkout
+    folder = _folder()
     numbered = sorted(entry for entry in _numbered(folder))
     if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
         raise StorageError(f"the installation is incomplete: {folder} lacks a migration; install outlast again")
     return [text for _, text in numbered]
+
+
+def _folder() -> Traversable:
+    packaged = files("app") / "_migrations" / "sqlite"
+    checkout: Traversable = Path(__file__).parents[3] / "migrations" / "sqlite"
+    return packaged if packaged.is_dir() else checkout
 
 
 def _numbered(folder: Traversable) -> list[tuple[int, str]]:
@@ -53,9 +60,13 @@ def refuse_unknown(db: sqlite3.Connection, path: Path) -> bool:
 
 def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
     """Bring the schema to the newest version; a kill in the middle leaves a whole older version."""
-    for version, sql in enumerate(migrations() if steps is None else steps, start=1):
+    steps = migrations() if steps is None else steps
+    for version, sql in enumerate(steps, start=1):
         if version > _version(db):
-            db.executescript(f"BEGIN IMMEDIATE; {sql}\n; PRAGMA user_version = {version}")
+            views = db.execute("SELECT name FROM sqlite_schema WHERE type = 'view'").fetchall()
+            drops = "".join(f"DROP VIEW {name}; " for (name,) in views)
+            made = (_folder() / "views.sql").read_text(encoding="utf-8") if version == len(steps) else ""
+            db.executescript(f"BEGIN IMMEDIATE; {drops}{sql}\n;{made}\n; PRAGMA user_version = {version}")
             crash_point("migration-inside")
             db.execute("COMMIT")
             crash_point("migration-after")

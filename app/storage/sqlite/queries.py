@@ -6,8 +6,9 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 
 ADD_PROCESS = """
 INSERT INTO process
-    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode, idempotency_key)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
+     idempotency_key, options)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 ADD_RUN = """
 INSERT INTO run
@@ -50,7 +51,7 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 PROCESS_COLUMNS = f"""
 SELECT
     p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options,
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
     r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from app.model.options import Options
 from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import (
     Ending,
@@ -136,9 +137,11 @@ def _list_query(query: ProcessQuery) -> tuple[str, dict[str, object]]:
 
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
-    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, tags) = row[:13]
-    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[13:21]
-    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[21:]
+    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options, tags) = row[
+        :14
+    ]
+    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[14:22]
+    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[22:]
     spec = ProcessSpec(
         id=id_,
         command=command,
@@ -152,6 +155,7 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         name=name,
         tags=json.loads(tags),
         idempotency_key=key,
+        options=Options.from_record(json.loads(options)),
     )
     ending = None
     if ended_at is not None:

@@ -1,0 +1,110 @@
+"""What may be asked of a process besides its command: limits, a time to live, and how it is looked after."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+DEFAULT_STOP_GRACE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a process may use. None: as the daemon itself.
+
+    Attributes:
+        cpu_seconds: processor time of each of its processes (setrlimit).
+        address_space_bytes: virtual memory of each (setrlimit).
+        open_files: descriptors of each (setrlimit).
+        processes: processes and threads of its user, all together (setrlimit).
+        file_size_bytes: largest file that each may write (setrlimit).
+        memory_bytes: memory of the whole tree (cgroup).
+        cpus: processors that the whole tree may keep busy, such as 0.5 (cgroup).
+        pids: processes and threads of the whole tree (cgroup).
+    """
+
+    cpu_seconds: int | None = None
+    address_space_bytes: int | None = None
+    open_files: int | None = None
+    processes: int | None = None
+    file_size_bytes: int | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+
+
+class RestartPolicy(StrEnum):
+    """After which ends a managed process is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """When, how often and after what time a managed process is started again."""
+
+    policy: RestartPolicy = RestartPolicy.ON_FAILURE
+    max_restarts: int | None = None
+    initial_backoff_ms: int = 500
+    max_backoff_ms: int = 30_000
+
+
+class HealthCheckType(StrEnum):
+    """`HTTP`: a GET is answered with 2xx or 3xx; `TCP`: a connection is taken."""
+
+    HTTP = "http"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How to look whether a managed process does its work, on a port of this machine."""
+
+    type: HealthCheckType
+    port: int
+    path: str = "/"
+    initial_delay_ms: int = 5000
+    interval_ms: int = 1000
+    timeout_ms: int = 500
+    failure_threshold: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """See each part. Times are in ms; `timeout_ms`, counted from the start of a run, ends its whole tree."""
+
+    timeout_ms: int | None = None
+    stop_grace_ms: int = DEFAULT_STOP_GRACE_MS
+    nice: int | None = None
+    limits: Limits = Limits()
+    restart: Restart | None = None
+    health_check: HealthCheck | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what `from_record` reads, ready for JSON: only what differs from the defaults."""
+        plain = Options()
+        record: dict[str, Any] = {}
+        for name in ("timeout_ms", "stop_grace_ms", "nice"):
+            if getattr(self, name) != getattr(plain, name):
+                record[name] = getattr(self, name)
+        for name in ("limits", "restart", "health_check"):
+            part = getattr(self, name)
+            if part is not None and part != getattr(plain, name):
+                record[name] = {key: value for key, value in asdict(part).items() if value is not None}
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Options":
+        """Read back what `to_record` made."""
+        parts = dict(record)
+        if "limits" in parts:
+            parts["limits"] = Limits(**parts["limits"])
+        if "restart" in parts:
+            restart = parts["restart"]
+            parts["restart"] = Restart(**{**restart, "policy": RestartPolicy(restart["policy"])})
+        if "health_check" in parts:
+            check = parts["health_check"]
+            parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
+        return cls(**parts)

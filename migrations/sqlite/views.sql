@@ -1,0 +1,113 @@
+-- The views of the newest schema: dropped and made anew, all of them, whenever a migration has been applied.
+
+CREATE VIEW processes AS
+SELECT
+    p.id,
+    p.handle,
+    r.pid,
+    p.name,
+    p.command,
+    p.args,
+    r.status,
+    r.exit_code,
+    r.signal,
+    r.reason,
+    r.started_at,
+    r.ended_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at / 1000.0, 'unixepoch') AS started,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.ended_at / 1000.0, 'unixepoch') AS ended,
+    r.number AS run,
+    p.working_dir,
+    p.user,
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle) AS tags,
+    p.env_keys,
+    p.idempotency_key,
+    p.stdin_mode,
+    p.stdout_mode,
+    p.stderr_mode,
+    p.options,
+    max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0))
+        - (SELECT count(*) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL) AS lines,
+    coalesce(o.stdout_end, 0) + coalesce(e.stderr_end, 0)
+        - (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
+        AS bytes,
+    r.output_complete
+FROM process p
+JOIN run r
+    ON r.handle = p.handle AND r.number = (SELECT max(l.number) FROM run l WHERE l.handle = p.handle)
+LEFT JOIN output_chunk o
+    ON o.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 1 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN output_chunk e
+    ON e.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1);
+
+CREATE VIEW runs AS
+SELECT
+    p.id AS process_id,
+    r.number AS run,
+    r.pid,
+    r.status,
+    r.exit_code,
+    r.signal,
+    r.reason,
+    r.started_at,
+    r.ended_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at / 1000.0, 'unixepoch') AS started,
+    strftime('%Y-%m-%dT%H:%M:%fZ', r.ended_at / 1000.0, 'unixepoch') AS ended,
+    r.output_complete
+FROM process p
+JOIN run r ON r.handle = p.handle;
+
+CREATE VIEW output_gaps AS
+SELECT
+    p.id AS process_id,
+    c.run,
+    c.first_seq AS seq,
+    c.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    c.gap AS reason,
+    c.missing_bytes
+FROM process p
+JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
+
+-- Gaps are left out: no data would be shown as an empty line.
+-- Each chunk is turned into a JSON array of its lines. A backslash in the output is parked on the noncharacter
+-- U+FDD0, so that a backslash in what json_quote returns can only be one that it wrote itself: "\n" is then a line's
+-- end and nothing else. json_each ends a string at NUL, so NUL is shown as U+2400.
+CREATE VIEW output_lines AS
+SELECT
+    p.id AS process_id,
+    c.run,
+    c.first_seq + j.key AS seq,
+    c.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    replace(j.value, char(0xFDD0), '\') AS line
+FROM process p
+JOIN output_chunk c ON c.handle = p.handle AND c.gap IS NULL
+JOIN json_each('[' || replace(replace(json_quote(replace(CAST(
+    iif(substr(c.data, -1) = x'0a', substr(c.data, 1, length(c.data) - 1), c.data)
+    AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j;
+
+-- The same, of each process's last 100 chunks only: the last lines of a long output without reading all of it.
+CREATE VIEW output_tail AS
+SELECT
+    p.id AS process_id,
+    c.run,
+    c.first_seq + j.key AS seq,
+    c.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    replace(j.value, char(0xFDD0), '\') AS line
+FROM process p
+JOIN output_chunk c ON c.id IN (
+    SELECT k.id FROM (
+        SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 1 AND a.gap IS NULL
+        UNION ALL
+        SELECT b.id, b.first_seq FROM output_chunk b WHERE b.handle = p.handle AND b.stream = 2 AND b.gap IS NULL
+        ORDER BY 2 DESC LIMIT 100
+    ) k
+)
+JOIN json_each('[' || replace(replace(json_quote(replace(CAST(
+    iif(substr(c.data, -1) = x'0a', substr(c.data, 1, length(c.data) - 1), c.data)
+    AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j;
