@@ -9,8 +9,10 @@ from typing import Any
 from marshmallow import Schema, ValidationError, post_load, validate
 
 from app.api import fields
+from app.core.events import EventQuery
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
+from app.model.event import EventFilter, EventType
 from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
@@ -249,6 +251,29 @@ class OutputRange(FollowQuery):
         limit = data.pop("limit", None)
         where: OutputQuery = super()._make(data)
         return Reading(where=where, limit=limit, grep=needle.encode() or None)
+
+
+class EventsQuery(Strict):
+    """GET /api/v1/events."""
+
+    after = fields.QueryWhole(load_default=0, metadata={"description": "Start after the event with this id."})
+    tail = fields.QueryWhole(metadata={"description": "Start so many events before the end."})
+    process = fields.Ulid(metadata={"description": "Only events of the process with this id."})
+    type = fields.Choices(EventType, metadata={"description": "Only events of this type; repeat it for several."})
+    tag = fields.TagFilters(
+        metadata={"description": "Only events of processes with this tag, as `key:value`; repeat it for several."}
+    )
+    since = fields.QueryWhole(metadata={"description": "Only events with a `timestamp` at or after this time."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> EventQuery:
+        wanted = EventFilter(
+            process_id=data.get("process"),
+            types=frozenset(data.get("type", ())),
+            tags=data.get("tag", {}),
+            since_ms=data.get("since"),
+        )
+        return EventQuery(wanted=wanted, after=data["after"], tail=data.get("tail"))
 
 
 class ResumeHeader(Strict):

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
 
 __all__ = [
+    "AddEvent",
     "AddProcess",
     "Change",
     "Chunk",
@@ -39,6 +41,16 @@ class EndRun:
 
 
 @dataclass(frozen=True, slots=True)
+class AddEvent:
+    """Something has happened to a process that no other change tells of (`EventType.UNHEALTHY`)."""
+
+    handle: int
+    run: int
+    type: EventType
+    ts_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteOutput:
     """All output of a run is stored, and nothing more will come."""
 
@@ -60,7 +72,7 @@ class WithdrawProcess:
     process_id: str
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess | WithdrawProcess
+Change = AddProcess | Chunk | EndRun | CompleteOutput | AddEvent | PurgeProcess | WithdrawProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,12 @@ class Storage(ABC):
         A batch whose answer was lost is committed again, perhaps in other parts, so every change may be
         repeated. A chunk of which all is stored (neither its `last_seq` nor its ends are beyond what is stored)
         is ignored. Of several endings the first stays.
+
+        A change that tells something makes an event, in the same transaction: `AddProcess` a `STARTED`, `EndRun` an
+        `EXITED` or `LOST`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete the process's events and
+        leave one, a `FAILED` or `PURGED`, whose time is now. Their ids ascend in the order of the changes: whoever
+        has seen an event will never find one with a smaller id that was not there. What changes nothing makes no
+        event; an `AddEvent` whose like (handle, run, type, time) is among the last hundred of its process does not.
 
         Returns:
             The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
@@ -201,4 +219,27 @@ class Storage(ABC):
 
         With `stream`, the lines of that stream are counted. Gaps are not counted; those between and after these
         lines are given with them. With fewer lines than that, everything is given.
+        """
+
+    @abstractmethod
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids.
+
+        A call looks at a bounded number of events, whatever is wanted: it may find fewer than `limit`, or none, and
+        there are more.
+
+        Args:
+            after: only those with a greater id.
+            limit: at most so many (>= 1).
+            wanted: which.
+
+        Returns:
+            What was found, and a `last_id` from which to go on. It is `after` only if nothing is stored behind it.
+        """
+
+    @abstractmethod
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` (>= 0) of those that are wanted.
+
+        With fewer than that, everything is given. Its cost may grow with the events that it has to pass over.
         """

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from app.model.errors import StorageError
+from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Position, Stream
 from app.model.process import OutputSummary, Process, ProcessQuery
 from app.storage.base import (
+    AddEvent,
     AddProcess,
     Change,
     Chunk,
@@ -20,6 +22,7 @@ from app.storage.base import (
     WithdrawProcess,
 )
 from app.storage.continuity import advance
+from app.storage.memory_events import MemoryEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class MemoryStorage(Storage):
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
         self._last_handle = 0
+        self._events = MemoryEvents()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool) -> Self:  # noqa: ARG003 - memory is as durable as it gets
@@ -77,9 +81,9 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
-                    self._purge(change.handle)
+                    self._purge(change.handle, EventType.PURGED)
                 case WithdrawProcess():
-                    self._purge(self._handles.get(change.process_id, 0))
+                    self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
                 case _ if change.handle in self._records:
                     self._update(self._records[change.handle], change)
         return handles
@@ -162,6 +166,14 @@ class MemoryStorage(Storage):
             missing -= count
         return 0
 
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return self._events.page(after, limit, wanted)
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return self._events.tail(count, wanted)
+
     def _check(self, changes: Sequence[Change]) -> None:
         """Raise before anything is changed if a chunk does not continue its process's output."""
         positions = {
@@ -186,27 +198,36 @@ class MemoryStorage(Storage):
         spec = change.spec
         if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
             spec = replace(spec, idempotency_key=None)
-        self._put(_Record(Process(handle=handle, spec=spec, run=change.run)))
+        record = _Record(Process(handle=handle, spec=spec, run=change.run))
+        self._put(record)
+        self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
+        if change.run.ending:
+            self._events.add_end(record.process)
         return handle
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         record = self._records.pop(handle, None)
         if record:
+            self._events.bury(record.process, type_)
             self._unfinished.discard(handle)
             self._by_pid[record.process.run.pid].remove(handle)
             del self._handles[record.process.spec.id]
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
+    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | AddEvent) -> None:
         process = record.process
         if isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+        elif isinstance(change, AddEvent):
+            if change.run == process.run.number:
+                self._events.add_once(process, change.type, change.ts_ms)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._events.add_end(record.process)
         self._put(record)
 
     def _put(self, record: _Record) -> None:

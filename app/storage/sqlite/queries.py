@@ -27,6 +27,38 @@ WHERE handle = ? AND number = ? AND ended_at IS NULL
 """
 COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
 
+_EVENT_VALUES = """
+SELECT
+    {type}, {ts},
+    max({ts}, coalesce((SELECT l.latest_ts FROM event l WHERE l.id > 0 ORDER BY l.id DESC LIMIT 1), 0)), p.id, p.name,
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
+    r.number, r.pid, {ending}
+FROM process p CROSS JOIN run r ON r.handle = p.handle
+"""
+_ADD_EVENT = """
+INSERT INTO event (type, ts, latest_ts, process_id, name, tags, run, pid, reason, exit_code, signal)
+"""
+ADD_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending=":reason, :exit_code, :signal")
+    + """
+WHERE p.handle = :handle AND r.number = :run
+"""
+)
+ADD_LAST_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending="NULL, NULL, NULL")
+    + """
+WHERE p.handle = :handle ORDER BY r.number DESC LIMIT 1
+"""
+)
+HAS_EVENT = """
+SELECT 1 FROM event WHERE run = :run AND type = :type AND ts = :ts AND id IN (
+    SELECT e.id FROM event e WHERE e.process_id = (SELECT p.id FROM process p WHERE p.handle = :handle)
+    ORDER BY e.id DESC LIMIT 100)
+"""
+DELETE_EVENTS = "DELETE FROM event WHERE process_id = (SELECT id FROM process WHERE handle = ?)"
+
 HAS_KEY = "SELECT 1 FROM process WHERE idempotency_key = ?"
 HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
 IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
@@ -136,3 +168,19 @@ WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
 GAPS_BACKWARDS = """
 SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
 """
+
+# ---- events
+
+EVENT_AFTER = "SELECT id, latest_ts FROM event WHERE id > ? ORDER BY id LIMIT 1"
+LAST_EVENT = "SELECT coalesce(max(id), 0) FROM event"
+_EVENT_COLUMNS = "id, type, ts, process_id, name, tags, run, pid, reason, exit_code, signal"
+EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
+EVENTS_OF_PROCESS = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
+WHERE process_id = :process_id AND id > :after AND id <= :upto
+"""
+AND_TYPES = " AND type IN (SELECT value FROM json_each(:types))"
+AND_SINCE = " AND ts >= :since"
+AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
+EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
+EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
