@@ -12,6 +12,7 @@ from app.model.event import Event, EventFilter, EventPage
 from app.storage import Change, storage_from_url
 from app.storage.memory import MemoryStorage
 from app.testing.samples import Output, added, end_of, new_process
+from tests.support.waiting import eventually
 
 EVERYTHING = EventQuery(wanted=EventFilter())
 LONG_S = 60.0
@@ -62,9 +63,7 @@ async def test_a_commit_wakes_a_follower_and_output_does_not() -> None:
     storage = Busy()
     handle = await added(storage)
     waiting = asyncio.create_task(take(storage.feed, 2))
-    async with asyncio.timeout(DEADLINE_S):
-        while storage.reads < 3:  # one fails, one finds the start, one finds nothing more
-            await asyncio.sleep(0.01)
+    await eventually(lambda: storage.reads == 3)  # one fails, one finds the start, one finds nothing more
     await storage.put([Output(handle).chunk(b"x\n")])
     await asyncio.sleep(0)
     assert (storage.reads, waiting.done()) == (3, False)
@@ -80,8 +79,7 @@ async def test_heartbeats_and_the_daemons_end() -> None:
         assert await anext(following) == []
         feed.interrupt()
         with pytest.raises(FollowInterrupted):
-            while await anext(following) == []:
-                pass
+            await anext(following)
         with pytest.raises(FollowInterrupted):
             await anext(feed.follow(EVERYTHING, LONG_S))
 
