@@ -64,7 +64,7 @@ class ProcessInfo(Schema):
 
 
 class ProcessPage(Schema):
-    """A page of processes, newest first."""
+    """A page of processes, in the order that was asked for."""
 
     processes = fields.List(fields.Nested(ProcessInfo), required=True)
     next = _string("`cursor` of the next page; null on the last.", allow_none=True)

@@ -91,7 +91,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=PROCESSES,
         call=processes.list_all,
-        summary="List processes, newest first",
+        summary="List processes",
         group="Processes",
         query=schemas.ListQuery,
         answer=Answer(meaning="A page.", content={_JSON: answers.ProcessPage}),

@@ -9,11 +9,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError, post_load, validate
 
 from app.api import fields
+from app.api.cursor import go_on
 from app.core.events import EventQuery
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
 from app.model.event import EventFilter, EventType
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
+from app.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
 MAX_LIST_LIMIT = 10_000
@@ -176,28 +177,39 @@ class ListQuery(Strict):
     tag = fields.TagFilters(
         metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
     )
-    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
+    name = fields.Text(
+        validate=validate.Length(min=1, error="must not be empty"),
+        metadata={"description": "Only processes with exactly this name."},
+    )
+    since = fields.QueryWhole(
+        metadata={"description": "Only those first started at or after this time. A restart does not move a process."}
+    )
+    until = fields.QueryWhole(metadata={"description": "Only those first started at or before this time."})
+    order = fields.Choice(
+        Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
+    )
     limit = fields.QueryWhole(
         low=1,
         high=MAX_LIST_LIMIT,
         load_default=DEFAULT_LIST_LIMIT,
         metadata={"description": "How many to answer with at most."},
     )
-    cursor = fields.QueryWhole(
-        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
+    cursor = fields.Text(
+        metadata={"description": "`next` of the page before; the other parameters, but `limit`, must stay the same."}
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        return ProcessQuery(
+        query = ProcessQuery(
             status=data.get("status"),
+            name=data.get("name"),
             tags=data.get("tag", {}),
             since_ms=data.get("since"),
             until_ms=data.get("until"),
-            before_handle=data.get("cursor"),
+            order=data["order"],
             limit=data["limit"],
         )
+        return go_on(query, data["cursor"]) if "cursor" in data else query
 
 
 class RemoveQuery(Strict):

@@ -181,7 +181,7 @@ class ProcessManager:
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
     async def kill(self, ref: str) -> None:

@@ -90,7 +90,7 @@ class Storage(ABC):
     made by any number of tasks, also during a commit, and see only whole commits. A read that starts after a
     commit has returned sees it. No read leaves a transaction, lock or cursor open when it returns. The cost
     of a read does not grow with the processes or lines that it does not return, but for `total`, and for
-    `processes` with several conditions or with bounds on time: there it may grow with what meets one of them.
+    `processes` with several of status, name and tags: there it may grow with what meets the rarest of them.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
     tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
@@ -175,7 +175,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest (highest handle) first."""
+        """List processes, in the order that the query names."""
 
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:

@@ -8,7 +8,7 @@ from typing import Self
 from app.model.errors import StorageError
 from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Position, Stream
-from app.model.process import OutputSummary, Process, ProcessQuery
+from app.model.process import Order, OutputSummary, Process, ProcessQuery
 from app.storage.base import (
     AddEvent,
     AddProcess,
@@ -40,6 +40,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 @dataclass(slots=True)
 class _Record:
     process: Process
+    latest_start_ms: int
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
 
     @property
@@ -107,15 +108,14 @@ class MemoryStorage(Storage):
         return await self.process(self._by_key.get(key, 0))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         found: list[Process] = []
-        for handle in reversed(self._records):
+        records = self._records.values()
+        for record in records if query.order is Order.OLDEST else reversed(records):
             if len(found) >= query.limit:
                 break
-            if query.before_handle is None or handle < query.before_handle:
-                process = self._records[handle].process
-                if _matches(process, query):
-                    found.append(process)
+            if _matches(record, query):
+                found.append(record.process)
         return found
 
     async def unfinished(self) -> list[Unfinished]:
@@ -198,7 +198,9 @@ class MemoryStorage(Storage):
         spec = change.spec
         if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
             spec = replace(spec, idempotency_key=None)
-        record = _Record(Process(handle=handle, spec=spec, run=change.run))
+        newest = next(reversed(self._records.values()), None)
+        latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
+        record = _Record(Process(handle=handle, spec=spec, run=change.run), latest_start_ms)
         self._put(record)
         self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
         if change.run.ending:
@@ -260,11 +262,14 @@ def _count_lines(chunk: Chunk) -> int:
     return 0 if chunk.gap else chunk.line_count
 
 
-def _matches(process: Process, query: ProcessQuery) -> bool:
-    started = process.run.started_at_ms
+def _matches(record: _Record, query: ProcessQuery) -> bool:
+    handle, spec, run = record.process.handle, record.process.spec, record.process.run
     return (
-        query.status in (None, process.run.status)
-        and all(process.spec.tags.get(key) == value for key, value in query.tags.items())
-        and (query.since_ms is None or started >= query.since_ms)
-        and (query.until_ms is None or started <= query.until_ms)
+        query.status in (None, run.status)
+        and query.name in (None, spec.name)
+        and all(spec.tags.get(key) == value for key, value in query.tags.items())
+        and (query.since_ms is None or record.latest_start_ms >= query.since_ms)
+        and (query.until_ms is None or record.latest_start_ms <= query.until_ms)
+        and (query.before_handle is None or handle < query.before_handle)
+        and (query.after_handle is None or handle > query.after_handle)
     )

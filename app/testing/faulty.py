@@ -172,7 +172,7 @@ class FaultyStorage(Storage):
         return await self._inner.process_by_key(key)
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         await self._read()
         return await self._inner.processes(query)
 

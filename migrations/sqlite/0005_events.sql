@@ -37,3 +37,12 @@ FROM (
 ) e
 JOIN process p ON p.handle = e.handle
 ORDER BY e.place, e.handle, e.number, e.is_end;
+
+-- For lists by name, and for those between two times: the latest first start up to each process ascends with the handle.
+CREATE INDEX IF NOT EXISTS process_by_name ON process (name) WHERE name IS NOT NULL;
+
+ALTER TABLE process ADD COLUMN latest_start INTEGER NOT NULL DEFAULT 0;
+
+UPDATE process SET latest_start = w.latest_start
+FROM (SELECT handle, max(started_at) OVER (ORDER BY handle) AS latest_start FROM run WHERE number = 1) w
+WHERE w.handle = process.handle;

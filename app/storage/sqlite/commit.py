@@ -103,6 +103,7 @@ class Batch:
                 spec.stderr_mode,
                 key,
                 json.dumps(spec.options.to_record()),
+                run.started_at_ms,
             ),
         )
         handle = cursor.lastrowid

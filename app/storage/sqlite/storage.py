@@ -104,7 +104,7 @@ class SqliteStorage(Storage):
         return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return await self._read(partial(read.processes, query=query))
 
     async def unfinished(self) -> list[Unfinished]:
