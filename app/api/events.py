@@ -9,7 +9,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from app.api import keys, sse
-from app.api.follow import HEADERS, HEARTBEAT_S, load_last_event_id
+from app.api.follow import EVENT_STREAM, HEARTBEAT_S, load_last_event_id
 from app.api.intake import Given
 from app.api.negotiation import preferred
 from app.api.output import NDJSON
@@ -30,7 +30,7 @@ async def follow(request: web.Request, given: Given) -> web.StreamResponse:
     feed = request.app[keys.MANAGER].events
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (SSE, NDJSON)) == NDJSON:
         return await send_or_fail(request, NDJSON, _lines(feed, query))
-    response = web.StreamResponse(headers={**HEADERS, hdrs.VARY: hdrs.ACCEPT})
+    response = web.StreamResponse(headers={**EVENT_STREAM, hdrs.VARY: hdrs.ACCEPT})
     await send(request, response, _events(feed, query))
     return response
 

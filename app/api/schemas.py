@@ -1,6 +1,6 @@
 """What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
 
-Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
 """
 
 from dataclasses import dataclass
@@ -9,15 +9,10 @@ from typing import Any
 from marshmallow import Schema, ValidationError, post_load, validate
 
 from app.api import fields
-from app.api.cursor import go_on
-from app.core.events import EventQuery
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
-from app.model.event import EventFilter, EventType
-from app.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
-
-DEFAULT_LIST_LIMIT = 1000
-MAX_LIST_LIMIT = 10_000
+from app.model.options import Options
+from app.model.process import OutputMode, StdinMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +116,16 @@ class StartBody(Strict):
             "maxProperties": fields.MAX_TAGS,
         },
     )
-
+    timeout = fields.Seconds(
+        allow_none=True,
+        metadata={
+            "description": "Seconds that it may run. Then it is killed with all that it started, also "
+            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "example": 30,
+        },
+    )
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -149,7 +153,22 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
+            options=Options(timeout_ms=given.get("timeout")),
         )
+
+
+class RunQuery(Strict):
+    """POST /api/v1/processes/run. Loads as whether to detach."""
+
+    detach = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Let it go on when the caller hangs up."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> bool:
+        detach: bool = data["detach"]
+        return detach
 
 
 class SignalBody(Strict):
@@ -168,48 +187,6 @@ class SignalBody(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> int:
         number: int = data["signal"]
         return number
-
-
-class ListQuery(Strict):
-    """GET /api/v1/processes."""
-
-    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
-    )
-    name = fields.Text(
-        validate=validate.Length(min=1, error="must not be empty"),
-        metadata={"description": "Only processes with exactly this name."},
-    )
-    since = fields.QueryWhole(
-        metadata={"description": "Only those first started at or after this time. A restart does not move a process."}
-    )
-    until = fields.QueryWhole(metadata={"description": "Only those first started at or before this time."})
-    order = fields.Choice(
-        Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
-    )
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.Text(
-        metadata={"description": "`next` of the page before; the other parameters, but `limit`, must stay the same."}
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        query = ProcessQuery(
-            status=data.get("status"),
-            name=data.get("name"),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-            order=data["order"],
-            limit=data["limit"],
-        )
-        return go_on(query, data["cursor"]) if "cursor" in data else query
 
 
 class RemoveQuery(Strict):
@@ -263,29 +240,6 @@ class OutputRange(FollowQuery):
         limit = data.pop("limit", None)
         where: OutputQuery = super()._make(data)
         return Reading(where=where, limit=limit, grep=needle.encode() or None)
-
-
-class EventsQuery(Strict):
-    """GET /api/v1/events."""
-
-    after = fields.QueryWhole(load_default=0, metadata={"description": "Start after the event with this id."})
-    tail = fields.QueryWhole(metadata={"description": "Start so many events before the end."})
-    process = fields.Ulid(metadata={"description": "Only events of the process with this id."})
-    type = fields.Choices(EventType, metadata={"description": "Only events of this type; repeat it for several."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only events of processes with this tag, as `key:value`; repeat it for several."}
-    )
-    since = fields.QueryWhole(metadata={"description": "Only events with a `timestamp` at or after this time."})
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> EventQuery:
-        wanted = EventFilter(
-            process_id=data.get("process"),
-            types=frozenset(data.get("type", ())),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-        )
-        return EventQuery(wanted=wanted, after=data["after"], tail=data.get("tail"))
 
 
 class ResumeHeader(Strict):
