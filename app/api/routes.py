@@ -157,7 +157,7 @@ ROUTES: tuple[Route, ...] = (
         call=wait.wait,
         summary="Wait until it has ended, has printed something, listens on a port, or has fallen silent",
         group="Processes",
-        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or the time is "
+        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or time is "
         "over.",
         query=wait.WaitQuery,
         answer=Answer(meaning="Whether it is so.", content={_JSON: answers.Waited}),
