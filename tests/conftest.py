@@ -1,11 +1,19 @@
 """Fixtures that every part of the tests uses."""
 
+import compileall
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+import app
 from tests.support.daemon import Daemon, left_over
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would do it anew."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(app.__file__).parent, quiet=2)
 
 
 @pytest.fixture
