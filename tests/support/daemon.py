@@ -166,9 +166,9 @@ class Daemon:
 
     async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
         """Wait until a process has ended and all its output is there."""
-
-        async for _ in self.follow(process, query="?tail=0"):
-            pass
+        async with self._following(process, "output", "?tail=0") as content:
+            async for _ in content.iter_any():  # events of a flood are not worth parsing for that
+                pass
         seen = await self.get(process)
         assert seen["status"] != "running"
         return seen
@@ -181,13 +181,20 @@ class Daemon:
         self, process: dict[str, Any], stream: str = "output", query: str = "", **headers: str
     ) -> AsyncIterator[Event]:
         """Yield the events of a follow stream, `eof` included."""
+        async with self._following(process, stream, query, **headers) as content:
+            async for event in read_events(content):
+                yield event
+
+    @contextlib.asynccontextmanager
+    async def _following(
+        self, process: dict[str, Any], stream: str, query: str, **headers: str
+    ) -> AsyncIterator[aiohttp.StreamReader]:
         url = f"{self.url}/api/v1/processes/{process['id']}/{stream}/follow{query}"
         timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
         async with self.session.get(url, headers=headers, timeout=timeout) as response:
             assert response.status == 200, await response.read()
             assert response.content_type == "text/event-stream"
-            async for event in read_events(response.content):
-                yield event
+            yield response.content
 
     async def raw(self, process: dict[str, Any], stream: str = "output", query: str = "") -> bytes:
         """Read the exact bytes of a process's output."""

@@ -1,6 +1,7 @@
 """What processes print while no daemon is there: kept in memory, then on disk, whole, with its times, within bounds."""
 
 import asyncio
+import functools
 import os
 import signal
 import stat
@@ -28,6 +29,7 @@ IN_PIECES = (
 ON_BOTH = WAIT + f"for i in range(int(sys.argv[1]) // 200):\n    os.write(1, {LINE})\n    os.write(2, {LINE})"
 
 
+@functools.lru_cache(maxsize=1)
 def lines(size: int) -> bytes:
     return b"".join(b"%011d %s\n" % (i, b"x" * 87) for i in range(size // 100))
 
