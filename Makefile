@@ -77,4 +77,4 @@ fuzz: $(VENV)/installed-dev
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/client/typescript/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
