@@ -12,7 +12,7 @@ ENDED_PID = "ended, by pid"
 RUNNING = "running"
 REFS = (ENDED_ID, ENDED_PID, RUNNING, INVENTED)
 # What these calls are made for may end by them: then they get another one.
-SPENDING = ("/signal", "/stdin", "/stdin/close", "/restart")
+SPENDING = ("/signal", "/stdin", "/stdin/close")
 
 
 class World:
