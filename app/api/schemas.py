@@ -15,7 +15,6 @@ from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
 MAX_LIST_LIMIT = 10_000
-_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +44,9 @@ class Strict(Schema):
 
 class NoQuery(Strict):
     """No parameters."""
+
+
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 class StartBody(Strict):
