@@ -20,6 +20,7 @@ MAX_TAG_VALUE_CHARS = 1024
 MAX_KEY_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SPOKEN: dict[str, str | list[Any] | dict[Any, Any]] = {
     "required": "is required",
     "null": "must not be null, leave it out instead",
@@ -76,6 +77,36 @@ class Whole(fields.Integer):
             error_messages={**_SPOKEN, "invalid": phrase},
             **kwargs,
         )
+
+
+class Number(fields.Float):
+    """A number of a JSON body, with or without a fraction."""
+
+    def __init__(self, *, low: float, high: float, **kwargs: Any) -> None:
+        phrase = f"must be a number from {low:g} to {high:g}"
+        super().__init__(
+            validate=validate.Range(low, high, error=phrase), error_messages={**_SPOKEN, "invalid": phrase}, **kwargs
+        )
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        return float(value)
+
+
+class QuerySeconds(fields.Float):
+    """A time of a query string in seconds, such as 10 or 0.5."""
+
+    def __init__(self, *, high: float, **kwargs: Any) -> None:
+        phrase = f"must be a number of seconds from 0 to {high:g}, such as 10 or 0.5"
+        super().__init__(
+            validate=validate.Range(0, high, error=phrase), error_messages={**_SPOKEN, "invalid": phrase}, **kwargs
+        )
+
+    def _validated(self, value: Any) -> float:
+        if not isinstance(value, str) or not _SECONDS.fullmatch(value):
+            raise self.make_error("invalid")
+        return float(value)
 
 
 class QueryWhole(Whole):

@@ -6,15 +6,21 @@ Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load, validate
+from marshmallow import ValidationError, post_load, validate
+from marshmallow import fields as ma_fields
 
 from app.api import fields
+from app.api.limits import LimitsBody
+from app.api.strict import Strict
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
+from app.model.options import Limits, Options
+from app.model.process import OutputMode, ProcessQuery, SignalScope, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
 MAX_LIST_LIMIT = 10_000
+DEFAULT_KILL_WAIT_S = 10.0
+MAX_KILL_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +34,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """How to delete a process: with `purge`, its record and output too."""
+    """How to delete a process: with `purge`, its record and output too; how long to wait until it is gone."""
 
     purge: bool
+    wait_s: float
 
 
-class Strict(Schema):
-    """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Which signal to send, and to what."""
 
-    error_messages = {
-        "unknown": "is not known here, leave it out",
-        "type": "must be a JSON object",
-    }
-
-
-class NoQuery(Strict):
-    """No parameters."""
+    number: int
+    scope: SignalScope
 
 
 class StartBody(Strict):
@@ -110,6 +112,19 @@ class StartBody(Strict):
         allow_none=True,
         metadata={"description": "`capture` (default) keeps every line, `discard` none."},
     )
+    nice = fields.Whole(
+        low=-20,
+        high=19,
+        allow_none=True,
+        metadata={
+            "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
+        },
+    )
+    limits = ma_fields.Nested(
+        LimitsBody,
+        allow_none=True,
+        metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},
+    )
     tags = fields.Tags(
         allow_none=True,
         metadata={
@@ -146,11 +161,12 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
+            options=Options(nice=given.get("nice"), limits=given.get("limits", Limits())),
         )
 
 
 class SignalBody(Strict):
-    """POST .../signal. Loads as the signal's number."""
+    """POST .../signal. Loads as a `Sending`."""
 
     signal = fields.SignalNumber(
         required=True,
@@ -161,10 +177,18 @@ class SignalBody(Strict):
         },
     )
 
+    scope = fields.Choice(
+        SignalScope,
+        load_default=SignalScope.GROUP,
+        metadata={
+            "description": "`process`: the one that was started; `group` (default): its process group; `tree`: "
+            "everything that it ever started, also in other sessions."
+        },
+    )
+
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> int:
-        number: int = data["signal"]
-        return number
+    def _make(self, data: dict[str, Any], **_: Any) -> Sending:
+        return Sending(number=data["signal"], scope=data["scope"])
 
 
 class ListQuery(Strict):
@@ -206,9 +230,15 @@ class RemoveQuery(Strict):
         metadata={"description": "Also delete its record and its output, for good."},
     )
 
+    wait = fields.QuerySeconds(
+        high=MAX_KILL_WAIT_S,
+        load_default=DEFAULT_KILL_WAIT_S,
+        metadata={"description": "Wait at most so many seconds until everything is gone; 0: do not wait."},
+    )
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Removal:
-        return Removal(**data)
+        return Removal(purge=data["purge"], wait_s=data["wait"])
 
 
 class FollowQuery(Strict):

@@ -35,6 +35,8 @@ async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
         "tags": {"team": "a"},
         "working_dir": "/tmp",
         "user": None,
+        "nice": None,
+        "limits": {},
         "stdin_mode": "pipe",
         "stdout_mode": "capture",
         "stderr_mode": "capture",
