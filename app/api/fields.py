@@ -79,6 +79,14 @@ class Whole(fields.Integer):
         )
 
 
+class Part(fields.Nested):
+    """A JSON object with fields of its own."""
+
+    def _test_collection(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise ValidationError("must be a JSON object")
+
+
 class Number(fields.Float):
     """A number of a JSON body, with or without a fraction."""
 

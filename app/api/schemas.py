@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, post_load, validate
-from marshmallow import fields as ma_fields
 
 from app.api import fields
 from app.api.limits import LimitsBody
@@ -120,7 +119,7 @@ class StartBody(Strict):
             "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
         },
     )
-    limits = ma_fields.Nested(
+    limits = fields.Part(
         LimitsBody,
         allow_none=True,
         metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},

@@ -27,10 +27,11 @@ Wanted = Mapping[str, int | float]
 
 
 class LimitRefused(OSError):
-    """One of them can't be had. `stage` is its number in `STAGES`."""
+    """One of them can't be had. `limit` names it, `stage` is its number in `STAGES`."""
 
     def __init__(self, name: str, number: int) -> None:
         super().__init__(number, os.strerror(number))
+        self.limit = name
         self.stage = _NUMBERS[name]
 
 

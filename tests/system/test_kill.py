@@ -1,0 +1,192 @@
+"""When DELETE is answered, nothing of the tree is left; and what a signal of each scope reaches."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import Daemon, is_running, pids
+from tests.support.waiting import eventually
+
+# One that ignores what it can, in each of the places where a descendant may hide, and one that is stopped.
+STUBBORN = """
+import os, signal, time
+def stay(name):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    print(name, os.getpid(), flush=True)
+    while True:
+        time.sleep(1000)
+if os.fork() == 0:
+    stay("group")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.setsid()
+        stay("orphan")
+    os._exit(0)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        stay("inner")
+    stay("session")
+if os.fork() == 0:
+    os.setsid()
+    print("stopped", os.getpid(), flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+stay("leader")
+"""
+# Six levels of two children each, and whoever loses one makes another: killed one by one, it grows again.
+STORM = """
+import os, time
+def grow(level):
+    if level == 0:
+        print("deep", flush=True)
+        time.sleep(1000)
+    def child():
+        if os.fork() == 0:
+            os.setsid()
+            grow(level - 1)
+    child()
+    child()
+    while True:
+        os.wait()
+        child()
+grow(5)
+"""
+USR1 = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: (print("hit", name, flush=True)))
+name = "leader"
+def wait():
+    print("ready", name, flush=True)
+    while True:
+        time.sleep(1000)
+if os.fork() == 0:
+    name = "group"
+    wait()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        name = "orphan"
+        wait()
+    os._exit(0)
+wait()
+"""
+
+
+@pytest.fixture(params=["cgroup", "proc"])
+async def either(request: pytest.FixtureRequest, state_dir: Path, tmp_path: Path) -> AsyncIterator[Daemon]:
+    """A daemon whose shim has control groups, if they can be made here, and one whose shim has none."""
+    environment = {}
+    if request.param == "proc":
+        shadow = tmp_path / "shadow" / "sitecustomize.py"
+        shadow.parent.mkdir()
+        shadow.write_text(
+            "import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
+        )
+        environment["PYTHONPATH"] = str(shadow.parent)
+    daemon = Daemon(state_dir, **environment)
+    try:
+        await daemon.start()
+        yield daemon
+    finally:
+        await daemon.end_everything()
+
+
+def left_of(process: dict[str, Any]) -> list[int]:
+    """Find what carries a process's mark and lives."""
+    marker = f"OUTLAST_PROCESS_ID={process['id']}".encode()
+    found = []
+    for pid in pids():
+        try:
+            if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") and is_running(pid):
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+async def first_lines(daemon: Daemon, process: dict[str, Any], count: int) -> list[str]:
+    stream = daemon.follow(process)
+    return [(await anext(stream)).data["line"].rstrip("\n") for _ in range(count)]
+
+
+async def test_nothing_is_left_when_delete_is_answered(either: Daemon) -> None:
+    stubborn, storm = await either.python(STUBBORN), await either.python(STORM)
+    members = {line.split()[0]: int(line.split()[1]) for line in await first_lines(either, stubborn, 6)}
+    assert set(members) == {"leader", "group", "orphan", "session", "inner", "stopped"}
+    await eventually(lambda: "T" in Path(f"/proc/{members['stopped']}/stat").read_text().rpartition(")")[2].split()[0])
+    await first_lines(either, storm, 32)
+    bystander = await either.run("sleep", "1000")
+
+    await either.call("POST", f"/processes/{stubborn['id']}/signal", 200, {"signal": "SIGTERM", "scope": "tree"})
+    assert len(left_of(stubborn)) == 6
+    await either.call("DELETE", f"/processes/{stubborn['id']}", 204)
+    assert left_of(stubborn) == []
+    assert not any(is_running(pid) for pid in members.values())
+    await either.call("DELETE", f"/processes/{storm['id']}", 204)
+    assert left_of(storm) == []
+    assert (await either.get(storm))["signal"] == signal.SIGKILL
+
+    # What outlived its process is waited for as well, and nobody else is touched.
+    outlived = await either.sh("setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $!")
+    await either.ended(outlived)
+    assert len(left_of(outlived)) == 1
+    await either.call("DELETE", f"/processes/{outlived['id']}?purge=true", 204)
+    assert left_of(outlived) == []
+    assert is_running(bystander["pid"])
+
+
+async def test_a_signal_reaches_its_scope(either: Daemon) -> None:
+    bystander = await either.python(USR1)
+    for scope, reached in (
+        ("process", {"leader"}),
+        (None, {"leader", "group"}),
+        ("group", {"leader", "group"}),
+        ("tree", {"leader", "group", "orphan"}),
+    ):
+        process = await either.python(USR1)
+        assert set(await first_lines(either, process, 3)) == {"ready leader", "ready group", "ready orphan"}
+        body = {"signal": "SIGUSR1"} if scope is None else {"signal": signal.SIGUSR1, "scope": scope}
+        assert await either.call("POST", f"/processes/{process['id']}/signal", 200, body) == {"success": True}
+        await first_lines(either, process, 3 + len(reached))
+        # What comes behind it in each of them was sent later, and would be seen after it.
+        await either.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": "SIGKILL", "scope": "tree"})
+        assert left_of(process) == [] or await eventually(lambda process=process: not left_of(process))  # type: ignore[misc]
+        hits = [line.split()[1] for line in await either.lines(process) if line.startswith("hit ")]
+        assert sorted(hits) == sorted(reached)
+    assert not [line for line in await either.lines(bystander) if line.startswith("hit ")]
+    for body in ({"signal": 15, "scope": "all"}, {"signal": 15, "scope": None}, {"signal": 15, "scope": 1}):
+        error = await either.call("POST", f"/processes/{bystander['id']}/signal", 400, body)
+        assert "scope" in error["error"]
+
+
+async def test_how_long_delete_waits(daemon: Daemon) -> None:
+    """Frozen by its control group, nothing dies of SIGKILL in the older way; here a stopped shim does for that."""
+    for wait in ("-1", "61", "x", "1e3", "", "nan"):
+        error = await daemon.call("DELETE", f"/processes/1?wait={wait}", 400)
+        assert "wait must be a number of seconds from 0 to 60" in error["error"]
+    process = await daemon.run("sleep", "1000")
+    async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{process['id']}?wait=0") as response:
+        assert response.status in (202, 204)
+        if response.status == 202:
+            assert (await response.json())["id"] == process["id"]
+
+    async def is_done() -> bool:
+        async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{process['id']}?wait=0.5") as response:
+            return response.status == 204
+
+    await eventually(is_done)
+    assert (await daemon.get(process))["signal"] == signal.SIGKILL
+
+
+async def test_many_kills_at_once_are_each_answered(either: Daemon) -> None:
+    processes = [await either.sh("sleep 1000 & setsid sleep 1000 & wait") for _ in range(10)]
+    await asyncio.gather(*(either.call("DELETE", f"/processes/{process['id']}", 204) for process in processes * 2))
+    assert [left_of(process) for process in processes] == [[]] * 10
+    assert os.getpid() in pids()
