@@ -127,6 +127,13 @@ async def test_small_calls(
     assert manager.calls == [call]
 
 
+@pytest.mark.parametrize("query", ["?wait=0", "?wait=0&purge=true"])
+async def test_what_is_not_gone_in_time_is_shown(server: Server, manager: StubManager, query: str) -> None:
+    manager.lives_on = True
+    answer = await server.ask("DELETE", f"/api/v1/processes/42{query}")
+    assert (answer.status, answer.json) == (202, RUNNING)
+
+
 async def test_a_signal_that_the_system_refuses(server: Server, manager: StubManager) -> None:
     manager.fail = Forbidden("not permitted")
     answer = await server.ask("POST", "/api/v1/processes/42/signal", json={"signal": 15})

@@ -5,6 +5,8 @@ arrive while the process runs is seen on its own connection (see wiretap.py). It
 """
 
 import asyncio
+import os
+import pwd
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -208,6 +210,14 @@ async def test_kill(sandbox: Sandbox) -> None:
     assert (end.status, end.signal) == (ProcessStatus.SIGNALED, signal.SIGKILL)
     assert end.ended_at >= end.started_at
     await call(sandbox.kill_process, process.pid)  # a second time is no error
+
+
+async def test_user(sandbox: Sandbox) -> None:
+    for user in (pwd.getpwuid(os.geteuid()).pw_name, {"uid": os.geteuid(), "gid": os.getegid()}):
+        process = await call(sandbox.start_process, "id", ["-u"], user=user)
+        await ended(sandbox, process.pid)
+        assert (await call(sandbox.get_stdout, process.pid)).lines == [str(os.geteuid())]
+    assert (await refused(sandbox.start_process, "true", user="no-such-user"))[:2] == (422, "SPAWN_FAILED")
 
 
 async def test_exit_code(sandbox: Sandbox) -> None:

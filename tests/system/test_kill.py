@@ -1,7 +1,6 @@
 """When DELETE is answered, nothing of the tree is left; and what a signal of each scope reaches."""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -81,18 +80,28 @@ wait()
 """
 
 
+NO_GROUPS = "import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
+# As if one process could not be killed, for as long as a file is there.
+UNKILLABLE = """
+import os
+import app.shim.tree as t
+kill_tree = t.kill_tree
+t.kill_tree = lambda *args, **fields: kill_tree(*args, **fields) + os.path.exists({flag!r})
+"""
+
+
+def shadowed(state_dir: Path, program: str) -> Daemon:
+    """Make a daemon in whose processes this is run first."""
+    shadow = state_dir.parent / "shadow" / "sitecustomize.py"
+    shadow.parent.mkdir()
+    shadow.write_text(program)
+    return Daemon(state_dir, PYTHONPATH=str(shadow.parent))
+
+
 @pytest.fixture(params=["cgroup", "proc"])
-async def either(request: pytest.FixtureRequest, state_dir: Path, tmp_path: Path) -> AsyncIterator[Daemon]:
+async def either(request: pytest.FixtureRequest, state_dir: Path) -> AsyncIterator[Daemon]:
     """A daemon whose shim has control groups, if they can be made here, and one whose shim has none."""
-    environment = {}
-    if request.param == "proc":
-        shadow = tmp_path / "shadow" / "sitecustomize.py"
-        shadow.parent.mkdir()
-        shadow.write_text(
-            "import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
-        )
-        environment["PYTHONPATH"] = str(shadow.parent)
-    daemon = Daemon(state_dir, **environment)
+    daemon = Daemon(state_dir) if request.param == "cgroup" else shadowed(state_dir, NO_GROUPS)
     try:
         await daemon.start()
         yield daemon
@@ -168,26 +177,32 @@ async def test_a_signal_reaches_its_scope(either: Daemon) -> None:
         assert "scope" in error["error"]
 
 
-async def test_how_long_delete_waits(daemon: Daemon) -> None:
-    for wait in ("-1", "61", "x", "1e3", "", "nan"):
-        error = await daemon.call("DELETE", f"/processes/1?wait={wait}", 400)
-        assert "wait must be a number of seconds from 0 to 60" in error["error"]
-    process = await daemon.run("sleep", "1000")
-    async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{process['id']}?wait=0") as response:
-        assert response.status in (202, 204)
-        if response.status == 202:
-            assert (await response.json())["id"] == process["id"]
-
-    async def is_done() -> bool:
-        async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{process['id']}?wait=0.5") as response:
-            return response.status == 204
-
-    await eventually(is_done)
-    assert (await daemon.get(process))["signal"] == signal.SIGKILL
+async def test_how_long_delete_waits(state_dir: Path) -> None:
+    flag = state_dir.parent / "unkillable"
+    flag.touch()
+    daemon = shadowed(state_dir, NO_GROUPS + UNKILLABLE.format(flag=str(flag)))
+    try:
+        await daemon.start()
+        for wait in ("-1", "61", "x", "1e3", "", "nan"):
+            error = await daemon.call("DELETE", f"/processes/1?wait={wait}", 400)
+            assert "wait must be a number of seconds from 0 to 60" in error["error"]
+        process = await daemon.run("sleep", "1000")
+        for query in ("?wait=0", "?wait=0.1", "?wait=0&purge=true"):
+            seen = await daemon.call("DELETE", f"/processes/{process['id']}{query}", 202)
+            assert seen["id"] == process["id"]
+        assert (await daemon.ended(process))["signal"] == signal.SIGKILL
+        deletion = asyncio.create_task(daemon.call("DELETE", f"/processes/{process['id']}", 204))
+        await daemon.call("GET", "/health", 200)
+        assert not deletion.done()
+        flag.unlink()
+        await deletion
+        await daemon.call("DELETE", f"/processes/{process['id']}?purge=true&wait=5", 204)
+        await daemon.call("GET", f"/processes/{process['id']}", 404)
+    finally:
+        await daemon.end_everything()
 
 
 async def test_many_kills_at_once_are_each_answered(either: Daemon) -> None:
     processes = [await either.sh("sleep 1000 & setsid sleep 1000 & wait") for _ in range(10)]
     await asyncio.gather(*(either.call("DELETE", f"/processes/{process['id']}", 204) for process in processes * 2))
     assert [left_of(process) for process in processes] == [[]] * 10
-    assert os.getpid() in pids()
