@@ -12,13 +12,13 @@ from app.api import fields
 from app.api.limits import LimitsBody
 from app.api.strict import Strict
 from app.core.follow import OutputQuery
+from app.core.removal import KILL_WAIT_S
 from app.core.request import StartRequest
 from app.model.options import Limits, Options
 from app.model.process import OutputMode, ProcessQuery, SignalScope, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
 MAX_LIST_LIMIT = 10_000
-DEFAULT_KILL_WAIT_S = 10.0
 MAX_KILL_WAIT_S = 60.0
 
 
@@ -45,6 +45,9 @@ class Sending:
 
     number: int
     scope: SignalScope
+
+
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 class StartBody(Strict):
@@ -82,17 +85,24 @@ class StartBody(Strict):
         metadata={
             "description": "Whom to run as; the daemon's own user unless given.",
             "anyOf": [
-                {"type": "string", "examples": ["www-data", "1000:1000"]},
+                {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
                 {
                     "type": "object",
-                    "properties": {"name": {"type": "string"}},
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "uid": {"type": "null"},
+                        "gid": {"type": "null"},
+                    },
                     "required": ["name"],
+                    "additionalProperties": False,
                 },
                 {
                     "type": "object",
-                    "properties": {"uid": {"type": "integer"}, "gid": {"type": "integer"}},
+                    "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
                     "required": ["uid"],
+                    "additionalProperties": False,
                 },
+                {"type": "null"},
             ],
         },
     )
@@ -132,7 +142,16 @@ class StartBody(Strict):
             "maxProperties": fields.MAX_TAGS,
         },
     )
-
+    timeout = fields.Seconds(
+        allow_none=True,
+        metadata={
+            "description": "Seconds that it may run. Then it is killed with all that it started, also "
+            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "example": 30,
+        },
+    )
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -160,8 +179,24 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
-            options=Options(nice=given.get("nice"), limits=given.get("limits", Limits())),
+            options=Options(
+                timeout_ms=given.get("timeout"), nice=given.get("nice"), limits=given.get("limits", Limits())
+            ),
         )
+
+
+class RunQuery(Strict):
+    """POST /api/v1/processes/run. Loads as whether to detach."""
+
+    detach = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Let it go on when the caller hangs up."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> bool:
+        detach: bool = data["detach"]
+        return detach
 
 
 class SignalBody(Strict):
@@ -229,9 +264,10 @@ class RemoveQuery(Strict):
         metadata={"description": "Also delete its record and its output, for good."},
     )
 
-    wait = fields.QuerySeconds(
+    wait = fields.QueryNumber(
+        low=0,
         high=MAX_KILL_WAIT_S,
-        load_default=DEFAULT_KILL_WAIT_S,
+        load_default=KILL_WAIT_S,
         metadata={"description": "Wait at most so many seconds until everything is gone; 0: do not wait."},
     )
 

@@ -1,14 +1,10 @@
 """Every setting with its default, and the order of precedence: defaults < file < environment < flags."""
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from app.model.errors import ConfigError
 
@@ -20,7 +16,6 @@ ENVIRONMENT = {
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
-_NAME = re.compile(r"[^=\0]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +59,11 @@ class Settings:
 
 def default_state_dir() -> str:
     """Return `/var/lib/outlast` for root, else the user's own state folder (XDG)."""
-    return "/var/lib/outlast" if os.geteuid() == 0 else platformdirs.user_state_dir("outlast")
+    if os.geteuid() == 0:
+        return "/var/lib/outlast"
+    import platformdirs  # noqa: PLC0415 - a start that names its folder does without
+
+    return platformdirs.user_state_dir("outlast")
 
 
 def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], config_file: str | None = None) -> Settings:
@@ -88,6 +87,8 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - a start without a file does without
+
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
@@ -111,7 +112,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_names(value: Any, path: Path) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in value):
+    if not isinstance(value, list) or not all(isinstance(name, str) and name and "=" not in name for name in value):
         raise ConfigError(
             f'{path}: inherit_env must be a list of names of environment variables, such as ["HTTP_PROXY"]'
         )

@@ -81,9 +81,10 @@ class LiveProcess:
         assert self._capture is not None  # noqa: S101 - begun
         self._capture.skip(stream, missing_bytes, reason)
 
-    def on_started(self) -> None:
-        """It runs its program."""
+    def on_started(self, deadline_ms: int | None) -> None:
+        """It runs its program, until `deadline_ms` of the monotonic clock at most."""
         self.started = True
+        self.held.deadline_ms = deadline_ms
         self.held.on_started()
         self.wake()
 
@@ -127,15 +128,17 @@ class LiveProcess:
             return None
         told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
         how = {key: value for key, value in told.items() if value is not None}
-        if self._ending.reason is Reason.OOM_KILLED:
-            how["oom_killed"] = True
+        how["timed_out"] = self._ending.reason is Reason.TIMED_OUT
+        how["oom_killed"] = self._ending.reason is Reason.OOM_KILLED
         return how
 
     def on_exited(self, how: Mapping[str, int]) -> None:
         """Its end came from the shim, perhaps again."""
         code, number = how.get("code"), how.get("signal")
         reason = Reason.EXITED if code is not None else Reason.SIGNALED if number is not None else Reason.LOST
-        if how.get("oom_killed"):
+        if how["timed_out"]:
+            reason = Reason.TIMED_OUT
+        elif how["oom_killed"]:
             reason = Reason.OOM_KILLED
         self._end(Ending(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
         self._finish_if_done()

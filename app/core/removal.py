@@ -12,6 +12,7 @@ from app.model.errors import NotFound, ShimUnavailable, StorageUnavailable, Unav
 from app.model.process import Process
 from app.storage import PurgeProcess, Storage
 
+KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
 _FIRST_LOOK_S = 0.003
 _LONGEST_LOOK_S = 0.2

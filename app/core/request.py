@@ -70,6 +70,7 @@ def make_command(
         groups=identity.groups,
         nice=spec.options.nice,
         limits={name: value for name, value in asdict(spec.options.limits).items() if value is not None},
+        timeout_ms=spec.options.timeout_ms,
     )
 
 

@@ -209,11 +209,11 @@ class Supervisor:
 
     # ---- events of the shim
 
-    def on_started(self, slot: int) -> None:
+    def on_started(self, slot: int, deadline_ms: int | None) -> None:
         """See `ShimEvents`."""
         live = self._table.in_slot(slot)
         if live is not None:
-            live.on_started()
+            live.on_started(deadline_ms)
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """See `ShimEvents`."""

@@ -19,6 +19,7 @@ from app.shim.linux import become_subreaper, exit_status
 from app.shim.loop import IN, Loop
 from app.shim.spawn import Command, SpawnOutcome, spawn
 from app.shim.stdin import StdinWriter
+from app.shim.timeouts import Timeouts, is_timed_out
 
 # How often an end whose status nobody tells yet is looked at again, and how often at most.
 _STATUS_LOOK_S = 0.05
@@ -65,6 +66,7 @@ class Children:
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._groups = cgroup.CgroupRoot.create(state_dir)
         self.killing = Killing(loop, lambda: iter(self), self._groups)
+        self._timeouts = Timeouts(loop, self.killing.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
         with contextlib.suppress(OSError, ValueError):
@@ -142,6 +144,7 @@ class Children:
             raise
         child.pid, child.pidfd, child.stdin = spawned.pid, spawned.pidfd, spawned.stdin
         child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
+        child.timeout_ms = command.timeout_ms
         pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
         child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
 
@@ -204,6 +207,7 @@ class Children:
             self._loop.watch(child.pidfd, IN, lambda _events: on_end(child))
         self.intake.watch(child)
         self.stdin.watch(child)
+        self._timeouts.watch(child)
 
     # ---- end
 
@@ -235,8 +239,7 @@ class Children:
         if info is None:
             return
         crash_point("shim-reaped")
-        key = "code" if info.si_code == os.CLD_EXITED else "signal"
-        self._ended(child, {key: info.si_status})
+        self._ended(child, {"code" if info.si_code == os.CLD_EXITED else "signal": info.si_status})
 
     def _look_at_adopted(self, child: Child, look: int = 1) -> None:
         """An adopted process has ended, and somebody else reaps it: the kernel tells how, now or a little later."""
@@ -257,9 +260,10 @@ class Children:
         if child.reaped:
             return
         child.reaped = True
-        if how.get("signal") == signal.SIGKILL and oom_kills(child.group):
-            how["oom_killed"] = True
-        child.exited = {**how, "ts_ms": now_ms()}
+        timed_out = is_timed_out(child, how)
+        oom_killed = not timed_out and how.get("signal") == signal.SIGKILL and oom_kills(child.group) > 0
+        child.exited = {**how, "ts_ms": now_ms(), "timed_out": timed_out, "oom_killed": oom_killed}
+        self._timeouts.forget(child)
         self._unreaped.pop(child.pid, None)
         self._close_pidfd(child)
         self.stdin.end(child, "ended")
@@ -276,6 +280,7 @@ class Children:
         child.reaped = True
         self._close_gate(child)
         self._forget_outcome(child)
+        self._timeouts.forget(child)
         self.stdin.end(child, "ended")
         self.intake.forget(child)
         self._close_pidfd(child)

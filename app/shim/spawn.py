@@ -10,7 +10,7 @@ import resource
 import signal
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.shim import cgroup
 from app.shim.limits import LimitRefused, Wanted, in_group, lower_limits, raise_limits, set_nice
@@ -39,6 +39,7 @@ class Command:
     """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
 
     Attributes:
+        timeout_ms: how long it may run.
         nice: None: as this process.
         limits: those of `limits.RLIMITS` and `limits.CONTROLLERS` that were asked for.
     """
@@ -52,8 +53,9 @@ class Command:
     uid: int | None
     gid: int | None
     groups: Sequence[int] | None
-    nice: int | None = None
-    limits: Wanted = field(default_factory=dict)
+    timeout_ms: int | None
+    nice: int | None
+    limits: Wanted
 
 
 @dataclass(slots=True)

@@ -56,8 +56,8 @@ class GreetingCut(ShimLost):
 class ShimEvents(Protocol):
     """What a link tells its owner, from the event loop, in the order in which it came."""
 
-    def on_started(self, slot: int) -> None:
-        """It runs its program. Told again after every `attach`."""
+    def on_started(self, slot: int, deadline_ms: int | None) -> None:
+        """It runs its program, until that time of the monotonic clock. Told again after every `attach`."""
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """It could not run its program; see `SpawnRefused`. Told again after every `attach`."""
@@ -68,7 +68,7 @@ class ShimEvents(Protocol):
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """The process itself has ended. Told again after every `attach`.
 
-        `how`: `ts_ms`, and `code` or `signal` (neither: nobody knows); `oom_killed` if the system was short of memory.
+        `how`: `ts_ms`, and `code` or `signal` (neither: nobody knows); whether `timed_out`; whether `oom_killed`.
         """
 
     def on_stdin_closed(self, slot: int) -> None:

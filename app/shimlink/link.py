@@ -307,7 +307,7 @@ class ShimLink:
         elif kind is MessageType.STARTING:
             self._on_starting(message)
         elif kind is MessageType.STARTED:
-            self._events.on_started(message["slot"])
+            self._events.on_started(message["slot"], message["deadline_ms"])
         elif kind is MessageType.FAILED:
             self._events.on_failed(message["slot"], message["stage"], message["errno"])
         elif kind is MessageType.EXITED:

@@ -8,10 +8,9 @@ import asyncio
 import os
 import pwd
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from tensorlake.sandbox import (
@@ -28,9 +27,8 @@ from tests.support.daemon import PYTHON, Daemon
 from tests.support.gaps import leave
 from tests.support.waiting import eventually
 
+from .blocking import call, ended, events
 from .wiretap import wiretap
-
-T = TypeVar("T")
 
 # Says its lines one by one, each when it is told to.
 ASKED = """
@@ -54,30 +52,6 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 signal.pause()
 """
 KEEP_ALIVE_DEADLINE_S = 40.0
-
-
-@pytest.fixture
-def sandbox(daemon: Daemon) -> Iterator[Sandbox]:
-    client = Sandbox("local", proxy_url=daemon.url, api_key=daemon.token)
-    yield client
-    client.close()
-
-
-async def call(function: Callable[..., Any], *args: Any, **fields: Any) -> Any:
-    """Make one of the client's blocking calls."""
-    return await asyncio.to_thread(partial(function, *args, **fields))
-
-
-async def events(follow: Callable[..., Any], process: object) -> list[tuple[str, str | None]]:
-    return [(event.line, event.stream) for event in await call(lambda: list(follow(process)))]
-
-
-async def ended(sandbox: Sandbox, pid: int) -> Any:
-    async def look() -> Any:
-        seen = await call(sandbox.get_process, pid)
-        return seen if seen.status != ProcessStatus.RUNNING else None
-
-    return await eventually(look, f"the end of {pid}")
 
 
 async def test_start_list_and_get(sandbox: Sandbox) -> None:
@@ -217,7 +191,9 @@ async def test_user(sandbox: Sandbox) -> None:
         process = await call(sandbox.start_process, "id", ["-u"], user=user)
         await ended(sandbox, process.pid)
         assert (await call(sandbox.get_stdout, process.pid)).lines == [str(os.geteuid())]
-    assert (await refused(sandbox.start_process, "true", user="no-such-user"))[:2] == (422, "SPAWN_FAILED")
+    with pytest.raises(RemoteAPIError) as unknown:
+        await call(sandbox.start_process, "true", user="no-such-user")
+    assert unknown.value.status_code == 422
 
 
 async def test_exit_code(sandbox: Sandbox) -> None:
