@@ -7,6 +7,7 @@ from typing import Self
 
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
+from app.model.usage import RunUsage
 
 __all__ = [
     "AddProcess",
@@ -15,6 +16,7 @@ __all__ = [
     "CompleteOutput",
     "EndRun",
     "PurgeProcess",
+    "RecordUsage",
     "Storage",
     "Unfinished",
     "WithdrawProcess",
@@ -47,6 +49,19 @@ class CompleteOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordUsage:
+    """What a run has taken of the machine so far. May come before and after its end, and any number of times.
+
+    Peaks only rise: of each figure the higher stays, also of a stored one and None. The history replaces what is
+    stored, but an empty one leaves it as it is.
+    """
+
+    handle: int
+    run: int
+    usage: RunUsage
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeProcess:
     """Delete a process, its runs and its output. The handle is never used again."""
 
@@ -60,7 +75,7 @@ class WithdrawProcess:
     process_id: str
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess | WithdrawProcess
+Change = AddProcess | Chunk | EndRun | CompleteOutput | RecordUsage | PurgeProcess | WithdrawProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +177,10 @@ class Storage(ABC):
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
+
+    @abstractmethod
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources, empty if nothing is. None: there is no such run."""
 
     @abstractmethod
     async def total(self) -> int:

@@ -8,6 +8,7 @@ from typing import Self
 from app.model.errors import StorageError
 from app.model.output import Position, Stream
 from app.model.process import OutputSummary, Process, ProcessQuery
+from app.model.usage import RunUsage
 from app.storage.base import (
     AddProcess,
     Change,
@@ -15,6 +16,7 @@ from app.storage.base import (
     CompleteOutput,
     EndRun,
     PurgeProcess,
+    RecordUsage,
     Storage,
     Unfinished,
     WithdrawProcess,
@@ -38,6 +40,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 class _Record:
     process: Process
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
+    usage: dict[int, RunUsage] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
@@ -119,6 +122,12 @@ class MemoryStorage(Storage):
         records = [self._records[handle] for handle in sorted(self._unfinished)]
         return [Unfinished(record.process, record.position) for record in records]
 
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources."""
+        record = self._records.get(handle)
+        known = record is not None and run == record.process.run.number
+        return record.usage.get(run, RunUsage()) if record is not None and known else None
+
     async def total(self) -> int:
         """Count the stored processes."""
         return len(self._records)
@@ -198,11 +207,13 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
+    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | RecordUsage) -> None:
         process = record.process
         if isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+        elif isinstance(change, RecordUsage):
+            _record_usage(record, change)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
@@ -216,6 +227,14 @@ class MemoryStorage(Storage):
             self._unfinished.discard(handle)
         else:
             self._unfinished.add(handle)
+
+
+def _record_usage(record: _Record, change: RecordUsage) -> None:
+    if change.run == record.process.run.number:
+        stored = record.usage.get(change.run, RunUsage())
+        record.usage[change.run] = RunUsage(
+            peak=stored.peak.raised_to(change.usage.peak), history=change.usage.history or stored.history
+        )
 
 
 def _append(record: _Record, chunk: Chunk) -> None:

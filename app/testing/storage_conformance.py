@@ -18,7 +18,8 @@ state machine beside them, which needs hypothesis.
 
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
+from app.testing.storage_usage import UsageConformance
 
 
-class StorageConformance(ProcessConformance, OutputConformance):
+class StorageConformance(ProcessConformance, OutputConformance, UsageConformance):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

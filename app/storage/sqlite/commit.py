@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
 from app.model.output import Chunk, Position, Stream
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
+from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, RecordUsage, WithdrawProcess
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -35,6 +35,8 @@ class Batch:
                 self._db.execute(queries.END_RUN, row)
             case CompleteOutput(handle=handle, run=run):
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
+            case RecordUsage():
+                self._record_usage(change)
             case PurgeProcess(handle=handle):
                 self._purge(handle)
             case WithdrawProcess(process_id=process_id):
@@ -117,6 +119,12 @@ class Batch:
         )
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+
+    def _record_usage(self, change: RecordUsage) -> None:
+        peak, history = change.usage.peak, change.usage.history
+        text = json.dumps(history, separators=(",", ":")) if history else None
+        figures = (getattr(peak, name) for name in queries.PEAKS)
+        self._db.execute(queries.RECORD_USAGE, (text, *figures, change.handle, change.run))
 
     def _handle(self, process_id: str) -> int | None:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()

@@ -19,6 +19,7 @@ from app.model.process import (
     Status,
     StdinMode,
 )
+from app.model.usage import PeakUsage, RunUsage, UsageSample
 from app.storage.base import Unfinished
 from app.storage.sqlite import queries
 
@@ -40,6 +41,18 @@ def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
     """Implement `Storage.processes`."""
     page, parameters = _list_query(query)
     return [found.process for found in _page(db, page, parameters, ascending=False)]
+
+
+def usage(db: sqlite3.Connection, handle: int, run: int) -> RunUsage | None:
+    """Implement `Storage.usage`."""
+    row = db.execute(queries.USAGE, (handle, run)).fetchone()
+    if row is None:
+        return None
+    history, *peaks = row
+    return RunUsage(
+        peak=PeakUsage(**dict(zip(queries.PEAKS, peaks, strict=True))),
+        history=tuple(UsageSample(*sample) for sample in json.loads(history or "[]")),
+    )
 
 
 def total(db: sqlite3.Connection) -> int:
