@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,16 +11,24 @@ from app.shim.tree import MARKER
 TREE = """
 import os, time
 def sleep(name):
-    print(name, os.getpid(), flush=True); time.sleep(1000)
+    os.write(1, b"%s %d\\n" % (name, os.getpid())); time.sleep(1000)
 if os.fork() == 0:
-    sleep("child")
+    sleep(b"child")
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        sleep("grandchild")
+        sleep(b"grandchild")
     os._exit(0)
 os.wait()
-sleep("leader")
+sleep(b"leader")
+"""
+
+
+PAIR = """
+import os, time
+name = b"leader" if os.fork() else b"child"
+os.write(1, b"%s %d\\n" % (name, os.getpid()))
+time.sleep(1000)
 """
 
 
@@ -34,13 +43,16 @@ def running(program: str, lines: int, **environment: str) -> Iterator[dict[str, 
         text=True,
     ) as process:
         assert process.stdout is not None
-        words = [process.stdout.readline().split() for _ in range(lines)]
-        pids = {name: int(pid) for name, pid in words}
+        pids = {"": process.pid}
         try:
+            for _ in range(lines):
+                name, pid = process.stdout.readline().split()
+                pids[name] = int(pid)
+            del pids[""]
             yield pids
         finally:
             for pid in pids.values():
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_tree_without_a_group_is_found() -> None:
@@ -55,11 +67,7 @@ def test_a_tree_without_a_group_is_found() -> None:
 
 def test_what_was_found_once_stays_found() -> None:
     """It is known by its session and its parent only, and then has neither any more."""
-    program = (
-        "import os, time\nif os.fork() == 0:\n    print('child', os.getpid(), flush=True)\n    time.sleep(1000)\n"
-        "print('leader', os.getpid(), flush=True)\ntime.sleep(1000)\n"
-    )
-    with running(program, 2) as pids:
+    with running(PAIR, 2) as pids:
         trees = procfs.Trees()
         assert sorted(trees.look({pids["leader"]: "x"})["x"]) == sorted(pids.values())
         assert sorted(trees.look({1 << 30: "x"})["x"]) == sorted(pids.values())
