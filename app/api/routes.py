@@ -2,7 +2,21 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, follow, meta, output, processes, schemas, stats, stdin
+from app.api import (
+    answers,
+    docs,
+    events,
+    follow,
+    list_schemas,
+    meta,
+    output,
+    processes,
+    run,
+    schemas,
+    stats,
+    stdin,
+    wait,
+)
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -34,6 +48,14 @@ _EVENTS = Answer(
         "text/event-stream": 'Events `output` with `id` and `data: {"line","timestamp","stream"}`, with '
         f"terminators in `line`. Events `gap` with `id` and `data: {_GAP}. Comments keep the connection alive; `eof` "
         "at the end. A stream that ends without `eof` was interrupted: come back with Last-Event-ID."
+    },
+)
+_RUN = Answer(
+    meaning="What it prints, as it comes, then how it ended. A stream without the latter was interrupted.",
+    content={
+        "text/event-stream": 'Events of data only. First `{"pid","started_at","id"}`; then '
+        '`{"line","timestamp","stream"}`, whole lines without terminators; `{"gap","timestamp","stream"}` where output '
+        'is missing; last `{"exit_code"}` or `{"signal"}` (neither when it is lost) with `"oom_killed"` and `"reason"`.'
     },
 )
 _RESUMES = ((follow.LAST_EVENT_ID, "Go on after this id. With `after`, the later one holds; `tail` no longer does."),)
@@ -88,12 +110,27 @@ ROUTES: tuple[Route, ...] = (
         raises=(SpawnFailed,),
     ),
     Route(
+        method="POST",
+        path=f"{PROCESSES}/run",
+        call=run.run,
+        summary="Run a command and stream it to its end",
+        group="Processes",
+        description="Its output is kept like any other's. When the caller hangs up, the command is killed with all "
+        "that it started, unless `detach` is given; a restart of the daemon is no hanging up: it goes on. The stream "
+        "ends when the command has ended and its output is complete, or, if others hold its output open, when nothing "
+        "has come for a second.",
+        query=schemas.RunQuery,
+        body=schemas.StartBody,
+        answer=_RUN,
+        raises=(SpawnFailed,),
+    ),
+    Route(
         method="GET",
         path=PROCESSES,
         call=processes.list_all,
-        summary="List processes, newest first",
+        summary="List processes",
         group="Processes",
-        query=schemas.ListQuery,
+        query=list_schemas.ListQuery,
         answer=Answer(meaning="A page.", content={_JSON: answers.ProcessPage}),
     ),
     Route(
@@ -141,6 +178,18 @@ ROUTES: tuple[Route, ...] = (
         raises=(NotFound,),
     ),
     Route(
+        method="GET",
+        path=f"{PROCESS}/wait",
+        call=wait.wait,
+        summary="Wait until it has ended, has printed something, listens on a port, or has fallen silent",
+        group="Processes",
+        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or time is "
+        "over.",
+        query=wait.WaitQuery,
+        answer=Answer(meaning="Whether it is so.", content={_JSON: answers.Waited}),
+        raises=(NotFound,),
+    ),
+    Route(
         method="POST",
         path=f"{PROCESS}/stdin",
         call=stdin.write,
@@ -165,6 +214,27 @@ ROUTES: tuple[Route, ...] = (
     *_reads("stdout", Stream.STDOUT),
     *_reads("stderr", Stream.STDERR),
     *_reads("output", None),
+    Route(
+        method="GET",
+        path="/api/v1/events",
+        call=events.follow,
+        summary="Follow what happens to processes: starts, ends, and what lies between",
+        group="Events",
+        description="History first, then what comes, without end. Nothing is missed or told twice between connections "
+        "joined by Last-Event-ID, over restarts of the daemon. Kept for as long as its process is; a purge deletes a "
+        "process's events and leaves one, `purged`.",
+        query=list_schemas.EventsQuery,
+        headers=_RESUMES,
+        answer=Answer(
+            meaning="Events; the header Accept chooses the form.",
+            content={
+                "text/event-stream": "Events with `id`, and their `type` as `event`. `data` has the fields of the "
+                "other form, but `id`. Comments keep the connection alive. A stream that ends was interrupted: come "
+                "back with Last-Event-ID.",
+                "application/x-ndjson": answers.Event,
+            },
+        ),
+    ),
     Route(
         method="GET",
         path="/api/v1/health",

@@ -1,6 +1,6 @@
 """What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
 
-Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ from marshmallow import Schema, ValidationError, post_load, validate
 from app.api import fields
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
-
-DEFAULT_LIST_LIMIT = 1000
-MAX_LIST_LIMIT = 10_000
+from app.model.options import Options
+from app.model.process import OutputMode, StdinMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +42,9 @@ class Strict(Schema):
 
 class NoQuery(Strict):
     """No parameters."""
+
+
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 class StartBody(Strict):
@@ -81,17 +82,24 @@ class StartBody(Strict):
         metadata={
             "description": "Whom to run as; the daemon's own user unless given.",
             "anyOf": [
-                {"type": "string", "examples": ["www-data", "1000:1000"]},
+                {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
                 {
                     "type": "object",
-                    "properties": {"name": {"type": "string"}},
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "uid": {"type": "null"},
+                        "gid": {"type": "null"},
+                    },
                     "required": ["name"],
+                    "additionalProperties": False,
                 },
                 {
                     "type": "object",
-                    "properties": {"uid": {"type": "integer"}, "gid": {"type": "integer"}},
+                    "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
                     "required": ["uid"],
+                    "additionalProperties": False,
                 },
+                {"type": "null"},
             ],
         },
     )
@@ -118,7 +126,16 @@ class StartBody(Strict):
             "maxProperties": fields.MAX_TAGS,
         },
     )
-
+    timeout = fields.Seconds(
+        allow_none=True,
+        metadata={
+            "description": "Seconds that it may run. Then it is killed with all that it started, also "
+            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "example": 30,
+        },
+    )
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -146,7 +163,22 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
+            options=Options(timeout_ms=given.get("timeout")),
         )
+
+
+class RunQuery(Strict):
+    """POST /api/v1/processes/run. Loads as whether to detach."""
+
+    detach = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Let it go on when the caller hangs up."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> bool:
+        detach: bool = data["detach"]
+        return detach
 
 
 class SignalBody(Strict):
@@ -165,37 +197,6 @@ class SignalBody(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> int:
         number: int = data["signal"]
         return number
-
-
-class ListQuery(Strict):
-    """GET /api/v1/processes."""
-
-    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
-    )
-    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryWhole(
-        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        return ProcessQuery(
-            status=data.get("status"),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-            before_handle=data.get("cursor"),
-            limit=data["limit"],
-        )
 
 
 class RemoveQuery(Strict):

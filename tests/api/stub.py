@@ -60,6 +60,10 @@ class StubManager:
         self._called("list", query)
         return self.views[: query.limit]
 
+    async def stats(self, ref: str, run: int | None) -> UsageView:
+        self._called("stats", ref, run)
+        return self.usage
+
     async def kill(self, ref: str) -> None:
         self._called("kill", ref)
 

@@ -2,11 +2,23 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
+from app.model.event import EventType
 from app.model.output import Chunk, Position, Stream
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, RecordUsage, WithdrawProcess
+from app.model.process import Ending
+from app.storage.base import (
+    AddEvent,
+    AddProcess,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    WithdrawProcess,
+)
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -30,19 +42,20 @@ class Batch:
                 self._add_chunk(change)
             case AddProcess():
                 self._add_process(change)
-            case EndRun(handle=handle, run=run, ending=end):
-                row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, handle, run)
-                self._db.execute(queries.END_RUN, row)
+            case EndRun():
+                self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
             case RecordUsage():
                 self._record_usage(change)
+            case AddEvent():
+                self._add_event_once(change)
             case PurgeProcess(handle=handle):
-                self._purge(handle)
+                self._purge(handle, EventType.PURGED)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
-                    self._purge(known)
+                    self._purge(known, EventType.FAILED)
 
     def _add_chunk(self, chunk: Chunk) -> None:
         if chunk.handle not in self._output:
@@ -99,6 +112,7 @@ class Batch:
                 spec.stderr_mode,
                 key,
                 json.dumps(spec.options.to_record()),
+                run.started_at_ms,
             ),
         )
         handle = cursor.lastrowid
@@ -119,6 +133,35 @@ class Batch:
         )
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
+        if end is not None:
+            self._add_event(handle, run.number, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _end_run(self, change: EndRun) -> None:
+        end = change.ending
+        row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
+        if self._db.execute(queries.END_RUN, row).rowcount:
+            self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _add_event_once(self, change: AddEvent) -> None:
+        key = {"handle": change.handle, "run": change.run, "type": change.type, "ts": change.ts_ms}
+        if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
+            self._add_event(change.handle, change.run, change.type, change.ts_ms)
+
+    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+        """Add what has happened to a run that is stored."""
+        self._db.execute(
+            queries.ADD_EVENT,
+            {
+                "handle": handle,
+                "run": run,
+                "type": type_,
+                "ts": ts_ms,
+                "reason": ending and ending.reason,
+                "exit_code": ending and ending.exit_code,
+                "signal": ending and ending.signal,
+            },
+        )
 
     def _record_usage(self, change: RecordUsage) -> None:
         peak, history = change.usage.peak, change.usage.history
@@ -130,8 +173,11 @@ class Batch:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            self._db.execute(queries.DELETE_EVENTS, (handle,))
+            last = {"handle": handle, "type": type_, "ts": time.time_ns() // 1_000_000}
+            self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
         self._output[handle] = None
