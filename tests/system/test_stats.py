@@ -1,5 +1,6 @@
 """What a process and everything it started take of the machine, through HTTP."""
 
+from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
@@ -128,6 +129,23 @@ async def test_a_tree_is_counted_whole_over_kills_and_its_end(daemon: Daemon) ->
 
 async def _ended(daemon: Daemon, process: dict[str, Any]) -> bool:
     return (await daemon.get(process))["status"] != "running"
+
+
+async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path, tmp_path: Path) -> None:
+    shadow = tmp_path / "shadow" / "sitecustomize.py"
+    shadow.parent.mkdir()
+    shadow.write_text("import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n")
+    daemon = Daemon(state_dir, PYTHONPATH=str(shadow.parent))
+    try:
+        await daemon.start()
+        process = await tree(daemon)
+        assert "outlast-" not in Path(f"/proc/{process['pid']}/cgroup").read_text()
+        answer = await history_of(daemon, process, 1)
+        check_tree(answer["current"])
+        check_tree(answer["peak"])
+        assert answer["history"][0]["memory"]["pss_bytes"] is not None
+    finally:
+        await daemon.end_everything()
 
 
 async def test_what_is_asked_for_and_is_not_there(daemon: Daemon) -> None:
