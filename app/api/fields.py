@@ -22,6 +22,7 @@ MAX_TAG_VALUE_CHARS = 1024
 MAX_KEY_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SPOKEN: dict[str, str | list[Any] | dict[Any, Any]] = {
     "required": "is required",
     "null": "must not be null, leave it out instead",
@@ -90,6 +91,14 @@ class Seconds(fields.Field[int]):
         if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_SECONDS <= value <= MAX_SECONDS:
             raise ValidationError(f"must be a number of seconds from {MIN_SECONDS} to {MAX_SECONDS}")
         return round(value * 1000)
+
+
+class QuerySeconds(Seconds):
+    """A time in seconds in a query string. Loads as milliseconds."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        number = float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
+        return super()._deserialize(number, attr, data, **kwargs)
 
 
 class QueryWhole(Whole):

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, follow, meta, output, processes, run, schemas, stdin
+from app.api import answers, docs, follow, meta, output, processes, run, schemas, stdin, wait
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -150,6 +150,18 @@ ROUTES: tuple[Route, ...] = (
         body=schemas.SignalBody,
         answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),
         raises=(NotFound, NotRunning),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/wait",
+        call=wait.wait,
+        summary="Wait until it has ended, has printed something, listens on a port, or has fallen silent",
+        group="Processes",
+        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or time is "
+        "over.",
+        query=wait.WaitQuery,
+        answer=Answer(meaning="Whether it is so.", content={_JSON: answers.Waited}),
+        raises=(NotFound,),
     ),
     Route(
         method="POST",

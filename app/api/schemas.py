@@ -47,6 +47,9 @@ class NoQuery(Strict):
     """No parameters."""
 
 
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
+
+
 class StartBody(Strict):
     """POST /api/v1/processes."""
 
@@ -82,17 +85,24 @@ class StartBody(Strict):
         metadata={
             "description": "Whom to run as; the daemon's own user unless given.",
             "anyOf": [
-                {"type": "string", "examples": ["www-data", "1000:1000"]},
+                {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
                 {
                     "type": "object",
-                    "properties": {"name": {"type": "string"}},
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "uid": {"type": "null"},
+                        "gid": {"type": "null"},
+                    },
                     "required": ["name"],
+                    "additionalProperties": False,
                 },
                 {
                     "type": "object",
-                    "properties": {"uid": {"type": "integer"}, "gid": {"type": "integer"}},
+                    "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
                     "required": ["uid"],
+                    "additionalProperties": False,
                 },
+                {"type": "null"},
             ],
         },
     )
