@@ -11,7 +11,7 @@ from tests.support.waiting import DEADLINE_S, eventually
 FLOOD = """
 import select, sys, time
 written = 0
-while not select.select([0], [], [], 0.004)[0]:
+while not select.select([0], [], [], 0.012)[0]:
     for _ in range(50):
         written += 1
         print(f"{written:08d} " + "x" * 90)
