@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, stdin, wait
+from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, sql, stdin, wait
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -208,6 +208,17 @@ ROUTES: tuple[Route, ...] = (
                 "application/x-ndjson": answers.Event,
             },
         ),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sql",
+        call=sql.ask,
+        summary="Ask the store in SQL",
+        group="Search",
+        description="Reads only, on a connection and in a process of its own. The views to ask are described in "
+        "docs/storage.md: `processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
+        body=sql.SqlBody,
+        answer=Answer(meaning="Rows.", content={_JSON: answers.SqlRows}),
     ),
     Route(
         method="GET",

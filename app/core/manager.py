@@ -32,6 +32,7 @@ from app.model.errors import (
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
 from app.model.process import Process, ProcessQuery
+from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
@@ -248,6 +249,10 @@ class ProcessManager:
             await live.wait(lambda: live.end_stored or self._closing)
             if not live.end_stored:
                 raise FollowInterrupted
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL. See `Storage.sql`."""
+        return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
         """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.
