@@ -7,9 +7,9 @@ from aiohttp import web
 
 from app.api import keys
 from app.api.intake import Given
-from app.api.presentation import process_info
+from app.api.presentation import process_info, run_info
 from app.api.route import json_response, ref_of
-from app.api.schemas import Removal
+from app.api.schemas import Removal, RunsPage
 from app.core.request import StartRequest
 from app.model.process import ProcessQuery
 
@@ -47,6 +47,20 @@ async def remove(request: web.Request, given: Given) -> web.Response:
     manager = request.app[keys.MANAGER]
     await (manager.purge if removal.purge else manager.kill)(ref_of(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def restart(request: web.Request, _: Given) -> web.Response:
+    """POST /api/v1/processes/{ref}/restart."""
+    return json_response(process_info(await request.app[keys.MANAGER].restart(ref_of(request))))
+
+
+async def runs(request: web.Request, given: Given) -> web.Response:
+    """GET /api/v1/processes/{ref}/runs."""
+    page: RunsPage = given.query
+    found = await request.app[keys.MANAGER].runs(ref_of(request), before_number=page.before, limit=page.limit + 1)
+    shown = found[: page.limit]
+    following = str(shown[-1].number) if len(found) > page.limit else None
+    return json_response({"runs": [run_info(run) for run in shown], "next": following})
 
 
 async def send_signal(request: web.Request, given: Given) -> web.Response:

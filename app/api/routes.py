@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from app.api import answers, docs, follow, meta, output, processes, schemas, stdin
 from app.api.route import Answer, Route
-from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
+from app.model.errors import NameInUse, NotFound, NotManaged, NotRunning, SealBroken, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
 
 PROCESSES = "/api/v1/processes"
@@ -85,7 +85,7 @@ ROUTES: tuple[Route, ...] = (
             meaning="A process has the `idempotency_key`: this one, as it is now. Nothing was started.",
             content={_JSON: answers.ProcessInfo},
         ),
-        raises=(SpawnFailed,),
+        raises=(NameInUse, SpawnFailed),
     ),
     Route(
         method="GET",
@@ -112,9 +112,31 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Kill a process and everything it started",
         group="Processes",
-        description="A process that has ended already is no error.",
+        description="A process that has ended already is no error. A managed one is stopped for good: SIGTERM to the "
+        "group, SIGKILL to the tree after `stop_grace_ms`.",
         query=schemas.RemoveQuery,
         answer=_DONE,
+        raises=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESS}/restart",
+        call=processes.restart,
+        changes=True,
+        summary="Restart a managed process",
+        group="Processes",
+        description="Stops it first if it runs: SIGTERM to the group, SIGKILL after `stop_grace_ms`.",
+        answer=Answer(meaning="Its new run.", content={_JSON: answers.ProcessInfo}),
+        raises=(NotFound, NotManaged, NameInUse, SealBroken, SpawnFailed),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/runs",
+        call=processes.runs,
+        summary="List the runs of a process, newest first",
+        group="Processes",
+        query=schemas.RunsQuery,
+        answer=Answer(meaning="A page.", content={_JSON: answers.RunPage}),
         raises=(NotFound,),
     ),
     Route(

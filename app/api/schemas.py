@@ -6,11 +6,15 @@ Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load, validate
+import marshmallow
+from marshmallow import ValidationError, post_load, validate
 
 from app.api import fields
+from app.api.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
+from app.api.strict import Strict
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
+from app.model.options import DEFAULT_STOP_GRACE_MS, Options
 from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
@@ -33,13 +37,12 @@ class Removal:
     purge: bool
 
 
-class Strict(Schema):
-    """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsPage:
+    """Which runs to list: those before one number, `limit` at most."""
 
-    error_messages = {
-        "unknown": "is not known here, leave it out",
-        "type": "must be a JSON object",
-    }
+    before: int | None
+    limit: int
 
 
 class NoQuery(Strict):
@@ -119,6 +122,31 @@ class StartBody(Strict):
         },
     )
 
+    name = fields.Name(
+        allow_none=True,
+        metadata={
+            "description": "Makes it a managed process, found by this name. Not only digits, not a ULID, without `/`; "
+            "at most one live process holds it.",
+            "minLength": 1,
+            "maxLength": fields.MAX_NAME_CHARS,
+        },
+    )
+    restart = marshmallow.fields.Nested(
+        RestartBody,
+        allow_none=True,
+        metadata={"description": "Makes it a managed process: when it is started again."},
+    )
+    health_check = marshmallow.fields.Nested(
+        HealthCheckBody,
+        allow_none=True,
+        metadata={"description": "Makes it a managed process: one that is unhealthy is killed, which is a failure."},
+    )
+    stop_grace_ms = fields.Whole(
+        allow_none=True,
+        high=MAX_WAIT_MS,
+        metadata={"description": "From SIGTERM to SIGKILL when a managed process is stopped. Default 10,000."},
+    )
+
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -144,7 +172,13 @@ class StartBody(Strict):
             stdin_mode=given.get("stdin_mode", StdinMode.CLOSED),
             stdout_mode=given.get("stdout_mode", OutputMode.CAPTURE),
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
+            name=given.get("name"),
             tags=given.get("tags", {}),
+            options=Options(
+                stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
+                restart=given.get("restart"),
+                health_check=given.get("health_check"),
+            ),
             idempotency_key=given.get("idempotency_key"),
         )
 
@@ -196,6 +230,22 @@ class ListQuery(Strict):
             before_handle=data.get("cursor"),
             limit=data["limit"],
         )
+
+
+class RunsQuery(Strict):
+    """GET /api/v1/processes/{ref}/runs. Loads as a `RunsPage`."""
+
+    limit = fields.QueryWhole(
+        low=1,
+        high=MAX_LIST_LIMIT,
+        load_default=DEFAULT_LIST_LIMIT,
+        metadata={"description": "How many to answer with at most."},
+    )
+    cursor = fields.QueryWhole(metadata={"description": "`next` of the page before."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> RunsPage:
+        return RunsPage(before=data.get("cursor"), limit=data["limit"])
 
 
 class RemoveQuery(Strict):

@@ -3,20 +3,23 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from app.core import users
 from app.core.committer import Committer
+from app.core.down import end_everything
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.removal import Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
+from app.core.restarts import Restarts
 from app.core.room import ShimRoom
+from app.core.stdin import StdinCalls
 from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
@@ -25,20 +28,18 @@ from app.model.errors import (
     NotFound,
     NotRunning,
     OutlastError,
-    StdinNotWritable,
     StorageUnavailable,
 )
 from app.model.ids import is_ulid
+from app.model.managed import ManagedState
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery, StdinMode
+from app.model.process import Process, ProcessQuery, ProcessSpec, Run
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
-_STDIN_PIECE_BYTES = 64 << 10
 _WITHDRAWN_S = 2.0
-_KILL_CONFIRM_S = 10.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
 
@@ -52,7 +53,9 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
+        self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
+        self._stdin = StdinCalls(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0
@@ -65,10 +68,16 @@ class ProcessManager:
         self._opened_at = time.monotonic()
         self._committer.start()
         await self._supervisor.open()
+        await self._restarts.open()
+
+    def look_after(self) -> None:
+        """Begin to start managed processes again, and to check their health."""
+        self._restarts.look_after()
 
     async def close(self) -> None:
         """Leave the processes to the shim. What was read and is not stored yet, the shim still has."""
         self.interrupt_followers()
+        await self._restarts.close()
         self._supervisor.stop()
         await self._committer.stop(_STOP_COMMIT_S)
         await self._supervisor.close()
@@ -117,6 +126,7 @@ class ProcessManager:
 
         Raises:
             InvalidRequest: the key belongs to another command, or other arguments.
+            NameInUse: a live process holds the name.
             SpawnFailed: it could not be started; no trace of it is kept.
             Unavailable: store or shim cannot take it now; nothing runs.
         """
@@ -132,6 +142,21 @@ class ProcessManager:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
+        if spec.is_managed and request.env:
+            spec = replace(spec, sealed_env=await asyncio.to_thread(self._restarts.seal.close, request.env))
+        self._restarts.table.reserve(spec)
+        try:
+            process, live = await self._start_first(request, spec, identity)
+        except BaseException:
+            self._restarts.table.free(spec)
+            raise
+        if spec.is_managed:
+            self._restarts.add(process, live)
+        return process
+
+    async def _start_first(
+        self, request: StartRequest, spec: ProcessSpec, identity: users.Identity
+    ) -> tuple[Process, LiveProcess]:
         try:
             live = await self._supervisor.start(spec, make_command(request, spec, identity))
         except SpawnRefused as exc:
@@ -148,7 +173,8 @@ class ProcessManager:
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
         await self._started(live)
-        return Process(handle=handle, spec=spec, run=live.run)
+        managed = ManagedState() if spec.is_managed else None
+        return Process(handle=handle, spec=spec, run=live.run, managed=managed), live
 
     async def _started(self, live: LiveProcess) -> None:
         """Wait until it is known what became of a start that is recorded.
@@ -162,7 +188,7 @@ class ProcessManager:
             raise explain(SpawnRefused(*live.failed), live.spec)
 
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid (the newest that had it) or id.
+        """Find a process by pid (the newest that had it), id, or name (the live one, else the newest that had it).
 
         Raises:
             NotFound: there is none.
@@ -172,8 +198,12 @@ class ProcessManager:
             process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
         elif is_ulid(ref.upper()):
             process = await self._storage.process_by_id(ref.upper())
+        elif (holder := self._restarts.table.holder(ref)) is not None:
+            process = await self._storage.process_by_id(holder)
+        else:
+            process = await self._storage.process_by_name(ref)
         if process is None:
-            raise NotFound(f"there is no process {ref!r}: name it by its pid or its id, as the list shows them")
+            raise NotFound(f"there is no process {ref!r}: name it by its pid, id or name, as the list shows them")
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
@@ -183,13 +213,34 @@ class ProcessManager:
     async def kill(self, ref: str) -> None:
         """SIGKILL a process and everything that it started. It may have ended already.
 
+        A managed one is stopped for good, in order: see `Restarts.stop`.
+
         Returns when its end is stored. See `Removal.kill` for what is raised.
         """
-        await self._removal.kill((await self.get(ref)).process)
+        await self._removal.kill(await self._stopped((await self.get(ref)).process))
 
     async def purge(self, ref: str) -> None:
         """Kill a process and delete its record and output. See `Removal.purge` for what is raised."""
-        await self._removal.purge((await self.get(ref)).process)
+        await self._removal.purge(await self._stopped((await self.get(ref)).process))
+
+    async def _stopped(self, process: Process) -> Process:
+        """Stop it if it is managed, and return it as it is then."""
+        managed = self._restarts.table.get(process.spec.id)
+        if managed is None:
+            return process
+        await self._restarts.stop(managed)
+        return (await self.get(process.spec.id)).process
+
+    async def restart(self, ref: str) -> ProcessView:
+        """Stop a managed process in order, if it runs, and start it. See `Restarts.restart` for what is raised."""
+        process = (await self.get(ref)).process
+        await self._restarts.restart(process)
+        return await self.get(process.spec.id)
+
+    async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
+        """List the runs of a process, newest first."""
+        process = (await self.get(ref)).process
+        return await self._storage.runs(process.handle, before_number=before_number, limit=limit)
 
     async def signal(self, ref: str, number: int) -> None:
         """Send a signal to a process's group.
@@ -205,45 +256,12 @@ class ProcessManager:
             raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
-        """Write to a process's standard input; return when every byte is in the pipe.
-
-        Writers of one process take turns, each with its whole data. A process that does not read holds up nobody
-        but its writers, and at most one piece of 64 KiB of theirs is held for it.
-
-        Raises:
-            NotRunning: it has ended, perhaps meanwhile.
-            StdinNotWritable: its standard input is no pipe, or closed.
-        """
-        live = self._running(await self.get(ref))
-        self._check_stdin(live)
-        await live.stdin_lock.acquire()
-        piece: asyncio.Task[None] | None = None
-        try:
-            async for block in data:
-                for start in range(0, len(block), _STDIN_PIECE_BYTES):
-                    self._check_stdin(live)
-                    part = block[start : start + _STDIN_PIECE_BYTES]
-                    piece = asyncio.create_task(self._supervisor.link.write_stdin(live.slot, part))
-                    await asyncio.shield(piece)
-        finally:
-            # A caller may hang up while a piece is on its way: the next writer's turn comes behind it.
-            if piece is None or piece.done():
-                live.stdin_lock.release()
-            else:
-                piece.add_done_callback(lambda _task: live.stdin_lock.release())
-                piece.add_done_callback(_look_at_outcome)
+        """Write to a process's standard input; return when every byte is in the pipe. See `StdinCalls.write`."""
+        await self._stdin.write(self._running(await self.get(ref)), data)
 
     async def close_stdin(self, ref: str) -> None:
-        """Close a process's standard input behind what has been written.
-
-        Raises:
-            NotRunning: it has ended.
-            StdinNotWritable: it is no pipe, or closed already.
-        """
-        live = self._running(await self.get(ref))
-        self._check_stdin(live)
-        await self._supervisor.link.close_stdin(live.slot)
-        live.on_stdin_closed()
+        """Close a process's standard input behind what has been written. See `StdinCalls.close`."""
+        await self._stdin.close(self._running(await self.get(ref)))
 
     def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
         """Read what is stored now."""
@@ -265,42 +283,22 @@ class ProcessManager:
             self._cursors.discard(cursor)
 
     async def end_everything(self, grace_s: float) -> int:
-        """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.
-
-        Returns:
-            How many were running.
-
-        Raises:
-            StorageUnavailable: ends or output can't be stored now; the shim still has them.
-        """
-        link = self._supervisor.link
-        running = [live for live in self._supervisor if not live.ended]
-        for live in running:
-            with contextlib.suppress(NotRunning, PermissionError):
-                await link.signal(live.slot, signal.SIGTERM)
-        await _all_of(running, grace_s)
-        rest = [live for live in self._supervisor if not live.finished]
-        for live in rest:
-            await link.kill(live.spec.id)
-        finished = await _all_of(rest, _KILL_CONFIRM_S)
-        trouble = self._store_trouble()
-        if trouble is not None:
-            raise StorageUnavailable(
-                f"the processes were told to end, but {trouble}. "
-                "The shim keeps what is not stored: make room, and do this again"
-            )
-        if not finished:  # something that could not be killed holds a pipe; all that it wrote so far is stored
-            for live in rest:
-                link.forget(live.slot)
-        await self._committer.settled()
-        await link.end_shim()
-        return len(running)
+        """End every process and the shim. See `app.core.down.end_everything`."""
+        await self._restarts.stop_all()
+        return await end_everything(self._supervisor, self._committer, self._store_trouble, grace_s)
 
     # ---- helpers
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
-        return ProcessView(process=process, stdin_writable=live is not None and live.stdin_open)
+        managed = self._restarts.table.get(process.spec.id)
+        if managed is not None:
+            process = replace(process, managed=managed.state)
+        return ProcessView(
+            process=process,
+            stdin_writable=live is not None and live.stdin_open,
+            starting=managed is not None and managed.is_beginning,
+        )
 
     def _running(self, view: ProcessView) -> LiveProcess:
         live = self._supervisor.get(view.process.spec.id)
@@ -308,29 +306,6 @@ class ProcessManager:
             raise NotRunning(f"process {view.process.run.pid} has ended; GET it to see how")
         return live
 
-    def _check_stdin(self, live: LiveProcess) -> None:
-        if live.ended:
-            raise NotRunning(f"process {live.run.pid} has ended; GET it to see how")
-        if live.spec.stdin_mode is not StdinMode.PIPE:
-            raise StdinNotWritable('its standard input is no pipe: start it with "stdin_mode": "pipe" to write to it')
-        if not live.stdin_open:
-            raise StdinNotWritable("its standard input is closed")
-
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
-        live = self._supervisor.get(process.spec.id)
-        return Cursor(self._storage, self._recent, process.handle, live, query)
-
-
-async def _all_of(processes: list[LiveProcess], timeout_s: float) -> bool:
-    """Wait until all are finished. False: not in time."""
-
-    async def finished(live: LiveProcess) -> bool:
-        return await live.wait(lambda: live.finished, timeout_s)
-
-    return all(await asyncio.gather(*(finished(live) for live in processes)))
-
-
-def _look_at_outcome(task: asyncio.Task[None]) -> None:
-    """Nobody waits for this piece any more: its failure is no news."""
-    if not task.cancelled():
-        task.exception()
+        source = self._restarts.table.get(process.spec.id) or self._supervisor.get(process.spec.id)
+        return Cursor(self._storage, self._recent, process.handle, source, query)

@@ -28,7 +28,7 @@ class Removal:
         Raises:
             Unavailable: it was killed, and its end is not stored yet.
         """
-        await self._supervisor.link.kill(process.spec.id)
+        await self._supervisor.link.kill(process.key)
         live = self._supervisor.get(process.spec.id)
         if live is not None and not await live.wait(lambda: live.end_stored, self._patience_s(live, _KILL_CONFIRM_S)):
             raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
@@ -41,7 +41,7 @@ class Removal:
             Unavailable: it was killed, and is not purged yet: ask again.
         """
         if self._committer.failure is not None:
-            await self._supervisor.link.kill(process.spec.id)
+            await self._supervisor.link.kill(process.key)
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
@@ -67,7 +67,7 @@ class Removal:
     async def _let_go(self, process: Process) -> LiveProcess | None:
         live = self._supervisor.get(process.spec.id)
         if process.spec.id in self._supervisor.refusals.reasons:
-            await self._supervisor.link.kill(process.spec.id)  # its end will never be stored
+            await self._supervisor.link.kill(process.key)  # its end will never be stored
         else:
             await self.kill(process)
         if live is not None and not await live.wait(lambda: live.finished, self._patience_s(live, _PURGE_DRAIN_S)):

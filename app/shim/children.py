@@ -94,12 +94,13 @@ class Children:
 
     # ---- start
 
-    def start(self, record: dict[str, Any], command: Command) -> Child:
+    def start(self, record: dict[str, Any], command: Command, begins_at: Sequence[int] = (0, 0)) -> Child:
         """Fork a process, which then waits at its gate.
 
         Args:
             record: the daemon's own description of it.
             command: what to start.
+            begins_at: offsets of the first bytes of its standard output and error, which continue an earlier run's.
 
         Raises:
             OSError: no process can be made now.
@@ -107,7 +108,7 @@ class Children:
         group = self._groups.make(record["id"]) if self._groups else None
         child = Child(self._take_slot(), record, group, self.room)
         try:
-            self._fork(child, command)
+            self._fork(child, command, begins_at)
         except OSError:
             if group is not None and self._groups is not None:
                 self._groups.discard(group)
@@ -132,12 +133,12 @@ class Children:
             os.close(child.gate)
             child.gate = -1
 
-    def _fork(self, child: Child, command: Command) -> None:
+    def _fork(self, child: Child, command: Command, begins_at: Sequence[int]) -> None:
         segments: dict[int, Segment] = {}
         try:
             for stream, captured in ((STDOUT, command.stdout), (STDERR, command.stderr)):
                 if captured:
-                    segments[stream] = memory_segment(0)
+                    segments[stream] = memory_segment(begins_at[stream - STDOUT])
             spawned = spawn(command, group=child.group, prepare=self._restore_own_settings)
         except OSError:
             for segment in segments.values():
@@ -146,7 +147,9 @@ class Children:
         child.pid, child.pidfd, child.stdin = spawned.pid, spawned.pidfd, spawned.stdin
         child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
         pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
-        child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
+        child.streams = {
+            stream: StreamBuffer(pipes[stream], [segment], let_go=segment.start) for stream, segment in segments.items()
+        }
 
     def _restore_own_settings(self) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)

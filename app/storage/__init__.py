@@ -2,26 +2,32 @@
 
 from app.storage.base import (
     AddProcess,
+    BeginRun,
     Change,
     Chunk,
     CompleteOutput,
     EndRun,
     PurgeProcess,
+    SetManaged,
     Storage,
     Unfinished,
     WithdrawProcess,
+    WithdrawRun,
 )
 from app.storage.registry import storage_from_url
 
 __all__ = [
     "AddProcess",
+    "BeginRun",
     "Change",
     "Chunk",
     "CompleteOutput",
     "EndRun",
     "PurgeProcess",
+    "SetManaged",
     "Storage",
     "Unfinished",
     "WithdrawProcess",
+    "WithdrawRun",
     "storage_from_url",
 ]

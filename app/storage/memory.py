@@ -6,18 +6,22 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from app.model.errors import StorageError
+from app.model.managed import Desired, ManagedState
 from app.model.output import Position, Stream
-from app.model.process import OutputSummary, Process, ProcessQuery
+from app.model.process import OutputSummary, Process, ProcessQuery, Run
 from app.storage.base import (
     AddProcess,
+    BeginRun,
     Change,
     Chunk,
     CompleteOutput,
     EndRun,
     PurgeProcess,
+    SetManaged,
     Storage,
     Unfinished,
     WithdrawProcess,
+    WithdrawRun,
 )
 from app.storage.continuity import advance
 
@@ -37,6 +41,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 @dataclass(slots=True)
 class _Record:
     process: Process
+    earlier: list[Run] = field(default_factory=list)
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
 
     @property
@@ -95,12 +100,32 @@ class MemoryStorage(Storage):
 
     async def process_by_pid(self, pid: int) -> Process | None:
         """Return the newest process that had this operating-system pid."""
-        handles = self._by_pid.get(pid)
-        return await self.process(handles[-1]) if handles else None
+        return await self.process(max(self._by_pid.get(pid, ()), default=0))
 
     async def process_by_key(self, key: str) -> Process | None:
         """Return the process that has this `idempotency_key`."""
         return await self.process(self._by_key.get(key, 0))
+
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+        named = [handle for handle, record in self._records.items() if record.process.spec.name == name]
+        return await self.process(max(named, default=0))
+
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first."""
+        record = self._records.get(handle)
+        runs = [record.process.run, *reversed(record.earlier)] if record else []
+        return [run for run in runs if before_number is None or run.number < before_number][:limit]
+
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored."""
+        record = self._records.get(handle)
+        return record.position if record else Position()
+
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
+        processes = [record.process for record in self._records.values()]
+        return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, newest first."""
@@ -186,21 +211,33 @@ class MemoryStorage(Storage):
         spec = change.spec
         if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
             spec = replace(spec, idempotency_key=None)
-        self._put(_Record(Process(handle=handle, spec=spec, run=change.run)))
+        managed = ManagedState() if spec.is_managed else None
+        self._put(_Record(Process(handle=handle, spec=spec, run=change.run, managed=managed)))
         return handle
 
     def _purge(self, handle: int) -> None:
         record = self._records.pop(handle, None)
         if record:
             self._unfinished.discard(handle)
-            self._by_pid[record.process.run.pid].remove(handle)
+            for run in (*record.earlier, record.process.run):
+                self._by_pid[run.pid].remove(handle)
             del self._handles[record.process.spec.id]
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
+    def _update(
+        self, record: _Record, change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput
+    ) -> None:
         process = record.process
-        if isinstance(change, Chunk):
+        if isinstance(change, BeginRun):
+            self._begin_run(record, change.run)
+        elif isinstance(change, WithdrawRun):
+            if change.run == process.run.number and record.earlier:
+                self._by_pid[process.run.pid].remove(process.handle)
+                record.process = replace(process, run=record.earlier.pop())
+        elif isinstance(change, SetManaged):
+            record.process = replace(process, managed=process.managed and change.state)
+        elif isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
@@ -208,6 +245,12 @@ class MemoryStorage(Storage):
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
         self._put(record)
+
+    def _begin_run(self, record: _Record, run: Run) -> None:
+        if run.number > record.process.run.number:
+            record.earlier.append(record.process.run)
+            self._by_pid.setdefault(run.pid, []).append(record.process.handle)
+            record.process = replace(record.process, run=run)
 
     def _put(self, record: _Record) -> None:
         handle, run = record.process.handle, record.process.run

@@ -5,8 +5,20 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
+from app.model.managed import ManagedState
 from app.model.output import Chunk, Position, Stream
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
+from app.model.process import Run
+from app.storage.base import (
+    AddProcess,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    SetManaged,
+    WithdrawProcess,
+    WithdrawRun,
+)
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -19,7 +31,7 @@ class Batch:
         self._db = db
         self._output: dict[int, tuple[Position, int] | None] = {}
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:  # noqa: C901 - one line a kind of change
         """Apply one change.
 
         Raises:
@@ -30,6 +42,13 @@ class Batch:
                 self._add_chunk(change)
             case AddProcess():
                 self._add_process(change)
+            case BeginRun(handle=handle, run=run):
+                if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+                    self._add_run(handle, run)
+            case WithdrawRun(handle=handle, run=run):
+                self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+            case SetManaged(handle=handle, state=state):
+                self._db.execute(queries.SET_MANAGED, (*_managed_row(state), handle))
             case EndRun(handle=handle, run=run, ending=end):
                 row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, handle, run)
                 self._db.execute(queries.END_RUN, row)
@@ -74,7 +93,7 @@ class Batch:
         self._output[chunk.handle] = position, latest_ts
 
     def _add_process(self, change: AddProcess) -> None:
-        spec, run, end = change.spec, change.run, change.run.ending
+        spec = change.spec
         known = self._handle(spec.id)
         if known is not None:
             self.handles[spec.id] = known
@@ -97,10 +116,19 @@ class Batch:
                 spec.stderr_mode,
                 key,
                 json.dumps(spec.options.to_record()),
+                spec.sealed_env,
             ),
         )
         handle = cursor.lastrowid
         assert handle is not None  # noqa: S101 - an INSERT has just succeeded
+        self._add_run(handle, change.run)
+        if spec.is_managed:
+            self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
+        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
+        self.handles[spec.id] = handle
+
+    def _add_run(self, handle: int, run: Run) -> None:
+        end = run.ending
         ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
         self._db.execute(
             queries.ADD_RUN,
@@ -115,8 +143,6 @@ class Batch:
                 run.output_complete,
             ),
         )
-        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
-        self.handles[spec.id] = handle
 
     def _handle(self, process_id: str) -> int | None:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
@@ -127,6 +153,16 @@ class Batch:
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
         self._output[handle] = None
+
+
+def _managed_row(state: ManagedState) -> tuple[str, str]:
+    return state.desired, json.dumps(state.to_record(), ensure_ascii=False)
+
+
+def stored_position(db: sqlite3.Connection, handle: int) -> Position:
+    """Implement `Storage.position`."""
+    output = _stored_output(db, handle)
+    return Position() if output is None else output[0]
 
 
 def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] | None:
