@@ -66,12 +66,9 @@ class ManagedState:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ManagedState":
         """Read back what `to_record` made."""
-        exited, health = record["last_exit"], record["health"]
-        return cls(
-            **{
-                **record,
-                "desired": Desired(record["desired"]),
-                "last_exit": exited and Ending(**{**exited, "reason": Reason(exited["reason"])}),
-                "health": health and HealthStatus(health),
-            }
-        )
+        parts = dict(record)
+        if exited := parts.get("last_exit"):
+            parts["last_exit"] = Ending(**{**exited, "reason": Reason(exited["reason"])})
+        if health := parts.get("health"):
+            parts["health"] = HealthStatus(health)
+        return cls(**{**parts, "desired": Desired(parts.get("desired", Desired.RUNNING))})

@@ -10,4 +10,7 @@ CREATE TABLE managed (
     state   TEXT NOT NULL                          -- JSON
 ) STRICT;
 
+-- A name could be stored before it could be asked for.
+INSERT INTO managed (handle, desired, state) SELECT handle, 'running', '{}' FROM process WHERE name IS NOT NULL;
+
 CREATE INDEX managed_to_run ON managed (handle) WHERE desired = 'running';

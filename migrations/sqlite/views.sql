@@ -70,11 +70,11 @@ SELECT
     r.number AS run,
     r.pid,
     r.number - 1 AS restart_count,
-    m.state ->> '$.failures' AS failures,
-    strftime('%Y-%m-%dT%H:%M:%fZ', (m.state ->> '$.next_restart_at_ms') / 1000.0, 'unixepoch') AS next_restart,
-    m.state ->> '$.health' AS health,
-    m.state ->> '$.health_failures' AS health_failures,
-    m.state ->> '$.last_error' AS last_error
+    json_extract(m.state, '$.failures') AS failures,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (json_extract(m.state, '$.next_restart_at_ms')) / 1000.0, 'unixepoch') AS next_restart,
+    json_extract(m.state, '$.health') AS health,
+    json_extract(m.state, '$.health_failures') AS health_failures,
+    json_extract(m.state, '$.last_error') AS last_error
 FROM managed m
 JOIN process p ON p.handle = m.handle
 JOIN run r

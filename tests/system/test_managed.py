@@ -1,8 +1,11 @@
 """Managed processes: names, runs, restarts, health; and the deaths of daemons around them."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.daemon import Daemon, is_running
 from tests.support.waiting import eventually
