@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from app.api.fields import Choice
+from app.core.waiting import NotMet, WaitFor
 from app.model.managed import HealthStatus, ManagedStatus
 from app.model.options import HealthCheckType, RestartPolicy
 from app.model.process import OutputMode, Reason, Status, StdinMode
@@ -134,6 +135,26 @@ class RunPage(Schema):
 
     runs = fields.List(fields.Nested(RunInfo), required=True)
     next = _string("`cursor` of the next page; null on the last.", allow_none=True)
+
+
+class Waited(Schema):
+    """What became of a wait."""
+
+    met = _flag("It is so.")
+    until = Choice(WaitFor, required=True)
+    reason = Choice(
+        NotMet,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "If it is not so: the time was over, or the process has ended and it can't be any more."
+        },
+    )
+    seq = _integer("For `output`: id of the line that matched, or of its last part.", allow_none=True)
+    line = _string("For `output`: that line, as far as it was printed, without its terminator.", allow_none=True)
+    stream = _string("For `output`: where it was printed.", allow_none=True)
+    timestamp = _integer("For `output`: when it was read.", allow_none=True)
+    process = fields.Nested(ProcessInfo, required=True)
 
 
 class ProcessPage(Schema):

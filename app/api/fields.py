@@ -14,6 +14,8 @@ from app.model.ids import is_ulid
 
 MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly
 MAX_ID = 2**32 - 2  # of a user or group; 2**32 - 1 means "leave unchanged" to the system
+MIN_SECONDS = 0.001
+MAX_SECONDS = 366 * 24 * 3600
 MAX_SIGNAL = 64
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
@@ -22,6 +24,7 @@ MAX_KEY_CHARS = 255
 MAX_NAME_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SPOKEN: dict[str, str | list[Any] | dict[Any, Any]] = {
     "required": "is required",
     "null": "must not be null, leave it out instead",
@@ -90,6 +93,26 @@ class Whole(fields.Integer):
             error_messages={**_SPOKEN, "invalid": phrase},
             **kwargs,
         )
+
+
+class Seconds(fields.Field[int]):
+    """A time in seconds, whole or not, of a JSON body. Loads as milliseconds."""
+
+    default_error_messages = _SPOKEN
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        del attr, data, kwargs
+        if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_SECONDS <= value <= MAX_SECONDS:
+            raise ValidationError(f"must be a number of seconds from {MIN_SECONDS} to {MAX_SECONDS}")
+        return round(value * 1000)
+
+
+class QuerySeconds(Seconds):
+    """A time in seconds in a query string. Loads as milliseconds."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        number = float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
+        return super()._deserialize(number, attr, data, **kwargs)
 
 
 class QueryWhole(Whole):

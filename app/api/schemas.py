@@ -147,6 +147,16 @@ class StartBody(Strict):
         metadata={"description": "From SIGTERM to SIGKILL when a managed process is stopped. Default 10,000."},
     )
 
+    timeout = fields.Seconds(
+        allow_none=True,
+        metadata={
+            "description": "Seconds that it may run. Then it is killed with all that it started, also "
+            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "example": 30,
+        },
+    )
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -175,12 +185,27 @@ class StartBody(Strict):
             name=given.get("name"),
             tags=given.get("tags", {}),
             options=Options(
+                timeout_ms=given.get("timeout"),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
             ),
             idempotency_key=given.get("idempotency_key"),
         )
+
+
+class RunQuery(Strict):
+    """POST /api/v1/processes/run. Loads as whether to detach."""
+
+    detach = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Let it go on when the caller hangs up."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> bool:
+        detach: bool = data["detach"]
+        return detach
 
 
 class SignalBody(Strict):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from app.core.live import LiveProcess
-from app.core.waiting import Waiters
+from app.core.waiters import Waiters
 from app.model.errors import NameInUse
 from app.model.managed import Desired, ManagedState
 from app.model.process import Process, ProcessSpec

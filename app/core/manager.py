@@ -19,7 +19,7 @@ from app.core.removal import Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.restarts import Restarts
 from app.core.room import ShimRoom
-from app.core.stdin import StdinCalls
+from app.core.stdin import StandardInput
 from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
@@ -55,7 +55,7 @@ class ProcessManager:
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
         self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
-        self._stdin = StdinCalls(self._supervisor)
+        self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0
@@ -87,6 +87,8 @@ class ProcessManager:
         self._closing = True
         for cursor in tuple(self._cursors):
             cursor.interrupt()
+        for live in self._supervisor:
+            live.wake()
 
     def health(self) -> str | None:
         """Return None, or one sentence that says what is wrong."""
@@ -256,11 +258,11 @@ class ProcessManager:
             raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
-        """Write to a process's standard input; return when every byte is in the pipe. See `StdinCalls.write`."""
+        """Write to a process's standard input. See `StandardInput.write`."""
         await self._stdin.write(self._running(await self.get(ref)), data)
 
     async def close_stdin(self, ref: str) -> None:
-        """Close a process's standard input behind what has been written. See `StdinCalls.close`."""
+        """Close a process's standard input. See `StandardInput.close`."""
         await self._stdin.close(self._running(await self.get(ref)))
 
     def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
@@ -282,6 +284,18 @@ class ProcessManager:
         finally:
             self._cursors.discard(cursor)
 
+    async def ended(self, process: Process) -> None:
+        """Return when it has ended, and its end is stored.
+
+        Raises:
+            FollowInterrupted: the daemon is shutting down.
+        """
+        live = self._supervisor.get(process.spec.id)
+        if live is not None:
+            await live.wait(lambda: live.end_stored or self._closing)
+            if not live.end_stored:
+                raise FollowInterrupted
+
     async def end_everything(self, grace_s: float) -> int:
         """End every process and the shim. See `app.core.down.end_everything`."""
         await self._restarts.stop_all()
@@ -299,6 +313,16 @@ class ProcessManager:
             stdin_writable=live is not None and live.stdin_open,
             starting=managed is not None and managed.is_beginning,
         )
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the daemon is going: streams that end now are not over."""
+        return self._closing
+
+    def has_only_others(self, process: Process) -> bool:
+        """Tell whether it has ended, and all that was read of its output is stored: what comes, others write."""
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.end_stored and not live.held.frames)
 
     def _running(self, view: ProcessView) -> LiveProcess:
         live = self._supervisor.get(view.process.spec.id)

@@ -67,6 +67,7 @@ def make_command(request: StartRequest, spec: ProcessSpec, identity: Identity) -
         uid=identity.uid,
         gid=identity.gid,
         groups=identity.groups,
+        timeout_ms=spec.options.timeout_ms,
     )
 
 

@@ -1,4 +1,4 @@
-"""Writing to the standard inputs of processes."""
+"""Writing to the standard input of processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ from app.model.process import StdinMode
 _PIECE_BYTES = 64 << 10
 
 
-class StdinCalls:
-    """Writers take turns, one process's do not wait for another's."""
+class StandardInput:
+    """Writes through the shim."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor

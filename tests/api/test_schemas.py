@@ -151,7 +151,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("health_check", {"type": "tcp", "port": 1, "path": "/"}, "health_check.path is for http only"),
         ("health_check", {"type": "http", "port": 1, "path": "/a b"}, 'health_check.path must start with "/"'),
         ("health_check", {"type": "http", "port": 1, "interval_ms": 0}, "health_check.interval_ms must be an integer"),
-        ("timeout", 3, "timeout is not known here"),
+        ("timeout", 0, "timeout must be a number of seconds from 0.001 to"),
         ("stop_grace_ms", -1, "stop_grace_ms must be an integer from 0"),
         ("idempotency_key", "", "idempotency_key must be 1 to 255 printable"),
         ("idempotency_key", "x" * 256, "idempotency_key must be 1 to 255 printable"),

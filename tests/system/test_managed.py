@@ -182,7 +182,7 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
     ],
 )
 async def test_no_run_is_begun_twice_or_left_out(state_dir: Path, tmp_path: Path, armed: str) -> None:
-    """A daemon dies at a point around a restart; the next goes on. Each run has run once, and its line is there once."""
+    """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
     daemon = Daemon(state_dir, OUTLAST_CRASH_AT=armed)
     started = tmp_path / "started"
     script = f'echo x >> {started}; echo "run $(wc -l < {started})"; [ $(wc -l < {started}) -ge 4 ]'
