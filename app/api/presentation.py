@@ -90,9 +90,11 @@ def _managed_info(view: ProcessView, state: ManagedState) -> dict[str, Any]:
 def _managed_status(view: ProcessView, state: ManagedState) -> ManagedStatus:
     if view.starting:
         return ManagedStatus.STARTING
-    if view.process.run.ending is None:
-        return ManagedStatus.RUNNING
-    return ManagedStatus.BACKING_OFF if state.desired is Desired.RUNNING else ManagedStatus.STOPPED
+    run = view.process.run
+    if run.ending is not None and state.desired is Desired.STOPPED:
+        return ManagedStatus.STOPPED
+    # What follows from an end is decided a moment after it.
+    return ManagedStatus.BACKING_OFF if state.decided_run == run.number else ManagedStatus.RUNNING
 
 
 def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> HealthStatus:

@@ -16,9 +16,10 @@ pytest collects the inherited tests. They need pytest and pytest-asyncio. `app.t
 state machine beside them, which needs hypothesis.
 """
 
+from app.testing.storage_managed import ManagedConformance
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
 
 
-class StorageConformance(ProcessConformance, OutputConformance):
+class StorageConformance(ProcessConformance, ManagedConformance, OutputConformance):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from app.model.output import Chunk, Position, Stream
 from app.model.process import ProcessQuery, Run, Status
-from app.storage.base import AddProcess, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from app.storage.base import AddProcess, BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import Output, end_of, new_process
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class _Model:
     latest_ms: int = 0
     lines: list[_Line] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
 
     def print(self, chunk: Chunk) -> Chunk:
         """Take up the next chunk, and return it."""
@@ -137,7 +138,7 @@ class _StorageMachine(RuleBasedStateMachine):
             change = replace(change, spec=replace(change.spec, idempotency_key=None))
         assert handle > self._highest
         self._highest = handle
-        self._models[handle] = _Model(change, change.run, Output(handle))
+        self._models[handle] = _Model(change, change.run, Output(handle), pids=[pid])
 
     @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
     def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
@@ -164,7 +165,8 @@ class _StorageMachine(RuleBasedStateMachine):
     def end(self, number: int, exit_code: int) -> None:
         """End a run, perhaps not for the first time."""
         if handle := self._pick(number):
-            change, run = end_of(handle, exit_code=exit_code), self._models[handle].run
+            run = self._models[handle].run
+            change = end_of(handle, exit_code=exit_code, run=run.number)
             self._models[handle].run = replace(run, ending=run.ending or change.ending)
             self._pending.append(change)
 
@@ -172,8 +174,17 @@ class _StorageMachine(RuleBasedStateMachine):
     def complete(self, number: int) -> None:
         """Say that a process's output is complete."""
         if handle := self._pick(number):
-            self._models[handle].run = replace(self._models[handle].run, output_complete=True)
-            self._pending.append(CompleteOutput(handle, 1))
+            run = self._models[handle].run = replace(self._models[handle].run, output_complete=True)
+            self._pending.append(CompleteOutput(handle, run.number))
+
+    @rule(number=st.integers(min_value=0), pid=st.integers(min_value=1, max_value=3), time=_times)
+    def begin(self, number: int, pid: int, time: int) -> None:
+        """Begin a process's next run."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            model.run = Run(number=model.run.number + 1, pid=pid, started_at_ms=time)
+            model.pids.append(pid)
+            self._pending.append(BeginRun(handle, model.run))
 
     @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
     def purge(self, *, number: int, late: bool, withdraw: bool) -> None:
@@ -297,7 +308,7 @@ class _StorageMachine(RuleBasedStateMachine):
         """Compare whom a pid means."""
         self.commit()
         found = self._do(self._storage.process_by_pid(pid))
-        handles = [handle for handle, model in self._models.items() if model.run.pid == pid]
+        handles = [handle for handle, model in self._models.items() if pid in model.pids]
         assert (found and found.handle) == (handles[-1] if handles else None)
 
     @rule(key=_keys)

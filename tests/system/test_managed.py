@@ -1,13 +1,15 @@
 """Managed processes: names, runs, restarts, health; and the deaths of daemons around them."""
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.support.daemon import Daemon, is_running
+from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.waiting import eventually
 
 QUICK = {"policy": "on_failure", "initial_backoff_ms": 1, "max_backoff_ms": 1}
@@ -209,3 +211,76 @@ async def test_no_run_is_begun_twice_or_left_out(state_dir: Path, tmp_path: Path
         assert (await daemon.get(process))["managed"]["status"] == "stopped"
     finally:
         await daemon.end_everything()
+
+
+async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path: Path) -> None:
+    """Backoffs and counters go on; an end that no daemon saw is acted upon; a stop that had begun is finished."""
+    daemon = Daemon(state_dir)
+    failing, go = tmp_path / "failing", tmp_path / "go"
+    failing.touch()
+    slow = {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000}
+    try:
+        await daemon.start()
+        waiting = await daemon.sh("exit 1", name="waiting", restart=slow)
+        unseen = await daemon.sh(
+            f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]", name="unseen", restart=QUICK
+        )
+        stubborn = await daemon.sh(
+            "trap '' TERM; echo ready; while :; do sleep 0.01; done", name="stubborn", stop_grace_ms=300
+        )
+        await eventually(lambda: has_lines(daemon, stubborn, 1))
+        before = await until(daemon, waiting, status="backing_off")
+        await daemon.kill()
+        go.touch()
+        await eventually(lambda: not is_running(unseen["pid"]))
+        daemon.environment = {"OUTLAST_CRASH_AT": "stop-wanted"}
+        await daemon.start()
+        assert (await daemon.get(waiting))["managed"] == before["managed"]
+        await until(daemon, unseen, status="running")
+        await eventually(lambda: has_run(daemon, unseen, 3))
+        failing.unlink()
+        await until(daemon, unseen, status="stopped")
+        with pytest.raises((OSError, aiohttp.ClientError)):
+            await daemon.call("DELETE", "/processes/stubborn", 204)
+        await daemon.stop(0)
+        assert is_running(stubborn["pid"])
+        daemon.environment = {}
+        await daemon.start()
+        seen = await until(daemon, stubborn, status="stopped")
+        assert (seen["signal"], seen["run"]) == (9, 1)
+        again = await daemon.call("POST", "/processes/waiting/restart", 200)
+        assert again["run"] == 2
+        await until(daemon, waiting, status="backing_off", restart_count=1)
+        steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
+        await daemon.stop()
+        code, output = await outlast("down", "--state-dir", str(state_dir), OUTLAST_CONFIG=str(daemon._impatient()))
+        assert code == 0, output
+        await daemon.start()
+        for process in (waiting, steady):
+            assert (await daemon.get(process))["managed"]["status"] == "stopped"
+    finally:
+        await daemon.end_everything()
+
+
+async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> None:
+    """Shim and daemon die together: what is to run is started again. Without its key, an environment is not guessed."""
+    process = await daemon.sh("echo $A; exec sleep 600", name="web", restart=QUICK, env={"A": "value"})
+    await eventually(lambda: has_lines(daemon, process, 1))
+    pid = shim_pid(daemon.state_dir)
+    assert pid is not None
+    await daemon.kill()
+    os.kill(pid, 9)
+    await daemon.start()
+    seen = await until(daemon, process, status="running", restart_count=1)
+    assert seen["managed"]["last_exit"]["exit_code"] is seen["managed"]["last_exit"]["signal"] is None
+    assert not is_running(process["pid"])
+    await eventually(lambda: has_lines(daemon, process, 2))
+    assert await daemon.lines(process) == ["value", "value"]
+    (daemon.state_dir / "env.key").rename(daemon.state_dir / "gone")
+    await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})
+    seen = await until(daemon, process, status="stopped")
+    assert "env.key" in seen["managed"]["last_error"]
+    answer = await daemon.call("POST", "/processes/web/restart", 409)
+    assert answer["code"] == "SEAL_BROKEN"
+    (daemon.state_dir / "gone").rename(daemon.state_dir / "env.key")
+    assert (await daemon.call("POST", "/processes/web/restart", 200))["run"] == 3
