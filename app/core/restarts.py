@@ -218,6 +218,7 @@ class Restarts:
 
     async def _begin(self, managed: ManagedProcess) -> None:
         """Begin the next run. A failure counts as one; what is only unavailable now does not."""
+        before = await self._storage.process(managed.handle)
         managed.is_beginning = True
         try:
             live = await self._starter.begin(managed)
@@ -235,18 +236,17 @@ class Restarts:
                 ended_at_ms=now_ms,
                 draw=random.random(),  # noqa: S311 - likewise
             )
-            failed = replace(managed.state, last_error=str(exc), decided_run=await self._last_run(managed))
+            failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
             await self._store_patiently(managed, _after(failed, verdict))
             raise
         finally:
             managed.is_beginning = False
         managed.take(live)
-        self._remember(managed, replace(managed.state, next_restart_at_ms=None, last_error=None))
+        self._remember(
+            managed,
+            replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=before and before.run.ending),
+        )
         log.info("managed process %s runs again, for the %dth time", managed.spec.id, live.run.number)
-
-    async def _last_run(self, managed: ManagedProcess) -> int:
-        process = await self._storage.process(managed.handle)
-        return 0 if process is None else process.run.number
 
     async def _end_run(self, managed: ManagedProcess) -> None:
         """End what runs: politely, then not."""
