@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 MINUTES ?= 10
 STATE_DIR ?= $(CURDIR)/.outlast
 KILLS ?= 1000
+EXAMPLES ?= 300
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench demo chaos soak clean
+.PHONY: help serve test check fix bench demo chaos soak fuzz clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
@@ -17,6 +18,7 @@ help:
 	@echo "make bench   figures, beside peers run in the same minutes"
 	@echo "make chaos   kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
 	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
+	@echo "make fuzz    make up EXAMPLES=$(EXAMPLES) requests of each kind for each call from the API's document, and judge each answer by it"
 	@echo "make demo    kill the daemon under a talking process, and see no line missing"
 
 $(VENV)/installed: pyproject.toml
@@ -71,5 +73,8 @@ chaos: $(VENV)/installed-dev
 soak: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+fuzz: $(VENV)/installed-dev
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/client/typescript/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -140,6 +140,23 @@ class Choice(fields.Enum[Any]):
         super().__init__(enum, by_value=True, error_messages={**_SPOKEN, "unknown": phrase}, **kwargs)
 
 
+class Choices(fields.List[Any]):
+    """Repeated values of an enumeration in a query string."""
+
+    def __init__(self, enum: Any, **kwargs: Any) -> None:
+        super().__init__(Choice(enum), **kwargs)
+
+
+class Ulid(Text):
+    """The permanent id of a process."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs).upper()
+        if not is_ulid(text):
+            raise ValidationError("must be the permanent id of a process: 26 digits and letters, as `id` shows it")
+        return text
+
+
 class Texts(fields.List[str]):
     """An array of strings."""
 

@@ -1,5 +1,6 @@
-"""The parts of a start that make it a managed process."""
+"""What calls about managed processes accept: the parts of a start that make it one, and which runs to list."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, post_load, validate
@@ -10,6 +11,8 @@ from app.model.options import HealthCheck, HealthCheckType, Restart, RestartPoli
 
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
 MAX_PORT = 65535
+DEFAULT_RUNS_LIMIT = 1000
+MAX_RUNS_LIMIT = 10_000
 
 
 class RestartBody(Strict):
@@ -62,3 +65,27 @@ class HealthCheckBody(Strict):
         if data["path"] is not None and data["type"] is HealthCheckType.TCP:
             raise ValidationError({"path": ["is for http only, leave it out"]})
         return HealthCheck(**{**data, "path": data["path"] or "/"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsPage:
+    """Which runs to list: those before one number, `limit` at most."""
+
+    before: int | None
+    limit: int
+
+
+class RunsQuery(Strict):
+    """GET /api/v1/processes/{ref}/runs. Loads as a `RunsPage`."""
+
+    limit = fields.QueryWhole(
+        low=1,
+        high=MAX_RUNS_LIMIT,
+        load_default=DEFAULT_RUNS_LIMIT,
+        metadata={"description": "How many to answer with at most."},
+    )
+    cursor = fields.QueryWhole(metadata={"description": "`next` of the page before."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> RunsPage:
+        return RunsPage(before=data.get("cursor"), limit=data["limit"])

@@ -1,6 +1,6 @@
 """What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
 
-Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,7 @@ from app.api.strict import Strict
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
 from app.model.options import DEFAULT_STOP_GRACE_MS, Options
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
-
-DEFAULT_LIST_LIMIT = 1000
-MAX_LIST_LIMIT = 10_000
+from app.model.process import OutputMode, StdinMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +34,11 @@ class Removal:
     purge: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunsPage:
-    """Which runs to list: those before one number, `limit` at most."""
-
-    before: int | None
-    limit: int
-
-
 class NoQuery(Strict):
     """No parameters."""
+
+
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 class StartBody(Strict):
@@ -84,17 +76,24 @@ class StartBody(Strict):
         metadata={
             "description": "Whom to run as; the daemon's own user unless given.",
             "anyOf": [
-                {"type": "string", "examples": ["www-data", "1000:1000"]},
+                {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
                 {
                     "type": "object",
-                    "properties": {"name": {"type": "string"}},
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "uid": {"type": "null"},
+                        "gid": {"type": "null"},
+                    },
                     "required": ["name"],
+                    "additionalProperties": False,
                 },
                 {
                     "type": "object",
-                    "properties": {"uid": {"type": "integer"}, "gid": {"type": "integer"}},
+                    "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
                     "required": ["uid"],
+                    "additionalProperties": False,
                 },
+                {"type": "null"},
             ],
         },
     )
@@ -224,53 +223,6 @@ class SignalBody(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> int:
         number: int = data["signal"]
         return number
-
-
-class ListQuery(Strict):
-    """GET /api/v1/processes."""
-
-    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
-    )
-    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryWhole(
-        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        return ProcessQuery(
-            status=data.get("status"),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-            before_handle=data.get("cursor"),
-            limit=data["limit"],
-        )
-
-
-class RunsQuery(Strict):
-    """GET /api/v1/processes/{ref}/runs. Loads as a `RunsPage`."""
-
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryWhole(metadata={"description": "`next` of the page before."})
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RunsPage:
-        return RunsPage(before=data.get("cursor"), limit=data["limit"])
 
 
 class RemoveQuery(Strict):

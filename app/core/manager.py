@@ -11,6 +11,7 @@ from pathlib import Path
 from app.core import users
 from app.core.committer import Committer
 from app.core.down import end_everything
+from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
@@ -50,6 +51,8 @@ class ProcessManager:
     def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom) -> None:
         self._storage = storage
         self._committer = Committer(storage)
+        self.events = EventFeed(storage)
+        self._committer.on_committed = self.events.on_committed
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
@@ -85,6 +88,7 @@ class ProcessManager:
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
         self._closing = True
+        self.events.interrupt()
         for cursor in tuple(self._cursors):
             cursor.interrupt()
         for live in self._supervisor:
@@ -209,7 +213,7 @@ class ProcessManager:
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
     async def kill(self, ref: str) -> None:

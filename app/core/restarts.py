@@ -25,10 +25,11 @@ from app.core.sealing import EnvironmentSeal
 from app.core.supervisor import Supervisor
 from app.crash import crash_point
 from app.model.errors import NotManaged, NotRunning, OutlastError, SealBroken, SpawnFailed
-from app.model.managed import Desired, ManagedState
+from app.model.event import EventType
+from app.model.managed import Desired, HealthStatus, ManagedState
 from app.model.options import Restart
 from app.model.process import Process
-from app.storage import SetManaged, Storage
+from app.storage import AddEvent, SetManaged, Storage
 
 log = logging.getLogger(__name__)
 
@@ -242,10 +243,8 @@ class Restarts:
         finally:
             managed.is_beginning = False
         managed.take(live)
-        self._remember(
-            managed,
-            replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=before and before.run.ending),
-        )
+        last_exit = before.run.ending if before else None
+        self._remember(managed, replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit))
         log.info("managed process %s runs again, for the %dth time", managed.spec.id, live.run.number)
 
     async def _end_run(self, managed: ManagedProcess) -> None:
@@ -304,6 +303,10 @@ class Restarts:
 
     def _remember(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Store a state that nothing depends on."""
+        if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
+            self._committer.submit(
+                AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, _now_ms()), lambda _handle: None
+            )
         managed.state = state
         self._committer.submit(SetManaged(managed.handle, state), lambda _handle: None)
         managed.wake()

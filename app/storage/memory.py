@@ -1,15 +1,18 @@
 """Storage that ends with its process: for tests and for trying things out. URL `memory:`."""
 
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from app.model.errors import StorageError
+from app.model.event import EventFilter, EventPage, EventType
 from app.model.managed import Desired, ManagedState
 from app.model.output import Position, Stream
-from app.model.process import OutputSummary, Process, ProcessQuery, Run
+from app.model.process import Order, OutputSummary, Process, ProcessQuery, Run
 from app.storage.base import (
+    AddEvent,
     AddProcess,
     BeginRun,
     Change,
@@ -24,6 +27,7 @@ from app.storage.base import (
     WithdrawRun,
 )
 from app.storage.continuity import advance
+from app.storage.memory_events import MemoryEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 @dataclass(slots=True)
 class _Record:
     process: Process
+    latest_start_ms: int
     earlier: list[Run] = field(default_factory=list)
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
 
@@ -59,6 +64,7 @@ class MemoryStorage(Storage):
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
         self._last_handle = 0
+        self._events = MemoryEvents()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool) -> Self:  # noqa: ARG003 - memory is as durable as it gets
@@ -82,9 +88,9 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
-                    self._purge(change.handle)
+                    self._purge(change.handle, EventType.PURGED)
                 case WithdrawProcess():
-                    self._purge(self._handles.get(change.process_id, 0))
+                    self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
                 case _ if change.handle in self._records:
                     self._update(self._records[change.handle], change)
         return handles
@@ -128,15 +134,14 @@ class MemoryStorage(Storage):
         return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         found: list[Process] = []
-        for handle in reversed(self._records):
+        records = self._records.values()
+        for record in records if query.order is Order.OLDEST else reversed(records):
             if len(found) >= query.limit:
                 break
-            if query.before_handle is None or handle < query.before_handle:
-                process = self._records[handle].process
-                if _matches(process, query):
-                    found.append(process)
+            if _matches(record, query):
+                found.append(record.process)
         return found
 
     async def unfinished(self) -> list[Unfinished]:
@@ -187,6 +192,14 @@ class MemoryStorage(Storage):
             missing -= count
         return 0
 
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return self._events.page(after, limit, wanted)
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return self._events.tail(count, wanted)
+
     def _check(self, changes: Sequence[Change]) -> None:
         """Raise before anything is changed if a chunk does not continue its process's output."""
         positions = {
@@ -211,13 +224,20 @@ class MemoryStorage(Storage):
         spec = change.spec
         if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
             spec = replace(spec, idempotency_key=None)
+        newest = next(reversed(self._records.values()), None)
+        latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
         managed = ManagedState() if spec.is_managed else None
-        self._put(_Record(Process(handle=handle, spec=spec, run=change.run, managed=managed)))
+        record = _Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
+        self._put(record)
+        self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
+        if change.run.ending:
+            self._events.add_end(record.process)
         return handle
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         record = self._records.pop(handle, None)
         if record:
+            self._events.bury(record.process, type_)
             self._unfinished.discard(handle)
             for run in (*record.earlier, record.process.run):
                 self._by_pid[run.pid].remove(handle)
@@ -225,14 +245,15 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(
-        self, record: _Record, change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput
+    def _update(  # noqa: C901 - one case a kind of change
+        self, record: _Record, change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput | AddEvent
     ) -> None:
         process = record.process
         if isinstance(change, BeginRun):
             self._begin_run(record, change.run)
         elif isinstance(change, WithdrawRun):
             if change.run == process.run.number and record.earlier:
+                self._events.add(process, EventType.FAILED, time.time_ns() // 1_000_000)
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
@@ -240,10 +261,14 @@ class MemoryStorage(Storage):
         elif isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+        elif isinstance(change, AddEvent):
+            if change.run == process.run.number:
+                self._events.add_once(process, change.type, change.ts_ms)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._events.add_end(record.process)
         self._put(record)
 
     def _begin_run(self, record: _Record, run: Run) -> None:
@@ -251,6 +276,7 @@ class MemoryStorage(Storage):
             record.earlier.append(record.process.run)
             self._by_pid.setdefault(run.pid, []).append(record.process.handle)
             record.process = replace(record.process, run=run)
+            self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
 
     def _put(self, record: _Record) -> None:
         handle, run = record.process.handle, record.process.run
@@ -282,11 +308,14 @@ def _count_lines(chunk: Chunk) -> int:
     return 0 if chunk.gap else chunk.line_count
 
 
-def _matches(process: Process, query: ProcessQuery) -> bool:
-    started = process.run.started_at_ms
+def _matches(record: _Record, query: ProcessQuery) -> bool:
+    handle, spec, run = record.process.handle, record.process.spec, record.process.run
     return (
-        query.status in (None, process.run.status)
-        and all(process.spec.tags.get(key) == value for key, value in query.tags.items())
-        and (query.since_ms is None or started >= query.since_ms)
-        and (query.until_ms is None or started <= query.until_ms)
+        query.status in (None, run.status)
+        and query.name in (None, spec.name)
+        and all(spec.tags.get(key) == value for key, value in query.tags.items())
+        and (query.since_ms is None or record.latest_start_ms >= query.since_ms)
+        and (query.until_ms is None or record.latest_start_ms <= query.until_ms)
+        and (query.before_handle is None or handle < query.before_handle)
+        and (query.after_handle is None or handle > query.after_handle)
     )

@@ -253,7 +253,7 @@ async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path:
         await until(daemon, waiting, status="backing_off", restart_count=1)
         steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
         await daemon.stop()
-        code, output = await outlast("down", "--state-dir", str(state_dir), OUTLAST_CONFIG=str(daemon._impatient()))
+        code, output = await outlast("down", "--state-dir", str(state_dir), OUTLAST_STOP_GRACE_MS="0")
         assert code == 0, output
         await daemon.start()
         for process in (waiting, steady):

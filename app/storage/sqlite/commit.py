@@ -2,13 +2,16 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
+from app.model.event import EventType
 from app.model.managed import ManagedState
 from app.model.output import Chunk, Position, Stream
-from app.model.process import Run
+from app.model.process import Ending, Run
 from app.storage.base import (
+    AddEvent,
     AddProcess,
     BeginRun,
     Change,
@@ -31,7 +34,7 @@ class Batch:
         self._db = db
         self._output: dict[int, tuple[Position, int] | None] = {}
 
-    def apply(self, change: Change) -> None:  # noqa: C901 - one line a kind of change
+    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
 
         Raises:
@@ -43,23 +46,26 @@ class Batch:
             case AddProcess():
                 self._add_process(change)
             case BeginRun(handle=handle, run=run):
-                if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
-                    self._add_run(handle, run)
+                if self._db.execute(queries.IS_STORED, (handle,)).fetchone() and self._add_run(handle, run):
+                    self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
             case WithdrawRun(handle=handle, run=run):
-                self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+                self._withdraw_run(handle, run)
             case SetManaged(handle=handle, state=state):
                 self._db.execute(queries.SET_MANAGED, (*_managed_row(state), handle))
-            case EndRun(handle=handle, run=run, ending=end):
-                row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, handle, run)
-                self._db.execute(queries.END_RUN, row)
+            case EndRun():
+                self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
+            case AddEvent(handle=handle, run=run, type=type_, ts_ms=ts_ms):
+                key = {"handle": handle, "run": run, "type": type_, "ts": ts_ms}
+                if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
+                    self._add_event(handle, run, type_, ts_ms)
             case PurgeProcess(handle=handle):
-                self._purge(handle)
+                self._purge(handle, EventType.PURGED)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
-                    self._purge(known)
+                    self._purge(known, EventType.FAILED)
 
     def _add_chunk(self, chunk: Chunk) -> None:
         if chunk.handle not in self._output:
@@ -93,7 +99,7 @@ class Batch:
         self._output[chunk.handle] = position, latest_ts
 
     def _add_process(self, change: AddProcess) -> None:
-        spec = change.spec
+        spec, run = change.spec, change.run
         known = self._handle(spec.id)
         if known is not None:
             self.handles[spec.id] = known
@@ -116,21 +122,26 @@ class Batch:
                 spec.stderr_mode,
                 key,
                 json.dumps(spec.options.to_record()),
+                run.started_at_ms,
                 spec.sealed_env,
             ),
         )
         handle = cursor.lastrowid
         assert handle is not None  # noqa: S101 - an INSERT has just succeeded
-        self._add_run(handle, change.run)
+        self._add_run(handle, run)
         if spec.is_managed:
             self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
+        if run.ending is not None:
+            self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
 
-    def _add_run(self, handle: int, run: Run) -> None:
+    def _add_run(self, handle: int, run: Run) -> bool:
+        """Add a run, unless it is stored already: False."""
         end = run.ending
         ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
-        self._db.execute(
+        added = self._db.execute(
             queries.ADD_RUN,
             (
                 handle,
@@ -143,13 +154,43 @@ class Batch:
                 run.output_complete,
             ),
         )
+        return added.rowcount > 0
+
+    def _withdraw_run(self, handle: int, run: int) -> None:
+        if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
+            self._add_event(handle, run, EventType.FAILED, time.time_ns() // 1_000_000)
+            self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+
+    def _end_run(self, change: EndRun) -> None:
+        end = change.ending
+        row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
+        if self._db.execute(queries.END_RUN, row).rowcount:
+            self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+        """Add what has happened to a run that is stored."""
+        self._db.execute(
+            queries.ADD_EVENT,
+            {
+                "handle": handle,
+                "run": run,
+                "type": type_,
+                "ts": ts_ms,
+                "reason": ending and ending.reason,
+                "exit_code": ending and ending.exit_code,
+                "signal": ending and ending.signal,
+            },
+        )
 
     def _handle(self, process_id: str) -> int | None:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            self._db.execute(queries.DELETE_EVENTS, (handle,))
+            last = {"handle": handle, "type": type_, "ts": time.time_ns() // 1_000_000}
+            self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
         self._output[handle] = None

@@ -2,8 +2,6 @@
 
 ALTER TABLE process ADD COLUMN sealed_env TEXT; -- its environment's values, encrypted with a key that is not in here
 
-CREATE INDEX process_by_name ON process (name, handle) WHERE name IS NOT NULL;
-
 CREATE TABLE managed (
     handle  INTEGER PRIMARY KEY,
     desired TEXT NOT NULL,                         -- 'running': it is started again when its policy says so; 'stopped'

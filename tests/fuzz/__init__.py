@@ -1,0 +1,1 @@
+"""The served document against the served API: schemathesis makes requests from it and judges each answer by it."""

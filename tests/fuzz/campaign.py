@@ -1,0 +1,117 @@
+"""Each operation of the document, tried with what fits it, with what does not, and with values at their limits."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.config import GenerationConfig
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from app.api.route import Route
+from app.api.routes import ROUTES
+from tests.fuzz.session import Session
+from tests.fuzz.world import REFS, World
+
+BOTH_MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+SHORTENED_CHARS = 64  # of a name, in an error
+MAX_REPORTED = 5  # of an operation's failures
+
+
+class Campaign:
+    """A run of schemathesis over the document that a daemon serves.
+
+    Args:
+        ended: a process that has ended and has output.
+        examples: how many requests of each operation to make up at random that fit it, and as many that do not.
+        limits: how many requests of each operation with values at their limits to make at most.
+    """
+
+    def __init__(self, url: str, token: str, ended: dict[str, Any], *, examples: int, limits: int) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._ended = ended
+        self._examples = examples
+        self._limits = limits
+        self._session = Session()
+        self.statuses: dict[str, set[int]] = {}
+
+    def run(self) -> list[str]:
+        """Try everything; return what is wrong, in words."""
+        document = self._session.get(f"{self._url}/api/v1/openapi.json", headers=self._headers).json()
+        schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config())
+        world = World(self._url, self._headers, self._ended)
+        operations = [found.ok() for found in schema.get_all_operations()]
+        wrong = []
+        # What is deleted can't be looked at any more.
+        for operation in sorted(operations, key=lambda each: each.method == "delete"):
+            failures = itertools.chain(self._at_the_limits(operation, world), self._at_random(operation, world))
+            wrong += list(itertools.islice(failures, MAX_REPORTED))
+        world.close()
+        self._session.close()
+        return wrong
+
+    def _at_the_limits(self, operation: Any, world: World) -> Iterator[str]:
+        cases = operation.schema.iter_coverage_cases(
+            operation, generation_modes=BOTH_MODES, generation_config=GenerationConfig()
+        )
+        for case, ref in zip(itertools.islice(cases, self._limits), itertools.cycle(REFS), strict=False):
+            try:
+                self._try(case, ref, world)
+            except (FailureGroup, requests.RequestException) as error:
+                yield f"{operation.label}: {error}"
+
+    def _at_random(self, operation: Any, world: World) -> Iterator[str]:
+        for mode in BOTH_MODES:
+
+            @settings(
+                max_examples=self._examples,
+                derandomize=True,
+                database=None,
+                deadline=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode), ref=st.sampled_from(REFS))
+            def attempt(case: Any, ref: str) -> None:
+                self._try(case, ref, world)
+
+            try:
+                attempt()
+            except (FailureGroup, requests.RequestException) as error:
+                yield f"{operation.label}: {error}"
+
+    def _try(self, case: Any, ref: str, world: World) -> None:
+        world.prepare(case, ref)
+        response = case.call_and_validate(
+            base_url=self._url,
+            session=self._session,
+            headers=dict(self._headers),
+            additional_checks=[names_what_is_wrong],
+            # A process may have ended, and no schema tells which patterns or statements are right.
+            excluded_checks=[positive_data_acceptance],
+        )
+        self.statuses.setdefault(case.operation.label, set()).add(response.status_code)
+
+
+def names_what_is_wrong(_: Any, response: Any, case: Any) -> None:
+    """Check that an answer about a wrong request names a part of it, or what it lacks."""
+    if response.status_code != requests.codes.bad_request or response.json()["code"] != "INVALID_REQUEST":
+        return
+    sentence = response.json()["error"]
+    given = [*(case.query or {}), *(case.headers or {}), *(case.body if isinstance(case.body, dict) else ())]
+    names = {str(name)[:SHORTENED_CHARS] for name in given} | FIELDS[case.operation.label] | {"the body"}
+    assert any(name in sentence for name in names), f"names no field: {sentence}"
+
+
+def _fields(route: Route) -> set[str]:
+    schemas = [route.query, *([route.body] if isinstance(route.body, type) else [])]
+    return {name for schema in schemas for name in schema().fields}
+
+
+FIELDS = {f"{route.method} {route.path}": _fields(route) for route in ROUTES}

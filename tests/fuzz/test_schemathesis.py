@@ -1,0 +1,45 @@
+"""Every answer of the API is one that its document tells of."""
+
+import asyncio
+import os
+
+import pytest
+from yarl import URL
+
+from app.api.routes import ROUTES
+from tests.fuzz.campaign import Campaign
+from tests.support.daemon import Daemon
+
+OUTPUT = r"import sys; sys.stdout.buffer.write(b'one\ntwo\xff\n' * 20); print('error', file=sys.stderr)"
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+LIMITS = 4 * EXAMPLES
+
+
+IMPOSSIBLE_REFS = (
+    *("0", "99999999999", "9" * 400, "%00", "%FF", "%2E%2E", "%2F", "%EF%BC%91", "%F0%9F%90%99"),
+    *("a" * 5000, "%7Bref%7D", "%0D%0A", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+)
+
+
+@pytest.mark.slow
+async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
+    ended = await daemon.python(OUTPUT)
+    await daemon.ended(ended)
+    await _refuses_impossible_refs(daemon)
+    campaign = Campaign(daemon.url, daemon.token, ended, examples=EXAMPLES, limits=LIMITS)
+    wrong = await asyncio.to_thread(campaign.run)
+    assert not wrong, "\n\n".join(wrong)
+    tried = {label for label, statuses in campaign.statuses.items() if min(statuses) < 300}
+    assert tried == {f"{route.method} {route.path}" for route in ROUTES if route.documented}
+
+
+async def _refuses_impossible_refs(daemon: Daemon) -> None:
+    for route in ROUTES:
+        if "{ref}" not in route.path:
+            continue
+        for ref in IMPOSSIBLE_REFS:
+            url = URL(f"{daemon.url}{route.path.replace('{ref}', ref)}", encoded=True)
+            body = {"signal": 15} if isinstance(route.body, type) else None
+            async with daemon.session.request(route.method, url, json=body) as answer:
+                assert answer.status == 404, (route.path, ref, answer.status)
+                assert (await answer.json())["code"] == "NOT_FOUND"

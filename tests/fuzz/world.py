@@ -1,0 +1,75 @@
+"""What there is to call for: processes that run and that have ended, and requests bent towards them."""
+
+from typing import Any
+
+import requests
+
+from tests.fuzz.session import HARMLESS, STARTS
+
+INVENTED = "invented"  # the reference stays as it was made up
+ENDED_ID = "ended, by id"
+ENDED_PID = "ended, by pid"
+RUNNING = "running"
+REFS = (ENDED_ID, ENDED_PID, RUNNING, INVENTED)
+# What these calls are made for may end by them: then they get another one.
+SPENDING = ("/signal", "/stdin", "/stdin/close")
+
+
+class World:
+    """Processes of a daemon for its calls to be tried on, besides `ended`, which has output."""
+
+    def __init__(self, url: str, headers: dict[str, str], ended: dict[str, Any]) -> None:
+        self._url = f"{url}/api/v1/processes"
+        self._session = requests.Session()
+        self._session.headers.update(headers)
+        self._ended = ended
+        self._running = self._start()
+        self._spent = self._start()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
+
+    def prepare(self, case: Any, ref: str) -> None:
+        """Bend a request: it names a process of the kind `ref`, and starts nothing that is not harmless."""
+        path = case.operation.path
+        if "{ref}" in path and ref != INVENTED:
+            case.path_parameters["ref"] = self._ref(ref, spend=case.method == "DELETE" or path.endswith(SPENDING))
+        if path in STARTS and isinstance(case.body, dict):
+            case.body = _harmless(case.body)
+        _hurry(case)
+
+    def _ref(self, kind: str, *, spend: bool) -> str:
+        if kind == RUNNING:
+            return str((self._spendable() if spend else self._running)["id"])
+        return str(self._ended["id" if kind == ENDED_ID else "pid"])
+
+    def _spendable(self) -> dict[str, Any]:
+        seen = self._session.get(f"{self._url}/{self._spent['id']}")
+        if seen.status_code != requests.codes.ok or not seen.json()["stdin_writable"]:
+            self._spent = self._start()
+        return self._spent
+
+    def _start(self) -> dict[str, Any]:
+        answer = self._session.post(self._url, json={"command": "cat", "stdin_mode": "pipe"})
+        answer.raise_for_status()
+        process: dict[str, Any] = answer.json()
+        return process
+
+
+def _harmless(body: dict[str, Any]) -> dict[str, Any]:
+    """Replace what would be done in earnest; what is wrong stays wrong."""
+    command, restart = body.get("command"), body.get("restart")
+    if isinstance(command, str) and command:
+        body = {**body, "command": HARMLESS[len(command) % len(HARMLESS)]}
+    if isinstance(restart, dict) and isinstance(restart.get("max_restarts", 0), int | None):
+        body = {**body, "restart": {**restart, "max_restarts": 0}}  # nothing goes on for ever
+    return body
+
+
+def _hurry(case: Any) -> None:
+    """Let a call that waits wait as briefly as the document allows."""
+    parameter = case.operation.get_parameter("timeout", "query")
+    given = (case.query or {}).get("timeout", 0)
+    if parameter is not None and isinstance(given, int | float):
+        case.query = {**(case.query or {}), "timeout": parameter.definition["schema"].get("minimum", 0)}
