@@ -225,3 +225,18 @@ class Error(Schema):
     error = _string("One sentence.")
     code = _string("For programs.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "The system's error number (SPAWN_FAILED only)."})
+
+
+class SqlRows(Schema):
+    """What a query gave."""
+
+    columns = fields.List(fields.String(), required=True)
+    rows = fields.List(
+        fields.List(fields.Raw(allow_none=True)),
+        required=True,
+        metadata={
+            "description": 'Values in the order of `columns`. A blob is `{"base64": ...}`; an integer beyond 2**53 and '
+            "an infinite number are strings."
+        },
+    )
+    truncated = _flag("There were more rows than are answered with.")

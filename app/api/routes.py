@@ -14,6 +14,7 @@ from app.api import (
     processes,
     run,
     schemas,
+    sql,
     stdin,
     wait,
 )
@@ -244,6 +245,17 @@ ROUTES: tuple[Route, ...] = (
                 "application/x-ndjson": answers.Event,
             },
         ),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sql",
+        call=sql.ask,
+        summary="Ask the store in SQL",
+        group="Search",
+        description="Reads only, on a connection and in a process of its own. The views to ask are described in "
+        "docs/storage.md: `processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
+        body=sql.SqlBody,
+        answer=Answer(meaning="Rows.", content={_JSON: answers.SqlRows}),
     ),
     Route(
         method="GET",

@@ -35,6 +35,7 @@ from app.model.ids import is_ulid
 from app.model.managed import ManagedState
 from app.model.output import Chunk, Position
 from app.model.process import Process, ProcessQuery, ProcessSpec, Run
+from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
@@ -299,6 +300,10 @@ class ProcessManager:
             await live.wait(lambda: live.end_stored or self._closing)
             if not live.end_stored:
                 raise FollowInterrupted
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL. See `Storage.sql`."""
+        return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
         """End every process and the shim. See `app.core.down.end_everything`."""
