@@ -7,6 +7,8 @@ from marshmallow import Schema, fields, validate
 from app.api.fields import Choice
 from app.core.waiting import NotMet, WaitFor
 from app.model.event import EventType
+from app.model.managed import HealthStatus, ManagedStatus
+from app.model.options import HealthCheckType, RestartPolicy
 from app.model.process import OutputMode, Reason, Status, StdinMode
 
 
@@ -31,6 +33,52 @@ class OutputSummary(Schema):
     last_seq = _integer("Id of the last line or gap, 0 if there is none.")
 
 
+class RestartInfo(Schema):
+    """When it is started again."""
+
+    policy = Choice(RestartPolicy, required=True)
+    max_restarts = _integer("So many in a row; null: any number.", allow_none=True)
+    initial_backoff_ms = _integer("Bound of the first wait.")
+    max_backoff_ms = _integer("Bound of every wait.")
+
+
+class HealthCheckInfo(Schema):
+    """How its health is looked at."""
+
+    type = Choice(HealthCheckType, required=True)
+    port = _integer("On 127.0.0.1.")
+    path = _string("What is asked for; null with tcp.", allow_none=True)
+    initial_delay_ms = _integer("From the start of a run to its first check.")
+    interval_ms = _integer("Between two checks.")
+    timeout_ms = _integer("After so long a check has failed.")
+    failure_threshold = _integer("So many failed checks in a row: it is unhealthy.")
+
+
+class ExitInfo(Schema):
+    """How a run ended."""
+
+    exit_code = _integer("Set if it exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended it.", allow_none=True)
+    oom_killed = _flag("The system ended it for want of memory.")
+    ended_at = _integer("When.")
+
+
+class ManagedInfo(Schema):
+    """How a process is looked after."""
+
+    id = _string("Its name, else its permanent id.")
+    name = _string("Null: it was given no name.", allow_none=True)
+    status = Choice(ManagedStatus, required=True)
+    restart_count = _integer("How many times it was started again, by its policy or on request.")
+    restart = fields.Nested(RestartInfo, required=True)
+    health_check = fields.Nested(HealthCheckInfo, required=True, allow_none=True)
+    health_status = Choice(HealthStatus, required=True)
+    consecutive_health_failures = _integer("Of the current run's checks.")
+    last_exit = fields.Nested(ExitInfo, required=True, allow_none=True)
+    last_error = _string("Why it could not be started, or is not well.", allow_none=True)
+    next_restart_at = _integer("Null: it is not waiting for one.", allow_none=True)
+
+
 class ProcessInfo(Schema):
     """A process. Times are milliseconds since the epoch."""
 
@@ -52,7 +100,12 @@ class ProcessInfo(Schema):
     args = fields.List(fields.String(), required=True)
     started_at = _integer("When the current or last run started.")
     ended_at = _integer("When it ended; null while it runs.", allow_none=True)
-    managed = fields.Raw(required=True, allow_none=True, metadata={"description": "Null: it is not supervised."})
+    managed = fields.Nested(
+        ManagedInfo,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null: it was started without name, restart and health_check."},
+    )
     name = _string("Null: it was given no name.", allow_none=True)
     tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     working_dir = _string("Where it was started.")
@@ -69,6 +122,27 @@ class ProcessInfo(Schema):
     stderr_mode = Choice(OutputMode, required=True)
     run = _integer("1, 2, 3 ... one for each start.")
     output = fields.Nested(OutputSummary, required=True)
+
+
+class RunInfo(Schema):
+    """One start of a process."""
+
+    run = _integer("1, 2, 3 ...")
+    pid = _integer("Operating-system pid.")
+    status = Choice(Status, required=True)
+    reason = Choice(Reason, required=True, allow_none=True)
+    exit_code = _integer("Set if it exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended it.", allow_none=True)
+    oom_killed = _flag("The system ended it for want of memory.")
+    started_at = _integer("When it started.")
+    ended_at = _integer("When it ended; null while it runs.", allow_none=True)
+
+
+class RunPage(Schema):
+    """A page of a process's runs, newest first."""
+
+    runs = fields.List(fields.Nested(RunInfo), required=True)
+    next = _string("`cursor` of the next page; null on the last.", allow_none=True)
 
 
 class Waited(Schema):

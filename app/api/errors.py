@@ -31,6 +31,12 @@ SHAPES: Mapping[type[errors.OutlastError], Shape] = {
     ),
     errors.NotFound: Shape(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such process."),
     errors.NotRunning: Shape(HTTPStatus.BAD_REQUEST, "NOT_RUNNING", "The process has ended."),
+    errors.NotManaged: Shape(
+        HTTPStatus.BAD_REQUEST, "NOT_MANAGED", "It was started without name, restart and health_check."
+    ),
+    errors.SealBroken: Shape(
+        HTTPStatus.CONFLICT, "SEAL_BROKEN", "The environment that it was started with can't be opened any more."
+    ),
     errors.StdinNotWritable: Shape(
         HTTPStatus.BAD_REQUEST, "STDIN_NOT_WRITABLE", "Its standard input is not a pipe, or is closed."
     ),

@@ -21,6 +21,7 @@ MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
 MAX_TAG_VALUE_CHARS = 1024
 MAX_KEY_CHARS = 255
+MAX_NAME_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -66,6 +67,18 @@ class Key(Text):
         text = super()._deserialize(value, attr, data, **kwargs)
         if not 1 <= len(text) <= MAX_KEY_CHARS or not text.isprintable():
             raise ValidationError(f"must be 1 to {MAX_KEY_CHARS} printable characters")
+        return text
+
+
+class Name(Text):
+    """A process's name: what a path can hold, and what is no pid and no id."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not 1 <= len(text) <= MAX_NAME_CHARS or "/" in text or text in {".", ".."}:
+            raise ValidationError(f'must be 1 to {MAX_NAME_CHARS} characters without "/", and not "." or ".."')
+        if (text.isascii() and text.isdigit()) or is_ulid(text.upper()):
+            raise ValidationError("must not look like a pid (all digits) or an id (a ULID)")
         return text
 
 

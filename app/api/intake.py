@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError
 from marshmallow import fields as ma_fields
+from marshmallow.exceptions import SCHEMA
 
 from app.model.errors import InvalidRequest
 
@@ -87,6 +88,8 @@ def _phrases(messages: Any, path: str) -> list[str]:
 
 
 def _join(path: str, key: str) -> str:
+    if path and key == SCHEMA:  # a part as a whole
+        return path
     return f"{path}.{_shorten(key)}" if path else _shorten(key)
 
 

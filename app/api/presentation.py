@@ -4,7 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from app.core.views import ProcessView
-from app.model.process import Status
+from app.model.ending import Ending, Status
+from app.model.managed import Desired, HealthStatus, ManagedState, ManagedStatus
+from app.model.options import HealthCheck, HealthCheckType, Restart
+from app.model.process import Run
 
 
 def process_info(view: ProcessView) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "args": spec.args,
         "started_at": run.started_at_ms,
         "ended_at": ending.ended_at_ms if ending else None,
-        "managed": None,
+        "managed": _managed_info(view, process.managed) if process.managed else None,
         "name": spec.name,
         "tags": dict(spec.tags),
         "working_dir": spec.working_dir,
@@ -43,4 +46,83 @@ def process_info(view: ProcessView) -> dict[str, Any]:
             "first_seq": output.first_seq,
             "last_seq": output.last_seq,
         },
+    }
+
+
+def run_info(run: Run) -> dict[str, Any]:
+    """Tell of one run; `answers.RunInfo` documents it."""
+    ending = run.ending
+    return {
+        "run": run.number,
+        "pid": run.pid,
+        "status": run.status,
+        "reason": ending.reason if ending else None,
+        "exit_code": ending.exit_code if ending else None,
+        "signal": ending.signal if ending else None,
+        "oom_killed": run.status is Status.OOM_KILLED,
+        "started_at": run.started_at_ms,
+        "ended_at": ending.ended_at_ms if ending else None,
+    }
+
+
+def _managed_info(view: ProcessView, state: ManagedState) -> dict[str, Any]:
+    spec, run = view.process.spec, view.process.run
+    restart, check = spec.options.restart or Restart(), spec.options.health_check
+    last_exit = run.ending or state.last_exit
+    is_due = state.decided_run == run.number
+    return {
+        "id": spec.name or spec.id,
+        "name": spec.name,
+        "status": _managed_status(view, state),
+        "restart_count": run.number - 1,
+        "restart": {
+            "policy": restart.policy,
+            "max_restarts": restart.max_restarts,
+            "initial_backoff_ms": restart.initial_backoff_ms,
+            "max_backoff_ms": restart.max_backoff_ms,
+        },
+        "health_check": _check_info(check) if check else None,
+        "health_status": _health_status(check, state, run),
+        "consecutive_health_failures": state.health_failures if state.health_run == run.number else 0,
+        "last_exit": _exit_info(last_exit) if last_exit else None,
+        "last_error": state.last_error,
+        "next_restart_at": state.next_restart_at_ms if is_due else None,
+    }
+
+
+def _managed_status(view: ProcessView, state: ManagedState) -> ManagedStatus:
+    if view.starting:
+        return ManagedStatus.STARTING
+    run = view.process.run
+    if run.ending is not None and state.desired is Desired.STOPPED:
+        return ManagedStatus.STOPPED
+    # What follows from an end is decided a moment after it.
+    return ManagedStatus.BACKING_OFF if state.decided_run == run.number else ManagedStatus.RUNNING
+
+
+def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> HealthStatus:
+    if check is None:
+        return HealthStatus.DISABLED
+    said = state.health if state.health_run == run.number else None
+    return said or HealthStatus.STARTING
+
+
+def _check_info(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "type": check.type,
+        "port": check.port,
+        "path": check.path if check.type is HealthCheckType.HTTP else None,
+        "initial_delay_ms": check.initial_delay_ms,
+        "interval_ms": check.interval_ms,
+        "timeout_ms": check.timeout_ms,
+        "failure_threshold": check.failure_threshold,
+    }
+
+
+def _exit_info(ending: Ending) -> dict[str, Any]:
+    return {
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "oom_killed": ending.status is Status.OOM_KILLED,
+        "ended_at": ending.ended_at_ms,
     }

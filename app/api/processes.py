@@ -8,7 +8,8 @@ from aiohttp import web
 from app.api import keys
 from app.api.cursor import make_cursor
 from app.api.intake import Given
-from app.api.presentation import process_info
+from app.api.managed import RunsPage
+from app.api.presentation import process_info, run_info
 from app.api.route import json_response, ref_of
 from app.api.schemas import Removal, Sending
 from app.core.request import StartRequest
@@ -50,6 +51,20 @@ async def remove(request: web.Request, given: Given) -> web.Response:
     if left is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return json_response(process_info(left), HTTPStatus.ACCEPTED)
+
+
+async def restart(request: web.Request, _: Given) -> web.Response:
+    """POST /api/v1/processes/{ref}/restart."""
+    return json_response(process_info(await request.app[keys.MANAGER].restart(ref_of(request))))
+
+
+async def runs(request: web.Request, given: Given) -> web.Response:
+    """GET /api/v1/processes/{ref}/runs."""
+    page: RunsPage = given.query
+    found = await request.app[keys.MANAGER].runs(ref_of(request), before_number=page.before, limit=page.limit + 1)
+    shown = found[: page.limit]
+    following = str(shown[-1].number) if len(found) > page.limit else None
+    return json_response({"runs": [run_info(run) for run in shown], "next": following})
 
 
 async def send_signal(request: web.Request, given: Given) -> web.Response:

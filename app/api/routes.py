@@ -8,6 +8,7 @@ from app.api import (
     events,
     follow,
     list_schemas,
+    managed,
     meta,
     output,
     processes,
@@ -19,7 +20,7 @@ from app.api import (
     wait,
 )
 from app.api.route import Answer, Route
-from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
+from app.model.errors import NameInUse, NotFound, NotManaged, NotRunning, SealBroken, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
 
 PROCESSES = "/api/v1/processes"
@@ -108,7 +109,7 @@ ROUTES: tuple[Route, ...] = (
             meaning="A process has the `idempotency_key`: this one, as it is now. Nothing was started.",
             content={_JSON: answers.ProcessInfo},
         ),
-        raises=(SpawnFailed,),
+        raises=(NameInUse, SpawnFailed),
     ),
     Route(
         method="POST",
@@ -121,7 +122,7 @@ ROUTES: tuple[Route, ...] = (
         "ends when the command has ended and its output is complete, or, if others hold its output open, when nothing "
         "has come for a second.",
         query=schemas.RunQuery,
-        body=schemas.StartBody,
+        body=schemas.RunBody,
         answer=_RUN,
         raises=(SpawnFailed,),
     ),
@@ -151,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Kill a process and everything it started",
         group="Processes",
         description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
-        "error.",
+        "error. A managed one is stopped for good: SIGTERM to the group, SIGKILL to the tree after `stop_grace_ms`.",
         query=schemas.RemoveQuery,
         answer=_DONE,
         other_answer=Answer(
@@ -160,6 +161,27 @@ ROUTES: tuple[Route, ...] = (
             "With `purge`, nothing is deleted yet. Ask again.",
             content={_JSON: answers.ProcessInfo},
         ),
+        raises=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESS}/restart",
+        call=processes.restart,
+        changes=True,
+        summary="Restart a managed process",
+        group="Processes",
+        description="Stops it first if it runs: SIGTERM to the group, SIGKILL after `stop_grace_ms`.",
+        answer=Answer(meaning="Its new run.", content={_JSON: answers.ProcessInfo}),
+        raises=(NotFound, NotManaged, NameInUse, SealBroken, SpawnFailed),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/runs",
+        call=processes.runs,
+        summary="List the runs of a process, newest first",
+        group="Processes",
+        query=managed.RunsQuery,
+        answer=Answer(meaning="A page.", content={_JSON: answers.RunPage}),
         raises=(NotFound,),
     ),
     Route(

@@ -6,15 +6,17 @@ Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`
 from dataclasses import dataclass
 from typing import Any
 
+import marshmallow
 from marshmallow import ValidationError, post_load, validate
 
 from app.api import fields
 from app.api.limits import LimitsBody
+from app.api.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from app.api.strict import Strict
 from app.core.follow import OutputQuery
 from app.core.removal import KILL_WAIT_S
 from app.core.request import StartRequest
-from app.model.options import Limits, Options
+from app.model.options import DEFAULT_STOP_GRACE_MS, Limits, Options
 from app.model.process import OutputMode, SignalScope, StdinMode
 
 MAX_KILL_WAIT_S = 60.0
@@ -140,6 +142,32 @@ class StartBody(Strict):
             "maxProperties": fields.MAX_TAGS,
         },
     )
+
+    name = fields.Name(
+        allow_none=True,
+        metadata={
+            "description": "Makes it a managed process, found by this name. Not only digits, not a ULID, without `/`; "
+            "at most one live process holds it.",
+            "minLength": 1,
+            "maxLength": fields.MAX_NAME_CHARS,
+        },
+    )
+    restart = marshmallow.fields.Nested(
+        RestartBody,
+        allow_none=True,
+        metadata={"description": "Makes it a managed process: when it is started again."},
+    )
+    health_check = marshmallow.fields.Nested(
+        HealthCheckBody,
+        allow_none=True,
+        metadata={"description": "Makes it a managed process: one that is unhealthy is killed, which is a failure."},
+    )
+    stop_grace_ms = fields.Whole(
+        allow_none=True,
+        high=MAX_WAIT_MS,
+        metadata={"description": "From SIGTERM to SIGKILL when a managed process is stopped. Default 10,000."},
+    )
+
     timeout = fields.Seconds(
         allow_none=True,
         metadata={
@@ -175,12 +203,27 @@ class StartBody(Strict):
             stdin_mode=given.get("stdin_mode", StdinMode.CLOSED),
             stdout_mode=given.get("stdout_mode", OutputMode.CAPTURE),
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
+            name=given.get("name"),
             tags=given.get("tags", {}),
-            idempotency_key=given.get("idempotency_key"),
             options=Options(
-                timeout_ms=given.get("timeout"), nice=given.get("nice"), limits=given.get("limits", Limits())
+                timeout_ms=given.get("timeout"),
+                nice=given.get("nice"),
+                limits=given.get("limits", Limits()),
+                stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
+                restart=given.get("restart"),
+                health_check=given.get("health_check"),
             ),
+            idempotency_key=given.get("idempotency_key"),
         )
+
+
+class RunBody(StartBody):
+    """POST /api/v1/processes/run: a start of what ends."""
+
+    class Meta:
+        """What makes a process managed is left out."""
+
+        exclude = ("name", "restart", "health_check", "stop_grace_ms")
 
 
 class RunQuery(Strict):

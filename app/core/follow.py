@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.model.errors import StorageUnavailable
 from app.model.output import Chunk, Stream
@@ -15,6 +15,24 @@ _READ_BYTES = 1 << 20
 _UNTIL_GRACE_MS = 1000
 _READ_AGAIN_S = 0.5
 _LEAST_READ_S = 1.0
+
+
+class Source(Protocol):
+    """What a process that may still print tells its followers: a run, or a managed process over all of its runs."""
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of the last line or gap that is stored."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will come, and all is stored."""
+
+    async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `until()` holds. False: timed out."""
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
 
 
 class FollowInterrupted(Exception):
@@ -48,7 +66,7 @@ class Cursor:
         storage: Storage,
         recent: RecentChunks,
         handle: int,
-        live: LiveProcess | None,
+        live: Source | None,
         query: OutputQuery,
     ) -> None:
         self._storage = storage

@@ -7,15 +7,16 @@ from app.core.capture import Capture
 from app.core.committer import Committer
 from app.core.recent import RecentChunks
 from app.core.usage import UsageTrack
+from app.core.waiters import Waiters
 from app.crash import crash_point
 from app.model.output import Chunk, GapReason, Position, Stream
-from app.model.process import Ending, ProcessSpec, Reason, Run
+from app.model.process import Ending, ProcessSpec, Reason, Run, run_key
 from app.shimlink import HeldProcess, ShimLink
 from app.storage import CompleteOutput, EndRun
 
 
-class LiveProcess:
-    """From the start of a process until its end and all of its output are in the store.
+class LiveProcess(Waiters):
+    """One run of a process, from its start until its end and all of its output are in the store.
 
     Attributes:
         handle: 0 until it is recorded.
@@ -27,9 +28,11 @@ class LiveProcess:
         ended: its end has been seen (and is stored, or on the way).
         finished: nothing more will come, and all is stored.
         usage: what its run takes of the machine.
+        watcher: who is to look again whenever something changes here.
     """
 
     def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
+        super().__init__()
         self.spec = spec
         self.run = run
         self.handle = 0
@@ -50,7 +53,12 @@ class LiveProcess:
         self._committer: Committer | None = None
         self._recent: RecentChunks | None = None
         self._on_finished: Callable[[LiveProcess], None] | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        self.watcher: Waiters | None = None
+
+    @property
+    def key(self) -> str:
+        """What the shim knows it by."""
+        return run_key(self.spec.id, self.run.number)
 
     @property
     def last_seq(self) -> int:
@@ -156,29 +164,11 @@ class LiveProcess:
         self.stop()
         self.held.close()
 
-    async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `until()` holds, looked at after each commit and change of this process. False: timed out."""
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout_s is None else loop.time() + timeout_s
-        while not until():
-            if deadline is not None and loop.time() >= deadline:
-                return False
-            future: asyncio.Future[None] = loop.create_future()
-            self._waiters.add(future)
-            timer = None if deadline is None else loop.call_at(deadline, _resolve, future)
-            try:
-                await future
-            finally:
-                self._waiters.discard(future)
-                if timer is not None:
-                    timer.cancel()
-        return True
-
     def wake(self) -> None:
-        """Let everybody who waits look again."""
-        waiters, self._waiters = self._waiters, set()
-        for future in waiters:
-            _resolve(future)
+        """Let everybody who waits look again, also those who wait for the process and not for this run."""
+        super().wake()
+        if self.watcher is not None:
+            self.watcher.wake()
 
     def _on_chunk(self, chunk: Chunk) -> None:
         assert self._committer is not None  # noqa: S101 - attached
@@ -224,8 +214,3 @@ class LiveProcess:
         crash_point("after-last-ack")
         self._on_finished(self)
         self.wake()
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from app.core import users
+from app.core import trouble, users
 from app.core.committer import Committer
+from app.core.down import end_everything
 from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
@@ -17,6 +18,7 @@ from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.removal import KILL_WAIT_S, Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
+from app.core.restarts import Restarts
 from app.core.room import ShimRoom
 from app.core.sampler import UsageSampler
 from app.core.stdin import StandardInput
@@ -31,8 +33,9 @@ from app.model.errors import (
     StorageUnavailable,
 )
 from app.model.ids import is_ulid
+from app.model.managed import ManagedState
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery, SignalScope
+from app.model.process import Process, ProcessQuery, ProcessSpec, Run, SignalScope
 from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
@@ -40,7 +43,6 @@ from app.storage import AddProcess, Storage, WithdrawProcess
 log = logging.getLogger(__name__)
 
 _WITHDRAWN_S = 2.0
-_KILL_CONFIRM_S = 10.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
 
@@ -58,6 +60,7 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
+        self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir, inherit_env)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
@@ -74,10 +77,16 @@ class ProcessManager:
         self._committer.start()
         await self._supervisor.open()
         self._sampler.start()
+        await self._restarts.open()
+
+    def look_after(self) -> None:
+        """Begin to start managed processes again, and to check their health."""
+        self._restarts.look_after()
 
     async def close(self) -> None:
         """Leave the processes to the shim. What was read and is not stored yet, the shim still has."""
         self.interrupt_followers()
+        await self._restarts.close()
         self._supervisor.stop()
         await self._sampler.stop()
         await self._committer.stop(_STOP_COMMIT_S)
@@ -94,19 +103,7 @@ class ProcessManager:
 
     def health(self) -> str | None:
         """Return None, or one sentence that says what is wrong."""
-        trouble = self._store_trouble()
-        if trouble is not None:
-            return trouble
-        if not self._supervisor.connected:
-            return "the shim is not connected"
-        return "the shim does not answer: is it stopped?" if self._supervisor.link.is_silent else None
-
-    def _store_trouble(self) -> str | None:
-        if self._committer.failure is not None:
-            return f"the store cannot commit: {self._committer.failure}"
-        for process_id, reason in self._supervisor.refusals.reasons.items():
-            return f"the store refuses what process {process_id} writes, and others go on: {reason}"
-        return None
+        return trouble.of_store(self._committer, self._supervisor) or trouble.of_shim(self._supervisor)
 
     @property
     def uptime_s(self) -> float:
@@ -130,6 +127,7 @@ class ProcessManager:
 
         Raises:
             InvalidRequest: the key belongs to another command, or other arguments.
+            NameInUse: a live process holds the name.
             SpawnFailed: it could not be started; no trace of it is kept.
             Unavailable: store or shim cannot take it now; nothing runs.
         """
@@ -145,6 +143,21 @@ class ProcessManager:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
+        if spec.is_managed and request.env:
+            spec = replace(spec, sealed_env=await asyncio.to_thread(self._restarts.seal.close, request.env))
+        self._restarts.table.reserve(spec)
+        try:
+            process, live = await self._start_first(request, spec, identity)
+        except BaseException:
+            self._restarts.table.free(spec)
+            raise
+        if spec.is_managed:
+            self._restarts.add(process, live)
+        return process
+
+    async def _start_first(
+        self, request: StartRequest, spec: ProcessSpec, identity: users.Identity
+    ) -> tuple[Process, LiveProcess]:
         try:
             live = await self._supervisor.start(spec, make_command(request, spec, identity, self._inherit_env))
         except SpawnRefused as exc:
@@ -161,7 +174,8 @@ class ProcessManager:
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
         await self._started(live)
-        return Process(handle=handle, spec=spec, run=live.run)
+        managed = ManagedState() if spec.is_managed else None
+        return Process(handle=handle, spec=spec, run=live.run, managed=managed), live
 
     async def _started(self, live: LiveProcess) -> None:
         """Wait until it is known what became of a start that is recorded.
@@ -175,7 +189,7 @@ class ProcessManager:
             raise explain(SpawnRefused(*live.failed), live.spec)
 
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid (the newest that had it) or id.
+        """Find a process by pid (the newest that had it), id, or name (the live one, else the newest that had it).
 
         Raises:
             NotFound: there is none.
@@ -185,8 +199,12 @@ class ProcessManager:
             process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
         elif is_ulid(ref.upper()):
             process = await self._storage.process_by_id(ref.upper())
+        elif (holder := self._restarts.table.holder(ref)) is not None:
+            process = await self._storage.process_by_id(holder)
+        else:
+            process = await self._storage.process_by_name(ref)
         if process is None:
-            raise NotFound(f"there is no process {ref!r}: name it by its pid or its id, as the list shows them")
+            raise NotFound(f"there is no process {ref!r}: name it by its pid, id or name, as the list shows them")
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
@@ -201,16 +219,37 @@ class ProcessManager:
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
 
+        A managed one is stopped for good, in order: see `Restarts.stop`.
+
         Returns:
             None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
         """
-        process = (await self.get(ref)).process
+        process = await self._stopped((await self.get(ref)).process)
         return None if await self._removal.kill(process, wait_s) else await self.get(process.spec.id)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Removal.purge`; returned is the same as by `kill`."""
-        process = (await self.get(ref)).process
+        process = await self._stopped((await self.get(ref)).process)
         return None if await self._removal.purge(process, wait_s) else await self.get(process.spec.id)
+
+    async def _stopped(self, process: Process) -> Process:
+        """Stop it if it is managed, and return it as it is then."""
+        managed = self._restarts.table.get(process.spec.id)
+        if managed is None:
+            return process
+        await self._restarts.stop(managed)
+        return (await self.get(process.spec.id)).process
+
+    async def restart(self, ref: str) -> ProcessView:
+        """Stop a managed process in order, if it runs, and start it. See `Restarts.restart` for what is raised."""
+        process = (await self.get(ref)).process
+        await self._restarts.restart(process)
+        return await self.get(process.spec.id)
+
+    async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
+        """List the runs of a process, newest first."""
+        process = (await self.get(ref)).process
+        return await self._storage.runs(process.handle, before_number=before_number, limit=limit)
 
     async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
         """Send a signal to a process, its group, or everything that it started.
@@ -269,42 +308,24 @@ class ProcessManager:
         return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
-        """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.
-
-        Returns:
-            How many were running.
-
-        Raises:
-            StorageUnavailable: ends or output can't be stored now; the shim still has them.
-        """
-        link = self._supervisor.link
-        running = [live for live in self._supervisor if not live.ended]
-        for live in running:
-            with contextlib.suppress(NotRunning, PermissionError):
-                await link.signal(live.slot, signal.SIGTERM)
-        await _all_of(running, grace_s)
-        rest = [live for live in self._supervisor if not live.finished]
-        for live in rest:
-            await link.kill(live.spec.id)
-        finished = await _all_of(rest, _KILL_CONFIRM_S)
-        trouble = self._store_trouble()
-        if trouble is not None:
-            raise StorageUnavailable(
-                f"the processes were told to end, but {trouble}. "
-                "The shim keeps what is not stored: make room, and do this again"
-            )
-        if not finished:  # something that could not be killed holds a pipe; all that it wrote so far is stored
-            for live in rest:
-                link.forget(live.slot)
-        await self._committer.settled()
-        await link.end_shim()
-        return len(running)
+        """End every process and the shim. See `app.core.down.end_everything`."""
+        await self._restarts.stop_all()
+        return await end_everything(
+            self._supervisor, self._committer, lambda: trouble.of_store(self._committer, self._supervisor), grace_s
+        )
 
     # ---- helpers
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
-        return ProcessView(process=process, stdin_writable=live is not None and live.stdin_open)
+        managed = self._restarts.table.get(process.spec.id)
+        if managed is not None:
+            process = replace(process, managed=managed.state)
+        return ProcessView(
+            process=process,
+            stdin_writable=live is not None and live.stdin_open,
+            starting=managed is not None and managed.is_beginning,
+        )
 
     @property
     def is_closing(self) -> bool:
@@ -312,7 +333,9 @@ class ProcessManager:
         return self._closing
 
     def has_only_others(self, process: Process) -> bool:
-        """Tell whether it has ended, and all that was read of its output is stored: what comes, others write."""
+        """Tell whether it has ended for good, and what was read of its output is stored: what comes, others write."""
+        if self._restarts.table.get(process.spec.id) is not None:
+            return False
         live = self._supervisor.get(process.spec.id)
         return live is None or (live.end_stored and not live.held.frames)
 
@@ -323,14 +346,5 @@ class ProcessManager:
         return live
 
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
-        live = self._supervisor.get(process.spec.id)
-        return Cursor(self._storage, self._recent, process.handle, live, query)
-
-
-async def _all_of(processes: list[LiveProcess], timeout_s: float) -> bool:
-    """Wait until all are finished. False: not in time."""
-
-    async def finished(live: LiveProcess) -> bool:
-        return await live.wait(lambda: live.finished, timeout_s)
-
-    return all(await asyncio.gather(*(finished(live) for live in processes)))
+        source = self._restarts.table.get(process.spec.id) or self._supervisor.get(process.spec.id)
+        return Cursor(self._storage, self._recent, process.handle, source, query)

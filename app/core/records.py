@@ -1,16 +1,25 @@
-"""A process's specification as JSON: what the shim keeps, so that a start is recorded also if its daemon dies."""
+"""A process's specification as JSON: what the shim keeps, so that a start is recorded also if its daemon dies.
+
+The record's `id` is the run's key, by which the shim finds, kills and sweeps it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from app.model.options import Options
-from app.model.process import OutputMode, ProcessSpec, StdinMode
+from app.model.process import OutputMode, ProcessSpec, StdinMode, run_key
 
 
-def spec_to_record(spec: ProcessSpec) -> dict[str, Any]:
-    """Return what `spec_from_record` reads."""
-    return {**asdict(spec), "options": spec.options.to_record()}
+def spec_to_record(spec: ProcessSpec, number: int = 1) -> dict[str, Any]:
+    """Return what `spec_from_record` and `run_of` read. `number`: of the run."""
+    return {**asdict(spec), "id": run_key(spec.id, number), "options": spec.options.to_record()}
+
+
+def run_of(record: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the process's id and the run's number."""
+    process_id, _, number = record["id"].partition(".")
+    return process_id, int(number or 1)
 
 
 def spec_from_record(record: Mapping[str, Any]) -> ProcessSpec:
@@ -18,6 +27,7 @@ def spec_from_record(record: Mapping[str, Any]) -> ProcessSpec:
     return ProcessSpec(
         **{
             **record,
+            "id": run_of(record)[0],
             "args": tuple(record["args"]),
             "env_keys": tuple(record["env_keys"]),
             "stdin_mode": StdinMode(record["stdin_mode"]),

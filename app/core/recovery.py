@@ -7,13 +7,13 @@ from collections.abc import Callable
 from app.core.committer import Committer
 from app.core.live import LiveProcess
 from app.core.lost import record_loss
-from app.core.records import spec_from_record, spec_to_record
+from app.core.records import run_of, spec_from_record, spec_to_record
 from app.core.table import LiveTable
 from app.crash import crash_point
 from app.model.output import GapReason, Position, Stream
-from app.model.process import Run
+from app.model.process import Process, Run
 from app.shimlink import ShimLink, ShimProcess
-from app.storage import AddProcess, Storage
+from app.storage import AddProcess, BeginRun, Storage
 
 log = logging.getLogger(__name__)
 
@@ -57,24 +57,20 @@ class Recovery:
             ShimLost: the shim has died; nothing was changed.
         """
         crash_point("recovery-begun")
-        unfinished = {item.process.spec.id: item for item in await self._storage.unfinished()}
+        unfinished = {item.process.key: item for item in await self._storage.unfinished()}
         held = {process.record["id"] for process in found}
-        lost = [process_id for process_id in unfinished if process_id not in held]
+        lost = [key for key in unfinished if key not in held]
         if lost:  # what may be left of them has nobody who reads it, and must not run on when it is called lost
             await link.sweep(lost)
         changes: list[asyncio.Future[None]] = []
         for process in found:
-            process_id = process.record["id"]
-            known = unfinished.pop(process_id, None)
+            known = unfinished.pop(process.record["id"], None)
             if known is not None:
                 live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
                 self._table.add(live)
                 self.go_on(live, known.process.handle, known.position)
-            elif process.held.failed is not None or await self._storage.process_by_id(process_id) is not None:
-                process.held.close()
-                link.forget(process.slot)  # the kill came between the last commit and its acknowledgement
             else:
-                changes.append(self._record(process))
+                changes += await self._look_up(link, process)
             crash_point("recovery-step")
         changes += [record_loss(item, self._committer) for item in unfinished.values()]
         if changes:  # whoever asks first is to see them
@@ -86,8 +82,9 @@ class Recovery:
         crash_point("handover-begun")
         strangers = []
         for process in found:
-            live = self._table.get(process.record["id"])
-            if live is not None:
+            process_id, number = run_of(process.record)
+            live = self._table.get(process_id)
+            if live is not None and live.run.number == number:
                 live.hold(process.slot, process.held)
             else:
                 process.held.close()
@@ -124,13 +121,36 @@ class Recovery:
         elif not live.handle:
             self._submit_record(live)
 
-    def _record(self, process: ShimProcess) -> asyncio.Future[None]:
-        """Record a process whose daemon died between its start and the record of it."""
+    async def _look_up(self, link: ShimLink, process: ShimProcess) -> list[asyncio.Future[None]]:
+        """Record a run whose daemon died between its start and the record of it. What is not wanted is forgotten."""
+        process_id, number = run_of(process.record)
+        stored = await self._storage.process_by_id(process_id)
+        latest = stored.run.number if stored is not None else 0
+        if process.held.failed is None and number == latest + 1:
+            return [await self._record(process, number, stored)]
+        if number > latest:
+            await link.kill(process.record["id"])
+        process.held.close()
+        link.forget(process.slot)  # or the kill came between the last commit and its acknowledgement
+        return []
+
+    async def _record(self, process: ShimProcess, number: int, stored: Process | None) -> asyncio.Future[None]:
         spec = spec_from_record(process.record)
-        run = Run(pid=process.held.pid, started_at_ms=process.held.started_at_ms)
+        run = Run(number=number, pid=process.held.pid, started_at_ms=process.held.started_at_ms)
         live = LiveProcess(spec, run, process.slot, process.held)
+        if stored is None:
+            self._table.add(live)
+            return self._submit_record(live)
+        position = await self._storage.position(stored.handle)
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(_: int) -> None:
+            self.go_on(live, stored.handle, position)
+            recorded.set_result(None)
+
         self._table.add(live)
-        return self._submit_record(live)
+        self._committer.submit(BeginRun(stored.handle, run), done)
+        return recorded
 
     def _submit_record(self, live: LiveProcess) -> asyncio.Future[None]:
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,14 +166,16 @@ class Recovery:
 
     async def _turn_away(self, link: ShimLink, process: ShimProcess) -> None:
         """Nobody waits for it any more, or its start was answered with an error."""
-        if await self._storage.process_by_id(process.record["id"]) is None:
+        process_id, number = run_of(process.record)
+        stored = await self._storage.process_by_id(process_id)
+        if stored is None or stored.run.number < number:
             await link.kill(process.record["id"])
         link.forget(process.slot)
 
     async def _hand_over(self, link: ShimLink, live: LiveProcess) -> None:
         if not self._table.has(live):
             return  # the last of it has been stored meanwhile
-        slot = await link.adopt(spec_to_record(live.spec), live.held, live.ending_for_shim())
+        slot = await link.adopt(spec_to_record(live.spec, live.run.number), live.held, live.ending_for_shim())
         crash_point("handover-step")
         if not self._table.has(live):
             link.forget(slot)

@@ -3,9 +3,22 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from app.core.live import LiveProcess
 from app.model.errors import OutlastError
+from app.storage import AddProcess, Change, WithdrawProcess
 
 _HOLD_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+def concerns(change: Change, live: LiveProcess) -> bool:
+    """Tell whether a change is about this process."""
+    match change:
+        case AddProcess(spec=spec):
+            return spec.id == live.spec.id
+        case WithdrawProcess(process_id=process_id):
+            return process_id == live.spec.id
+        case _:
+            return change.handle == live.handle
 
 
 class Refusals:

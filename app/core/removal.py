@@ -38,7 +38,7 @@ class Removal:
             Unavailable: all is gone, and its end can't be stored now.
         """
         deadline = time.monotonic() + wait_s
-        if not await self._gone(process.spec.id, deadline):
+        if not await self._gone(process.key, deadline):
             return False
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
@@ -48,15 +48,15 @@ class Removal:
             raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
         return False
 
-    async def _gone(self, process_id: str, deadline: float) -> bool:
+    async def _gone(self, key: str, deadline: float) -> bool:
         """Kill until nothing is left. If the shim dies meanwhile, the next one goes on."""
         delay_s = _FIRST_LOOK_S
-        is_gone = await self._supervisor.link.kill(process_id)
+        is_gone = await self._supervisor.link.kill(key)
         while not is_gone and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(delay_s, left_s))
             delay_s = min(2 * delay_s, _LONGEST_LOOK_S)
             with contextlib.suppress(ShimUnavailable):
-                is_gone = await self._supervisor.link.kill(process_id)
+                is_gone = await self._supervisor.link.kill(key)
         return is_gone
 
     async def purge(self, process: Process, wait_s: float) -> bool:
@@ -70,7 +70,7 @@ class Removal:
             Unavailable: it was killed, and is not purged yet: ask again.
         """
         if self._committer.failure is not None:
-            await self._supervisor.link.kill(process.spec.id)
+            await self._supervisor.link.kill(process.key)
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
@@ -79,7 +79,7 @@ class Removal:
             await self._check_stored(process)
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.refusals.reasons:
-                await self._supervisor.link.kill(process.spec.id)  # its end will never be stored
+                await self._supervisor.link.kill(process.key)  # its end will never be stored
             elif not await self.kill(process, wait_s):
                 self._purging.discard(process.handle)
                 return False

@@ -31,6 +31,7 @@ class StartRequest:
     stdin_mode: StdinMode = StdinMode.CLOSED
     stdout_mode: OutputMode = OutputMode.CAPTURE
     stderr_mode: OutputMode = OutputMode.CAPTURE
+    name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     options: Options = field(default_factory=Options)
@@ -48,6 +49,7 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
         stdin_mode=request.stdin_mode,
         stdout_mode=request.stdout_mode,
         stderr_mode=request.stderr_mode,
+        name=request.name,
         tags=request.tags,
         idempotency_key=request.idempotency_key,
         options=request.options,

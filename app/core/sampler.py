@@ -93,7 +93,7 @@ class UsageSampler:
         due = [live for live in running if live.usage.is_due(now, (now_ms - live.run.started_at_ms) / 1000)]
         pids: Mapping[str, list[int]] = {}
         if any(live.usage.group is None for live in due):
-            leaders = {live.run.pid: live.spec.id for live in running if live.usage.group is None}
+            leaders = {live.run.pid: live.key for live in running if live.usage.group is None}
             pids = await self._aside(lambda: self._trees.look(leaders))
         for start in range(0, len(due), _STEP):
             step = due[start : start + _STEP]

@@ -12,16 +12,17 @@ from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.records import spec_to_record
 from app.core.recovery import Recovery
-from app.core.refusals import Refusals
+from app.core.refusals import Refusals, concerns
 from app.core.room import ShimRoom
 from app.core.table import LiveTable
+from app.core.withdrawal import withdrawal
 from app.crash import crash_point
 from app.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from app.model.output import Position, Stream
 from app.model.process import ProcessSpec, Run
 from app.shim.spawn import Command
 from app.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
-from app.storage import AddProcess, Change, Storage, WithdrawProcess
+from app.storage import Change, Storage
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _LOOK_AGAIN_S = 0.02
 _GREETINGS = 5
 # The longest that a daemon which is to end waits for a handover: without it, what ran would not run on.
 _LAST_HANDOVER_S = 10.0
+_BEGINNING = Position()
 
 
 class Supervisor:
@@ -132,16 +134,20 @@ class Supervisor:
 
     # ---- processes
 
-    async def start(self, spec: ProcessSpec, command: Command) -> LiveProcess:
+    async def start(
+        self, spec: ProcessSpec, command: Command, *, number: int = 1, begins_at: Position = _BEGINNING
+    ) -> LiveProcess:
         """Fork a process and know it from now on. It runs its program when it is recorded: see `begin`.
+
+        With `number`, it is that run of the process, whose output goes on at `begins_at`.
 
         Raises:
             SpawnRefused: the system could not start it.
             ShimUnavailable: there is no shim now; nothing runs.
         """
         link = self.link
-        spawned = await link.spawn(spec_to_record(spec), command)
-        run = Run(pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
+        spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
+        run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
         self._table.add(live)
         if link is not self._link or not link.connected:  # it has lost its shim already
@@ -155,7 +161,7 @@ class Supervisor:
             await self._settled()
             try:
                 link, slot = self.link, live.slot
-                await link.kill(live.spec.id)
+                await link.kill(live.key)
                 break
             except ShimUnavailable:
                 if self._is_closed:
@@ -195,14 +201,14 @@ class Supervisor:
         def done(_handle: int) -> None:
             if self._link is not None and live.slot:
                 self._link.forget(live.slot)
-            self.total -= 1
+            self.total -= live.run.number == 1
             self.release(live)
             live.finished = True
             live.wake()
 
         if live.failed is None:
             live.on_failed(stage, errno)
-            self._committer.submit(WithdrawProcess(live.spec.id), done)
+            self._committer.submit(withdrawal(live), done)
 
     def _count(self) -> None:
         self.total += 1
@@ -324,7 +330,7 @@ class Supervisor:
     # ---- what the store refuses
 
     def _on_refused(self, change: Change, reason: str) -> None:
-        live = next((live for live in self if _concerns(change, live)), None)
+        live = next((live for live in self if concerns(change, live)), None)
         if live is not None:
             live.stop()
             self._table.deafen(live)
@@ -335,13 +341,3 @@ class Supervisor:
         self.refusals.reasons.pop(process_id, None)
         if live is not None:
             await self._recovery.begin_again(live)
-
-
-def _concerns(change: Change, live: LiveProcess) -> bool:
-    match change:
-        case AddProcess(spec=spec):
-            return spec.id == live.spec.id
-        case WithdrawProcess(process_id=process_id):
-            return process_id == live.spec.id
-        case _:
-            return change.handle == live.handle

@@ -34,6 +34,16 @@ class Identity:
     home: str
 
 
+def parse(text: str | None) -> UserSpec | None:
+    """Read back what `str(UserSpec)` has written."""
+    if text is None:
+        return None
+    uid, colon, gid = text.partition(":")
+    if not uid.isdecimal():
+        return UserSpec(name=text)
+    return UserSpec(uid=int(uid), gid=int(gid) if colon else None)
+
+
 def resolve(user: UserSpec | None) -> Identity:
     """Look a user up.
 

@@ -8,10 +8,16 @@ from app.model.usage import RunUsage, UsageSample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessView:
-    """A process as the store knows it, and what only the shim knows."""
+    """A process as the store knows it, and what only the shim knows.
+
+    Attributes:
+        stdin_writable: its standard input is an open pipe.
+        starting: a managed process's next run is just beginning.
+    """
 
     process: Process
     stdin_writable: bool
+    starting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,13 +47,13 @@ async def end_everything(settings: Settings) -> int | None:
 
 
 async def _left_something(settings: Settings) -> bool:
-    """Tell whether the store has processes that have not ended: shim and daemon were killed, or the machine was."""
+    """Tell whether something has not ended or is to be started again: shim and daemon, or the machine, were killed."""
     if not _had_shim(settings):
         return False
     storage = storage_from_url(settings.storage_url, durable=settings.durable)
     await storage.open()
     try:
-        return bool(await storage.unfinished())
+        return bool(await storage.unfinished() or await storage.supervised())
     finally:
         await storage.close()
 

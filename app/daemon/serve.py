@@ -59,6 +59,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         sock = _bind(settings)  # before anything is started: a port in use is a mistake to learn of first
         try:
             async with running_manager(settings) as manager:
+                manager.look_after()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()
         finally:

@@ -3,11 +3,13 @@
 OutlastError
 |-- InvalidRequest          the caller's input is wrong; the sentence names the field
 |-- NotFound                no such process
+|-- NotManaged              nobody looks after the process, so nobody can start it again
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        its standard input is not a pipe, or is closed
 |-- Forbidden               the system does not let the daemon do it
 |-- NameInUse               a live process holds the name
 |-- TooLarge                the request's body is over the limit
+|-- SealBroken              the environment of a managed process can't be opened
 |-- SpawnFailed             the system could not start it (errno)
 |-- Unavailable             try again later
 |   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
@@ -35,6 +37,10 @@ class NotRunning(OutlastError):
     """The process has ended."""
 
 
+class NotManaged(OutlastError):
+    """Nobody looks after the process, so nobody can start it again."""
+
+
 class StdinNotWritable(OutlastError):
     """The process's standard input is not a pipe, or is closed."""
 
@@ -57,6 +63,10 @@ class SpawnFailed(OutlastError):
     def __init__(self, message: str, errno: int) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+class SealBroken(OutlastError):
+    """The environment of a managed process can't be opened: its key is gone."""
 
 
 class Unavailable(OutlastError):

@@ -1,30 +1,27 @@
-"""What a process is: its specification, its runs, how a run ends, and the table of states."""
+"""What a process is: its specification and its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.model.ending import Ending, Reason, Status
+from app.model.managed import ManagedState
 from app.model.options import Options
 from app.model.output import Stream
 
-
-class Status(StrEnum):
-    """A run's status as the API tells it. These four and no other: the Python client refuses more."""
-
-    RUNNING = "running"
-    EXITED = "exited"
-    SIGNALED = "signaled"
-    OOM_KILLED = "oom_killed"
-
-
-class Reason(StrEnum):
-    """Why a run ended. `LOST`: it ended while nobody could see its exit status; no code is guessed."""
-
-    EXITED = "exited"
-    SIGNALED = "signaled"
-    OOM_KILLED = "oom_killed"
-    TIMED_OUT = "timed_out"
-    LOST = "lost"
+__all__ = [
+    "Ending",
+    "OutputMode",
+    "OutputSummary",
+    "Process",
+    "ProcessQuery",
+    "ProcessSpec",
+    "Reason",
+    "Run",
+    "Status",
+    "StdinMode",
+    "run_key",
+]
 
 
 class SignalScope(StrEnum):
@@ -50,29 +47,6 @@ class OutputMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """How a run ended. At most one of `exit_code` and `signal` is set; neither when lost."""
-
-    reason: Reason
-    exit_code: int | None = None
-    signal: int | None = None
-    ended_at_ms: int
-
-    def __post_init__(self) -> None:
-        if self.exit_code is not None and self.signal is not None:
-            raise ValueError("a run ends with an exit code or by a signal, not both")
-        if self.reason is Reason.LOST and (self.exit_code is not None or self.signal is not None):
-            raise ValueError("a lost run has neither an exit code nor a signal")
-
-    @property
-    def status(self) -> Status:
-        """The status that goes with this ending."""
-        if self.reason is Reason.OOM_KILLED:
-            return Status.OOM_KILLED
-        return Status.SIGNALED if self.signal is not None else Status.EXITED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
     """What was asked for when a process was created. Never changes. Environment values are not kept.
 
@@ -83,6 +57,7 @@ class ProcessSpec:
         user: as requested ("name" or "uid:gid"), None for the daemon's own.
         idempotency_key: a start that is asked for with the same key again means this process.
         options: limits, a time to live, and how it is looked after.
+        sealed_env: of a managed process, its environment's values, sealed: see `app.core.sealing`.
     """
 
     id: str
@@ -98,6 +73,12 @@ class ProcessSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     options: Options = field(default_factory=Options)
+    sealed_env: str | None = None
+
+    @property
+    def is_managed(self) -> bool:
+        """It is looked after: it may be started again when it ends."""
+        return self.name is not None or self.options.restart is not None or self.options.health_check is not None
 
     @property
     def captured(self) -> tuple[Stream, ...]:
@@ -129,6 +110,11 @@ class Run:
         return self.ending.status if self.ending else Status.RUNNING
 
 
+def run_key(process_id: str, number: int) -> str:
+    """Name one run. What is meant for one (a kill that takes several rounds) must never reach the next."""
+    return process_id if number == 1 else f"{process_id}.{number}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary:
     """What the store holds of a process's output. `first_seq` and `last_seq` are 0 when it holds nothing.
@@ -144,12 +130,24 @@ class OutputSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process as the store knows it. `handle`: permanent, small, ascending in order of creation."""
+    """A process as the store knows it.
+
+    Attributes:
+        handle: permanent, small, ascending in order of creation.
+        run: the current or last one.
+        managed: None if it is not managed.
+    """
 
     handle: int
     spec: ProcessSpec
     run: Run
     output: OutputSummary = OutputSummary()
+    managed: ManagedState | None = None
+
+    @property
+    def key(self) -> str:
+        """What the shim knows its run by."""
+        return run_key(self.spec.id, self.run.number)
 
 
 class Order(StrEnum):

@@ -8,7 +8,7 @@ when the shim is killed in the middle of its work.
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,23 @@ def memory_segment(start: int) -> Segment:
     return Segment(os.memfd_create("outlast-output", os.MFD_CLOEXEC), start)
 
 
+def memory_segments(starts: Mapping[int, int]) -> dict[int, Segment]:
+    """Make one for each stream, that begins where `starts` says: all, or none.
+
+    Raises:
+        OSError: the system gives none now.
+    """
+    segments: dict[int, Segment] = {}
+    try:
+        for stream, start in starts.items():
+            segments[stream] = memory_segment(start)
+    except OSError:
+        for segment in segments.values():
+            segment.close()
+        raise
+    return segments
+
+
 def spool_segment(path: Path, start: int) -> Segment:
     """Make a segment in a new file on disk, for this user only.
 
@@ -71,11 +88,11 @@ class StreamBuffer:
         let_go: offset of the first byte that is still needed.
     """
 
-    def __init__(self, pipe: int | None, segments: list[Segment], *, let_go: int = 0) -> None:
+    def __init__(self, pipe: int | None, segments: list[Segment], *, let_go: int | None = None) -> None:
         """Take over a pipe and segments, the last of which may have grown."""
         self.pipe = pipe
         self.segments = deque(segments)
-        self.let_go = let_go
+        self.let_go = segments[0].start if let_go is None else let_go
         self.end = segments[-1].start + os.fstat(segments[-1].fd).st_size
 
     @property

@@ -4,13 +4,13 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.crash import crash_point
 from app.shim import cgroup
-from app.shim.buffer import Segment, StreamBuffer, memory_segment
+from app.shim.buffer import StreamBuffer, memory_segments
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
 from app.shim.killing import Killing
@@ -91,12 +91,13 @@ class Children:
 
     # ---- start
 
-    def start(self, record: dict[str, Any], command: Command) -> Child:
+    def start(self, record: dict[str, Any], command: Command, begins_at: Sequence[int] = (0, 0)) -> Child:
         """Fork a process, which then waits at its gate.
 
         Args:
             record: the daemon's own description of it.
             command: what to start.
+            begins_at: offsets of the first bytes of its standard output and error, which continue an earlier run's.
 
         Raises:
             LimitRefused: a limit can't be had here.
@@ -106,7 +107,7 @@ class Children:
         child = Child(self._take_slot(), record, group, self.room)
         try:
             bound_group(group, command.limits)
-            self._fork(child, command)
+            self._fork(child, command, begins_at)
         except OSError:
             if group is not None and self._groups is not None:
                 self._groups.discard(group)
@@ -131,12 +132,10 @@ class Children:
             os.close(child.gate)
             child.gate = -1
 
-    def _fork(self, child: Child, command: Command) -> None:
-        segments: dict[int, Segment] = {}
+    def _fork(self, child: Child, command: Command, begins_at: Sequence[int]) -> None:
+        captured = {STDOUT: command.stdout, STDERR: command.stderr}
+        segments = memory_segments({stream: begins_at[stream - STDOUT] for stream in captured if captured[stream]})
         try:
-            for stream, captured in ((STDOUT, command.stdout), (STDERR, command.stderr)):
-                if captured:
-                    segments[stream] = memory_segment(0)
             spawned = spawn(command, group=child.group, prepare=self._restore_own_settings)
         except OSError:
             for segment in segments.values():

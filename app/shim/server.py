@@ -254,7 +254,7 @@ class Shim:
     def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
         request = message["request"]
         try:
-            child = self._children.start(message["record"], Command(**message["command"]))
+            child = self._children.start(message["record"], Command(**message["command"]), message["begins_at"])
         except OSError as exc:
             connection.send(reply(request, error="spawn", errno=exc.errno, stage=getattr(exc, "stage", 0)))
             return

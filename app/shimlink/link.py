@@ -99,8 +99,10 @@ class ShimLink:
 
     # ---- commands
 
-    async def spawn(self, record: Mapping[str, Any], command: Command) -> Spawned:
+    async def spawn(self, record: Mapping[str, Any], command: Command, begins_at: Position) -> Spawned:
         """Fork a process, which does nothing before it is attached. `record` is kept for the inventory.
+
+        `begins_at`: its output continues that of an earlier run, which ended there.
 
         Raises:
             SpawnRefused: the system could not start it, and nothing of it is left.
@@ -110,7 +112,12 @@ class ShimLink:
             raise ShimUnavailable("the shim does not answer: is it stopped? Nothing runs, try again")
         request = next(self._requests)
         future = self._wait_for(request)
-        message = {"request": request, "record": record, "command": asdict(command)}
+        message = {
+            "request": request,
+            "record": record,
+            "command": asdict(command),
+            "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
+        }
         self._channel.write(encode_json(MessageType.SPAWN, message))
         crash_point("start-asked")
         answer = await self._answer(future)

@@ -3,29 +3,35 @@
 from app.storage.base import (
     AddEvent,
     AddProcess,
+    BeginRun,
     Change,
     Chunk,
     CompleteOutput,
     EndRun,
     PurgeProcess,
     RecordUsage,
+    SetManaged,
     Storage,
     Unfinished,
     WithdrawProcess,
+    WithdrawRun,
 )
 from app.storage.registry import storage_from_url
 
 __all__ = [
     "AddEvent",
     "AddProcess",
+    "BeginRun",
     "Change",
     "Chunk",
     "CompleteOutput",
     "EndRun",
     "PurgeProcess",
     "RecordUsage",
+    "SetManaged",
     "Storage",
     "Unfinished",
     "WithdrawProcess",
+    "WithdrawRun",
     "storage_from_url",
 ]

@@ -7,6 +7,7 @@ from typing import Self
 
 from app.model.errors import InvalidRequest
 from app.model.event import EventFilter, EventPage, EventType
+from app.model.managed import ManagedState
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
 from app.model.sql import SqlQuestion
@@ -15,24 +16,54 @@ from app.model.usage import RunUsage
 __all__ = [
     "AddEvent",
     "AddProcess",
+    "BeginRun",
     "Change",
     "Chunk",
     "CompleteOutput",
     "EndRun",
     "PurgeProcess",
     "RecordUsage",
+    "SetManaged",
     "Storage",
     "Unfinished",
     "WithdrawProcess",
+    "WithdrawRun",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class AddProcess:
-    """A process has been started: record it with its first run. Its handle is the commit's answer."""
+    """A process has been started: record it with its first run. Its handle is the commit's answer.
+
+    A managed one (`spec.is_managed`) has a plain `ManagedState()` from then on.
+    """
 
     spec: ProcessSpec
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRun:
+    """A process has been started again: this is its current run. One whose number it has already changes nothing."""
+
+    handle: int
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawRun:
+    """Delete a run, not the first, if it is stored: its program could not be run. The one before is current again."""
+
+    handle: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetManaged:
+    """Put another state in the place of what a managed process has."""
+
+    handle: int
+    state: ManagedState
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +120,19 @@ class WithdrawProcess:
     process_id: str
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | AddEvent | RecordUsage | PurgeProcess | WithdrawProcess
+Change = (
+    AddProcess
+    | BeginRun
+    | WithdrawRun
+    | SetManaged
+    | Chunk
+    | EndRun
+    | CompleteOutput
+    | AddEvent
+    | RecordUsage
+    | PurgeProcess
+    | WithdrawProcess
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +232,22 @@ class Storage(ABC):
     @abstractmethod
     async def process_by_key(self, key: str) -> Process | None:
         """Return the process that has this `idempotency_key`."""
+
+    @abstractmethod
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+
+    @abstractmethod
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first: at most `limit`, all with a number below `before_number`."""
+
+    @abstractmethod
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored; of an unknown one, the beginning."""
+
+    @abstractmethod
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
 
     @abstractmethod
     async def processes(self, query: ProcessQuery) -> list[Process]:

@@ -1,5 +1,6 @@
 """Storage that ends with its process: for tests and for trying things out. URL `memory:`."""
 
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,21 +8,25 @@ from typing import Self
 
 from app.model.errors import StorageError
 from app.model.event import EventFilter, EventPage, EventType
+from app.model.managed import Desired, ManagedState
 from app.model.output import Position, Stream
-from app.model.process import Order, OutputSummary, Process, ProcessQuery
+from app.model.process import Order, OutputSummary, Process, ProcessQuery, Run
 from app.model.usage import RunUsage
 from app.storage.base import (
     AddEvent,
     AddProcess,
+    BeginRun,
     Change,
     Chunk,
     CompleteOutput,
     EndRun,
     PurgeProcess,
     RecordUsage,
+    SetManaged,
     Storage,
     Unfinished,
     WithdrawProcess,
+    WithdrawRun,
 )
 from app.storage.continuity import advance
 from app.storage.memory_events import MemoryEvents
@@ -43,6 +48,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 class _Record:
     process: Process
     latest_start_ms: int
+    earlier: list[Run] = field(default_factory=list)
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
     usage: dict[int, RunUsage] = field(default_factory=dict)
 
@@ -103,12 +109,32 @@ class MemoryStorage(Storage):
 
     async def process_by_pid(self, pid: int) -> Process | None:
         """Return the newest process that had this operating-system pid."""
-        handles = self._by_pid.get(pid)
-        return await self.process(handles[-1]) if handles else None
+        return await self.process(max(self._by_pid.get(pid, ()), default=0))
 
     async def process_by_key(self, key: str) -> Process | None:
         """Return the process that has this `idempotency_key`."""
         return await self.process(self._by_key.get(key, 0))
+
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+        named = [handle for handle, record in self._records.items() if record.process.spec.name == name]
+        return await self.process(max(named, default=0))
+
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first."""
+        record = self._records.get(handle)
+        runs = [record.process.run, *reversed(record.earlier)] if record else []
+        return [run for run in runs if before_number is None or run.number < before_number][:limit]
+
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored."""
+        record = self._records.get(handle)
+        return record.position if record else Position()
+
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
+        processes = [record.process for record in self._records.values()]
+        return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""
@@ -209,7 +235,8 @@ class MemoryStorage(Storage):
             spec = replace(spec, idempotency_key=None)
         newest = next(reversed(self._records.values()), None)
         latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
-        record = _Record(Process(handle=handle, spec=spec, run=change.run), latest_start_ms)
+        managed = ManagedState() if spec.is_managed else None
+        record = _Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
         self._put(record)
         self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
         if change.run.ending:
@@ -221,14 +248,28 @@ class MemoryStorage(Storage):
         if record:
             self._events.bury(record.process, type_)
             self._unfinished.discard(handle)
-            self._by_pid[record.process.run.pid].remove(handle)
+            for run in (*record.earlier, record.process.run):
+                self._by_pid[run.pid].remove(handle)
             del self._handles[record.process.spec.id]
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | AddEvent | RecordUsage) -> None:
+    def _update(  # noqa: C901 - one case a kind of change
+        self,
+        record: _Record,
+        change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput | AddEvent | RecordUsage,
+    ) -> None:
         process = record.process
-        if isinstance(change, Chunk):
+        if isinstance(change, BeginRun):
+            self._begin_run(record, change.run)
+        elif isinstance(change, WithdrawRun):
+            if change.run == process.run.number and record.earlier:
+                self._events.add(process, EventType.FAILED, time.time_ns() // 1_000_000)
+                self._by_pid[process.run.pid].remove(process.handle)
+                record.process = replace(process, run=record.earlier.pop())
+        elif isinstance(change, SetManaged):
+            record.process = replace(process, managed=process.managed and change.state)
+        elif isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
         elif isinstance(change, RecordUsage):
@@ -242,6 +283,13 @@ class MemoryStorage(Storage):
             record.process = replace(process, run=replace(process.run, ending=change.ending))
             self._events.add_end(record.process)
         self._put(record)
+
+    def _begin_run(self, record: _Record, run: Run) -> None:
+        if run.number > record.process.run.number:
+            record.earlier.append(record.process.run)
+            self._by_pid.setdefault(run.pid, []).append(record.process.handle)
+            record.process = replace(record.process, run=run)
+            self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
 
     def _put(self, record: _Record) -> None:
         handle, run = record.process.handle, record.process.run

@@ -6,6 +6,7 @@ import pytest
 pytest.register_assert_rewrite(
     "app.testing.storage_events",
     "app.testing.storage_listing",
+    "app.testing.storage_managed",
     "app.testing.storage_output",
     "app.testing.storage_processes",
     "app.testing.storage_stateful",

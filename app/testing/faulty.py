@@ -15,8 +15,8 @@ from typing import Self
 
 from app.model.errors import StorageError, StorageUnavailable
 from app.model.event import EventFilter, EventPage
-from app.model.output import Stream
-from app.model.process import Process, ProcessQuery
+from app.model.output import Position, Stream
+from app.model.process import Process, ProcessQuery, Run
 from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
 from app.storage.registry import storage_from_url
@@ -171,6 +171,26 @@ class FaultyStorage(Storage):
         """Return the process that has this `idempotency_key`."""
         await self._read()
         return await self._inner.process_by_key(key)
+
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+        await self._read()
+        return await self._inner.process_by_name(name)
+
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first."""
+        await self._read()
+        return await self._inner.runs(handle, before_number=before_number, limit=limit)
+
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored."""
+        await self._read()
+        return await self._inner.position(handle)
+
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
+        await self._read()
+        return await self._inner.supervised()
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""

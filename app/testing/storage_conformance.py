@@ -18,10 +18,13 @@ state machine beside them, which needs hypothesis.
 
 from app.testing.storage_events import EventConformance
 from app.testing.storage_listing import ListingConformance
+from app.testing.storage_managed import ManagedConformance
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
 from app.testing.storage_usage import UsageConformance
 
 
-class StorageConformance(ProcessConformance, ListingConformance, OutputConformance, EventConformance, UsageConformance):
+class StorageConformance(
+    ProcessConformance, ManagedConformance, ListingConformance, OutputConformance, EventConformance, UsageConformance
+):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

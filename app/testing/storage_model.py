@@ -29,6 +29,7 @@ class Model:
     latest_ms: int = 0
     lines: list[Line] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
 
     def print(self, chunk: Chunk) -> Chunk:
         """Take up the next chunk, and return it."""

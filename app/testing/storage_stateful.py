@@ -22,8 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from app.model.event import EventFilter, EventType
 from app.model.output import Stream
-from app.model.process import Order, ProcessQuery, Status
-from app.storage.base import Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from app.model.process import Order, ProcessQuery, Run, Status
+from app.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import Output, end_of, new_process
 from app.testing.storage_model import Model, numbered, unfinished
 
@@ -113,7 +113,7 @@ class _StorageMachine(RuleBasedStateMachine):
         assert handle > self._highest
         self._highest = handle
         latest = max((model.latest_start_ms for model in self._models.values()), default=0)
-        self._models[handle] = Model(change, change.run, Output(handle), max(latest, started))
+        self._models[handle] = Model(change, change.run, Output(handle), max(latest, started), pids=[pid])
         self._told.append((change.spec.id, EventType.STARTED))
 
     @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
@@ -141,7 +141,8 @@ class _StorageMachine(RuleBasedStateMachine):
     def end(self, number: int, exit_code: int) -> None:
         """End a run, perhaps not for the first time."""
         if handle := self._pick(number):
-            change, run = end_of(handle, exit_code=exit_code), self._models[handle].run
+            run = self._models[handle].run
+            change = end_of(handle, exit_code=exit_code, run=run.number)
             self._models[handle].run = replace(run, ending=run.ending or change.ending)
             if run.ending is None:
                 self._told.append((self._models[handle].change.spec.id, EventType.EXITED))
@@ -151,8 +152,18 @@ class _StorageMachine(RuleBasedStateMachine):
     def complete(self, number: int) -> None:
         """Say that a process's output is complete."""
         if handle := self._pick(number):
-            self._models[handle].run = replace(self._models[handle].run, output_complete=True)
-            self._pending.append(CompleteOutput(handle, 1))
+            run = self._models[handle].run = replace(self._models[handle].run, output_complete=True)
+            self._pending.append(CompleteOutput(handle, run.number))
+
+    @rule(number=st.integers(min_value=0), pid=st.integers(min_value=1, max_value=3), time=_times)
+    def begin(self, number: int, pid: int, time: int) -> None:
+        """Begin a process's next run."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            model.run = Run(number=model.run.number + 1, pid=pid, started_at_ms=time)
+            model.pids.append(pid)
+            self._told.append((model.change.spec.id, EventType.RESTARTED))
+            self._pending.append(BeginRun(handle, model.run))
 
     @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
     def purge(self, *, number: int, late: bool, withdraw: bool) -> None:
@@ -277,7 +288,7 @@ class _StorageMachine(RuleBasedStateMachine):
         """Compare whom a pid means."""
         self.commit()
         found = self._do(self._storage.process_by_pid(pid))
-        handles = [handle for handle, model in self._models.items() if model.run.pid == pid]
+        handles = [handle for handle, model in self._models.items() if pid in model.pids]
         assert (found and found.handle) == (handles[-1] if handles else None)
 
     @rule(key=_keys)

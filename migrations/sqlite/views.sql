@@ -65,6 +65,29 @@ FROM process p
 JOIN run r ON r.handle = p.handle
 LEFT JOIN run_usage u ON u.handle = r.handle AND u.run = r.number;
 
+CREATE VIEW managed_processes AS
+SELECT
+    p.id AS process_id,
+    p.name,
+    m.desired,
+    CASE
+        WHEN r.ended_at IS NULL THEN 'running'
+        WHEN m.desired = 'running' THEN 'backing_off'
+        ELSE 'stopped'
+    END AS status,
+    r.number AS run,
+    r.pid,
+    r.number - 1 AS restart_count,
+    json_extract(m.state, '$.failures') AS failures,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (json_extract(m.state, '$.next_restart_at_ms')) / 1000.0, 'unixepoch') AS next_restart,
+    json_extract(m.state, '$.health') AS health,
+    json_extract(m.state, '$.health_failures') AS health_failures,
+    json_extract(m.state, '$.last_error') AS last_error
+FROM managed m
+JOIN process p ON p.handle = m.handle
+JOIN run r
+    ON r.handle = p.handle AND r.number = (SELECT max(l.number) FROM run l WHERE l.handle = p.handle);
+
 CREATE VIEW output_gaps AS
 SELECT
     p.id AS process_id,

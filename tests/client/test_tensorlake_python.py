@@ -22,6 +22,7 @@ from tensorlake.sandbox import (
     SandboxConnectionError,
     StdinMode,
 )
+from tensorlake.sandbox.models import ProcessHealthCheck, RestartPolicyConfig
 
 from tests.support.daemon import PYTHON, Daemon
 from tests.support.gaps import leave
@@ -285,3 +286,48 @@ async def test_the_asynchronous_client(daemon: Daemon) -> None:
 
 async def _follow(sandbox: AsyncSandbox, pid: int) -> list[Any]:
     return list(await sandbox.follow_output(pid))
+
+
+async def test_managed_processes(sandbox: Sandbox) -> None:
+    """Started, found, restarted and stopped by name; its restarts and its health as the client's own models say."""
+    process = await call(
+        sandbox.start_process,
+        "sh",
+        args=["-c", 'echo "$A"; exec sleep 600'],
+        env={"A": "value"},
+        name="web é",
+        restart=RestartPolicyConfig(policy="always", max_restarts=3, initial_backoff_ms=1, max_backoff_ms=2),
+        health_check=ProcessHealthCheck(type="http", port=1, path="/health", failure_threshold=7),
+    )
+    assert process.managed.restart == RestartPolicyConfig(
+        policy="always", max_restarts=3, initial_backoff_ms=1, max_backoff_ms=2
+    )
+    assert process.managed.health_check.failure_threshold == 7
+    assert (process.managed.id, process.managed.health_status.value) == ("web é", "starting")
+    with pytest.raises(RemoteAPIError) as raised:
+        await call(sandbox.start_process, "true", name="web é")
+    assert raised.value.status_code == 409
+    again = await call(sandbox.restart_process, "web é")
+    assert (again.pid != process.pid, again.managed.restart_count, again.managed.status.value) == (True, 1, "running")
+    assert again.managed.last_exit.signal == signal.SIGTERM
+    await call(sandbox.send_signal, "web é", signal.SIGKILL)
+
+    async def third() -> Any:
+        seen = await call(sandbox.get_process, "web é")
+        return seen if seen.managed.restart_count == 2 else None
+
+    seen = await eventually(third)
+    assert seen.managed.last_exit.signal == signal.SIGKILL
+    await eventually(lambda: has_printed(sandbox, 3))
+    await call(sandbox.kill_process, "web é")
+    stopped = await call(sandbox.get_process, "web é")
+    assert stopped.managed.status.value == "stopped"
+    assert [event.line for event in await call(lambda: list(sandbox.follow_output("web é")))] == ["value\n"] * 3
+    other = await call(sandbox.start_process, "true")
+    with pytest.raises(RemoteAPIError) as raised:
+        await call(sandbox.restart_process, other.pid)
+    assert raised.value.status_code == 400
+
+
+async def has_printed(sandbox: Sandbox, count: int) -> bool:
+    return len((await call(sandbox.get_stdout, "web é")).lines) >= count

@@ -20,6 +20,8 @@ from app.daemon.down import end_everything
 from app.shim.cgroup import folder_name
 from tests.support.waiting import DEADLINE_S
 
+# What the shim marks each run's processes with.
+_KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
 OUTLAST = [sys.executable, "-m", "app.cli"]
 PYTHON = sys.executable
 # No test speaks TLS, and aiohttp reads all of the machine's certificates when it is imported.
@@ -293,7 +295,7 @@ def left_over(state_dir: Path) -> list[str]:
     database = state_dir / "outlast.db"
     if database.exists():
         with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
-            ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute("SELECT id FROM processes")}
+            ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute(_KEYS)}
     found = [str(path) for path in group_folders(state_dir)]
     for pid in pids():
         with contextlib.suppress(OSError):

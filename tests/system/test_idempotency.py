@@ -192,7 +192,7 @@ async def test_a_start_that_is_not_recorded_yet_has_its_key_already(mortal: Daem
 
     process = await eventually(recorded)
     assert children(mortal) == {process["pid"]}
-    assert log.read_text() == "\n"
+    await eventually(lambda: log.exists() and log.read_text() == "\n")
 
 
 @pytest.mark.slow

@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
 from app.model.event import EventType
+from app.model.managed import ManagedState
 from app.model.output import Chunk, Position, Stream
-from app.model.process import Ending
+from app.model.process import Ending, Run
 from app.storage.base import (
     AddEvent,
     AddProcess,
+    BeginRun,
     Change,
     CompleteOutput,
     EndRun,
     PurgeProcess,
     RecordUsage,
+    SetManaged,
     WithdrawProcess,
+    WithdrawRun,
 )
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
@@ -31,7 +35,7 @@ class Batch:
         self._db = db
         self._output: dict[int, tuple[Position, int] | None] = {}
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
 
         Raises:
@@ -42,6 +46,13 @@ class Batch:
                 self._add_chunk(change)
             case AddProcess():
                 self._add_process(change)
+            case BeginRun(handle=handle, run=run):
+                if self._db.execute(queries.IS_STORED, (handle,)).fetchone() and self._add_run(handle, run):
+                    self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
+            case WithdrawRun(handle=handle, run=run):
+                self._withdraw_run(handle, run)
+            case SetManaged(handle=handle, state=state):
+                self._db.execute(queries.SET_MANAGED, (*_managed_row(state), handle))
             case EndRun():
                 self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
@@ -89,7 +100,7 @@ class Batch:
         self._output[chunk.handle] = position, latest_ts
 
     def _add_process(self, change: AddProcess) -> None:
-        spec, run, end = change.spec, change.run, change.run.ending
+        spec, run = change.spec, change.run
         known = self._handle(spec.id)
         if known is not None:
             self.handles[spec.id] = known
@@ -113,12 +124,25 @@ class Batch:
                 key,
                 json.dumps(spec.options.to_record()),
                 run.started_at_ms,
+                spec.sealed_env,
             ),
         )
         handle = cursor.lastrowid
         assert handle is not None  # noqa: S101 - an INSERT has just succeeded
+        self._add_run(handle, run)
+        if spec.is_managed:
+            self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
+        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
+        self.handles[spec.id] = handle
+        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
+        if run.ending is not None:
+            self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
+
+    def _add_run(self, handle: int, run: Run) -> bool:
+        """Add a run, unless it is stored already: False."""
+        end = run.ending
         ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
-        self._db.execute(
+        added = self._db.execute(
             queries.ADD_RUN,
             (
                 handle,
@@ -131,11 +155,12 @@ class Batch:
                 run.output_complete,
             ),
         )
-        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
-        self.handles[spec.id] = handle
-        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
-        if end is not None:
-            self._add_event(handle, run.number, EventType.of_end(end), end.ended_at_ms, end)
+        return added.rowcount > 0
+
+    def _withdraw_run(self, handle: int, run: int) -> None:
+        if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
+            self._add_event(handle, run, EventType.FAILED, time.time_ns() // 1_000_000)
+            self._db.execute(queries.WITHDRAW_RUN, (handle, run))
 
     def _end_run(self, change: EndRun) -> None:
         end = change.ending
@@ -181,6 +206,16 @@ class Batch:
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
         self._output[handle] = None
+
+
+def _managed_row(state: ManagedState) -> tuple[str, str]:
+    return state.desired, json.dumps(state.to_record(), ensure_ascii=False)
+
+
+def stored_position(db: sqlite3.Connection, handle: int) -> Position:
+    """Implement `Storage.position`."""
+    output = _stored_output(db, handle)
+    return Position() if output is None else output[0]
 
 
 def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] | None:

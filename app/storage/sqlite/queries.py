@@ -7,15 +7,19 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 ADD_PROCESS = """
 INSERT INTO process
     (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
-     idempotency_key, options, latest_start)
+     idempotency_key, options, latest_start, sealed_env)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)))
+    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)), ?)
 """
 ADD_RUN = """
-INSERT INTO run
+INSERT OR IGNORE INTO run
     (handle, number, pid, started_at, ended_at, status, reason, exit_code, signal, output_complete)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
+WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
+ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
+SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
@@ -88,6 +92,7 @@ PURGE = (
     "DELETE FROM run WHERE handle = ?",
     "DELETE FROM run_usage WHERE handle = ?",
     "DELETE FROM tag WHERE handle = ?",
+    "DELETE FROM managed WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
 OLDEST_PURGED = "SELECT handle FROM purged ORDER BY handle LIMIT 1"
@@ -104,7 +109,8 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 PROCESS_COLUMNS = f"""
 SELECT
     p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.sealed_env,
+    (SELECT m.state FROM managed m WHERE m.handle = p.handle),
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
     r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
@@ -126,10 +132,17 @@ LEFT JOIN output_chunk e ON e.id = (
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
 PAGE_BY_ID = "SELECT handle FROM process WHERE id = :id"
 PAGE_BY_KEY = "SELECT handle FROM process WHERE idempotency_key = :key"
+PAGE_BY_NAME = "SELECT handle FROM process WHERE name = :name ORDER BY handle DESC LIMIT 1"
+PAGE_SUPERVISED = "SELECT handle FROM managed INDEXED BY managed_to_run WHERE desired = 'running'"
 PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMIT 1"
 PAGE_UNFINISHED = f"""
 SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
+"""
+
+RUNS = """
+SELECT number, pid, started_at, ended_at, reason, exit_code, signal, output_complete FROM run
+WHERE handle = ? AND number < ? ORDER BY number DESC LIMIT ?
 """
 
 # What leads a list to its processes, and how each condition is looked up of one that another condition has led to.

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from app.model.managed import ManagedState
 from app.model.options import Options
 from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import (
@@ -34,6 +35,17 @@ def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, obje
 def unfinished(db: sqlite3.Connection) -> list[Unfinished]:
     """Implement `Storage.unfinished`."""
     return _page(db, queries.PAGE_UNFINISHED, {}, ascending=True)
+
+
+def supervised(db: sqlite3.Connection) -> list[Process]:
+    """Implement `Storage.supervised`."""
+    return [found.process for found in _page(db, queries.PAGE_SUPERVISED, {}, ascending=True)]
+
+
+def runs(db: sqlite3.Connection, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+    """Implement `Storage.runs`."""
+    before = MAX_INTEGER if before_number is None else before_number
+    return [_run(row) for row in db.execute(queries.RUNS, (handle, before, limit))]
 
 
 def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
@@ -120,11 +132,9 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
-    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options, tags) = row[
-        :14
-    ]
-    (number, pid, started_at, ended_at, reason, exit_code, signal, complete) = row[14:22]
-    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[22:]
+    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options) = row[:13]
+    sealed_env, managed, tags = row[13:16]
+    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[24:]
     spec = ProcessSpec(
         id=id_,
         command=command,
@@ -139,11 +149,8 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         tags=json.loads(tags),
         idempotency_key=key,
         options=Options.from_record(json.loads(options)),
+        sealed_env=sealed_env,
     )
-    ending = None
-    if ended_at is not None:
-        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
-    run = Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
     output = OutputSummary(
         lines=last_seq - gaps,
         bytes=stdout_end + stderr_end - missing_bytes,
@@ -151,9 +158,23 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         last_seq=last_seq,
     )
     return Unfinished(
-        process=Process(handle=handle, spec=spec, run=run, output=output),
+        process=Process(
+            handle=handle,
+            spec=spec,
+            run=_run(row[16:24]),
+            output=output,
+            managed=managed and ManagedState.from_record(json.loads(managed)),
+        ),
         position=Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end),
     )
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    number, pid, started_at, ended_at, reason, exit_code, signal, complete = row
+    ending = None
+    if ended_at is not None:
+        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
+    return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
 
 
 def _chunk(handle: int, row: tuple[Any, ...]) -> Chunk:

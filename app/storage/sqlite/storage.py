@@ -10,14 +10,14 @@ from typing import Self, TypeVar
 
 from app.model.errors import OutlastError, StorageError
 from app.model.event import EventFilter, EventPage
-from app.model.output import Stream
-from app.model.process import Process, ProcessQuery
+from app.model.output import Position, Stream
+from app.model.process import Process, ProcessQuery, Run
 from app.model.sql import SqlQuestion
 from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from app.storage.sqlite import queries, read, read_events
 from app.storage.sqlite.asking import Asking
-from app.storage.sqlite.commit import commit
+from app.storage.sqlite.commit import commit, stored_position
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
 from app.storage.sqlite.upkeep import Upkeep
 
@@ -106,6 +106,22 @@ class SqliteStorage(Storage):
     async def process_by_key(self, key: str) -> Process | None:
         """Return the process that has this `idempotency_key`."""
         return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
+
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+        return await self._read(partial(read.one_process, page=queries.PAGE_BY_NAME, parameters={"name": name}))
+
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first."""
+        return await self._read(partial(read.runs, handle=handle, before_number=before_number, limit=limit))
+
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored."""
+        return await self._read(partial(stored_position, handle=handle))
+
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
+        return await self._read(read.supervised)
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""

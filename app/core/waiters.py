@@ -1,0 +1,40 @@
+"""Waiting for something to come true of a process."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Waiters:
+    """Whoever waits looks again whenever it is said that something has changed."""
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `until()` holds, looked at after each commit and change of this process. False: timed out."""
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout_s is None else loop.time() + timeout_s
+        while not until():
+            if deadline is not None and loop.time() >= deadline:
+                return False
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiters.add(future)
+            timer = None if deadline is None else loop.call_at(deadline, _resolve, future)
+            try:
+                await future
+            finally:
+                self._waiters.discard(future)
+                if timer is not None:
+                    timer.cancel()
+        return True
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        waiters, self._waiters = self._waiters, set()
+        for future in waiters:
+            _resolve(future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

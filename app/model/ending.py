@@ -1,0 +1,46 @@
+"""How a run ends, and the table of states."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """A run's status as the API tells it. These four and no other: the Python client refuses more."""
+
+    RUNNING = "running"
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    OOM_KILLED = "oom_killed"
+
+
+class Reason(StrEnum):
+    """Why a run ended. `LOST`: it ended while nobody could see its exit status; no code is guessed."""
+
+    EXITED = "exited"
+    SIGNALED = "signaled"
+    OOM_KILLED = "oom_killed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended. At most one of `exit_code` and `signal` is set; neither when lost."""
+
+    reason: Reason
+    exit_code: int | None = None
+    signal: int | None = None
+    ended_at_ms: int
+
+    def __post_init__(self) -> None:
+        if self.exit_code is not None and self.signal is not None:
+            raise ValueError("a run ends with an exit code or by a signal, not both")
+        if self.reason is Reason.LOST and (self.exit_code is not None or self.signal is not None):
+            raise ValueError("a lost run has neither an exit code nor a signal")
+
+    @property
+    def status(self) -> Status:
+        """The status that goes with this ending."""
+        if self.reason is Reason.OOM_KILLED:
+            return Status.OOM_KILLED
+        return Status.SIGNALED if self.signal is not None else Status.EXITED

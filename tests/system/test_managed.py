@@ -1,0 +1,286 @@
+"""Managed processes: names, runs, restarts, health; and the deaths of daemons around them."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.waiting import eventually
+
+QUICK = {"policy": "on_failure", "initial_backoff_ms": 1, "max_backoff_ms": 1}
+
+
+async def until(daemon: Daemon, process: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    """Wait until a process's `managed` block shows all of this, and return the process."""
+
+    async def look() -> dict[str, Any] | None:
+        seen = await daemon.get(process)
+        return seen if wanted.items() <= seen["managed"].items() else None
+
+    return await eventually(look, str(wanted))
+
+
+async def runs(daemon: Daemon, process: dict[str, Any]) -> list[dict[str, Any]]:
+    return (await daemon.call("GET", f"/processes/{process['id']}/runs", 200))["runs"]
+
+
+async def test_runs_follow_one_another_to_the_end(daemon: Daemon, tmp_path: Path) -> None:
+    """Numbers, lines and offsets go on, following goes on, and there is one `eof`: when it is not started again."""
+    counter = tmp_path / "count"
+    script = f'echo "$SECRET out"; echo err >&2; echo x >> {counter}; [ $(wc -l < {counter}) -ge 3 ]'
+    process = await daemon.sh(script, name="job-1", restart=QUICK, env={"SECRET": "s3cret"})
+    assert process["managed"]["status"] == "running"
+    events = await daemon.drained(process)
+    assert [event.kind for event in events] == ["output"] * 6 + ["eof"]
+    assert [event.id for event in events[:-1]] == [1, 2, 3, 4, 5, 6]
+    assert sorted(event.data["line"] for event in events[:-1]) == ["err\n"] * 3 + ["s3cret out\n"] * 3
+    seen = await daemon.get(process)
+    assert (seen["run"], seen["managed"]["status"], seen["managed"]["restart_count"]) == (3, "stopped", 2)
+    assert seen["managed"]["last_exit"]["exit_code"] == seen["exit_code"] == 0
+    told = await runs(daemon, process)
+    assert [(run["run"], run["exit_code"]) for run in told] == [(3, 0), (2, 1), (1, 1)]
+    page = await daemon.call("GET", f"/processes/{process['id']}/runs?limit=2", 200)
+    rest = await daemon.call("GET", f"/processes/{process['id']}/runs?limit=2&cursor={page['next']}", 200)
+    assert page["runs"] + rest["runs"] == told
+    assert rest["next"] is None
+    for run in told:
+        assert (await daemon.call("GET", f"/processes/{run['pid']}", 200))["id"] == process["id"]
+    assert await daemon.raw(process, "stdout") == b"s3cret out\n" * 3
+    for path in daemon.state_dir.rglob("*"):
+        if path.is_file() and path.name != "env.key":
+            assert b"s3cret" not in path.read_bytes().replace(b"s3cret out", b""), path
+    assert (daemon.state_dir / "env.key").stat().st_mode & 0o777 == 0o600
+    assert daemon.sql("SELECT name, status, restart_count FROM managed_processes") == [("job-1", "stopped", 2)]
+
+
+async def test_names(daemon: Daemon) -> None:
+    """One live holder at a time, also when two ask at once and while it waits; else the newest that had it."""
+    body = {"command": "sleep", "args": ["600"], "name": "web é:?"}
+    async with asyncio.TaskGroup() as group:
+        starts = [group.create_task(start(daemon, body)) for _ in range(4)]
+    answers = [task.result() for task in starts]
+    assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
+    assert {answer["code"] for status, answer in answers if status == 409} == {"NAME_IN_USE"}
+    (process,) = [answer for status, answer in answers if status == 201]
+    by_name = "/processes/web%20%C3%A9%3A%3F"
+    assert (await daemon.call("GET", by_name, 200))["id"] == process["id"]
+    assert process["managed"]["id"] == process["managed"]["name"] == body["name"]
+    await daemon.call("DELETE", by_name, 204)
+    assert not is_running(process["pid"])
+    stopped = await daemon.call("GET", by_name, 200)
+    assert (stopped["id"], stopped["managed"]["status"], stopped["signal"]) == (process["id"], "stopped", 15)
+    failing = {
+        "command": "false",
+        "name": body["name"],
+        "restart": {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000},
+    }
+    _, second = await start(daemon, failing)
+    waiting = await until(daemon, second, status="backing_off")
+    assert waiting["managed"]["next_restart_at"] >= waiting["ended_at"]
+    assert (await start(daemon, body))[0] == 409
+    await daemon.call("POST", f"/processes/{process['id']}/restart", 409)
+    assert (await daemon.call("GET", by_name, 200))["id"] == second["id"]
+    await daemon.call("DELETE", by_name, 204)
+    again = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
+    assert (again["run"], again["status"], again["managed"]["status"]) == (2, "running", "running")
+    assert (await daemon.call("GET", by_name, 200))["id"] == process["id"]
+    assert (await daemon.call("POST", f"/processes/{(await daemon.sh('true'))['id']}/restart", 400))[
+        "code"
+    ] == "NOT_MANAGED"
+    assert (await daemon.call("GET", "/processes/nobody", 404))["code"] == "NOT_FOUND"
+
+
+async def start(daemon: Daemon, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
+        return response.status, await response.json()
+
+
+async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
+    """In order: SIGTERM, then SIGKILL after the grace; a grandchild that holds the pipe goes, too."""
+    script = "setsid sleep 600 & echo $!; trap 'echo no' TERM; while :; do sleep 0.01; done"
+    process = await daemon.sh(script, restart={"policy": "never"}, stop_grace_ms=200)
+    await eventually(lambda: has_lines(daemon, process, 1))
+    grandchild = int((await daemon.lines(process))[0])
+    again = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
+    assert (again["run"], again["pid"] != process["pid"]) == (2, True)
+    assert (await runs(daemon, process))[1]["signal"] == 9
+    await eventually(lambda: not is_running(grandchild))
+    await eventually(lambda: has_lines(daemon, process, 3))
+    assert "no" in await daemon.lines(process)
+    await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
+    assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
+
+
+async def has_lines(daemon: Daemon, process: dict[str, Any], count: int) -> bool:
+    return len(await daemon.lines(process)) >= count
+
+
+async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
+    """Never; on failure only; at most so often in a row; always. A program that can't be run any more is a failure."""
+    never = await daemon.sh("exit 1", restart={**QUICK, "policy": "never"})
+    fine = await daemon.sh("exit 0", restart=QUICK)
+    thrice = await daemon.sh("exit 1", restart={**QUICK, "max_restarts": 3})
+    always = await daemon.sh("exit 0", restart={**QUICK, "policy": "always"})
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nrm -f $0\nexit 1\n")
+    program.chmod(0o755)
+    gone = await daemon.run(str(program), restart={**QUICK, "max_restarts": 2})
+    for process, count in ((never, 0), (fine, 0), (thrice, 3)):
+        await until(daemon, process, status="stopped", restart_count=count)
+    seen = await until(daemon, gone, status="stopped", restart_count=0)
+    assert "was not found" in seen["managed"]["last_error"]
+    assert [run["run"] for run in await runs(daemon, gone)] == [1]
+    await eventually(lambda: has_run(daemon, always, 4))
+    await daemon.call("DELETE", f"/processes/{always['id']}", 204)
+    assert (await daemon.get(always))["managed"]["status"] == "stopped"
+
+
+async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
+    return (await daemon.get(process))["run"] >= number
+
+
+async def test_health(daemon: Daemon, tmp_path: Path) -> None:
+    """Healthy while it answers; unhealthy, killed and started again when it no longer does."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    page = tmp_path / "page"
+    page.write_text("fine")
+    check = {
+        "type": "http",
+        "port": port,
+        "path": "/page",
+        "initial_delay_ms": 0,
+        "interval_ms": 20,
+        "timeout_ms": 2000,
+    }
+    server = ["-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    fields = {"working_dir": str(tmp_path), "health_check": {**check, "failure_threshold": 100}, "restart": QUICK}
+    process = await daemon.run("python3", *server, **fields)
+    tcp = await daemon.sh("sleep 600", health_check={"type": "tcp", "port": port, "initial_delay_ms": 0})
+    assert process["managed"]["health_status"] in {"starting", "healthy"}
+    await until(daemon, process, health_status="healthy", consecutive_health_failures=0)
+    await until(daemon, tcp, health_status="healthy")
+    page.unlink()
+    seen = await until(daemon, process, restart_count=1)
+    assert (await runs(daemon, process))[1]["signal"] == 9
+    assert seen["managed"]["last_exit"]["signal"] == 9
+    page.write_text("fine again")
+    await until(daemon, process, health_status="healthy", consecutive_health_failures=0, status="running")
+    plain = await daemon.sh("sleep 600", name="plain")
+    assert plain["managed"]["health_status"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    "armed",
+    [
+        *("restart-decided", "restart-forked", "restart-recorded", "restart-forked:2", "restart-decided:2"),
+        *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
+    ],
+)
+async def test_no_run_is_begun_twice_or_left_out(state_dir: Path, tmp_path: Path, armed: str) -> None:
+    """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
+    daemon = Daemon(state_dir, OUTLAST_CRASH_AT=armed)
+    started = tmp_path / "started"
+    script = f'echo x >> {started}; echo "run $(wc -l < {started})"; [ $(wc -l < {started}) -ge 4 ]'
+    try:
+        await daemon.start()
+        process = await daemon.sh(script, name="job", restart=QUICK)
+        assert daemon.process is not None
+        await asyncio.wait_for(daemon.process.wait(), 20)
+        assert daemon.process.returncode == -9
+        await daemon.stop(0)
+        daemon.environment = {}
+        await daemon.start()
+        assert (await daemon.call("GET", "/processes/job", 200))["id"] == process["id"]
+        events = await daemon.drained(process)
+        assert [event.data["line"] for event in events[:-1]] == [f"run {n}\n" for n in range(1, 5)]
+        assert [event.id for event in events[:-1]] == [1, 2, 3, 4]
+        assert started.read_text() == "x\n" * 4
+        assert [(run["run"], run["exit_code"]) for run in await runs(daemon, process)] == [
+            (4, 0),
+            (3, 1),
+            (2, 1),
+            (1, 1),
+        ]
+        assert (await daemon.get(process))["managed"]["status"] == "stopped"
+    finally:
+        await daemon.end_everything()
+
+
+async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path: Path) -> None:
+    """Backoffs and counters go on; an end that no daemon saw is acted upon; a stop that had begun is finished."""
+    daemon = Daemon(state_dir)
+    failing, go = tmp_path / "failing", tmp_path / "go"
+    failing.touch()
+    slow = {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000}
+    try:
+        await daemon.start()
+        waiting = await daemon.sh("exit 1", name="waiting", restart=slow)
+        unseen = await daemon.sh(
+            f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]", name="unseen", restart=QUICK
+        )
+        stubborn = await daemon.sh(
+            "trap '' TERM; echo ready; while :; do sleep 0.01; done", name="stubborn", stop_grace_ms=300
+        )
+        await eventually(lambda: has_lines(daemon, stubborn, 1))
+        before = await until(daemon, waiting, status="backing_off")
+        await daemon.kill()
+        go.touch()
+        await eventually(lambda: not is_running(unseen["pid"]))
+        daemon.environment = {"OUTLAST_CRASH_AT": "stop-wanted"}
+        await daemon.start()
+        assert (await daemon.get(waiting))["managed"] == before["managed"]
+        await until(daemon, unseen, status="running")
+        await eventually(lambda: has_run(daemon, unseen, 3))
+        failing.unlink()
+        await until(daemon, unseen, status="stopped")
+        with pytest.raises((OSError, aiohttp.ClientError)):
+            await daemon.call("DELETE", "/processes/stubborn", 204)
+        await daemon.stop(0)
+        assert is_running(stubborn["pid"])
+        daemon.environment = {}
+        await daemon.start()
+        seen = await until(daemon, stubborn, status="stopped")
+        assert (seen["signal"], seen["run"]) == (9, 1)
+        again = await daemon.call("POST", "/processes/waiting/restart", 200)
+        assert again["run"] == 2
+        await until(daemon, waiting, status="backing_off", restart_count=1)
+        steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
+        await daemon.stop()
+        code, output = await outlast("down", "--state-dir", str(state_dir), OUTLAST_STOP_GRACE_MS="0")
+        assert code == 0, output
+        await daemon.start()
+        for process in (waiting, steady):
+            assert (await daemon.get(process))["managed"]["status"] == "stopped"
+    finally:
+        await daemon.end_everything()
+
+
+async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> None:
+    """Shim and daemon die together: what is to run is started again. Without its key, an environment is not guessed."""
+    process = await daemon.sh("echo $A; exec sleep 600", name="web", restart=QUICK, env={"A": "value"})
+    await eventually(lambda: has_lines(daemon, process, 1))
+    pid = shim_pid(daemon.state_dir)
+    assert pid is not None
+    await daemon.kill()
+    os.kill(pid, 9)
+    await daemon.start()
+    seen = await until(daemon, process, status="running", restart_count=1)
+    assert seen["managed"]["last_exit"]["exit_code"] is seen["managed"]["last_exit"]["signal"] is None
+    assert not is_running(process["pid"])
+    await eventually(lambda: has_lines(daemon, process, 2))
+    assert await daemon.lines(process) == ["value", "value"]
+    (daemon.state_dir / "env.key").rename(daemon.state_dir / "gone")
+    await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})
+    seen = await until(daemon, process, status="stopped")
+    assert "env.key" in seen["managed"]["last_error"]
+    answer = await daemon.call("POST", "/processes/web/restart", 409)
+    assert answer["code"] == "SEAL_BROKEN"
+    (daemon.state_dir / "gone").rename(daemon.state_dir / "env.key")
+    assert (await daemon.call("POST", "/processes/web/restart", 200))["run"] == 3
