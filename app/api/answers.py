@@ -110,6 +110,13 @@ class ProcessInfo(Schema):
     tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     working_dir = _string("Where it was started.")
     user = _string("As requested; null for the daemon's own.", allow_none=True)
+    nice = _integer("As requested; null: as the daemon's own.", allow_none=True)
+    limits = fields.Dict(
+        keys=fields.String(),
+        values=fields.Float(),
+        required=True,
+        metadata={"description": "Those that were requested."},
+    )
     stdin_mode = Choice(StdinMode, required=True)
     stdout_mode = Choice(OutputMode, required=True)
     stderr_mode = Choice(OutputMode, required=True)

@@ -150,10 +150,16 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Kill a process and everything it started",
         group="Processes",
-        description="A process that has ended already is no error. A managed one is stopped for good: SIGTERM to the "
-        "group, SIGKILL to the tree after `stop_grace_ms`.",
+        description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
+        "error. A managed one is stopped for good: first SIGTERM to the group, and SIGKILL after `stop_grace_ms`.",
         query=schemas.RemoveQuery,
         answer=_DONE,
+        other_answer=Answer(
+            status=HTTPStatus.ACCEPTED,
+            meaning="SIGKILL is sent, but within `wait` not everything is gone and recorded: the process as it is now. "
+            "With `purge`, nothing is deleted yet. Ask again.",
+            content={_JSON: answers.ProcessInfo},
+        ),
         raises=(NotFound,),
     ),
     Route(
@@ -182,7 +188,7 @@ ROUTES: tuple[Route, ...] = (
         path=f"{PROCESS}/signal",
         call=processes.send_signal,
         changes=True,
-        summary="Send a signal to the whole process group",
+        summary="Send a signal: to the whole process group, or what `scope` says",
         group="Processes",
         body=schemas.SignalBody,
         answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),

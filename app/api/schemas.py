@@ -10,12 +10,16 @@ import marshmallow
 from marshmallow import ValidationError, post_load, validate
 
 from app.api import fields
+from app.api.limits import LimitsBody
 from app.api.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from app.api.strict import Strict
 from app.core.follow import OutputQuery
+from app.core.removal import KILL_WAIT_S
 from app.core.request import StartRequest
-from app.model.options import DEFAULT_STOP_GRACE_MS, Options
-from app.model.process import OutputMode, StdinMode
+from app.model.options import DEFAULT_STOP_GRACE_MS, Limits, Options
+from app.model.process import OutputMode, SignalScope, StdinMode
+
+MAX_KILL_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +33,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """How to delete a process: with `purge`, its record and output too."""
+    """How to delete a process: with `purge`, its record and output too; how long to wait until it is gone."""
 
     purge: bool
+    wait_s: float
 
 
-class NoQuery(Strict):
-    """No parameters."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Which signal to send, and to what."""
+
+    number: int
+    scope: SignalScope
 
 
 _ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
@@ -112,6 +121,19 @@ class StartBody(Strict):
         allow_none=True,
         metadata={"description": "`capture` (default) keeps every line, `discard` none."},
     )
+    nice = fields.Whole(
+        low=-20,
+        high=19,
+        allow_none=True,
+        metadata={
+            "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
+        },
+    )
+    limits = fields.Part(
+        LimitsBody,
+        allow_none=True,
+        metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},
+    )
     tags = fields.Tags(
         allow_none=True,
         metadata={
@@ -185,6 +207,8 @@ class StartBody(Strict):
             tags=given.get("tags", {}),
             options=Options(
                 timeout_ms=given.get("timeout"),
+                nice=given.get("nice"),
+                limits=given.get("limits", Limits()),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
@@ -208,7 +232,7 @@ class RunQuery(Strict):
 
 
 class SignalBody(Strict):
-    """POST .../signal. Loads as the signal's number."""
+    """POST .../signal. Loads as a `Sending`."""
 
     signal = fields.SignalNumber(
         required=True,
@@ -219,10 +243,18 @@ class SignalBody(Strict):
         },
     )
 
+    scope = fields.Choice(
+        SignalScope,
+        load_default=SignalScope.GROUP,
+        metadata={
+            "description": "`process`: the one that was started; `group` (default): its process group; `tree`: "
+            "everything that it ever started, also in other sessions."
+        },
+    )
+
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> int:
-        number: int = data["signal"]
-        return number
+    def _make(self, data: dict[str, Any], **_: Any) -> Sending:
+        return Sending(number=data["signal"], scope=data["scope"])
 
 
 class RemoveQuery(Strict):
@@ -233,9 +265,16 @@ class RemoveQuery(Strict):
         metadata={"description": "Also delete its record and its output, for good."},
     )
 
+    wait = fields.QueryNumber(
+        low=0,
+        high=MAX_KILL_WAIT_S,
+        load_default=KILL_WAIT_S,
+        metadata={"description": "Wait at most so many seconds until everything is gone; 0: do not wait."},
+    )
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Removal:
-        return Removal(**data)
+        return Removal(purge=data["purge"], wait_s=data["wait"])
 
 
 class FollowQuery(Strict):

@@ -1,12 +1,16 @@
-"""What all schemas of requests have in common."""
+"""The base of all schemas of what calls accept."""
 
 from marshmallow import Schema
 
 
 class Strict(Schema):
-    """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
+    """It refuses what it does not know, in phrases that read on from a field's name."""
 
     error_messages = {
         "unknown": "is not known here, leave it out",
         "type": "must be a JSON object",
     }
+
+
+class NoQuery(Strict):
+    """No parameters."""

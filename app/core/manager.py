@@ -16,7 +16,7 @@ from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
-from app.core.removal import Removal
+from app.core.removal import KILL_WAIT_S, Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.restarts import Restarts
 from app.core.room import ShimRoom
@@ -34,7 +34,7 @@ from app.model.errors import (
 from app.model.ids import is_ulid
 from app.model.managed import ManagedState
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery, ProcessSpec, Run
+from app.model.process import Process, ProcessQuery, ProcessSpec, Run, SignalScope
 from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
@@ -49,7 +49,9 @@ _PID_DIGITS = 10
 class ProcessManager:
     """Starts, lists, follows, signals and ends processes. Between `open` and `close`, from one event loop."""
 
-    def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom) -> None:
+    def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom, inherit_env: Sequence[str] = ()) -> None:
+        """`inherit_env` names what processes get of this program's environment."""
+        self._inherit_env = inherit_env
         self._storage = storage
         self._committer = Committer(storage)
         self.events = EventFeed(storage)
@@ -57,7 +59,7 @@ class ProcessManager:
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
-        self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir)
+        self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir, inherit_env)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
@@ -165,7 +167,7 @@ class ProcessManager:
         self, request: StartRequest, spec: ProcessSpec, identity: users.Identity
     ) -> tuple[Process, LiveProcess]:
         try:
-            live = await self._supervisor.start(spec, make_command(request, spec, identity))
+            live = await self._supervisor.start(spec, make_command(request, spec, identity, self._inherit_env))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
         crash_point("start-forked")
@@ -217,18 +219,21 @@ class ProcessManager:
         """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
-    async def kill(self, ref: str) -> None:
-        """SIGKILL a process and everything that it started. It may have ended already.
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
 
-        A managed one is stopped for good, in order: see `Restarts.stop`.
+        A managed one is stopped for good, in order: see `Restarts.stop`; `wait_s` counts from then on.
 
-        Returns when its end is stored. See `Removal.kill` for what is raised.
+        Returns:
+            None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
         """
-        await self._removal.kill(await self._stopped((await self.get(ref)).process))
+        process = await self._stopped((await self.get(ref)).process)
+        return None if await self._removal.kill(process, wait_s) else await self.get(process.spec.id)
 
-    async def purge(self, ref: str) -> None:
-        """Kill a process and delete its record and output. See `Removal.purge` for what is raised."""
-        await self._removal.purge(await self._stopped((await self.get(ref)).process))
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Removal.purge`; returned is the same as by `kill`."""
+        process = await self._stopped((await self.get(ref)).process)
+        return None if await self._removal.purge(process, wait_s) else await self.get(process.spec.id)
 
     async def _stopped(self, process: Process) -> Process:
         """Stop it if it is managed, and return it as it is then."""
@@ -249,8 +254,8 @@ class ProcessManager:
         process = (await self.get(ref)).process
         return await self._storage.runs(process.handle, before_number=before_number, limit=limit)
 
-    async def signal(self, ref: str, number: int) -> None:
-        """Send a signal to a process's group.
+    async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
+        """Send a signal to a process, its group, or everything that it started.
 
         Raises:
             NotRunning: it has ended.
@@ -258,9 +263,9 @@ class ProcessManager:
         """
         live = self._running(await self.get(ref))
         try:
-            await self._supervisor.link.signal(live.slot, number)
+            await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
-            raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
+            raise Forbidden("the system does not let the daemon signal all of it: some runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input. See `StandardInput.write`."""

@@ -10,7 +10,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,20 @@ _KILL_CONFIRM_S = 10.0
 class Restarts:
     """Looks after the managed processes of one daemon."""
 
-    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, state_dir: Path) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        committer: Committer,
+        supervisor: Supervisor,
+        state_dir: Path,
+        inherit_env: Sequence[str] = (),
+    ) -> None:
         self.table = ManagedTable()
         self.seal = EnvironmentSeal(state_dir)
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
-        self._starter = RunStarter(storage, committer, supervisor, self.seal)
+        self._starter = RunStarter(storage, committer, supervisor, self.seal, inherit_env)
         self._looks_after = False
         self._tasks: set[asyncio.Task[None]] = set()
 

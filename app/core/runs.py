@@ -1,6 +1,7 @@
 """Beginning a further run of a managed process."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from app.core import users
@@ -25,11 +26,19 @@ _WITHDRAWN_S = 2.0
 class RunStarter:
     """Begins runs, one after the other: the tree of the earlier one is gone, and its output is stored."""
 
-    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, seal: EnvironmentSeal) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        committer: Committer,
+        supervisor: Supervisor,
+        seal: EnvironmentSeal,
+        inherit_env: Sequence[str],
+    ) -> None:
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
         self._seal = seal
+        self._inherit_env = inherit_env
 
     async def begin(self, managed: ManagedProcess) -> LiveProcess:
         """Begin the next run; it runs when this returns, or has run. Holds the process's lock.
@@ -78,7 +87,7 @@ class RunStarter:
             stderr_mode=spec.stderr_mode,
             options=spec.options,
         )
-        command = make_command(request, spec, identity)
+        command = make_command(request, spec, identity, self._inherit_env)
         return replace(command, env={**command.env, MARKER: run_key(spec.id, number)})
 
     async def _clear(self, process: Process) -> None:
