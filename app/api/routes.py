@@ -152,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Kill a process and everything it started",
         group="Processes",
         description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
-        "error. A managed one is stopped for good: SIGTERM to the group, SIGKILL to the tree after `stop_grace_ms`.",
+        "error. A managed one is stopped for good: first SIGTERM to the group, and SIGKILL after `stop_grace_ms`.",
         query=schemas.RemoveQuery,
         answer=_DONE,
         other_answer=Answer(

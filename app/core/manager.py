@@ -219,7 +219,7 @@ class ProcessManager:
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
 
-        A managed one is stopped for good, in order: see `Restarts.stop`.
+        A managed one is stopped for good, in order: see `Restarts.stop`; `wait_s` counts from then on.
 
         Returns:
             None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
