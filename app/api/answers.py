@@ -6,6 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from app.api.fields import Choice
 from app.core.waiting import NotMet, WaitFor
+from app.model.event import EventType
 from app.model.process import OutputMode, Reason, Status, StdinMode
 
 
@@ -91,7 +92,7 @@ class Waited(Schema):
 
 
 class ProcessPage(Schema):
-    """A page of processes, newest first."""
+    """A page of processes, in the order that was asked for."""
 
     processes = fields.List(fields.Nested(ProcessInfo), required=True)
     next = _string("`cursor` of the next page; null on the last.", allow_none=True)
@@ -109,6 +110,31 @@ class OutputLines(Schema):
     pid = _integer("The process's.")
     lines = fields.List(fields.String(), required=True)
     line_count = _integer("How many `lines` there are.")
+
+
+class Event(Schema):
+    """What has happened to a process. It says all by itself: the process may be purged by now."""
+
+    id = _integer("Ascends; the stream has it as the event's id.")
+    type = Choice(
+        EventType,
+        required=True,
+        metadata={
+            "description": "`started`: it is recorded, and about to run its program. `failed`: that could not be done, "
+            "and its record was taken back. `restarted`: a further run has started. `exited`: a run has ended, in "
+            "whatever way. `lost`: it has ended, and nobody could see how. `unhealthy`: its health check has failed. "
+            "`purged`: its record and output were deleted, and with them its other events."
+        },
+    )
+    process_id = _string("Permanent id of the process.")
+    name = _string("The process's; null: it has none.", allow_none=True)
+    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    pid = _integer("Of the run.")
+    run = _integer("Number of the run; of a process that is gone, of its last.")
+    timestamp = _integer("When it happened. An end may be seen later: ids ascend, times need not.")
+    exit_code = fields.Integer(allow_none=True, metadata={"description": "Of an end, as `signal` and `reason`."})
+    signal = fields.Integer(allow_none=True)
+    reason = Choice(Reason)
 
 
 class Health(Schema):
@@ -132,3 +158,18 @@ class Error(Schema):
     error = _string("One sentence.")
     code = _string("For programs.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "The system's error number (SPAWN_FAILED only)."})
+
+
+class SqlRows(Schema):
+    """What a query gave."""
+
+    columns = fields.List(fields.String(), required=True)
+    rows = fields.List(
+        fields.List(fields.Raw(allow_none=True)),
+        required=True,
+        metadata={
+            "description": 'Values in the order of `columns`. A blob is `{"base64": ...}`; an integer beyond 2**53 and '
+            "an infinite number are strings."
+        },
+    )
+    truncated = _flag("There were more rows than are answered with.")

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, follow, meta, output, processes, run, schemas, stdin, wait
+from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, sql, stdin, wait
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -114,9 +114,9 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=PROCESSES,
         call=processes.list_all,
-        summary="List processes, newest first",
+        summary="List processes",
         group="Processes",
-        query=schemas.ListQuery,
+        query=list_schemas.ListQuery,
         answer=Answer(meaning="A page.", content={_JSON: answers.ProcessPage}),
     ),
     Route(
@@ -195,6 +195,38 @@ ROUTES: tuple[Route, ...] = (
     *_reads("stdout", Stream.STDOUT),
     *_reads("stderr", Stream.STDERR),
     *_reads("output", None),
+    Route(
+        method="GET",
+        path="/api/v1/events",
+        call=events.follow,
+        summary="Follow what happens to processes: starts, ends, and what lies between",
+        group="Events",
+        description="History first, then what comes, without end. Nothing is missed or told twice between connections "
+        "joined by Last-Event-ID, over restarts of the daemon. Kept for as long as its process is; a purge deletes a "
+        "process's events and leaves one, `purged`.",
+        query=list_schemas.EventsQuery,
+        headers=_RESUMES,
+        answer=Answer(
+            meaning="Events; the header Accept chooses the form.",
+            content={
+                "text/event-stream": "Events with `id`, and their `type` as `event`. `data` has the fields of the "
+                "other form, but `id`. Comments keep the connection alive. A stream that ends was interrupted: come "
+                "back with Last-Event-ID.",
+                "application/x-ndjson": answers.Event,
+            },
+        ),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sql",
+        call=sql.ask,
+        summary="Ask the store in SQL",
+        group="Search",
+        description="Reads only, on a connection and in a process of its own. The views to ask are described in "
+        "docs/storage.md: `processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
+        body=sql.SqlBody,
+        answer=Answer(meaning="Rows.", content={_JSON: answers.SqlRows}),
+    ),
     Route(
         method="GET",
         path="/api/v1/health",

@@ -1,6 +1,6 @@
 """What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
 
-Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,8 @@ from app.core.follow import OutputQuery
 from app.core.removal import KILL_WAIT_S
 from app.core.request import StartRequest
 from app.model.options import Limits, Options
-from app.model.process import OutputMode, ProcessQuery, SignalScope, Status, StdinMode
+from app.model.process import OutputMode, SignalScope, StdinMode
 
-DEFAULT_LIST_LIMIT = 1000
-MAX_LIST_LIMIT = 10_000
 MAX_KILL_WAIT_S = 60.0
 
 
@@ -223,37 +221,6 @@ class SignalBody(Strict):
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Sending:
         return Sending(number=data["signal"], scope=data["scope"])
-
-
-class ListQuery(Strict):
-    """GET /api/v1/processes."""
-
-    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
-    )
-    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryWhole(
-        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        return ProcessQuery(
-            status=data.get("status"),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-            before_handle=data.get("cursor"),
-            limit=data["limit"],
-        )
 
 
 class RemoveQuery(Strict):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.core import users
 from app.core.committer import Committer
+from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
@@ -31,6 +32,7 @@ from app.model.errors import (
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
 from app.model.process import Process, ProcessQuery, SignalScope
+from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
@@ -50,6 +52,8 @@ class ProcessManager:
         self._inherit_env = inherit_env
         self._storage = storage
         self._committer = Committer(storage)
+        self.events = EventFeed(storage)
+        self._committer.on_committed = self.events.on_committed
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
@@ -78,6 +82,7 @@ class ProcessManager:
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
         self._closing = True
+        self.events.interrupt()
         for cursor in tuple(self._cursors):
             cursor.interrupt()
         for live in self._supervisor:
@@ -181,7 +186,7 @@ class ProcessManager:
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
@@ -249,6 +254,10 @@ class ProcessManager:
             await live.wait(lambda: live.end_stored or self._closing)
             if not live.end_stored:
                 raise FollowInterrupted
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL. See `Storage.sql`."""
+        return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
         """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.

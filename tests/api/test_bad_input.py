@@ -28,6 +28,7 @@ WRONG: dict[type[Any], tuple[Any, ...]] = {
     fields.Tags: ("x", [], 1, {"a": 1}, {"": "x"}, {"a:b": "x"}),
     fields.SignalNumber: ("", "SIGNONE", 0, -1, 65, 10**30, 1.5, True, [], {}),
     fields.User: ("", ":", "1:", 1, True, [], {}, {"uid": -1}, {"uid": 2**32}, {"name": "a", "uid": 1}),
+    fields.QuerySeconds: ("", "0", "0.0", "-1", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryWhole: ("", "-1", "1.5", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryFlag: ("", "1", "TRUE", "yes"),
 }

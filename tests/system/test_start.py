@@ -199,6 +199,12 @@ async def test_listing(daemon: Daemon) -> None:
             break
         cursor = f"&cursor={page['next']}"
     assert pages == [ids[:3], ids[3:6], ids[6:]]
+    assert await listed("?order=oldest") == ids[::-1]
+    assert await listed("?name=nobody") == []
+    page = await daemon.call("GET", "/processes?limit=3&order=oldest", 200)
+    assert await listed(f"?order=oldest&cursor={page['next']}") == ids[-4::-1]
+    error = await daemon.call("GET", f"/processes?limit=3&cursor={page['next']}", 400)
+    assert error["error"].startswith("cursor belongs to a list with other parameters")
 
 
 async def test_references(daemon: Daemon) -> None:

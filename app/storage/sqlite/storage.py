@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from app.model.errors import OutlastError, StorageError
+from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
+from app.model.sql import SqlQuestion
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
-from app.storage.sqlite import queries, read
+from app.storage.sqlite import queries, read, read_events
+from app.storage.sqlite.asking import Asking
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
 from app.storage.sqlite.upkeep import Upkeep
@@ -38,6 +41,7 @@ class SqliteStorage(Storage):
         self.path = path
         self._durable = durable
         self._upkeep = Upkeep(path)
+        self._asking = Asking(path)
         self._upkeep_task: asyncio.Task[None] | None = None
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
@@ -103,7 +107,7 @@ class SqliteStorage(Storage):
         return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return await self._read(partial(read.processes, query=query))
 
     async def unfinished(self) -> list[Unfinished]:
@@ -140,6 +144,18 @@ class SqliteStorage(Storage):
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
         return await self._read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return await self._read(partial(read_events.events, after=after, limit=limit, wanted=wanted))
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return await self._read(partial(read_events.event_tail, count=count, wanted=wanted))
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL, in a process of its own."""
+        return await self._asking.ask(question)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""
