@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, is_running, pids
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 # One that ignores what it can, in each of the places where a descendant may hide, and one that is stopped.
 STUBBORN = """
@@ -124,7 +124,8 @@ def left_of(process: dict[str, Any]) -> list[int]:
 
 async def first_lines(daemon: Daemon, process: dict[str, Any], count: int) -> list[str]:
     stream = daemon.follow(process)
-    return [(await anext(stream)).data["line"].rstrip("\n") for _ in range(count)]
+    async with asyncio.timeout(DEADLINE_S):
+        return [(await anext(stream)).data["line"].rstrip("\n") for _ in range(count)]
 
 
 async def test_nothing_is_left_when_delete_is_answered(either: Daemon) -> None:
