@@ -2,7 +2,22 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, sql, stdin, wait
+from app.api import (
+    answers,
+    docs,
+    events,
+    follow,
+    list_schemas,
+    meta,
+    output,
+    processes,
+    run,
+    schemas,
+    sql,
+    stats,
+    stdin,
+    wait,
+)
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -135,9 +150,16 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Kill a process and everything it started",
         group="Processes",
-        description="A process that has ended already is no error.",
+        description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
+        "error.",
         query=schemas.RemoveQuery,
         answer=_DONE,
+        other_answer=Answer(
+            status=HTTPStatus.ACCEPTED,
+            meaning="SIGKILL is sent, but within `wait` not everything is gone and recorded: the process as it is now. "
+            "With `purge`, nothing is deleted yet. Ask again.",
+            content={_JSON: answers.ProcessInfo},
+        ),
         raises=(NotFound,),
     ),
     Route(
@@ -145,11 +167,23 @@ ROUTES: tuple[Route, ...] = (
         path=f"{PROCESS}/signal",
         call=processes.send_signal,
         changes=True,
-        summary="Send a signal to the whole process group",
+        summary="Send a signal: to the whole process group, or what `scope` says",
         group="Processes",
         body=schemas.SignalBody,
         answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),
         raises=(NotFound, NotRunning),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/stats",
+        call=stats.stats,
+        summary="Tell what a process and everything it started take of the machine",
+        group="Processes",
+        description="Looked at now, with the peaks of the run and its last samples, which are taken every 1 to 5 s "
+        "and kept with the process.",
+        query=schemas.StatsQuery,
+        answer=Answer(meaning="Of one run.", content={_JSON: answers.ProcessStats}),
+        raises=(NotFound,),
     ),
     Route(
         method="GET",

@@ -8,7 +8,7 @@ from marshmallow import fields as ma_fields
 
 from app.api import fields, keys
 from app.api.intake import Given
-from app.api.schemas import Strict
+from app.api.strict import Strict
 from app.model.sql import MAX_ROWS, SqlQuestion
 
 _DEFAULTS = SqlQuestion(query="")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from app.core.capture import Capture
 from app.core.committer import Committer
 from app.core.recent import RecentChunks
+from app.core.usage import UsageTrack
 from app.crash import crash_point
 from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import Ending, ProcessSpec, Reason, Run
@@ -25,6 +26,7 @@ class LiveProcess:
         position: how far its output is stored.
         ended: its end has been seen (and is stored, or on the way).
         finished: nothing more will come, and all is stored.
+        usage: what its run takes of the machine.
     """
 
     def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
@@ -41,6 +43,7 @@ class LiveProcess:
         self.ended = run.ending is not None
         self.end_stored = self.ended
         self.finished = False
+        self.usage = UsageTrack(held.group)
         self._ending = run.ending
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
@@ -127,15 +130,20 @@ class LiveProcess:
         if self._ending is None:
             return None
         told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
-        known = {key: value for key, value in told.items() if value is not None}
-        return {**known, "timed_out": self._ending.reason is Reason.TIMED_OUT}
+        how = {key: value for key, value in told.items() if value is not None}
+        how["timed_out"] = self._ending.reason is Reason.TIMED_OUT
+        how["oom_killed"] = self._ending.reason is Reason.OOM_KILLED
+        return how
 
-    def on_exited(self, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
+    def on_exited(self, how: Mapping[str, int]) -> None:
         """Its end came from the shim, perhaps again."""
-        reason = Reason.EXITED if code is not None else Reason.SIGNALED if signal_number is not None else Reason.LOST
-        if timed_out:
+        code, number = how.get("code"), how.get("signal")
+        reason = Reason.EXITED if code is not None else Reason.SIGNALED if number is not None else Reason.LOST
+        if how["timed_out"]:
             reason = Reason.TIMED_OUT
-        self._end(Ending(reason=reason, exit_code=code, signal=signal_number, ended_at_ms=ts_ms))
+        elif how["oom_killed"]:
+            reason = Reason.OOM_KILLED
+        self._end(Ending(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
         self._finish_if_done()
 
     def stop(self) -> None:
@@ -189,6 +197,8 @@ class LiveProcess:
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached
+        if not self.ended:
+            self.usage.finish(self._committer, self.handle, self.run.number)
         self.ended = True
         self._ending = ending
         self.on_stdin_closed()
