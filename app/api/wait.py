@@ -152,10 +152,16 @@ async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line
         where = OutputQuery(after=query.after, stream=query.stream)
         return await waiting.line(manager.follow(process, where, heartbeat_s=_HEARTBEAT_S), query.matcher)
     if query.until is WaitFor.PORT:
-        return await waiting.port(query.port, lambda: manager.has_only_others(process))
+        return await waiting.port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms
     async for chunk in manager.output(process, OutputQuery(tail=1, stream=query.stream)):
         last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
     where = OutputQuery(after=last_seq, stream=query.stream)
     look_s = min(max(query.idle_ms / 4000, _IDLE_LOOK_S[0]), _IDLE_LOOK_S[1])
     return await waiting.silence(manager.follow(process, where, heartbeat_s=look_s), query.idle_ms, last_ts_ms)
+
+
+def _has_ended(manager: ProcessManager, process: Process) -> bool:
+    if manager.is_closing:
+        raise FollowInterrupted
+    return manager.has_only_others(process)

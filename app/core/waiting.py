@@ -107,7 +107,10 @@ async def silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, last
 
 
 async def port(number: int, has_ended: Callable[[], bool]) -> bool:
-    """Return when somebody on this machine takes connections on a TCP port: True. False: `has_ended` came first."""
+    """Return when somebody on this machine takes connections on a TCP port: True. False: `has_ended` came first.
+
+    What `has_ended` raises ends the wait, too.
+    """
     while not await _is_open(number):
         if has_ended():
             return False

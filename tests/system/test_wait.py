@@ -118,7 +118,9 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     await daemon.call("GET", "/processes/999999999/wait?until=exit", 404)
 
 
-@pytest.mark.parametrize("query", ["until=exit", "until=output&pattern=x", "until=idle&idle_ms=100000"])
+@pytest.mark.parametrize(
+    "query", ["until=exit", "until=output&pattern=x", "until=idle&idle_ms=100000", "until=port&port=1"]
+)
 async def test_a_daemon_that_goes_says_so(daemon: Daemon, query: str) -> None:
     process = await daemon.run(PYTHON, "-c", "import time\ntime.sleep(1000)")
     waiting = asyncio.create_task(wait(daemon, process, query, 503))
