@@ -98,6 +98,80 @@ class ProcessPage(Schema):
     next = _string("`cursor` of the next page; null on the last.", allow_none=True)
 
 
+class CpuTimes(Schema):
+    """Processor time since the run began, that of processes that have ended included. Null: not known."""
+
+    user_ms = _integer("In user mode, milliseconds.", allow_none=True)
+    system_ms = _integer("In the kernel, milliseconds.", allow_none=True)
+
+
+class CpuUse(CpuTimes):
+    """Processor time, and how much of it fell into the time since the sample before."""
+
+    percent = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Of one processor, since the sample before (the first: since the start): two busy threads "
+            "make 200. Null: not known."
+        },
+    )
+
+
+class MemoryUse(Schema):
+    """Resident memory. `pss_bytes` is the better figure where it is known."""
+
+    rss_bytes = _integer("Pages that several processes share are counted for each. Null: not known.", allow_none=True)
+    pss_bytes = _integer(
+        "Shared pages are divided among those who share them. Null: not looked at (it is costly: of the history's "
+        "samples one in twelve has it), or the system does not let the daemon look.",
+        allow_none=True,
+    )
+
+
+class UsagePeak(Schema):
+    """The highest of each figure that was seen in the run. Null: never seen, because the run was too short."""
+
+    processes = _integer("How many there were at once.", allow_none=True)
+    threads = _integer("Of all of them.", allow_none=True)
+    open_files = _integer("Open file descriptors of all of them.", allow_none=True)
+    cpu = fields.Nested(CpuTimes, required=True)
+    memory = fields.Nested(MemoryUse, required=True)
+
+
+class UsageSample(Schema):
+    """One look at the process and everything it started that still runs."""
+
+    sampled_at = _integer("When.")
+    processes = _integer("How many there were.")
+    threads = _integer("Of all of them.")
+    open_files = _integer(
+        "Open file descriptors of all of them. Null: the system does not let the daemon look.", allow_none=True
+    )
+    cpu = fields.Nested(CpuUse, required=True)
+    memory = fields.Nested(MemoryUse, required=True)
+
+
+class ProcessStats(Schema):
+    """What a run takes of the machine, and took."""
+
+    id = _string("The process's permanent id, a ULID.")
+    pid = _integer("The process's.")
+    run = _integer("The run that this is about.")
+    current = fields.Nested(
+        UsageSample,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Looked at just now. Null: the run has ended."},
+    )
+    peak = fields.Nested(UsagePeak, required=True)
+    history = fields.List(
+        fields.Nested(UsageSample),
+        required=True,
+        metadata={"description": "The last samples, oldest first; 120 at most."},
+    )
+
+
 class Success(Schema):
     """It is done."""
 

@@ -2,7 +2,22 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, sql, stdin, wait
+from app.api import (
+    answers,
+    docs,
+    events,
+    follow,
+    list_schemas,
+    meta,
+    output,
+    processes,
+    run,
+    schemas,
+    sql,
+    stats,
+    stdin,
+    wait,
+)
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -157,6 +172,18 @@ ROUTES: tuple[Route, ...] = (
         body=schemas.SignalBody,
         answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),
         raises=(NotFound, NotRunning),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/stats",
+        call=stats.stats,
+        summary="Tell what a process and everything it started take of the machine",
+        group="Processes",
+        description="Looked at now, with the peaks of the run and its last samples, which are taken every 1 to 5 s "
+        "and kept with the process.",
+        query=schemas.StatsQuery,
+        answer=Answer(meaning="Of one run.", content={_JSON: answers.ProcessStats}),
+        raises=(NotFound,),
     ),
     Route(
         method="GET",

@@ -243,6 +243,16 @@ class RemoveQuery(Strict):
         return Removal(purge=data["purge"], wait_s=data["wait"])
 
 
+class StatsQuery(Strict):
+    """GET /api/v1/processes/{ref}/stats. Loads as the number of a run, or None."""
+
+    run = fields.QueryWhole(low=1, metadata={"description": "Of this run. Without it, of the current or last one."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> int | None:
+        return data.get("run")
+
+
 class FollowQuery(Strict):
     """GET .../follow. Loads as an `OutputQuery` of both streams."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from app.core.capture import Capture
 from app.core.committer import Committer
 from app.core.recent import RecentChunks
+from app.core.usage import UsageTrack
 from app.crash import crash_point
 from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import Ending, ProcessSpec, Reason, Run
@@ -25,6 +26,7 @@ class LiveProcess:
         position: how far its output is stored.
         ended: its end has been seen (and is stored, or on the way).
         finished: nothing more will come, and all is stored.
+        usage: what its run takes of the machine.
     """
 
     def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
@@ -41,6 +43,7 @@ class LiveProcess:
         self.ended = run.ending is not None
         self.end_stored = self.ended
         self.finished = False
+        self.usage = UsageTrack(held.group)
         self._ending = run.ending
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
@@ -194,6 +197,8 @@ class LiveProcess:
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached
+        if not self.ended:
+            self.usage.finish(self._committer, self.handle, self.run.number)
         self.ended = True
         self._ending = ending
         self.on_stdin_closed()

@@ -18,9 +18,10 @@ from app.core.recent import RecentChunks
 from app.core.removal import KILL_WAIT_S, Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.room import ShimRoom
+from app.core.sampler import UsageSampler
 from app.core.stdin import StandardInput
 from app.core.supervisor import Supervisor
-from app.core.views import ProcessView, StartOutcome
+from app.core.views import ProcessView, StartOutcome, UsageView
 from app.crash import crash_point
 from app.model.errors import (
     Forbidden,
@@ -58,6 +59,7 @@ class ProcessManager:
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
+        self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._closing = False
@@ -71,11 +73,13 @@ class ProcessManager:
         self._opened_at = time.monotonic()
         self._committer.start()
         await self._supervisor.open()
+        self._sampler.start()
 
     async def close(self) -> None:
         """Leave the processes to the shim. What was read and is not stored yet, the shim still has."""
         self.interrupt_followers()
         self._supervisor.stop()
+        await self._sampler.stop()
         await self._committer.stop(_STOP_COMMIT_S)
         await self._supervisor.close()
 
@@ -188,6 +192,11 @@ class ProcessManager:
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
+
+    async def stats(self, ref: str, run: int | None) -> UsageView:
+        """Tell what a process takes of the machine. See `UsageSampler.of`."""
+        process = (await self.get(ref)).process
+        return await self._sampler.of(process, self._supervisor.get(process.spec.id), run)
 
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.

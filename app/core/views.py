@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.model.process import Process
+from app.model.usage import RunUsage, UsageSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +20,13 @@ class StartOutcome:
 
     view: ProcessView
     created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageView:
+    """What a run takes now (None: it has ended, or can't be looked at) and what it took."""
+
+    process: Process
+    run: int
+    current: UsageSample | None
+    usage: RunUsage

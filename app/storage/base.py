@@ -10,6 +10,7 @@ from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
 from app.model.sql import SqlQuestion
+from app.model.usage import RunUsage
 
 __all__ = [
     "AddEvent",
@@ -19,6 +20,7 @@ __all__ = [
     "CompleteOutput",
     "EndRun",
     "PurgeProcess",
+    "RecordUsage",
     "Storage",
     "Unfinished",
     "WithdrawProcess",
@@ -61,6 +63,19 @@ class CompleteOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordUsage:
+    """What a run has taken of the machine so far. May come before and after its end, and any number of times.
+
+    Peaks only rise: of each figure the higher stays, also of a stored one and None. The history replaces what is
+    stored, but an empty one leaves it as it is.
+    """
+
+    handle: int
+    run: int
+    usage: RunUsage
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeProcess:
     """Delete a process, its runs and its output. The handle is never used again."""
 
@@ -74,7 +89,7 @@ class WithdrawProcess:
     process_id: str
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | AddEvent | PurgeProcess | WithdrawProcess
+Change = AddProcess | Chunk | EndRun | CompleteOutput | AddEvent | RecordUsage | PurgeProcess | WithdrawProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +197,10 @@ class Storage(ABC):
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
+
+    @abstractmethod
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources, empty if nothing is. None: there is no such run."""
 
     @abstractmethod
     async def total(self) -> int:

@@ -9,6 +9,7 @@ from app.model.errors import StorageError
 from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Position, Stream
 from app.model.process import Order, OutputSummary, Process, ProcessQuery
+from app.model.usage import RunUsage
 from app.storage.base import (
     AddEvent,
     AddProcess,
@@ -17,6 +18,7 @@ from app.storage.base import (
     CompleteOutput,
     EndRun,
     PurgeProcess,
+    RecordUsage,
     Storage,
     Unfinished,
     WithdrawProcess,
@@ -42,6 +44,7 @@ class _Record:
     process: Process
     latest_start_ms: int
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
+    usage: dict[int, RunUsage] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
@@ -122,6 +125,12 @@ class MemoryStorage(Storage):
         """List the processes that have not ended or whose output is not complete, oldest first."""
         records = [self._records[handle] for handle in sorted(self._unfinished)]
         return [Unfinished(record.process, record.position) for record in records]
+
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources."""
+        record = self._records.get(handle)
+        known = record is not None and run == record.process.run.number
+        return record.usage.get(run, RunUsage()) if record is not None and known else None
 
     async def total(self) -> int:
         """Count the stored processes."""
@@ -217,11 +226,13 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | AddEvent) -> None:
+    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | AddEvent | RecordUsage) -> None:
         process = record.process
         if isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+        elif isinstance(change, RecordUsage):
+            _record_usage(record, change)
         elif isinstance(change, AddEvent):
             if change.run == process.run.number:
                 self._events.add_once(process, change.type, change.ts_ms)
@@ -239,6 +250,14 @@ class MemoryStorage(Storage):
             self._unfinished.discard(handle)
         else:
             self._unfinished.add(handle)
+
+
+def _record_usage(record: _Record, change: RecordUsage) -> None:
+    if change.run == record.process.run.number:
+        stored = record.usage.get(change.run, RunUsage())
+        record.usage[change.run] = RunUsage(
+            peak=stored.peak.raised_to(change.usage.peak), history=change.usage.history or stored.history
+        )
 
 
 def _append(record: _Record, chunk: Chunk) -> None:

@@ -9,4 +9,5 @@ pytest.register_assert_rewrite(
     "app.testing.storage_output",
     "app.testing.storage_processes",
     "app.testing.storage_stateful",
+    "app.testing.storage_usage",
 )

@@ -17,6 +17,7 @@ from app.model.errors import StorageError, StorageUnavailable
 from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
+from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
 from app.storage.registry import storage_from_url
 
@@ -180,6 +181,11 @@ class FaultyStorage(Storage):
         """List the processes that have not ended or whose output is not complete, oldest first."""
         await self._read()
         return await self._inner.unfinished()
+
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources."""
+        await self._read()
+        return await self._inner.usage(handle, run)
 
     async def total(self) -> int:
         """Count the stored processes."""

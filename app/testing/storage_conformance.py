@@ -20,7 +20,8 @@ from app.testing.storage_events import EventConformance
 from app.testing.storage_listing import ListingConformance
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
+from app.testing.storage_usage import UsageConformance
 
 
-class StorageConformance(ProcessConformance, ListingConformance, OutputConformance, EventConformance):
+class StorageConformance(ProcessConformance, ListingConformance, OutputConformance, EventConformance, UsageConformance):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

@@ -53,9 +53,17 @@ SELECT
     r.ended_at,
     strftime('%Y-%m-%dT%H:%M:%fZ', r.started_at / 1000.0, 'unixepoch') AS started,
     strftime('%Y-%m-%dT%H:%M:%fZ', r.ended_at / 1000.0, 'unixepoch') AS ended,
-    r.output_complete
+    r.output_complete,
+    u.peak_cpu_user_ms AS cpu_user_ms,
+    u.peak_cpu_system_ms AS cpu_system_ms,
+    u.peak_rss_bytes,
+    u.peak_pss_bytes,
+    u.peak_processes,
+    u.peak_threads,
+    u.peak_open_files
 FROM process p
-JOIN run r ON r.handle = p.handle;
+JOIN run r ON r.handle = p.handle
+LEFT JOIN run_usage u ON u.handle = r.handle AND u.run = r.number;
 
 CREATE VIEW output_gaps AS
 SELECT

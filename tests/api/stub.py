@@ -7,7 +7,7 @@ from typing import Any
 
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.request import StartRequest
-from app.core.views import ProcessView, StartOutcome
+from app.core.views import ProcessView, StartOutcome, UsageView
 from app.model.output import Chunk
 from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
 
@@ -45,6 +45,7 @@ class StubManager:
     fail_after_chunks: BaseException | None = None
     _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     uptime_s: float = 12.9
+    usage: UsageView | None = None
 
     async def start(self, request: StartRequest) -> StartOutcome:
         self._called("start", request)
@@ -60,6 +61,10 @@ class StubManager:
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         self._called("list", query)
         return self.views[: query.limit]
+
+    async def stats(self, ref: str, run: int | None) -> UsageView | None:
+        self._called("stats", ref, run)
+        return self.usage
 
     async def kill(self, ref: str, wait_s: float) -> ProcessView | None:
         self._called("kill", ref, wait_s)

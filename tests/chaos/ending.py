@@ -3,18 +3,22 @@
 import os
 import signal
 
-from app.model.errors import OutlastError
 from app.shim import lock
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, outlast
 
 
 async def end_everything(daemon: Daemon) -> list[str]:
-    """End daemon, processes and shim, and return what was wrong with that."""
+    """End daemon, processes and shim by `outlast down`, and return what was wrong with that."""
     path = daemon.state_dir / lock.SHIM_LOCK_NAME
     shim = lock.holder(path)
+    config = daemon.state_dir.parent / "impatient.toml"
+    config.write_text("stop_grace_ms = 0\n")
     try:
-        await daemon.end_everything()
-    except (AssertionError, TimeoutError, OutlastError) as exc:
+        if daemon.process is not None:
+            await daemon.stop()
+        code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
+        assert code == 0, output
+    except (AssertionError, TimeoutError) as exc:
         if shim is not None and shim == lock.holder(path):
             os.kill(shim, signal.SIGKILL)  # its children end when nobody reads them
         return [f"`outlast down` failed: {exc!r}"]

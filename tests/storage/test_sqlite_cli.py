@@ -12,10 +12,12 @@ import pytest
 
 from app.model.output import Stream
 from app.model.process import Ending, Reason
-from app.storage.base import CompleteOutput, EndRun
+from app.model.usage import PeakUsage, RunUsage
+from app.storage.base import CompleteOutput, EndRun, RecordUsage
 from app.storage.sqlite import SqliteStorage
 from app.testing.samples import EPOCH_MS, Output, added, new_process
 
+PEAK = PeakUsage(cpu_user_ms=1, cpu_system_ms=2, rss_bytes=3, processes=4, threads=5, open_files=6)
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
 
 
@@ -42,13 +44,16 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
             output.chunk("dernière \N{PILE OF POO}".encode(), Stream.STDERR, ts_ms=EPOCH_MS + 1001),
             EndRun(output.handle, 1, Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS + 2000)),
             CompleteOutput(output.handle, 1),
+            RecordUsage(output.handle, 1, RunUsage(peak=PEAK)),
         ]
     )
     times: dict[str, int | str] = {"started_at": EPOCH_MS, "ended_at": EPOCH_MS + 2000}
     times |= {"started": "2024-03-09T16:00:00.000Z", "ended": "2024-03-09T16:00:02.000Z"}
     end = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
+    took = {"cpu_user_ms": 1, "cpu_system_ms": 2, "peak_rss_bytes": 3, "peak_pss_bytes": None}
+    took |= {"peak_processes": 4, "peak_threads": 5, "peak_open_files": 6}
     who = {"process_id": process.spec.id, "run": 1, "pid": 4711}
-    assert _ask(storage.path, "SELECT * FROM runs") == [{**who, **times, **end}]
+    assert _ask(storage.path, "SELECT * FROM runs") == [{**who, **times, **end, **took}]
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture", "options": "{}"}
     what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}

@@ -11,7 +11,7 @@ from tests.support.waiting import DEADLINE_S, eventually
 FLOOD = """
 import select, sys, time
 written = 0
-while not select.select([0], [], [], 0.004)[0]:
+while not select.select([0], [], [], float(sys.argv[1]))[0]:
     for _ in range(50):
         written += 1
         print(f"{written:08d} " + "x" * 90)
@@ -79,7 +79,8 @@ class Load:
 
     async def start(self) -> None:
         """Start the processes and their followers, and wait until each has been heard of."""
-        started = [await self._daemon.python(program, stdin_mode="pipe") for program in (FLOOD, TRICKLE, MORTAL)]
+        programs = ((FLOOD, "0.012"), (TRICKLE,), (MORTAL,))
+        started = [await self._daemon.python(*program, stdin_mode="pipe") for program in programs]
         self.flood, self.trickle, self.mortal = self.all = [Followed(process) for process in started]
         self.follow()
         await eventually(lambda: all(followed.events for followed in self.all))

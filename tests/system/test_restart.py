@@ -255,11 +255,13 @@ async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon:
     await asyncio.gather(*burst, return_exceptions=True)
     await daemon.start()
     shim = shim_pid(daemon.state_dir)
-    children = {
-        int(pid) for pid in Path(f"/proc/{shim}/task/{shim}/children").read_text().split() if is_running(int(pid))
-    }
-    listed = {p["pid"] for p in (await daemon.call("GET", "/processes?status=running", 200))["processes"]}
-    assert children == listed
+
+    async def all_listed() -> bool:  # what was under way when the daemon died may take a moment yet
+        words = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
+        listed = await daemon.call("GET", "/processes?status=running", 200)
+        return {int(pid) for pid in words if is_running(int(pid))} == {p["pid"] for p in listed["processes"]}
+
+    await eventually(all_listed)
 
 
 async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp_path: Path) -> None:

@@ -161,16 +161,18 @@ async def test_the_next_daemons_are_killed_while_they_take_over(daemon: Daemon) 
     go(goes_on)
     await gone(ends)
     await eventually(lambda: spool_bytes(daemon.state_dir) >= 2 * (size - MEMORY_A_PROCESS_BYTES - READ_BYTES))
-    for kill in range(4):
+    in_the_middle = 0
+    for _ in range(4):
         await daemon.start()
         before = await stored_lines(daemon, ends)
 
-        async def further(before: int = before) -> bool:
-            return await stored_lines(daemon, ends) > before
+        async def further(before: int = before) -> bool:  # or all of it: a busy machine may have been late to look
+            return await stored_lines(daemon, ends) > min(before, size // 100 - 1)
 
         await eventually(further)
         await daemon.kill()
-        assert kill or spool(daemon.state_dir), "the kill was to come in the middle"
+        in_the_middle += bool(spool(daemon.state_dir))
+    assert in_the_middle, "no kill came in the middle"
     await daemon.start()
     await daemon.call("POST", f"/processes/{goes_on['id']}/stdin", 204, data=b"\n")
     for process, last in ((ends, b""), (goes_on, b"more\n")):

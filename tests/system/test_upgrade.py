@@ -61,7 +61,7 @@ async def test_without_a_daemon_output_and_ends_are_kept(daemon: Daemon) -> None
     assert await daemon.raw(waiting) == bytes(20_000_000)
     assert (await daemon.ended(ended))["exit_code"] == 3
     assert await daemon.raw(ended) == b"bye\n"
-    assert not list((daemon.state_dir / "spool").iterdir())
+    await eventually(lambda: not list((daemon.state_dir / "spool").iterdir()))
 
 
 async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:

@@ -9,7 +9,16 @@ from app.crash import crash_point
 from app.model.event import EventType
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending
-from app.storage.base import AddEvent, AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
+from app.storage.base import (
+    AddEvent,
+    AddProcess,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    WithdrawProcess,
+)
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -37,10 +46,10 @@ class Batch:
                 self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
-            case AddEvent(handle=handle, run=run, type=type_, ts_ms=ts_ms):
-                key = {"handle": handle, "run": run, "type": type_, "ts": ts_ms}
-                if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
-                    self._add_event(handle, run, type_, ts_ms)
+            case RecordUsage():
+                self._record_usage(change)
+            case AddEvent():
+                self._add_event_once(change)
             case PurgeProcess(handle=handle):
                 self._purge(handle, EventType.PURGED)
             case WithdrawProcess(process_id=process_id):
@@ -134,6 +143,11 @@ class Batch:
         if self._db.execute(queries.END_RUN, row).rowcount:
             self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
 
+    def _add_event_once(self, change: AddEvent) -> None:
+        key = {"handle": change.handle, "run": change.run, "type": change.type, "ts": change.ts_ms}
+        if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
+            self._add_event(change.handle, change.run, change.type, change.ts_ms)
+
     def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
         """Add what has happened to a run that is stored."""
         self._db.execute(
@@ -148,6 +162,12 @@ class Batch:
                 "signal": ending and ending.signal,
             },
         )
+
+    def _record_usage(self, change: RecordUsage) -> None:
+        peak, history = change.usage.peak, change.usage.history
+        text = json.dumps(history, separators=(",", ":")) if history else None
+        figures = (getattr(peak, name) for name in queries.PEAKS)
+        self._db.execute(queries.RECORD_USAGE, (text, *figures, change.handle, change.run))
 
     def _handle(self, process_id: str) -> int | None:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()

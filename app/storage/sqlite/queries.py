@@ -28,6 +28,25 @@ WHERE handle = ? AND number = ? AND ended_at IS NULL
 """
 COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
 
+PEAKS = ("processes", "threads", "open_files", "cpu_user_ms", "cpu_system_ms", "rss_bytes", "pss_bytes")
+"""The figures of `PeakUsage`, and the columns they are in."""
+
+_PEAK_COLUMNS = ", ".join(f"peak_{name}" for name in PEAKS)
+_HIGHER = ", ".join(
+    f"{column} = max(coalesce({column}, excluded.{column}), coalesce(excluded.{column}, {column}))"
+    for column in _PEAK_COLUMNS.split(", ")
+)
+RECORD_USAGE = f"""
+INSERT INTO run_usage (handle, run, history, {_PEAK_COLUMNS})
+SELECT handle, number, ?, {", ".join("?" for _ in PEAKS)} FROM run WHERE handle = ? AND number = ?
+ON CONFLICT (handle, run) DO UPDATE SET history = coalesce(excluded.history, history), {_HIGHER}
+"""
+USAGE = f"""
+SELECT u.history, {", ".join(f"u.peak_{name}" for name in PEAKS)}
+FROM run r LEFT JOIN run_usage u ON u.handle = r.handle AND u.run = r.number
+WHERE r.handle = ? AND r.number = ?
+"""
+
 _EVENT_VALUES = """
 SELECT
     {type}, {ts},
@@ -67,6 +86,7 @@ IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
 PURGE = (
     "DELETE FROM process WHERE handle = ?",
     "DELETE FROM run WHERE handle = ?",
+    "DELETE FROM run_usage WHERE handle = ?",
     "DELETE FROM tag WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )

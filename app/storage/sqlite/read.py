@@ -19,6 +19,7 @@ from app.model.process import (
     Run,
     StdinMode,
 )
+from app.model.usage import PeakUsage, RunUsage, UsageSample
 from app.storage.base import Unfinished
 from app.storage.sqlite import queries
 from app.storage.sqlite.listing import MAX_INTEGER, list_query
@@ -40,6 +41,18 @@ def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
     page, parameters = list_query(db, query)
     found = _page(db, page, parameters, ascending=query.order is Order.OLDEST)
     return [entry.process for entry in found]
+
+
+def usage(db: sqlite3.Connection, handle: int, run: int) -> RunUsage | None:
+    """Implement `Storage.usage`."""
+    row = db.execute(queries.USAGE, (handle, run)).fetchone()
+    if row is None:
+        return None
+    history, *peaks = row
+    return RunUsage(
+        peak=PeakUsage(**dict(zip(queries.PEAKS, peaks, strict=True))),
+        history=tuple(UsageSample(*sample) for sample in json.loads(history or "[]")),
+    )
 
 
 def total(db: sqlite3.Connection) -> int:

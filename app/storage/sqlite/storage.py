@@ -13,6 +13,7 @@ from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
 from app.model.sql import SqlQuestion
+from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from app.storage.sqlite import queries, read, read_events
 from app.storage.sqlite.asking import Asking
@@ -113,6 +114,10 @@ class SqliteStorage(Storage):
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
         return await self._read(read.unfinished)
+
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources."""
+        return await self._read(partial(read.usage, handle=handle, run=run))
 
     async def total(self) -> int:
         """Count the stored processes."""
