@@ -6,10 +6,9 @@ arrive while the process runs is seen on its own connection (see wiretap.py). It
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from tensorlake.sandbox import (
@@ -26,9 +25,8 @@ from tests.support.daemon import PYTHON, Daemon
 from tests.support.gaps import leave
 from tests.support.waiting import eventually
 
+from .blocking import call, ended, events
 from .wiretap import wiretap
-
-T = TypeVar("T")
 
 # Says its lines one by one, each when it is told to.
 ASKED = """
@@ -52,30 +50,6 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 signal.pause()
 """
 KEEP_ALIVE_DEADLINE_S = 40.0
-
-
-@pytest.fixture
-def sandbox(daemon: Daemon) -> Iterator[Sandbox]:
-    client = Sandbox("local", proxy_url=daemon.url, api_key=daemon.token)
-    yield client
-    client.close()
-
-
-async def call(function: Callable[..., Any], *args: Any, **fields: Any) -> Any:
-    """Make one of the client's blocking calls."""
-    return await asyncio.to_thread(partial(function, *args, **fields))
-
-
-async def events(follow: Callable[..., Any], process: object) -> list[tuple[str, str | None]]:
-    return [(event.line, event.stream) for event in await call(lambda: list(follow(process)))]
-
-
-async def ended(sandbox: Sandbox, pid: int) -> Any:
-    async def look() -> Any:
-        seen = await call(sandbox.get_process, pid)
-        return seen if seen.status != ProcessStatus.RUNNING else None
-
-    return await eventually(look, f"the end of {pid}")
 
 
 async def test_start_list_and_get(sandbox: Sandbox) -> None:
