@@ -13,6 +13,8 @@ from app.core.users import UserSpec
 
 MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly
 MAX_ID = 2**32 - 2  # of a user or group; 2**32 - 1 means "leave unchanged" to the system
+MIN_SECONDS = 0.001
+MAX_SECONDS = 366 * 24 * 3600
 MAX_SIGNAL = 64
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
@@ -76,6 +78,18 @@ class Whole(fields.Integer):
             error_messages={**_SPOKEN, "invalid": phrase},
             **kwargs,
         )
+
+
+class Seconds(fields.Field[int]):
+    """A time in seconds, whole or not, of a JSON body. Loads as milliseconds."""
+
+    default_error_messages = _SPOKEN
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        del attr, data, kwargs
+        if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_SECONDS <= value <= MAX_SECONDS:
+            raise ValidationError(f"must be a number of seconds from {MIN_SECONDS} to {MAX_SECONDS}")
+        return round(value * 1000)
 
 
 class QueryWhole(Whole):

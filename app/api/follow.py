@@ -20,7 +20,7 @@ from app.model.process import Process
 HEARTBEAT_S = 15.0
 LAST_EVENT_ID = "Last-Event-ID"
 
-_HEADERS = {
+EVENT_STREAM = {
     hdrs.CONTENT_TYPE: "text/event-stream",
     hdrs.CACHE_CONTROL: "no-store",
     "X-Accel-Buffering": "no",  # nginx would hold events back
@@ -38,7 +38,7 @@ async def _follow(stream: Stream | None, request: web.Request, given: Given) -> 
     query = resume(replace(given.query, stream=stream), request.headers.get(LAST_EVENT_ID, ""))
     manager = request.app[keys.MANAGER]
     view = await manager.get(ref_of(request))
-    response = web.StreamResponse(headers=_HEADERS)
+    response = web.StreamResponse(headers=EVENT_STREAM)
     await send(request, response, _events(manager, request.app[keys.EVENTS], view.process, query))
     return response
 

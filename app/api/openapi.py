@@ -52,6 +52,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         (fields.User, None),
         (fields.SignalNumber, None),
         (fields.TagFilters, "array"),
+        (fields.Seconds, "number"),
     ):
         converter.map_to_openapi_type(field, kind, None)  # type: ignore[no-untyped-call]
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})

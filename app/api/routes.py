@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, follow, meta, output, processes, schemas, stdin
+from app.api import answers, docs, follow, meta, output, processes, run, schemas, stdin
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -34,6 +34,14 @@ _EVENTS = Answer(
         "text/event-stream": 'Events `output` with `id` and `data: {"line","timestamp","stream"}`, with '
         f"terminators in `line`. Events `gap` with `id` and `data: {_GAP}. Comments keep the connection alive; `eof` "
         "at the end. A stream that ends without `eof` was interrupted: come back with Last-Event-ID."
+    },
+)
+_RUN = Answer(
+    meaning="What it prints, as it comes, then how it ended. A stream without the latter was interrupted.",
+    content={
+        "text/event-stream": 'Events of data only. First `{"pid","started_at","id"}`; then '
+        '`{"line","timestamp","stream"}`, whole lines without terminators; `{"gap","timestamp","stream"}` where output '
+        'is missing; last `{"exit_code"}` or `{"signal"}` (neither when it is lost) with `"oom_killed"` and `"reason"`.'
     },
 )
 _RESUMES = ((follow.LAST_EVENT_ID, "Go on after this id. With `after`, the later one holds; `tail` no longer does."),)
@@ -85,6 +93,21 @@ ROUTES: tuple[Route, ...] = (
             meaning="A process has the `idempotency_key`: this one, as it is now. Nothing was started.",
             content={_JSON: answers.ProcessInfo},
         ),
+        raises=(SpawnFailed,),
+    ),
+    Route(
+        method="POST",
+        path=f"{PROCESSES}/run",
+        call=run.run,
+        summary="Run a command and stream it to its end",
+        group="Processes",
+        description="Its output is kept like any other's. When the caller hangs up, the command is killed with all "
+        "that it started, unless `detach` is given; a restart of the daemon is no hanging up: it goes on. The stream "
+        "ends when the command has ended and its output is complete, or, if others hold its output open, when nothing "
+        "has come for a second.",
+        query=schemas.RunQuery,
+        body=schemas.StartBody,
+        answer=_RUN,
         raises=(SpawnFailed,),
     ),
     Route(

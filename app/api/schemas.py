@@ -11,11 +11,11 @@ from marshmallow import Schema, ValidationError, post_load, validate
 from app.api import fields
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
+from app.model.options import Options
 from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
 
 DEFAULT_LIST_LIMIT = 1000
 MAX_LIST_LIMIT = 10_000
-_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,9 @@ class Strict(Schema):
 
 class NoQuery(Strict):
     """No parameters."""
+
+
+_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 
 
 class StartBody(Strict):
@@ -126,7 +129,16 @@ class StartBody(Strict):
             "maxProperties": fields.MAX_TAGS,
         },
     )
-
+    timeout = fields.Seconds(
+        allow_none=True,
+        metadata={
+            "description": "Seconds that it may run. Then it is killed with all that it started, also "
+            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "example": 30,
+        },
+    )
     idempotency_key = fields.Key(
         allow_none=True,
         metadata={
@@ -154,7 +166,22 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
+            options=Options(timeout_ms=given.get("timeout")),
         )
+
+
+class RunQuery(Strict):
+    """POST /api/v1/processes/run. Loads as whether to detach."""
+
+    detach = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Let it go on when the caller hangs up."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> bool:
+        detach: bool = data["detach"]
+        return detach
 
 
 class SignalBody(Strict):

@@ -71,6 +71,26 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
     return b"".join(parts)
 
 
+def run_events(lines: bytes, chunk: Chunk) -> bytes:
+    """Encode `lines`, read with `chunk`, as a run's caller gets them: without ids, and without line terminators."""
+    texts = json_lines(lines)
+    if not texts[-1]:
+        texts.pop()
+    before = b'data: {"line":"'
+    after = b'","timestamp":%d,"stream":"%b"}\n\n' % (chunk.ts_ms, chunk.stream.word.encode())
+    return before + (after + before).join(texts) + after
+
+
+def run_gap_event(chunk: Chunk) -> bytes:
+    """Encode a gap as a run's caller gets it."""
+    return data_event({"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word})
+
+
+def data_event(value: object) -> bytes:
+    """Encode an event that has data only."""
+    return b"data: %b\n\n" % orjson.dumps(value)
+
+
 def gap_event(chunk: Chunk) -> bytes:
     """Encode a gap as SSE."""
     return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(_gap(chunk)))

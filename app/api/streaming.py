@@ -24,10 +24,14 @@ class Changes:
 
     async def carry_through(self, change: Coroutine[Any, Any, _T]) -> _T:
         """Run `change` to its end, also when the calling task is cancelled meanwhile."""
+        return await asyncio.shield(self.begin(change))
+
+    def begin(self, change: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Begin `change`, which nobody need wait for."""
         task = asyncio.create_task(change)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return task
 
     async def settle(self) -> None:
         """Wait for what is under way, for `SETTLE_S` at most."""

@@ -81,9 +81,10 @@ class LiveProcess:
         assert self._capture is not None  # noqa: S101 - begun
         self._capture.skip(stream, missing_bytes, reason)
 
-    def on_started(self) -> None:
-        """It runs its program."""
+    def on_started(self, deadline_ms: int | None) -> None:
+        """It runs its program, until `deadline_ms` of the monotonic clock at most."""
         self.started = True
+        self.held.deadline_ms = deadline_ms
         self.held.on_started()
         self.wake()
 
@@ -126,11 +127,14 @@ class LiveProcess:
         if self._ending is None:
             return None
         told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
-        return {key: value for key, value in told.items() if value is not None}
+        known = {key: value for key, value in told.items() if value is not None}
+        return {**known, "timed_out": self._ending.reason is Reason.TIMED_OUT}
 
-    def on_exited(self, code: int | None, signal_number: int | None, ts_ms: int) -> None:
+    def on_exited(self, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
         """Its end came from the shim, perhaps again."""
         reason = Reason.EXITED if code is not None else Reason.SIGNALED if signal_number is not None else Reason.LOST
+        if timed_out:
+            reason = Reason.TIMED_OUT
         self._end(Ending(reason=reason, exit_code=code, signal=signal_number, ended_at_ms=ts_ms))
         self._finish_if_done()
 

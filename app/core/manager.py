@@ -302,6 +302,16 @@ class ProcessManager:
         live = self._supervisor.get(process.spec.id)
         return ProcessView(process=process, stdin_writable=live is not None and live.stdin_open)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the daemon is going: streams that end now are not over."""
+        return self._closing
+
+    def has_only_others(self, process: Process) -> bool:
+        """Tell whether it has ended, and all that was read of its output is stored: what comes, others write."""
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.end_stored and not live.held.frames)
+
     def _running(self, view: ProcessView) -> LiveProcess:
         live = self._supervisor.get(view.process.spec.id)
         if live is None or live.ended:

@@ -65,6 +65,7 @@ def make_command(request: StartRequest, spec: ProcessSpec, identity: Identity) -
         uid=identity.uid,
         gid=identity.gid,
         groups=identity.groups,
+        timeout_ms=spec.options.timeout_ms,
     )
 
 

@@ -209,11 +209,11 @@ class Supervisor:
 
     # ---- events of the shim
 
-    def on_started(self, slot: int) -> None:
+    def on_started(self, slot: int, deadline_ms: int | None) -> None:
         """See `ShimEvents`."""
         live = self._table.in_slot(slot)
         if live is not None:
-            live.on_started()
+            live.on_started(deadline_ms)
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """See `ShimEvents`."""
@@ -233,12 +233,12 @@ class Supervisor:
                 if self._link is not None:
                     self._link.abort(exc)
 
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
+    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
         """See `ShimEvents`."""
         crash_point("end-seen")
         live = self._table.in_slot(slot)
         if live is not None:
-            live.on_exited(code, signal_number, ts_ms)
+            live.on_exited(code, signal_number, ts_ms, timed_out=timed_out)
 
     def on_stdin_closed(self, slot: int) -> None:
         """See `ShimEvents`."""

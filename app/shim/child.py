@@ -98,6 +98,8 @@ class Child:
         started: it runs its program, or has run it.
         failed: `stage` and `errno` of a start that failed.
         adopted: another shim started it: it is not our child, and only its pidfd tells of its end.
+        timeout_ms: how long it may run its program.
+        deadline_ms: the end of that, by the monotonic clock; None until it runs.
         unsent: frames that wait to be sent.
         unacked: frames that are sent and not acknowledged.
         in_flight_bytes: of the unacked ones, what bounds what the daemon can be made to hold.
@@ -118,6 +120,8 @@ class Child:
         self.outcome = -1
         self.report = -1
         self.started = False
+        self.timeout_ms: int | None = None
+        self.deadline_ms: int | None = None
         self.failed: dict[str, int] | None = None
         self.reaped = False
         self.exited: dict[str, int] | None = None

@@ -18,6 +18,7 @@ from app.shim.linux import become_subreaper, exit_status, has_ended, signal_grou
 from app.shim.loop import IN, Loop
 from app.shim.spawn import Command, SpawnOutcome, spawn
 from app.shim.stdin import END_IS_SEEN_S, StdinWriter
+from app.shim.timeouts import Timeouts, is_timed_out
 from app.shim.tree import kill_descendants, kill_marked, kill_tree
 
 _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
@@ -63,6 +64,7 @@ class Children:
         self.room = Room()
         self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
+        self._timeouts = Timeouts(loop, self.kill)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._groups = cgroup.CgroupRoot.create(state_dir)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -145,6 +147,7 @@ class Children:
             raise
         child.pid, child.pidfd, child.stdin = spawned.pid, spawned.pidfd, spawned.stdin
         child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
+        child.timeout_ms = command.timeout_ms
         pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
         child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
 
@@ -207,6 +210,7 @@ class Children:
             self._loop.watch(child.pidfd, IN, lambda _events: on_end(child))
         self.intake.watch(child)
         self.stdin.watch(child)
+        self._timeouts.watch(child)
 
     # ---- end
 
@@ -227,8 +231,7 @@ class Children:
     def kill(self, process_id: str, round_number: int = 0) -> None:
         """SIGKILL all that a process ever started, also when it has ended and is forgotten here."""
         child = next((child for child in self if child.id == process_id and not child.reaped), None)
-        if child is not None and child.adopted and has_ended(child.pidfd):
-            child = None  # its pid may be another's by now
+        child = None if child is not None and child.adopted and has_ended(child.pidfd) else child  # a pid may be reused
         in_group = self._groups is not None and self._groups.kill(process_id, child.group if child else None)
         leader = child.pid if child is not None else None
         if child is not None:
@@ -287,8 +290,7 @@ class Children:
         if info is None:
             return
         crash_point("shim-reaped")
-        key = "code" if info.si_code == os.CLD_EXITED else "signal"
-        self._ended(child, {key: info.si_status})
+        self._ended(child, {"code" if info.si_code == os.CLD_EXITED else "signal": info.si_status})
 
     def _look_at_adopted(self, child: Child, look: int = 1) -> None:
         """An adopted process has ended, and somebody else reaps it: the kernel tells how, now or a little later."""
@@ -309,7 +311,8 @@ class Children:
         if child.reaped:
             return
         child.reaped = True
-        child.exited = {**how, "ts_ms": now_ms()}
+        child.exited = {**how, "ts_ms": now_ms(), "timed_out": is_timed_out(child, how)}
+        self._timeouts.forget(child)
         self._unreaped.pop(child.pid, None)
         self._close_pidfd(child)
         self.stdin.end(child, "ended")
@@ -326,6 +329,7 @@ class Children:
         child.reaped = True
         self._close_gate(child)
         self._forget_outcome(child)
+        self._timeouts.forget(child)
         self.stdin.end(child, "ended")
         self.intake.forget(child)
         self._close_pidfd(child)

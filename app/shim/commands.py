@@ -117,7 +117,7 @@ def tell_started(child: Child) -> bytes:
     """Frame what became of a start."""
     if child.failed is not None:
         return encode_json(MessageType.FAILED, {"slot": child.slot, **child.failed})
-    return encode_json(MessageType.STARTED, {"slot": child.slot})
+    return encode_json(MessageType.STARTED, {"slot": child.slot, "deadline_ms": child.deadline_ms})
 
 
 def tell_exited(child: Child) -> bytes:

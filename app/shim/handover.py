@@ -33,6 +33,8 @@ def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
         "is_waiting": child.gate >= 0,
         "is_starting": child.outcome >= 0,
         "failed": child.failed,
+        "timeout_ms": child.timeout_ms,
+        "deadline_ms": child.deadline_ms,
         "stdin_open": child.stdin is not None,
         "exited": child.exited,
         "streams": streams,
@@ -74,6 +76,7 @@ def restore(slot: int, description: dict[str, Any], fds: Sequence[int], room: Ro
     child.stdin = next(left) if description["stdin_open"] else None
     child.exited = description["exited"]
     child.failed = description["failed"]
+    child.timeout_ms, child.deadline_ms = description["timeout_ms"], description["deadline_ms"]
     child.reaped = child.exited is not None or child.failed is not None
     child.started = not description["is_starting"] and child.failed is None
     for told in description["streams"]:

@@ -34,7 +34,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders."""
+    """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
+
+    `timeout_ms`: how long it may run.
+    """
 
     argv: list[str]
     env: Mapping[str, str]
@@ -45,6 +48,7 @@ class Command:
     uid: int | None
     gid: int | None
     groups: Sequence[int] | None
+    timeout_ms: int | None
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from app.shim.keeper import HELD_BACK, DaemonKeeper
 from app.shim.listener import Listener
 from app.shim.wire import PROTOCOL_VERSION, MessageType, encode_json
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Of what is written into the memory file. A program that reads another one is not become."""
 
 RESUME = "--resume"

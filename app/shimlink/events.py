@@ -56,8 +56,8 @@ class GreetingCut(ShimLost):
 class ShimEvents(Protocol):
     """What a link tells its owner, from the event loop, in the order in which it came."""
 
-    def on_started(self, slot: int) -> None:
-        """It runs its program. Told again after every `attach`."""
+    def on_started(self, slot: int, deadline_ms: int | None) -> None:
+        """It runs its program, until that time of the monotonic clock. Told again after every `attach`."""
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """It could not run its program; see `SpawnRefused`. Told again after every `attach`."""
@@ -65,8 +65,8 @@ class ShimEvents(Protocol):
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """`size` bytes were read at `ts_ms`; `offset` counts within the stream. None: the stream has ended."""
 
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int) -> None:
-        """The process itself has ended. Told again after every `attach`."""
+    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
+        """The process itself has ended, perhaps because its time was over. Told again after every `attach`."""
 
     def on_stdin_closed(self, slot: int) -> None:
         """Its standard input is no longer writable."""

@@ -32,6 +32,8 @@ class HeldProcess:
         failed: `stage` and `errno` if its start had failed by then.
         starting: gate (if it is shut), outcome and report of a start under way: see `app.shim.spawn.Spawned`.
         is_waiting: whether the gate is among them.
+        timeout_ms: how long it may run its program.
+        deadline_ms: the end of that, by the system's monotonic clock, once it runs.
         frames: what the shim has told of and is not acknowledged, in order: stream, time in ms, offset, size.
     """
 
@@ -45,6 +47,8 @@ class HeldProcess:
     failed: Mapping[str, int] | None = None
     starting: list[int] = field(default_factory=list)
     is_waiting: bool = False
+    timeout_ms: int | None = None
+    deadline_ms: int | None = None
     frames: deque[tuple[Stream, int, int, int]] = field(default_factory=deque)
 
     @classmethod
@@ -70,6 +74,8 @@ class HeldProcess:
             failed=message["failed"],
             starting=starting,
             is_waiting=message["is_waiting"],
+            timeout_ms=message["timeout_ms"],
+            deadline_ms=message["deadline_ms"],
         )
         for stream, ts_ms, offset, size in message["frames"]:
             held._note(Stream(stream), ts_ms, offset, size)
@@ -140,7 +146,7 @@ class HeldProcess:
         """Describe the process for a shim that is to take it over (app.shim.handover.restore).
 
         Args:
-            ending: how it ended, if that is known: `code` or `signal` (neither: nobody knows), and `ts_ms`.
+            ending: how it ended, if that is known: `code` or `signal` (neither: nobody knows), `timed_out` and `ts_ms`.
         """
         described = {
             "pid": self.pid,
@@ -150,6 +156,8 @@ class HeldProcess:
             "is_waiting": self.is_waiting,
             "is_starting": bool(self.starting),
             "failed": self.failed,
+            "timeout_ms": self.timeout_ms,
+            "deadline_ms": self.deadline_ms,
             "stdin_open": self.stdin is not None,
             "exited": ending or self.exited,
             "streams": [

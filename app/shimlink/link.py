@@ -302,11 +302,17 @@ class ShimLink:
         elif kind is MessageType.STARTING:
             self._on_starting(message)
         elif kind is MessageType.STARTED:
-            self._events.on_started(message["slot"])
+            self._events.on_started(message["slot"], message["deadline_ms"])
         elif kind is MessageType.FAILED:
             self._events.on_failed(message["slot"], message["stage"], message["errno"])
         elif kind is MessageType.EXITED:
-            self._events.on_exited(message["slot"], message.get("code"), message.get("signal"), message["ts_ms"])
+            self._events.on_exited(
+                message["slot"],
+                message.get("code"),
+                message.get("signal"),
+                message["ts_ms"],
+                timed_out=message["timed_out"],
+            )
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
         elif kind is MessageType.INVENTORY:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from marshmallow import Schema
 from marshmallow import fields as ma_fields
 
 from app.api import fields
@@ -41,13 +42,19 @@ def _wrong(field: Any, always: tuple[Any, ...]) -> Iterator[Any]:
 
 def _bodies() -> Iterator[tuple[Route, dict[str, Any], str]]:
     for route in ROUTES:
-        if not isinstance(route.body, type):
-            continue
-        for name, field in route.body().fields.items():
-            yield from ((route, {name: value}, name) for value in _wrong(field, IN_NO_BODY))
-            if field.required:
-                yield route, {}, name
-        yield route, {"no_such_field": 1}, "no_such_field"
+        if isinstance(route.body, type):
+            yield from ((route, body, name) for body, name in _objects(route.body()))
+
+
+def _objects(schema: Schema) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield objects that `schema` refuses, each with the name of what is wrong."""
+    for name, field in schema.fields.items():
+        yield from (({name: value}, name) for value in _wrong(field, IN_NO_BODY))
+        if isinstance(field, ma_fields.Nested):
+            yield from (({name: inner}, f"{name}.{inner_name}") for inner, inner_name in _objects(field.schema))
+        if field.required:
+            yield {}, name
+    yield {"no_such_field": 1}, "no_such_field"
 
 
 def _queries() -> Iterator[tuple[Route, list[tuple[str, str]], str]]:

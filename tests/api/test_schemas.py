@@ -138,7 +138,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("name", "web", "name is not known here"),
         ("restart", {"policy": "always"}, "restart is not known here"),
         ("health_check", {}, "health_check is not known here"),
-        ("timeout", 3, "timeout is not known here"),
+        ("timeout", 0, "timeout must be a number of seconds from 0.001 to"),
         ("stop_grace_ms", 3, "stop_grace_ms is not known here"),
         ("idempotency_key", "", "idempotency_key must be 1 to 255 printable"),
         ("idempotency_key", "x" * 256, "idempotency_key must be 1 to 255 printable"),

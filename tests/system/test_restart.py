@@ -329,13 +329,15 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
         held |= {
             "has_pidfd": False,
             "stdin_open": False,
-            "exited": {"code": 3, "ts_ms": 2},
+            "exited": {"code": 3, "timed_out": False, "ts_ms": 2},
             "streams": [],
             "frames": [],
             "fds": 0,
             "is_waiting": False,
             "is_starting": False,
             "failed": None,
+            "timeout_ms": None,
+            "deadline_ms": None,
         }
         writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
         writer.write(wire.encode_json(wire.MessageType.INVENTORY, held))

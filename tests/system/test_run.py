@@ -1,0 +1,126 @@
+"""POST /api/v1/processes/run: started, streamed to the end, killed when the caller hangs up."""
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support.daemon import PYTHON, Daemon, is_running, shim_pid
+from tests.support.waiting import eventually
+
+
+@asynccontextmanager
+async def running(daemon: Daemon, command: str, *args: str, query: str = "", **fields: Any) -> AsyncIterator[Any]:
+    """Give the events of a run, one by one; the end of the block hangs up."""
+    url = f"{daemon.url}/api/v1/processes/run{query}"
+    body = {"command": command, "args": list(args), **fields}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {daemon.token}"}) as session:
+        response = await session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=60))
+        assert response.status == 200, await response.read()
+        assert response.content_type == "text/event-stream"
+        yield events(response)
+        response.close()
+
+
+async def events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.content:
+        assert line == b"\n" or line.startswith((b"data: ", b":")), line
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])
+
+
+async def run(daemon: Daemon, command: str, *args: str, **fields: Any) -> list[dict[str, Any]]:
+    async with running(daemon, command, *args, **fields) as stream:
+        return [event async for event in stream]
+
+
+def texts(found: list[dict[str, Any]], stream: str) -> list[str]:
+    return [event["line"] for event in found if event.get("stream") == stream]
+
+
+async def test_output_and_end_are_streamed(daemon: Daemon) -> None:
+    first, *found, last = await run(daemon, "sh", "-c", "echo one; echo two >&2; echo; printf 'no end'; exit 3")
+    process = await daemon.get(first)
+    assert first == {"pid": process["pid"], "started_at": process["started_at"], "id": process["id"]}
+    assert texts(found, "stdout") == ["one", "", "no end"]
+    assert texts(found, "stderr") == ["two"]
+    assert all(set(event) == {"line", "timestamp", "stream"} for event in found)
+    assert last == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
+    assert await daemon.raw(first, "stdout") == b"one\n\nno end"
+
+    *_, last = await run(daemon, "sh", "-c", "kill -TERM $$")
+    assert last == {"signal": signal.SIGTERM, "oom_killed": False, "reason": "signaled"}
+    *_, last = await run(daemon, "sleep", "1000", timeout=0.3)
+    assert last == {"signal": signal.SIGKILL, "oom_killed": False, "reason": "timed_out"}
+
+    parts = "import os, time\nos.write(1, b'a')\ntime.sleep(0.5)\nos.write(2, b'err\\n')\nos.write(1, b'b\\xff\\nc')"
+    found = await run(daemon, PYTHON, "-c", parts)
+    assert texts(found, "stdout") == ["ab\ufffd", "c"], "a part of a line waits for its rest"
+    count = 50_000
+    found = await run(daemon, "seq", str(count))
+    assert texts(found, "stdout") == [str(n) for n in range(1, count + 1)]
+    # A grandchild keeps the pipe: the stream ends with the command all the same, and the grandchild is let live.
+    first, *_, last = await run(daemon, "sh", "-c", "sleep 1000 & echo $!")
+    assert last["exit_code"] == 0
+    await daemon.call("DELETE", f"/processes/{first['id']}", 204)
+
+
+async def test_nothing_is_begun_that_cannot_be(daemon: Daemon) -> None:
+    answer = await daemon.call("POST", "/processes/run", 422, {"command": "/no/such/program"})
+    assert (answer["code"], answer["errno"]) == ("SPAWN_FAILED", 2)
+    answer = await daemon.call("POST", "/processes/run", 400, {"command": "true", "timeout": 0})
+    assert answer["error"].startswith("timeout must be")
+    answer = await daemon.call("POST", "/processes/run?detach=yes", 400, {"command": "true"})
+    assert answer["error"].startswith("detach must be")
+    assert (await daemon.call("GET", "/processes", 200))["processes"] == []
+
+
+async def test_hanging_up_kills_the_tree_unless_detached(daemon: Daemon) -> None:
+    script = "setsid sh -c 'echo $$; exec sleep 1000' & wait"
+    pids = {}
+    for query in ("", "?detach=true"):
+        async with running(daemon, "sh", "-c", script, query=query) as stream:
+            first = await anext(stream)
+            pids[query] = (first, int((await anext(stream))["line"]))
+    killed, grandchild = pids[""]
+    assert (await daemon.ended(killed))["signal"] == signal.SIGKILL
+    await eventually(lambda: not is_running(grandchild))
+    detached, grandchild = pids["?detach=true"]
+    assert (await daemon.get(detached))["status"] == "running"
+    assert is_running(grandchild)
+    assert is_running(detached["pid"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
+    script = "echo before; read line; echo $line; exit 7"
+    found: list[dict[str, Any]] = []
+    async with running(daemon, "sh", "-c", script, stdin_mode="pipe") as stream:
+        first = await anext(stream)
+        found.append(await anext(stream))
+        await daemon.stop(number)
+        try:
+            found += [event async for event in stream]
+        except aiohttp.ClientError:
+            assert number == signal.SIGKILL, "an orderly shutdown ends the stream, and does not break it"
+    assert [event["line"] for event in found] == ["before"], "no end is told, for there was none"
+    await daemon.start()
+    assert is_running(first["pid"])
+    await daemon.call("POST", f"/processes/{first['id']}/stdin", 204, data=b"after\n")
+    ended = await daemon.ended(first)
+    assert (ended["exit_code"], await daemon.lines(first)) == (7, ["before", "after"])
+
+
+async def test_who_hangs_up_while_the_shim_is_away_has_it_killed_later(daemon: Daemon) -> None:
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    async with running(daemon, "sleep", "1000") as stream:
+        first = await anext(stream)
+        os.kill(shim, signal.SIGSTOP)
+        os.kill(shim, signal.SIGKILL)
+    assert (await daemon.ended(first))["signal"] == signal.SIGKILL
