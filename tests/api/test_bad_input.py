@@ -20,6 +20,7 @@ IN_NO_QUERY = ("\0", "a\0b:c")
 # By class of field, what it must refuse besides.
 WRONG: dict[type[Any], tuple[Any, ...]] = {
     fields.Whole: (True, "1", "", 1.5, -1e30, -(10**18), 10**18, [], {}),
+    fields.Seconds: (True, "1", 0, -1, 1e300, [], {}),
     fields.Text: (1, True, [], {}, 1.5),
     fields.Choice: ("", "no such", 0, True, [], {}),
     fields.Texts: ("x", {}, 1, [1], [None], [["x"]]),
