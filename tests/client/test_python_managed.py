@@ -91,8 +91,8 @@ async def test_what_fails_is_started_again_as_often_as_wanted(sandbox: Sandbox) 
 
     waiting = {"policy": "always", "initial_backoff_ms": 60_000, "max_backoff_ms": 60_000}
     await call(sandbox.start_process, "true", name="waiting", restart=waiting)
-    seen = await until(sandbox, "waiting", lambda managed: managed.status == ManagedProcessStatus.BACKING_OFF)
-    assert seen.managed.next_restart_at is not None
+    seen = await until(sandbox, "waiting", lambda managed: managed.next_restart_at is not None)
+    assert seen.managed.status == ManagedProcessStatus.BACKING_OFF
     await call(sandbox.kill_process, "waiting")
     await until(sandbox, "waiting", lambda managed: managed.status == ManagedProcessStatus.STOPPED)
 
