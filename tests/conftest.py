@@ -1,11 +1,24 @@
 """Fixtures that every part of the tests uses."""
 
+import compileall
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+import app
 from tests.support.daemon import Daemon, left_over
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would do it anew."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(app.__file__).parent, quiet=2)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from app.api.fields import Choice
+from app.core.waiting import NotMet, WaitFor
+from app.model.event import EventType
 from app.model.process import OutputMode, Reason, Status, StdinMode
 
 
@@ -62,8 +64,28 @@ class ProcessInfo(Schema):
     output = fields.Nested(OutputSummary, required=True)
 
 
+class Waited(Schema):
+    """What became of a wait."""
+
+    met = _flag("It is so.")
+    until = Choice(WaitFor, required=True)
+    reason = Choice(
+        NotMet,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "If it is not so: the time was over, or the process has ended and it can't be any more."
+        },
+    )
+    seq = _integer("For `output`: id of the line that matched, or of its last part.", allow_none=True)
+    line = _string("For `output`: that line, as far as it was printed, without its terminator.", allow_none=True)
+    stream = _string("For `output`: where it was printed.", allow_none=True)
+    timestamp = _integer("For `output`: when it was read.", allow_none=True)
+    process = fields.Nested(ProcessInfo, required=True)
+
+
 class ProcessPage(Schema):
-    """A page of processes, newest first."""
+    """A page of processes, in the order that was asked for."""
 
     processes = fields.List(fields.Nested(ProcessInfo), required=True)
     next = _string("`cursor` of the next page; null on the last.", allow_none=True)
@@ -81,6 +103,31 @@ class OutputLines(Schema):
     pid = _integer("The process's.")
     lines = fields.List(fields.String(), required=True)
     line_count = _integer("How many `lines` there are.")
+
+
+class Event(Schema):
+    """What has happened to a process. It says all by itself: the process may be purged by now."""
+
+    id = _integer("Ascends; the stream has it as the event's id.")
+    type = Choice(
+        EventType,
+        required=True,
+        metadata={
+            "description": "`started`: it is recorded, and about to run its program. `failed`: that could not be done, "
+            "and its record was taken back. `restarted`: a further run has started. `exited`: a run has ended, in "
+            "whatever way. `lost`: it has ended, and nobody could see how. `unhealthy`: its health check has failed. "
+            "`purged`: its record and output were deleted, and with them its other events."
+        },
+    )
+    process_id = _string("Permanent id of the process.")
+    name = _string("The process's; null: it has none.", allow_none=True)
+    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    pid = _integer("Of the run.")
+    run = _integer("Number of the run; of a process that is gone, of its last.")
+    timestamp = _integer("When it happened. An end may be seen later: ids ascend, times need not.")
+    exit_code = fields.Integer(allow_none=True, metadata={"description": "Of an end, as `signal` and `reason`."})
+    signal = fields.Integer(allow_none=True)
+    reason = Choice(Reason)
 
 
 class Health(Schema):

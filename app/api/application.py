@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 
-import orjson
 from aiohttp import hdrs, web
 
 from app.api import errors, keys
 from app.api.auth import Guard
+from app.api.document import Document
 from app.api.intake import MAX_BODY_BYTES
-from app.api.openapi import make_document
 from app.api.route import make_handler
 from app.api.routes import ROUTES
 from app.api.sse import EventCache
@@ -40,7 +39,7 @@ def make_app(
     app[keys.VERSION] = version
     app[keys.EVENTS] = EventCache()
     app[keys.CHANGES] = Changes()
-    app[keys.DOCUMENT] = orjson.dumps(make_document(ROUTES, version))
+    app[keys.DOCUMENT] = Document(ROUTES, version)
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
         app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)

@@ -39,7 +39,7 @@ _FILES = _files()
 
 async def document(request: web.Request, _: Given) -> web.Response:
     """GET /api/v1/openapi.json."""
-    return web.Response(body=request.app[keys.DOCUMENT], content_type="application/json")
+    return web.Response(body=request.app[keys.DOCUMENT].encoded(), content_type="application/json")
 
 
 async def page(_: web.Request, __: Given) -> web.FileResponse:

@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from app.core.users import UserSpec
+from app.model.ids import is_ulid
 
 MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly
 MAX_ID = 2**32 - 2  # of a user or group; 2**32 - 1 means "leave unchanged" to the system
@@ -22,6 +23,7 @@ MAX_TAG_VALUE_CHARS = 1024
 MAX_KEY_CHARS = 255
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _SPOKEN: dict[str, str | list[Any] | dict[Any, Any]] = {
     "required": "is required",
     "null": "must not be null, leave it out instead",
@@ -92,6 +94,14 @@ class Seconds(fields.Field[int]):
         return round(value * 1000)
 
 
+class QuerySeconds(Seconds):
+    """A time in seconds in a query string. Loads as milliseconds."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        number = float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else value
+        return super()._deserialize(number, attr, data, **kwargs)
+
+
 class QueryWhole(Whole):
     """An integer of a query string or header: ASCII digits only."""
 
@@ -115,6 +125,23 @@ class Choice(fields.Enum[Any]):
     def __init__(self, enum: Any, **kwargs: Any) -> None:
         phrase = f"must be one of {', '.join(member.value for member in enum)}"
         super().__init__(enum, by_value=True, error_messages={**_SPOKEN, "unknown": phrase}, **kwargs)
+
+
+class Choices(fields.List[Any]):
+    """Repeated values of an enumeration in a query string."""
+
+    def __init__(self, enum: Any, **kwargs: Any) -> None:
+        super().__init__(Choice(enum), **kwargs)
+
+
+class Ulid(Text):
+    """The permanent id of a process."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs).upper()
+        if not is_ulid(text):
+            raise ValidationError("must be the permanent id of a process: 26 digits and letters, as `id` shows it")
+        return text
 
 
 class Texts(fields.List[str]):

@@ -35,7 +35,7 @@ def of(stream: Stream | None) -> Call:
 
 async def _follow(stream: Stream | None, request: web.Request, given: Given) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
-    query = resume(replace(given.query, stream=stream), request.headers.get(LAST_EVENT_ID, ""))
+    query = resume(replace(given.query, stream=stream), load_last_event_id(request))
     manager = request.app[keys.MANAGER]
     view = await manager.get(ref_of(request))
     response = web.StreamResponse(headers=EVENT_STREAM)
@@ -43,18 +43,27 @@ async def _follow(stream: Stream | None, request: web.Request, given: Given) -> 
     return response
 
 
-def resume(query: OutputQuery, last_event_id: str) -> OutputQuery:
-    """Start after `last_event_id`, the header of a follower that comes back ("" if there is none).
-
-    An EventSource sends the header beside the URL it began with: the later of the header and `after` holds,
-    and `tail` no longer does, for it would skip what was written while the follower was away.
+def load_last_event_id(request: web.Request) -> int | None:
+    """Return the header of a follower that comes back; None: there is none.
 
     Raises:
         InvalidRequest: it is not one of our ids.
     """
-    if not last_event_id:
+    text = request.headers.get(LAST_EVENT_ID, "")
+    if not text:
+        return None
+    seen: int = load(_RESUME, {LAST_EVENT_ID: text})["last_event_id"]
+    return seen
+
+
+def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
+    """Start after `seen`, the id that a follower that comes back has shown; None: it has shown none.
+
+    An EventSource sends the header beside the URL it began with: the later of the header and `after` holds,
+    and `tail` no longer does, for it would skip what was written while the follower was away.
+    """
+    if seen is None:
         return query
-    seen: int = load(_RESUME, {LAST_EVENT_ID: last_event_id})["last_event_id"]
     return replace(query, after=max(query.after, seen), tail=None)
 
 

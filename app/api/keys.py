@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from app.api.document import Document
 from app.api.sse import EventCache
 from app.api.streaming import Changes
 from app.core.manager import ProcessManager
@@ -10,4 +11,4 @@ MANAGER = web.AppKey("MANAGER", ProcessManager)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
 CHANGES = web.AppKey("CHANGES", Changes)
-DOCUMENT = web.AppKey("DOCUMENT", bytes)  # openapi.json
+DOCUMENT = web.AppKey("DOCUMENT", Document)

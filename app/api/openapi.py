@@ -53,6 +53,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         (fields.SignalNumber, None),
         (fields.TagFilters, "array"),
         (fields.Seconds, "number"),
+        (fields.QuerySeconds, "number"),
     ):
         converter.map_to_openapi_type(field, kind, None)  # type: ignore[no-untyped-call]
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from app.api import keys
+from app.api.cursor import make_cursor
 from app.api.intake import Given
 from app.api.presentation import process_info
 from app.api.route import json_response, ref_of
@@ -31,7 +32,7 @@ async def list_all(request: web.Request, given: Given) -> web.Response:
     return json_response(
         {
             "processes": [process_info(view) for view in page],
-            "next": str(page[-1].process.handle) if more else None,
+            "next": make_cursor(query, page[-1].process.handle) if more else None,
         }
     )
 

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, follow, meta, output, processes, run, schemas, stdin
+from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, stdin, wait
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -114,9 +114,9 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=PROCESSES,
         call=processes.list_all,
-        summary="List processes, newest first",
+        summary="List processes",
         group="Processes",
-        query=schemas.ListQuery,
+        query=list_schemas.ListQuery,
         answer=Answer(meaning="A page.", content={_JSON: answers.ProcessPage}),
     ),
     Route(
@@ -152,6 +152,18 @@ ROUTES: tuple[Route, ...] = (
         raises=(NotFound, NotRunning),
     ),
     Route(
+        method="GET",
+        path=f"{PROCESS}/wait",
+        call=wait.wait,
+        summary="Wait until it has ended, has printed something, listens on a port, or has fallen silent",
+        group="Processes",
+        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or time is "
+        "over.",
+        query=wait.WaitQuery,
+        answer=Answer(meaning="Whether it is so.", content={_JSON: answers.Waited}),
+        raises=(NotFound,),
+    ),
+    Route(
         method="POST",
         path=f"{PROCESS}/stdin",
         call=stdin.write,
@@ -176,6 +188,27 @@ ROUTES: tuple[Route, ...] = (
     *_reads("stdout", Stream.STDOUT),
     *_reads("stderr", Stream.STDERR),
     *_reads("output", None),
+    Route(
+        method="GET",
+        path="/api/v1/events",
+        call=events.follow,
+        summary="Follow what happens to processes: starts, ends, and what lies between",
+        group="Events",
+        description="History first, then what comes, without end. Nothing is missed or told twice between connections "
+        "joined by Last-Event-ID, over restarts of the daemon. Kept for as long as its process is; a purge deletes a "
+        "process's events and leaves one, `purged`.",
+        query=list_schemas.EventsQuery,
+        headers=_RESUMES,
+        answer=Answer(
+            meaning="Events; the header Accept chooses the form.",
+            content={
+                "text/event-stream": "Events with `id`, and their `type` as `event`. `data` has the fields of the "
+                "other form, but `id`. Comments keep the connection alive. A stream that ends was interrupted: come "
+                "back with Last-Event-ID.",
+                "application/x-ndjson": answers.Event,
+            },
+        ),
+    ),
     Route(
         method="GET",
         path="/api/v1/health",

@@ -1,6 +1,6 @@
 """What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
 
-Loading gives what the rest of the program speaks: `StartRequest`, `ProcessQuery`, `OutputQuery`.
+Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,7 @@ from app.api import fields
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
 from app.model.options import Options
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
-
-DEFAULT_LIST_LIMIT = 1000
-MAX_LIST_LIMIT = 10_000
+from app.model.process import OutputMode, StdinMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,37 +197,6 @@ class SignalBody(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> int:
         number: int = data["signal"]
         return number
-
-
-class ListQuery(Strict):
-    """GET /api/v1/processes."""
-
-    status = fields.Choice(Status, metadata={"description": "Only processes with this status."})
-    tag = fields.TagFilters(
-        metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
-    )
-    since = fields.QueryWhole(metadata={"description": "Only those started at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only those started at or before this time."})
-    limit = fields.QueryWhole(
-        low=1,
-        high=MAX_LIST_LIMIT,
-        load_default=DEFAULT_LIST_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryWhole(
-        metadata={"description": "`next` of the page before; the other parameters must stay the same."}
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> ProcessQuery:
-        return ProcessQuery(
-            status=data.get("status"),
-            tags=data.get("tag", {}),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-            before_handle=data.get("cursor"),
-            limit=data["limit"],
-        )
 
 
 class RemoveQuery(Strict):

@@ -1,20 +1,20 @@
-"""`outlast serve`, `outlast init`, `outlast shim upgrade` and `outlast down`."""
+"""`outlast serve`, `outlast init`, `outlast shim upgrade` and `outlast down`.
 
-import asyncio
+Each command imports what it needs when it runs: most of what `serve` takes to start is imports that no other command
+needs, and `init`, which a container waits for, needs hardly any.
+"""
+
 import logging
 import os
 import sys
 from typing import Any
 
 import click
-import uvloop
 
 from app.cli.init import become_init, flags_of, one_of
 from app.config import Settings, load_settings
-from app.daemon import end_everything, serve
 from app.daemon.state import TOKEN_NAME
 from app.model.errors import OutlastError
-from app.shimlink import upgrade_shim
 
 _STATE_DIR = click.option("--state-dir", metavar="DIR", help="Folder of the database, the token and the shim's socket.")
 _CONFIG = click.option("--config", metavar="FILE", help="TOML file; config/outlast.toml names every setting.")
@@ -32,6 +32,8 @@ def main() -> None:
 @_CONFIG
 def serve_command(listen: str | None, state_dir: str | None, config: str | None) -> None:
     """Run the daemon. Ending or killing it leaves the processes running; `outlast down` ends them."""
+    from app.daemon.serve import serve
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings(config, listen=listen, state_dir=state_dir)
 
@@ -75,6 +77,8 @@ def shim_group() -> None:
 @_CONFIG
 def upgrade_command(state_dir: str | None, config: str | None) -> None:
     """Let the running shim become this version's, in place. Processes, their pipes and their output are kept."""
+    from app.shimlink import upgrade_shim
+
     settings = _settings(config, state_dir=state_dir)
     try:
         pid = upgrade_shim(settings.state_path)
@@ -88,6 +92,8 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
 @_CONFIG
 def down_command(state_dir: str | None, config: str | None) -> None:
     """End every process (SIGTERM, then SIGKILL after a grace), then shim and daemon. What they printed stays."""
+    from app.daemon.down import end_everything
+
     settings = _settings(config, state_dir=state_dir)
     ended = _run(end_everything(settings))
     if ended is None:
@@ -104,6 +110,10 @@ def _settings(config: str | None, **flags: Any) -> Settings:
 
 
 def _run(job: Any) -> Any:
+    import asyncio
+
+    import uvloop
+
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(job)

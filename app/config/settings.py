@@ -1,13 +1,10 @@
 """Every setting with its default, and the order of precedence: defaults < file < environment < flags."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from app.model.errors import ConfigError
 
@@ -60,7 +57,11 @@ class Settings:
 
 def default_state_dir() -> str:
     """Return `/var/lib/outlast` for root, else the user's own state folder (XDG)."""
-    return "/var/lib/outlast" if os.geteuid() == 0 else platformdirs.user_state_dir("outlast")
+    if os.geteuid() == 0:
+        return "/var/lib/outlast"
+    import platformdirs  # noqa: PLC0415 - a start that names its folder does without
+
+    return platformdirs.user_state_dir("outlast")
 
 
 def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], config_file: str | None = None) -> Settings:
@@ -84,6 +85,8 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - a start without a file does without
+
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.crash import crash_point
@@ -52,6 +52,7 @@ class Committer:
 
     Attributes:
         failure: why the store cannot commit now; None again when a commit went through.
+        on_committed: called with the changes of each commit, before anybody who waits for one of them.
         on_refused: called with a patient change that was dropped, and why. Nothing of it was acknowledged.
     """
 
@@ -64,6 +65,7 @@ class Committer:
         self._stalled = False
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
         self.on_refused: Callable[[Change, str], None] = lambda _change, _reason: None
 
     def start(self) -> None:
@@ -146,6 +148,7 @@ class Committer:
             return await self._part(batch, exc)
         crash_point("after-commit")
         self._recover()
+        self.on_committed([entry.change for entry in batch])
         for entry in batch:
             change = entry.change
             entry.done(handles[change.spec.id] if isinstance(change, AddProcess) else 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.core import users
 from app.core.committer import Committer
+from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
@@ -17,6 +18,7 @@ from app.core.recent import RecentChunks
 from app.core.removal import Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.room import ShimRoom
+from app.core.stdin import StandardInput
 from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome
 from app.crash import crash_point
@@ -25,18 +27,16 @@ from app.model.errors import (
     NotFound,
     NotRunning,
     OutlastError,
-    StdinNotWritable,
     StorageUnavailable,
 )
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery, StdinMode
+from app.model.process import Process, ProcessQuery
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
-_STDIN_PIECE_BYTES = 64 << 10
 _WITHDRAWN_S = 2.0
 _KILL_CONFIRM_S = 10.0
 _STOP_COMMIT_S = 5.0
@@ -49,10 +49,13 @@ class ProcessManager:
     def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom) -> None:
         self._storage = storage
         self._committer = Committer(storage)
+        self.events = EventFeed(storage)
+        self._committer.on_committed = self.events.on_committed
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
         self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
+        self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0
@@ -76,8 +79,11 @@ class ProcessManager:
     def interrupt_followers(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
         self._closing = True
+        self.events.interrupt()
         for cursor in tuple(self._cursors):
             cursor.interrupt()
+        for live in self._supervisor:
+            live.wake()
 
     def health(self) -> str | None:
         """Return None, or one sentence that says what is wrong."""
@@ -177,7 +183,7 @@ class ProcessManager:
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
     async def kill(self, ref: str) -> None:
@@ -205,45 +211,12 @@ class ProcessManager:
             raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
-        """Write to a process's standard input; return when every byte is in the pipe.
-
-        Writers of one process take turns, each with its whole data. A process that does not read holds up nobody
-        but its writers, and at most one piece of 64 KiB of theirs is held for it.
-
-        Raises:
-            NotRunning: it has ended, perhaps meanwhile.
-            StdinNotWritable: its standard input is no pipe, or closed.
-        """
-        live = self._running(await self.get(ref))
-        self._check_stdin(live)
-        await live.stdin_lock.acquire()
-        piece: asyncio.Task[None] | None = None
-        try:
-            async for block in data:
-                for start in range(0, len(block), _STDIN_PIECE_BYTES):
-                    self._check_stdin(live)
-                    part = block[start : start + _STDIN_PIECE_BYTES]
-                    piece = asyncio.create_task(self._supervisor.link.write_stdin(live.slot, part))
-                    await asyncio.shield(piece)
-        finally:
-            # A caller may hang up while a piece is on its way: the next writer's turn comes behind it.
-            if piece is None or piece.done():
-                live.stdin_lock.release()
-            else:
-                piece.add_done_callback(lambda _task: live.stdin_lock.release())
-                piece.add_done_callback(_look_at_outcome)
+        """Write to a process's standard input. See `StandardInput.write`."""
+        await self._stdin.write(self._running(await self.get(ref)), data)
 
     async def close_stdin(self, ref: str) -> None:
-        """Close a process's standard input behind what has been written.
-
-        Raises:
-            NotRunning: it has ended.
-            StdinNotWritable: it is no pipe, or closed already.
-        """
-        live = self._running(await self.get(ref))
-        self._check_stdin(live)
-        await self._supervisor.link.close_stdin(live.slot)
-        live.on_stdin_closed()
+        """Close a process's standard input. See `StandardInput.close`."""
+        await self._stdin.close(self._running(await self.get(ref)))
 
     def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
         """Read what is stored now."""
@@ -263,6 +236,18 @@ class ProcessManager:
                     yield chunk
         finally:
             self._cursors.discard(cursor)
+
+    async def ended(self, process: Process) -> None:
+        """Return when it has ended, and its end is stored.
+
+        Raises:
+            FollowInterrupted: the daemon is shutting down.
+        """
+        live = self._supervisor.get(process.spec.id)
+        if live is not None:
+            await live.wait(lambda: live.end_stored or self._closing)
+            if not live.end_stored:
+                raise FollowInterrupted
 
     async def end_everything(self, grace_s: float) -> int:
         """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.
@@ -318,14 +303,6 @@ class ProcessManager:
             raise NotRunning(f"process {view.process.run.pid} has ended; GET it to see how")
         return live
 
-    def _check_stdin(self, live: LiveProcess) -> None:
-        if live.ended:
-            raise NotRunning(f"process {live.run.pid} has ended; GET it to see how")
-        if live.spec.stdin_mode is not StdinMode.PIPE:
-            raise StdinNotWritable('its standard input is no pipe: start it with "stdin_mode": "pipe" to write to it')
-        if not live.stdin_open:
-            raise StdinNotWritable("its standard input is closed")
-
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
         live = self._supervisor.get(process.spec.id)
         return Cursor(self._storage, self._recent, process.handle, live, query)
@@ -338,9 +315,3 @@ async def _all_of(processes: list[LiveProcess], timeout_s: float) -> bool:
         return await live.wait(lambda: live.finished, timeout_s)
 
     return all(await asyncio.gather(*(finished(live) for live in processes)))
-
-
-def _look_at_outcome(task: asyncio.Task[None]) -> None:
-    """Nobody waits for this piece any more: its failure is no news."""
-    if not task.cancelled():
-        task.exception()

@@ -7,7 +7,7 @@ import signal
 
 from app.config import Settings
 from app.daemon import state
-from app.daemon.serve import running_manager
+from app.daemon.running import running_manager
 from app.model.errors import AlreadyServed
 from app.shimlink import SHIM_LOG_NAME, find_running_shim
 from app.storage import storage_from_url

@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from app.api.application import make_app
 from app.config import Settings
 from app.core.manager import ProcessManager
-from app.core.room import ShimRoom
 from app.daemon import state
 from app.daemon.notify import tell_ready
+from app.daemon.running import running_manager
 from app.model.errors import ConfigError
 from app.shim.linux import keep_freed_memory
-from app.storage import storage_from_url
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +31,6 @@ _BACKLOG = 1024
 _HANDLERS_END_S = 5.0
 _UNIX = "unix:"
 _LAST_PORT = 65535
-
-
-@contextlib.asynccontextmanager
-async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
-    """Open store and shim for a locked state folder, take up what runs there, and leave it to the shim at the end.
-
-    Raises:
-        OutlastError: it can't be done; the sentence says why.
-    """
-    storage = storage_from_url(settings.storage_url, durable=settings.durable)
-    await storage.open()
-    try:
-        room = ShimRoom(
-            process_bytes=settings.shim_room_bytes,
-            memory_bytes=settings.shim_memory_bytes,
-            spool_bytes=settings.shim_spool_bytes,
-        )
-        manager = ProcessManager(storage, settings.state_path, room)
-        try:
-            await manager.open()
-            yield manager
-        finally:
-            await manager.close()
-    finally:
-        await storage.close()
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> int:

@@ -144,19 +144,37 @@ class Process:
     output: OutputSummary = OutputSummary()
 
 
+class Order(StrEnum):
+    """In which order processes are listed: that of their handles, falling or ascending."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessQuery:
-    """Which processes to list, newest first. Bounds on times are on `started_at_ms`, both inclusive.
+    """Which processes to list. Conditions combine.
+
+    For `since_ms` and `until_ms`, both inclusive, the time of a process is that of its first start, or the latest
+    first start before it, if the clock was set back meanwhile. So it never falls from one process to the next, a
+    restart doesn't move a process, and both bounds cut a whole range out of the list.
 
     Attributes:
+        status: of its current run.
+        name: exactly this.
         tags: each of these must be set to this value.
-        before_handle: continue below this handle (the last one of the previous page).
+        before_handle: only those below this handle: how a list goes on that begins with the newest.
+        after_handle: only those above this handle: how one goes on that begins with the oldest.
+        order: which come first.
         limit: at most so many.
     """
 
     status: Status | None = None
+    name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     since_ms: int | None = None
     until_ms: int | None = None
     before_handle: int | None = None
+    after_handle: int | None = None
+    order: Order = Order.NEWEST
     limit: int = 1000

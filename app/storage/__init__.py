@@ -1,6 +1,7 @@
 """The storage contract (`base`), how a plug-in is found (`registry`), and the plug-ins that ship with Outlast."""
 
 from app.storage.base import (
+    AddEvent,
     AddProcess,
     Change,
     Chunk,
@@ -14,6 +15,7 @@ from app.storage.base import (
 from app.storage.registry import storage_from_url
 
 __all__ = [
+    "AddEvent",
     "AddProcess",
     "Change",
     "Chunk",

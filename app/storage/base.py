@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
 
 __all__ = [
+    "AddEvent",
     "AddProcess",
     "Change",
     "Chunk",
@@ -39,6 +41,16 @@ class EndRun:
 
 
 @dataclass(frozen=True, slots=True)
+class AddEvent:
+    """Something has happened to a process that no other change tells of (`EventType.UNHEALTHY`)."""
+
+    handle: int
+    run: int
+    type: EventType
+    ts_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteOutput:
     """All output of a run is stored, and nothing more will come."""
 
@@ -60,7 +72,7 @@ class WithdrawProcess:
     process_id: str
 
 
-Change = AddProcess | Chunk | EndRun | CompleteOutput | PurgeProcess | WithdrawProcess
+Change = AddProcess | Chunk | EndRun | CompleteOutput | AddEvent | PurgeProcess | WithdrawProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class Storage(ABC):
     made by any number of tasks, also during a commit, and see only whole commits. A read that starts after a
     commit has returned sees it. No read leaves a transaction, lock or cursor open when it returns. The cost
     of a read does not grow with the processes or lines that it does not return, but for `total`, and for
-    `processes` with several conditions or with bounds on time: there it may grow with what meets one of them.
+    `processes` with several of status, name and tags: there it may grow with what meets the rarest of them.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
     tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
@@ -125,6 +137,12 @@ class Storage(ABC):
         repeated. A chunk of which all is stored (neither its `last_seq` nor its ends are beyond what is stored)
         is ignored. Of several endings the first stays.
 
+        A change that tells something makes an event, in the same transaction: `AddProcess` a `STARTED`, `EndRun` an
+        `EXITED` or `LOST`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete the process's events and
+        leave one, a `FAILED` or `PURGED`, whose time is now. Their ids ascend in the order of the changes: whoever
+        has seen an event will never find one with a smaller id that was not there. What changes nothing makes no
+        event; an `AddEvent` whose like (handle, run, type, time) is among the last hundred of its process does not.
+
         Returns:
             The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
             order and are never reused, also after a purge or a restart. An `AddProcess` whose id is stored
@@ -157,7 +175,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest (highest handle) first."""
+        """List processes, in the order that the query names."""
 
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:
@@ -201,4 +219,27 @@ class Storage(ABC):
 
         With `stream`, the lines of that stream are counted. Gaps are not counted; those between and after these
         lines are given with them. With fewer lines than that, everything is given.
+        """
+
+    @abstractmethod
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids.
+
+        A call looks at a bounded number of events, whatever is wanted: it may find fewer than `limit`, or none, and
+        there are more.
+
+        Args:
+            after: only those with a greater id.
+            limit: at most so many (>= 1).
+            wanted: which.
+
+        Returns:
+            What was found, and a `last_id` from which to go on. It is `after` only if nothing is stored behind it.
+        """
+
+    @abstractmethod
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` (>= 0) of those that are wanted.
+
+        With fewer than that, everything is given. Its cost may grow with the events that it has to pass over.
         """

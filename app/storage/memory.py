@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from app.model.errors import StorageError
+from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Position, Stream
-from app.model.process import OutputSummary, Process, ProcessQuery
+from app.model.process import Order, OutputSummary, Process, ProcessQuery
 from app.storage.base import (
+    AddEvent,
     AddProcess,
     Change,
     Chunk,
@@ -20,6 +22,7 @@ from app.storage.base import (
     WithdrawProcess,
 )
 from app.storage.continuity import advance
+from app.storage.memory_events import MemoryEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ def _streams() -> dict[Stream | None, list[_Stored]]:
 @dataclass(slots=True)
 class _Record:
     process: Process
+    latest_start_ms: int
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
 
     @property
@@ -54,6 +58,7 @@ class MemoryStorage(Storage):
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
         self._last_handle = 0
+        self._events = MemoryEvents()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool) -> Self:  # noqa: ARG003 - memory is as durable as it gets
@@ -77,9 +82,9 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
-                    self._purge(change.handle)
+                    self._purge(change.handle, EventType.PURGED)
                 case WithdrawProcess():
-                    self._purge(self._handles.get(change.process_id, 0))
+                    self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
                 case _ if change.handle in self._records:
                     self._update(self._records[change.handle], change)
         return handles
@@ -103,15 +108,14 @@ class MemoryStorage(Storage):
         return await self.process(self._by_key.get(key, 0))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         found: list[Process] = []
-        for handle in reversed(self._records):
+        records = self._records.values()
+        for record in records if query.order is Order.OLDEST else reversed(records):
             if len(found) >= query.limit:
                 break
-            if query.before_handle is None or handle < query.before_handle:
-                process = self._records[handle].process
-                if _matches(process, query):
-                    found.append(process)
+            if _matches(record, query):
+                found.append(record.process)
         return found
 
     async def unfinished(self) -> list[Unfinished]:
@@ -162,6 +166,14 @@ class MemoryStorage(Storage):
             missing -= count
         return 0
 
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return self._events.page(after, limit, wanted)
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return self._events.tail(count, wanted)
+
     def _check(self, changes: Sequence[Change]) -> None:
         """Raise before anything is changed if a chunk does not continue its process's output."""
         positions = {
@@ -186,27 +198,38 @@ class MemoryStorage(Storage):
         spec = change.spec
         if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
             spec = replace(spec, idempotency_key=None)
-        self._put(_Record(Process(handle=handle, spec=spec, run=change.run)))
+        newest = next(reversed(self._records.values()), None)
+        latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
+        record = _Record(Process(handle=handle, spec=spec, run=change.run), latest_start_ms)
+        self._put(record)
+        self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
+        if change.run.ending:
+            self._events.add_end(record.process)
         return handle
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         record = self._records.pop(handle, None)
         if record:
+            self._events.bury(record.process, type_)
             self._unfinished.discard(handle)
             self._by_pid[record.process.run.pid].remove(handle)
             del self._handles[record.process.spec.id]
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput) -> None:
+    def _update(self, record: _Record, change: Chunk | EndRun | CompleteOutput | AddEvent) -> None:
         process = record.process
         if isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+        elif isinstance(change, AddEvent):
+            if change.run == process.run.number:
+                self._events.add_once(process, change.type, change.ts_ms)
         elif change.run == process.run.number and isinstance(change, CompleteOutput):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._events.add_end(record.process)
         self._put(record)
 
     def _put(self, record: _Record) -> None:
@@ -239,11 +262,14 @@ def _count_lines(chunk: Chunk) -> int:
     return 0 if chunk.gap else chunk.line_count
 
 
-def _matches(process: Process, query: ProcessQuery) -> bool:
-    started = process.run.started_at_ms
+def _matches(record: _Record, query: ProcessQuery) -> bool:
+    handle, spec, run = record.process.handle, record.process.spec, record.process.run
     return (
-        query.status in (None, process.run.status)
-        and all(process.spec.tags.get(key) == value for key, value in query.tags.items())
-        and (query.since_ms is None or started >= query.since_ms)
-        and (query.until_ms is None or started <= query.until_ms)
+        query.status in (None, run.status)
+        and query.name in (None, spec.name)
+        and all(spec.tags.get(key) == value for key, value in query.tags.items())
+        and (query.since_ms is None or record.latest_start_ms >= query.since_ms)
+        and (query.until_ms is None or record.latest_start_ms <= query.until_ms)
+        and (query.before_handle is None or handle < query.before_handle)
+        and (query.after_handle is None or handle > query.after_handle)
     )

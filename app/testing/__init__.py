@@ -4,5 +4,9 @@ import pytest
 
 # a failing assert of the suite shows its values, as one in a test file does
 pytest.register_assert_rewrite(
-    "app.testing.storage_output", "app.testing.storage_processes", "app.testing.storage_stateful"
+    "app.testing.storage_events",
+    "app.testing.storage_listing",
+    "app.testing.storage_output",
+    "app.testing.storage_processes",
+    "app.testing.storage_stateful",
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from app.model.errors import StorageError, StorageUnavailable
+from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
 from app.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
@@ -171,7 +172,7 @@ class FaultyStorage(Storage):
         return await self._inner.process_by_key(key)
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         await self._read()
         return await self._inner.processes(query)
 
@@ -205,6 +206,16 @@ class FaultyStorage(Storage):
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
         await self._read()
         return await self._inner.tail(handle, lines, stream=stream)
+
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        await self._read()
+        return await self._inner.events(after, limit, wanted)
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        await self._read()
+        return await self._inner.event_tail(count, wanted)
 
 
 def _is_about(change: Change, handle: int) -> bool:

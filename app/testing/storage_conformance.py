@@ -16,9 +16,11 @@ pytest collects the inherited tests. They need pytest and pytest-asyncio. `app.t
 state machine beside them, which needs hypothesis.
 """
 
+from app.testing.storage_events import EventConformance
+from app.testing.storage_listing import ListingConformance
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
 
 
-class StorageConformance(ProcessConformance, OutputConformance):
+class StorageConformance(ProcessConformance, ListingConformance, OutputConformance, EventConformance):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

@@ -157,52 +157,6 @@ class ProcessConformance(StorageSuite):
         assert (holder.handle, holder.spec) == (handle, fourth.spec)
         assert holder == await storage.process(handle)
 
-    # ---- listing
-
-    async def test_pages_are_newest_first_without_gap_or_repeat(self, storage: Storage) -> None:
-        """`before_handle` continues a list, also while processes are added at its head."""
-        handles = [await added(storage) for _ in range(10)]
-        seen: list[int] = []
-        while page := await storage.processes(ProcessQuery(limit=3, before_handle=seen[-1] if seen else None)):
-            assert len(page) <= 3
-            seen += [process.handle for process in page]
-            await added(storage)
-        assert seen == handles[::-1]
-
-    async def test_lists_are_filtered(self, storage: Storage) -> None:
-        """By status, tags, start time, and all of them together."""
-        first, second, third = (EPOCH_MS + n * 1000 for n in range(3))
-        a = await added(storage, new_process(started_at_ms=first, team="a"))
-        web = await added(storage, new_process(started_at_ms=second, team="a", tier="web"))
-        b = await added(storage, new_process(started_at_ms=third, team="b", tier="web"))
-        plain = await added(storage, new_process(started_at_ms=third + 1))
-        killed = Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS)
-        await storage.commit([end_of(web), EndRun(b, 1, killed)])
-        for query, expected in [
-            (ProcessQuery(), [plain, b, web, a]),
-            (ProcessQuery(status=Status.RUNNING), [plain, a]),
-            (ProcessQuery(status=Status.EXITED), [web]),
-            (ProcessQuery(status=Status.SIGNALED), []),
-            (ProcessQuery(status=Status.OOM_KILLED), [b]),
-            (ProcessQuery(tags={"team": "a"}), [web, a]),
-            (ProcessQuery(tags={"team": "a", "tier": "web"}), [web]),
-            (ProcessQuery(tags={"team": "web"}), []),
-            (ProcessQuery(tags={"team": "a"}, status=Status.RUNNING), [a]),
-            (ProcessQuery(since_ms=second), [plain, b, web]),
-            (ProcessQuery(until_ms=third), [b, web, a]),
-            (ProcessQuery(since_ms=second, until_ms=third), [b, web]),
-            (ProcessQuery(since_ms=second, until_ms=third, status=Status.EXITED), [web]),
-            (ProcessQuery(since_ms=second, status=Status.RUNNING), [plain]),
-            (ProcessQuery(until_ms=third, tags={"tier": "web"}), [b, web]),
-            (ProcessQuery(until_ms=second, tags={"tier": "web"}, status=Status.EXITED), [web]),
-            (ProcessQuery(tags={"tier": "web"}, limit=1), [b]),
-            (ProcessQuery(tags={"tier": "web"}, before_handle=b), [web]),
-            (ProcessQuery(status=Status.RUNNING, before_handle=plain, limit=1), [a]),
-            (ProcessQuery(since_ms=second, before_handle=b), [web]),
-        ]:
-            found = [process.handle for process in await storage.processes(query)]
-            assert found == expected, query
-
     async def test_unfinished_means_not_ended_or_not_drained(self, storage: Storage) -> None:
         """Oldest first, each with the position of its output."""
         handles = [await added(storage) for _ in range(4)]

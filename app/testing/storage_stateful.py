@@ -12,7 +12,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +20,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from app.model.output import Chunk, Position, Stream
-from app.model.process import ProcessQuery, Run, Status
-from app.storage.base import AddProcess, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from app.model.event import EventFilter, EventType
+from app.model.output import Stream
+from app.model.process import Order, ProcessQuery, Status
+from app.storage.base import Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
 from app.testing.samples import Output, end_of, new_process
+from app.testing.storage_model import Model, numbered, unfinished
 
 T = TypeVar("T")
 
@@ -33,35 +35,6 @@ _data = st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"\0", b"line\n"]), min_
 _times = st.integers(min_value=1, max_value=_MAX_TIME)
 _keys = st.sampled_from(["k", "K"])
 _streams = st.sampled_from([Stream.STDOUT, Stream.STDERR])
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A line, or a gap: then there is no text."""
-
-    seq: int
-    stream: Stream
-    latest_ms: int
-    text: bytes | None
-
-
-@dataclass(slots=True)
-class _Model:
-    """A process as the model knows it."""
-
-    change: AddProcess
-    run: Run
-    output: Output
-    latest_ms: int = 0
-    lines: list[_Line] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
-
-    def print(self, chunk: Chunk) -> Chunk:
-        """Take up the next chunk, and return it."""
-        self.latest_ms = max(self.latest_ms, chunk.ts_ms)
-        self.lines += [_Line(seq, chunk.stream, self.latest_ms, text) for seq, text in _numbered(chunk)]
-        self.chunks.append(chunk)
-        return chunk
 
 
 def check_against_model(
@@ -99,9 +72,10 @@ class _StorageMachine(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._storage = make_storage(self._folder)
         self._do(self._storage.open())
-        self._models: dict[int, _Model] = {}
+        self._models: dict[int, Model] = {}
         self._highest = 0
         self._pending: list[Change] = []
+        self._told: list[tuple[str, EventType]] = []
 
     def teardown(self) -> None:
         """Close and delete the store of this history."""
@@ -126,18 +100,21 @@ class _StorageMachine(RuleBasedStateMachine):
         pid=st.integers(min_value=1, max_value=3),
         started=_times,
         team=st.sampled_from(["a", "b"]),
+        name=st.none() | _keys,
         key=st.none() | _keys,
     )
-    def add(self, pid: int, started: int, team: str, key: str | None) -> None:
+    def add(self, *, pid: int, started: int, team: str, name: str | None, key: str | None) -> None:
         """Add a process, which cannot wait: its handle is the answer. A key that another has, it does not get."""
         self.commit()
-        change = new_process(pid=pid, started_at_ms=started, team=team, key=key)
+        change = new_process(pid=pid, started_at_ms=started, name=name, team=team, key=key)
         handle = self._do(self._storage.commit([change]))[change.spec.id]
         if key is not None and self._find_key(key):
             change = replace(change, spec=replace(change.spec, idempotency_key=None))
         assert handle > self._highest
         self._highest = handle
-        self._models[handle] = _Model(change, change.run, Output(handle))
+        latest = max((model.latest_start_ms for model in self._models.values()), default=0)
+        self._models[handle] = Model(change, change.run, Output(handle), max(latest, started))
+        self._told.append((change.spec.id, EventType.STARTED))
 
     @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
     def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
@@ -166,6 +143,8 @@ class _StorageMachine(RuleBasedStateMachine):
         if handle := self._pick(number):
             change, run = end_of(handle, exit_code=exit_code), self._models[handle].run
             self._models[handle].run = replace(run, ending=run.ending or change.ending)
+            if run.ending is None:
+                self._told.append((self._models[handle].change.spec.id, EventType.EXITED))
             self._pending.append(change)
 
     @rule(number=st.integers(min_value=0))
@@ -184,6 +163,8 @@ class _StorageMachine(RuleBasedStateMachine):
             if late:
                 self._pending.append(self._models[handle].output.chunk(b"late\n"))
             del self._models[handle]
+            self._told = [told for told in self._told if told[0] != process_id]
+            self._told.append((process_id, EventType.FAILED if withdraw else EventType.PURGED))
 
     @rule()
     def commit(self) -> None:
@@ -229,7 +210,7 @@ class _StorageMachine(RuleBasedStateMachine):
                 handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
             )
         )
-        found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in _numbered(chunk)]
+        found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in numbered(chunk)]
         expected = [
             (line.seq, line.stream, line.text)
             for line in self._models[handle].lines
@@ -257,40 +238,39 @@ class _StorageMachine(RuleBasedStateMachine):
             assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
 
     @rule(
-        status=st.none() | st.sampled_from(Status),
-        tags=st.sampled_from([{}, {"team": "a"}, {"team": "a", "tier": "x"}]),
-        since=st.none() | _times,
-        until=st.none() | _times,
-        limit=st.integers(min_value=1, max_value=5),
-        number=st.none() | st.integers(min_value=0),
+        query=st.builds(
+            ProcessQuery,
+            status=st.none() | st.sampled_from(Status),
+            name=st.none() | _keys,
+            tags=st.sampled_from([{}, {"team": "a"}, {"team": "a", "tier": "x"}]),
+            since_ms=st.none() | _times,
+            until_ms=st.none() | _times,
+            order=st.sampled_from(Order),
+            limit=st.integers(min_value=1, max_value=5),
+        ),
+        before=st.none() | st.integers(min_value=0),
+        after=st.none() | st.integers(min_value=0),
     )
-    def list_processes(
-        self,
-        *,
-        status: Status | None,
-        tags: dict[str, str],
-        since: int | None,
-        until: int | None,
-        limit: int,
-        number: int | None,
-    ) -> None:
+    def list_processes(self, query: ProcessQuery, before: int | None, after: int | None) -> None:
         """Compare one page of a list."""
         self.commit()
-        before = None if number is None else self._pick(number)
-        query = ProcessQuery(
-            status=status, tags=tags, since_ms=since, until_ms=until, before_handle=before, limit=limit
-        )
+        below = None if before is None else self._pick(before)
+        above = None if after is None else self._pick(after)
         expected = [
             handle
-            for handle, model in reversed(self._models.items())
-            if status in (None, model.run.status)
-            and tags.items() <= model.change.spec.tags.items()
-            and (since is None or model.run.started_at_ms >= since)
-            and (until is None or model.run.started_at_ms <= until)
-            and (before is None or handle < before)
+            for handle, model in self._models.items()
+            if query.status in (None, model.run.status)
+            and query.name in (None, model.change.spec.name)
+            and query.tags.items() <= model.change.spec.tags.items()
+            and (query.since_ms is None or model.latest_start_ms >= query.since_ms)
+            and (query.until_ms is None or model.latest_start_ms <= query.until_ms)
+            and (below is None or handle < below)
+            and (above is None or handle > above)
         ]
-        found = self._do(self._storage.processes(query))
-        assert [process.handle for process in found] == expected[:limit]
+        if query.order is Order.NEWEST:
+            expected.reverse()
+        found = self._do(self._storage.processes(replace(query, before_handle=below, after_handle=above)))
+        assert [process.handle for process in found] == expected[: query.limit]
 
     @rule(pid=st.integers(min_value=1, max_value=3))
     def find_by_pid(self, pid: int) -> None:
@@ -321,19 +301,7 @@ class _StorageMachine(RuleBasedStateMachine):
             texts = [line.text for line in model.lines if line.text is not None]
             assert (process.output.lines, process.output.last_seq) == (len(texts), len(model.lines))
             assert process.output.bytes == sum(map(len, texts))
-        unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
-        assert unfinished == _unfinished(self._models)
-
-
-def _numbered(chunk: Chunk) -> list[tuple[int, bytes | None]]:
-    """Return the lines of a chunk with their numbers; None for a gap."""
-    texts: list[bytes] | list[None] = [None] if chunk.gap else chunk.lines()
-    return list(enumerate(texts, chunk.first_seq))
-
-
-def _unfinished(models: dict[int, _Model]) -> dict[int, Position]:
-    return {
-        handle: model.output.position
-        for handle, model in models.items()
-        if model.run.ending is None or not model.run.output_complete
-    }
+        found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
+        assert found_unfinished == unfinished(self._models)
+        page = self._do(self._storage.events(0, 1000, EventFilter()))
+        assert [(event.process_id, event.type) for event in page.events] == self._told

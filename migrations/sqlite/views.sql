@@ -111,3 +111,19 @@ JOIN output_chunk c ON c.id IN (
 JOIN json_each('[' || replace(replace(json_quote(replace(CAST(
     iif(substr(c.data, -1) = x'0a', substr(c.data, 1, length(c.data) - 1), c.data)
     AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j;
+
+CREATE VIEW events AS
+SELECT
+    e.id,
+    e.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', e.ts / 1000.0, 'unixepoch') AS time,
+    e.type,
+    e.process_id,
+    e.name,
+    e.tags,
+    e.run,
+    e.pid,
+    e.exit_code,
+    e.signal,
+    e.reason
+FROM event e;

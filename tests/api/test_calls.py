@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from app.api.answers import ProcessInfo, ProcessPage
+from app.api.cursor import make_cursor
 from app.api.presentation import process_info
 from app.api.routes import ROUTES
 from app.model.errors import Forbidden
-from app.model.process import Ending, ProcessQuery, Reason, Run
+from app.model.process import Ending, ProcessQuery, Reason, Run, Status
 
 from .server import BEARER, Server, until
 from .stub import ULID, StubManager, view
@@ -80,12 +81,14 @@ def test_endings(ending: Ending, expected: dict[str, Any]) -> None:
 
 async def test_pages(server: Server, manager: StubManager) -> None:
     manager.views = [view(handle=handle, pid=handle + 100) for handle in (9, 8, 7)]
-    answer = await server.ask("GET", "/api/v1/processes?limit=2&cursor=10&tag=a:b&tag=c:d&status=running")
+    query = ProcessQuery(status=Status.RUNNING, tags={"a": "b", "c": "d"})
+    path = "/api/v1/processes?limit=2&tag=a:b&tag=c:d&status=running&cursor="
+    answer = await server.ask("GET", path + make_cursor(query, 10))
     assert [process["handle"] for process in answer.json["processes"]] == [9, 8]
-    assert answer.json["next"] == "8"
+    assert answer.json["next"] == make_cursor(query, 8)
     assert ProcessPage().validate(answer.json) == {}
-    (_, query) = manager.calls.pop()
-    assert query == ProcessQuery(status="running", tags={"a": "b", "c": "d"}, before_handle=10, limit=3)
+    (_, asked) = manager.calls.pop()
+    assert asked == replace(query, before_handle=10, limit=3)
     answer = await server.ask("GET", "/api/v1/processes?limit=3")
     assert (len(answer.json["processes"]), answer.json["next"]) == (3, None)
 

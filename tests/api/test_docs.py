@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from app.api.errors import SHAPES
+from app.api.list_schemas import ListQuery
 from app.api.openapi import make_document
 from app.api.routes import ROUTES
-from app.api.schemas import FollowQuery, ListQuery, OutputRange, SignalBody, StartBody
+from app.api.schemas import FollowQuery, OutputRange, SignalBody, StartBody
 
 from .server import Server
 

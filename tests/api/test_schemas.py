@@ -1,5 +1,6 @@
 import json
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema
 
-from app.api import schemas
+from app.api import list_schemas, schemas
+from app.api.cursor import make_cursor
 from app.api.intake import load
 from app.core.follow import OutputQuery
 from app.core.request import StartRequest
 from app.core.users import UserSpec
 from app.model.errors import InvalidRequest
-from app.model.process import OutputMode, ProcessQuery, Status, StdinMode
+from app.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
 
 START = schemas.StartBody()
 
@@ -225,19 +227,31 @@ def test_what_is_no_signal(wrong: Any) -> None:
 
 
 def test_lists() -> None:
-    query = schemas.ListQuery()
+    query = list_schemas.ListQuery()
     assert load(query, {}) == ProcessQuery(limit=1000)
     given = {
         "status": "exited",
+        "name": "web",
         "tag": ["a:b:c", "d:", "a:b:c"],
         "since": "1",
         "until": "2",
         "limit": "3",
-        "cursor": "4",
     }
-    assert load(query, given) == ProcessQuery(
-        status=Status.EXITED, tags={"a": "b:c", "d": ""}, since_ms=1, until_ms=2, limit=3, before_handle=4
+    expected = ProcessQuery(
+        status=Status.EXITED, name="web", tags={"a": "b:c", "d": ""}, since_ms=1, until_ms=2, limit=3
     )
+    assert load(query, given) == expected
+    for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
+        asked = replace(expected, order=Order(order))
+        cursor = make_cursor(asked, 4)
+        assert load(query, {**given, "order": order, "cursor": cursor}) == replace(asked, **{place: 4})
+        assert load(query, {**given, "order": order, "cursor": cursor, "limit": "7"}).limit == 7
+        for other in ({"status": "running"}, {"name": "x"}, {"tag": ["a:b"]}, {"since": "0"}, {"until": "0"}):
+            refusal = refuse(query, {**given, "order": order, "cursor": cursor, **other})
+            assert refusal.startswith("cursor belongs to a list with other parameters")
+    assert refuse(query, {**given, "cursor": cursor}).startswith("cursor belongs to a list")
+    for garbage in ("", "4", "next", "é", "=" * 20, cursor[:-1], cursor + "A", "A" * 10_000):
+        assert refuse(query, {"cursor": garbage}) == "cursor must be `next` of the page before"
 
 
 WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9" * 17, "9" * 5000, "9007199254740992"]
@@ -247,7 +261,8 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
-        (schemas.ListQuery(), ("since", "until", "limit", "cursor")),
+        (list_schemas.ListQuery(), ("since", "until", "limit")),
+        (list_schemas.EventsQuery(), ("after", "tail", "since")),
         (schemas.FollowQuery(), ("after", "tail", "since", "until")),
         (schemas.OutputRange(), ("after", "tail", "since", "until", "limit")),
         (schemas.ResumeHeader(), ("Last-Event-ID",)),
@@ -267,11 +282,13 @@ def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) 
         ({"tag": ["a"]}, "tag must have the form key:value"),
         ({"tag": [":b"]}, "tag must have keys"),
         ({"tag": ["a:b", "a:c"]}, "tag asks for two values of 'a'"),
-        ({"name": "web"}, "name is not known here"),
+        ({"name": ""}, "name must not be empty"),
+        ({"order": "random"}, "order must be one of newest, oldest"),
+        ({"reason": "lost"}, "reason is not known here"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
-    assert phrase in refuse(schemas.ListQuery(), given)
+    assert phrase in refuse(list_schemas.ListQuery(), given)
 
 
 def test_output_ranges() -> None:

@@ -90,6 +90,9 @@ async def _check_record(
         return
     if record.process is None or record.process["id"] != found[0]["id"]:
         verdict.findings.append(f"{tag} is listed as {found[0]['id']} and was answered with {record.process}")
+    events = database.told(found[0]["id"])
+    if events != ["started", "lost" if found[0]["reason"] == "lost" else "exited"]:
+        verdict.findings.append(f"{tag} ended as {found[0]['reason']}, and its events are {events}")
     checking = ChildCheck(record, told, found[0], ledger)
     try:
         await checking.run(door, database)

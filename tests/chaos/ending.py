@@ -3,6 +3,7 @@
 import os
 import signal
 
+from app.model.errors import OutlastError
 from app.shim import lock
 from tests.support.daemon import Daemon
 
@@ -13,7 +14,7 @@ async def end_everything(daemon: Daemon) -> list[str]:
     shim = lock.holder(path)
     try:
         await daemon.end_everything()
-    except (AssertionError, TimeoutError) as exc:
+    except (AssertionError, TimeoutError, OutlastError) as exc:
         if shim is not None and shim == lock.holder(path):
             os.kill(shim, signal.SIGKILL)  # its children end when nobody reads them
         return [f"`outlast down` failed: {exc!r}"]

@@ -83,6 +83,11 @@ class Database:
         row: tuple[Any, ...] = self._db.execute(sql, (process_id,)).fetchone()
         return row
 
+    def told(self, process_id: str) -> list[str]:
+        """Return the types of a process's events, in order."""
+        rows = self._db.execute("SELECT type FROM events WHERE process_id = ? ORDER BY id", (process_id,))
+        return [row[0].decode() for row in rows]
+
     def version(self) -> int:
         """Return the version of the schema."""
         (version,) = self._db.execute("PRAGMA user_version").fetchone()

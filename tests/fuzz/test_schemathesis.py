@@ -15,6 +15,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
 LIMITS = 4 * EXAMPLES
 
 
+NEEDED = {"until": "exit"}  # parameters that calls can't be made without
 IMPOSSIBLE_REFS = (
     *("0", "99999999999", "9" * 400, "%00", "%FF", "%2E%2E", "%2F", "%EF%BC%91", "%F0%9F%90%99"),
     *("a" * 5000, "%7Bref%7D", "%0D%0A", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
@@ -37,8 +38,9 @@ async def _refuses_impossible_refs(daemon: Daemon) -> None:
     for route in ROUTES:
         if "{ref}" not in route.path:
             continue
+        needed = "&".join(f"{name}={NEEDED[name]}" for name, field in route.query().fields.items() if field.required)
         for ref in IMPOSSIBLE_REFS:
-            url = URL(f"{daemon.url}{route.path.replace('{ref}', ref)}", encoded=True)
+            url = URL(f"{daemon.url}{route.path.replace('{ref}', ref)}?{needed}", encoded=True)
             body = {"signal": 15} if isinstance(route.body, type) else None
             async with daemon.session.request(route.method, url, json=body) as answer:
                 assert answer.status == 404, (route.path, ref, answer.status)

@@ -108,7 +108,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         tables = db.execute(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
-        assert set(tables) == {(name, 1) for name in ("process", "run", "tag", "output_chunk", "purged")}
+        assert set(tables) == {(name, 1) for name in ("process", "run", "tag", "output_chunk", "purged", "event")}
 
 
 def _open_files(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.shim import lock
-from tests.support.daemon import Daemon, outlast, pids
+from tests.support.daemon import QUICK, Daemon, outlast, pids
 from tests.support.waiting import DEADLINE_S
 
 PROGRAM = str(Path(sys.executable).with_name("outlast"))
@@ -52,7 +52,7 @@ class Init(Daemon):
                 *(PROGRAM, "init", *flags, "--", *command),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **QUICK, **self.environment},
                 start_new_session=True,
                 **options,
             )

@@ -10,16 +10,22 @@ T = TypeVar("T")
 
 DEADLINE_S = 20.0
 _LOOK_AGAIN_S = 0.005
+_LOOK_AGAIN_MOST_S = 0.05
 
 
 async def eventually(look: Callable[[], T | Awaitable[T]], what: str = "", deadline_s: float = DEADLINE_S) -> T:
-    """Return the first true answer of `look`, which is asked again and again until the deadline."""
-    deadline = time.monotonic() + deadline_s
+    """Return the first true answer of `look`, which is asked again and again until the deadline.
+
+    The longer it takes, the more seldom it is asked: a look may be a call that the daemon has to answer.
+    """
+    began = time.monotonic()
+    deadline = began + deadline_s
     while True:
         answer = look()
         if inspect.isawaitable(answer):
             answer = await answer
         if answer:
             return answer  # type: ignore[return-value]
-        assert time.monotonic() < deadline, f"did not come true in {deadline_s} s: {what or inspect.getsource(look)}"
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        now = time.monotonic()
+        assert now < deadline, f"did not come true in {deadline_s} s: {what or inspect.getsource(look)}"
+        await asyncio.sleep(min(max(_LOOK_AGAIN_S, (now - began) / 20), _LOOK_AGAIN_MOST_S))

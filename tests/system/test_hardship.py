@@ -77,7 +77,8 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
     daemon = Daemon(small_disk / "state")
     try:
         await daemon.start()
-        config = daemon._impatient()
+        config = small_disk / "impatient.toml"
+        config.write_text("stop_grace_ms = 0\n")
         process, ballast = await fill(daemon, small_disk)
         shim = shim_pid(daemon.state_dir)
         await eventually(lambda: not is_running(process["pid"]))  # the shim has its output and its end

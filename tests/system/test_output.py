@@ -23,45 +23,44 @@ async def written(daemon: Daemon, data: bytes, tmp_path: Path) -> dict[str, obje
     return process
 
 
-@pytest.mark.parametrize(
-    ("data", "lines"),
-    [
-        pytest.param(b"", [], id="nothing"),
-        pytest.param(b"one\ntwo\n", ["one", "two"], id="plain"),
-        pytest.param(b"one\ntwo", ["one", "two"], id="last line without newline"),
-        pytest.param(b"\n\n\n", ["", "", ""], id="empty lines"),
-        pytest.param(b"\n", [""], id="one empty line"),
-        pytest.param(b"a\r\nb\rc\n", ["a\r", "b\rc"], id="CRLF and lone CR"),
-        pytest.param(b"nul\0inside\n\0\n", ["nul\0inside", "\0"], id="NUL"),
-        pytest.param(b"\xff\xfe bad \xc3(\n\x80\n", ["\ufffd\ufffd bad \ufffd(", "\ufffd"], id="invalid UTF-8"),
-        pytest.param(b"\x1b[1;31mred\x1b[0m\n", ["\x1b[1;31mred\x1b[0m"], id="ANSI"),
-        pytest.param("a\u2028b\x0bc\x85d\x1ce\n".encode(), ["a\u2028b\x0bc\x85d\x1ce"], id="other line separators"),
-        pytest.param(
-            'quote" back\\slash\ttab \\n {}[],\n😀 ü\n'.encode(),
-            ['quote" back\\slash\ttab \\n {}[],', "😀 ü"],
-            id="escapes",
-        ),
-        pytest.param(b'","\n"\n', ['","', '"'], id="what the encoder cuts at"),
-    ],
-)
-async def test_bytes_lines_and_events_agree(daemon: Daemon, tmp_path: Path, data: bytes, lines: list[str]) -> None:
-    process = await written(daemon, data, tmp_path)
-    assert await daemon.raw(process) == data
-    assert await daemon.raw(process, "stdout") == data
-    assert await daemon.raw(process, "stderr") == b""
-    assert await daemon.lines(process) == lines
-    events = await daemon.drained(process)
-    assert [event.kind for event in events] == ["output"] * len(lines) + ["eof"]
-    assert [event.id for event in events[:-1]] == list(range(1, len(lines) + 1))
-    assert "".join(event.data["line"] for event in events[:-1]) == data.decode(errors="replace")
-    assert {event.data["stream"] for event in events[:-1]} <= {"stdout"}
-    summary = (await daemon.get(process))["output"]
-    assert summary == {
-        "lines": len(lines),
-        "bytes": len(data),
-        "first_seq": 1 if lines else 0,
-        "last_seq": len(lines),
-    }
+SHAPES: dict[str, tuple[bytes, list[str]]] = {
+    "nothing": (b"", []),
+    "plain": (b"one\ntwo\n", ["one", "two"]),
+    "last line without newline": (b"one\ntwo", ["one", "two"]),
+    "empty lines": (b"\n\n\n", ["", "", ""]),
+    "one empty line": (b"\n", [""]),
+    "CRLF and lone CR": (b"a\r\nb\rc\n", ["a\r", "b\rc"]),
+    "NUL": (b"nul\0inside\n\0\n", ["nul\0inside", "\0"]),
+    "invalid UTF-8": (b"\xff\xfe bad \xc3(\n\x80\n", ["\ufffd\ufffd bad \ufffd(", "\ufffd"]),
+    "ANSI": (b"\x1b[1;31mred\x1b[0m\n", ["\x1b[1;31mred\x1b[0m"]),
+    "other line separators": ("a\u2028b\x0bc\x85d\x1ce\n".encode(), ["a\u2028b\x0bc\x85d\x1ce"]),
+    "escapes": (
+        'quote" back\\slash\ttab \\n {}[],\n😀 ü\n'.encode(),
+        ['quote" back\\slash\ttab \\n {}[],', "😀 ü"],
+    ),
+    "what the encoder cuts at": (b'","\n"\n', ['","', '"']),
+}
+
+
+async def test_bytes_lines_and_events_agree(daemon: Daemon, tmp_path: Path) -> None:
+    for shape, (data, lines) in SHAPES.items():
+        process = await written(daemon, data, tmp_path)
+        assert await daemon.raw(process) == data, shape
+        assert await daemon.raw(process, "stdout") == data, shape
+        assert await daemon.raw(process, "stderr") == b"", shape
+        assert await daemon.lines(process) == lines, shape
+        events = await daemon.drained(process)
+        assert [event.kind for event in events] == ["output"] * len(lines) + ["eof"], shape
+        assert [event.id for event in events[:-1]] == list(range(1, len(lines) + 1)), shape
+        assert "".join(event.data["line"] for event in events[:-1]) == data.decode(errors="replace"), shape
+        assert {event.data["stream"] for event in events[:-1]} <= {"stdout"}, shape
+        summary = (await daemon.get(process))["output"]
+        assert summary == {
+            "lines": len(lines),
+            "bytes": len(data),
+            "first_seq": 1 if lines else 0,
+            "last_seq": len(lines),
+        }, shape
 
 
 async def test_random_bytes_come_back_exactly(daemon: Daemon, tmp_path: Path) -> None:
@@ -227,7 +226,7 @@ async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
         "import time\nfor i in range(5):\n    print(time.time_ns() // 10**6, flush=True)\n    time.sleep(0.03)"
     )
     for event in (await daemon.drained(process))[:-1]:
-        assert 0 <= event.data["timestamp"] - int(event.data["line"]) < 1000
+        assert 0 <= event.data["timestamp"] - int(event.data["line"]) < 5000
 
 
 async def test_ranges_of_output(daemon: Daemon) -> None:

@@ -103,13 +103,13 @@ async def test_ends_have_the_time_at_which_they_came(daemon: Daemon) -> None:
     (Path(f"/proc/{other['pid']}/fd/0")).write_text("\n")
     await eventually(lambda: not is_running(other["pid"]))
     end = time.monotonic()
-    await eventually(lambda: time.monotonic() > end + 1)  # the time of reading and that of recovery must differ
+    await eventually(lambda: time.monotonic() > end + 3)  # the time of reading and that of recovery must differ
     await daemon.start()
     ended = await daemon.ended(other)
     written_ms = int((await daemon.lines(other))[0])
     (event, _eof) = await daemon.drained(other)
-    assert abs(event.data["timestamp"] - written_ms) < 500
-    assert abs(ended["ended_at"] - written_ms) < 500
+    assert abs(event.data["timestamp"] - written_ms) < 2000
+    assert abs(ended["ended_at"] - written_ms) < 2000
 
 
 @how_it_ends

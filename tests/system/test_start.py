@@ -115,25 +115,24 @@ async def test_signals_limits_and_umask_are_ordinary(daemon: Daemon) -> None:
     assert files == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-@pytest.mark.parametrize(
-    ("body", "number", "says"),
-    [
-        ({"command": "no-such-command"}, errno.ENOENT, "no-such-command"),
-        ({"command": "/etc/passwd"}, errno.EACCES, "/etc/passwd"),
-        ({"command": "true", "working_dir": "/no/such/folder"}, errno.ENOENT, "working_dir '/no/such/folder'"),
-        ({"command": "true", "working_dir": "/etc/passwd"}, errno.ENOTDIR, "working_dir '/etc/passwd'"),
-        ({"command": "true", "user": "no-such-user"}, errno.EINVAL, "no-such-user"),
-        ({"command": "/"}, errno.EACCES, "'/'"),
-        ({"command": "true", "args": ["x" * 200_000]}, errno.E2BIG, "true"),
-    ],
-)
-async def test_a_start_that_fails_leaves_no_row(daemon: Daemon, body: dict[str, Any], number: int, says: str) -> None:
-    error = await daemon.call("POST", "/processes", 422, body)
-    assert error["code"] == "SPAWN_FAILED"
-    assert error["errno"] == number
-    assert says in error["error"]
-    assert await daemon.call("GET", "/processes", 200) == {"processes": [], "next": None}
-    assert daemon.sql("SELECT count(*) FROM processes") == [(0,)]
+FAILURES: list[tuple[dict[str, Any], int, str]] = [
+    ({"command": "no-such-command"}, errno.ENOENT, "no-such-command"),
+    ({"command": "/etc/passwd"}, errno.EACCES, "/etc/passwd"),
+    ({"command": "true", "working_dir": "/no/such/folder"}, errno.ENOENT, "working_dir '/no/such/folder'"),
+    ({"command": "true", "working_dir": "/etc/passwd"}, errno.ENOTDIR, "working_dir '/etc/passwd'"),
+    ({"command": "true", "user": "no-such-user"}, errno.EINVAL, "no-such-user"),
+    ({"command": "/"}, errno.EACCES, "'/'"),
+    ({"command": "true", "args": ["x" * 200_000]}, errno.E2BIG, "true"),
+]
+
+
+async def test_a_start_that_fails_leaves_no_row(daemon: Daemon) -> None:
+    for body, number, says in FAILURES:
+        error = await daemon.call("POST", "/processes", 422, body)
+        assert (error["code"], error["errno"]) == ("SPAWN_FAILED", number), says
+        assert says in error["error"]
+        assert await daemon.call("GET", "/processes", 200) == {"processes": [], "next": None}, says
+        assert daemon.sql("SELECT count(*) FROM processes") == [(0,)], says
 
 
 @as_root
@@ -193,6 +192,12 @@ async def test_listing(daemon: Daemon) -> None:
             break
         cursor = f"&cursor={page['next']}"
     assert pages == [ids[:3], ids[3:6], ids[6:]]
+    assert await listed("?order=oldest") == ids[::-1]
+    assert await listed("?name=nobody") == []
+    page = await daemon.call("GET", "/processes?limit=3&order=oldest", 200)
+    assert await listed(f"?order=oldest&cursor={page['next']}") == ids[-4::-1]
+    error = await daemon.call("GET", f"/processes?limit=3&cursor={page['next']}", 400)
+    assert error["error"].startswith("cursor belongs to a list with other parameters")
 
 
 async def test_references(daemon: Daemon) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 
 from app.crash import crash_point
+from app.model.event import EventType
 from app.model.output import Chunk, Position, Stream
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
+from app.model.process import Ending
+from app.storage.base import AddEvent, AddProcess, Change, CompleteOutput, EndRun, PurgeProcess, WithdrawProcess
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
 
@@ -30,17 +33,20 @@ class Batch:
                 self._add_chunk(change)
             case AddProcess():
                 self._add_process(change)
-            case EndRun(handle=handle, run=run, ending=end):
-                row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, handle, run)
-                self._db.execute(queries.END_RUN, row)
+            case EndRun():
+                self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
+            case AddEvent(handle=handle, run=run, type=type_, ts_ms=ts_ms):
+                key = {"handle": handle, "run": run, "type": type_, "ts": ts_ms}
+                if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
+                    self._add_event(handle, run, type_, ts_ms)
             case PurgeProcess(handle=handle):
-                self._purge(handle)
+                self._purge(handle, EventType.PURGED)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
-                    self._purge(known)
+                    self._purge(known, EventType.FAILED)
 
     def _add_chunk(self, chunk: Chunk) -> None:
         if chunk.handle not in self._output:
@@ -97,6 +103,7 @@ class Batch:
                 spec.stderr_mode,
                 key,
                 json.dumps(spec.options.to_record()),
+                run.started_at_ms,
             ),
         )
         handle = cursor.lastrowid
@@ -117,13 +124,40 @@ class Batch:
         )
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
+        if end is not None:
+            self._add_event(handle, run.number, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _end_run(self, change: EndRun) -> None:
+        end = change.ending
+        row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
+        if self._db.execute(queries.END_RUN, row).rowcount:
+            self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+        """Add what has happened to a run that is stored."""
+        self._db.execute(
+            queries.ADD_EVENT,
+            {
+                "handle": handle,
+                "run": run,
+                "type": type_,
+                "ts": ts_ms,
+                "reason": ending and ending.reason,
+                "exit_code": ending and ending.exit_code,
+                "signal": ending and ending.signal,
+            },
+        )
 
     def _handle(self, process_id: str) -> int | None:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _purge(self, handle: int) -> None:
+    def _purge(self, handle: int, type_: EventType) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            self._db.execute(queries.DELETE_EVENTS, (handle,))
+            last = {"handle": handle, "type": type_, "ts": time.time_ns() // 1_000_000}
+            self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
         self._output[handle] = None

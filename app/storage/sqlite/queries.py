@@ -7,8 +7,9 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 ADD_PROCESS = """
 INSERT INTO process
     (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
-     idempotency_key, options)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     idempotency_key, options, latest_start)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)))
 """
 ADD_RUN = """
 INSERT INTO run
@@ -26,6 +27,38 @@ UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
 WHERE handle = ? AND number = ? AND ended_at IS NULL
 """
 COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
+
+_EVENT_VALUES = """
+SELECT
+    {type}, {ts},
+    max({ts}, coalesce((SELECT l.latest_ts FROM event l WHERE l.id > 0 ORDER BY l.id DESC LIMIT 1), 0)), p.id, p.name,
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
+    r.number, r.pid, {ending}
+FROM process p CROSS JOIN run r ON r.handle = p.handle
+"""
+_ADD_EVENT = """
+INSERT INTO event (type, ts, latest_ts, process_id, name, tags, run, pid, reason, exit_code, signal)
+"""
+ADD_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending=":reason, :exit_code, :signal")
+    + """
+WHERE p.handle = :handle AND r.number = :run
+"""
+)
+ADD_LAST_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending="NULL, NULL, NULL")
+    + """
+WHERE p.handle = :handle ORDER BY r.number DESC LIMIT 1
+"""
+)
+HAS_EVENT = """
+SELECT 1 FROM event WHERE run = :run AND type = :type AND ts = :ts AND id IN (
+    SELECT e.id FROM event e WHERE e.process_id = (SELECT p.id FROM process p WHERE p.handle = :handle)
+    ORDER BY e.id DESC LIMIT 100)
+"""
+DELETE_EVENTS = "DELETE FROM event WHERE process_id = (SELECT id FROM process WHERE handle = ?)"
 
 HAS_KEY = "SELECT 1 FROM process WHERE idempotency_key = ?"
 HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
@@ -79,27 +112,32 @@ SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
 """
 
-LIST_ALL = "SELECT x.handle FROM process x WHERE x.handle < :before"
-LIST_BY_TAG = """
+# What leads a list to its processes, and how each condition is looked up of one that another condition has led to.
+_RANGE = "{h} < :before AND {h} > :after"
+_P_RANGE, _X_RANGE, _R_RANGE = (_RANGE.format(h=f"{table}.handle") for table in "pxr")
+LIST_ALL = f"SELECT p.handle FROM process p WHERE {_P_RANGE}"
+LIST_BY_NAME = f"SELECT p.handle FROM process p INDEXED BY process_by_name WHERE p.name = :name AND {_P_RANGE}"
+LIST_BY_TAG = f"""
 SELECT x.handle FROM tag x INDEXED BY tag_by_value
-WHERE x.key = :key0 AND x.value = :value0 AND x.handle < :before
+WHERE x.key = :key{{n}} AND x.value = :value{{n}} AND {_X_RANGE}
 """
 LIST_BY_STATUS = f"""
 SELECT r.handle FROM run r INDEXED BY run_by_status
-WHERE r.status = :status AND r.handle < :before AND {_CURRENT}
+WHERE r.status = :status AND {_R_RANGE} AND {_CURRENT}
 """
-LIST_BY_START = f"""
-SELECT r.handle FROM run r INDEXED BY run_by_start
-WHERE r.started_at BETWEEN :since AND :until AND r.handle < :before AND {_CURRENT}
-"""
-AND_RUN = f"""
- AND EXISTS (SELECT 1 FROM run checked WHERE checked.handle = {{handle}} AND {_CHECKED_IS_CURRENT}
-    AND checked.started_at BETWEEN :since AND :until AND (:status IS NULL OR checked.status = :status))
-"""
+AND_NAME = " AND EXISTS (SELECT 1 FROM process n WHERE n.handle = {handle} AND n.name = :name)"
 AND_TAG = """
  AND EXISTS (SELECT 1 FROM tag t WHERE t.handle = {handle} AND t.key = :key{n} AND t.value = :value{n})
 """
-LIST_ORDER = " ORDER BY {handle} DESC LIMIT :limit"
+AND_STATUS = f"""
+ AND EXISTS (SELECT 1 FROM run checked WHERE checked.handle = {{handle}} AND {_CHECKED_IS_CURRENT}
+    AND checked.status = :status)
+"""
+LIST_ORDER = " ORDER BY {handle} {order} LIMIT :limit"
+COUNT_UP_TO = "SELECT count(*) FROM ({page} LIMIT :most)"
+
+PROCESS_FROM = "SELECT handle, latest_start FROM process WHERE handle >= ? ORDER BY handle LIMIT 1"
+LAST_HANDLE = "SELECT coalesce(max(handle), 0) FROM process"
 
 TOTAL = "SELECT count(*) FROM process"
 
@@ -136,3 +174,19 @@ WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
 GAPS_BACKWARDS = """
 SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
 """
+
+# ---- events
+
+EVENT_AFTER = "SELECT id, latest_ts FROM event WHERE id > ? ORDER BY id LIMIT 1"
+LAST_EVENT = "SELECT coalesce(max(id), 0) FROM event"
+_EVENT_COLUMNS = "id, type, ts, process_id, name, tags, run, pid, reason, exit_code, signal"
+EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
+EVENTS_OF_PROCESS = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
+WHERE process_id = :process_id AND id > :after AND id <= :upto
+"""
+AND_TYPES = " AND type IN (SELECT value FROM json_each(:types))"
+AND_SINCE = " AND ts >= :since"
+AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
+EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
+EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"

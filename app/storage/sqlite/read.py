@@ -9,6 +9,7 @@ from app.model.options import Options
 from app.model.output import Chunk, GapReason, Position, Stream
 from app.model.process import (
     Ending,
+    Order,
     OutputMode,
     OutputSummary,
     Process,
@@ -16,13 +17,11 @@ from app.model.process import (
     ProcessSpec,
     Reason,
     Run,
-    Status,
     StdinMode,
 )
 from app.storage.base import Unfinished
 from app.storage.sqlite import queries
-
-_MAX_INTEGER = 2**63 - 1
+from app.storage.sqlite.listing import MAX_INTEGER, list_query
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -38,8 +37,9 @@ def unfinished(db: sqlite3.Connection) -> list[Unfinished]:
 
 def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
     """Implement `Storage.processes`."""
-    page, parameters = _list_query(query)
-    return [found.process for found in _page(db, page, parameters, ascending=False)]
+    page, parameters = list_query(db, query)
+    found = _page(db, page, parameters, ascending=query.order is Order.OLDEST)
+    return [entry.process for entry in found]
 
 
 def total(db: sqlite3.Connection) -> int:
@@ -61,7 +61,7 @@ def chunks(
     """Implement `Storage.chunks`."""
     if not _is_stored(db, handle):
         return []
-    after, upto = after_seq, _MAX_INTEGER
+    after, upto = after_seq, MAX_INTEGER
     if since_ms is not None:
         after = max(after, _first_seq_since(db, handle, since_ms) - 1)
     if until_ms is not None:
@@ -104,36 +104,6 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
     order = "ASC" if ascending else "DESC"
     sql = f"WITH page AS MATERIALIZED ({page}) {queries.PROCESS_COLUMNS} ORDER BY p.handle {order}"
     return [_process(row) for row in db.execute(sql, parameters)]
-
-
-def _list_query(query: ProcessQuery) -> tuple[str, dict[str, object]]:
-    """Choose the index that leads to the fewest processes; the other conditions are looked up one by one."""
-    tags = dict(enumerate(query.tags.items()))
-    timed = query.since_ms is not None or query.until_ms is not None
-    handle = "x.handle"
-    if tags:
-        sql = queries.LIST_BY_TAG
-    elif query.status is Status.RUNNING or (query.status is not None and not timed):
-        sql, handle = queries.LIST_BY_STATUS, "r.handle"
-    elif timed:
-        sql, handle = queries.LIST_BY_START, "r.handle"
-    else:
-        sql = queries.LIST_ALL
-    if timed or (query.status is not None and tags):
-        sql += queries.AND_RUN.format(handle=handle)
-    for n in tags:
-        if n > 0:
-            sql += queries.AND_TAG.format(handle=handle, n=n)
-    parameters: dict[str, object] = {
-        "before": _MAX_INTEGER if query.before_handle is None else query.before_handle,
-        "limit": query.limit,
-        "status": query.status,
-        "since": 0 if query.since_ms is None else query.since_ms,
-        "until": _MAX_INTEGER if query.until_ms is None else query.until_ms,
-    }
-    for n, (key, value) in tags.items():
-        parameters |= {f"key{n}": key, f"value{n}": value}
-    return sql + queries.LIST_ORDER.format(handle=handle), parameters
 
 
 def _process(row: tuple[Any, ...]) -> Unfinished:

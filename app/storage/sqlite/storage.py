@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from app.model.errors import OutlastError, StorageError
+from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
-from app.storage.sqlite import queries, read
+from app.storage.sqlite import queries, read, read_events
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
 from app.storage.sqlite.upkeep import Upkeep
@@ -103,7 +104,7 @@ class SqliteStorage(Storage):
         return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, newest first."""
+        """List processes, in the order that the query names."""
         return await self._read(partial(read.processes, query=query))
 
     async def unfinished(self) -> list[Unfinished]:
@@ -140,6 +141,14 @@ class SqliteStorage(Storage):
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
         return await self._read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return await self._read(partial(read_events.events, after=after, limit=limit, wanted=wanted))
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return await self._read(partial(read_events.event_tail, count=count, wanted=wanted))
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""

@@ -1,0 +1,161 @@
+"""Waiting for something to be so of a process."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from marshmallow import ValidationError, post_load, validate, validates_schema
+
+from app.api import fields, keys
+from app.api.intake import Given
+from app.api.presentation import process_info
+from app.api.route import json_response, ref_of
+from app.api.schemas import Strict
+from app.core import waiting
+from app.core.follow import FollowInterrupted, OutputQuery
+from app.core.manager import ProcessManager
+from app.core.matching import Matcher, Regex, Text
+from app.core.waiting import Line, NotMet, WaitFor
+from app.model.errors import Unavailable
+from app.model.output import Stream
+from app.model.process import Process
+
+_DEFAULT_TIMEOUT_MS = 30_000
+_MAX_PORT = 65_535
+_MAX_PATTERN_CHARS = 1000
+_HEARTBEAT_S = 15.0
+_IDLE_LOOK_S = (0.02, 0.5)
+# Which parameter each needs, and which it takes besides.
+_NEEDS = {WaitFor.OUTPUT: "pattern", WaitFor.PORT: "port", WaitFor.IDLE: "idle_ms"}
+_TAKES = {
+    WaitFor.EXIT: set[str](),
+    WaitFor.OUTPUT: {"pattern", "regex", "stream", "after"},
+    WaitFor.PORT: {"port"},
+    WaitFor.IDLE: {"idle_ms", "stream"},
+}
+_STREAMS = {stream.word: stream for stream in Stream}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What to wait for, and how long."""
+
+    until: WaitFor
+    matcher: Matcher | None
+    stream: Stream | None
+    after: int
+    port: int
+    idle_ms: int
+    timeout_s: float
+
+
+class WaitQuery(Strict):
+    """GET .../wait. Loads as a `Wait`."""
+
+    until = fields.Choice(WaitFor, required=True, metadata={"description": "What to wait for."})
+    pattern = fields.Text(
+        validate=validate.Length(1, _MAX_PATTERN_CHARS, error=f"must be 1 to {_MAX_PATTERN_CHARS} characters long"),
+        metadata={"description": "For `output`: what a line must hold, case mattering. What is stored already counts."},
+    )
+    regex = fields.QueryFlag(
+        load_default=False, metadata={"description": "`pattern` is a regular expression (RE2) and not a text."}
+    )
+    stream = fields.Text(
+        validate=validate.OneOf(_STREAMS, error=f"must be one of {', '.join(_STREAMS)}"),
+        metadata={"description": "For `output` and `idle`: only this stream.", "enum": list(_STREAMS)},
+    )
+    after = fields.QueryWhole(metadata={"description": "For `output`: only lines after this id."})
+    port = fields.QueryWhole(
+        low=1,
+        high=_MAX_PORT,
+        metadata={"description": "For `port`: a TCP port of this machine on which somebody must take connections."},
+    )
+    idle_ms = fields.QueryWhole(
+        low=1,
+        metadata={"description": "For `idle`: so many milliseconds without output, those before the call included."},
+    )
+    timeout = fields.QuerySeconds(
+        load_default=_DEFAULT_TIMEOUT_MS,
+        metadata={
+            "description": "Seconds to wait at most.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": fields.MAX_SECONDS,
+            "default": _DEFAULT_TIMEOUT_MS // 1000,
+        },
+    )
+
+    @validates_schema
+    def _check_parameters(self, data: dict[str, Any], **_: Any) -> None:
+        until = data["until"]
+        needed = _NEEDS.get(until)
+        if needed is not None and needed not in data:
+            raise ValidationError({needed: [f"is required with until={until}"]})
+        given = {name for name in data if name not in ("until", "timeout") and data[name] is not False}
+        for name in sorted(given - _TAKES[until]):
+            raise ValidationError({name: [f"is not for until={until}, leave it out"]})
+        if "\n" in data.get("pattern", ""):
+            raise ValidationError({"pattern": ["must be part of one line, without a line break"]})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Wait:
+        matcher: Matcher | None = None
+        if "pattern" in data:
+            matcher = Regex(data["pattern"]) if data["regex"] else Text(data["pattern"].encode())
+        return Wait(
+            until=data["until"],
+            matcher=matcher,
+            stream=_STREAMS.get(data.get("stream", "")),
+            after=data.get("after", 0),
+            port=data.get("port", 0),
+            idle_ms=data.get("idle_ms", 0),
+            timeout_s=data["timeout"] / 1000,
+        )
+
+
+async def wait(request: web.Request, given: Given) -> web.Response:
+    """GET /api/v1/processes/{ref}/wait."""
+    query: Wait = given.query
+    manager = request.app[keys.MANAGER]
+    process = (await manager.get(ref_of(request))).process
+    found: Line | None = None
+    reason: NotMet | None = None
+    try:
+        async with asyncio.timeout(query.timeout_s):
+            met = await _until(manager, process, query)
+            found = met if isinstance(met, Line) else None
+            reason = None if met else NotMet.ENDED
+    except TimeoutError:
+        reason = NotMet.TIMEOUT
+    except FollowInterrupted:
+        raise Unavailable("the daemon is shutting down; ask the next one") from None
+    return json_response(
+        {
+            "met": reason is None,
+            "until": query.until,
+            "reason": reason,
+            "seq": found and found.seq,
+            "line": found and found.data.removesuffix(b"\n").decode("utf-8", "replace"),
+            "stream": found and found.stream.word,
+            "timestamp": found and found.ts_ms,
+            "process": process_info(await manager.get(process.spec.id)),
+        }
+    )
+
+
+async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line | bool | None:
+    """Wait. What is true: it is so. What is not: the process has ended, and it will not be."""
+    if query.until is WaitFor.EXIT:
+        await manager.ended(process)
+        return True
+    if query.until is WaitFor.OUTPUT and query.matcher is not None:
+        where = OutputQuery(after=query.after, stream=query.stream)
+        return await waiting.line(manager.follow(process, where, heartbeat_s=_HEARTBEAT_S), query.matcher)
+    if query.until is WaitFor.PORT:
+        return await waiting.port(query.port, lambda: manager.has_only_others(process))
+    last_seq, last_ts_ms = 0, process.run.started_at_ms
+    async for chunk in manager.output(process, OutputQuery(tail=1, stream=query.stream)):
+        last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
+    where = OutputQuery(after=last_seq, stream=query.stream)
+    look_s = min(max(query.idle_ms / 4000, _IDLE_LOOK_S[0]), _IDLE_LOOK_S[1])
+    return await waiting.silence(manager.follow(process, where, heartbeat_s=look_s), query.idle_ms, last_ts_ms)

@@ -1,0 +1,128 @@
+"""GET .../wait: until it has ended, has printed this, listens there, or has fallen silent."""
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import PYTHON, Daemon
+from tests.support.waiting import eventually
+
+# Says what it is told to, without a line's end but where "_" stands for one.
+ECHO = """
+import sys
+for line in sys.stdin:
+    sys.stdout.write(line.strip().replace("_", chr(10)))
+    sys.stdout.flush()
+"""
+
+
+async def wait(daemon: Daemon, process: dict[str, Any], query: str, status: int = 200) -> dict[str, Any]:
+    return await daemon.call("GET", f"/processes/{process['id']}/wait?{query}", status)
+
+
+async def say(daemon: Daemon, process: dict[str, Any], text: str) -> None:
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=text.encode() + b"\n")
+
+
+def outcome(answer: dict[str, Any]) -> tuple[Any, ...]:
+    return answer["met"], answer["reason"], answer["seq"], answer["line"], answer["stream"]
+
+
+async def test_output_and_end(daemon: Daemon) -> None:
+    echo = await daemon.python(ECHO, stdin_mode="pipe")
+    waits = [
+        asyncio.create_task(wait(daemon, echo, query))
+        for query in (
+            "until=output&pattern=listening%20on%207",
+            "until=output&pattern=^ready.*\\d$&regex=true",
+            "until=exit",
+            "until=output&pattern=never",
+        )
+    ]
+    assert outcome(await wait(daemon, echo, "until=output&pattern=x&timeout=0.05"))[:2] == (False, "timeout")
+    assert outcome(await wait(daemon, echo, "until=exit&timeout=0.05"))[:2] == (False, "timeout")
+    await say(daemon, echo, "hello_listen")
+    await eventually(lambda: daemon.sql("SELECT max(seq) FROM output_lines") == [(2,)])  # as a part of a line
+    await say(daemon, echo, "ing on 7_ready 5_")
+    assert outcome(await waits[0]) == (True, None, 3, "listening on 7", "stdout")
+    assert outcome(await waits[1]) == (True, None, 4, "ready 5", "stdout")
+    # What is stored already counts, from `after` on.
+    assert outcome(await wait(daemon, echo, "until=output&pattern=hello")) == (True, None, 1, "hello", "stdout")
+    for query in ("pattern=hello&after=1", "pattern=hello&stream=stderr", "pattern=HELLO"):
+        assert (await wait(daemon, echo, f"until=output&timeout=0.05&{query}"))["reason"] == "timeout", query
+    await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
+    ended = await waits[2]
+    assert (ended["met"], ended["process"]["status"], ended["process"]["exit_code"]) == (True, "exited", 0)
+    assert outcome(await waits[3]) == (False, "ended", None, None, None)
+    assert (await wait(daemon, echo, "until=exit"))["met"]
+    assert outcome(await wait(daemon, echo, "until=output&pattern=ready"))[:3] == (True, None, 4)
+
+
+async def test_silence_and_port(daemon: Daemon) -> None:
+    listener = (
+        "import socket, sys\nsys.stdin.readline()\ns = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+        "sys.stdin.readline()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = await daemon.python(listener, str(port), stdin_mode="pipe")
+    assert outcome(await wait(daemon, process, f"until=port&port={port}&timeout=0.2"))[:2] == (False, "timeout")
+    waiting = asyncio.create_task(wait(daemon, process, f"until=port&port={port}"))
+    await say(daemon, process, "go")
+    assert (await waiting)["met"]
+    await say(daemon, process, "end")
+    assert (await wait(daemon, process, "until=exit"))["met"]
+    assert outcome(await wait(daemon, process, f"until=port&port={port}"))[:2] == (False, "ended")
+
+    ticking = await daemon.sh("while read line; do echo $line; done", stdin_mode="pipe")
+    assert (await wait(daemon, ticking, "until=idle&idle_ms=1"))["met"]
+    waiting = asyncio.create_task(wait(daemon, ticking, "until=idle&idle_ms=700"))
+    for number in range(4):
+        await say(daemon, ticking, str(number))
+        assert (await wait(daemon, ticking, f"until=output&pattern={number}"))["met"]
+    assert (await waiting)["met"]
+    ((silent_since,),) = daemon.sql("SELECT max(ts) FROM output_lines WHERE process_id = ?", ticking["id"])
+    assert time.time() * 1000 >= silent_since + 700
+    assert (await wait(daemon, ticking, "until=idle&idle_ms=600000&timeout=0.1"))["reason"] == "timeout"
+    await daemon.call("DELETE", f"/processes/{ticking['id']}", 204)
+    assert (await wait(daemon, ticking, "until=idle&idle_ms=600000"))["reason"] == "ended"
+
+
+async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+    process = await daemon.run("true")
+    for query, phrase in {
+        "": "until is required",
+        "until=later": "until must be one of exit, output, port, idle",
+        "until=output": "pattern is required with until=output",
+        "until=port": "port is required with until=port",
+        "until=idle": "idle_ms is required with until=idle",
+        "until=exit&port=80": "port is not for until=exit",
+        "until=port&port=80&pattern=x": "pattern is not for until=port",
+        "until=port&port=0": "port must be an integer from 1 to 65535",
+        "until=port&port=65536": "port must be an integer from 1 to 65535",
+        "until=idle&idle_ms=-1": "idle_ms must be an integer",
+        "until=output&pattern=": "pattern must be 1 to 1000 characters long",
+        "until=output&pattern=a%0Ab": "pattern must be part of one line",
+        "until=output&pattern=(&regex=true": "pattern is no regular expression of RE2",
+        "until=output&pattern=(a)%5C1&regex=true": "pattern is no regular expression of RE2",
+        "until=output&pattern=x&stream=output": "stream must be one of stdout, stderr",
+        "until=exit&timeout=0": "timeout must be a number of seconds",
+        "until=exit&timeout=soon": "timeout must be a number of seconds",
+        "until=exit&limit=1": "limit is not known here",
+    }.items():
+        answer = await wait(daemon, process, query, 400)
+        assert phrase in answer["error"], query
+    await daemon.call("GET", "/processes/999999999/wait?until=exit", 404)
+
+
+@pytest.mark.parametrize("query", ["until=exit", "until=output&pattern=x", "until=idle&idle_ms=100000"])
+async def test_a_daemon_that_goes_says_so(daemon: Daemon, query: str) -> None:
+    process = await daemon.run(PYTHON, "-c", "import time\ntime.sleep(1000)")
+    waiting = asyncio.create_task(wait(daemon, process, query, 503))
+    await wait(daemon, process, "until=exit&timeout=0.05")  # by now the other call has come through
+    assert daemon.process is not None
+    daemon.process.terminate()
+    assert (await waiting)["code"] == "UNAVAILABLE"

@@ -1,0 +1,26 @@
+"""What a start does not need is not imported: each import is paid for at every start of a daemon."""
+
+import subprocess
+import sys
+
+
+def imported(program: str) -> set[str]:
+    """Packages that are there after `program`, in an interpreter of its own."""
+    program = f"import sys; {program}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_the_command_itself_needs_hardly_anything() -> None:
+    assert imported("import app.cli").isdisjoint(
+        {"aiohttp", "aiosqlite", "asyncio", "marshmallow", "platformdirs", "uvloop"}
+    )
+
+
+def test_down_serves_nothing() -> None:
+    assert imported("import app.daemon.down").isdisjoint({"aiohttp", "apispec", "marshmallow"})
+
+
+def test_a_daemon_starts_without_its_document() -> None:
+    assert "apispec" not in imported("import app.daemon.serve")
