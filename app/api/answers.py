@@ -57,6 +57,13 @@ class ProcessInfo(Schema):
     tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     working_dir = _string("Where it was started.")
     user = _string("As requested; null for the daemon's own.", allow_none=True)
+    nice = _integer("As requested; null: as the daemon's own.", allow_none=True)
+    limits = fields.Dict(
+        keys=fields.String(),
+        values=fields.Float(),
+        required=True,
+        metadata={"description": "Those that were requested."},
+    )
     stdin_mode = Choice(StdinMode, required=True)
     stdout_mode = Choice(OutputMode, required=True)
     stderr_mode = Choice(OutputMode, required=True)
@@ -151,3 +158,18 @@ class Error(Schema):
     error = _string("One sentence.")
     code = _string("For programs.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "The system's error number (SPAWN_FAILED only)."})
+
+
+class SqlRows(Schema):
+    """What a query gave."""
+
+    columns = fields.List(fields.String(), required=True)
+    rows = fields.List(
+        fields.List(fields.Raw(allow_none=True)),
+        required=True,
+        metadata={
+            "description": 'Values in the order of `columns`. A blob is `{"base64": ...}`; an integer beyond 2**53 and '
+            "an infinite number are strings."
+        },
+    )
+    truncated = _flag("There were more rows than are answered with.")

@@ -82,6 +82,38 @@ class Whole(fields.Integer):
         )
 
 
+class Part(fields.Nested):
+    """A JSON object with fields of its own."""
+
+    def _test_collection(self, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise ValidationError("must be a JSON object")
+
+
+class Number(fields.Float):
+    """A number of a JSON body, with or without a fraction."""
+
+    def __init__(self, *, low: float, high: float, **kwargs: Any) -> None:
+        phrase = f"must be a number from {low:g} to {high:g}"
+        super().__init__(
+            validate=validate.Range(low, high, error=phrase), error_messages={**_SPOKEN, "invalid": phrase}, **kwargs
+        )
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        return float(value)
+
+
+class QueryNumber(Number):
+    """A number of a query string, such as 10 or 0.5."""
+
+    def _validated(self, value: Any) -> float:
+        if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+            raise self.make_error("invalid")
+        return float(value)
+
+
 class Seconds(fields.Field[int]):
     """A time in seconds, whole or not, of a JSON body. Loads as milliseconds."""
 

@@ -6,7 +6,7 @@ from marshmallow import post_load, validate
 
 from app.api import fields
 from app.api.cursor import go_on
-from app.api.schemas import Strict
+from app.api.strict import Strict
 from app.core.events import EventQuery
 from app.model.event import EventFilter, EventType
 from app.model.process import Order, ProcessQuery, Status

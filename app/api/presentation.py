@@ -1,5 +1,6 @@
 """What a process looks like to a caller."""
 
+from dataclasses import asdict
 from typing import Any
 
 from app.core.views import ProcessView
@@ -30,6 +31,8 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "tags": dict(spec.tags),
         "working_dir": spec.working_dir,
         "user": spec.user,
+        "nice": spec.options.nice,
+        "limits": {name: value for name, value in asdict(spec.options.limits).items() if value is not None},
         "stdin_mode": spec.stdin_mode,
         "stdout_mode": spec.stdout_mode,
         "stderr_mode": spec.stderr_mode,

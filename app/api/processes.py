@@ -10,7 +10,7 @@ from app.api.cursor import make_cursor
 from app.api.intake import Given
 from app.api.presentation import process_info
 from app.api.route import json_response, ref_of
-from app.api.schemas import Removal
+from app.api.schemas import Removal, Sending
 from app.core.request import StartRequest
 from app.model.process import ProcessQuery
 
@@ -46,12 +46,14 @@ async def remove(request: web.Request, given: Given) -> web.Response:
     """DELETE /api/v1/processes/{ref}."""
     removal: Removal = given.query
     manager = request.app[keys.MANAGER]
-    await (manager.purge if removal.purge else manager.kill)(ref_of(request))
-    return web.Response(status=HTTPStatus.NO_CONTENT)
+    left = await (manager.purge if removal.purge else manager.kill)(ref_of(request), removal.wait_s)
+    if left is None:
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+    return json_response(process_info(left), HTTPStatus.ACCEPTED)
 
 
 async def send_signal(request: web.Request, given: Given) -> web.Response:
     """POST /api/v1/processes/{ref}/signal."""
-    number: int = given.body
-    await request.app[keys.MANAGER].signal(ref_of(request), number)
+    sending: Sending = given.body
+    await request.app[keys.MANAGER].signal(ref_of(request), sending.number, sending.scope)
     return json_response({"success": True})

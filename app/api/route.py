@@ -12,7 +12,7 @@ from marshmallow import Schema
 from app.api import keys
 from app.api.errors import Handler
 from app.api.intake import Given, load_body, load_query
-from app.api.schemas import NoQuery
+from app.api.strict import NoQuery
 from app.model import errors
 
 MAX_PID_DIGITS = 10

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, stdin, wait
+from app.api import answers, docs, events, follow, list_schemas, meta, output, processes, run, schemas, sql, stdin, wait
 from app.api.route import Answer, Route
 from app.model.errors import NotFound, NotRunning, SpawnFailed, StdinNotWritable
 from app.model.output import Stream
@@ -135,9 +135,16 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Kill a process and everything it started",
         group="Processes",
-        description="A process that has ended already is no error.",
+        description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
+        "error.",
         query=schemas.RemoveQuery,
         answer=_DONE,
+        other_answer=Answer(
+            status=HTTPStatus.ACCEPTED,
+            meaning="SIGKILL is sent, but within `wait` not everything is gone and recorded: the process as it is now. "
+            "With `purge`, nothing is deleted yet. Ask again.",
+            content={_JSON: answers.ProcessInfo},
+        ),
         raises=(NotFound,),
     ),
     Route(
@@ -145,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
         path=f"{PROCESS}/signal",
         call=processes.send_signal,
         changes=True,
-        summary="Send a signal to the whole process group",
+        summary="Send a signal: to the whole process group, or what `scope` says",
         group="Processes",
         body=schemas.SignalBody,
         answer=Answer(meaning="It is sent.", content={_JSON: answers.Success}),
@@ -208,6 +215,17 @@ ROUTES: tuple[Route, ...] = (
                 "application/x-ndjson": answers.Event,
             },
         ),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/sql",
+        call=sql.ask,
+        summary="Ask the store in SQL",
+        group="Search",
+        description="Reads only, on a connection and in a process of its own. The views to ask are described in "
+        "docs/storage.md: `processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
+        body=sql.SqlBody,
+        answer=Answer(meaning="Rows.", content={_JSON: answers.SqlRows}),
     ),
     Route(
         method="GET",

@@ -6,13 +6,18 @@ Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load, validate
+from marshmallow import ValidationError, post_load, validate
 
 from app.api import fields
+from app.api.limits import LimitsBody
+from app.api.strict import Strict
 from app.core.follow import OutputQuery
+from app.core.removal import KILL_WAIT_S
 from app.core.request import StartRequest
-from app.model.options import Options
-from app.model.process import OutputMode, StdinMode
+from app.model.options import Limits, Options
+from app.model.process import OutputMode, SignalScope, StdinMode
+
+MAX_KILL_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,22 +31,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """How to delete a process: with `purge`, its record and output too."""
+    """How to delete a process: with `purge`, its record and output too; how long to wait until it is gone."""
 
     purge: bool
+    wait_s: float
 
 
-class Strict(Schema):
-    """Base of all: it refuses what it does not know, in phrases that read on from a field's name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Which signal to send, and to what."""
 
-    error_messages = {
-        "unknown": "is not known here, leave it out",
-        "type": "must be a JSON object",
-    }
-
-
-class NoQuery(Strict):
-    """No parameters."""
+    number: int
+    scope: SignalScope
 
 
 _ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
@@ -118,6 +119,19 @@ class StartBody(Strict):
         allow_none=True,
         metadata={"description": "`capture` (default) keeps every line, `discard` none."},
     )
+    nice = fields.Whole(
+        low=-20,
+        high=19,
+        allow_none=True,
+        metadata={
+            "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
+        },
+    )
+    limits = fields.Part(
+        LimitsBody,
+        allow_none=True,
+        metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},
+    )
     tags = fields.Tags(
         allow_none=True,
         metadata={
@@ -163,7 +177,9 @@ class StartBody(Strict):
             stderr_mode=given.get("stderr_mode", OutputMode.CAPTURE),
             tags=given.get("tags", {}),
             idempotency_key=given.get("idempotency_key"),
-            options=Options(timeout_ms=given.get("timeout")),
+            options=Options(
+                timeout_ms=given.get("timeout"), nice=given.get("nice"), limits=given.get("limits", Limits())
+            ),
         )
 
 
@@ -182,7 +198,7 @@ class RunQuery(Strict):
 
 
 class SignalBody(Strict):
-    """POST .../signal. Loads as the signal's number."""
+    """POST .../signal. Loads as a `Sending`."""
 
     signal = fields.SignalNumber(
         required=True,
@@ -193,10 +209,18 @@ class SignalBody(Strict):
         },
     )
 
+    scope = fields.Choice(
+        SignalScope,
+        load_default=SignalScope.GROUP,
+        metadata={
+            "description": "`process`: the one that was started; `group` (default): its process group; `tree`: "
+            "everything that it ever started, also in other sessions."
+        },
+    )
+
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> int:
-        number: int = data["signal"]
-        return number
+    def _make(self, data: dict[str, Any], **_: Any) -> Sending:
+        return Sending(number=data["signal"], scope=data["scope"])
 
 
 class RemoveQuery(Strict):
@@ -207,9 +231,16 @@ class RemoveQuery(Strict):
         metadata={"description": "Also delete its record and its output, for good."},
     )
 
+    wait = fields.QueryNumber(
+        low=0,
+        high=MAX_KILL_WAIT_S,
+        load_default=KILL_WAIT_S,
+        metadata={"description": "Wait at most so many seconds until everything is gone; 0: do not wait."},
+    )
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Removal:
-        return Removal(**data)
+        return Removal(purge=data["purge"], wait_s=data["wait"])
 
 
 class FollowQuery(Strict):

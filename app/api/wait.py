@@ -11,7 +11,7 @@ from app.api import fields, keys
 from app.api.intake import Given
 from app.api.presentation import process_info
 from app.api.route import json_response, ref_of
-from app.api.schemas import Strict
+from app.api.strict import Strict
 from app.core import waiting
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.manager import ProcessManager

@@ -1,4 +1,4 @@
-"""`outlast serve`, `outlast init`, `outlast shim upgrade` and `outlast down`.
+"""`outlast serve`, `outlast init`, `outlast shim upgrade`, `outlast sql` and `outlast down`.
 
 Each command imports what it needs when it runs: most of what `serve` takes to start is imports that no other command
 needs, and `init`, which a container waits for, needs hardly any.
@@ -100,6 +100,29 @@ def down_command(state_dir: str | None, config: str | None) -> None:
         click.echo(f"nothing runs for {settings.state_path}")
     else:
         click.echo(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
+
+
+@main.command("sql")
+@_STATE_DIR
+@_CONFIG
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Rows at most.")
+@click.option("--timeout", type=click.FloatRange(0.001, 3600), default=10, show_default=True, help="Seconds at most.")
+@click.argument("query", required=False)
+def sql_command(
+    state_dir: str | None, config: str | None, form: str, limit: int, timeout: float, query: str | None
+) -> None:
+    """Ask the store with QUERY (else from standard input), which can only read. No daemon need run."""
+    from app.cli.sql import ask
+    from app.model.sql import SqlQuestion
+
+    settings = _settings(config, state_dir=state_dir)
+    asked = query or sys.stdin.read()
+    question = SqlQuestion(query=asked, max_rows=limit, timeout_s=timeout)
+    text, truncated = _run(ask(settings, question, form))
+    click.echo(text)
+    if truncated:
+        click.echo(f"only the first rows, {limit} at most, are shown: --limit takes more", err=True)
 
 
 def _settings(config: str | None, **flags: Any) -> Settings:

@@ -29,6 +29,7 @@ class Settings:
         token: what callers must show. Empty: made once and kept in the state folder's `token`. Never in the file.
         durable: a commit survives a loss of power (`synchronous=FULL`), not just the daemon's death.
         stop_grace_ms: how long `outlast down` waits between SIGTERM and SIGKILL.
+        inherit_env: names of environment variables of the daemon's that processes get too. None of `OUTLAST_...`.
         shim_room_bytes: what the shim keeps of one process's output while the daemon is away; then the process blocks.
         shim_memory_bytes: what the shim keeps in memory of all processes together; the rest goes to disk.
         shim_spool_bytes: what it keeps on disk, in the state folder's `spool`, of all processes together.
@@ -40,6 +41,7 @@ class Settings:
     token: str = ""
     durable: bool = True
     stop_grace_ms: int = 10_000
+    inherit_env: tuple[str, ...] = ()
     shim_room_bytes: int = 64 * _MEBIBYTE
     shim_memory_bytes: int = 128 * _MEBIBYTE
     shim_spool_bytes: int = 1024 * _MEBIBYTE
@@ -100,8 +102,23 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: a token does not belong into this file: use OUTLAST_TOKEN or the token file")
         if name not in kinds:
             raise ConfigError(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(kinds))}")
-        if type(value) is not kinds[name]:
+        if name == "inherit_env":
+            values[name] = _read_names(value, path)
+        elif type(value) is not kinds[name]:
             raise ConfigError(f"{path}: {name} must be of type {kinds[name].__name__}, not {value!r}")
         if isinstance(value, int) and value < 0:
             raise ConfigError(f"{path}: {name} must not be negative")
     return values
+
+
+def _read_names(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name and "=" not in name for name in value):
+        raise ConfigError(
+            f'{path}: inherit_env must be a list of names of environment variables, such as ["HTTP_PROXY"]'
+        )
+    for name in value:
+        if name.startswith("OUTLAST_"):
+            raise ConfigError(
+                f"{path}: inherit_env must not name {name}: what is the daemon's own is not for processes"
+            )
+    return tuple(value)

@@ -127,15 +127,20 @@ class LiveProcess:
         if self._ending is None:
             return None
         told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
-        known = {key: value for key, value in told.items() if value is not None}
-        return {**known, "timed_out": self._ending.reason is Reason.TIMED_OUT}
+        how = {key: value for key, value in told.items() if value is not None}
+        how["timed_out"] = self._ending.reason is Reason.TIMED_OUT
+        how["oom_killed"] = self._ending.reason is Reason.OOM_KILLED
+        return how
 
-    def on_exited(self, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
+    def on_exited(self, how: Mapping[str, int]) -> None:
         """Its end came from the shim, perhaps again."""
-        reason = Reason.EXITED if code is not None else Reason.SIGNALED if signal_number is not None else Reason.LOST
-        if timed_out:
+        code, number = how.get("code"), how.get("signal")
+        reason = Reason.EXITED if code is not None else Reason.SIGNALED if number is not None else Reason.LOST
+        if how["timed_out"]:
             reason = Reason.TIMED_OUT
-        self._end(Ending(reason=reason, exit_code=code, signal=signal_number, ended_at_ms=ts_ms))
+        elif how["oom_killed"]:
+            reason = Reason.OOM_KILLED
+        self._end(Ending(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
         self._finish_if_done()
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 from app.core import users
@@ -15,7 +15,7 @@ from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
-from app.core.removal import Removal
+from app.core.removal import KILL_WAIT_S, Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.room import ShimRoom
 from app.core.stdin import StandardInput
@@ -31,7 +31,8 @@ from app.model.errors import (
 )
 from app.model.ids import is_ulid
 from app.model.output import Chunk, Position
-from app.model.process import Process, ProcessQuery
+from app.model.process import Process, ProcessQuery, SignalScope
+from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
@@ -46,7 +47,9 @@ _PID_DIGITS = 10
 class ProcessManager:
     """Starts, lists, follows, signals and ends processes. Between `open` and `close`, from one event loop."""
 
-    def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom) -> None:
+    def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom, inherit_env: Sequence[str] = ()) -> None:
+        """`inherit_env` names what processes get of this program's environment."""
+        self._inherit_env = inherit_env
         self._storage = storage
         self._committer = Committer(storage)
         self.events = EventFeed(storage)
@@ -139,7 +142,7 @@ class ProcessManager:
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         try:
-            live = await self._supervisor.start(spec, make_command(request, spec, identity))
+            live = await self._supervisor.start(spec, make_command(request, spec, identity, self._inherit_env))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
         crash_point("start-forked")
@@ -186,19 +189,22 @@ class ProcessManager:
         """List processes, in the order that the query names."""
         return [self._view(process) for process in await self._storage.processes(query)]
 
-    async def kill(self, ref: str) -> None:
-        """SIGKILL a process and everything that it started. It may have ended already.
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
 
-        Returns when its end is stored. See `Removal.kill` for what is raised.
+        Returns:
+            None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
         """
-        await self._removal.kill((await self.get(ref)).process)
+        process = (await self.get(ref)).process
+        return None if await self._removal.kill(process, wait_s) else await self.get(process.spec.id)
 
-    async def purge(self, ref: str) -> None:
-        """Kill a process and delete its record and output. See `Removal.purge` for what is raised."""
-        await self._removal.purge((await self.get(ref)).process)
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Removal.purge`; returned is the same as by `kill`."""
+        process = (await self.get(ref)).process
+        return None if await self._removal.purge(process, wait_s) else await self.get(process.spec.id)
 
-    async def signal(self, ref: str, number: int) -> None:
-        """Send a signal to a process's group.
+    async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
+        """Send a signal to a process, its group, or everything that it started.
 
         Raises:
             NotRunning: it has ended.
@@ -206,9 +212,9 @@ class ProcessManager:
         """
         live = self._running(await self.get(ref))
         try:
-            await self._supervisor.link.signal(live.slot, number)
+            await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
-            raise Forbidden("the system does not let the daemon signal this process: it runs as another user") from None
+            raise Forbidden("the system does not let the daemon signal all of it: some runs as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input. See `StandardInput.write`."""
@@ -248,6 +254,10 @@ class ProcessManager:
             await live.wait(lambda: live.end_stored or self._closing)
             if not live.end_stored:
                 raise FollowInterrupted
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL. See `Storage.sql`."""
+        return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
         """SIGTERM every process, SIGKILL after `grace_s`, wait for their ends to be stored, and end the shim.

@@ -1,15 +1,21 @@
 """Killing processes, and deleting what is stored of them."""
 
+import asyncio
+import contextlib
+import time
+
 from app.core.committer import Committer
 from app.core.live import LiveProcess
 from app.core.recent import RecentChunks
 from app.core.supervisor import Supervisor
-from app.model.errors import NotFound, StorageUnavailable, Unavailable
+from app.model.errors import NotFound, ShimUnavailable, StorageUnavailable, Unavailable
 from app.model.process import Process
 from app.storage import PurgeProcess, Storage
 
-_KILL_CONFIRM_S = 10.0
+KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
+_FIRST_LOOK_S = 0.003
+_LONGEST_LOOK_S = 0.2
 
 
 class Removal:
@@ -22,19 +28,42 @@ class Removal:
         self._recent = recent
         self._purging: set[int] = set()
 
-    async def kill(self, process: Process) -> None:
+    async def kill(self, process: Process, wait_s: float) -> bool:
         """SIGKILL a process and everything that it started. It may have ended already.
 
-        Raises:
-            Unavailable: it was killed, and its end is not stored yet.
-        """
-        await self._supervisor.link.kill(process.spec.id)
-        live = self._supervisor.get(process.spec.id)
-        if live is not None and not await live.wait(lambda: live.end_stored, self._patience_s(live, _KILL_CONFIRM_S)):
-            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
+        Returns:
+            Whether nothing of it is left, and its end is stored. False: not within `wait_s`.
 
-    async def purge(self, process: Process) -> None:
+        Raises:
+            Unavailable: all is gone, and its end can't be stored now.
+        """
+        deadline = time.monotonic() + wait_s
+        if not await self._gone(process.spec.id, deadline):
+            return False
+        live = self._supervisor.get(process.spec.id)
+        left_s = max(0.0, deadline - time.monotonic())
+        if live is None or await live.wait(lambda: live.end_stored, self._patience_s(live, left_s)):
+            return True
+        if self._is_stuck(live):
+            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
+        return False
+
+    async def _gone(self, process_id: str, deadline: float) -> bool:
+        """Kill until nothing is left. If the shim dies meanwhile, the next one goes on."""
+        delay_s = _FIRST_LOOK_S
+        is_gone = await self._supervisor.link.kill(process_id)
+        while not is_gone and (left_s := deadline - time.monotonic()) > 0:
+            await asyncio.sleep(min(delay_s, left_s))
+            delay_s = min(2 * delay_s, _LONGEST_LOOK_S)
+            with contextlib.suppress(ShimUnavailable):
+                is_gone = await self._supervisor.link.kill(process_id)
+        return is_gone
+
+    async def purge(self, process: Process, wait_s: float) -> bool:
         """Kill a process and delete its record and output.
+
+        Returns:
+            Whether it is done. False: it is not gone within `wait_s`, and nothing is deleted.
 
         Raises:
             NotFound: another call purges it, or has purged it.
@@ -48,7 +77,14 @@ class Removal:
         self._purging.add(process.handle)
         try:
             await self._check_stored(process)
-            live = await self._let_go(process)
+            live = self._supervisor.get(process.spec.id)
+            if process.spec.id in self._supervisor.refusals.reasons:
+                await self._supervisor.link.kill(process.spec.id)  # its end will never be stored
+            elif not await self.kill(process, wait_s):
+                self._purging.discard(process.handle)
+                return False
+            if live is not None:
+                await self._let_go(live)
         except BaseException:
             self._purging.discard(process.handle)
             raise
@@ -59,22 +95,17 @@ class Removal:
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise
         self._on_purged(process, live)
+        return True
 
     async def _check_stored(self, process: Process) -> None:
         if await self._storage.process(process.handle) is None:  # another call was done with it just now
             raise NotFound(f"process {process.run.pid} is purged")
 
-    async def _let_go(self, process: Process) -> LiveProcess | None:
-        live = self._supervisor.get(process.spec.id)
-        if process.spec.id in self._supervisor.refusals.reasons:
-            await self._supervisor.link.kill(process.spec.id)  # its end will never be stored
-        else:
-            await self.kill(process)
-        if live is not None and not await live.wait(lambda: live.finished, self._patience_s(live, _PURGE_DRAIN_S)):
+    async def _let_go(self, live: LiveProcess) -> None:
+        if not await live.wait(lambda: live.finished, self._patience_s(live, _PURGE_DRAIN_S)):
             self._supervisor.link.forget(live.slot)
             self._supervisor.release(live)
             live.finished = True
-        return live
 
     def _on_purged(self, process: Process, live: LiveProcess | None) -> None:
         self._purging.discard(process.handle)
@@ -85,5 +116,7 @@ class Removal:
 
     def _patience_s(self, live: LiveProcess, at_most_s: float) -> float:
         """Nothing comes of waiting for a store that takes nothing."""
-        stuck = self._committer.failure is not None or live.spec.id in self._supervisor.refusals.reasons
-        return 0 if stuck else at_most_s
+        return 0 if self._is_stuck(live) else at_most_s
+
+    def _is_stuck(self, live: LiveProcess) -> bool:
+        return self._committer.failure is not None or live.spec.id in self._supervisor.refusals.reasons

@@ -3,14 +3,15 @@
 import errno
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from app.core.users import Identity, UserSpec
 from app.model.errors import SpawnFailed
 from app.model.ids import new_ulid
 from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode
+from app.shim.limits import CONTROLLERS, STAGES
 from app.shim.spawn import Command, Stage
 from app.shim.tree import MARKER
 from app.shimlink import SpawnRefused
@@ -53,11 +54,13 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
     )
 
 
-def make_command(request: StartRequest, spec: ProcessSpec, identity: Identity) -> Command:
+def make_command(
+    request: StartRequest, spec: ProcessSpec, identity: Identity, inherit_env: Sequence[str] = ()
+) -> Command:
     """Say all that the shim needs to start it."""
     return Command(
         argv=[spec.command, *spec.args],
-        env=make_environment(request.env, identity, spec.id),
+        env=make_environment(request.env, identity, spec.id, inherit_env),
         working_dir=spec.working_dir,
         stdin=spec.stdin_mode is StdinMode.PIPE,
         stdout=spec.stdout_mode is OutputMode.CAPTURE,
@@ -65,16 +68,24 @@ def make_command(request: StartRequest, spec: ProcessSpec, identity: Identity) -
         uid=identity.uid,
         gid=identity.gid,
         groups=identity.groups,
+        nice=spec.options.nice,
+        limits={name: value for name, value in asdict(spec.options.limits).items() if value is not None},
         timeout_ms=spec.options.timeout_ms,
     )
 
 
-def make_environment(asked: Mapping[str, str], identity: Identity, process_id: str) -> dict[str, str]:
-    """Make a clean environment plus what was asked for. Of the daemon's own, only PATH, LANG and TZ are passed on."""
+def make_environment(
+    asked: Mapping[str, str], identity: Identity, process_id: str, inherit: Sequence[str] = ()
+) -> dict[str, str]:
+    """Make a clean environment plus what was asked for.
+
+    Of the daemon's own, only PATH, LANG and TZ are passed on, and what is named in `inherit`.
+    """
     clean = {"PATH": os.environ.get("PATH", _DEFAULT_PATH), "HOME": identity.home}
     clean |= {"USER": identity.name, "LOGNAME": identity.name}
     clean |= {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
-    return {**clean, **asked, MARKER: process_id}
+    inherited = {key: os.environ[key] for key in inherit if key in os.environ}
+    return {**inherited, **clean, **asked, MARKER: process_id}
 
 
 def explain(refused: SpawnRefused, spec: ProcessSpec) -> SpawnFailed:
@@ -84,6 +95,8 @@ def explain(refused: SpawnRefused, spec: ProcessSpec) -> SpawnFailed:
         sentence = f"working_dir {spec.working_dir!r} can't be entered: {reason}"
     elif refused.stage == Stage.USER:
         sentence = f"user {spec.user!r} can't be taken on: {reason}"
+    elif refused.stage in STAGES:
+        sentence = _explain_limit(STAGES[refused.stage], refused.errno, spec)
     elif refused.stage == Stage.SETUP:
         sentence = f"the system can't start a process now: {reason}"
     elif refused.errno == errno.ENOENT:
@@ -95,3 +108,26 @@ def explain(refused: SpawnRefused, spec: ProcessSpec) -> SpawnFailed:
     else:
         sentence = f"command {spec.command!r} can't be started: {reason}"
     return SpawnFailed(sentence, refused.errno)
+
+
+def _explain_limit(name: str, number: int, spec: ProcessSpec) -> str:
+    """Say which limit can't be had, and why."""
+    if name == "nice":
+        return (
+            f"nice {spec.options.nice} can't be set: {os.strerror(number)}; below its own, the daemon needs the "
+            "right to do so (CAP_SYS_NICE)"
+        )
+    limit = f"limits.{name}"
+    if name not in CONTROLLERS:
+        return (
+            f"{limit} can't be set to {getattr(spec.options.limits, name)}: {os.strerror(number)}; above its own, "
+            "the daemon needs the right to do so (CAP_SYS_RESOURCE)"
+        )
+    if number == errno.EOPNOTSUPP:
+        return f"{limit} can't be had: no cgroup (v2) can be made here; leave it out, or see docs/deployment.md"
+    if number == errno.ENODEV:
+        return (
+            f"{limit} can't be had: the {CONTROLLERS[name]} controller of cgroup v2 is not delegated to this daemon; "
+            "leave it out, or see docs/deployment.md"
+        )
+    return f"{limit} can't be set for the process's cgroup: {os.strerror(number)}"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from app.core.committer import Committer
@@ -233,12 +233,12 @@ class Supervisor:
                 if self._link is not None:
                     self._link.abort(exc)
 
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
+    def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """See `ShimEvents`."""
         crash_point("end-seen")
         live = self._table.in_slot(slot)
         if live is not None:
-            live.on_exited(code, signal_number, ts_ms, timed_out=timed_out)
+            live.on_exited(how)
 
     def on_stdin_closed(self, slot: int) -> None:
         """See `ShimEvents`."""

@@ -24,7 +24,7 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
             memory_bytes=settings.shim_memory_bytes,
             spool_bytes=settings.shim_spool_bytes,
         )
-        manager = ProcessManager(storage, settings.state_path, room)
+        manager = ProcessManager(storage, settings.state_path, room, settings.inherit_env)
         try:
             await manager.open()
             yield manager

@@ -27,6 +27,14 @@ class Reason(StrEnum):
     LOST = "lost"
 
 
+class SignalScope(StrEnum):
+    """Whom a signal is for: the process itself, its process group, or everything that it ever started."""
+
+    PROCESS = "process"
+    GROUP = "group"
+    TREE = "tree"
+
+
 class StdinMode(StrEnum):
     """`CLOSED` is /dev/null; `PIPE` is written through the API."""
 

@@ -1,6 +1,7 @@
 """One cgroup (v2) a process, where this user may make them: everything a process ever started is in it.
 
-Only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as good.
+For kills only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as
+good. What a group bounds is in `limits.py`.
 """
 
 import contextlib
@@ -24,6 +25,19 @@ def _own_group() -> Path | None:
         if line.startswith("0::"):
             return mount / line[3:].lstrip("/")
     return None
+
+
+def _delegated_base(own: Path) -> Path:
+    """Return the group in which to make ours: this process's own, or the one above.
+
+    The one above, where it is what was delegated (systemd marks it so) and our own is the subgroup in it that the
+    daemon and the shim live in: only then can controllers be passed on, for no process lives there.
+    """
+    for name in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(own.parent, name) == b"1":
+                return own.parent
+    return own
 
 
 _SWEEP_GROUPS = 16
@@ -51,7 +65,7 @@ class CgroupRoot:
             own = _own_group()
             if own is None:
                 return None
-            root = cls(own / folder_name(state_dir))
+            root = cls(_delegated_base(own) / folder_name(state_dir))
             root.path.mkdir(exist_ok=True)
             if not (root.path / "cgroup.kill").exists():  # Linux < 5.14
                 root.remove()
@@ -110,6 +124,14 @@ class CgroupRoot:
         """
         return _kill(Path(group) if group is not None else self.path / name)
 
+    def is_populated(self, name: str, group: str | None) -> bool:
+        """Tell whether anything lives in one process's group, or in those inside it. Arguments as in `kill`."""
+        path = Path(group) if group is not None else self.path / name
+        try:
+            return "populated 1" in (path / "cgroup.events").read_text().splitlines()
+        except OSError:
+            return False
+
     def kill_all(self) -> None:
         """SIGKILL everything in every group."""
         _kill(self.path)
@@ -119,6 +141,8 @@ class CgroupRoot:
         path = self.path / name
         try:
             path.mkdir()
+        except FileExistsError:  # of an earlier run
+            return str(path)
         except OSError:
             return None
         return str(path)
@@ -131,6 +155,26 @@ def join(group: str) -> None:
         os.write(fd, b"0")
     finally:
         os.close(fd)
+
+
+def members(group: str) -> set[int]:
+    """Return the pids of what lives in a group, and in those inside it."""
+    found: set[int] = set()
+    for folder, _, _ in os.walk(group):
+        with contextlib.suppress(OSError):
+            found.update(map(int, (Path(folder) / "cgroup.procs").read_text().split()))
+    return found
+
+
+def contains(group: str, pid: int) -> bool:
+    """Tell whether a process lives in a group or in one inside it. One that is gone has not left it."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return True
+    path = Path(group)
+    own = f"/{path.parent.name}/{path.name}/"
+    return any(line.startswith("0::") and own in f"{line[3:]}/" for line in lines)
 
 
 def _kill(group: Path) -> bool:

@@ -4,8 +4,7 @@ import contextlib
 import os
 import resource
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +13,14 @@ from app.shim import cgroup
 from app.shim.buffer import Segment, StreamBuffer, memory_segment
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
-from app.shim.linux import become_subreaper, exit_status, has_ended, signal_group
+from app.shim.killing import Killing
+from app.shim.limits import bound_group, oom_kills
+from app.shim.linux import become_subreaper, exit_status
 from app.shim.loop import IN, Loop
 from app.shim.spawn import Command, SpawnOutcome, spawn
-from app.shim.stdin import END_IS_SEEN_S, StdinWriter
+from app.shim.stdin import StdinWriter
 from app.shim.timeouts import Timeouts, is_timed_out
-from app.shim.tree import kill_descendants, kill_marked, kill_tree
 
-_KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 # How often an end whose status nobody tells yet is looked at again, and how often at most.
 _STATUS_LOOK_S = 0.05
 _STATUS_LOOKS = 100
@@ -50,6 +49,7 @@ class Children:
     """The table of processes, by slot. A slot is never used twice by one shim.
 
     Attributes:
+        killing: signals them, and ends all that they started.
         intake: reads what they print.
         stdin: writes to their standard inputs.
     """
@@ -60,13 +60,13 @@ class Children:
         self._by_slot: dict[int, Child] = {}
         self._unreaped: dict[int, Child] = {}
         self.next_slot = 1
-        self._killing = 0
         self.room = Room()
         self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
-        self._timeouts = Timeouts(loop, self.kill)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._groups = cgroup.CgroupRoot.create(state_dir)
+        self.killing = Killing(loop, lambda: iter(self), self._groups)
+        self._timeouts = Timeouts(loop, self.killing.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
         with contextlib.suppress(OSError, ValueError):
@@ -84,11 +84,6 @@ class Children:
         """Return the process in a slot, if it is not forgotten."""
         return self._by_slot.get(slot)
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether no kill is under way."""
-        return self._killing == 0
-
     def _take_slot(self) -> int:
         slot = self.next_slot
         self.next_slot += 1
@@ -104,11 +99,13 @@ class Children:
             command: what to start.
 
         Raises:
+            LimitRefused: a limit can't be had here.
             OSError: no process can be made now.
         """
         group = self._groups.make(record["id"]) if self._groups else None
         child = Child(self._take_slot(), record, group, self.room)
         try:
+            bound_group(group, command.limits)
             self._fork(child, command)
         except OSError:
             if group is not None and self._groups is not None:
@@ -168,7 +165,7 @@ class Children:
         if outcome.failed:
             if not child.adopted:
                 os.waitid(os.P_PID, child.pid, os.WEXITED)  # it has reported and is at its _exit
-            child.failed = {"stage": outcome.stage or 0, "errno": outcome.errno}
+            child.failed = {"stage": outcome.stage, "errno": outcome.errno}
             child.reaped = True
             self._unreaped.pop(child.pid, None)
             self._close_pidfd(child)
@@ -213,54 +210,6 @@ class Children:
         self._timeouts.watch(child)
 
     # ---- end
-
-    def signal_group(self, child: Child, number: int) -> None:
-        """Signal its process group.
-
-        Raises:
-            ProcessLookupError: it has ended.
-            PermissionError: the system refuses.
-        """
-        if child.reaped:
-            raise ProcessLookupError
-        if child.adopted:
-            signal_group(child.pidfd, child.pid, number)
-        else:
-            os.killpg(child.pid, number)  # not reaped, so the pid, and with it the group, is certainly its own
-
-    def kill(self, process_id: str, round_number: int = 0) -> None:
-        """SIGKILL all that a process ever started, also when it has ended and is forgotten here."""
-        child = next((child for child in self if child.id == process_id and not child.reaped), None)
-        child = None if child is not None and child.adopted and has_ended(child.pidfd) else child  # a pid may be reused
-        in_group = self._groups is not None and self._groups.kill(process_id, child.group if child else None)
-        leader = child.pid if child is not None else None
-        if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.signal_group(child, signal.SIGKILL)
-        if in_group and (leader is None or round_number == 0):
-            if leader is not None:  # it may have left its group: then it is still there at the second look
-                self._kill_again(END_IS_SEEN_S, lambda: self.kill(process_id, 1))
-            return
-        found = kill_tree(leader, process_id)
-        if (found or round_number == 0) and round_number + 1 < len(_KILL_ROUNDS_S):
-            self._kill_again(_KILL_ROUNDS_S[round_number + 1], lambda: self.kill(process_id, round_number + 1))
-
-    def _kill_again(self, delay_s: float, kill: Callable[[], None]) -> None:
-        def again() -> None:
-            self._killing -= 1
-            kill()
-
-        self._killing += 1
-        self._loop.later(delay_s, again)
-
-    def sweep(self, process_ids: Sequence[str], round_number: int = 0) -> None:
-        """SIGKILL what is left of processes that another shim started and that nobody looks after."""
-        if self._groups is not None:
-            for process_id in process_ids:
-                self._groups.kill(process_id, None)
-        found = kill_marked(process_ids)
-        if found and round_number + 1 < len(_KILL_ROUNDS_S):
-            self._kill_again(_KILL_ROUNDS_S[round_number + 1], lambda: self.sweep(process_ids, round_number + 1))
 
     def reap(self) -> None:
         """Reap what has ended: our children by their own handler, adopted orphans here.
@@ -311,7 +260,9 @@ class Children:
         if child.reaped:
             return
         child.reaped = True
-        child.exited = {**how, "ts_ms": now_ms(), "timed_out": is_timed_out(child, how)}
+        timed_out = is_timed_out(child, how)
+        oom_killed = not timed_out and how.get("signal") == signal.SIGKILL and oom_kills(child.group) > 0
+        child.exited = {**how, "ts_ms": now_ms(), "timed_out": timed_out, "oom_killed": oom_killed}
         self._timeouts.forget(child)
         self._unreaped.pop(child.pid, None)
         self._close_pidfd(child)
@@ -338,13 +289,5 @@ class Children:
         self._by_slot.pop(child.slot, None)
 
     def end_the_rest(self) -> None:
-        """Leave nothing behind: SIGKILL what outlived its process, then reap it."""
-        deadline = time.monotonic() + _KILL_ROUNDS_S[-1]
-        while time.monotonic() < deadline:
-            if self._groups is not None:
-                self._groups.kill_all()
-            found = kill_descendants()
-            self.reap()
-            if found == 0 and (self._groups is None or self._groups.remove()):
-                return
-            time.sleep(_KILL_ROUNDS_S[1])
+        """Leave nothing behind."""
+        self.killing.end_the_rest(self.reap)

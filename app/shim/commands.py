@@ -73,7 +73,7 @@ class Commands:
         outcome: dict[str, Any] = {"error": "ended"}
         if child is not None:
             try:
-                self._children.signal_group(child, message["signal"])
+                self._children.killing.signal(child, message["signal"], message["scope"])
                 outcome = {}
             except PermissionError as exc:
                 outcome = {"error": "refused", "errno": exc.errno}
@@ -95,11 +95,11 @@ class Commands:
             self._children.forget(child)
 
     def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
-        self._children.kill(message["id"])
-        connection.send(reply(message["request"]))
+        is_gone = self._children.killing.kill(message["id"])
+        connection.send(reply(message["request"], gone=is_gone))
 
     def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
-        self._children.sweep(message["ids"])
+        self._children.killing.sweep(message["ids"])
         connection.send(reply(message["request"]))
 
     def _close_stdin(self, connection: Connection, message: dict[str, Any]) -> None:

@@ -128,6 +128,16 @@ def _may_look_into(pid: int) -> bool:
     return ids == {"Uid:": {str(os.geteuid())}, "Gid:": {str(os.getegid())}}
 
 
+def signal_process(pidfd: int, number: int) -> None:
+    """Signal one process and no later one with its pid.
+
+    Raises:
+        ProcessLookupError: it has ended.
+        PermissionError: the system refuses.
+    """
+    signal.pidfd_send_signal(pidfd, number)
+
+
 def signal_group(pidfd: int, pid: int, number: int) -> None:
     """Signal the process group that a process leads which is not our child, and no later group of that number.
 

@@ -256,7 +256,7 @@ class Shim:
         try:
             child = self._children.start(message["record"], Command(**message["command"]))
         except OSError as exc:
-            connection.send(reply(request, error="spawn", errno=exc.errno, stage=0))
+            connection.send(reply(request, error="spawn", errno=exc.errno, stage=getattr(exc, "stage", 0)))
             return
         description, fds = describe(child)
         del description["record"]  # who asked has it

@@ -3,8 +3,8 @@
 The gate is a pipe, too. While it is shut, the program does not run; if whoever holds it dies then, it never will.
 """
 
-import contextlib
 import errno
+import mmap
 import os
 import resource
 import signal
@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.shim import cgroup
+from app.shim.limits import LimitRefused, Wanted, in_group, lower_limits, raise_limits, set_nice
 from app.shim.linux import pidfd_open, widen_pipe
 
 _FAILURE = struct.Struct("<BI")
 _NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
+_REPORT_BYTES = _FAILURE_AT + _FAILURE.size
 # signal.valid_signals() has the two that can't be changed; the C library keeps the two below SIGRTMIN for itself.
 _RESETTABLE = sorted(int(s) for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP))
 
@@ -24,7 +26,7 @@ _FROM_TERMINALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT
 
 
 class Stage:
-    """At which step a start failed."""
+    """At which step a start failed. `limits.STAGES` has more."""
 
     SETUP = 0
     USER = 1
@@ -36,7 +38,10 @@ class Stage:
 class Command:
     """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
 
-    `timeout_ms`: how long it may run.
+    Attributes:
+        timeout_ms: how long it may run.
+        nice: None: as this process.
+        limits: those of `limits.RLIMITS` and `limits.CONTROLLERS` that were asked for.
     """
 
     argv: list[str]
@@ -49,6 +54,8 @@ class Command:
     gid: int | None
     groups: Sequence[int] | None
     timeout_ms: int | None
+    nice: int | None
+    limits: Wanted
 
 
 @dataclass(slots=True)
@@ -75,17 +82,16 @@ class SpawnOutcome:
     """What a `Spawned.report` says: a file, and not a pipe, so that whoever looks again finds it again."""
 
     def __init__(self, report: int) -> None:
-        raw = os.pread(report, _FAILURE_AT + _FAILURE.size, 0)
+        raw = os.pread(report, _REPORT_BYTES, 0).ljust(_REPORT_BYTES, b"\0")
         self.joined_cgroup = not raw.startswith(_NO_CGROUP)
-        self.stage: int | None = None
-        self.errno = 0
-        if len(raw) == _FAILURE_AT + _FAILURE.size:
-            self.stage, self.errno = _FAILURE.unpack_from(raw, _FAILURE_AT)
+        self.stage: int
+        self.errno: int
+        self.stage, self.errno = _FAILURE.unpack_from(raw, _FAILURE_AT)
 
     @property
     def failed(self) -> bool:
         """The process never ran its program."""
-        return self.stage is not None
+        return self.errno != 0
 
 
 def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -> Spawned:
@@ -119,14 +125,18 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
         theirs.append(ended)
         report = os.memfd_create("outlast-start", os.MFD_CLOEXEC)
         ours.append(report)
+        os.ftruncate(report, _REPORT_BYTES)
+        # Mapped, because limits on memory and on the size of files must not keep a failure from being told.
+        told = mmap.mmap(report, _REPORT_BYTES)
         # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                _run_child(command, theirs, report, group, prepare)
+                _run_child(command, theirs, told, group, prepare)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            told.close()
         pidfd = pidfd_open(pid)
     except OSError:
         _close(ours)  # the gate among them, so that what was forked ends
@@ -158,7 +168,7 @@ def _close(fds: Sequence[int]) -> None:
 
 
 def _run_child(
-    command: Command, theirs: Sequence[int], report: int, group: str | None, prepare: Callable[[], None]
+    command: Command, theirs: Sequence[int], told: mmap.mmap, group: str | None, prepare: Callable[[], None]
 ) -> None:
     """Become the program, or report why not and end. Never returns."""
     stdin, stdout, stderr, opened, ended = theirs
@@ -173,11 +183,15 @@ def _run_child(
         if group is not None:
             try:
                 cgroup.join(group)
-            except OSError:
-                os.pwrite(report, _NO_CGROUP, 0)
+            except OSError as exc:
+                for name in in_group(command.limits):
+                    raise LimitRefused(name, exc.errno or errno.EPERM) from None
+                told[0:1] = _NO_CGROUP
         prepare()
         _place(stdin, stdout, stderr)
-        _close_all_but(opened, ended, report)
+        _close_all_but(opened, ended)
+        set_nice(command.nice)
+        raise_limits(command.limits)
         stage = Stage.USER
         if command.groups is not None:
             os.setgroups(command.groups)
@@ -189,11 +203,12 @@ def _run_child(
         os.chdir(command.working_dir)
         stage = Stage.EXEC
         _pass_gate(opened)
+        lower_limits(command.limits)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvpe(command.argv[0], command.argv, command.env)  # noqa: S606 - no shell is the point
     except BaseException as exc:  # noqa: BLE001 - nothing may escape into the parent's loop from here
-        with contextlib.suppress(OSError):
-            os.pwrite(report, _FAILURE.pack(stage, getattr(exc, "errno", None) or errno.EINVAL), _FAILURE_AT)
+        number = errno.ENOMEM if isinstance(exc, MemoryError) else getattr(exc, "errno", None) or errno.EINVAL
+        told[_FAILURE_AT:] = _FAILURE.pack(getattr(exc, "stage", stage), number)
     finally:
         os._exit(127)
 

@@ -20,7 +20,7 @@ def _monotonic_ms() -> int:
 class Timeouts:
     """The running processes that have a deadline. One timer waits for the first of them."""
 
-    def __init__(self, loop: Loop, kill: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, kill: Callable[[str], object]) -> None:
         """`kill` is given the id of a process whose time is over."""
         self._loop = loop
         self._kill = kill

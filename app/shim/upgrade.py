@@ -84,7 +84,7 @@ class Upgrade:
             return None
         if daemon_is_here and asked.protocol != PROTOCOL_VERSION:
             self._refuse(f"the daemon speaks version {PROTOCOL_VERSION} of the protocol, the new shim {asked.protocol}")
-        elif self._children.is_quiet:
+        elif self._children.killing.is_quiet:
             self._become(asked)
         elif time.monotonic() > asked.deadline:
             self._refuse("processes are being killed all the time")

@@ -65,8 +65,11 @@ class ShimEvents(Protocol):
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """`size` bytes were read at `ts_ms`; `offset` counts within the stream. None: the stream has ended."""
 
-    def on_exited(self, slot: int, code: int | None, signal_number: int | None, ts_ms: int, *, timed_out: bool) -> None:
-        """The process itself has ended, perhaps because its time was over. Told again after every `attach`."""
+    def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
+        """The process itself has ended. Told again after every `attach`.
+
+        `how`: `ts_ms`, and `code` or `signal` (neither: nobody knows); whether `timed_out`; whether `oom_killed`.
+        """
 
     def on_stdin_closed(self, slot: int) -> None:
         """Its standard input is no longer writable."""

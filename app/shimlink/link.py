@@ -149,22 +149,27 @@ class ShimLink:
         """Say that the end of a process is stored, or that it is no longer wanted."""
         self._channel.write(encode_json(MessageType.FORGET, {"slot": slot}))
 
-    async def signal(self, slot: int, number: int) -> None:
-        """Send a signal to the process's group.
+    async def signal(self, slot: int, number: int, scope: str = "group") -> None:
+        """Send a signal to the process's group, or another `scope` (`app.model.process.SignalScope`).
 
         Raises:
             NotRunning: it has ended.
             PermissionError: the system refuses.
         """
-        answer = await self._ask(MessageType.SIGNAL, {"slot": slot, "signal": number})
+        answer = await self._ask(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
-    async def kill(self, process_id: str) -> None:
-        """SIGKILL everything that the process has started, also if it has ended itself."""
-        await self._ask(MessageType.KILL, {"id": process_id})
+    async def kill(self, process_id: str) -> bool:
+        """SIGKILL everything that the process has started, also if it has ended itself. Ask again until it is gone.
+
+        Returns:
+            Whether nothing of it is left.
+        """
+        answer = await self._ask(MessageType.KILL, {"id": process_id})
+        return bool(answer["gone"])
 
     async def sweep(self, process_ids: Sequence[str]) -> None:
         """SIGKILL what may be left of processes that no shim looks after any more."""
@@ -306,13 +311,7 @@ class ShimLink:
         elif kind is MessageType.FAILED:
             self._events.on_failed(message["slot"], message["stage"], message["errno"])
         elif kind is MessageType.EXITED:
-            self._events.on_exited(
-                message["slot"],
-                message.get("code"),
-                message.get("signal"),
-                message["ts_ms"],
-                timed_out=message["timed_out"],
-            )
+            self._events.on_exited(message["slot"], message)
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
         elif kind is MessageType.INVENTORY:

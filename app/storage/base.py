@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from app.model.errors import InvalidRequest
 from app.model.event import EventFilter, EventPage, EventType
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
+from app.model.sql import SqlQuestion
 
 __all__ = [
     "AddEvent",
@@ -243,3 +245,18 @@ class Storage(ABC):
 
         With fewer than that, everything is given. Its cost may grow with the events that it has to pass over.
         """
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in the store's own SQL, also while the store is not open here.
+
+        It can't change anything, nor hold up commits or other reads.
+
+        Returns:
+            A JSON object: `columns`, names; `rows`, arrays of values (a blob is `{"base64": ...}`, an integer beyond
+            2**53 and an infinite number are strings); `truncated`, whether there were more.
+
+        Raises:
+            InvalidRequest: this store has no SQL; or the query is wrong, writes, or takes too long.
+            Unavailable: too many others ask.
+        """
+        raise InvalidRequest(f"query can't be answered: {type(self).__name__} has no SQL ({question.query!r:.40})")

@@ -9,7 +9,7 @@ from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.request import StartRequest
 from app.core.views import ProcessView, StartOutcome
 from app.model.output import Chunk
-from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run
+from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -38,6 +38,7 @@ class StubManager:
     stdin_broken: bool = False
     unhealthy: str | None = None
     key_is_known: bool = False
+    lives_on: bool = False
     wait_in_start: asyncio.Event | None = None
     followers: int = 0
     follow_forever: bool = False
@@ -60,14 +61,16 @@ class StubManager:
         self._called("list", query)
         return self.views[: query.limit]
 
-    async def kill(self, ref: str) -> None:
-        self._called("kill", ref)
+    async def kill(self, ref: str, wait_s: float) -> ProcessView | None:
+        self._called("kill", ref, wait_s)
+        return view() if self.lives_on else None
 
-    async def purge(self, ref: str) -> None:
-        self._called("purge", ref)
+    async def purge(self, ref: str, wait_s: float) -> ProcessView | None:
+        self._called("purge", ref, wait_s)
+        return view() if self.lives_on else None
 
-    async def signal(self, ref: str, number: int) -> None:
-        self._called("signal", ref, number)
+    async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
+        self._called("signal", ref, number, scope)
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         self._called("write_stdin", ref)

@@ -33,6 +33,8 @@ RUNNING = {
     "tags": {},
     "working_dir": "/",
     "user": None,
+    "nice": None,
+    "limits": {},
     "stdin_mode": "closed",
     "stdout_mode": "capture",
     "stderr_mode": "capture",
@@ -96,11 +98,27 @@ async def test_pages(server: Server, manager: StubManager) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer", "call"),
     [
-        ("DELETE", "/42", None, 204, None, ("kill", "42")),
-        ("DELETE", "/42?purge=false", None, 204, None, ("kill", "42")),
-        ("DELETE", "/42?purge=true", None, 204, None, ("purge", "42")),
-        ("POST", "/42/signal", {"signal": 15}, 200, {"success": True}, ("signal", "42", 15)),
-        ("POST", "/a%20%7Bb%7D%E2%82%AC/signal", {"signal": "KILL"}, 200, {"success": True}, ("signal", "a {b}€", 9)),
+        ("DELETE", "/42", None, 204, None, ("kill", "42", 10.0)),
+        ("DELETE", "/42?purge=false", None, 204, None, ("kill", "42", 10.0)),
+        ("DELETE", "/42?purge=true", None, 204, None, ("purge", "42", 10.0)),
+        ("POST", "/42/signal", {"signal": 15}, 200, {"success": True}, ("signal", "42", 15, "group")),
+        (
+            "POST",
+            "/42/signal",
+            {"signal": 15, "scope": "tree"},
+            200,
+            {"success": True},
+            ("signal", "42", 15, "tree"),
+        ),
+        ("DELETE", "/42?wait=0.5", None, 204, None, ("kill", "42", 0.5)),
+        (
+            "POST",
+            "/a%20%7Bb%7D%E2%82%AC/signal",
+            {"signal": "KILL"},
+            200,
+            {"success": True},
+            ("signal", "a {b}€", 9, "group"),
+        ),
         ("POST", "/42/stdin/close", None, 204, None, ("close_stdin", "42")),
     ],
 )
@@ -110,6 +128,13 @@ async def test_small_calls(
     got = await server.ask(method, f"/api/v1/processes{path}", json=body)
     assert (got.status, got.json) == (status, answer)
     assert manager.calls == [call]
+
+
+@pytest.mark.parametrize("query", ["?wait=0", "?wait=0&purge=true"])
+async def test_what_is_not_gone_in_time_is_shown(server: Server, manager: StubManager, query: str) -> None:
+    manager.lives_on = True
+    answer = await server.ask("DELETE", f"/api/v1/processes/42{query}")
+    assert (answer.status, answer.json) == (202, RUNNING)
 
 
 async def test_a_signal_that_the_system_refuses(server: Server, manager: StubManager) -> None:

@@ -216,7 +216,7 @@ def test_any_object_is_a_start_or_an_error_in_words(body: dict[str, Any], comman
     [(1, 1), (15, 15), (64, 64), ("SIGTERM", 15), ("TERM", 15), ("SIGKILL", 9), ("INT", 2), ("RTMIN", signal.SIGRTMIN)],
 )
 def test_signals(given_signal: Any, number: int) -> None:
-    assert load(schemas.SignalBody(), {"signal": given_signal}) == number
+    assert load(schemas.SignalBody(), {"signal": given_signal}).number == number
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ arrive while the process runs is seen on its own connection (see wiretap.py). It
 """
 
 import asyncio
+import os
+import pwd
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -182,6 +184,16 @@ async def test_kill(sandbox: Sandbox) -> None:
     assert (end.status, end.signal) == (ProcessStatus.SIGNALED, signal.SIGKILL)
     assert end.ended_at >= end.started_at
     await call(sandbox.kill_process, process.pid)  # a second time is no error
+
+
+async def test_user(sandbox: Sandbox) -> None:
+    for user in (pwd.getpwuid(os.geteuid()).pw_name, {"uid": os.geteuid(), "gid": os.getegid()}):
+        process = await call(sandbox.start_process, "id", ["-u"], user=user)
+        await ended(sandbox, process.pid)
+        assert (await call(sandbox.get_stdout, process.pid)).lines == [str(os.geteuid())]
+    with pytest.raises(RemoteAPIError) as unknown:
+        await call(sandbox.start_process, "true", user="no-such-user")
+    assert unknown.value.status_code == 422
 
 
 async def test_exit_code(sandbox: Sandbox) -> None:

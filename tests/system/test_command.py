@@ -147,6 +147,9 @@ async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -
     ("text", "says"),
     [
         ("nonsense = 1", "there is no setting 'nonsense'"),
+        ('inherit_env = "HOME"', "inherit_env must be a list of names"),
+        ('inherit_env = ["A=B"]', "inherit_env must be a list of names"),
+        ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not name OUTLAST_TOKEN"),
         ("listen = 1", "listen must be of type str"),
         ("durable = 1", "durable must be of type bool"),
         ("stop_grace_ms = -1", "must not be negative"),

@@ -104,6 +104,13 @@ async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> N
         error = await daemon.call("GET", f"/events?{query}", 400)
         assert error["error"].startswith(field), error
 
+    following = follow(daemon, "?tail=1")
+    assert (await anext(following)).id == everything[-1]["id"]
+    stopping = asyncio.create_task(daemon.stop())
+    with pytest.raises(StopAsyncIteration):  # the daemon's end ends the stream, and does not wait for it
+        await asyncio.wait_for(anext(following), DEADLINE_S)
+    assert await stopping == 0
+
 
 class Listener:
     """Follows, and comes back with the last id that it has seen whenever its connection breaks."""

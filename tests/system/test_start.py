@@ -35,6 +35,8 @@ async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
         "tags": {"team": "a"},
         "working_dir": "/tmp",
         "user": None,
+        "nice": None,
+        "limits": {},
         "stdin_mode": "pipe",
         "stdout_mode": "capture",
         "stderr_mode": "capture",
@@ -55,9 +57,13 @@ async def test_it_is_in_the_store_when_it_is_answered(daemon: Daemon) -> None:
 
 
 async def test_the_environment_is_clean(state_dir: Path) -> None:
-    daemon = Daemon(state_dir, OUTLAST_TOKEN="top-secret", AWS_SECRET="also-secret", TZ="UTC")
+    daemon = Daemon(
+        state_dir, OUTLAST_TOKEN="top-secret", AWS_SECRET="also-secret", TZ="UTC", A_PROXY="near", HOME="/no"
+    )
+    config = state_dir.parent / "outlast.toml"
+    config.write_text('inherit_env = ["A_PROXY", "HOME", "NOT_SET"]\n')
     try:
-        await daemon.start()
+        await daemon.start("--config", str(config))
         process = await daemon.run("env", "-0", env={"ASKED": "for", "LANG": "C"})
         await daemon.ended(process)
         pairs = (await daemon.raw(process)).decode().rstrip("\0").split("\0")
@@ -71,6 +77,7 @@ async def test_the_environment_is_clean(state_dir: Path) -> None:
             "LANG": "C",
             "TZ": "UTC",
             "ASKED": "for",
+            "A_PROXY": "near",
             "OUTLAST_PROCESS_ID": process["id"],
         }
         files = [path for path in state_dir.iterdir() if path.is_file()]

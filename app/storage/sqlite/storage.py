@@ -12,8 +12,10 @@ from app.model.errors import OutlastError, StorageError
 from app.model.event import EventFilter, EventPage
 from app.model.output import Stream
 from app.model.process import Process, ProcessQuery
+from app.model.sql import SqlQuestion
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from app.storage.sqlite import queries, read, read_events
+from app.storage.sqlite.asking import Asking
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
 from app.storage.sqlite.upkeep import Upkeep
@@ -39,6 +41,7 @@ class SqliteStorage(Storage):
         self.path = path
         self._durable = durable
         self._upkeep = Upkeep(path)
+        self._asking = Asking(path)
         self._upkeep_task: asyncio.Task[None] | None = None
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
@@ -149,6 +152,10 @@ class SqliteStorage(Storage):
     async def event_tail(self, count: int, wanted: EventFilter) -> int:
         """Return the `after` from which `events` gives the last `count` that are wanted."""
         return await self._read(partial(read_events.event_tail, count=count, wanted=wanted))
+
+    async def sql(self, question: SqlQuestion) -> bytes:
+        """Answer a question in SQL, in a process of its own."""
+        return await self._asking.ask(question)
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""

@@ -1,0 +1,103 @@
+"""Operators' SQL, in a process of its own: nothing that a query does can hold up, fill or change the store's.
+
+Run as a program, with the standard library only: `python -I -S ask.py`. It reads a question as JSON from its standard
+input and writes the answer there, or an error. What a query may do is bounded by SQLite (no statement that writes,
+attaches or configures; lengths) and by the system (memory, size of temporary files, processor time).
+"""
+
+import base64
+import json
+import os
+import resource
+import sqlite3
+import sys
+from typing import Any
+from urllib.parse import quote
+
+MEMORY_BYTES = 1 << 30
+TEMPORARY_FILE_BYTES = 1 << 30
+MAX_VALUE_BYTES = 16 << 20
+MAX_LIKE_PATTERN_BYTES = 200
+BUSY_TIMEOUT_S = 5.0
+
+_EXACT = 2**53 - 1  # beyond, a reader of JSON may round
+_CELL_BYTES = 8  # of an answer, for what stands around a value
+_FIRST_SECOND = 1  # limits on processor time are in whole seconds
+_HIDDEN_COLUMN = "sealed_env"
+_REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
+
+
+def _authorize(action: int, _first: str | None, second: str | None, *_: str | None) -> int:
+    if action not in _READS or (action == sqlite3.SQLITE_FUNCTION and second in _REFUSED_FUNCTIONS):
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_READ and second == _HIDDEN_COLUMN:
+        return sqlite3.SQLITE_IGNORE  # it reads as NULL
+    return sqlite3.SQLITE_OK
+
+
+def _open(path: str) -> sqlite3.Connection:
+    # "ro" could not take part in the log's shared memory after a crash.
+    db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute("PRAGMA query_only = ON")
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_LIKE_PATTERN_BYTES)
+    db.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    db.set_authorizer(_authorize)
+    return db
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
+        return str(value)
+    if isinstance(value, float) and value - value != 0:  # infinite: JSON has no such number
+        return str(value)
+    return value
+
+
+def _size(value: Any) -> int:
+    return len(value) + _CELL_BYTES if isinstance(value, str | bytes) else 2 * _CELL_BYTES
+
+
+def _answer(question: dict[str, Any]) -> dict[str, Any]:
+    cursor = _open(question["path"]).execute(question["query"], question["parameters"])
+    if cursor.description is None:
+        return {"error": "it gives no rows: ask with SELECT, WITH or VALUES"}
+    rows: list[list[Any]] = []
+    left = question["max_bytes"]
+    for row in cursor:
+        left -= sum(map(_size, row))
+        if len(rows) == question["max_rows"] or left < 0:
+            return _rows(cursor, rows, truncated=True)
+        rows.append([_value(value) for value in row])
+    return _rows(cursor, rows, truncated=False)
+
+
+def _rows(cursor: sqlite3.Cursor, rows: list[list[Any]], *, truncated: bool) -> dict[str, Any]:
+    return {"columns": [column[0] for column in cursor.description], "rows": rows, "truncated": truncated}
+
+
+def main() -> None:
+    """Answer one question."""
+    question = json.load(sys.stdin)
+    cpu_s = int(question["timeout_s"]) + _FIRST_SECOND
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (TEMPORARY_FILE_BYTES, TEMPORARY_FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = _answer(question)
+    except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": "it needs too much memory"}
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
+    sys.stdout.flush()
+    os._exit(0)  # the connection is not closed: the last to close one writes the log back, which is the store's to do
+
+
+if __name__ == "__main__":
+    main()

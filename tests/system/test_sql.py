@@ -1,0 +1,136 @@
+"""SQL over HTTP and as a command: it reads everything, and can do nothing else."""
+
+import asyncio
+import base64
+from typing import Any
+
+from app.shim.tree import MARKER
+from tests.support.daemon import Daemon, outlast
+from tests.support.waiting import eventually
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def sql(daemon: Daemon, query: str, status: int = 200, **fields: Any) -> Any:
+    return await daemon.call("POST", "/sql", status, {"query": query, **fields})
+
+
+async def test_everything_can_be_asked(daemon: Daemon) -> None:
+    process = await daemon.sh("echo one; echo two")
+    await daemon.ended(process)
+    answer = await sql(daemon, "SELECT seq, line FROM output_lines WHERE process_id = ?", parameters=[process["id"]])
+    assert answer == {"columns": ["seq", "line"], "rows": [[1, "one"], [2, "two"]], "truncated": False}
+    answer = await sql(daemon, "SELECT :n + 1 AS next", parameters={"n": 41})
+    assert answer == {"columns": ["next"], "rows": [[42]], "truncated": False}
+    values = "SELECT x'00ff', 9007199254740993, 9e999, 0.5, NULL, 'é\u2028\"', CAST(x'ff' AS TEXT)"
+    (row,) = (await sql(daemon, values))["rows"]
+    blob = {"base64": base64.b64encode(b"\0\xff").decode()}
+    assert row == [blob, "9007199254740993", "inf", 0.5, None, 'é\u2028"', "\ufffd"]
+    thousands = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000) SELECT x FROM n"
+    for limit, truncated in ((10, True), (5000, False), (None, True)):
+        answer = await sql(daemon, thousands, **({"limit": limit} if limit else {}))
+        assert (len(answer["rows"]), answer["truncated"]) == (limit or 1000, truncated)
+    large = await sql(daemon, thousands.replace("SELECT x FROM", "SELECT printf('%.*c', 5000000, 'x') FROM"))
+    assert (len(large["rows"]), large["truncated"]) == (3, True), "an answer has at most 16 MiB"
+
+    # As a command, with a daemon and without one.
+    query = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), query)
+    assert (code, text) == (0, "seq    text\n-----  ------\n1      one\n2      two\n")
+    await daemon.stop()
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format", "csv", query)
+    assert (code, text) == (0, "seq,text\n1,one\n2,two\n")
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", "--limit=1", query)
+    assert (code, text.splitlines()[0]) == (0, '{"seq": 1, "text": "one"}')
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "DELETE FROM process")
+    assert code == 1
+    assert text.startswith("Error: query can't be answered: ")
+    await daemon.start()
+    assert (await daemon.get(process))["exit_code"] == 0
+
+
+REFUSED = [
+    "DELETE FROM process",
+    "UPDATE run SET status = 'running'",
+    "INSERT INTO purged VALUES (1)",
+    "CREATE TABLE x (y)",
+    "CREATE TEMP TABLE x (y)",
+    "DROP VIEW processes",
+    "ATTACH '/tmp/other.db' AS other",
+    "VACUUM INTO '/tmp/copy.db'",
+    "PRAGMA journal_mode = DELETE",
+    "PRAGMA query_only = OFF",
+    "SELECT * FROM pragma_journal_mode",
+    "BEGIN IMMEDIATE",
+    "SELECT load_extension('/tmp/x.so')",
+    "SELECT 1; DELETE FROM process",
+    "SELECT zeroblob(20000000)",
+    "SELECT no_such_column FROM process",
+    "SELECT ?",
+    "-- nothing",
+    ";",
+    "SELEC 1",
+]
+
+
+async def test_nothing_else_can_be_done(daemon: Daemon) -> None:
+    for query in REFUSED:
+        answer = await sql(daemon, query, 400)
+        assert answer["code"] == "INVALID_REQUEST"
+        assert answer["error"].startswith("query can't be answered: "), query
+
+
+async def test_a_query_that_does_not_end_is_ended_and_holds_up_nobody(daemon: Daemon) -> None:
+    answer = await sql(daemon, ENDLESS, 400, timeout=0.2)
+    assert answer["error"].startswith("query took longer than 0.2 s")
+
+    async def status(query: str) -> int:
+        async with daemon.session.post(f"{daemon.url}/api/v1/sql", json={"query": query, "timeout": 60}) as response:
+            assert response.status != 503 or "Retry-After" in response.headers
+            return response.status
+
+    async def occupy() -> None:
+        while await status(ENDLESS) == 503:  # the place is taken by whoever looks whether it is
+            pass
+
+    endless = [asyncio.create_task(occupy()) for _ in range(2)]
+
+    async def is_refused() -> bool:
+        return await status("SELECT 1") == 503
+
+    await eventually(is_refused)
+    process = await daemon.sh("echo goes on")
+    await daemon.ended(process)
+    assert await daemon.lines(process) == ["goes on"]
+    for task in endless:
+        task.cancel()
+    await asyncio.gather(*endless, return_exceptions=True)
+
+    async def is_answered() -> bool:
+        return await status("SELECT 1") == 200
+
+    await eventually(is_answered)  # who hangs up has the query ended
+
+
+async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
+    process = await daemon.run("true", env={"SECRET": "s3cr3t"})
+    await daemon.ended(process)
+    shown = await sql(daemon, "SELECT * FROM process JOIN run USING (handle)")
+    assert "s3cr3t" not in str(shown)
+    assert MARKER not in str(shown)
+
+
+async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+    for body, phrase in (
+        ({}, "query is required"),
+        ({"query": ""}, "query must be 1 to"),
+        ({"query": "SELECT 1\0"}, "query must not hold a NUL"),
+        ({"query": "SELECT 1", "limit": 0}, "limit must be an integer from 1 to 10000"),
+        ({"query": "SELECT 1", "timeout": 61}, "timeout must be at most 60 seconds"),
+        ({"query": "SELECT ?", "parameters": "x"}, "parameters must be an array, or an object"),
+        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must hold strings, numbers"),
+        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must hold no integer"),
+        ({"query": "SELECT 1", "write": True}, "write is not known here"),
+    ):
+        answer = await daemon.call("POST", "/sql", 400, body)
+        assert phrase in answer["error"], body
