@@ -50,7 +50,7 @@ def _give_up(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.mark.parametrize("script", ["processes", "run"])
+@pytest.mark.parametrize("script", ["processes", "run", "managed"])
 async def test_the_client_makes_every_call(daemon: Daemon, script: str) -> None:
     await asyncio.to_thread(install)
     environment = {**os.environ, "OUTLAST_URL": daemon.url, "OUTLAST_TOKEN": daemon.token}

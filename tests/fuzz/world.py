@@ -25,6 +25,7 @@ class World:
         self._ended = ended
         self._running = self._start()
         self._spent = self._start()
+        self._managed = self._start(restart={"policy": "never"})
 
     def close(self) -> None:
         """Close its connections."""
@@ -34,7 +35,10 @@ class World:
         """Bend a request: it names a process of the kind `ref`, and starts nothing that is not harmless."""
         path = case.operation.path
         if "{ref}" in path and ref != INVENTED:
-            case.path_parameters["ref"] = self._ref(ref, spend=case.method == "DELETE" or path.endswith(SPENDING))
+            if ref == RUNNING and path.endswith("/restart"):
+                case.path_parameters["ref"] = self._managed["id"]
+            else:
+                case.path_parameters["ref"] = self._ref(ref, spend=case.method == "DELETE" or path.endswith(SPENDING))
         if path in STARTS and isinstance(case.body, dict):
             case.body = _harmless(case.body)
         _hurry(case)
@@ -50,8 +54,8 @@ class World:
             self._spent = self._start()
         return self._spent
 
-    def _start(self) -> dict[str, Any]:
-        answer = self._session.post(self._url, json={"command": "cat", "stdin_mode": "pipe"})
+    def _start(self, **fields: Any) -> dict[str, Any]:
+        answer = self._session.post(self._url, json={"command": "cat", "stdin_mode": "pipe", **fields})
         answer.raise_for_status()
         process: dict[str, Any] = answer.json()
         return process
