@@ -41,6 +41,7 @@ class UsageSampler:
 
     def start(self) -> None:
         """Begin."""
+        self._thread.submit(lambda: None)  # so that the thread is there from the start, and not from the first process
         self._task = asyncio.create_task(self._run(), name="usage")
 
     async def stop(self) -> None:

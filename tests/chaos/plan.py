@@ -13,9 +13,9 @@ from tests.chaos.scripts import KINDS
 POINTS = tuple(
     point
     for point, what in crash.POINTS.items()
-    if what.startswith("daemon:") and not point.startswith(("migration-", "handover-"))
+    if what.startswith("daemon:") and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
 )
-"""Where a daemon can be killed by itself. Migrations have a little campaign of their own."""
+"""Where a daemon can be killed by itself. Migrations and managed processes are tested by themselves."""
 
 HANDOVER_POINTS = tuple(point for point in crash.POINTS if point.startswith("handover-"))
 """Likewise, when its shim has died."""
