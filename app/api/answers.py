@@ -321,3 +321,24 @@ class SqlRows(Schema):
         },
     )
     truncated = _flag("There were more rows than are answered with.")
+
+
+class FoundLine(Schema):
+    """A line that a search has found."""
+
+    process_id = _string("`id` of the process that printed it.")
+    name = _string("Its name, if it was given one.", allow_none=True)
+    command = _string("Its command.")
+    run = _integer("Of the run that printed it.")
+    seq = _integer("Id of the line in the process's output.")
+    timestamp = _integer("When it was read.")
+    stream = _string("Where it was printed.")
+    line = _string("Without its terminator.")
+
+
+class FoundLines(Schema):
+    """A page of what a search has found."""
+
+    matches = fields.List(fields.Nested(FoundLine), required=True)
+    next = _string("`cursor` of the next page; null: there is no more.", allow_none=True)
+    complete = _flag("False: the time ran out, and `next` goes on from there.")

@@ -14,6 +14,7 @@ from app.api import (
     processes,
     run,
     schemas,
+    search,
     sql,
     stats,
     stdin,
@@ -262,6 +263,22 @@ ROUTES: tuple[Route, ...] = (
                 "other form, but `id`. Comments keep the connection alive. A stream that ends was interrupted: come "
                 "back with Last-Event-ID.",
                 "application/x-ndjson": answers.Event,
+            },
+        ),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/search",
+        call=search.search,
+        summary="Search the output of many processes",
+        group="Search",
+        description="In the order in which it was stored, or against it.",
+        query=search.SearchParameters,
+        answer=Answer(
+            meaning="A page. In NDJSON, a line for each match, and a last one with `next` and `complete`.",
+            content={
+                _JSON: answers.FoundLines,
+                "application/x-ndjson": "One match a line, then `next` and `complete`.",
             },
         ),
     ),

@@ -72,5 +72,5 @@ class SqlBody(Strict):
 async def ask(request: web.Request, given: Given) -> web.Response:
     """POST /api/v1/sql."""
     question: SqlQuestion = given.body
-    answer = await request.app[keys.MANAGER].sql(question)
+    answer = await request.app[keys.MANAGER].questions.sql(question)
     return web.Response(body=answer, content_type="application/json")

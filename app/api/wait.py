@@ -101,7 +101,7 @@ class WaitQuery(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> Wait:
         matcher: Matcher | None = None
         if "pattern" in data:
-            matcher = Regex(data["pattern"]) if data["regex"] else Text(data["pattern"].encode())
+            matcher = Regex(data["pattern"], "pattern") if data["regex"] else Text(data["pattern"].encode())
         return Wait(
             until=data["until"],
             matcher=matcher,

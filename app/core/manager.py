@@ -15,6 +15,7 @@ from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
 from app.core.keyed import KeyedStarts
 from app.core.live import LiveProcess
+from app.core.questions import Questions
 from app.core.recent import RecentChunks
 from app.core.removal import KILL_WAIT_S, Removal
 from app.core.request import StartRequest, explain, make_command, make_spec
@@ -36,7 +37,6 @@ from app.model.ids import is_ulid
 from app.model.managed import ManagedState
 from app.model.output import Chunk, Position
 from app.model.process import Process, ProcessQuery, ProcessSpec, Run, SignalScope
-from app.model.sql import SqlQuestion
 from app.shimlink import SpawnRefused
 from app.storage import AddProcess, Storage, WithdrawProcess
 
@@ -56,6 +56,7 @@ class ProcessManager:
         self._storage = storage
         self._committer = Committer(storage)
         self.events = EventFeed(storage)
+        self.questions = Questions(storage)
         self._committer.on_committed = self.events.on_committed
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
@@ -302,10 +303,6 @@ class ProcessManager:
             await live.wait(lambda: live.end_stored or self._closing)
             if not live.end_stored:
                 raise FollowInterrupted
-
-    async def sql(self, question: SqlQuestion) -> bytes:
-        """Answer a question in SQL. See `Storage.sql`."""
-        return await self._storage.sql(question)
 
     async def end_everything(self, grace_s: float) -> int:
         """End every process and the shim. See `app.core.down.end_everything`."""

@@ -36,8 +36,8 @@ class Text:
 class Regex:
     """An expression of RE2 that some part of a line matches."""
 
-    def __init__(self, pattern: str) -> None:
-        """Compile it.
+    def __init__(self, pattern: str, field: str) -> None:
+        """Compile it; `field` is what the caller knows it by.
 
         Raises:
             InvalidRequest: it is none, or it is too large; the sentence says why.
@@ -51,7 +51,7 @@ class Regex:
             self._pattern = re2.compile(pattern.encode(), options)
         except re2.error as exc:
             reason = exc.args[0].decode() if isinstance(exc.args[0], bytes) else exc.args[0]
-            raise InvalidRequest(f"pattern is no regular expression of RE2: {reason}") from None
+            raise InvalidRequest(f"{field} is no regular expression of RE2: {reason}") from None
 
     def may_match(self, data: bytes) -> bool:
         """See `Matcher`."""

@@ -10,6 +10,7 @@ from app.model.event import EventFilter, EventPage, EventType
 from app.model.managed import ManagedState
 from app.model.output import Chunk, Position, Stream
 from app.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
+from app.model.scan import Scan, Scanned
 from app.model.sql import SqlQuestion
 from app.model.usage import RunUsage
 
@@ -322,6 +323,15 @@ class Storage(ABC):
         """Return the `after` from which `events` gives the last `count` (>= 0) of those that are wanted.
 
         With fewer than that, everything is given. Its cost may grow with the events that it has to pass over.
+        """
+
+    @abstractmethod
+    async def scan(self, scan: Scan) -> Scanned:
+        """Read a piece of the output of all processes, in the order in which it was stored (or against it).
+
+        Each process's chunks are in their own order; what is stored while somebody reads on from position to position
+        is found or not, but nothing is given twice. Purged processes have no output. The cost is that of the chunks
+        looked at, with `max_chunks` and `max_bytes` as bounds.
         """
 
     async def sql(self, question: SqlQuestion) -> bytes:

@@ -11,6 +11,7 @@ from app.model.event import EventFilter, EventPage, EventType
 from app.model.managed import Desired, ManagedState
 from app.model.output import Position, Stream
 from app.model.process import Order, OutputSummary, Process, ProcessQuery, Run
+from app.model.scan import Scan, Scanned
 from app.model.usage import RunUsage
 from app.storage.base import (
     AddEvent,
@@ -30,6 +31,7 @@ from app.storage.base import (
 )
 from app.storage.continuity import advance
 from app.storage.memory_events import MemoryEvents
+from app.storage.memory_scan import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class MemoryStorage(Storage):
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
         self._last_handle = 0
+        self._written = Written()
         self._events = MemoryEvents()
 
     @classmethod
@@ -146,6 +149,10 @@ class MemoryStorage(Storage):
             if _matches(record, query):
                 found.append(record.process)
         return found
+
+    async def scan(self, scan: Scan) -> Scanned:
+        """Read chunks of all processes."""
+        return self._written.scan(scan, self._records.__contains__)
 
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
@@ -272,6 +279,7 @@ class MemoryStorage(Storage):
         elif isinstance(change, Chunk):
             if advance(record.position, change) is not None:
                 _append(record, change)
+                self._written.add(change)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
         elif isinstance(change, AddEvent):

@@ -17,6 +17,7 @@ from app.model.errors import StorageError, StorageUnavailable
 from app.model.event import EventFilter, EventPage
 from app.model.output import Position, Stream
 from app.model.process import Process, ProcessQuery, Run
+from app.model.scan import Scan, Scanned
 from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
 from app.storage.registry import storage_from_url
@@ -201,6 +202,11 @@ class FaultyStorage(Storage):
         """List the processes that have not ended or whose output is not complete, oldest first."""
         await self._read()
         return await self._inner.unfinished()
+
+    async def scan(self, scan: Scan) -> Scanned:
+        """Read chunks of all processes."""
+        await self._read()
+        return await self._inner.scan(scan)
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""

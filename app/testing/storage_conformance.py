@@ -21,10 +21,17 @@ from app.testing.storage_listing import ListingConformance
 from app.testing.storage_managed import ManagedConformance
 from app.testing.storage_output import OutputConformance
 from app.testing.storage_processes import ProcessConformance
+from app.testing.storage_scan import ScanConformance
 from app.testing.storage_usage import UsageConformance
 
 
 class StorageConformance(
-    ProcessConformance, ManagedConformance, ListingConformance, OutputConformance, EventConformance, UsageConformance
+    ProcessConformance,
+    ManagedConformance,
+    ListingConformance,
+    OutputConformance,
+    EventConformance,
+    UsageConformance,
+    ScanConformance,
 ):
     """Subclass it, override `make_storage`, and state the ability `persistent`."""

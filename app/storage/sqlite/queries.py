@@ -1,5 +1,7 @@
 """All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
 
+from app.model.process import Order
+
 QUICK_CHECK = "PRAGMA quick_check(1)"
 
 # ---- writing
@@ -223,3 +225,23 @@ AND_SINCE = " AND ts >= :since"
 AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
 EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
 EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
+
+# ---- output of all processes: by row id
+
+_IDS = "SELECT id FROM output_chunk WHERE id {} :position ORDER BY id {} LIMIT :count"
+_SCAN = """
+SELECT c.id, c.handle, c.run, c.first_seq, c.line_count, c.stream, c.ts, c.stdout_end, c.stderr_end, c.data
+FROM ({ids}) k CROSS JOIN output_chunk c ON c.id = k.id
+WHERE c.gap IS NULL
+  AND (:handle IS NULL OR c.handle = :handle)
+  AND (:stream IS NULL OR c.stream = :stream)
+  AND (:since IS NULL OR c.ts >= :since)
+  AND (:until IS NULL OR c.ts <= :until)
+  AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
+ORDER BY c.id {order}
+"""
+SCAN_END = {Order.NEWEST: _IDS.format("<", "DESC"), Order.OLDEST: _IDS.format(">", "ASC")}
+SCAN = {
+    Order.NEWEST: _SCAN.format(ids=SCAN_END[Order.NEWEST], order="DESC"),
+    Order.OLDEST: _SCAN.format(ids=SCAN_END[Order.OLDEST], order="ASC"),
+}

@@ -12,6 +12,7 @@ from app.model.errors import OutlastError, StorageError
 from app.model.event import EventFilter, EventPage
 from app.model.output import Position, Stream
 from app.model.process import Process, ProcessQuery, Run
+from app.model.scan import Scan, Scanned
 from app.model.sql import SqlQuestion
 from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
@@ -19,6 +20,7 @@ from app.storage.sqlite import queries, read, read_events
 from app.storage.sqlite.asking import Asking
 from app.storage.sqlite.commit import commit, stored_position
 from app.storage.sqlite.connection import Connection, open_reader, open_writer
+from app.storage.sqlite.scan import scan as scan_output
 from app.storage.sqlite.upkeep import Upkeep
 
 T = TypeVar("T")
@@ -173,6 +175,10 @@ class SqliteStorage(Storage):
     async def event_tail(self, count: int, wanted: EventFilter) -> int:
         """Return the `after` from which `events` gives the last `count` that are wanted."""
         return await self._read(partial(read_events.event_tail, count=count, wanted=wanted))
+
+    async def scan(self, scan: Scan) -> Scanned:
+        """Read chunks of all processes."""
+        return await self._read(partial(scan_output, asked=scan))
 
     async def sql(self, question: SqlQuestion) -> bytes:
         """Answer a question in SQL, in a process of its own."""

@@ -1,0 +1,146 @@
+"""Searching the output of many processes over HTTP."""
+
+import base64
+import binascii
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+from marshmallow import ValidationError, post_load, validate
+
+from app.api import fields, keys
+from app.api.intake import Given
+from app.api.negotiation import preferred
+from app.api.route import json_response
+from app.api.strict import Strict
+from app.core.matching import Regex, Text
+from app.core.search import Match, SearchQuery
+from app.model.output import Stream
+from app.model.process import Order
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+_MAX_QUERY_CHARS = 1000
+_MAX_LIMIT = 1000
+_DEFAULT_LIMIT = 100
+_DEFAULT_TIMEOUT_MS = 10_000
+_MAX_TIMEOUT_MS = 60_000
+_PLACE_BYTES = 7
+_MARK_BYTES = 8
+_STREAMS = {stream.word: stream for stream in Stream}
+
+
+class SearchParameters(Strict):
+    """GET /api/v1/search. Loads as a `SearchQuery`, and what tells this search from others."""
+
+    q = fields.Text(
+        required=True,
+        validate=validate.Length(1, _MAX_QUERY_CHARS, error=f"must be 1 to {_MAX_QUERY_CHARS} characters long"),
+        metadata={
+            "description": "What a line must hold, case mattering. A part of a line that was printed before its rest "
+            "is a line of its own here.",
+            "example": "error",
+        },
+    )
+    regex = fields.QueryFlag(
+        load_default=False, metadata={"description": "`q` is a regular expression (RE2) and not a text."}
+    )
+    stream = fields.Text(
+        validate=validate.OneOf(_STREAMS, error=f"must be one of {', '.join(_STREAMS)}"),
+        metadata={"description": "Only this stream.", "enum": list(_STREAMS)},
+    )
+    since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
+    until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
+    tag = fields.TagFilters(
+        metadata={"description": "Only output of processes with this tag, as `key:value`; repeat it for several."}
+    )
+    process = fields.Text(metadata={"description": "Only output of the process with this `id`."})
+    order = fields.Choice(
+        Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
+    )
+    limit = fields.QueryWhole(
+        low=1,
+        high=_MAX_LIMIT,
+        load_default=_DEFAULT_LIMIT,
+        metadata={"description": "How many lines to answer with at most."},
+    )
+    cursor = fields.Text(
+        metadata={"description": "`next` of the page before; the other parameters but `limit` must stay the same."}
+    )
+    timeout = fields.QuerySeconds(
+        load_default=_DEFAULT_TIMEOUT_MS,
+        validate=validate.Range(max=_MAX_TIMEOUT_MS, error=f"must be at most {_MAX_TIMEOUT_MS // 1000} seconds"),
+        metadata={
+            "description": "Seconds after which to answer with what has been found.",
+            "minimum": fields.MIN_SECONDS,
+            "maximum": _MAX_TIMEOUT_MS // 1000,
+            "default": _DEFAULT_TIMEOUT_MS // 1000,
+        },
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> tuple[SearchQuery, bytes]:
+        if "\n" in data["q"]:
+            raise ValidationError({"q": ["must be part of one line, without a line break"]})
+        query = SearchQuery(
+            matcher=Regex(data["q"], "q") if data["regex"] else Text(data["q"].encode()),
+            stream=_STREAMS.get(data.get("stream", "")),
+            since_ms=data.get("since"),
+            until_ms=data.get("until"),
+            process_id=data["process"].upper() if "process" in data else None,
+            tags=data.get("tag", {}),
+            order=data["order"],
+            limit=data["limit"],
+            timeout_s=data["timeout"] / 1000,
+        )
+        asked = {key: value for key, value in data.items() if key not in ("cursor", "limit", "timeout")}
+        mark = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=_MARK_BYTES).digest()
+        return (_go_on(query, data["cursor"], mark) if "cursor" in data else query), mark
+
+
+def _make_cursor(place: tuple[int, int], mark: bytes) -> str:
+    raw = place[0].to_bytes(_PLACE_BYTES) + place[1].to_bytes(_PLACE_BYTES) + mark
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _go_on(query: SearchQuery, cursor: str, mark: bytes) -> SearchQuery:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 2 * _PLACE_BYTES + _MARK_BYTES:
+        raise ValidationError({"cursor": ["must be `next` of the page before"]})
+    if raw[2 * _PLACE_BYTES :] != mark:
+        raise ValidationError(
+            {"cursor": ["belongs to another search: repeat the parameters of the page before (limit may change)"]}
+        )
+    position = int.from_bytes(raw[:_PLACE_BYTES])
+    return replace(query, position=position, seq=int.from_bytes(raw[_PLACE_BYTES : 2 * _PLACE_BYTES]))
+
+
+async def search(request: web.Request, given: Given) -> web.Response:
+    """GET /api/v1/search."""
+    query, mark = given.query
+    page = await request.app[keys.MANAGER].questions.search(query)
+    matches = [_match(match) for match in page.matches]
+    end = {"next": _make_cursor(page.next, mark) if page.next else None, "complete": page.complete}
+    if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
+        return json_response({"matches": matches, **end})
+    body = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in (*matches, end))
+    return web.Response(body=body, content_type=NDJSON, headers={hdrs.VARY: hdrs.ACCEPT})
+
+
+def _match(match: Match) -> dict[str, Any]:
+    spec = match.process.spec
+    return {
+        "process_id": spec.id,
+        "name": spec.name,
+        "command": spec.command,
+        "run": match.run,
+        "seq": match.seq,
+        "timestamp": match.ts_ms,
+        "stream": match.stream.word,
+        "line": match.data.removesuffix(b"\n").decode("utf-8", "replace"),
+    }

@@ -1,0 +1,78 @@
+"""The conformance suite's tests of reading the output of all processes."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from app.model.output import Chunk, Stream
+from app.model.process import Order
+from app.model.scan import Scan
+from app.storage.base import PurgeProcess, Storage
+from app.testing.samples import EPOCH_MS, Output, added
+from app.testing.storage_suite import StorageSuite
+
+
+async def scanned(storage: Storage, scan: Scan) -> list[Chunk]:
+    """Read on from position to position to the end."""
+    found: list[Chunk] = []
+    positions = [scan.position]
+    while True:
+        piece = await storage.scan(scan)
+        assert len(piece.chunks) <= scan.max_chunks
+        found += [chunk for _, chunk in piece.chunks]
+        positions += [position for position, _ in piece.chunks]
+        if piece.position is None:
+            break
+        scan = replace(scan, position=piece.position)
+    known = [position for position in positions if position is not None]
+    assert len(set(known)) == len(known), "no position is given twice"
+    return found
+
+
+class ScanConformance(StorageSuite):
+    """What the contract promises about `Storage.scan`."""
+
+    @pytest.mark.parametrize(("max_chunks", "max_bytes"), [(1, 1 << 20), (3, 1 << 20), (1000, 1), (1000, 1 << 20)])
+    async def test_a_scan_gives_every_chunk_once_in_the_order_of_storing(
+        self, storage: Storage, max_chunks: int, max_bytes: int
+    ) -> None:
+        """However small the pieces are, and in either order."""
+        outputs = [Output(await added(storage)) for _ in range(3)]
+        chunks = [
+            output.chunk(b"%d of %d\n" % (n, output.handle), Stream(1 + n % 2), ts_ms=EPOCH_MS + n)
+            for n, output in itertools.product(range(4), outputs)
+        ]
+        for chunk in chunks:
+            await storage.commit([chunk])
+        await storage.commit([outputs[0].gap(5)])
+        for order, expected in ((Order.OLDEST, chunks), (Order.NEWEST, chunks[::-1])):
+            scan = Scan(order=order, max_chunks=max_chunks, max_bytes=max_bytes)
+            assert await scanned(storage, scan) == expected
+            handle = outputs[1].handle
+            of_one = [chunk for chunk in expected if chunk.handle == handle]
+            assert await scanned(storage, replace(scan, handle=handle)) == of_one
+            on_stderr = [chunk for chunk in expected if chunk.stream is Stream.STDERR]
+            assert await scanned(storage, replace(scan, stream=Stream.STDERR)) == on_stderr
+            timed = [chunk for chunk in expected if EPOCH_MS + 1 <= chunk.ts_ms <= EPOCH_MS + 2]
+            assert await scanned(storage, replace(scan, since_ms=EPOCH_MS + 1, until_ms=EPOCH_MS + 2)) == timed
+        await storage.commit([PurgeProcess(outputs[2].handle)])
+        left = [chunk for chunk in chunks if chunk.handle != outputs[2].handle]
+        assert await scanned(storage, Scan(order=Order.OLDEST, max_chunks=max_chunks, max_bytes=max_bytes)) == left
+
+    async def test_what_is_stored_during_a_scan_is_not_given_twice(self, storage: Storage) -> None:
+        """A scan from the newest goes back from where it began; one from the oldest finds what came meanwhile."""
+        output = Output(await added(storage))
+        chunks = [output.chunk(b"%d\n" % n) for n in range(3)]
+        await storage.commit(chunks[:2])
+        newest = await storage.scan(Scan(max_chunks=1))
+        oldest = await storage.scan(Scan(order=Order.OLDEST, max_chunks=1))
+        await storage.commit(chunks[2:])
+        assert await scanned(storage, Scan(position=newest.position)) == [chunks[0]]
+        assert await scanned(storage, Scan(order=Order.OLDEST, position=oldest.position)) == chunks[1:]
+
+    async def test_an_empty_storage_has_nothing_to_scan(self, storage: Storage) -> None:
+        """Nor has a process that is not there."""
+        for order in Order:
+            assert await scanned(storage, Scan(order=order)) == []
+            assert await scanned(storage, Scan(order=order, handle=7)) == []

@@ -1,0 +1,107 @@
+"""GET /api/v1/search: over the output of all processes, in either order, page by page."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+from tests.support.daemon import Daemon
+
+
+async def search(daemon: Daemon, q: str, query: str = "", status: int = 200) -> dict[str, Any]:
+    return await daemon.call("GET", f"/search?q={quote(q)}{query}", status)
+
+
+async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tuple[str, int, str]]:
+    found: list[tuple[str, int, str]] = []
+    cursor = ""
+    while True:
+        page = await search(daemon, q, f"{query}&limit={limit}{cursor}")
+        assert page["complete"]
+        assert len(page["matches"]) <= limit
+        found += [(match["process_id"], match["seq"], match["line"]) for match in page["matches"]]
+        if page["next"] is None:
+            return found
+        cursor = f"&cursor={page['next']}"
+
+
+async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
+    script = "for i in 1 2 3 4 5; do echo hit $i $0; echo miss $i; echo hit err $i >&2; done"
+    first = await daemon.run("sh", "-c", script, "a", tags={"team": "a"})
+    await daemon.ended(first)
+    second = await daemon.run("sh", "-c", script, "b", tags={"team": "b"})
+    await daemon.ended(second)
+    binary = await daemon.sh("printf 'hit \\377\\000 here\\n'; printf 'hit without end'")
+    await daemon.ended(binary)
+
+    everything = []
+    for process in (first, second, binary):
+        lines = await daemon.call("GET", f"/processes/{process['id']}/output", 200)
+        everything += [
+            (process["id"], seq, line) for seq, line in enumerate(lines["lines"], 1) if line.startswith("hit")
+        ]
+    assert len(everything) == 22
+    for limit in (1, 3, 1000):
+        assert await every_page(daemon, "hit", "&order=oldest", limit) == everything
+        assert await every_page(daemon, "hit", "", limit) == everything[::-1]
+    of_second = [line for line in everything if line[0] == second["id"]]
+    assert await every_page(daemon, "hit", "&tag=team:b&order=oldest", 4) == of_second
+    assert await every_page(daemon, "hit", f"&process={second['id'].lower()}&order=oldest", 4) == of_second
+    errors = [line for line in everything if "err" in line[2]]
+    assert await every_page(daemon, "hit", "&stream=stderr&order=oldest", 4) == errors
+    assert await every_page(daemon, "^hit (err )?[45]( b)?$", "&regex=true&order=oldest", 4) == [
+        line for line in everything if line[2][-1] in "45" or line[2][-3:] in ("4 b", "5 b")
+    ]
+    ended_at = (await daemon.get(binary))["ended_at"]
+    assert await every_page(daemon, "hit", f"&since={ended_at + 60_000}", 4) == []
+    assert await every_page(daemon, "hit", f"&until={ended_at + 60_000}", 1000) == everything[::-1]
+    assert await every_page(daemon, "HIT", "", 4) == []
+    (match,) = (await search(daemon, "without end"))["matches"]
+    assert {**match, "timestamp": 0} == {
+        "process_id": binary["id"],
+        "name": None,
+        "command": "sh",
+        "run": 1,
+        "seq": 2,
+        "timestamp": 0,
+        "stream": "stdout",
+        "line": "hit without end",
+    }
+
+    # NDJSON; a time that runs out; what is purged.
+    url = f"{daemon.url}/api/v1/search?q=hit&limit=2"
+    async with daemon.session.get(url, headers={"Accept": "application/x-ndjson"}) as response:
+        rows = [json.loads(line) async for line in response.content]
+    assert [row.get("line") for row in rows] == ["hit without end", "hit \ufffd\0 here", None]
+    assert rows[-1]["complete"] is True
+    big = await daemon.python("import sys\nfor n in range(600000):\n    sys.stdout.write(f'{n:>30}\\n')")
+    await daemon.ended(big)
+    page = await search(daemon, "hit err 1", "&timeout=0.001")
+    assert (page["matches"], page["complete"]) == ([], False)
+    while not page["matches"]:
+        page = await search(daemon, "hit err 1", f"&timeout=0.001&cursor={page['next']}")
+    assert page["matches"][0]["process_id"] == second["id"]
+    await daemon.call("DELETE", f"/processes/{second['id']}?purge=true", 204)
+    assert {line[0] for line in await every_page(daemon, "hit", "", 1000)} == {first["id"], binary["id"]}
+
+
+async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+    process = await daemon.sh("echo a; echo a")
+    await daemon.ended(process)
+    cursor = (await search(daemon, "a", "&limit=1"))["next"]
+    for q, query, phrase in (
+        ("", "", "q must be 1 to 1000 characters long"),
+        ("a\nb", "", "q must be part of one line"),
+        ("(", "&regex=true", "q is no regular expression of RE2"),
+        ("a", "&cursor=x", "cursor must be `next` of the page before"),
+        ("b", f"&cursor={cursor}", "cursor belongs to another search"),
+        ("a", f"&cursor={cursor}&order=oldest", "cursor belongs to another search"),
+        ("a", "&limit=0", "limit must be an integer from 1 to 1000"),
+        ("a", "&order=best", "order must be one of newest, oldest"),
+        ("a", "&stream=both", "stream must be one of stdout, stderr"),
+        ("a", "&timeout=61", "timeout must be at most 60 seconds"),
+        ("a", "&tag=x", "tag must have the form key:value"),
+        ("a", "&color=red", "color is not known here"),
+    ):
+        assert phrase in (await search(daemon, q, query, 400))["error"], (q, query)
+    assert "q is required" in (await daemon.call("GET", "/search", 400))["error"]
+    assert (await search(daemon, "a", "&process=01ARZ3NDEKTSV4RRFFQ69G5FAV"))["matches"] == []
