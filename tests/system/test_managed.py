@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,33 @@ async def test_no_run_is_begun_twice_or_left_out(state_dir: Path, tmp_path: Path
             (1, 1),
         ]
         assert (await daemon.get(process))["managed"]["status"] == "stopped"
+    finally:
+        await daemon.end_everything()
+
+
+@pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
+async def test_a_run_during_whose_start_both_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+    """The gate of every run opens when that run is recorded, and not before."""
+    daemon = Daemon(state_dir, OUTLAST_CRASH_AT=point)
+    started = tmp_path / "started"
+    script = f"echo x >> {started}; [ $(wc -l < {started}) -ge 2 ] && exec sleep 1000; exit 1"
+    try:
+        await daemon.start()
+        process = await daemon.sh(script, name="job", restart=QUICK)
+        assert daemon.process is not None
+        await asyncio.wait_for(daemon.process.wait(), 20)
+        shim = shim_pid(state_dir)
+        assert shim is not None
+        os.kill(shim, signal.SIGKILL)
+        await eventually(lambda: not is_running(shim))
+        await daemon.stop(0)
+        assert started.read_text() == "x\n"
+        daemon.environment = {}
+        await daemon.start()
+        await eventually(lambda: started.read_text() == "x\n" * 2)
+        told = [(run["run"], run["reason"]) for run in await runs(daemon, process)]
+        lost = [(2, "lost")] if point == "restart-recorded" else []
+        assert told == [(2 + len(lost), None), *lost, (1, "exited")]
     finally:
         await daemon.end_everything()
 
