@@ -49,7 +49,7 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses 3
+	@$(BIN)/pytest --numprocesses 4
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
