@@ -71,7 +71,7 @@ class Trees:
         """Return the pids of each tree.
 
         Args:
-            leaders: id by pid of the processes whose trees are looked for. They must not have been reaped.
+            leaders: key (see `model.process.run_key`) by pid of the runs whose trees are looked for. They must not have been reaped.
         """
         found: dict[str, list[int]] = {process_id: [] for process_id in leaders.values()}
         stats = [(stat.start_ticks, pid, stat) for pid in _all_pids() if (stat := _stat(pid)) is not None]

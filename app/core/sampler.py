@@ -130,7 +130,7 @@ class UsageSampler:
             if sample is not None:
                 return sample
             live.usage.group = None  # it has left its group, or is just ending
-        own = pids.get(live.spec.id) or self._trees.look({live.run.pid: live.spec.id})[live.spec.id]
+        own = pids.get(live.key) or self._trees.look({live.run.pid: live.key})[live.key]
         return procfs.measure(own, with_pss=with_pss)
 
     async def _aside(self, work: Callable[[], T]) -> T:

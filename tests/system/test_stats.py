@@ -39,19 +39,20 @@ os.read(0, 1)
 """
 
 
-async def tree(daemon: Daemon) -> dict[str, Any]:
-    process = await daemon.python(TREE, stdin_mode="pipe")
+async def tree(daemon: Daemon, **fields: Any) -> dict[str, Any]:
+    process = await daemon.python(TREE, stdin_mode="pipe", **fields)
     await eventually(lambda: _has_begun(daemon, process), "three lines")
     return process
 
 
 async def _has_begun(daemon: Daemon, process: dict[str, Any]) -> bool:
-    return set(await daemon.lines(process)) == {"leader", "child", "grandchild"}
+    lines = await daemon.lines(process)
+    return sorted(lines) == sorted(["leader", "child", "grandchild"] * process["run"])
 
 
 async def stats(daemon: Daemon, process: dict[str, Any], query: str = "") -> dict[str, Any]:
     answer: dict[str, Any] = await daemon.call("GET", f"/processes/{process['id']}/stats{query}", 200)
-    assert (answer["id"], answer["pid"], answer["run"]) == (process["id"], process["pid"], 1)
+    assert (answer["id"], answer["pid"], answer["run"]) == (process["id"], process["pid"], process["run"])
     return answer
 
 
@@ -138,12 +139,18 @@ async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path, tmp_path
     daemon = Daemon(state_dir, PYTHONPATH=str(shadow.parent))
     try:
         await daemon.start()
-        process = await tree(daemon)
+        process = await tree(daemon, name="tree")
         assert "outlast-" not in Path(f"/proc/{process['pid']}/cgroup").read_text()
         answer = await history_of(daemon, process, 1)
         check_tree(answer["current"])
         check_tree(answer["peak"])
         assert answer["history"][0]["memory"]["pss_bytes"] is not None
+        # A later run goes by another name in the shim, and in its processes' environment.
+        process = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
+        await eventually(lambda: _has_begun(daemon, process), "three lines more")
+        answer = await history_of(daemon, process, 1)
+        check_tree(answer["current"])
+        check_tree(answer["history"][0])
     finally:
         await daemon.end_everything()
 
