@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.model.usage import UsageSample
-from app.shim.tree import MARKER
+from app.shim.linux import all_pids, stat_fields
+from app.shim.tree import MARKER, environment
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
-_NO_GROUPS_INSIDE = 2  # links of a group's folder
 _MARKED = f"{MARKER}=".encode()
 
 
@@ -29,22 +29,6 @@ class _Stat:
     threads: int
     start_ticks: int
     rss_pages: int
-
-
-def group_members(group: str) -> list[int]:
-    """Return the pids of what lives in a control group and in those that were made inside it."""
-    pids: list[int] = []
-    try:
-        with open(f"{group}/cgroup.procs", "rb") as file:
-            pids += map(int, file.read().split())
-        if os.stat(group).st_nlink > _NO_GROUPS_INSIDE:
-            with os.scandir(group) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pids += group_members(entry.path)
-    except OSError:
-        pass  # it is gone, or a threaded one: what was found counts
-    return pids
 
 
 def group_cpu_ms(group: str) -> tuple[int, int] | None:
@@ -71,10 +55,11 @@ class Trees:
         """Return the pids of each tree.
 
         Args:
-            leaders: key (see `model.process.run_key`) by pid of the runs whose trees are looked for. They must not have been reaped.
+            leaders: key (`model.process.run_key`) by pid of the runs whose trees are looked for. They must not have
+                been reaped.
         """
         found: dict[str, list[int]] = {process_id: [] for process_id in leaders.values()}
-        stats = [(stat.start_ticks, pid, stat) for pid in _all_pids() if (stat := _stat(pid)) is not None]
+        stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := _stat(pid)) is not None]
         stats.sort(key=lambda seen: seen[:2])  # parents before their children
         owners: dict[int, str | None] = {}
         known, self._owners = self._owners, {}
@@ -135,17 +120,10 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_ms: tuple[int, int] | No
     )
 
 
-def _all_pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
 def _stat(pid: int) -> _Stat | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            raw = file.read()
-    except OSError:
+    field = stat_fields(pid)
+    if field is None:
         return None
-    field = raw[raw.rindex(b")") + 2 :].split()
     return _Stat(
         is_running=field[0] not in (b"Z", b"X"),
         ppid=int(field[1]),
@@ -191,9 +169,5 @@ def _pss_bytes(pid: int) -> int:
 
 def _marked(pid: int) -> str | None:
     """Return the id of the process in whose tree a process was started, as its environment says."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            variables = file.read().split(b"\0")
-    except OSError:
-        return None
-    return next((variable[len(_MARKED) :].decode() for variable in variables if variable.startswith(_MARKED)), None)
+    marks = (variable for variable in environment(pid) if variable.startswith(_MARKED))
+    return next((mark[len(_MARKED) :].decode() for mark in marks), None)

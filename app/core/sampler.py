@@ -15,6 +15,7 @@ from app.core.views import UsageView
 from app.model.errors import NotFound, OutlastError
 from app.model.process import Process
 from app.model.usage import UsageSample
+from app.shim.cgroup import members
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class UsageSampler:
         """On the thread."""
         group = live.usage.group
         if group is not None:
-            sample = procfs.measure(procfs.group_members(group), with_pss=with_pss, cpu_ms=procfs.group_cpu_ms(group))
+            sample = procfs.measure(members(group), with_pss=with_pss, cpu_ms=procfs.group_cpu_ms(group))
             if sample is not None:
                 return sample
             live.usage.group = None  # it has left its group, or is just ending

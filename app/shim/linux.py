@@ -95,6 +95,21 @@ def has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
+def all_pids() -> list[int]:
+    """Return the pid of every process of the machine that this one may see."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat behind the name, from the state on. None: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            raw = file.read()
+    except OSError:
+        return None
+    return raw[raw.rindex(b")") + 2 :].split()
+
+
 def exit_status(pidfd: int, pid: int) -> int | None:
     """Return the wait status of a process that has ended and is not our child; None: the kernel does not tell (yet).
 
@@ -107,15 +122,13 @@ def exit_status(pidfd: int, pid: int) -> int | None:
         mask, *_, status = _PIDFD_INFO.unpack(info)
         if mask & _PIDFD_INFO_EXIT:
             return int(status)
+    fields = stat_fields(pid)
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            raw = file.read()
-        if not _may_look_into(pid):
+        if fields is None or not _may_look_into(pid):
             return None
         signal.pidfd_send_signal(pidfd, 0)  # it is not reaped, so what was read is of no later process with its pid
     except OSError:
         return None
-    fields = raw[raw.rindex(b")") + 2 :].split()
     return int(fields[49]) if fields[0] == b"Z" else None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.shim.cgroup import members
-from app.shim.linux import pidfd_open, signal_process
+from app.shim.linux import all_pids, pidfd_open, signal_process, stat_fields
 
 MARKER = "OUTLAST_PROCESS_ID"
 _FREEZE_PASSES = 10
@@ -33,18 +33,14 @@ class _Seen:
 
 
 def _stat(pid: int) -> _Seen | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            raw = file.read()
-    except OSError:
-        return None
-    fields = raw[raw.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X"):
+    fields = stat_fields(pid)
+    if fields is None or fields[0] in (b"Z", b"X"):
         return None
     return _Seen(ppid=int(fields[1]), session=int(fields[3]), start_ticks=int(fields[19]))
 
 
-def _environment(pid: int) -> list[bytes]:
+def environment(pid: int) -> list[bytes]:
+    """Return what a process was started with, as `NAME=value`. Empty: it is gone, or shows nothing."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
@@ -64,7 +60,7 @@ def find(leader: int | None, process_id: str) -> set[Member]:
     roots = {
         pid
         for pid, seen in table.items()
-        if (leader is not None and leader in (pid, seen.session)) or marker in _environment(pid)
+        if (leader is not None and leader in (pid, seen.session)) or marker in environment(pid)
     }
     return _with_descendants(table, roots)
 
@@ -102,7 +98,7 @@ def kill_marked(process_ids: Sequence[str]) -> int:
     """SIGKILL, once, what carries one of these values of the environment's marker, and return how many were found."""
     markers = {f"{MARKER}={process_id}".encode() for process_id in process_ids}
     table = _table()
-    roots = {pid for pid in table if not markers.isdisjoint(_environment(pid))}
+    roots = {pid for pid in table if not markers.isdisjoint(environment(pid))}
     return _signal_all(_with_descendants(table, roots), signal.SIGKILL)
 
 
@@ -139,8 +135,7 @@ def signal_exactly(member: Member, number: int) -> bool:
 def _table() -> dict[int, _Seen]:
     """Read every process but this one."""
     own = os.getpid()
-    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return {pid: seen for pid in pids if pid != own and (seen := _stat(pid)) is not None}
+    return {pid: seen for pid in all_pids() if pid != own and (seen := _stat(pid)) is not None}
 
 
 def _with_descendants(table: dict[int, _Seen], found: set[int]) -> set[Member]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.core import procfs
+from app.shim.cgroup import members
 from app.shim.tree import MARKER
 
 TREE = """
@@ -93,7 +94,7 @@ def test_what_is_gone_counts_for_nothing() -> None:
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert procfs.measure([process.pid], with_pss=True) is None  # a zombie
-    assert procfs.group_members("/nowhere") == []
+    assert members("/nowhere") == set()
     assert procfs.group_cpu_ms("/nowhere") is None
 
 
