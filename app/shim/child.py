@@ -166,7 +166,8 @@ class Child:
     def _note(self, stream: int, ts_ms: int, count: int, buffer: StreamBuffer) -> None:
         spooled = buffer.spools
         frame = self._open_frame(stream, ts_ms)
-        if frame is not None and frame.spooled == spooled and 0 < frame.size <= _COALESCE_BYTES - count:
+        is_same_file = frame is not None and frame.offset >= buffer.segments[-1].start
+        if frame is not None and is_same_file and 0 < frame.size <= _COALESCE_BYTES - count:
             frame.size += count
             self._room.grow(frame, count)
         else:

@@ -279,3 +279,25 @@ def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch:
         assert [(frame.stream, frame.ts_ms) for frame in heir.unsent][:10] == expected
         assert sum(frame.size for frame in heir.unsent) == 22
         close_all(heir)
+
+
+def test_a_frame_does_not_reach_from_one_file_into_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever reads a frame reads one file. After a handover, both files may look as if they were in memory."""
+    monkeypatch.setattr(module, "now_ms", lambda: 1_000_000)
+    with made() as (child, writers):
+        buffer = child.streams[STDOUT]
+        buffer.grow(spool_segment(tmp_path / "spool", 0))
+        os.write(writers[STDOUT], b"on ")
+        assert child.read(STDOUT) == 3
+        buffer.grow(memory_segment(3))
+        description, fds = describe(child)
+        held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
+        described, fds = held.handover(None)
+        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], Room())
+        os.write(writers[STDOUT], b"disk\n")
+        assert heir.read(STDOUT) == 5
+        assert [(frame.offset, frame.size) for frame in heir.unsent] == [(0, 3), (3, 5)]
+        read = [held.read(Stream.STDOUT, frame.ts_ms, frame.offset, frame.size) for frame in heir.unsent]
+        assert b"".join(read) == b"on disk\n"
+        held.close()
+        close_all(heir)
