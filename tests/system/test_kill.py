@@ -66,7 +66,7 @@ name = "leader"
 def wait():
     say("ready")
     while True:
-        time.sleep(1000)
+        time.sleep(0.01)  # a signal that comes just before a sleep is handled only after it
 if os.fork() == 0:
     name = "group"
     wait()
