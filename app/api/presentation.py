@@ -14,21 +14,15 @@ def process_info(view: ProcessView) -> dict[str, Any]:
     """Make the contract's ProcessInfo; `answers.ProcessInfo` documents it field by field."""
     process = view.process
     spec, run, output = process.spec, process.run, process.output
-    ending = run.ending
     return {
         "pid": run.pid,
         "handle": process.handle,
         "id": spec.id,
-        "status": run.status,
-        "reason": ending.reason if ending else None,
-        "exit_code": ending.exit_code if ending else None,
-        "signal": ending.signal if ending else None,
-        "oom_killed": run.status is Status.OOM_KILLED,
+        **_how_it_is(run),
         "stdin_writable": view.stdin_writable,
         "command": spec.command,
         "args": spec.args,
-        "started_at": run.started_at_ms,
-        "ended_at": ending.ended_at_ms if ending else None,
+        **_times(run),
         "managed": _managed_info(view, process.managed) if process.managed else None,
         "name": spec.name,
         "tags": dict(spec.tags),
@@ -51,18 +45,22 @@ def process_info(view: ProcessView) -> dict[str, Any]:
 
 def run_info(run: Run) -> dict[str, Any]:
     """Tell of one run; `answers.RunInfo` documents it."""
+    return {"run": run.number, "pid": run.pid, **_how_it_is(run), **_times(run)}
+
+
+def _how_it_is(run: Run) -> dict[str, Any]:
     ending = run.ending
     return {
-        "run": run.number,
-        "pid": run.pid,
         "status": run.status,
         "reason": ending.reason if ending else None,
         "exit_code": ending.exit_code if ending else None,
         "signal": ending.signal if ending else None,
         "oom_killed": run.status is Status.OOM_KILLED,
-        "started_at": run.started_at_ms,
-        "ended_at": ending.ended_at_ms if ending else None,
     }
+
+
+def _times(run: Run) -> dict[str, Any]:
+    return {"started_at": run.started_at_ms, "ended_at": run.ending.ended_at_ms if run.ending else None}
 
 
 def _managed_info(view: ProcessView, state: ManagedState) -> dict[str, Any]:

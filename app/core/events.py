@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from app.core.follow import FollowInterrupted
+from app.core.waiters import Waiters
 from app.model.errors import StorageUnavailable
 from app.model.event import Event, EventFilter
 from app.model.output import Chunk
@@ -31,25 +32,25 @@ class EventQuery:
     tail: int | None = None
 
 
-class EventFeed:
+class EventFeed(Waiters):
     """Wakes those who wait for events, and reads for them. A follower is a cursor: nothing is queued for it."""
 
     def __init__(self, storage: Storage) -> None:
+        super().__init__()
         self._storage = storage
         self._commits = 0
-        self._waiters: set[asyncio.Future[None]] = set()
         self._closing = False
 
     def on_committed(self, changes: Sequence[Change]) -> None:
         """Changes are stored. Of output alone, nobody wakes up."""
         if not all(isinstance(change, Chunk | CompleteOutput) for change in changes):
             self._commits += 1
-            self._wake()
+            self.wake()
 
     def interrupt(self) -> None:
         """End every `follow` with `FollowInterrupted`, and every one that begins later."""
         self._closing = True
-        self._wake()
+        self.wake()
 
     async def stored(self, query: EventQuery) -> AsyncGenerator[list[Event], None]:
         """Yield what is stored now, some at a time.
@@ -99,7 +100,10 @@ class EventFeed:
                     yield page.events
                     quiet_since = time.monotonic()
                 if not moved:
-                    await self._wait(seen, quiet_since + heartbeat_s - time.monotonic())
+                    await self.wait(
+                        lambda: self._commits != seen or self._closing,  # noqa: B023 - awaited at once
+                        max(0.0, quiet_since + heartbeat_s - time.monotonic()),
+                    )
             if time.monotonic() >= quiet_since + heartbeat_s:
                 yield []
                 quiet_since = time.monotonic()
@@ -108,19 +112,3 @@ class EventFeed:
         if query.tail is None:
             return query.after
         return max(query.after, await self._storage.event_tail(query.tail, query.wanted))
-
-    async def _wait(self, seen: int, timeout_s: float) -> None:
-        """Wait for a commit after the `seen`th."""
-        if self._commits != seen or self._closing:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(future)
-        try:
-            await asyncio.wait([future], timeout=max(0.0, timeout_s))
-        finally:
-            self._waiters.discard(future)
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, set()
-        for future in waiters:
-            future.set_result(None)

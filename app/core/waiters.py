@@ -1,4 +1,4 @@
-"""Waiting for something to come true of a process."""
+"""Waiting for something to come true."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ class Waiters:
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `until()` holds, looked at after each commit and change of this process. False: timed out."""
+        """Wait until `until()` holds, looked at whenever `wake` is called. False: timed out."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout_s is None else loop.time() + timeout_s
         while not until():

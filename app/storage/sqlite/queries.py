@@ -198,8 +198,9 @@ CHUNK_KEYS = {
     2: _KEYS.format(stream=2) + " ORDER BY first_seq",
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
-CHUNK_AFTER = """
-SELECT run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap FROM output_chunk
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap"
+CHUNK_AFTER = f"""
+SELECT {CHUNK} FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
 """
 COUNTS_BACKWARDS = """
@@ -229,16 +230,16 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 # ---- output of all processes: by row id
 
 _IDS = "SELECT id FROM output_chunk WHERE id {} :position ORDER BY id {} LIMIT :count"
-_SCAN = """
-SELECT c.id, c.handle, c.run, c.first_seq, c.line_count, c.stream, c.ts, c.stdout_end, c.stderr_end, c.data
-FROM ({ids}) k CROSS JOIN output_chunk c ON c.id = k.id
+_SCAN = f"""
+SELECT c.id, c.handle, {CHUNK}
+FROM ({{ids}}) k CROSS JOIN output_chunk c ON c.id = k.id
 WHERE c.gap IS NULL
   AND (:handle IS NULL OR c.handle = :handle)
   AND (:stream IS NULL OR c.stream = :stream)
   AND (:since IS NULL OR c.ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
-ORDER BY c.id {order}
+ORDER BY c.id {{order}}
 """
 SCAN_END = {Order.NEWEST: _IDS.format("<", "DESC"), Order.OLDEST: _IDS.format(">", "ASC")}
 SCAN = {

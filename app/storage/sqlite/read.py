@@ -98,7 +98,7 @@ def chunks(
         row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
         if row is None:  # it ends at or before `after`
             continue
-        chunk = _chunk(handle, row).after(after)
+        chunk = to_chunk(handle, row).after(after)
         found.append(chunk)
         size += len(chunk.data)
         if size >= max_bytes:
@@ -177,7 +177,8 @@ def _run(row: tuple[Any, ...]) -> Run:
     return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
 
 
-def _chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
+def to_chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
+    """Make a chunk of the columns `queries.CHUNK`."""
     run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap = row
     return Chunk(
         handle=handle,

@@ -2,10 +2,11 @@
 
 import sqlite3
 
-from app.model.output import Chunk, Stream
+from app.model.output import Chunk
 from app.model.process import Order
 from app.model.scan import Scan, Scanned
 from app.storage.sqlite import queries
+from app.storage.sqlite.read import to_chunk
 
 _END = 2**63 - 1
 
@@ -27,20 +28,10 @@ def scan(db: sqlite3.Connection, asked: Scan) -> Scanned:
     found: list[tuple[int, Chunk]] = []
     size = 0
     for row in db.execute(queries.SCAN[asked.order], parameters):
-        chunk_id, handle, run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data = row
-        chunk = Chunk(
-            handle=handle,
-            run=run,
-            first_seq=first_seq,
-            line_count=line_count,
-            stream=Stream(stream),
-            ts_ms=ts,
-            stdout_end=stdout_end,
-            stderr_end=stderr_end,
-            data=data,
-        )
+        chunk_id, handle, *columns = row
+        chunk = to_chunk(handle, tuple(columns))
         found.append((chunk_id, chunk))
-        size += len(data)
+        size += len(chunk.data)
         if size >= asked.max_bytes:
             return Scanned(chunks=found, position=chunk_id)
     return Scanned(chunks=found, position=ids[-1][0] if len(ids) == asked.max_chunks else None)
