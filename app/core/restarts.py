@@ -255,15 +255,15 @@ class Restarts:
         log.info("managed process %s runs again, for the %dth time", managed.spec.id, live.run.number)
 
     async def _end_run(self, managed: ManagedProcess) -> None:
-        """End what runs: politely, then not."""
+        """End what runs: politely, then not. It has not ended before that is stored, also if it ends by itself."""
         live = managed.live
-        if live is None or live.ended:
+        if live is None:
             return
-        link = self._supervisor.link
-        with contextlib.suppress(NotRunning, PermissionError):
-            await link.signal(live.slot, signal.SIGTERM)
-        if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
-            await self._supervisor.link.kill(live.key)
+        if not live.ended:
+            with contextlib.suppress(NotRunning, PermissionError):
+                await self._supervisor.link.signal(live.slot, signal.SIGTERM)
+            if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
+                await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
 
     def _let_go(self, managed: ManagedProcess) -> None:

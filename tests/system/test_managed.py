@@ -10,7 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from app.testing.faulty import Mode
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.faulty import FaultyStore
 from tests.support.waiting import eventually
 
 QUICK = {"policy": "on_failure", "initial_backoff_ms": 1, "max_backoff_ms": 1}
@@ -238,6 +240,36 @@ async def test_a_run_during_whose_start_both_die_has_not_run(state_dir: Path, tm
         lost = [(2, "lost")] if point == "restart-recorded" else []
         assert told == [(2 + len(lost), None), *lost, (1, "exited")]
     finally:
+        await daemon.end_everything()
+
+
+async def end_is_seen(daemon: Daemon, process: dict[str, Any]) -> bool:
+    return not (await daemon.get(process))["stdin_writable"]
+
+
+@pytest.mark.slow
+async def test_a_stop_waits_for_an_end_that_is_not_stored_yet(state_dir: Path, tmp_path: Path) -> None:
+    """It ends by itself while it is being stored that it is to stop: nobody is held up meanwhile."""
+    store = FaultyStore(tmp_path, state_dir)
+    daemon = Daemon(state_dir, **store.environment)
+    try:
+        await daemon.start()
+        process = await daemon.run("cat", name="job", restart={"policy": "always"}, stdin_mode="pipe")
+        store.inject(Mode.SLOW, delay_s=1.0)
+        stop = asyncio.create_task(daemon.call("DELETE", "/processes/job", 204))
+        for _ in range(5):
+            await daemon.get(process)  # by now it is on its way into the store that it is to stop
+        os.kill(process["pid"], signal.SIGKILL)
+        await eventually(lambda: end_is_seen(daemon, process))
+        while not stop.done():
+            async with asyncio.timeout(20):
+                await daemon.call("GET", "/info", 200)
+        await stop
+        store.mend()
+        seen = await daemon.get(process)
+        assert (seen["managed"]["status"], seen["signal"], seen["run"]) == ("stopped", 9, 1)
+    finally:
+        store.mend()
         await daemon.end_everything()
 
 
