@@ -1,6 +1,7 @@
 """Makes the aiohttp application from what the composition root hands it. Nothing here opens a socket."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -39,13 +40,19 @@ def make_app(
     app[keys.VERSION] = version
     app[keys.EVENTS] = EventCache()
     app[keys.CHANGES] = Changes()
-    app[keys.DOCUMENT] = Document(ROUTES, version)
+    app[keys.DOCUMENT] = Document(lambda: _describe(version))
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
         app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
     app.on_shutdown.append(_end)
     return app
+
+
+def _describe(version: str) -> dict[str, Any]:
+    from app.api.openapi import make_document  # noqa: PLC0415 - its imports are what a start shall not wait for
+
+    return make_document(ROUTES, version)
 
 
 async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:

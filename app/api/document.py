@@ -1,24 +1,20 @@
 """The API's document in the form in which it is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import orjson
-
-from app.api.route import Route
 
 
 class Document:
     """`openapi.json`, made when it is first asked for: a start does not wait for what most daemons never send."""
 
-    def __init__(self, routes: Sequence[Route], version: str) -> None:
-        self._routes = routes
-        self._version = version
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make = make
         self._encoded: bytes | None = None
 
     def encoded(self) -> bytes:
         """Return it as JSON."""
         if self._encoded is None:
-            from app.api.openapi import make_document  # noqa: PLC0415 - its imports are what a start shall not wait for
-
-            self._encoded = orjson.dumps(make_document(self._routes, self._version))
+            self._encoded = orjson.dumps(self._make())
         return self._encoded

@@ -17,6 +17,7 @@ MAX_ID = 2**32 - 2  # of a user or group; 2**32 - 1 means "leave unchanged" to t
 MIN_SECONDS = 0.001
 MAX_SECONDS = 366 * 24 * 3600
 MAX_SIGNAL = 64
+MAX_PORT = 65_535
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
 MAX_TAG_VALUE_CHARS = 1024

@@ -10,7 +10,8 @@ from app.api.strict import Strict
 from app.model.options import HealthCheck, HealthCheckType, Restart, RestartPolicy
 
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
-MAX_PORT = 65535
+_RESTART = Restart()
+_CHECK = HealthCheck(type=HealthCheckType.HTTP, port=fields.MAX_PORT)
 DEFAULT_RUNS_LIMIT = 1000
 MAX_RUNS_LIMIT = 10_000
 
@@ -20,7 +21,7 @@ class RestartBody(Strict):
 
     policy = fields.Choice(
         RestartPolicy,
-        load_default=RestartPolicy.ON_FAILURE,
+        load_default=_RESTART.policy,
         metadata={"description": "After which ends it is started again."},
     )
     max_restarts = fields.Whole(
@@ -29,11 +30,13 @@ class RestartBody(Strict):
         metadata={"description": "So many in a row at most, without a stable minute in between."},
     )
     initial_backoff_ms = fields.Whole(
-        high=MAX_WAIT_MS, load_default=500, metadata={"description": "Bound of the first wait; it doubles each time."}
+        high=MAX_WAIT_MS,
+        load_default=_RESTART.initial_backoff_ms,
+        metadata={"description": "Bound of the first wait; it doubles each time."},
     )
     max_backoff_ms = fields.Whole(
         high=MAX_WAIT_MS,
-        load_default=30_000,
+        load_default=_RESTART.max_backoff_ms,
         metadata={"description": "Bound of every wait. The wait itself is drawn at random below its bound."},
     )
 
@@ -48,23 +51,23 @@ class HealthCheckBody(Strict):
     """`health_check` of a start. Loads as a `HealthCheck`."""
 
     type = fields.Choice(HealthCheckType, required=True)
-    port = fields.Whole(required=True, low=1, high=MAX_PORT, metadata={"description": "On 127.0.0.1."})
+    port = fields.Whole(required=True, low=1, high=fields.MAX_PORT, metadata={"description": "On 127.0.0.1."})
     path = fields.Text(
         allow_none=True,
         load_default=None,
         validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and hold visible ASCII characters only'),
         metadata={"description": "What is asked for (http); `/` unless given.", "pattern": "^/[!-~]*$"},
     )
-    initial_delay_ms = fields.Whole(high=MAX_WAIT_MS, load_default=5000)
-    interval_ms = fields.Whole(low=10, high=MAX_WAIT_MS, load_default=1000)
-    timeout_ms = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=500)
-    failure_threshold = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=3)
+    initial_delay_ms = fields.Whole(high=MAX_WAIT_MS, load_default=_CHECK.initial_delay_ms)
+    interval_ms = fields.Whole(low=10, high=MAX_WAIT_MS, load_default=_CHECK.interval_ms)
+    timeout_ms = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=_CHECK.timeout_ms)
+    failure_threshold = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=_CHECK.failure_threshold)
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> HealthCheck:
         if data["path"] is not None and data["type"] is HealthCheckType.TCP:
             raise ValidationError({"path": ["is for http only, leave it out"]})
-        return HealthCheck(**{**data, "path": data["path"] or "/"})
+        return HealthCheck(**{**data, "path": data["path"] or _CHECK.path})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import marshmallow
-from marshmallow import ValidationError, post_load, validate
+from marshmallow import post_load, validate
 
 from app.api import fields
 from app.api.limits import LimitsBody
+from app.api.line_fields import check_one_line
 from app.api.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from app.api.strict import Strict
 from app.core.follow import OutputQuery
@@ -319,18 +320,17 @@ class OutputRange(FollowQuery):
 
     limit = fields.QueryWhole(metadata={"description": "Answer with so many lines at most; gaps are not counted."})
     grep = fields.Text(
+        validate=check_one_line,
         metadata={
             "description": "Only lines that contain this text, literally (it is not a pattern), case "
             "mattering. A part of a line that was printed before its rest counts with the rest, except in "
             "NDJSON, where each event counts for itself."
-        }
+        },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:
         needle = data.pop("grep", "")
-        if "\n" in needle:
-            raise ValidationError({"grep": ["must be part of one line, without a line break"]})
         limit = data.pop("limit", None)
         where: OutputQuery = super()._make(data)
         return Reading(where=where, limit=limit, grep=needle.encode() or None)

@@ -1,35 +1,28 @@
 """Searching the output of many processes over HTTP."""
 
-import base64
-import binascii
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
-from marshmallow import ValidationError, post_load, validate
+from marshmallow import post_load, validate
 
-from app.api import fields, keys
+from app.api import fields, keys, line_fields
+from app.api.cursor import seal, unseal
 from app.api.intake import Given
 from app.api.negotiation import preferred
+from app.api.output import JSON, NDJSON
 from app.api.route import json_response
 from app.api.strict import Strict
-from app.core.matching import Regex, Text
+from app.core.matching import matcher
 from app.core.search import Match, SearchQuery
-from app.model.output import Stream
 from app.model.process import Order
 
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
-_MAX_QUERY_CHARS = 1000
 _MAX_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 _DEFAULT_TIMEOUT_MS = 10_000
 _MAX_TIMEOUT_MS = 60_000
-_PLACE_BYTES = 7
-_MARK_BYTES = 8
-_STREAMS = {stream.word: stream for stream in Stream}
+_FOREIGN = "belongs to another search: repeat the parameters of the page before (limit may change)"
 
 
 class SearchParameters(Strict):
@@ -37,7 +30,7 @@ class SearchParameters(Strict):
 
     q = fields.Text(
         required=True,
-        validate=validate.Length(1, _MAX_QUERY_CHARS, error=f"must be 1 to {_MAX_QUERY_CHARS} characters long"),
+        validate=line_fields.PATTERN,
         metadata={
             "description": "What a line must hold, case mattering. A part of a line that was printed before its rest "
             "is a line of its own here.",
@@ -47,10 +40,7 @@ class SearchParameters(Strict):
     regex = fields.QueryFlag(
         load_default=False, metadata={"description": "`q` is a regular expression (RE2) and not a text."}
     )
-    stream = fields.Text(
-        validate=validate.OneOf(_STREAMS, error=f"must be one of {', '.join(_STREAMS)}"),
-        metadata={"description": "Only this stream.", "enum": list(_STREAMS)},
-    )
+    stream = line_fields.StreamName(metadata={"description": "Only this stream."})
     since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
     until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
     tag = fields.TagFilters(
@@ -81,12 +71,10 @@ class SearchParameters(Strict):
     )
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> tuple[SearchQuery, bytes]:
-        if "\n" in data["q"]:
-            raise ValidationError({"q": ["must be part of one line, without a line break"]})
+    def _make(self, data: dict[str, Any], **_: Any) -> tuple[SearchQuery, dict[str, Any]]:
         query = SearchQuery(
-            matcher=Regex(data["q"], "q") if data["regex"] else Text(data["q"].encode()),
-            stream=_STREAMS.get(data.get("stream", "")),
+            matcher=matcher(data["q"], "q", is_regex=data["regex"]),
+            stream=data.get("stream"),
             since_ms=data.get("since"),
             until_ms=data.get("until"),
             process_id=data["process"].upper() if "process" in data else None,
@@ -96,36 +84,18 @@ class SearchParameters(Strict):
             timeout_s=data["timeout"] / 1000,
         )
         asked = {key: value for key, value in data.items() if key not in ("cursor", "limit", "timeout")}
-        mark = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=_MARK_BYTES).digest()
-        return (_go_on(query, data["cursor"], mark) if "cursor" in data else query), mark
-
-
-def _make_cursor(place: tuple[int, int], mark: bytes) -> str:
-    raw = place[0].to_bytes(_PLACE_BYTES) + place[1].to_bytes(_PLACE_BYTES) + mark
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _go_on(query: SearchQuery, cursor: str, mark: bytes) -> SearchQuery:
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 2 * _PLACE_BYTES + _MARK_BYTES:
-        raise ValidationError({"cursor": ["must be `next` of the page before"]})
-    if raw[2 * _PLACE_BYTES :] != mark:
-        raise ValidationError(
-            {"cursor": ["belongs to another search: repeat the parameters of the page before (limit may change)"]}
-        )
-    position = int.from_bytes(raw[:_PLACE_BYTES])
-    return replace(query, position=position, seq=int.from_bytes(raw[_PLACE_BYTES : 2 * _PLACE_BYTES]))
+        if "cursor" in data:
+            position, seq = unseal(data["cursor"], 2, asked, _FOREIGN)
+            query = replace(query, position=position, seq=seq)
+        return query, asked
 
 
 async def search(request: web.Request, given: Given) -> web.Response:
     """GET /api/v1/search."""
-    query, mark = given.query
+    query, asked = given.query
     page = await request.app[keys.MANAGER].questions.search(query)
     matches = [_match(match) for match in page.matches]
-    end = {"next": _make_cursor(page.next, mark) if page.next else None, "complete": page.complete}
+    end = {"next": seal(page.next, asked) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
         return json_response({"matches": matches, **end})
     body = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in (*matches, end))

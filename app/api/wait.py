@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from marshmallow import ValidationError, post_load, validate, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
-from app.api import fields, keys
+from app.api import fields, keys, line_fields
+from app.api.follow import HEARTBEAT_S
 from app.api.intake import Given
 from app.api.presentation import process_info
 from app.api.route import json_response, ref_of
@@ -15,16 +16,13 @@ from app.api.strict import Strict
 from app.core import waiting
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.manager import ProcessManager
-from app.core.matching import Matcher, Regex, Text
+from app.core.matching import Matcher, matcher
 from app.core.waiting import Line, NotMet, WaitFor
 from app.model.errors import Unavailable
 from app.model.output import Stream
 from app.model.process import Process
 
 _DEFAULT_TIMEOUT_MS = 30_000
-_MAX_PORT = 65_535
-_MAX_PATTERN_CHARS = 1000
-_HEARTBEAT_S = 15.0
 _IDLE_LOOK_S = (0.02, 0.5)
 # Which parameter each needs, and which it takes besides.
 _NEEDS = {WaitFor.OUTPUT: "pattern", WaitFor.PORT: "port", WaitFor.IDLE: "idle_ms"}
@@ -34,7 +32,6 @@ _TAKES = {
     WaitFor.PORT: {"port"},
     WaitFor.IDLE: {"idle_ms", "stream"},
 }
-_STREAMS = {stream.word: stream for stream in Stream}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +52,17 @@ class WaitQuery(Strict):
 
     until = fields.Choice(WaitFor, required=True, metadata={"description": "What to wait for."})
     pattern = fields.Text(
-        validate=validate.Length(1, _MAX_PATTERN_CHARS, error=f"must be 1 to {_MAX_PATTERN_CHARS} characters long"),
+        validate=line_fields.PATTERN,
         metadata={"description": "For `output`: what a line must hold, case mattering. What is stored already counts."},
     )
     regex = fields.QueryFlag(
         load_default=False, metadata={"description": "`pattern` is a regular expression (RE2) and not a text."}
     )
-    stream = fields.Text(
-        validate=validate.OneOf(_STREAMS, error=f"must be one of {', '.join(_STREAMS)}"),
-        metadata={"description": "For `output` and `idle`: only this stream.", "enum": list(_STREAMS)},
-    )
+    stream = line_fields.StreamName(metadata={"description": "For `output` and `idle`: only this stream."})
     after = fields.QueryWhole(metadata={"description": "For `output`: only lines after this id."})
     port = fields.QueryWhole(
         low=1,
-        high=_MAX_PORT,
+        high=fields.MAX_PORT,
         metadata={"description": "For `port`: a TCP port of this machine on which somebody must take connections."},
     )
     idle_ms = fields.QueryWhole(
@@ -94,18 +88,13 @@ class WaitQuery(Strict):
         given = {name for name in data if name not in ("until", "timeout") and data[name] is not False}
         for name in sorted(given - _TAKES[until]):
             raise ValidationError({name: [f"is not for until={until}, leave it out"]})
-        if "\n" in data.get("pattern", ""):
-            raise ValidationError({"pattern": ["must be part of one line, without a line break"]})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Wait:
-        matcher: Matcher | None = None
-        if "pattern" in data:
-            matcher = Regex(data["pattern"], "pattern") if data["regex"] else Text(data["pattern"].encode())
         return Wait(
             until=data["until"],
-            matcher=matcher,
-            stream=_STREAMS.get(data.get("stream", "")),
+            matcher=matcher(data["pattern"], "pattern", is_regex=data["regex"]) if "pattern" in data else None,
+            stream=data.get("stream"),
             after=data.get("after", 0),
             port=data.get("port", 0),
             idle_ms=data.get("idle_ms", 0),
@@ -150,7 +139,7 @@ async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line
         return True
     if query.until is WaitFor.OUTPUT and query.matcher is not None:
         where = OutputQuery(after=query.after, stream=query.stream)
-        return await waiting.line(manager.follow(process, where, heartbeat_s=_HEARTBEAT_S), query.matcher)
+        return await waiting.line(manager.follow(process, where, heartbeat_s=HEARTBEAT_S), query.matcher)
     if query.until is WaitFor.PORT:
         return await waiting.port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms

@@ -18,6 +18,15 @@ class Matcher(Protocol):
         """Tell whether a line, given without its terminator, matches."""
 
 
+def matcher(pattern: str, field: str, *, is_regex: bool) -> Matcher:
+    """Make what looks for `pattern`; `field` is what the caller knows it by.
+
+    Raises:
+        InvalidRequest: it is no regular expression, though it is to be one.
+    """
+    return Regex(pattern, field) if is_regex else Text(pattern.encode())
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A text that a line holds, case mattering."""
