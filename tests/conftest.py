@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import app
+from app.crash import VARIABLE
 from tests.support.daemon import Daemon, left_over
 
 # How long an example takes says how busy the machine is.
@@ -38,3 +39,12 @@ async def daemon(state_dir: Path) -> AsyncIterator[Daemon]:
         yield running
     finally:
         await running.end_everything()
+
+
+@pytest.fixture
+async def mortal(state_dir: Path) -> AsyncIterator[Daemon]:
+    """A daemon that is not running yet, and may be told where to die."""
+    daemon = Daemon(state_dir)
+    yield daemon
+    daemon.environment.pop(VARIABLE, None)
+    await daemon.end_everything()

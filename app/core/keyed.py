@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.core.committer import Committer
-from app.core.live import LiveProcess
 from app.core.request import StartRequest
+from app.core.starting import started
 from app.core.supervisor import Supervisor
 from app.model.errors import InvalidRequest, Unavailable
 from app.model.process import Process, ProcessSpec
@@ -31,7 +31,6 @@ class KeyedStarts:
         supervisor: Supervisor,
         *,
         start: Callable[[StartRequest], Awaitable[Process]],
-        started: Callable[[LiveProcess], Awaitable[None]],
     ) -> None:
         """Make it.
 
@@ -40,13 +39,11 @@ class KeyedStarts:
             committer: records.
             supervisor: knows who is not recorded yet.
             start: starts a process.
-            started: waits until it is known what became of a start that is recorded, and raises if it failed.
         """
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
         self._start = start
-        self._started = started
         self._under_way: dict[str, _UnderWay] = {}
 
     async def start(self, request: StartRequest, key: str) -> tuple[Process, bool]:
@@ -76,7 +73,7 @@ class KeyedStarts:
                 return await self._start(request), True
             _check_same(request, holder.spec)
             if (live := self._supervisor.get(holder.spec.id)) is not None:
-                await self._started(live)
+                await started(live)
             return holder, False
         finally:
             del self._under_way[key]

@@ -22,6 +22,7 @@ from app.core.request import StartRequest, explain, make_command, make_spec
 from app.core.restarts import Restarts
 from app.core.room import ShimRoom
 from app.core.sampler import UsageSampler
+from app.core.starting import started
 from app.core.stdin import StandardInput
 from app.core.supervisor import Supervisor
 from app.core.views import ProcessView, StartOutcome, UsageView
@@ -42,7 +43,6 @@ from app.storage import AddProcess, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
-_WITHDRAWN_S = 2.0
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
 
@@ -60,7 +60,7 @@ class ProcessManager:
         self._committer.on_committed = self.events.on_committed
         self._recent = RecentChunks()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
-        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start, started=self._started)
+        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start)
         self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir, inherit_env)
         self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
@@ -174,20 +174,9 @@ class ProcessManager:
         crash_point("start-recorded")
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
-        await self._started(live)
+        await started(live)
         managed = ManagedState() if spec.is_managed else None
         return Process(handle=handle, spec=spec, run=live.run, managed=managed), live
-
-    async def _started(self, live: LiveProcess) -> None:
-        """Wait until it is known what became of a start that is recorded.
-
-        Raises:
-            SpawnFailed: its program could not be run; what was recorded of it is withdrawn, or will be.
-        """
-        await live.wait(lambda: live.started or live.failed is not None)
-        if live.failed is not None:
-            await live.wait(lambda: live.finished, _WITHDRAWN_S)
-            raise explain(SpawnRefused(*live.failed), live.spec)
 
     async def get(self, ref: str) -> ProcessView:
         """Find a process by pid (the newest that had it), id, or name (the live one, else the newest that had it).

@@ -24,6 +24,7 @@ from app.core.runs import RunStarter
 from app.core.sealing import EnvironmentSeal
 from app.core.supervisor import Supervisor
 from app.crash import crash_point
+from app.model.ending import Ending
 from app.model.errors import NotManaged, NotRunning, OutlastError, SealBroken, SpawnFailed
 from app.model.event import EventType
 from app.model.managed import Desired, HealthStatus, ManagedState
@@ -61,15 +62,15 @@ class Restarts:
 
     async def open(self) -> None:
         """Find those that are to run, and those that have not ended. Nothing is started before `look_after`."""
-        found = {process.spec.id: process for process in await self._storage.supervised()}
-        for item in await self._storage.unfinished():
-            if item.process.managed is not None and item.process.run.ending is None:
-                found.setdefault(item.process.spec.id, item.process)
-        for process in found.values():
+        for process in await self._storage.supervised():
             self.table.add(ManagedProcess(process, self._supervisor.get(process.spec.id)))
         for live in self._supervisor:
-            if live.spec.is_managed and live.spec.id not in found:
-                self._spawn(self._take_up_recorded(live))
+            if live.spec.is_managed and self.table.get(live.spec.id) is None:
+                stored = await self._storage.process(live.handle) if live.handle else None
+                if stored is None:
+                    self._spawn(self._take_up_recorded(live))
+                else:
+                    self.table.add(ManagedProcess(stored, live))
 
     def look_after(self) -> None:
         """Begin: what is due is started, and a stop that an earlier daemon had begun is brought to its end."""
@@ -206,14 +207,7 @@ class Restarts:
         run, state = process.run, managed.state
         if run.ending is None or state.decided_run == run.number:
             return
-        verdict = decide(
-            _policy(managed),
-            run.ending,
-            failures=state.failures,
-            ran_ms=run.ending.ended_at_ms - run.started_at_ms,
-            ended_at_ms=run.ending.ended_at_ms,
-            draw=random.random(),  # noqa: S311 - it spreads restarts, and guards nothing
-        )
+        verdict = _decide(managed, run.ending, run.ending.ended_at_ms - run.started_at_ms, run.ending.ended_at_ms)
         decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), verdict)
         await self._store_patiently(managed, decided)
         crash_point("restart-decided")
@@ -235,15 +229,7 @@ class Restarts:
             await self._store_patiently(managed, stopped)
             raise
         except SpawnFailed as exc:
-            now_ms = _now_ms()
-            verdict = decide(
-                _policy(managed),
-                None,
-                failures=managed.state.failures,
-                ran_ms=0,
-                ended_at_ms=now_ms,
-                draw=random.random(),  # noqa: S311 - likewise
-            )
+            verdict = _decide(managed, None, 0, _now_ms())
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
             await self._store_patiently(managed, _after(failed, verdict))
             raise
@@ -327,6 +313,17 @@ class Restarts:
 
 def _policy(managed: ManagedProcess) -> Restart:
     return managed.spec.options.restart or Restart()
+
+
+def _decide(managed: ManagedProcess, ending: Ending | None, ran_ms: int, ended_at_ms: int) -> Verdict:
+    return decide(
+        _policy(managed),
+        ending,
+        failures=managed.state.failures,
+        ran_ms=ran_ms,
+        ended_at_ms=ended_at_ms,
+        draw=random.random(),  # noqa: S311 - it spreads restarts, and guards nothing
+    )
 
 
 def _after(state: ManagedState, verdict: Verdict) -> ManagedState:

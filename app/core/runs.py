@@ -10,6 +10,7 @@ from app.core.live import LiveProcess
 from app.core.managed import ManagedProcess
 from app.core.request import StartRequest, explain, make_command
 from app.core.sealing import EnvironmentSeal
+from app.core.starting import started
 from app.core.supervisor import Supervisor
 from app.crash import crash_point
 from app.model.errors import NotFound, OutlastError, Unavailable
@@ -20,7 +21,6 @@ from app.shimlink import SpawnRefused
 from app.storage import BeginRun, CompleteOutput, Storage, WithdrawRun
 
 _DRAIN_S = 10.0
-_WITHDRAWN_S = 2.0
 
 
 class RunStarter:
@@ -69,10 +69,7 @@ class RunStarter:
             raise
         crash_point("restart-recorded")
         self._supervisor.begin(live, managed.handle, position)
-        await live.wait(lambda: live.started or live.failed is not None)
-        if live.failed is not None:
-            await live.wait(lambda: live.finished, _WITHDRAWN_S)
-            raise explain(SpawnRefused(*live.failed), spec)
+        await started(live)
         return live
 
     async def _command(self, spec: ProcessSpec, number: int) -> Command:

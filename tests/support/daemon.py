@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from app.config import Settings
+from app.crash import VARIABLE
 from app.daemon.down import end_everything
 from app.shim.cgroup import folder_name
 from tests.support.waiting import DEADLINE_S
@@ -89,6 +90,13 @@ class Daemon:
         """Of the daemon."""
         assert self.process is not None
         return self.process.pid
+
+    async def died(self) -> None:
+        """Wait until it has killed itself at the point that its environment names, and forget where that was."""
+        assert self.process is not None
+        assert await asyncio.wait_for(self.process.wait(), DEADLINE_S) == -signal.SIGKILL, self.environment
+        await self.stop(0)
+        self.environment.pop(VARIABLE, None)
 
     async def kill(self) -> None:
         """SIGKILL the daemon, and nothing else."""

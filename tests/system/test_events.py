@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -144,15 +143,6 @@ async def ask_for_processes(daemon: Daemon, name: str) -> None:
                     assert response.status in {201, 422, 503}
             except aiohttp.ClientError:
                 await asyncio.sleep(0.02)
-
-
-@pytest.fixture
-async def mortal(state_dir: Path) -> AsyncIterator[Daemon]:
-    """A daemon that is not running yet."""
-    daemon = Daemon(state_dir)
-    yield daemon
-    daemon.environment.pop(VARIABLE, None)
-    await daemon.end_everything()
 
 
 async def test_each_start_and_each_end_is_told_once_over_kills(mortal: Daemon) -> None:

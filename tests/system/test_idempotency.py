@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +123,6 @@ async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(
     status, error = await post(daemon, BODY)
     assert (status, error["code"]) == (503, "UNAVAILABLE")
     assert children(daemon) == set()
-
-
-@pytest.fixture
-async def mortal(state_dir: Path) -> AsyncIterator[Daemon]:
-    """A daemon that is not running yet."""
-    daemon = Daemon(state_dir)
-    yield daemon
-    daemon.environment.pop(VARIABLE, None)
-    await daemon.end_everything()
 
 
 async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -> None:

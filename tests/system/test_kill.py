@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, is_running, pids
+from tests.support.shadow import NO_GROUPS, shadowed
 from tests.support.waiting import DEADLINE_S, eventually
 
 # One that ignores what it can, in each of the places where a descendant may hide, and one that is stopped.
@@ -80,7 +81,6 @@ wait()
 """
 
 
-NO_GROUPS = "import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
 # As if one process could not be killed, for as long as a file is there.
 UNKILLABLE = """
 import os
@@ -88,14 +88,6 @@ import app.shim.tree as t
 kill_tree = t.kill_tree
 t.kill_tree = lambda *args, **fields: kill_tree(*args, **fields) + os.path.exists({flag!r})
 """
-
-
-def shadowed(state_dir: Path, program: str) -> Daemon:
-    """Make a daemon in whose processes this is run first."""
-    shadow = state_dir.parent / "shadow" / "sitecustomize.py"
-    shadow.parent.mkdir()
-    shadow.write_text(program)
-    return Daemon(state_dir, PYTHONPATH=str(shadow.parent))
 
 
 @pytest.fixture(params=["cgroup", "proc"])

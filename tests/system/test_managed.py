@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from app.crash import VARIABLE
 from app.testing.faulty import Mode
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.faulty import FaultyStore
@@ -186,61 +187,44 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
         *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
     ],
 )
-async def test_no_run_is_begun_twice_or_left_out(state_dir: Path, tmp_path: Path, armed: str) -> None:
+async def test_no_run_is_begun_twice_or_left_out(mortal: Daemon, tmp_path: Path, armed: str) -> None:
     """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
-    daemon = Daemon(state_dir, OUTLAST_CRASH_AT=armed)
+    mortal.environment[VARIABLE] = armed
     started = tmp_path / "started"
     script = f'echo x >> {started}; echo "run $(wc -l < {started})"; [ $(wc -l < {started}) -ge 4 ]'
-    try:
-        await daemon.start()
-        process = await daemon.sh(script, name="job", restart=QUICK)
-        assert daemon.process is not None
-        await asyncio.wait_for(daemon.process.wait(), 20)
-        assert daemon.process.returncode == -9
-        await daemon.stop(0)
-        daemon.environment = {}
-        await daemon.start()
-        assert (await daemon.call("GET", "/processes/job", 200))["id"] == process["id"]
-        events = await daemon.drained(process)
-        assert [event.data["line"] for event in events[:-1]] == [f"run {n}\n" for n in range(1, 5)]
-        assert [event.id for event in events[:-1]] == [1, 2, 3, 4]
-        assert started.read_text() == "x\n" * 4
-        assert [(run["run"], run["exit_code"]) for run in await runs(daemon, process)] == [
-            (4, 0),
-            (3, 1),
-            (2, 1),
-            (1, 1),
-        ]
-        assert (await daemon.get(process))["managed"]["status"] == "stopped"
-    finally:
-        await daemon.end_everything()
+    await mortal.start()
+    process = await mortal.sh(script, name="job", restart=QUICK)
+    await mortal.died()
+    await mortal.start()
+    assert (await mortal.call("GET", "/processes/job", 200))["id"] == process["id"]
+    events = await mortal.drained(process)
+    assert [event.data["line"] for event in events[:-1]] == [f"run {n}\n" for n in range(1, 5)]
+    assert [event.id for event in events[:-1]] == [1, 2, 3, 4]
+    assert started.read_text() == "x\n" * 4
+    told = [(run["run"], run["exit_code"]) for run in await runs(mortal, process)]
+    assert told == [(4, 0), (3, 1), (2, 1), (1, 1)]
+    assert (await mortal.get(process))["managed"]["status"] == "stopped"
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_during_whose_start_both_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_a_run_during_whose_start_both_die_has_not_run(mortal: Daemon, tmp_path: Path, point: str) -> None:
     """The gate of every run opens when that run is recorded, and not before."""
-    daemon = Daemon(state_dir, OUTLAST_CRASH_AT=point)
+    mortal.environment[VARIABLE] = point
     started = tmp_path / "started"
     script = f"echo x >> {started}; [ $(wc -l < {started}) -ge 2 ] && exec sleep 1000; exit 1"
-    try:
-        await daemon.start()
-        process = await daemon.sh(script, name="job", restart=QUICK)
-        assert daemon.process is not None
-        await asyncio.wait_for(daemon.process.wait(), 20)
-        shim = shim_pid(state_dir)
-        assert shim is not None
-        os.kill(shim, signal.SIGKILL)
-        await eventually(lambda: not is_running(shim))
-        await daemon.stop(0)
-        assert started.read_text() == "x\n"
-        daemon.environment = {}
-        await daemon.start()
-        await eventually(lambda: started.read_text() == "x\n" * 2)
-        told = [(run["run"], run["reason"]) for run in await runs(daemon, process)]
-        lost = [(2, "lost")] if point == "restart-recorded" else []
-        assert told == [(2 + len(lost), None), *lost, (1, "exited")]
-    finally:
-        await daemon.end_everything()
+    await mortal.start()
+    process = await mortal.sh(script, name="job", restart=QUICK)
+    await mortal.died()
+    shim = shim_pid(mortal.state_dir)
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
+    await eventually(lambda: not is_running(shim))
+    assert started.read_text() == "x\n"
+    await mortal.start()
+    await eventually(lambda: started.read_text() == "x\n" * 2)
+    told = [(run["run"], run["reason"]) for run in await runs(mortal, process)]
+    lost = [(2, "lost")] if point == "restart-recorded" else []
+    assert told == [(2 + len(lost), None), *lost, (1, "exited")]
 
 
 async def end_is_seen(daemon: Daemon, process: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from app.shim import wire
 from app.shim.listener import Listener
 from tests.support.daemon import Daemon, Event, is_running, outlast, shim_pid
+from tests.support.shadow import shadowed
 from tests.support.waiting import DEADLINE_S, eventually
 
 COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
@@ -224,13 +225,10 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
     assert await daemon.lines(again) == ["again"]
 
 
-async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     await daemon.stop()
-    shadow = tmp_path / "shadow" / "sitecustomize.py"
-    shadow.parent.mkdir()
-    shadow.write_text("import app.shim.wire\napp.shim.wire.PROTOCOL_VERSION = 999\n")
-    other = Daemon(daemon.state_dir, PYTHONPATH=str(shadow.parent))
+    other = shadowed(daemon.state_dir, "import app.shim.wire\napp.shim.wire.PROTOCOL_VERSION = 999\n")
     with pytest.raises(AssertionError):
         await other.start()
     assert other.process is not None

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.shadow import NO_GROUPS, shadowed
 from tests.support.waiting import eventually
 
 # A tree of four: leader, a child in its group, one in a session of its own, a daemonised one that ignores SIGTERM.
@@ -72,11 +73,8 @@ async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
     await gone(members)
 
 
-async def test_without_cgroups_the_tree_is_followed(state_dir: Path, tmp_path: Path) -> None:
-    shadow = tmp_path / "shadow" / "sitecustomize.py"
-    shadow.parent.mkdir()
-    shadow.write_text("import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n")
-    daemon = Daemon(state_dir, PYTHONPATH=str(shadow.parent))
+async def test_without_cgroups_the_tree_is_followed(state_dir: Path) -> None:
+    daemon = shadowed(state_dir, NO_GROUPS)
     try:
         await daemon.start()
         process, members = await tree(daemon)

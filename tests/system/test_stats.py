@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
+from tests.support.shadow import NO_GROUPS, shadowed
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
@@ -132,11 +133,8 @@ async def _ended(daemon: Daemon, process: dict[str, Any]) -> bool:
     return (await daemon.get(process))["status"] != "running"
 
 
-async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path, tmp_path: Path) -> None:
-    shadow = tmp_path / "shadow" / "sitecustomize.py"
-    shadow.parent.mkdir()
-    shadow.write_text("import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n")
-    daemon = Daemon(state_dir, PYTHONPATH=str(shadow.parent))
+async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path) -> None:
+    daemon = shadowed(state_dir, NO_GROUPS)
     try:
         await daemon.start()
         process = await tree(daemon, name="tree")
