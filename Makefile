@@ -62,7 +62,7 @@ fix: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 
 bench: $(VENV)/installed-dev
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench --keep bench/results
 
 demo: $(VENV)/installed-dev
 	@$(BIN)/python bench/demo.py

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import writers
+from bench.measure import OURS, Contestant, Figures, Measure, Row
 from bench.serving import outlast
 from bench.supervisord import supervisord
 
@@ -28,7 +29,7 @@ class Flood:
     @property
     def argv(self) -> list[str]:
         """The program."""
-        return writers.PROGRAMS[self.program](self.lines)
+        return writers.PROGRAMS[self.program].argv(self.lines)
 
     @property
     def bytes(self) -> int:
@@ -89,14 +90,44 @@ def run_plain_file(folder: Path, flood: Flood) -> float:
     return seconds
 
 
-OURS = "outlast"
-OURS_RELAXED = "outlast, durable = false"
-CONTESTANTS: dict[str, Callable[[Path, Flood], float]] = {
+_RELAXED = "outlast, durable = false"
+_RUNNERS: dict[str, Callable[[Path, Flood], float]] = {
     OURS: run_outlast,
-    OURS_RELAXED: run_outlast_relaxed,
+    _RELAXED: run_outlast_relaxed,
     "supervisord": run_supervisord,
     "plain file": run_plain_file,
 }
+
+
+def _measure(program: str) -> Measure:
+    how = writers.PROGRAMS[program].how
+    return Measure(
+        name=f"flood-{program}",
+        title=f"{{size}} lines of {writers.LINE_BYTES} bytes, {how}, until the last one is readable",
+        contestants={name: _contestant(run, program) for name, run in _RUNNERS.items()},
+        rows=(
+            Row(figure="lines/s", yardstick="supervisord", at_least=1.0),
+            Row(figure="lines/s", yardstick="plain file", at_least=0.8),
+            Row(figure="lines/s", yardstick="supervisord", ours=_RELAXED),
+        ),
+        size=5_000_000,
+        smoke_size=20_000,
+        lacks={
+            "supervisord": "times, numbers, SQL, resuming; its own death and a loss of power cost lines",
+            "plain file": "all of that",
+        },
+    )
+
+
+def _contestant(run: Callable[[Path, Flood], float], program: str) -> Contestant:
+    def work(folder: Path, lines: int) -> Figures:
+        seconds = run(folder, Flood(lines, program))
+        return {"lines/s": lines / seconds, "MB/s": lines * writers.LINE_BYTES / seconds / 1e6}
+
+    return work
+
+
+MEASURES = [_measure(program) for program in writers.PROGRAMS]
 
 
 def _until(progress: Callable[[], int], wanted: int) -> None:

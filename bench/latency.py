@@ -7,11 +7,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench import writers
+from bench.measure import OURS, Figures, Measure, Row
 from bench.serving import outlast
 
 LINES_PER_S = 1000
@@ -20,21 +19,7 @@ _SILENT_S = 30.0
 _END_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """From write to receipt, of every line that was written while its reader was there."""
-
-    p50_us: float
-    p99_us: float
-
-    @classmethod
-    def of(cls, delays_ns: list[int]) -> "Delays":
-        """Take the percentiles."""
-        ordered = sorted(delays_ns)
-        return cls(*(ordered[len(ordered) * percent // 100] / 1000 for percent in (50, 99)))
-
-
-def run_outlast(folder: Path, lines: int) -> Delays:
+def run_outlast(folder: Path, lines: int) -> Figures:
     """Follow a process of an Outlast by Server-Sent Events."""
     with outlast(folder / "state") as server:
         process = server.run(writers.ticker(lines, LINES_PER_S))
@@ -43,7 +28,7 @@ def run_outlast(folder: Path, lines: int) -> Delays:
             return _receive(connection.sock, lines)
 
 
-def run_relay(_folder: Path, lines: int) -> Delays:
+def run_relay(_folder: Path, lines: int) -> Figures:
     """Read from `bench.relay`, which does nothing but pass on."""
     relay = subprocess.Popen(
         [sys.executable, "-m", "bench.relay", *writers.ticker(lines, LINES_PER_S)],
@@ -60,11 +45,21 @@ def run_relay(_folder: Path, lines: int) -> Delays:
         relay.communicate(timeout=_END_S)
 
 
-OURS = "outlast"
-CONTESTANTS: dict[str, Callable[[Path, int], Delays]] = {OURS: run_outlast, "bare relay": run_relay}
+MEASURE = Measure(
+    name="latency",
+    title=f"{{size}} lines at {LINES_PER_S:,} lines/s, from the write to a follower's receipt",
+    contestants={OURS: run_outlast, "bare relay": run_relay},
+    rows=(
+        Row(figure="p50 us", yardstick="bare relay", at_most=4.0),
+        Row(figure="p99 us", yardstick="bare relay", at_most=5.0),
+    ),
+    size=10 * LINES_PER_S,
+    smoke_size=LINES_PER_S,
+    lacks={"bare relay": "framing, HTTP, a store"},
+)
 
 
-def _receive(sock: socket.socket, lines: int) -> Delays:
+def _receive(sock: socket.socket, lines: int) -> Figures:
     """Take the time whenever something comes, and compare it with the times that it carries.
 
     Raises:
@@ -90,4 +85,5 @@ def _receive(sock: socket.socket, lines: int) -> Delays:
         rest = data[taken:]
     if not delays_ns:
         raise RuntimeError("all lines had been written before the first came: more are needed")
-    return Delays.of(delays_ns)
+    delays_ns.sort()
+    return {f"p{percent} us": delays_ns[len(delays_ns) * percent // 100] / 1000 for percent in (50, 99)}

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 LINE_BYTES = 96
 BLOCK_LINES = 10_000
@@ -55,12 +56,19 @@ def printer(lines: int) -> list[str]:
     return [*_PYTHON, _PRINTER, str(lines)]
 
 
-PROGRAMS: dict[str, Callable[[int], list[str]]] = {
-    "print": printer,
-    "8 KiB": lambda lines: flood(lines, 8192 // LINE_BYTES),
-    "960 KB": flood,
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A way to write a flood: in words, and the command for so many lines."""
+
+    how: str
+    argv: Callable[[int], list[str]]
+
+
+PROGRAMS = {
+    "print": Program("a `print` for each", printer),
+    "8k": Program("8 KiB at once by a program that does nothing else", lambda lines: flood(lines, 8192 // LINE_BYTES)),
+    "960k": Program("960 KB at once by a program that does nothing else", flood),
 }
-"""How a flood can be written: a `print` for each line, or so much at once by a program that does nothing else."""
 
 
 def flood_line(number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.measures import MEASURES
 from tests.support.daemon import pids
 from tests.support.waiting import eventually
 
@@ -47,22 +49,27 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
-async def test_bench(tmp_path: Path) -> None:
-    process = await start(tmp_path, "-m", "bench", "--lines", "20000", "--rounds", "1", "--seconds", "1")
-    table = await output(process)
-    assert process.returncode == 0, table
-    for row in ("outlast / supervisord", "outlast / plain file", "outlast / bare relay, p50", "machine ", "commit "):
-        assert row in table
-    rows = {line.strip().split("  ")[0] for line in table.splitlines()}
-    assert {"outlast", "outlast, durable = false", "supervisord", "plain file", "bare relay"} <= rows, table
+@pytest.mark.parametrize("name", MEASURES)
+async def test_bench(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    process = await start(folder, "-m", "bench", "--only", name, "--smoke", "--rounds", "1", "--keep", str(tmp_path))
+    said = await output(process)
+    assert process.returncode == 0, said
+    [path] = tmp_path.glob("*.json")
+    [kept] = json.loads(path.read_text(encoding="utf-8"))["measures"]
+    assert list(kept["rounds"]) == list(MEASURES[name].contestants)
+    assert all(value > 0 for [figures] in kept["rounds"].values() for value in figures.values()), kept
+    assert len(kept["rows"]) == len(MEASURES[name].rows)
+    assert "commit " in said
     assert running_in(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("only", ["flood", "latency"])
-async def test_interrupted_bench(tmp_path: Path, only: str) -> None:
+@pytest.mark.parametrize("name", ["flood-960k", "latency"])
+async def test_interrupted_bench(tmp_path: Path, name: str) -> None:
     """Ctrl-C ends what was started."""
-    process = await start(tmp_path, "-m", "bench", "--only", only, "--lines", "90000000", "--seconds", "1000")
+    process = await start(tmp_path, "-m", "bench", "--only", name, "--size", "90000000")
     await eventually(lambda: any("app.shim" in found for found in running_in(tmp_path)), deadline_s=DEADLINE_S)
     process.send_signal(signal.SIGINT)
     said = await output(process)

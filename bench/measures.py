@@ -1,0 +1,12 @@
+"""All measures, in the order in which they run."""
+
+from bench import flood, latency
+from bench.measure import Measure
+
+MEASURES: dict[str, Measure] = {
+    each.name: each
+    for each in (
+        *flood.MEASURES,
+        latency.MEASURE,
+    )
+}
