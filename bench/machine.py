@@ -22,13 +22,18 @@ def describe(folder: Path) -> list[str]:
         f"machine   {_cpu()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, load {os.getloadavg()[0]:.1f} at the start",
         f"system    {platform.system()} {platform.release()}, {folder} on {_file_system(folder)}",
         f"versions  Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {_versions(_PACKAGES)}",
-        f"peers     {_versions(_PEERS)}, pm2 {pm2.missing() or pm2.version()}",
+        f"peers     {_versions(_PEERS)}, {_pm2()}",
         f"outlast   {version('outlast')}, commit {_commit()}",
     ]
 
 
 def _versions(packages: Sequence[str]) -> str:
     return ", ".join(f"{name} {version(name)}" for name in packages)
+
+
+def _pm2() -> str:
+    missing = pm2.missing()
+    return f"no pm2 ({missing})" if missing else f"pm2 {pm2.version()}"
 
 
 def _cpu() -> str:
