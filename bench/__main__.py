@@ -19,6 +19,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     about = machine.describe(Path(tempfile.gettempdir()))
+    load = machine.load()
     print("\n".join(about), flush=True)
     results = []
     for name in options.only or MEASURES:
@@ -26,7 +27,7 @@ def main() -> None:
         size = options.size or (chosen.smoke_size if options.smoke else chosen.size)
         results.append(measure.run(chosen, size, options.rounds))
         print(report.show(results[-1]), flush=True)
-    kept = report.record(results, about)
+    kept = report.record(results, [*about, f"load      {load:.1f} at the start, {machine.load():.1f} at the end"])
     print(f"\n{report.summary(kept)}")
     if options.keep:
         print("\nkept in", *report.keep(kept, options.keep))
