@@ -68,10 +68,11 @@ def record(results: Sequence[Result], machine: Sequence[str]) -> Record:
 def cells(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     """Say a row of a record in words: what is compared, of which figure, its value, its target, whether that is met."""
     ours, yardstick, value = row["ours"], row["yardstick"], f"{row['value']:.3g}"
+    sign, unit = ("-", "") if row["is_difference"] else ("/", " x")
     return (
-        f"{ours} / {yardstick}" if yardstick else ours,
+        f"{ours} {sign} {yardstick}" if yardstick else ours,
         row["figure"],
-        f"{value} x" if yardstick else value,
+        f"{value}{unit}" if yardstick else value,
         row["target"],
         _VERDICTS[row["met"]],
     )

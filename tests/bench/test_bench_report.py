@@ -16,7 +16,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def results() -> list[Result]:
-    """Give two measures of two rounds each: of four targets two are met."""
+    """Give two measures of two rounds each: of six targets three are met."""
     flood = Measure(
         name="flood",
         title="{size} lines, a `print` for each",
@@ -39,6 +39,7 @@ def results() -> list[Result]:
             Row(figure="us/event", yardstick=None, at_most=3),
             Row(figure="lost", yardstick=None, at_most=0),
             Row(figure="us/event", yardstick="peer", at_most=0.001),
+            Row(figure="us/event", yardstick="peer", at_most=7, is_difference=True),
         ),
         size=200,
         smoke_size=1,
@@ -80,6 +81,7 @@ def test_one_table_tells_of_all_measures() -> None:
         ["followers", "outlast", "us/event", "6", "<= 3", "missed"],
         ["followers", "outlast", "lost", "0", "<= 0", "met"],
         ["followers", "outlast / peer", "us/event", "6 x", "<= 0.001", "missed"],
+        ["followers", "outlast - peer", "us/event", "5", "<= 7", "met"],
     ]
 
 
@@ -104,7 +106,7 @@ def test_the_plot_has_a_bar_for_each_target(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "bench.plot", record, plot], cwd=ROOT, check=True)
     svg = ET.parse(plot).getroot()  # noqa: S314 - our own
     bars = [each for each in svg.iter(f"{SVG}rect") if each.get("class") != "page"]
-    assert [bar.get("class") for bar in bars] == ["met", "missed", "missed", "met", "missed"]
+    assert [bar.get("class") for bar in bars] == ["met", "missed", "missed", "met", "missed", "met"]
     [target] = {float(line.get("x1", "")) for line in svg.iter(f"{SVG}line") if line.get("class") == "target"}
     scale = [float(line.get("x1", "")) for line in svg.iter(f"{SVG}line")]
     for bar in bars:
