@@ -10,6 +10,7 @@ import pytest
 
 from bench import report
 from bench.measure import Measure, Result, Row
+from bench.plot import draw
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -117,3 +118,9 @@ def test_the_plot_has_a_bar_for_each_target(tmp_path: Path) -> None:
     words = ["".join(text.itertext()) for text in svg.iter(f"{SVG}text")]
     assert {"2.5 x (target >= 1)", "0 (target <= 0)", "outlast / peer, lines/s"} <= set(words)
     assert any("commit 1234" in line for line in words)
+
+
+def test_the_readme_shows_the_plot_of_a_kept_record() -> None:
+    plot = (ROOT / "docs" / "bench.svg").read_bytes()
+    records = [json.loads(path.read_bytes()) for path in (ROOT / "bench" / "results").glob("*.json")]
+    assert plot in [ET.tostring(draw(record), encoding="utf-8") for record in records]
