@@ -139,7 +139,8 @@ async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line
         return True
     if query.until is WaitFor.OUTPUT and query.matcher is not None:
         where = OutputQuery(after=query.after, stream=query.stream)
-        return await waiting.line(manager.follow(process, where, heartbeat_s=HEARTBEAT_S), query.matcher)
+        chunks = manager.follow(process, where, heartbeat_s=HEARTBEAT_S)
+        return await manager.questions.line(chunks, query.matcher)
     if query.until is WaitFor.PORT:
         return await waiting.port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms
