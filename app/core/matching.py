@@ -83,8 +83,8 @@ class Regex:
         size = self._pattern.programsize
         if size > MAX_PROGRAM:
             raise InvalidRequest(
-                f"{field} is too large a regular expression: it makes {size} instructions of RE2, at most {MAX_PROGRAM} "
-                "are taken; repeat less, or use classes of fewer characters"
+                f"{field} is too large a regular expression: it makes {size} instructions of RE2, at most "
+                f"{MAX_PROGRAM} are taken; repeat less, or use classes of fewer characters"
             )
 
     def may_match(self, data: bytes) -> bool:
