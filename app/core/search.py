@@ -16,7 +16,7 @@ _PAGE_BYTES = 4 << 20  # of lines that match, about
 _BEYOND_ALL = 2**53
 # So much is looked at between two looks at the clock, and in each turn, however late it is: every page gets on.
 _CLOCK_BYTES = 64 << 10
-_LINE_BYTES = 64  # what a line costs besides its own bytes, in such
+_LINE_BYTES = 64  # a line costs as much as so many more bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
