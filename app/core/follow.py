@@ -12,6 +12,7 @@ from app.model.output import Chunk, Stream
 from app.storage import Storage
 
 _READ_BYTES = 1 << 20
+_FOLLOW_READ_BYTES = 256 << 10  # many may follow, each with what it has just read
 _UNTIL_GRACE_MS = 1000
 _READ_AGAIN_S = 0.5
 _LEAST_READ_S = 1.0
@@ -91,7 +92,7 @@ class Cursor:
         Raises:
             StorageUnavailable: the store can't be read now.
         """
-        while chunks := await self._read():
+        while chunks := await self._read(_READ_BYTES):
             for chunk in chunks:
                 yield chunk
 
@@ -114,7 +115,7 @@ class Cursor:
             known = live.last_seq if live is not None else 0
             if self._closing:
                 raise FollowInterrupted
-            chunks = self._recall()
+            chunks = self._recall(_FOLLOW_READ_BYTES)
             if chunks is None:
                 chunks = await self._read_in(quiet_since + heartbeat_s - time.monotonic())
             if chunks:
@@ -138,27 +139,27 @@ class Cursor:
         """Read as `_read` does, within about `timeout_s`. None: it can't be done now."""
         try:
             async with asyncio.timeout(max(timeout_s, _LEAST_READ_S)):
-                return await self._read()
+                return await self._read(_FOLLOW_READ_BYTES)
         except TimeoutError:
             return None
         except StorageUnavailable:
             await asyncio.sleep(_READ_AGAIN_S)
             return None
 
-    async def _read(self) -> Sequence[Chunk]:
+    async def _read(self, max_bytes: int) -> Sequence[Chunk]:
         """Return the next chunks that are wanted; none: there are none now."""
         query = self._query
         if not self._at_tail:
             self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
             self._at_tail = True
         while True:
-            recalled = self._recall()
+            recalled = self._recall(max_bytes)
             if recalled is not None:
                 return recalled
             chunks = await self._storage.chunks(
                 self._handle,
                 after_seq=self._seq,
-                max_bytes=_READ_BYTES,
+                max_bytes=max_bytes,
                 stream=query.stream,
                 since_ms=query.since_ms,
                 until_ms=query.until_ms,
@@ -169,11 +170,11 @@ class Cursor:
             if wanted:
                 return wanted
 
-    def _recall(self) -> Sequence[Chunk] | None:
+    def _recall(self, max_bytes: int) -> Sequence[Chunk] | None:
         """Return what `_read` would, if it is in memory; None: the store has to be asked."""
         if not self._at_tail:
             return None
-        while chunks := self._recent.read(self._handle, after_seq=self._seq, max_bytes=_READ_BYTES):
+        while chunks := self._recent.read(self._handle, after_seq=self._seq, max_bytes=max_bytes):
             wanted = self._take(chunks)
             if wanted:
                 return wanted
