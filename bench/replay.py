@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench import proc, writers
-from bench.flood import Flood, run_plain_file
+from bench.flood import Flood, run_shell
 from bench.measure import OURS, Figures, Measure, Row
 from bench.reader import Reader, read_all
 from bench.serving import Outlast, outlast
@@ -47,7 +47,7 @@ def run_file_response(folder: Path, lines: int) -> Figures:
     Raises:
         RuntimeError: something is missing.
     """
-    run_plain_file(folder, Flood(lines, "960k"))
+    run_shell(folder, Flood(lines, "960k"))
     server = subprocess.Popen(
         [sys.executable, "-m", "bench.fileserver", str(folder / "stdout.log")],
         stdin=subprocess.DEVNULL,
