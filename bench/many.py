@@ -76,7 +76,7 @@ class Stage:
         Raises:
             RuntimeError: some don't come.
         """
-        _until(lambda: len(os.listdir(self.folder)) > self._crowd.processes, _START_S)
+        _until(lambda: sum(1 for _ in self.folder.iterdir()) > self._crowd.processes, _START_S)
 
     def begin(self) -> None:
         """Let them print."""

@@ -16,7 +16,7 @@ from app.shim import lock
 
 _OUTLAST = (sys.executable, "-m", "app.cli")
 _START_S = 30.0
-_END_S = 60.0
+_END_S = 300.0
 
 
 class Outlast:

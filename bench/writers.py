@@ -110,8 +110,8 @@ def pacer(
 ) -> list[str]:
     """Be the one with this number of many processes, which print `bursts` times `burst_lines` lines in step.
 
-    It makes the file `number` in `folder`, begins when somebody opens the pipe `gate` there for writing, reports into its
-    file how late it was at most (ns), and ends when the pipe is closed.
+    It makes the file `number` in `folder`, begins when somebody opens the pipe `gate` there for writing, reports into
+    its file how late it was at most (ns), and ends when the pipe is closed.
     """
     return [*_PYTHON, _PACER, str(folder), str(number), *map(str, (processes, bursts, burst_lines, interval_ms))]
 
