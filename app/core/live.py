@@ -79,7 +79,12 @@ class LiveProcess(Waiters):
         self.handle = handle
         self.position = position
         self._capture = Capture(
-            handle=handle, run=self.run.number, position=position, streams=set(self.spec.captured), emit=self._on_chunk
+            handle=handle,
+            run=self.run.number,
+            position=position,
+            streams=set(self.spec.captured),
+            emit=self._on_chunk,
+            hurry=committer.hurry,
         )
 
     def attach(self, link: ShimLink) -> None:
@@ -182,7 +187,6 @@ class LiveProcess(Waiters):
         self.held.acknowledge(chunk.position)
         if self._link is not None:
             self._link.acknowledge(self.slot, chunk.position)
-            crash_point("after-ack")
         self.wake()
 
     def _end(self, ending: Ending) -> None:
