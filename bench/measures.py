@@ -1,12 +1,13 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, followers, latency, replay
+from bench import flood, followers, latency, many, replay
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
     each.name: each
     for each in (
         *flood.MEASURES,
+        *many.MEASURES,
         latency.MEASURE,
         replay.MEASURE,
         followers.MEASURE,

@@ -1,8 +1,10 @@
 """What the kernel counts of a process."""
 
+import resource
 from pathlib import Path
 
 _KIB = 1024
+_BLOCK_BYTES = 512  # in which rusage counts what goes to disk
 
 
 def cpu_s(pid: int) -> float:
@@ -18,3 +20,14 @@ def pss_bytes(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * _KIB
     raise RuntimeError(f"/proc/{pid}/smaps_rollup has no Pss")
+
+
+def written_bytes(pid: int) -> int:
+    """Return how much it has sent towards a disk: pages of files, each time they were clean before."""
+    counts = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text(encoding="utf-8").splitlines())
+    return int(counts["write_bytes"])
+
+
+def written_bytes_of_the_gone() -> int:
+    """Return the same of all children of ours that have ended and were waited for."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * _BLOCK_BYTES

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.shim import lock
+
 _OUTLAST = (sys.executable, "-m", "app.cli")
 _START_S = 30.0
-_END_S = 60.0
+_END_S = 300.0
 
 
 class Outlast:
@@ -38,6 +40,18 @@ class Outlast:
     def pid(self) -> int:
         """Of the daemon."""
         return self._running().pid
+
+    @property
+    def shim_pid(self) -> int:
+        """Of the shim.
+
+        Raises:
+            RuntimeError: none runs.
+        """
+        pid = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
+        if pid is None:
+            raise RuntimeError("no shim runs")
+        return pid
 
     @property
     def headers(self) -> dict[str, str]:
@@ -70,10 +84,14 @@ class Outlast:
         """Kill -9 the daemon, and nothing else."""
         self._stop(signal.SIGKILL)
 
+    def stop(self) -> None:
+        """End the daemon in order. What runs runs on."""
+        self._stop(signal.SIGTERM)
+
     def end(self) -> None:
         """End daemon, processes and shim."""
         if self._daemon is not None:
-            self._stop(signal.SIGTERM)
+            self.stop()
         subprocess.run(
             self._command("down"),
             stdin=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 LINE_BYTES = 96
 BLOCK_LINES = 10_000
@@ -43,6 +44,29 @@ for _ in range(count):
     os.write(1, b"written at %d\\n" % time.monotonic_ns())
 """
 
+# Reports that it is there, waits for the gate to be opened, spreads over one interval with the others, and waits for
+# the gate to be closed.
+_PACER = """
+import os, sys, time
+folder, number = sys.argv[1], int(sys.argv[2])
+count, bursts, burst_lines, interval_ms = map(int, sys.argv[3:])
+report = os.open(f"{folder}/{number}", os.O_WRONLY | os.O_CREAT)
+gate = os.open(f"{folder}/gate", os.O_RDONLY)
+interval_ns = interval_ms * 1_000_000
+due_ns = time.monotonic_ns() + interval_ns * number // count
+longest_ns = 0
+for burst in range(bursts):
+    time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+    first = burst * burst_lines
+    data = b"".join((b"%04d %08d " % (number, n)).ljust(95, b".") + b"\\n" for n in range(first, first + burst_lines))
+    while data:
+        data = data[os.write(1, data) :]
+    longest_ns = max(longest_ns, time.monotonic_ns() - due_ns)
+    due_ns += interval_ns
+os.write(report, b"%d" % longest_ns)
+os.read(gate, 1)
+"""
+
 _PYTHON = (sys.executable, "-I", "-S", "-c")
 
 
@@ -79,3 +103,19 @@ def flood_line(number: int) -> bytes:
 def ticker(lines: int, lines_per_s: int) -> list[str]:
     """Write `lines` lines at an even pace, each with the time of its writing (CLOCK_MONOTONIC, ns): `STAMP`."""
     return [*_PYTHON, _TICKER, str(lines), str(lines_per_s)]
+
+
+def pacer(
+    folder: Path, number: int | str, processes: int, bursts: int, burst_lines: int, interval_ms: int
+) -> list[str]:
+    """Be the one with this number of many processes, which print `bursts` times `burst_lines` lines in step.
+
+    It makes the file `number` in `folder`, begins when somebody opens the pipe `gate` there for writing, reports into
+    its file how late it was at most (ns), and ends when the pipe is closed.
+    """
+    return [*_PYTHON, _PACER, str(folder), str(number), *map(str, (processes, bursts, burst_lines, interval_ms))]
+
+
+def paced_line(number: int, line: int) -> bytes:
+    """Return the line that `pacer` writes as its `line`th, counted from 0."""
+    return (b"%04d %08d " % (number, line)).ljust(LINE_BYTES - 1, b".") + b"\n"

@@ -72,6 +72,7 @@ def make_handler(route: Route) -> Handler:
             query=load_query(query, request),
             body=None if body is None else await load_body(body, request),
         )
+        await request.app[keys.MANAGER].catch_up()
         if route.changes:
             return await request.app[keys.CHANGES].carry_through(_answer(route.call, request, given))
         return await route.call(request, given)

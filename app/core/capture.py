@@ -29,7 +29,10 @@ class _StreamCapture:
 
 
 class Capture:
-    """Cuts frames into chunks and numbers their lines. `emit` is called with each chunk, in order."""
+    """Cuts frames into chunks and numbers their lines.
+
+    `emit` is called with each chunk, in order; `hurry` when something waits for those to be stored.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Capture:
         position: Position,
         streams: set[Stream],
         emit: Callable[[Chunk], None],
+        hurry: Callable[[], None],
     ) -> None:
         self._handle = handle
         self._run = run
@@ -48,6 +52,7 @@ class Capture:
         for stream in set(Stream) - streams:
             self._streams[stream].open = False
         self._emit = emit
+        self._hurry = hurry
         self._unstored = 0
         self._stored_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -155,6 +160,7 @@ class Capture:
         if not state.framer.pending_bytes:
             return None
         if self._unstored:
+            self._hurry()
             return _UNSTORED_LOOK_S  # the rest may wait at the shim for an acknowledgement, and a flush would wait, too
         left_s = max(state.pending_since, self._stored_at) + PARTIAL_LINE_S - now
         if left_s > 0:

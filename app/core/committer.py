@@ -1,28 +1,37 @@
 """Group commit: whatever has come in while one commit was under way goes into the next.
 
-A lone line is committed at once, a flood in large batches; there is no delay to choose.
+A lone line is committed at once, a flood in large batches. What somebody waits for is never held back; of the rest
+`pace.py` says when.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.core.pace import Pace
 from app.crash import crash_point
 from app.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
 from app.model.output import Chunk
-from app.storage import AddProcess, Change, CompleteOutput, EndRun, Storage, WithdrawProcess
+from app.shim.child import FRAME_OVERHEAD_BYTES
+from app.shim.connection import WINDOW_BYTES
+from app.storage import AddProcess, Change, CompleteOutput, EndRun, RecordUsage, Storage, WithdrawProcess
 
 log = logging.getLogger(__name__)
 
 STALL_S = 5.0
 """A commit that takes longer counts as a failure, for `health` and for whoever waits; it itself is waited for."""
 
+HOLD_BACK_BYTES = WINDOW_BYTES // 2
+"""So much is never held back: the shim goes on sending, and a flood is not slowed."""
+
 _BATCH_BYTES = 8 << 20
-_BATCH_CHANGES = 4096
+_BATCH_CHANGES = 8192
+_ENTRIES_A_TURN = 256  # that are told of their commit in one go: then others have their turn
 _RETRY_S = 0.5
+_CATCH_UP_S = 1.0
 
 
 @dataclass(slots=True)
@@ -56,12 +65,16 @@ class Committer:
         on_refused: called with a patient change that was dropped, and why. Nothing of it was acknowledged.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, hold_back_bytes: int = HOLD_BACK_BYTES) -> None:
+        """`hold_back_bytes`: so much output is committed at once even if nobody waits for it."""
         self._storage = storage
         self._queue: deque[_Entry] = deque()
+        self._pace = Pace(hold_back_bytes)
+        self._watched: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._attempted: asyncio.Future[None] | None = None
         self._stalled = False
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
@@ -75,7 +88,7 @@ class Committer:
     async def stop(self, timeout_s: float) -> None:
         """Commit what is queued, if that can be done in time, and end. What is left was never acknowledged."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
+            await asyncio.wait_for(self.settled(), timeout_s)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -83,7 +96,36 @@ class Committer:
 
     async def settled(self) -> None:
         """Wait until nothing is queued or under way."""
-        await self._idle.wait()
+        while not self._idle.is_set():
+            await self._next_attempt()
+
+    def hurry(self) -> None:
+        """Hold nothing back of what is queued now."""
+        self._pace.hurry()
+
+    async def catch_up(self) -> None:
+        """Commit what is held back, for somebody who is about to read. A store in trouble is not waited for long."""
+        if self._pace.is_holding:
+            await self._next_attempt(_CATCH_UP_S)
+
+    async def _next_attempt(self, timeout_s: float | None = None) -> None:
+        """Let the next attempt come now, and wait until it is over, or there is none because nothing is queued."""
+        if self._attempted is None:
+            self._attempted = asyncio.get_running_loop().create_future()
+        self._pace.hurry()
+        await asyncio.wait([self._attempted], timeout=timeout_s)
+
+    @contextlib.contextmanager
+    def watching(self, handle: int) -> Iterator[None]:
+        """Hold nothing back of a process: somebody watches what it prints."""
+        self._watched[handle] += 1
+        self._pace.hurry()
+        try:
+            yield
+        finally:
+            self._watched[handle] -= 1
+            if not self._watched[handle]:
+                del self._watched[handle]
 
     def submit(self, change: Change, done: Callable[[int], None]) -> None:
         """Queue a change that waits for as long as it takes. `done` is called after the commit."""
@@ -113,6 +155,11 @@ class Committer:
         return await future
 
     def _put(self, entry: _Entry) -> None:
+        change = entry.change
+        if isinstance(change, Chunk) and change.handle not in self._watched:
+            self._pace.add(len(change.data) + FRAME_OVERHEAD_BYTES)
+        elif not isinstance(change, RecordUsage):
+            self._pace.hurry()
         self._queue.append(entry)
         self._idle.clear()
         self._wake.set()
@@ -122,9 +169,16 @@ class Committer:
             await self._wake.wait()
             self._wake.clear()
             while self._queue or self.failure is not None:  # nothing else would find out that it commits again
-                if not await self._attempt(self._take()):
+                if self.failure is None:
+                    await self._pace.turn()
+                attempted, self._attempted = self._attempted, None
+                succeeded = await self._attempt(self._take())
+                _resolve(attempted)
+                if not succeeded:
                     await asyncio.sleep(_RETRY_S)
             self._idle.set()
+            attempted, self._attempted = self._attempted, None
+            _resolve(attempted)
 
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -134,6 +188,8 @@ class Committer:
             batch.append(entry)
             if isinstance(entry.change, Chunk):
                 size += len(entry.change.data)
+        if not self._queue:
+            self._pace.taken()
         return batch
 
     async def _attempt(self, batch: list[_Entry]) -> bool:
@@ -149,18 +205,23 @@ class Committer:
         crash_point("after-commit")
         self._recover()
         self.on_committed([entry.change for entry in batch])
-        for entry in batch:
+        for number, entry in enumerate(batch, start=1):
             change = entry.change
             entry.done(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
+            if number % _ENTRIES_A_TURN == 0:
+                await asyncio.sleep(0)
         return True
 
     async def _store(self, batch: list[_Entry]) -> Mapping[str, int]:
-        watch = asyncio.get_running_loop().call_later(STALL_S, self._on_stall, batch)
+        loop = asyncio.get_running_loop()
+        watch = loop.call_later(STALL_S, self._on_stall, batch)
+        began = loop.time()
         try:
             return await self._storage.commit([entry.change for entry in batch])
         finally:
             watch.cancel()
             self._stalled = False
+            self._pace.rest(loop.time() - began)
 
     def _on_stall(self, batch: list[_Entry]) -> None:
         """Whoever waits is told; what comes of the commit is seen when it returns."""
@@ -230,3 +291,8 @@ class Committer:
         if self.failure is not None:
             log.warning("the store commits again")
             self.failure = None
+
+
+def _resolve(future: asyncio.Future[None] | None) -> None:
+    if future is not None:
+        future.set_result(None)

@@ -80,7 +80,12 @@ class LiveProcess(Waiters):
         self.handle = handle
         self.position = position
         self._capture = Capture(
-            handle=handle, run=self.run.number, position=position, streams=set(self.spec.captured), emit=self._on_chunk
+            handle=handle,
+            run=self.run.number,
+            position=position,
+            streams=set(self.spec.captured),
+            emit=self._on_chunk,
+            hurry=committer.hurry,
         )
 
     def attach(self, link: ShimLink) -> None:
@@ -191,7 +196,6 @@ class LiveProcess(Waiters):
         self._owes_ack = False
         if self._link is not None and not self.finished:
             self._link.acknowledge(self.slot, self.position)
-            crash_point("after-ack")
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.core import trouble, users
-from app.core.committer import Committer
+from app.core.committer import HOLD_BACK_BYTES, Committer
 from app.core.down import end_everything
 from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
@@ -54,7 +54,7 @@ class ProcessManager:
         """`inherit_env` names what processes get of this program's environment."""
         self._inherit_env = inherit_env
         self._storage = storage
-        self._committer = Committer(storage)
+        self._committer = Committer(storage, min(HOLD_BACK_BYTES, room.least_bytes // 4))
         self.events = EventFeed(storage)
         self.questions = Questions(storage)
         self._committer.on_committed = self.events.on_committed
@@ -121,6 +121,10 @@ class ProcessManager:
         return self._supervisor.total
 
     # ---- calls
+
+    async def catch_up(self) -> None:
+        """Let what has come in be stored, before what is stored is read. See `Committer.catch_up`."""
+        await self._committer.catch_up()
 
     async def start(self, request: StartRequest) -> StartOutcome:
         """Start a process. When this returns, it runs (or has run) and is in the store.
@@ -285,10 +289,11 @@ class ProcessManager:
             raise FollowInterrupted
         self._cursors.add(cursor)
         try:
-            async with contextlib.aclosing(cursor.follow(heartbeat_s)) as found:
-                async for chunks in found:
-                    yield chunks
-                    del chunks  # it would be held until the next ones are there, which may take hours
+            with self._committer.watching(process.handle):
+                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as found:
+                    async for chunks in found:
+                        yield chunks
+                        del chunks  # it would be held until the next ones are there, which may take hours
         finally:
             self._cursors.discard(cursor)
 
@@ -310,8 +315,6 @@ class ProcessManager:
         return await end_everything(
             self._supervisor, self._committer, lambda: trouble.of_store(self._committer, self._supervisor), grace_s
         )
-
-    # ---- helpers
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)

@@ -11,6 +11,11 @@ class ShimRoom:
     memory_bytes: int
     spool_bytes: int
 
+    @property
+    def least_bytes(self) -> int:
+        """What may be on its way to the store, if nothing goes to disk, before some process waits."""
+        return min(self.process_bytes, self.memory_bytes)
+
     def as_settings(self) -> dict[str, int]:
         """Return it as the shim is told of it in the greeting."""
         return {"room_bytes": self.process_bytes, "memory_bytes": self.memory_bytes, "spool_bytes": self.spool_bytes}

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TICK_S = 1.0
-_STORE_EVERY_S = 60.0
+_STORE_EVERY_S = 300.0  # of a thousand quiet processes, more often would be more than they print
 _STEP = 32  # processes looked at in one go: then whoever waits for a figure has a turn
 
 

@@ -50,7 +50,6 @@ class Commands:
     def _acknowledge(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:
         if (child := self._children.get(slot)) is not None:
             connection.in_flight_bytes -= child.acknowledge(stdout_end, stderr_end)
-            self._children.intake.resume()
             connection.offer(child)
 
     def _attach(self, connection: Connection, slot: int, stdout_end: int, stderr_end: int) -> None:

@@ -161,6 +161,8 @@ class Shim:
             if events & (IN | BROKEN):
                 for kind, payload in connection.receive():
                     self._on_message(connection, kind, payload)
+                # Once for all that was acknowledged: where many processes wait for room, to look at them takes time.
+                self._children.intake.resume()
         except ConnectionError:
             self._disconnect(connection)
             return

@@ -149,8 +149,8 @@ class ShimLink:
         self._channel.write(encode_mark(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
 
     def acknowledge(self, slot: int, position: Position) -> None:
-        """Say that everything up to `position` is stored."""
-        self._channel.write(encode_mark(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
+        """Say soon that everything up to `position` is stored."""
+        self._channel.mark(slot, encode_mark(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
 
     def forget(self, slot: int) -> None:
         """Say that the end of a process is stored, or that it is no longer wanted."""

@@ -41,11 +41,15 @@ class StubManager:
     lives_on: bool = False
     wait_in_start: asyncio.Event | None = None
     followers: int = 0
+    caught_up: int = 0
     follow_forever: bool = False
     fail_after_chunks: BaseException | None = None
     _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     uptime_s: float = 12.9
     usage: UsageView | None = None
+
+    async def catch_up(self) -> None:
+        self.caught_up += 1
 
     async def start(self, request: StartRequest) -> StartOutcome:
         self._called("start", request)

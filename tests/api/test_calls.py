@@ -194,3 +194,8 @@ async def test_every_answer_forbids_sniffing_framing_and_storing(server: Server)
 
 def test_the_table_has_no_route_twice() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+
+
+async def test_what_a_call_reads_is_stored_first(server: Server, manager: StubManager) -> None:
+    await server.ask("GET", f"/api/v1/processes/{ULID}")
+    assert manager.caught_up == 1

@@ -14,8 +14,19 @@ from app.model.output import Chunk, Position, Stream
 class Emitted:
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
-        self.capture = Capture(handle=1, run=1, position=Position(), streams=set(Stream), emit=self.chunks.append)
+        self.hurried = 0
+        self.capture = Capture(
+            handle=1,
+            run=1,
+            position=Position(),
+            streams=set(Stream),
+            emit=self.chunks.append,
+            hurry=self._hurry,
+        )
         self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
+
+    def _hurry(self) -> None:
+        self.hurried += 1
 
     def feed(self, data: bytes, stream: Stream = Stream.STDOUT) -> None:
         self.capture.on_output(stream, 1, self._ends[stream], data)
