@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.shim import lock
+
 _OUTLAST = (sys.executable, "-m", "app.cli")
 _START_S = 30.0
 _END_S = 60.0
@@ -38,6 +40,14 @@ class Outlast:
     def pid(self) -> int:
         """Of the daemon."""
         return self._running().pid
+
+    @property
+    def pids(self) -> tuple[int, int]:
+        """Of daemon and shim."""
+        shim = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
+        if shim is None:
+            raise RuntimeError("the shim is not running")
+        return self.pid, shim
 
     @property
     def headers(self) -> dict[str, str]:
