@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, latency, start
+from bench import flood, latency, memory, recovery, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -9,5 +9,7 @@ MEASURES: dict[str, Measure] = {
         *flood.MEASURES,
         latency.MEASURE,
         start.MEASURE,
+        memory.MEASURE,
+        recovery.MEASURE,
     )
 }

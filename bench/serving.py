@@ -42,12 +42,16 @@ class Outlast:
         return self._running().pid
 
     @property
-    def pids(self) -> tuple[int, int]:
-        """Of daemon and shim."""
-        shim = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
-        if shim is None:
-            raise RuntimeError("the shim is not running")
-        return self.pid, shim
+    def shim_pid(self) -> int:
+        """Of the shim.
+
+        Raises:
+            RuntimeError: none runs.
+        """
+        pid = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
+        if pid is None:
+            raise RuntimeError("no shim runs")
+        return pid
 
     @property
     def headers(self) -> dict[str, str]:
@@ -80,10 +84,14 @@ class Outlast:
         """Kill -9 the daemon, and nothing else."""
         self._stop(signal.SIGKILL)
 
+    def stop(self) -> None:
+        """End the daemon in order. What runs runs on."""
+        self._stop(signal.SIGTERM)
+
     def end(self) -> None:
         """End daemon, processes and shim."""
         if self._daemon is not None:
-            self._stop(signal.SIGTERM)
+            self.stop()
         subprocess.run(
             self._command("down"),
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The peer for the flood: supervisord, told over its unix socket when to start the program."""
+"""The peer: supervisord, told over its unix socket when to start a program, or many copies of it."""
 
 import contextlib
 import os
@@ -20,6 +20,7 @@ nodaemon = true
 logfile = {folder}/supervisord.log
 pidfile = {folder}/supervisord.pid
 childlogdir = {folder}
+minfds = {open_files}
 user = {user}
 
 [unix_http_server]
@@ -28,12 +29,14 @@ file = {folder}/ctl
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
-[program:flood]
-command = /bin/sh {script}
-autostart = false
+[program:it]
+command = /bin/sh {script} %(process_num)d
+process_name = %(process_num)d
+numprocs = {copies}
+autostart = {is_started}
 autorestart = false
 startsecs = 0
-stdout_logfile = {folder}/stdout.log
+stdout_logfile = {folder}/stdout-%(process_num)d.log
 stdout_logfile_maxbytes = 0
 stderr_logfile = NONE
 """
@@ -43,11 +46,22 @@ _LOOK_AGAIN_S = 0.02
 
 
 class Supervisord:
-    """A running supervisord with one program, which is not started yet."""
+    """A running supervisord with one program.
 
-    def __init__(self, folder: Path) -> None:
-        self.output = folder / "stdout.log"
+    Attributes:
+        pid: its own.
+        outputs: the file of each copy of the program.
+    """
+
+    def __init__(self, folder: Path, pid: int, copies: int) -> None:
+        self.pid = pid
+        self.outputs = [folder / f"stdout-{number}.log" for number in range(copies)]
         self._socket = folder / "ctl"
+
+    @property
+    def output(self) -> Path:
+        """The file of the only copy."""
+        return self.outputs[0]
 
     def answers(self) -> bool:
         """Tell whether it takes calls."""
@@ -58,8 +72,8 @@ class Supervisord:
         return True
 
     def start_program(self) -> None:
-        """Start the program, and wait for nothing more than its start."""
-        self._rpc().startProcess("flood", False)
+        """Start the only copy, and wait for nothing more than its start."""
+        self._rpc().startProcess("it:0", False)
 
     def _rpc(self) -> Any:
         transport = SupervisorTransport(serverurl=f"unix://{self._socket}")
@@ -67,15 +81,18 @@ class Supervisord:
 
 
 @contextlib.contextmanager
-def supervisord(folder: Path, script: Path) -> Iterator[Supervisord]:
+def supervisord(folder: Path, script: Path, copies: int = 1) -> Iterator[Supervisord]:
     """Run supervisord in `folder`, with the shell script as its one program.
+
+    Several copies, each of which is told its number from 0, are started at once; a single one is not started yet.
 
     Raises:
         RuntimeError: it does not come up.
     """
     config = folder / "supervisord.conf"
     own_name = pwd.getpwuid(os.geteuid()).pw_name  # it wants root to say that root is meant
-    config.write_text(_CONFIG.format(folder=folder, script=script, user=own_name), encoding="utf-8")
+    settings = {"copies": copies, "is_started": copies > 1, "open_files": 1024 + 4 * copies}
+    config.write_text(_CONFIG.format(folder=folder, script=script, user=own_name, **settings), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)],
         stdin=subprocess.DEVNULL,
@@ -83,7 +100,7 @@ def supervisord(folder: Path, script: Path) -> Iterator[Supervisord]:
         start_new_session=True,  # Ctrl-C is ours to act on
     )
     try:
-        server = Supervisord(folder)
+        server = Supervisord(folder, process.pid, copies)
         deadline = time.monotonic() + _START_S
         while not server.answers():
             if process.poll() is not None or time.monotonic() > deadline:
