@@ -1,6 +1,7 @@
 """What the shim says to the daemon, and does for it."""
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -81,6 +82,7 @@ class Shim:
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
         self._watch_listener()
+        gc.freeze()  # what is here now stays: a collection that looked at it would touch, and so copy, what forks share
         while not self._ending:
             self._loop.run_once()
             if self._daemon is not None:

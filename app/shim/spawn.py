@@ -4,13 +4,14 @@ The gate is a pipe, too. While it is shut, the program does not run; if whoever 
 """
 
 import errno
+import functools
 import mmap
 import os
 import resource
 import signal
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.shim import cgroup
 from app.shim.limits import LimitRefused, Wanted, in_group, lower_limits, raise_limits, set_nice
@@ -19,10 +20,16 @@ from app.shim.linux import pidfd_open, widen_pipe
 _FAILURE = struct.Struct("<BI")
 _NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
 _REPORT_BYTES = _FAILURE_AT + _FAILURE.size
-# signal.valid_signals() has the two that can't be changed; the C library keeps the two below SIGRTMIN for itself.
-_RESETTABLE = sorted(int(s) for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP))
-
 _FROM_TERMINALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)]
+
+
+@functools.cache
+def _changed_signals() -> list[int]:
+    """Return the signals that this process ignores or handles, or was started with ignored: once it serves, for good.
+
+    Those that can't be changed are not among them, nor the two that the C library keeps for itself.
+    """
+    return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL]
 
 
 class Stage:
@@ -34,8 +41,7 @@ class Stage:
     EXEC = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
 
     Attributes:
@@ -58,8 +64,7 @@ class Command:
     limits: Wanted
 
 
-@dataclass(slots=True)
-class Spawned:
+class Spawned(NamedTuple):
     """A process that waits at its gate, with our ends of its pipes (None where it has /dev/null).
 
     Attributes:
@@ -129,7 +134,7 @@ def spawn(command: Command, *, group: str | None, prepare: Callable[[], None]) -
         # Mapped, because limits on memory and on the size of files must not keep a failure from being told.
         told = mmap.mmap(report, _REPORT_BYTES)
         # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FROM_TERMINALS, *_changed_signals()})
         try:
             pid = os.fork()
             if pid == 0:
@@ -178,7 +183,7 @@ def _run_child(
         os.setsid()
         for number in _FROM_TERMINALS:  # what came before there was a session of its own: ignoring drops what waits
             signal.signal(number, signal.SIG_IGN)
-        for number in _RESETTABLE:
+        for number in (*_FROM_TERMINALS, *_changed_signals()):
             signal.signal(number, signal.SIG_DFL)
         if group is not None:
             try:
@@ -205,12 +210,29 @@ def _run_child(
         _pass_gate(opened)
         lower_limits(command.limits)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvpe(command.argv[0], command.argv, command.env)  # noqa: S606 - no shell is the point
+        _execute(command.argv, command.env)
     except BaseException as exc:  # noqa: BLE001 - nothing may escape into the parent's loop from here
         number = errno.ENOMEM if isinstance(exc, MemoryError) else getattr(exc, "errno", None) or errno.EINVAL
         told[_FAILURE_AT:] = _FAILURE.pack(getattr(exc, "stage", stage), number)
     finally:
         os._exit(127)
+
+
+def _execute(argv: list[str], env: Mapping[str, str]) -> None:
+    """Become the program. os.execvpe does the same, and hands over all words anew for each folder of PATH."""
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, env)  # noqa: S606 - no shell is the point
+    refused: OSError | None = None
+    for folder in env.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, argv[0])
+        try:
+            os.stat(path)
+            os.execve(path, argv, env)  # noqa: S606 - as above
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            refused = refused or exc
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _close_all_but(*kept: int) -> None:
