@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, latency, memory, recovery, start
+from bench import flood, followers, latency, memory, recovery, replay, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -8,6 +8,8 @@ MEASURES: dict[str, Measure] = {
     for each in (
         *flood.MEASURES,
         latency.MEASURE,
+        replay.MEASURE,
+        followers.MEASURE,
         start.MEASURE,
         memory.MEASURE,
         recovery.MEASURE,

@@ -90,6 +90,7 @@ class ProcessManager:
         await self._restarts.close()
         self._supervisor.stop()
         await self._sampler.stop()
+        self.questions.close()
         await self._committer.stop(_STOP_COMMIT_S)
         await self._supervisor.close()
 
@@ -269,15 +270,25 @@ class ProcessManager:
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Chunk | None, None]:
+        """Read as `follow_together` does, chunk by chunk; None when nothing came for `heartbeat_s`."""
+        async with contextlib.aclosing(self.follow_together(process, query, heartbeat_s=heartbeat_s)) as found:
+            async for chunks in found:
+                for chunk in chunks or (None,):
+                    yield chunk
+
+    async def follow_together(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """Read what is stored, then what comes, to the end. See `Cursor.follow`."""
         cursor = self._cursor(process, query)
         if self._closing:
             raise FollowInterrupted
         self._cursors.add(cursor)
         try:
-            async with contextlib.aclosing(cursor.follow(heartbeat_s)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            async with contextlib.aclosing(cursor.follow(heartbeat_s)) as found:
+                async for chunks in found:
+                    yield chunks
+                    del chunks  # it would be held until the next ones are there, which may take hours
         finally:
             self._cursors.discard(cursor)
 
