@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, followers, latency, many, replay
+from bench import flood, followers, latency, many, memory, recovery, replay, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -11,5 +11,8 @@ MEASURES: dict[str, Measure] = {
         latency.MEASURE,
         replay.MEASURE,
         followers.MEASURE,
+        start.MEASURE,
+        memory.MEASURE,
+        recovery.MEASURE,
     )
 }

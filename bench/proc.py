@@ -14,12 +14,12 @@ def cpu_s(pid: int) -> float:
     return sum(int(path.read_text(encoding="utf-8").split()[0]) for path in threads) / 1e9
 
 
-def pss_bytes(pid: int) -> int:
-    """Return its share of memory (PSS)."""
+def pss_bytes(pid: int, kind: str = "Pss") -> int:
+    """Return its share of memory: of all, or with `Pss_Anon` of what is no file's."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * _KIB
-    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no Pss")
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no {kind}")
 
 
 def written_bytes(pid: int) -> int:
