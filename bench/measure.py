@@ -25,6 +25,7 @@ class Row:
         ours: the contestant that is compared.
         at_least: the target, if more is better.
         at_most: the target, if less is better.
+        is_difference: the yardstick's figure is not divided by, but taken away.
     """
 
     figure: str
@@ -32,6 +33,7 @@ class Row:
     ours: str = OURS
     at_least: float | None = None
     at_most: float | None = None
+    is_difference: bool = False
 
     @property
     def target(self) -> str:
@@ -83,12 +85,13 @@ class Result:
         return statistics.median(figures[figure] for figures in self.rounds[contestant])
 
     def value(self, row: Row) -> float:
-        """Return the median of the ratios of each round: both sides of a ratio were taken in the same minute."""
+        """Return the median of what each round gives: both sides of a comparison were taken in the same minute."""
         ours = self.rounds[row.ours]
         if row.yardstick is None:
             return self.median(row.ours, row.figure)
         pairs = zip(ours, self.rounds[row.yardstick], strict=True)
-        return statistics.median(mine[row.figure] / its[row.figure] for mine, its in pairs)
+        compared = ((mine[row.figure], its[row.figure]) for mine, its in pairs)
+        return statistics.median(mine - its if row.is_difference else mine / its for mine, its in compared)
 
 
 def run(measure: Measure, size: int, rounds: int) -> Result:

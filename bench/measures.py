@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, latency
+from bench import aged, flood, latency
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -8,5 +8,6 @@ MEASURES: dict[str, Measure] = {
     for each in (
         *flood.MEASURES,
         latency.MEASURE,
+        aged.MEASURE,
     )
 }

@@ -21,9 +21,9 @@ def show(result: Result) -> str:
     rounds = max(len(each) for each in result.rounds.values())
     ratios = [
         (
-            f"{row.ours} / {row.yardstick}" if row.yardstick else row.ours,
+            f"{row.ours} {'-' if row.is_difference else '/'} {row.yardstick}" if row.yardstick else row.ours,
             row.figure,
-            f"{value:.3g}" + (" x" if row.yardstick else ""),
+            f"{value:.3g}" + (" x" if row.yardstick and not row.is_difference else ""),
             row.target,
             _VERDICTS[row.is_met(value)],
         )
