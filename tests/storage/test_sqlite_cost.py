@@ -10,15 +10,19 @@ import pytest
 from app.model.event import EventFilter, EventType
 from app.model.output import Stream
 from app.model.process import Order, ProcessQuery, Status
+from app.model.scan import Scan
 from app.storage.base import AddEvent, CompleteOutput
 from app.storage.sqlite import listing, queries, read, read_events
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import open_writer
+from app.storage.sqlite.scan import scan
 from app.testing.samples import EPOCH_MS, Output, end_of, new_process
 
 _SMALL, _LARGE = 300, 3000
 _RUNNING = 5
 """So many processes, the first ones, still run."""
+
+_CHUNK_OF = "SELECT id FROM output_chunk WHERE handle = 1 AND stream = 1 AND first_seq = ?"
 
 Work = Callable[[sqlite3.Connection], object]
 
@@ -45,6 +49,20 @@ def _events(wanted: EventFilter, *, from_end: int = 0) -> Work:
     def work(db: sqlite3.Connection) -> object:
         last_id: int = db.execute(queries.LAST_EVENT).fetchone()[0]
         return read_events.events(db, from_end and last_id - from_end, 5, wanted)
+
+    return work
+
+
+def _scan(asked: Scan) -> Work:
+    return lambda db: scan(db, asked)
+
+
+def _scan_on(order: Order, seq: int) -> Work:
+    """Go on with a scan of the long output behind the chunk of a line."""
+
+    def work(db: sqlite3.Connection) -> object:
+        position: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
+        return scan(db, Scan(handle=1, order=order, position=position, max_bytes=10))
 
     return work
 
@@ -93,6 +111,7 @@ _WORK: dict[str, Work] = {
     "handle": lambda db: read.one_process(db, queries.PAGE_BY_HANDLE, {"handle": 7}),
     "id": lambda db: read.one_process(db, queries.PAGE_BY_ID, {"id": "nobody"}),
     "key": lambda db: read.one_process(db, queries.PAGE_BY_KEY, {"key": "key of 7"}),
+    "total": read.total,
     "unfinished": read.unfinished,
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),
@@ -102,6 +121,12 @@ _WORK: dict[str, Work] = {
     "tail": lambda db: read.tail(db, 1, 5, None),
     "tail of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT),
     "tail of a rare stream": lambda db: read.tail(db, 1, 1, Stream.STDERR),
+    "scan": _scan(Scan(max_bytes=10)),
+    "scan from the oldest": _scan(Scan(max_bytes=10, order=Order.OLDEST)),
+    "scan one process": _scan(Scan(handle=100)),
+    "scan one process from the oldest": _scan(Scan(handle=100, order=Order.OLDEST)),
+    "scan on in a long output": _scan_on(Order.NEWEST, seq=100),
+    "scan on in a long output, from the oldest": _scan_on(Order.OLDEST, seq=250),
     "first events": _events(EventFilter()),
     "newest events": _events(EventFilter(), from_end=5),
     "newest events of a type": _events(EventFilter(types=frozenset({EventType.LOST})), from_end=5),
@@ -210,7 +235,7 @@ def test_no_statement_scans_a_table(stores: tuple[sqlite3.Connection, sqlite3.Co
         for _, _, _, detail in db.execute(f"EXPLAIN QUERY PLAN {statement}")
         if detail.startswith("SCAN")
     }
-    # `page` is the handful of handles just found; the partial index holds unfinished runs only; a virtual table is what
-    # stands in one JSON value, and a subquery is what is counted up to a limit
+    # `page` is the handful of handles just found; the partial index holds unfinished runs only; `t` and `s` have a row
+    # or two; a virtual table is what stands in one JSON value, and a subquery is what is counted up to a limit
     tables = {scan for scan in scans if "VIRTUAL TABLE" not in scan and "(subquery-" not in scan}
-    assert tables <= {"SCAN page", "SCAN CONSTANT ROW", "SCAN r USING INDEX run_unfinished"}
+    assert tables <= {"SCAN page", "SCAN CONSTANT ROW", "SCAN r USING INDEX run_unfinished", "SCAN t", "SCAN s"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.model.errors import StorageError, StorageUnavailable
+from app.storage.base import PurgeProcess
 from app.storage.registry import storage_from_url
 from app.storage.sqlite import SqliteStorage, connection, migrate
 from app.storage.sqlite.connection import PAGE_SIZE_BYTES
@@ -108,7 +109,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         tables = db.execute(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
-        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
+        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed", "tally")
         assert set(tables) == {(name, 1) for name in names}
 
 
@@ -239,6 +240,22 @@ async def test_every_older_version_leads_to_the_same_schema(path: Path, version:
             schemas.append(_schema(db))
     assert schemas[0] == schemas[1]
     assert schemas[0][-2] == (len(migrations),)
+
+
+async def test_what_was_purged_before_there_was_a_tally_is_not_counted(path: Path) -> None:
+    storage = sqlite_storage(path)
+    await storage.open()
+    handles = [await added(storage) for _ in range(4)]
+    await storage.commit([PurgeProcess(handles[1]), PurgeProcess(handles[3])])
+    await storage.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE tally")
+        db.executescript(next(sql for sql in migrations if "CREATE TABLE tally" in sql))
+    await storage.open()
+    assert await storage.total() == 2
+    await added(storage)
+    assert await storage.total() == 3
+    await storage.close()
 
 
 def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:

@@ -205,6 +205,7 @@ class Batch:
             self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
+            self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
 
 

@@ -97,6 +97,7 @@ PURGE = (
     "DELETE FROM managed WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
+COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
 OLDEST_PURGED = "SELECT handle FROM purged ORDER BY handle LIMIT 1"
 DELETE_CHUNKS = """
 DELETE FROM output_chunk WHERE id IN (SELECT id FROM output_chunk WHERE handle = ? LIMIT ?)
@@ -174,7 +175,10 @@ COUNT_UP_TO = "SELECT count(*) FROM ({page} LIMIT :most)"
 PROCESS_FROM = "SELECT handle, latest_start FROM process WHERE handle >= ? ORDER BY handle LIMIT 1"
 LAST_HANDLE = "SELECT coalesce(max(handle), 0) FROM process"
 
-TOTAL = "SELECT count(*) FROM process"
+# AUTOINCREMENT gives the handles one by one, and each is in use unless its process has been purged.
+TOTAL = """
+SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
+"""
 
 # ---- output: (handle, stream, first_seq) is the one index, so what concerns both streams asks for each
 
@@ -229,20 +233,26 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-_IDS = "SELECT id FROM output_chunk WHERE id {} :position ORDER BY id {} LIMIT :count"
-_SCAN = f"""
-SELECT c.id, c.handle, {CHUNK}
-FROM ({{ids}}) k CROSS JOIN output_chunk c ON c.id = k.id
-WHERE c.gap IS NULL
-  AND (:handle IS NULL OR c.handle = :handle)
+_IDS = "SELECT id FROM output_chunk WHERE id {than} :position ORDER BY id {order} LIMIT :count"
+# A process's chunks have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
+# over what is before the position.
+_IDS_OF_STREAM = """
+SELECT id, first_seq FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND id {than} :position AND first_seq {than}= coalesce(
+    (SELECT b.first_seq FROM output_chunk b WHERE b.id = :position AND b.handle = :handle), :begin)
+"""
+_IDS_OF_PROCESS = f"""
+{_IDS_OF_STREAM.replace("{stream}", "1")} UNION ALL {_IDS_OF_STREAM.replace("{stream}", "2")}
+ORDER BY first_seq {{order}} LIMIT :count
+"""
+_DIRECTIONS = {Order.NEWEST: {"than": "<", "order": "DESC"}, Order.OLDEST: {"than": ">", "order": "ASC"}}
+SCAN_ALL = {order: _IDS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCAN_PROCESS = {order: _IDS_OF_PROCESS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCANNED = f"""
+SELECT c.handle, {CHUNK} FROM output_chunk c
+WHERE c.id = :id AND c.gap IS NULL
   AND (:stream IS NULL OR c.stream = :stream)
   AND (:since IS NULL OR c.ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
-ORDER BY c.id {{order}}
 """
-SCAN_END = {Order.NEWEST: _IDS.format("<", "DESC"), Order.OLDEST: _IDS.format(">", "ASC")}
-SCAN = {
-    Order.NEWEST: _SCAN.format(ids=SCAN_END[Order.NEWEST], order="DESC"),
-    Order.OLDEST: _SCAN.format(ids=SCAN_END[Order.OLDEST], order="ASC"),
-}
