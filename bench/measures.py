@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import aged, flood, latency
+from bench import aged, disk, flood, latency
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -9,5 +9,6 @@ MEASURES: dict[str, Measure] = {
         *flood.MEASURES,
         latency.MEASURE,
         aged.MEASURE,
+        disk.MEASURE,
     )
 }
