@@ -330,6 +330,7 @@ class FoundLine(Schema):
     name = _string("Its name, if it was given one.", allow_none=True)
     command = _string("Its command.")
     run = _integer("Of the run that printed it.")
+    pid = _integer("Of that run.")
     seq = _integer("Id of the line in the process's output.")
     timestamp = _integer("When it was read.")
     stream = _string("Where it was printed.")
@@ -341,4 +342,4 @@ class FoundLines(Schema):
 
     matches = fields.List(fields.Nested(FoundLine), required=True)
     next = _string("`cursor` of the next page; null: there is no more.", allow_none=True)
-    complete = _flag("False: the time ran out, and `next` goes on from there.")
+    complete = _flag("False: the time ran out, perhaps before there was a turn, and `next` goes on from there.")

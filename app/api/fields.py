@@ -129,14 +129,18 @@ class QueryNumber(Number):
 
 
 class Seconds(fields.Field[int]):
-    """A time in seconds, whole or not, of a JSON body. Loads as milliseconds."""
+    """A time in seconds, whole or not, of a JSON body: `high` at most. Loads as milliseconds."""
 
     default_error_messages = _SPOKEN
 
+    def __init__(self, *, high: int = MAX_SECONDS, metadata: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(metadata={**metadata, "minimum": MIN_SECONDS, "maximum": high}, **kwargs)
+        self._high = high
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         del attr, data, kwargs
-        if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_SECONDS <= value <= MAX_SECONDS:
-            raise ValidationError(f"must be a number of seconds from {MIN_SECONDS} to {MAX_SECONDS}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_SECONDS <= value <= self._high:
+            raise ValidationError(f"must be a number of seconds from {MIN_SECONDS} to {self._high}")
         return round(value * 1000)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, validate
 
 from app.api.fields import Text
+from app.core.matching import MAX_PROGRAM
 from app.model.output import Stream
 
 MAX_PATTERN_CHARS = 1000
@@ -25,6 +26,12 @@ PATTERN = validate.And(
     validate.Length(1, MAX_PATTERN_CHARS, error=f"must be 1 to {MAX_PATTERN_CHARS} characters long"), check_one_line
 )
 """Of what lines are searched for."""
+
+REGEX = (
+    "is a regular expression (RE2) and not a text. `.` matches a character, so no byte that is not UTF-8: `\\C` does. "
+    f"One that makes a program of more than {MAX_PROGRAM} instructions, by much repetition, is refused."
+)
+"""What a parameter says that makes an expression of another."""
 
 
 class StreamName(Text):

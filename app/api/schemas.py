@@ -174,8 +174,6 @@ class StartBody(Strict):
         metadata={
             "description": "Seconds that it may run. Then it is killed with all that it started, also "
             "while no daemon is there, and the reason of its end is `timed_out`.",
-            "minimum": fields.MIN_SECONDS,
-            "maximum": fields.MAX_SECONDS,
             "example": 30,
         },
     )

@@ -21,7 +21,7 @@ from app.model.process import Order
 _MAX_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 _DEFAULT_TIMEOUT_MS = 10_000
-_MAX_TIMEOUT_MS = 60_000
+_MAX_SECONDS = 60
 _FOREIGN = "belongs to another search: repeat the parameters of the page before (limit may change)"
 
 
@@ -32,13 +32,15 @@ class SearchParameters(Strict):
         required=True,
         validate=line_fields.PATTERN,
         metadata={
-            "description": "What a line must hold, case mattering. A part of a line that was printed before its rest "
-            "is a line of its own here.",
+            "description": "What a line must hold. A part of a line that was printed before its rest is a line of its "
+            "own here.",
             "example": "error",
         },
     )
-    regex = fields.QueryFlag(
-        load_default=False, metadata={"description": "`q` is a regular expression (RE2) and not a text."}
+    regex = fields.QueryFlag(load_default=False, metadata={"description": f"`q` {line_fields.REGEX}"})
+    ignore_case = fields.QueryFlag(
+        load_default=False,
+        metadata={"description": "Upper and lower case are alike, in every script; no letter is like two."},
     )
     stream = line_fields.StreamName(metadata={"description": "Only this stream."})
     since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
@@ -46,7 +48,11 @@ class SearchParameters(Strict):
     tag = fields.TagFilters(
         metadata={"description": "Only output of processes with this tag, as `key:value`; repeat it for several."}
     )
-    process = fields.Text(metadata={"description": "Only output of the process with this `id`."})
+    process = fields.Ulid(metadata={"description": "Only output of the process with this `id`."})
+    name = fields.Text(
+        validate=validate.Length(min=1, error="must not be empty"),
+        metadata={"description": "Only output of processes that were given exactly this name."},
+    )
     order = fields.Choice(
         Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
     )
@@ -61,11 +67,10 @@ class SearchParameters(Strict):
     )
     timeout = fields.QuerySeconds(
         load_default=_DEFAULT_TIMEOUT_MS,
-        validate=validate.Range(max=_MAX_TIMEOUT_MS, error=f"must be at most {_MAX_TIMEOUT_MS // 1000} seconds"),
+        high=_MAX_SECONDS,
         metadata={
-            "description": "Seconds after which to answer with what has been found.",
-            "minimum": fields.MIN_SECONDS,
-            "maximum": _MAX_TIMEOUT_MS // 1000,
+            "description": "Seconds after which to answer with what has been found, and with `next` to go on. A few "
+            "searches work at once, and the others wait for their turn within this time.",
             "default": _DEFAULT_TIMEOUT_MS // 1000,
         },
     )
@@ -73,11 +78,12 @@ class SearchParameters(Strict):
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> tuple[SearchQuery, dict[str, Any]]:
         query = SearchQuery(
-            matcher=matcher(data["q"], "q", is_regex=data["regex"]),
+            matcher=matcher(data["q"], "q", is_regex=data["regex"], ignore_case=data["ignore_case"]),
             stream=data.get("stream"),
             since_ms=data.get("since"),
             until_ms=data.get("until"),
-            process_id=data["process"].upper() if "process" in data else None,
+            process_id=data.get("process"),
+            name=data.get("name"),
             tags=data.get("tag", {}),
             order=data["order"],
             limit=data["limit"],
@@ -109,6 +115,7 @@ def _match(match: Match) -> dict[str, Any]:
         "name": spec.name,
         "command": spec.command,
         "run": match.run,
+        "pid": match.pid,
         "seq": match.seq,
         "timestamp": match.ts_ms,
         "stream": match.stream.word,

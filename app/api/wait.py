@@ -55,9 +55,7 @@ class WaitQuery(Strict):
         validate=line_fields.PATTERN,
         metadata={"description": "For `output`: what a line must hold, case mattering. What is stored already counts."},
     )
-    regex = fields.QueryFlag(
-        load_default=False, metadata={"description": "`pattern` is a regular expression (RE2) and not a text."}
-    )
+    regex = fields.QueryFlag(load_default=False, metadata={"description": f"`pattern` {line_fields.REGEX}"})
     stream = line_fields.StreamName(metadata={"description": "For `output` and `idle`: only this stream."})
     after = fields.QueryWhole(metadata={"description": "For `output`: only lines after this id."})
     port = fields.QueryWhole(
@@ -71,12 +69,7 @@ class WaitQuery(Strict):
     )
     timeout = fields.QuerySeconds(
         load_default=_DEFAULT_TIMEOUT_MS,
-        metadata={
-            "description": "Seconds to wait at most.",
-            "minimum": fields.MIN_SECONDS,
-            "maximum": fields.MAX_SECONDS,
-            "default": _DEFAULT_TIMEOUT_MS // 1000,
-        },
+        metadata={"description": "Seconds to wait at most.", "default": _DEFAULT_TIMEOUT_MS // 1000},
     )
 
     @validates_schema
@@ -139,7 +132,8 @@ async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line
         return True
     if query.until is WaitFor.OUTPUT and query.matcher is not None:
         where = OutputQuery(after=query.after, stream=query.stream)
-        return await waiting.line(manager.follow(process, where, heartbeat_s=HEARTBEAT_S), query.matcher)
+        chunks = manager.follow(process, where, heartbeat_s=HEARTBEAT_S)
+        return await manager.questions.line(chunks, query.matcher)
     if query.until is WaitFor.PORT:
         return await waiting.port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms

@@ -90,6 +90,7 @@ class ProcessManager:
         await self._restarts.close()
         self._supervisor.stop()
         await self._sampler.stop()
+        self.questions.close()
         await self._committer.stop(_STOP_COMMIT_S)
         await self._supervisor.close()
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
+from app.core.looking import Looking
 from app.core.matching import Matcher
 from app.model.output import Chunk, Stream
 
@@ -76,14 +78,14 @@ def _lines(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-async def line(chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher) -> Line | None:
-    """Return the first line that matches. None: the output is over without one."""
+async def line(chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, looking: Looking) -> Line | None:
+    """Return the first line that matches, looked for in turns of `looking`. None: the output is over without one."""
     finder = LineFinder(matcher)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
-                # A search may take its time over a large chunk, and others want their turn.
-                found = await asyncio.to_thread(finder.find, chunk)
+                with await looking.turn() as turn:
+                    found = await turn.run(partial(finder.find, chunk))
                 if found is not None:
                     return found
     return None

@@ -32,7 +32,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanned:
-    """What was found: chunks with their positions, and the `position` to go on from; None: there is no more."""
+    """What was found: chunks with their positions (>= 1), and the `position` to go on from; None: there is no more."""
 
     chunks: Sequence[tuple[int, Chunk]]
     position: int | None

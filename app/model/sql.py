@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 MAX_ROWS = 10_000
 MAX_ANSWER_BYTES = 16 << 20
+"""Of an answer as it is sent: as JSON, with blobs in base64."""
 
 SqlValue = str | int | float | bool | None
 

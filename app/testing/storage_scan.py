@@ -8,8 +8,8 @@ import pytest
 from app.model.output import Chunk, Stream
 from app.model.process import Order
 from app.model.scan import Scan
-from app.storage.base import PurgeProcess, Storage
-from app.testing.samples import EPOCH_MS, Output, added
+from app.storage.base import PurgeProcess, Storage, WithdrawProcess
+from app.testing.samples import EPOCH_MS, Output, added, new_process
 from app.testing.storage_suite import StorageSuite
 
 
@@ -70,6 +70,22 @@ class ScanConformance(StorageSuite):
         await storage.commit(chunks[2:])
         assert await scanned(storage, Scan(position=newest.position)) == [chunks[0]]
         assert await scanned(storage, Scan(order=Order.OLDEST, position=oldest.position)) == chunks[1:]
+
+    @pytest.mark.parametrize("withdraw", [False, True])
+    async def test_no_position_is_ever_given_again(self, storage: Storage, *, withdraw: bool) -> None:
+        """Also not that of the newest chunk, which has gone: whoever reads on from there finds all that came later."""
+        change = new_process()
+        kept, gone = Output(await added(storage)), Output(await added(storage, change))
+        await storage.commit([kept.chunk(b"kept\n"), *(gone.chunk(b"%d\n" % n) for n in range(5)), gone.gap(7)])
+        oldest = Scan(order=Order.OLDEST)
+        last, _ = (await storage.scan(oldest)).chunks[-1]
+        await storage.commit([WithdrawProcess(change.spec.id) if withdraw else PurgeProcess(gone.handle)])
+        for _ in range(4):  # a storage may tidy up between commits
+            await storage.commit([new_process()])
+        later = [kept.chunk(b"%d\n" % n) for n in range(3)]
+        for chunk in later:
+            await storage.commit([chunk])
+        assert await scanned(storage, replace(oldest, position=last)) == later
 
     async def test_an_empty_storage_has_nothing_to_scan(self, storage: Storage) -> None:
         """Nor has a process that is not there."""

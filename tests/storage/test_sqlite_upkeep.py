@@ -32,6 +32,14 @@ async def _upkeep_done(storage: SqliteStorage) -> None:
         await storage._upkeep_task
 
 
+async def _nothing_is_left(storage: SqliteStorage) -> None:
+    """All that was purged is gone, but for the newest chunk of all: see DESIGN.md."""
+    await _upkeep_done(storage)
+    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 1
+    assert _count(storage.path, "SELECT sum(length(data)) FROM output_chunk") == 0
+    assert _count(storage.path, "SELECT count(*) FROM purged") == 1
+
+
 def _count(path: Path, sql: str) -> int:
     with closing(sqlite3.connect(path)) as db:
         number: int = db.execute(sql).fetchone()[0]
@@ -164,9 +172,32 @@ async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
     await storage.close()
     assert _count(path, "SELECT count(*) FROM output_chunk") > 0
     await storage.open()
-    await _upkeep_done(storage)
-    assert _count(path, "SELECT count(*) FROM output_chunk") == 0
+    await _nothing_is_left(storage)
     await storage.close()
+
+
+@pytest.mark.parametrize("data", [b"x" * 100_000, None])
+async def test_the_newest_chunk_keeps_its_id_until_there_is_a_newer_one(
+    storage: SqliteStorage, data: bytes | None
+) -> None:
+    """Also if it is a gap, which has no data from the first."""
+    output, kept = [Output(await added(storage)) for _ in range(2)]
+    chunks = [output.chunk(b"x\n") for _ in range(PURGE_STEP_CHUNKS)]
+    await storage.commit([*chunks, output.gap(9) if data is None else output.chunk(data)])
+    highest = _count(storage.path, "SELECT max(id) FROM output_chunk")
+    await storage.commit([PurgeProcess(output.handle)])
+    await _nothing_is_left(storage)
+    assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest
+    for view in ("output_gaps", "output_lines", "output_tail"):
+        assert _count(storage.path, f"SELECT count(*) FROM {view}") == 0  # noqa: S608
+    await storage.close()
+    await storage.open()
+    await _nothing_is_left(storage)
+    await storage.commit([kept.chunk(b"y\n")])
+    assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest + 1
+    await storage.commit([PurgeProcess(kept.handle)])
+    await _nothing_is_left(storage)
+    assert _count(storage.path, "SELECT handle FROM purged") == kept.handle
 
 
 async def test_upkeep_that_fails_is_put_off(storage: SqliteStorage, caplog: pytest.LogCaptureFixture) -> None:
@@ -181,8 +212,7 @@ async def test_upkeep_that_fails_is_put_off(storage: SqliteStorage, caplog: pyte
         await _upkeep_done(storage)
     assert "put off" in caplog.text
     await storage.commit([PurgeProcess(output.handle)])
-    await _upkeep_done(storage)
-    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 0
+    await _nothing_is_left(storage)
 
 
 def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.support.daemon import Daemon
+from tests.support.waiting import eventually
 
 
 async def search(daemon: Daemon, q: str, query: str = "", status: int = 200) -> dict[str, Any]:
@@ -14,7 +15,7 @@ async def search(daemon: Daemon, q: str, query: str = "", status: int = 200) -> 
 async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tuple[str, int, str]]:
     found: list[tuple[str, int, str]] = []
     cursor = ""
-    while True:
+    for _ in range(50):
         page = await search(daemon, q, f"{query}&limit={limit}{cursor}")
         assert page["complete"]
         assert len(page["matches"]) <= limit
@@ -22,6 +23,7 @@ async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tup
         if page["next"] is None:
             return found
         cursor = f"&cursor={page['next']}"
+    raise AssertionError(f"there is no end: {found}")
 
 
 async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
@@ -61,6 +63,7 @@ async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
         "name": None,
         "command": "sh",
         "run": 1,
+        "pid": binary["pid"],
         "seq": 2,
         "timestamp": 0,
         "stream": "stdout",
@@ -84,6 +87,48 @@ async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
     assert {line[0] for line in await every_page(daemon, "hit", "", 1000)} == {first["id"], binary["id"]}
 
 
+async def test_a_name_and_either_case(daemon: Daemon) -> None:
+    """A name is that of every run, and each run has its pid."""
+    web = await daemon.sh("echo Hit \u00c9 $$; exec sleep 1000", name="web")
+    await daemon.call("GET", f"/processes/{web['id']}/wait?until=output&pattern=Hit", 200)
+    again = await daemon.call("POST", f"/processes/{web['id']}/restart", 200)
+    await daemon.call("GET", f"/processes/{web['id']}/wait?until=output&pattern=Hit&after=1", 200)
+    other = await daemon.sh("echo hit \u00e9 $$")
+    await daemon.ended(other)
+    pids = [web["pid"], again["pid"], other["pid"]]
+    for q, query, expected in (
+        ("hit \u00c9 ", "&ignore_case=true", pids),
+        ("^hit \u00c9 \\d", "&regex=true&ignore_case=true", pids),
+        ("hit", "", pids[2:]),
+        ("it", "&name=web", pids[:2]),
+        ("hit", "&name=web&ignore_case=true", pids[:2]),
+        ("it", "&name=we", []),
+    ):
+        matches = (await search(daemon, q, f"{query}&order=oldest"))["matches"]
+        assert [match["pid"] for match in matches] == expected, (q, query)
+        assert [int(match["line"].split()[-1]) for match in matches] == expected
+
+
+async def test_a_page_goes_on_behind_output_that_was_purged(daemon: Daemon) -> None:
+    talks = await daemon.sh("while read line; do echo hit $line; done", stdin_mode="pipe")
+
+    async def say(text: str, after: int) -> None:
+        await daemon.call("POST", f"/processes/{talks['id']}/stdin", 204, data=text.encode() + b"\n")
+        await daemon.call("GET", f"/processes/{talks['id']}/wait?until=output&pattern={text}&after={after}", 200)
+
+    await say("one", 0)
+    purged = await daemon.sh("for i in 1 2 3 4 5; do echo hit $i; sleep 0.05; done")
+    await daemon.ended(purged)
+    page = await search(daemon, "hit", "&order=oldest&limit=6")
+    assert len(page["matches"]) == 6
+    await daemon.call("DELETE", f"/processes/{purged['id']}?purge=true", 204)
+    await eventually(lambda: daemon.sql("SELECT count(*) FROM output_chunk WHERE length(data) > 0") == [(1,)])
+    await say("two", 1)
+    await say("three", 2)
+    behind = await search(daemon, "hit", f"&order=oldest&cursor={page['next']}")
+    assert [match["line"] for match in behind["matches"]] == ["hit two", "hit three"]
+
+
 async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     process = await daemon.sh("echo a; echo a")
     await daemon.ended(process)
@@ -92,13 +137,19 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         ("", "", "q must be 1 to 1000 characters long"),
         ("a\nb", "", "q must be part of one line"),
         ("(", "&regex=true", "q is no regular expression of RE2"),
+        ("(.{0,50}){0,20}x", "&regex=true", "q is too large a regular expression"),
         ("a", "&cursor=x", "cursor must be `next` of the page before"),
         ("b", f"&cursor={cursor}", "cursor belongs to another search"),
         ("a", f"&cursor={cursor}&order=oldest", "cursor belongs to another search"),
         ("a", "&limit=0", "limit must be an integer from 1 to 1000"),
         ("a", "&order=best", "order must be one of newest, oldest"),
         ("a", "&stream=both", "stream must be one of stdout, stderr"),
-        ("a", "&timeout=61", "timeout must be at most 60 seconds"),
+        ("a", "&timeout=61", "timeout must be a number of seconds from 0.001 to 60"),
+        ("a", "&timeout=0", "timeout must be a number of seconds from 0.001 to 60"),
+        ("a", "&process=web", "process must be the permanent id of a process"),
+        ("a", "&name=", "name must not be empty"),
+        ("a", "&ignore_case=1", "ignore_case must be true or false"),
+        ("a", f"&cursor={cursor}&ignore_case=true", "cursor belongs to another search"),
         ("a", "&tag=x", "tag must have the form key:value"),
         ("a", "&color=red", "color is not known here"),
     ):

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import json
 from typing import Any
 
+from app.model.sql import MAX_ANSWER_BYTES
 from app.shim.tree import MARKER
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import eventually
@@ -30,8 +32,6 @@ async def test_everything_can_be_asked(daemon: Daemon) -> None:
     for limit, truncated in ((10, True), (5000, False), (None, True)):
         answer = await sql(daemon, thousands, **({"limit": limit} if limit else {}))
         assert (len(answer["rows"]), answer["truncated"]) == (limit or 1000, truncated)
-    large = await sql(daemon, thousands.replace("SELECT x FROM", "SELECT printf('%.*c', 5000000, 'x') FROM"))
-    assert (len(large["rows"]), large["truncated"]) == (3, True), "an answer has at most 16 MiB"
 
     # As a command, with a daemon and without one.
     query = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
@@ -42,11 +42,33 @@ async def test_everything_can_be_asked(daemon: Daemon) -> None:
     assert (code, text) == (0, "seq,text\n1,one\n2,two\n")
     code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", "--limit=1", query)
     assert (code, text.splitlines()[0]) == (0, '{"seq": 1, "text": "one"}')
+    twice = "SELECT 1 AS a, 2 AS a"
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=csv", twice)
+    assert (code, text) == (0, "a,a\n1,2\n")
+    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", twice)
+    assert code == 1
+    assert text.startswith("Error: two columns are named 'a', and a JSON object holds one: rename one with AS")
     code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "DELETE FROM process")
     assert code == 1
     assert text.startswith("Error: query can't be answered: ")
     await daemon.start()
     assert (await daemon.get(process))["exit_code"] == 0
+
+
+async def test_an_answer_is_bounded_as_it_is_sent(daemon: Daemon) -> None:
+    """Base64 and escapes count, too."""
+    rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5) SELECT {} FROM n"
+    for value, count in (
+        ("printf('%.*c', 5000000, 'x')", 3),
+        ("zeroblob(4000000)", 3),
+        ("replace(hex(zeroblob(600000)), '0', char(1))", 2),
+    ):
+        query = rows.format(value)
+        async with daemon.session.post(f"{daemon.url}/api/v1/sql", json={"query": query}) as response:
+            body = await response.read()
+        answer = json.loads(body)
+        assert (len(answer["rows"]), answer["truncated"]) == (count, True), value
+        assert len(body) <= MAX_ANSWER_BYTES
 
 
 REFUSED = [
@@ -63,6 +85,7 @@ REFUSED = [
     "SELECT * FROM pragma_journal_mode",
     "BEGIN IMMEDIATE",
     "SELECT load_extension('/tmp/x.so')",
+    "SELECT data FROM sqlite_dbpage",
     "SELECT 1; DELETE FROM process",
     "SELECT zeroblob(20000000)",
     "SELECT no_such_column FROM process",
@@ -113,11 +136,27 @@ async def test_a_query_that_does_not_end_is_ended_and_holds_up_nobody(daemon: Da
 
 
 async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
+    """Neither that of a process, which is not stored, nor that of a managed one, which is, sealed."""
     process = await daemon.run("true", env={"SECRET": "s3cr3t"})
     await daemon.ended(process)
-    shown = await sql(daemon, "SELECT * FROM process JOIN run USING (handle)")
-    assert "s3cr3t" not in str(shown)
-    assert MARKER not in str(shown)
+    await daemon.sh("exec sleep 1000", name="holder", env={"SEALED": "s3cr3t"})
+    ((sealed,),) = daemon.sql("SELECT sealed_env FROM process WHERE sealed_env IS NOT NULL")
+    assert "s3cr3t" not in sealed
+    tables = (await sql(daemon, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"))["rows"]
+    assert ["process"] in tables
+    shown = {table: str(await sql(daemon, f'SELECT * FROM "{table}"')) for (table,) in tables}  # noqa: S608
+    assert "SEALED" in shown["process"]
+    for question in (
+        "SELECT sealed_env, hex(sealed_env), json_array(sealed_env), sealed_env || '' FROM process",
+        "SELECT group_concat(sealed_env), json_group_array(sealed_env) FROM (SELECT * FROM process)",
+        "WITH p(x) AS (SELECT sealed_env FROM process) SELECT max(x) FROM p",
+    ):
+        shown[question] = str(await sql(daemon, question))
+    for question, answer in shown.items():
+        for secret in ("s3cr3t", sealed, sealed.encode().hex().upper(), MARKER):
+            assert secret not in answer, question
+    # Nor can it be guessed by what meets a condition.
+    assert (await sql(daemon, "SELECT id FROM process WHERE sealed_env > ''"))["rows"] == []
 
 
 async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
@@ -126,7 +165,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         ({"query": ""}, "query must be 1 to"),
         ({"query": "SELECT 1\0"}, "query must not hold a NUL"),
         ({"query": "SELECT 1", "limit": 0}, "limit must be an integer from 1 to 10000"),
-        ({"query": "SELECT 1", "timeout": 61}, "timeout must be at most 60 seconds"),
+        ({"query": "SELECT 1", "timeout": 61}, "timeout must be a number of seconds from 0.001 to 60"),
         ({"query": "SELECT ?", "parameters": "x"}, "parameters must be an array, or an object"),
         ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must hold strings, numbers"),
         ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must hold no integer"),

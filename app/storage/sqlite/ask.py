@@ -21,15 +21,18 @@ MAX_LIKE_PATTERN_BYTES = 200
 BUSY_TIMEOUT_S = 5.0
 
 _EXACT = 2**53 - 1  # beyond, a reader of JSON may round
-_CELL_BYTES = 8  # of an answer, for what stands around a value
+_FRAME_BYTES = 64  # of an answer, around columns and rows
 _FIRST_SECOND = 1  # limits on processor time are in whole seconds
 _HIDDEN_COLUMN = "sealed_env"
+_RAW_PAGES = "sqlite_dbpage"  # a table of SQLite's own in some builds, which shows what no column does
 _REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 
 
-def _authorize(action: int, _first: str | None, second: str | None, *_: str | None) -> int:
+def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     if action not in _READS or (action == sqlite3.SQLITE_FUNCTION and second in _REFUSED_FUNCTIONS):
+        return sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_READ and first == _RAW_PAGES:
         return sqlite3.SQLITE_DENY
     if action == sqlite3.SQLITE_READ and second == _HIDDEN_COLUMN:
         return sqlite3.SQLITE_IGNORE  # it reads as NULL
@@ -58,26 +61,29 @@ def _value(value: Any) -> Any:
     return value
 
 
-def _size(value: Any) -> int:
-    return len(value) + _CELL_BYTES if isinstance(value, str | bytes) else 2 * _CELL_BYTES
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
+def _answer(question: dict[str, Any]) -> bytes:
     cursor = _open(question["path"]).execute(question["query"], question["parameters"])
     if cursor.description is None:
-        return {"error": "it gives no rows: ask with SELECT, WITH or VALUES"}
-    rows: list[list[Any]] = []
-    left = question["max_bytes"]
+        return _json({"error": "it gives no rows: ask with SELECT, WITH or VALUES"})
+    columns = _json([column[0] for column in cursor.description])
+    rows: list[bytes] = []
+    left = question["max_bytes"] - len(columns) - _FRAME_BYTES
+    truncated = False
     for row in cursor:
-        left -= sum(map(_size, row))
-        if len(rows) == question["max_rows"] or left < 0:
-            return _rows(cursor, rows, truncated=True)
-        rows.append([_value(value) for value in row])
-    return _rows(cursor, rows, truncated=False)
-
-
-def _rows(cursor: sqlite3.Cursor, rows: list[list[Any]], *, truncated: bool) -> dict[str, Any]:
-    return {"columns": [column[0] for column in cursor.description], "rows": rows, "truncated": truncated}
+        if len(rows) == question["max_rows"]:
+            truncated = True
+            break
+        rows.append(_json([_value(value) for value in row]))
+        left -= len(rows[-1]) + 1
+        if left < 0:
+            rows.pop()
+            truncated = True
+            break
+    return b'{"columns":%b,"rows":[%b],"truncated":%b}' % (columns, b",".join(rows), _json(truncated))
 
 
 def main() -> None:
@@ -91,11 +97,11 @@ def main() -> None:
     try:
         answer = _answer(question)
     except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-        answer = {"error": str(error)}
+        answer = _json({"error": str(error)})
     except MemoryError:
-        answer = {"error": "it needs too much memory"}
-    sys.stdout.write(json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
-    sys.stdout.flush()
+        answer = _json({"error": "it needs too much memory"})
+    sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.flush()
     os._exit(0)  # the connection is not closed: the last to close one writes the log back, which is the store's to do
 
 

@@ -98,9 +98,21 @@ PURGE = (
     "INSERT INTO purged (handle) VALUES (?)",
 )
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
-OLDEST_PURGED = "SELECT handle FROM purged ORDER BY handle LIMIT 1"
-DELETE_CHUNKS = """
-DELETE FROM output_chunk WHERE id IN (SELECT id FROM output_chunk WHERE handle = ? LIMIT ?)
+# The next id is one above the highest there is: without the newest chunk its own would be given again, and a scan that
+# has passed it would miss what gets it.
+_NEWEST = "(SELECT max(n.id) FROM output_chunk n)"
+OLDEST_PURGED = f"""
+SELECT handle FROM purged
+WHERE NOT EXISTS (
+    SELECT 1 FROM output_chunk c
+    WHERE c.id = {_NEWEST} AND c.handle = purged.handle AND length(c.data) = 0 AND c.gap IS NULL)
+ORDER BY handle LIMIT 1
+"""
+DELETE_CHUNKS = f"""
+DELETE FROM output_chunk WHERE id IN (SELECT c.id FROM output_chunk c WHERE c.handle = ? AND +c.id < {_NEWEST} LIMIT ?)
+"""
+EMPTY_NEWEST = f"""
+UPDATE output_chunk SET data = x'', gap = NULL, missing_bytes = NULL WHERE id = {_NEWEST} AND handle = ?
 """
 FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
 

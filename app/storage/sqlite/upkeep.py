@@ -68,7 +68,8 @@ class Upkeep:
 def _delete_some(db: sqlite3.Connection, handle: int) -> None:
     db.execute("BEGIN IMMEDIATE")
     deleted = db.execute(queries.DELETE_CHUNKS, (handle, PURGE_STEP_CHUNKS)).rowcount
-    if deleted < PURGE_STEP_CHUNKS:
+    # The newest chunk of all stays, without its data: its process is forgotten when there is a newer one.
+    if deleted < PURGE_STEP_CHUNKS and not db.execute(queries.EMPTY_NEWEST, (handle,)).rowcount:
         db.execute(queries.FORGET_PURGED, (handle,))
     db.execute("COMMIT")
 

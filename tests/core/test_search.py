@@ -1,0 +1,203 @@
+"""Searching: pages join without loss or repeat, whatever ends them, and nobody waits for the looking."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from app.core.matching import matcher
+from app.core.questions import Questions
+from app.core.search import SearchPage, SearchQuery
+from app.model.output import Stream
+from app.model.process import Order
+from app.model.scan import Scan, Scanned
+from app.storage import Storage, storage_from_url
+from app.storage.base import PurgeProcess
+from app.testing.samples import Output, added
+from tests.support.waiting import DEADLINE_S, eventually
+
+MANY = 3000  # more lines than are looked at between two looks at the clock
+
+
+@dataclass
+class Pieces:
+    """A storage that gives so much in a piece, and counts the pieces."""
+
+    storage: Storage
+    max_bytes: int = 1 << 20
+    scans: int = 0
+
+    async def scan(self, scan: Scan) -> Scanned:
+        self.scans += 1
+        return await self.storage.scan(replace(scan, max_bytes=self.max_bytes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+
+@dataclass
+class Everything:
+    """Matches every line, and tells of each look. `go_on`: hold the threads until it is set."""
+
+    looks: int = 0
+    threads: set[str] = field(default_factory=set)
+    go_on: threading.Event | None = None
+
+    def may_match(self, data: bytes) -> bool:
+        return bool(data)
+
+    def matches(self, line: bytes) -> bool:
+        del line
+        assert threading.current_thread() is not threading.main_thread(), "the event loop is there"
+        self.looks += 1
+        self.threads.add(threading.current_thread().name)
+        if self.go_on is not None:
+            assert self.go_on.wait(DEADLINE_S)
+        return True
+
+
+@pytest.fixture
+async def pieces() -> Pieces:
+    storage = storage_from_url("memory:")
+    await storage.open()
+    return Pieces(storage)
+
+
+@pytest.fixture
+def questions(pieces: Pieces) -> Any:
+    questions = Questions(cast("Storage", pieces))
+    yield questions
+    questions.close()
+
+
+async def written(storage: Storage) -> list[tuple[int, int, bytes]]:
+    """Let three processes print by turns, and return every line of theirs in the order of storing."""
+    outputs = [Output(await added(storage)) for _ in range(3)]
+    lines: list[tuple[int, int, bytes]] = []
+    for number in range(4):
+        for output in outputs:
+            data = b"%d\n\n\n" % number + (b"end" if number % 2 else b"x\n" * (MANY if number == 2 else 1))
+            chunk = output.chunk(data, Stream(1 + number % 2))
+            await storage.commit([chunk])
+            lines += [(output.handle, seq, line) for seq, line in enumerate(chunk.lines(), chunk.first_seq)]
+    return lines
+
+
+async def joined(questions: Questions, query: SearchQuery, most_pages: int) -> list[tuple[int, int, bytes]]:
+    """Go on from page to page."""
+    lines: list[tuple[int, int, bytes]] = []
+    for _ in range(most_pages):
+        page = await questions.search(query)
+        assert len(page.matches) <= query.limit
+        assert page.complete or page.next is not None
+        lines += [(match.process.handle, match.seq, match.data) for match in page.matches]
+        if page.next is None:
+            return lines
+        position, seq = page.next
+        query = replace(query, position=position, seq=seq)
+    raise AssertionError(f"there are more than {most_pages} pages")
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize(
+    ("max_bytes", "limit", "timeout_s"), [(1, 1000, 60.0), (1, 1000, 0.0), (1 << 20, 1000, 0.0), (10, 61, 60.0)]
+)
+async def test_pages_join_without_loss_or_repeat(
+    pieces: Pieces, questions: Questions, order: Order, max_bytes: int, limit: int, timeout_s: float
+) -> None:
+    """Whether a page ends because it is full, or because the time is over: then it has got on by a piece of work."""
+    pieces.max_bytes = max_bytes
+    lines = await written(pieces.storage)
+    query = SearchQuery(matcher=Everything(), order=order, limit=limit, timeout_s=timeout_s)
+    most = 2 + len(lines) // min(limit, MANY // 3) + (24 if timeout_s == 0 else 0)
+    async with asyncio.timeout(DEADLINE_S):
+        found = await joined(questions, query, most)
+    assert found == (lines if order is Order.OLDEST else lines[::-1])
+
+
+async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: Pieces, questions: Questions) -> None:
+    """It looks at no line that it does not need."""
+    output = Output(await added(pieces.storage))
+    await pieces.storage.commit([output.chunk(b"\n" * 100_000)])
+    for order in Order:
+        limited = Everything()
+        page = await questions.search(SearchQuery(matcher=limited, order=order, limit=3))
+        assert (len(page.matches), page.complete, limited.looks) == (3, True, 3)
+        late = Everything()
+        page = await questions.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
+        assert not page.complete
+        assert 0 < late.looks < 3000
+
+
+async def test_a_page_has_a_bounded_size(pieces: Pieces, questions: Questions) -> None:
+    output = Output(await added(pieces.storage))
+    for _ in range(12):
+        await pieces.storage.commit([output.chunk(b"x" * (1 << 20) + b"\n")])
+    page = await questions.search(SearchQuery(matcher=matcher("x", "q", is_regex=False)))
+    assert (len(page.matches), page.complete) == (4, True)
+    assert page.next is not None
+
+
+async def test_what_is_purged_during_a_search_is_not_shown(pieces: Pieces, questions: Questions) -> None:
+    """And the page is filled with what comes behind it."""
+    gone, kept = [Output(await added(pieces.storage)) for _ in range(2)]
+    await pieces.storage.commit([kept.chunk(b"a\n" * 3), gone.chunk(b"b\n" * 3)])
+    waits = Everything(go_on=threading.Event())
+    assert waits.go_on is not None
+    search = asyncio.create_task(questions.search(SearchQuery(matcher=waits, limit=2)))
+    await eventually(lambda: waits.looks)
+    await pieces.storage.commit([PurgeProcess(gone.handle)])
+    waits.go_on.set()
+    assert [match.data for match in (await search).matches] == [b"a\n"] * 2
+
+
+async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces: Pieces, questions: Questions) -> None:
+    """A look holds up neither the event loop nor a thread that others use; one that was given up still has its turn."""
+    lines = await written(pieces.storage)
+    slow = Everything(go_on=threading.Event())
+    assert slow.go_on is not None
+
+    def search(timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
+        query = SearchQuery(matcher=slow, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position)
+        return asyncio.create_task(questions.search(query))
+
+    searches = [search(600) for _ in range(6)]
+    try:
+        await eventually(lambda: slow.looks >= 2)
+        for position in (0, 5):
+            page = await search(0.01, position)
+            assert (list(page.matches), page.next, page.complete) == ([], (position, 2 * position), False)
+        assert pieces.scans == 2, "whoever waits has nothing in memory"
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
+        for task in searches[:2]:
+            task.cancel()
+        await asyncio.wait(searches[:2])
+        assert not (await search(0.01)).complete
+        assert (pieces.scans, slow.looks) == (2, 2)
+    finally:
+        slow.go_on.set()
+    for task in searches[2:]:
+        assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
+    assert slow.threads == {"search_0", "search_1"}
+
+
+async def test_a_wait_looks_on_threads_of_its_own(questions: Questions) -> None:
+    chunk = Output(1).chunk(b"x\n")
+
+    async def chunks() -> Any:
+        yield chunk
+
+    slow = Everything(go_on=threading.Event())
+    assert slow.go_on is not None
+    waits = [asyncio.create_task(questions.line(chunks(), slow)) for _ in range(6)]
+    try:
+        await eventually(lambda: slow.looks >= 2)
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
+        assert slow.looks == 2
+    finally:
+        slow.go_on.set()
+    found = await asyncio.gather(*waits)
+    assert [line and line.data for line in found] == [b"x\n"] * 6
+    assert slow.threads == {"wait_0", "wait_1"}
