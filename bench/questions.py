@@ -104,6 +104,7 @@ def questions(caller: Caller) -> dict[str, Question]:
     searches = {
         "newest lines": f"q={quote(MARK)}&limit=10",
         "in one process": f"q={quote(MARK)}&process={middle['id']}",
+        "in vain, the last ten minutes": f"q=nobody&since={newest['started_at'] - 600_000}",
     }
     return {
         **{f"list, {name}": _get(f"/processes?{query}") for name, query in lists.items()},

@@ -67,6 +67,16 @@ def _scan_on(order: Order, seq: int) -> Work:
     return work
 
 
+def _scan_since(order: Order) -> Work:
+    """Scan the output of the last minutes."""
+
+    def work(db: sqlite3.Connection) -> object:
+        last_ms: int = db.execute("SELECT max(ts) FROM minute").fetchone()[0]
+        return scan(db, Scan(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
+
+    return work
+
+
 def _fall_ill(db: sqlite3.Connection) -> None:
     commit(db, [AddEvent(1, 1, EventType.UNHEALTHY, db.total_changes)])
 
@@ -127,6 +137,8 @@ _WORK: dict[str, Work] = {
     "scan one process from the oldest": _scan(Scan(handle=100, order=Order.OLDEST)),
     "scan on in a long output": _scan_on(Order.NEWEST, seq=100),
     "scan on in a long output, from the oldest": _scan_on(Order.OLDEST, seq=250),
+    "scan since": _scan_since(Order.NEWEST),
+    "scan since, from the oldest": _scan_since(Order.OLDEST),
     "first events": _events(EventFilter()),
     "newest events": _events(EventFilter(), from_end=5),
     "newest events of a type": _events(EventFilter(types=frozenset({EventType.LOST})), from_end=5),
@@ -142,7 +154,8 @@ _WORK: dict[str, Work] = {
 
 
 def _history(path: Path, size: int) -> sqlite3.Connection:
-    """Make a store with `size` processes, the first of which has printed `size` chunks, two to standard error.
+    """Make a store with `size` processes, the first of which has printed `size` chunks, two to standard error; and the
+    second as many, one a minute.
 
     Two of the chunks are gaps: one near the beginning, one near the end.
     """
@@ -168,6 +181,8 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
             for n, stream in enumerate(streams)
         ],
     )
+    slow = Output(2)
+    commit(db, [slow.chunk(b"x\n", ts_ms=EPOCH_MS + n * queries.MINUTE_MS) for n in range(size)])
     db.execute("COMMIT")
     return db
 

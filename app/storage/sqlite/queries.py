@@ -28,6 +28,9 @@ INSERT INTO output_chunk
     (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+MINUTE_MS = 60_000
+NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
+ADD_MINUTE = "INSERT INTO minute (ts, first_chunk) VALUES (?, ?)"
 END_RUN = """
 UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
 WHERE handle = ? AND number = ? AND ended_at IS NULL
@@ -245,12 +248,19 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-_IDS = "SELECT id FROM output_chunk WHERE id {than} :position ORDER BY id {order} LIMIT :count"
+# All chunks before this one are earlier than :since. What came before the first minute that is known may have any time.
+FIRST_SINCE = f"""
+SELECT iif(
+    EXISTS (SELECT 1 FROM minute WHERE ts <= :since - {MINUTE_MS}),
+    coalesce((SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807),
+    0)
+"""
+_IDS = "SELECT id FROM output_chunk WHERE id {than} :position AND id >= :first ORDER BY id {order} LIMIT :count"
 # A process's chunks have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
 # over what is before the position.
 _IDS_OF_STREAM = """
 SELECT id, first_seq FROM output_chunk
-WHERE handle = :handle AND stream = {stream} AND id {than} :position AND first_seq {than}= coalesce(
+WHERE handle = :handle AND stream = {stream} AND id {than} :position AND id >= :first AND first_seq {than}= coalesce(
     (SELECT b.first_seq FROM output_chunk b WHERE b.id = :position AND b.handle = :handle), :begin)
 """
 _IDS_OF_PROCESS = f"""

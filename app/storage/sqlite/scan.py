@@ -16,8 +16,11 @@ def scan(db: sqlite3.Connection, asked: Scan) -> Scanned:
     """Implement `Storage.scan`."""
     begin = _BEGIN[asked.order]
     position = begin if asked.position is None else asked.position
+    first = 0 if asked.since_ms is None else db.execute(queries.FIRST_SINCE, {"since": asked.since_ms}).fetchone()[0]
+    if asked.order is Order.OLDEST:
+        position = max(position, first - 1)
     wanted = {"stream": asked.stream, "since": asked.since_ms, "until": asked.until_ms}
-    where = {"handle": asked.handle, "position": position, "begin": begin, "count": asked.max_chunks}
+    where = {"handle": asked.handle, "position": position, "begin": begin, "first": first, "count": asked.max_chunks}
     ids = queries.SCAN_ALL if asked.handle is None else queries.SCAN_PROCESS
     found: list[tuple[int, Chunk]] = []
     size = looked_at = 0
