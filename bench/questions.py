@@ -119,6 +119,7 @@ def questions(caller: Caller) -> dict[str, Question]:
         "follow from the beginning": lambda asking: asking.first_event(f"{talker}/follow"),
         **{f"search, {name}": _get(f"/search?{query}") for name, query in searches.items()},
         "events, tail": _get("/events?tail=100", _NDJSON),
+        "events, tail of a rare type": _get("/events?tail=100&type=lost", _NDJSON),
         "events of one": _get(f"/events?process={middle['id']}", _NDJSON),
         "sql, last lines of the newest": lambda asking: asking.post(
             "/sql", {"query": _LAST_LINES, "parameters": [NIGHTLY]}

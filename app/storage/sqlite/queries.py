@@ -1,5 +1,6 @@
 """All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
 
+from app.model.event import EventType
 from app.model.process import Order
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
@@ -239,6 +240,12 @@ EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
 EVENTS_OF_PROCESS = f"""
 SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
 WHERE process_id = :process_id AND id > :after AND id <= :upto
+"""
+COMMON_EVENTS = (EventType.STARTED, EventType.RESTARTED, EventType.EXITED)
+# All that the index holds are others than these; it is used only if that is asked in its own words.
+EVENTS_BUT_COMMON = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_rare
+WHERE type NOT IN ({", ".join(f"'{type_}'" for type_ in COMMON_EVENTS)}) AND id > :after AND id <= :upto
 """
 AND_TYPES = " AND type IN (SELECT value FROM json_each(:types))"
 AND_SINCE = " AND ts >= :since"
