@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := bench/peers/node_modules
 MINUTES ?= 10
 STATE_DIR ?= $(CURDIR)/.outlast
 KILLS ?= 1000
@@ -35,6 +36,13 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
+$(PEERS)/installed: bench/peers/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "installing the peer that comes from npm (once) ..."; \
+	  npm ci --prefix bench/peers --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null && touch $@ \
+	  || echo "pm2 is left out of the bench: npm could not install it"; \
+	else echo "pm2 is left out of the bench: npm is missing"; fi
+
 serve: $(VENV)/installed
 	@echo "state folder  $(STATE_DIR)"
 	@echo "token         $(STATE_DIR)/token"
@@ -49,7 +57,7 @@ serve: $(VENV)/installed
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/pytest --numprocesses 4
 
 check: $(VENV)/installed-dev
@@ -62,7 +70,7 @@ fix: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed-dev
+bench: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m bench --keep bench/results
 
 bench-scale: $(VENV)/installed-dev
@@ -81,4 +89,4 @@ fuzz: $(VENV)/installed-dev
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz
 
 clean:
-	rm -rf $(VENV) tests/client/typescript/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) tests/client/typescript/node_modules $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,10 +13,11 @@ from bench.measures import MEASURES
 
 
 def main() -> None:
-    """Measure, print the tables of each measure, and keep what was measured."""
+    """Measure, print the tables of each measure and one of all, and keep what was measured."""
     options = _options()
     end_when_interrupted()
     about = machine.describe(Path(tempfile.gettempdir()))
+    load = machine.load()
     print("\n".join(about), flush=True)
     results = []
     for name in options.only or MEASURES:
@@ -24,8 +25,10 @@ def main() -> None:
         size = options.size or (chosen.smoke_size if options.smoke else chosen.size)
         results.append(measure.run(chosen, size, options.rounds))
         print(report.show(results[-1]), flush=True)
+    kept = report.record(results, [*about, f"load      {load:.1f} at the start, {machine.load():.1f} at the end"])
+    print(f"\n{report.summary(kept)}")
     if options.keep:
-        print(f"\nkept in {report.keep(report.record(results, about), options.keep)}")
+        print("\nkept in", *report.keep(kept, options.keep))
 
 
 def _options() -> argparse.Namespace:
@@ -36,7 +39,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, default=3, help="each contestant in turn, so often [3]")
     parser.add_argument("--size", type=_positive, help="how much there is to do [each measure has its own]")
     parser.add_argument("--smoke", action="store_true", help="hardly anything to do: to see that it works")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the figures into a file there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the figures into files there")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""How fast a flood of output becomes readable: Outlast, supervisord and a plain file."""
+"""How fast a flood of output becomes readable: Outlast, other supervisors and a plain file."""
 
 import contextlib
 import os
@@ -8,10 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bench import writers
+from bench import pm2, writers
+from bench.circus import circus
 from bench.measure import OURS, Contestant, Figures, Measure, Row
+from bench.peer import Peer
 from bench.serving import outlast
 from bench.supervisord import supervisord
 
@@ -58,15 +61,17 @@ def run_outlast_relaxed(folder: Path, flood: Flood) -> float:
     return run_outlast(folder, flood, durable=False)
 
 
-def run_supervisord(folder: Path, flood: Flood) -> float:
-    """Take the seconds from the start of the process until all its bytes are in supervisord's file.
+def run_peer(
+    peer: Callable[[Path, Path], contextlib.AbstractContextManager[Peer]], folder: Path, flood: Flood
+) -> float:
+    """Take the seconds from the start of the process until all its bytes are in a peer's file.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
     """
     script = folder / "flood.sh"
     script.write_text(f"exec {shlex.join(flood.argv)}\n", encoding="utf-8")
-    with supervisord(folder, script) as server:
+    with peer(folder, script) as server:
         started = time.monotonic()
         server.start_program()
         _until(lambda: _size(server.output), flood.bytes)
@@ -75,28 +80,55 @@ def run_supervisord(folder: Path, flood: Flood) -> float:
     return seconds
 
 
-def run_plain_file(folder: Path, flood: Flood) -> float:
+def run_shell(folder: Path, flood: Flood, *, through: str = "", synced: bool = False) -> float:
     """Take the seconds that the same program needs with its output redirected to a file by the shell.
+
+    Args:
+        folder: where the file is.
+        flood: what is written.
+        through: what stands between the program and the file.
+        synced: until the file is on the disk.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
     """
     output = folder / "stdout.log"
-    command = f"exec {shlex.join(flood.argv)} > {shlex.quote(str(output))}"
+    command = f"{shlex.join(flood.argv)} {through} > {shlex.quote(str(output))}"
     started = time.monotonic()
     subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, check=True)
+    if synced:
+        with output.open("ab") as file:
+            os.fsync(file.fileno())
     seconds = time.monotonic() - started
     _verify_file(output, flood)
     return seconds
 
 
 _RELAXED = "outlast, durable = false"
+_SYNCED = "plain file, synced"
+_PIPED = "plain file, through `cat`"
 _RUNNERS: dict[str, Callable[[Path, Flood], float]] = {
     OURS: run_outlast,
     _RELAXED: run_outlast_relaxed,
-    "supervisord": run_supervisord,
-    "plain file": run_plain_file,
+    "supervisord": partial(run_peer, supervisord),
+    "pm2": partial(run_peer, pm2.pm2),
+    "circus": partial(run_peer, circus),
+    "plain file": run_shell,
+    _SYNCED: partial(run_shell, synced=True),
+    _PIPED: partial(run_shell, through="| cat"),
 }
+_ROWS = (
+    Row(figure="lines/s", yardstick="supervisord", at_least=1.0),
+    Row(figure="lines/s", yardstick="pm2", at_least=3.0),
+    Row(figure="lines/s", yardstick="circus"),
+    Row(figure="lines/s", yardstick="plain file", at_least=0.8),
+    Row(figure="lines/s", yardstick=_SYNCED),
+    Row(figure="lines/s", yardstick=_PIPED),
+    Row(figure="lines/s", yardstick="supervisord", ours=_RELAXED),
+)
+# It reads 1 KiB at a time. With all of the lines it would take more of the bench's time than all others together.
+_SHARES = {"circus": 10}
+_LEFT_OUT = {"pm2": why} if (why := pm2.missing()) else {}
 
 
 def _measure(program: str) -> Measure:
@@ -104,23 +136,29 @@ def _measure(program: str) -> Measure:
     return Measure(
         name=f"flood-{program}",
         title=f"{{size}} lines of {writers.LINE_BYTES} bytes, {how}, until the last one is readable",
-        contestants={name: _contestant(run, program) for name, run in _RUNNERS.items()},
-        rows=(
-            Row(figure="lines/s", yardstick="supervisord", at_least=1.0),
-            Row(figure="lines/s", yardstick="plain file", at_least=0.8),
-            Row(figure="lines/s", yardstick="supervisord", ours=_RELAXED),
-        ),
+        contestants={
+            name: _contestant(run, program, _SHARES.get(name, 1))
+            for name, run in _RUNNERS.items()
+            if name not in _LEFT_OUT
+        },
+        rows=[row for row in _ROWS if row.yardstick not in _LEFT_OUT],
         size=5_000_000,
         smoke_size=20_000,
         lacks={
             "supervisord": "times, numbers, SQL, resuming; its own death and a loss of power cost lines",
-            "plain file": "all of that",
+            "pm2": "what supervisord does; exact bytes; last lines, unless the process waits until they are written",
+            "circus": "what pm2 does (it wrote a tenth of the lines)",
+            "plain file": "what supervisord does; somebody who watches the process",
+            _SYNCED: "what the plain file does, but for the loss of power",
+            _PIPED: "what the plain file does",
         },
+        left_out=_LEFT_OUT,
     )
 
 
-def _contestant(run: Callable[[Path, Flood], float], program: str) -> Contestant:
-    def work(folder: Path, lines: int) -> Figures:
+def _contestant(run: Callable[[Path, Flood], float], program: str, share: int) -> Contestant:
+    def work(folder: Path, size: int) -> Figures:
+        lines = max(1, size // share)
         seconds = run(folder, Flood(lines, program))
         return {"lines/s": lines / seconds, "MB/s": lines * writers.LINE_BYTES / seconds / 1e6}
 

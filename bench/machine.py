@@ -4,23 +4,41 @@ import os
 import platform
 import sqlite3
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from bench import pm2
+
 _CHECKOUT = Path(__file__).parents[1]
-_PACKAGES = ("aiohttp", "uvloop", "aiosqlite", "supervisor")
+_PACKAGES = ("aiohttp", "uvloop", "aiosqlite")
+_PEERS = ("supervisor", "circus")
 
 
 def describe(folder: Path) -> list[str]:
     """Say it in a few lines; `folder` is where the measuring writes."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return [
-        f"machine   {_cpu()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, load {os.getloadavg()[0]:.1f} at the start",
+        f"machine   {_cpu()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB",
         f"system    {platform.system()} {platform.release()}, {folder} on {_file_system(folder)}",
-        f"versions  Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {packages}",
+        f"versions  Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {_versions(_PACKAGES)}",
+        f"peers     {_versions(_PEERS)}, {_pm2()}",
         f"outlast   {version('outlast')}, commit {_commit()}",
     ]
+
+
+def load() -> float:
+    """Return how many processes ran or wanted to, on the average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def _versions(packages: Sequence[str]) -> str:
+    return ", ".join(f"{name} {version(name)}" for name in packages)
+
+
+def _pm2() -> str:
+    missing = pm2.missing()
+    return f"no pm2 ({missing})" if missing else f"pm2 {pm2.version()}"
 
 
 def _cpu() -> str:

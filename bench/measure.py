@@ -61,6 +61,7 @@ class Measure:
         size: how much there is to do.
         smoke_size: how much, to see in seconds that it works at all.
         lacks: what a contestant does not have of what ours does, for the table.
+        left_out: contestants who can't take part here, and why.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Measure:
     size: int
     smoke_size: int
     lacks: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _PAGE_BYTES = 4 << 20  # of lines that match, about
 _BEYOND_ALL = 2**53
 # So much is looked at between two looks at the clock, and in each turn, however late it is: every page gets on.
 _CLOCK_BYTES = 64 << 10
-_LINE_BYTES = 64  # what a line costs besides its own bytes, in such
+_LINE_BYTES = 64  # a line costs as much as so many more bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,13 +234,15 @@ class _Look:
 
     def through(self, chunks: Sequence[tuple[int, Chunk]]) -> _Place | None:
         """Collect `hits`; return the place of the last line looked at. None: all were."""
+        matches = self.query.matcher.matches
         until_clock = _CLOCK_BYTES
         for position, chunk in chunks:
             for seq, line in self._lines(position, chunk):
-                if self.query.matcher.matches(line.removesuffix(b"\n")):
-                    self.hits.append(_Hit(chunk, seq, line))
+                if matches(line):
+                    is_whole = seq < chunk.last_seq or chunk.data.endswith(b"\n")
+                    self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole))
                     self.room -= 1
-                    self.room_bytes -= len(line)
+                    self.room_bytes -= len(line) + is_whole
                     if self.room <= 0 or self.room_bytes <= 0:
                         return _Place(position, seq)
                 until_clock -= len(line) + _LINE_BYTES
@@ -251,7 +253,7 @@ class _Look:
         return None
 
     def _lines(self, position: int, chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-        """Go through a chunk's lines in the search's order, from where the page before ended."""
+        """Go through a chunk's lines, without terminators, in the search's order, from where the page before ended."""
         is_begun = position == self.behind.position
         if self.query.order is Order.NEWEST:
             lines = _backward(chunk)
@@ -263,14 +265,17 @@ class _Look:
 def _forward(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
     data, start, seq = chunk.data, 0, chunk.first_seq
     while start < len(data):
-        end = data.find(b"\n", start) + 1 or len(data)
+        end = data.find(b"\n", start)
+        if end < 0:
+            end = len(data)
         yield seq, data[start:end]
-        start, seq = end, seq + 1
+        start, seq = end + 1, seq + 1
 
 
 def _backward(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    data, end, seq = chunk.data, len(chunk.data), chunk.last_seq
-    while end > 0:
-        start = data.rfind(b"\n", 0, end - 1) + 1
+    data, seq = chunk.data, chunk.last_seq
+    end = len(data) - data.endswith(b"\n")
+    while end >= 0:
+        start = data.rfind(b"\n", 0, end) + 1
         yield seq, data[start:end]
-        end, seq = start, seq - 1
+        end, seq = start - 1, seq - 1

@@ -6,7 +6,9 @@ when the shim is killed in the middle of its work.
 """
 
 import contextlib
+import fcntl
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,6 +96,8 @@ class StreamBuffer:
         self.segments = deque(segments)
         self.let_go = segments[0].start if let_go is None else let_go
         self.end = segments[-1].start + os.fstat(segments[-1].fd).st_size
+        self._capacity_bytes = 0 if pipe is None else fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+        self._read_at_s = 0.0
 
     @property
     def spools(self) -> bool:
@@ -116,6 +120,15 @@ class StreamBuffer:
             return None
         self.end += count
         return count
+
+    def fills_fast(self, count: int, within_s: float) -> bool:
+        """Tell whether reads come close behind one another, the last of which has just brought `count` bytes.
+
+        Not if the pipe could not take twice what comes `within_s` at this pace.
+        """
+        now_s = time.monotonic()
+        since_s, self._read_at_s = now_s - self._read_at_s, now_s
+        return since_s < 2 * within_s and count < READ_BYTES and 2 * count * within_s <= self._capacity_bytes * since_s
 
     def unknown(self, known_end: int) -> Iterator[tuple[int, int, int, bool]]:
         """Yield what was read behind `known_end`: offset, size, last change of its file (ms), whether it is on disk."""

@@ -18,6 +18,9 @@ MEMORY_A_PROCESS_BYTES = 4 << 20
 SPOOL_NAME = "spool"
 # All of a stream's files must go with one message to the daemon: when there are so many, no further one is begun.
 _MOST_SEGMENTS = 64
+# A pipe that fills fast is looked at this often: a read costs the same, whether it brings a line or a thousand.
+_GATHER_S = 0.001
+_GATHER_FROM_BYTES = 4 << 10
 _TRY_AGAIN_S = 0.5
 _TELL_AGAIN_S = 60.0
 
@@ -117,7 +120,18 @@ class Intake:
             self._close_pipe(buffer)
         else:
             self.pause_if_full(child)
+            if buffer.fills_fast(count, _GATHER_S) and count >= _GATHER_FROM_BYTES:
+                self._let_gather(buffer)
         self._on_readable(child)
+
+    def _let_gather(self, buffer: StreamBuffer) -> None:
+        """Leave a pipe alone for a moment in which it can't fill."""
+        self._look_for(buffer, 0)
+        self._loop.later(_GATHER_S, lambda: self._look_for(buffer, IN))
+
+    def _look_for(self, buffer: StreamBuffer, events: int) -> None:
+        if buffer.pipe is not None and self._loop.watches(buffer.pipe):
+            self._loop.modify(buffer.pipe, events)
 
     def _choose_segment(self, child: Child, stream: int, buffer: StreamBuffer) -> None:
         """Go on on disk when a process has its part of memory; it stays there until a daemon comes."""

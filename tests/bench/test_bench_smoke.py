@@ -20,6 +20,13 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120.0
+RUN_PEER = """
+import sys
+from pathlib import Path
+from bench.measures import MEASURES
+name, folder, lines = sys.argv[1:]
+MEASURES["flood-960k"].contestants[name](Path(folder), int(lines))
+"""
 
 
 async def start(folder: Path, *words: str) -> asyncio.subprocess.Process:
@@ -40,15 +47,27 @@ async def output(process: asyncio.subprocess.Process) -> str:
     return said.decode()
 
 
-def running_in(folder: Path) -> list[str]:
-    """Find the processes whose command names something in `folder`."""
+def running_with(word: str) -> list[str]:
+    """Find the processes whose command has `word` somewhere."""
     found = []
     for pid in pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if os.fsencode(folder) in words:
+            if os.fsencode(word) in words:
                 found.append(f"{pid}: {words!r}")
     return found
+
+
+def running_in(folder: Path) -> list[str]:
+    return running_with(str(folder))
+
+
+def test_no_contestant_is_left_out() -> None:
+    """What comes from npm is installed by `make test`."""
+    left_out = {name: dict(measure.left_out) for name, measure in MEASURES.items() if measure.left_out}
+    if left_out and "CI" not in os.environ:
+        pytest.skip(f"left out: {left_out}")
+    assert left_out == {}
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -63,6 +82,8 @@ async def test_bench(tmp_path: Path, name: str) -> None:
     assert list(kept["rounds"]) == list(MEASURES[name].contestants)
     assert all(value > 0 for [figures] in kept["rounds"].values() for value in figures.values()), kept
     assert len(kept["rows"]) == len(MEASURES[name].rows)
+    [page] = tmp_path.glob("*.md")
+    assert f"| {name} " in page.read_text(encoding="utf-8")
     assert "commit " in said
     assert running_in(tmp_path) == []
     assert list(folder.iterdir()) == []
@@ -95,6 +116,22 @@ def test_growth_is_the_exponent() -> None:
     assert growth({10: 3.0, 100: 3.0, 1000: 3.0}) == pytest.approx(0)
     assert growth({10: 1.0, 100: 10.0, 1000: 100.0}) == pytest.approx(1)
     assert growth({10: 1.0, 1000: 100.0}) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("peer", ["supervisord", "pm2", "circus"])
+async def test_interrupted_peer(tmp_path: Path, peer: str) -> None:
+    """Ctrl-C ends the peer, and the program that it runs."""
+    if peer in MEASURES["flood-960k"].left_out:
+        pytest.skip("left out")
+    lines = 90_000_000 + os.getpid() * 10  # or a tenth of it: in the program's arguments, and in no other's
+    process = await start(tmp_path, "-c", RUN_PEER, peer, str(tmp_path), str(lines))
+    await eventually(lambda: any(file.stat().st_size for file in tmp_path.glob("stdout*.log")), deadline_s=DEADLINE_S)
+    assert len(running_with(str(lines // 10))) == 2  # the bench, and the program
+    process.send_signal(signal.SIGINT)
+    said = await output(process)
+    assert process.returncode == -signal.SIGINT, said
+    assert running_in(tmp_path) == []
+    await eventually(lambda: running_with(str(lines // 10)) == [], deadline_s=DEADLINE_S)
 
 
 async def test_demo(tmp_path: Path) -> None:
