@@ -30,7 +30,7 @@ ORDER BY seq
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What an answer takes: medians, in milliseconds."""
+    """What an answer takes, in milliseconds: the median until it is there; the daemon's processor time, on average."""
 
     wall_ms: float
     cpu_ms: float
@@ -129,7 +129,7 @@ def questions(caller: Caller) -> dict[str, Question]:
 
 
 def ask(server: Outlast, caller: Caller, question: Question, times: int) -> Took:
-    """Ask `times` times, and take the medians. A first answer, which finds nothing in any cache, is not counted."""
+    """Ask `times` times, and see what that takes. A first answer, which finds nothing in any cache, is not counted."""
     question(caller)
     walls: list[float] = []
     began_cpu = processor_s(server.pid)

@@ -86,7 +86,7 @@ def _pss_mib(pid: int) -> float:
 
 def show(steps: Mapping[int, Tables], running: int) -> str:
     """Make the tables: each figure at each step, the last divided by the first, and the exponent of its growth."""
-    about = f"{history.LINES_EACH} lines for each ended process, half of them of one; {running} run besides; medians"
+    about = f"{history.LINES_EACH} lines for each ended process, half of them of one; {running} run besides"
     first = next(iter(steps.values()))
     return "\n\n".join(("", about, *(_table(table, steps) for table in first)))
 
