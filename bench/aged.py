@@ -16,8 +16,8 @@ YOUNG = 1000
 """So many processes have ended in the store with which an old one is compared."""
 
 _SLEEPER = {"command": "/bin/sleep", "args": ["86400"]}
-_RUNNING_SHARE = 100
 _TIMES = 30
+_SMALL = 100
 _ASKED = {
     "list": "list, newest",
     "one": "one, by id",
@@ -78,14 +78,14 @@ def run_young(folder: Path, processes: int) -> Figures:
 
 def run_empty(folder: Path, processes: int) -> Figures:
     """Be killed, with nothing stored but what runs."""
-    with aged(folder, 0, _running(processes)) as (server, _):
+    with aged(folder, 0, _part(RUNNING, processes)) as (server, _):
         return {_FIRST_ANSWER: first_answer_s(server)}
 
 
 def _run(folder: Path, processes: int, size: int) -> Figures:
-    with aged(folder, processes, _running(size)) as (server, caller):
+    with aged(folder, processes, _part(RUNNING, size)) as (server, caller):
         asked = questions(caller)
-        took = {name: ask(server, caller, asked[question], _TIMES) for name, question in _ASKED.items()}
+        took = {name: ask(server, caller, asked[question], _part(_TIMES, size)) for name, question in _ASKED.items()}
         return {
             **{_WALL.format(name): each.wall_ms for name, each in took.items()},
             **{_CPU.format(name): each.cpu_ms for name, each in took.items()},
@@ -93,8 +93,9 @@ def _run(folder: Path, processes: int, size: int) -> Figures:
         }
 
 
-def _running(size: int) -> int:
-    return min(RUNNING, size // _RUNNING_SHARE)
+def _part(whole: int, size: int) -> int:
+    """Return all of it, or less where there is hardly anything to do."""
+    return min(whole, size // _SMALL)
 
 
 _YOUNG = f"outlast, {YOUNG:,} processes"
@@ -102,8 +103,8 @@ _EMPTY = "outlast, nothing stored"
 
 MEASURE = Measure(
     name="history",
-    title=f"{{size}} ended processes with {history.LINES_EACH} lines each, and up to {RUNNING} that run: {_TIMES} answers "
-    "to each question, and the first after kill -9",
+    title=f"{{size}} ended processes with {history.LINES_EACH} lines each, up to {RUNNING} that run: "
+    f"{_TIMES} answers to each question, and the first after kill -9",
     contestants={OURS: run_old, _YOUNG: run_young, _EMPTY: run_empty},
     rows=(
         *(Row(figure=_WALL.format(name), yardstick=_YOUNG, at_most=1.5) for name in _ASKED),
