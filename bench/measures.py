@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, followers, latency, many, memory, recovery, replay, start
+from bench import aged, disk, flood, followers, latency, many, memory, recovery, replay, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -14,5 +14,7 @@ MEASURES: dict[str, Measure] = {
         start.MEASURE,
         memory.MEASURE,
         recovery.MEASURE,
+        aged.MEASURE,
+        disk.MEASURE,
     )
 }
