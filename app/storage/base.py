@@ -327,11 +327,11 @@ class Storage(ABC):
 
     @abstractmethod
     async def scan(self, scan: Scan) -> Scanned:
-        """Read a piece of the output of all processes, in the order in which it was stored (or against it).
+        """Read a piece of the output of all processes, in about the order in which it was stored (or against it).
 
         Each process's chunks are in their own order; what is stored while somebody reads on from position to position
-        is found or not, but nothing is given twice. Purged processes have no output. The cost is that of the chunks
-        looked at, with `max_chunks` and `max_bytes` as bounds.
+        is found or not, but nothing is given twice (if it is within ten minutes). Purged processes have no output. The
+        cost is that of the chunks looked at, with `max_chunks` and `max_bytes` as bounds.
         """
 
     async def sql(self, question: SqlQuestion) -> bytes:

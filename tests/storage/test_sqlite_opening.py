@@ -108,7 +108,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         tables = db.execute(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
-        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
+        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed", "unmerged")
         assert set(tables) == {(name, 1) for name in names}
 
 

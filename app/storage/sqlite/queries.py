@@ -95,6 +95,7 @@ PURGE = (
     "DELETE FROM run_usage WHERE handle = ?",
     "DELETE FROM tag WHERE handle = ?",
     "DELETE FROM managed WHERE handle = ?",
+    "DELETE FROM unmerged WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
 OLDEST_PURGED = "SELECT handle FROM purged ORDER BY handle LIMIT 1"
@@ -198,10 +199,14 @@ CHUNK_KEYS = {
     2: _KEYS.format(stream=2) + " ORDER BY first_seq",
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
-CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap"
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
+"""
+TIMES_AT = """
+SELECT ts, parts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 COUNTS_BACKWARDS = """
 SELECT first_seq + line_count - 1, iif(gap IS NULL, line_count, 0) FROM output_chunk
@@ -210,6 +215,31 @@ WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
 GAPS_BACKWARDS = """
 SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
 """
+
+# ---- merging: `unmerged` holds the processes that have perhaps more to merge, each with how far that is done
+
+ADD_UNMERGED = "INSERT OR IGNORE INTO unmerged (handle, after_seq) VALUES (?, ?)"
+MOVE_UNMERGED = "UPDATE unmerged SET after_seq = ? WHERE handle = ? AND after_seq = ?"
+FORGET_UNMERGED = "DELETE FROM unmerged WHERE handle = ? AND after_seq = ?"
+UNMERGED_FROM = "SELECT handle FROM unmerged WHERE handle > ? ORDER BY handle LIMIT ?"
+UNMERGED = f"""
+SELECT u.after_seq, r.output_complete
+FROM unmerged u CROSS JOIN run r ON r.handle = u.handle AND {_CURRENT}
+WHERE u.handle = :handle
+"""
+_BEHIND = """
+SELECT id, first_seq, line_count FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq > :after
+"""
+ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2) + " ORDER BY first_seq LIMIT :limit"
+# What stands behind the data is looked at last: in a large row that costs reading all of it.
+SMALL_ROW = """
+SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
+WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL
+"""
+DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
+REPLACE_ROW = "UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ? WHERE id = ?"
+LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
 
 # ---- events
 
@@ -229,19 +259,19 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-_IDS = "SELECT id FROM output_chunk WHERE id {} :position ORDER BY id {} LIMIT :count"
+_IDS = "SELECT id FROM output_chunk WHERE id {} :id ORDER BY id {} LIMIT :count"
 _SCAN = f"""
 SELECT c.id, c.handle, {CHUNK}
 FROM ({{ids}}) k CROSS JOIN output_chunk c ON c.id = k.id
-WHERE c.gap IS NULL
-  AND (:handle IS NULL OR c.handle = :handle)
+WHERE (:handle IS NULL OR c.handle = :handle)
   AND (:stream IS NULL OR c.stream = :stream)
-  AND (:since IS NULL OR c.ts >= :since)
+  AND (:since IS NULL OR c.latest_ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
+  AND c.gap IS NULL
 ORDER BY c.id {{order}}
 """
-SCAN_END = {Order.NEWEST: _IDS.format("<", "DESC"), Order.OLDEST: _IDS.format(">", "ASC")}
+SCAN_END = {Order.NEWEST: _IDS.format("<=", "DESC"), Order.OLDEST: _IDS.format(">=", "ASC")}
 SCAN = {
     Order.NEWEST: _SCAN.format(ids=SCAN_END[Order.NEWEST], order="DESC"),
     Order.OLDEST: _SCAN.format(ids=SCAN_END[Order.OLDEST], order="ASC"),

@@ -1,0 +1,201 @@
+"""Merging: what to do about a process's small chunks is found out on a reader's thread, and done on the writer's."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.crash import crash_point
+from app.storage.sqlite import queries
+from app.storage.sqlite.rows import MAX_MERGED_LINES, join_times, times
+
+# How SQLite lays out a long row in pages of 16 KiB: full pages of its own, and the rest in the tree's page with others.
+_PAGE_BYTES = 16 * 1024 - 4
+_LEAST_LOCAL_BYTES = 2031
+_ROW_BYTES = 60  # what a row takes besides its data and times
+
+TARGET_BYTES = 16 * _PAGE_BYTES + _LEAST_LOCAL_BYTES - _ROW_BYTES
+"""Of a merged row, its times included. One that comes close to it fills its pages."""
+
+_SMALL_BYTES = 2000  # many such rows fill a page, whatever their exact size
+
+LARGE_BYTES = TARGET_BYTES // 2
+"""A larger chunk is left as it is."""
+
+_FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a row that was merged and may go on growing is smaller
+
+LOOK_ROWS = 512
+"""So many rows are looked at, and become one at most, in one step: on the writer's thread about 5 us each."""
+
+_LOOK_BYTES = 2 * TARGET_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row that may be merged with the next."""
+
+    id: int
+    run: int
+    first_seq: int
+    line_count: int
+    stream: int
+    ts: int
+    data: bytes
+    parts: str | None
+
+    @property
+    def end_seq(self) -> int:
+        """The number behind its last line's."""
+        return self.first_seq + self.line_count
+
+    @property
+    def size(self) -> int:
+        """How much of `TARGET_BYTES` it takes."""
+        return len(self.data) + len(self.parts or "1234567,")
+
+    def times(self) -> list[tuple[int, int]]:
+        """Lines and time of each of its chunks."""
+        return [(self.line_count, self.ts)] if self.parts is None else list(times(self.ts, self.parts))
+
+
+@dataclass(slots=True)
+class _Group:
+    rows: list[Row] = field(default_factory=list)
+    size: int = 0
+    lines: int = 0
+
+    def takes(self, row: Row) -> bool:
+        last = self.rows[-1]
+        return (
+            (row.stream, row.run, row.first_seq) == (last.stream, last.run, last.end_seq)
+            and last.data.endswith(b"\n")
+            and self.size + row.size <= TARGET_BYTES
+            and self.lines + row.line_count <= MAX_MERGED_LINES
+        )
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        self.size += row.size
+        self.lines += row.line_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What to do next about a process.
+
+    Attributes:
+        before_seq: nothing has changed since the look if the process's mark still is there.
+        after_seq: where its mark goes. None: all is merged, and nothing more will come.
+        groups: the rows of each become one, in the place of its last. It has at least two.
+    """
+
+    handle: int
+    before_seq: int
+    after_seq: int | None
+    groups: Sequence[Sequence[Row]] = ()
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The ids of the first row and the last."""
+        return self.groups[0][0].id, self.groups[-1][-1].id
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are now."""
+        return sum(map(len, self.groups))
+
+    @property
+    def size(self) -> int:
+        """Bytes that will be written, about."""
+        return sum(row.size for group in self.groups for row in group)
+
+
+def look(db: sqlite3.Connection, handle: int, *, least_rows: int) -> Step | None:
+    """Find the next thing to do about a process; None: nothing for now.
+
+    Args:
+        db: a reader's connection.
+        handle: of the process.
+        least_rows: while more may come, rows are merged that are so many at least.
+    """
+    state = db.execute(queries.UNMERGED, {"handle": handle}).fetchone()
+    if state is None:
+        return None
+    mark, is_complete = state
+    after_seq, group = mark, _Group()
+    looked_at = looked_bytes = 0
+    keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": LOOK_ROWS})
+    for row_id, first_seq, line_count in keys:
+        looked_at += 1
+        row = _row(db, row_id, _FULL_BYTES if looked_at == 1 else LARGE_BYTES)
+        if row is not None and group.rows and group.takes(row):
+            group.add(row)
+            continue
+        if len(group.rows) > 1:
+            after_seq = group.rows[-1].end_seq - 1
+            return Step(handle=handle, before_seq=mark, after_seq=after_seq, groups=packed(group.rows))
+        group = _Group()
+        if row is None:
+            after_seq = first_seq + line_count - 1
+            continue
+        group.add(row)
+        after_seq = first_seq - 1
+        looked_bytes += row.size
+        if looked_bytes > _LOOK_BYTES:
+            return Step(handle=handle, before_seq=mark, after_seq=after_seq)
+    has_all = looked_at < LOOK_ROWS
+    if has_all and is_complete:
+        return Step(handle=handle, before_seq=mark, after_seq=None, groups=packed(group.rows))
+    if len(group.rows) > 1 and (not has_all or len(group.rows) >= least_rows):
+        # What more comes may still join it: the mark stays before it.
+        return Step(handle=handle, before_seq=mark, after_seq=after_seq, groups=[group.rows])
+    return Step(handle=handle, before_seq=mark, after_seq=after_seq) if after_seq > mark else None
+
+
+def packed(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Cut rows that could all become one into groups that will fill pages: one of many pages, then small ones.
+
+    A row of 6 KiB would share its page with one other, and leave a quarter of it empty.
+    """
+    pages = sum(row.size for row in rows) // _PAGE_BYTES  # the last may be nearly full
+    limit = pages * _PAGE_BYTES + 2 * _LEAST_LOCAL_BYTES if pages else _SMALL_BYTES
+    groups: list[list[Row]] = []
+    size = limit
+    for row in rows:
+        if size + row.size > limit:
+            if groups:
+                limit = _SMALL_BYTES
+            groups.append([])
+            size = _ROW_BYTES
+        groups[-1].append(row)
+        size += row.size
+    return [group for group in groups if len(group) > 1]
+
+
+def _row(db: sqlite3.Connection, row_id: int, large: int) -> Row | None:
+    """Read a row that may be merged. None: it may not."""
+    bounds = {"id": row_id, "large": large, "most": MAX_MERGED_LINES}
+    found = db.execute(queries.SMALL_ROW, bounds).fetchone()
+    return None if found is None else Row(*found)
+
+
+def apply(db: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Do it, in the caller's transaction. A process that has been purged since the look is left alone."""
+    for step in steps:
+        if step.after_seq is None:
+            moved = db.execute(queries.FORGET_UNMERGED, (step.handle, step.before_seq))
+        else:
+            moved = db.execute(queries.MOVE_UNMERGED, (step.after_seq, step.handle, step.before_seq))
+        if moved.rowcount:
+            for rows in step.groups:
+                _merge(db, rows)
+
+
+def _merge(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    *others, last = rows
+    db.executemany(queries.DELETE_ROW, [(row.id,) for row in others])
+    crash_point("inside-merge")
+    ts, parts = join_times([time for row in rows for time in row.times()])
+    line_count = sum(row.line_count for row in rows)
+    data = b"".join(row.data for row in rows)
+    # The last keeps its id, so that of all ids the newest is never deleted and given again.
+    db.execute(queries.REPLACE_ROW, (rows[0].first_seq, line_count, ts, data, parts, last.id))
