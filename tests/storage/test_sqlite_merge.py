@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.model.output import Chunk, Stream
-from app.model.process import Order
+from app.model.process import Order, Run
 from app.model.scan import Scan
-from app.storage.base import Change, CompleteOutput, PurgeProcess
+from app.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
 from app.storage.sqlite import SqliteStorage, merge, read
 from app.storage.sqlite.commit import commit, stored_position
 from app.storage.sqlite.connection import open_writer
@@ -65,9 +65,9 @@ def _merge(db: sqlite3.Connection, handle: int, *, least_rows: int = 2) -> list[
 
 # ---- what is read
 
-_data = st.lists(st.sampled_from([b"\n", b"a\n", b"\xff\\\n", b"\0\n", b"line\n", b"no end"]), min_size=1, max_size=3)
+_DATA = [b"\n", b"a\n", b"line\n", b"\xff\\\n", b"\0\n", b"a\nb\n", b"x\n\ny\n", b"no end", b"a\nno end", None]
 _pieces = st.tuples(
-    st.none() | _data.map(b"".join),
+    st.sampled_from(_DATA),
     st.sampled_from([Stream.STDOUT, Stream.STDOUT, Stream.STDERR]),
     st.integers(min_value=1, max_value=5),  # time
     st.sampled_from([0, 0, 0, 1]),  # whether another run begins
@@ -146,7 +146,7 @@ def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
-    pieces=st.lists(_pieces, min_size=1, max_size=15),
+    pieces=st.lists(_pieces, min_size=5, max_size=15),
     after=st.integers(min_value=0, max_value=20),
     max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
     max_chunks=st.sampled_from([1, 3, 1000]),
@@ -288,6 +288,16 @@ async def test_output_is_merged_when_it_is_complete(storage: SqliteStorage) -> N
     await storage.commit([CompleteOutput(output.handle, 1)])
     await storage._background.settled()
     assert _count(storage, output.handle) == 1
+
+
+async def test_output_of_a_later_run_is_merged(eager: EagerStorage) -> None:
+    output = Output(await added(eager))
+    for run in (1, 2):
+        if run > 1:
+            await eager.commit([BeginRun(output.handle, Run(number=run, pid=1, started_at_ms=1))])
+        await eager.commit([output.chunk(b"x\n", run=run), output.chunk(b"x\n", run=run)])
+        await eager.commit([CompleteOutput(output.handle, run)])
+        assert _count(eager, output.handle) == run
 
 
 async def test_output_is_merged_when_it_is_quiet_or_much(path: Path) -> None:
