@@ -15,6 +15,7 @@ POINTS: Mapping[str, str] = {
     "before-commit": "daemon: a batch is about to be given to the store",
     "inside-commit": "daemon: a change has been applied inside the store's open transaction",
     "inside-merge": "daemon: chunks that become one are deleted inside the store's open transaction",
+    "inside-seal": "daemon: a row is sealed inside the store's open transaction",
     "after-commit": "daemon: a batch is committed, and nobody has been told",
     "after-ack": "daemon: the shim has been told that a chunk is stored",
     "start-asked": "daemon: the shim has been asked to start a process",

@@ -101,6 +101,28 @@ SELECT
 FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
 
+-- What is sealed can't be read by SQL alone: one line says so. `outlast sql` has a view of this name that unseals.
+CREATE VIEW output_readable AS
+SELECT
+    id, handle, run, first_seq, line_count, stream, ts, gap, parts,
+    iif(codec IS NULL, data, '[sealed: ' || line_count || ' lines; ask with: outlast sql]') AS data
+FROM output_chunk;
+
+CREATE VIEW output_sealed AS
+SELECT
+    p.id AS process_id,
+    c.run,
+    c.first_seq AS seq,
+    c.first_seq + c.line_count - 1 AS last_seq,
+    c.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    c.line_count AS lines,
+    c.raw_bytes AS bytes,
+    length(c.data) AS sealed_bytes
+FROM process p
+JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
+
 -- Gaps are left out: no data would be shown as an empty line.
 -- Of a merged row, t.value is a JSON array with the time of each of its lines.
 -- Each chunk is turned into a JSON array of its lines. A backslash in the output is parked on the noncharacter
@@ -117,7 +139,7 @@ SELECT
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
-JOIN output_chunk c ON c.handle = p.handle AND c.gap IS NULL
+JOIN output_readable c ON c.handle = p.handle AND c.gap IS NULL
 CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
     SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
     FROM (
@@ -142,7 +164,7 @@ SELECT
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
-JOIN output_chunk c ON c.id IN (
+JOIN output_readable c ON c.id IN (
     SELECT k.id FROM (
         SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 1 AND a.gap IS NULL
         UNION ALL

@@ -1,6 +1,6 @@
 """A child process for test_sqlite_faults: commits batches for ever, and says on stdout which are committed.
 
-`eager` as its second argument: its lines are small, and merged at once.
+`merges` or `seals` as its second argument: its lines are small, and merged or sealed at once.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from tests.storage.stores import EagerStorage, sqlite_storage
 KEPT = 3
 
 
-async def main(path: Path, *, eager: bool) -> None:
-    storage = EagerStorage(path, kept_s=0) if eager else sqlite_storage(path)
+async def main(path: Path, *, eager: bool, seals: bool) -> None:
+    storage = EagerStorage(path, kept_s=0, seals=seals) if eager else sqlite_storage(path)
     await storage.open()
     while len(await storage.processes(ProcessQuery(tags={"kept": "yes"}))) < KEPT:
         await added(storage, new_process(kept="yes"))
@@ -39,4 +39,4 @@ async def main(path: Path, *, eager: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), eager="eager" in sys.argv))
+    asyncio.run(main(Path(sys.argv[1]), eager=len(sys.argv) > 2, seals="seals" in sys.argv))

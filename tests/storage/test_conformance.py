@@ -30,6 +30,11 @@ class TestSqliteMerging(StorageConformance):
         return EagerStorage(folder / "outlast.db", durable=False)
 
 
+class TestSqliteSealing(StorageConformance):
+    def make_storage(self, folder: Path) -> Storage:
+        return EagerStorage(folder / "outlast.db", durable=False, seals=True)
+
+
 @pytest.mark.slow
 def test_memory_behaves_like_the_model() -> None:
     check_against_model(lambda _: storage_from_url("memory:"), persistent=False)
@@ -46,10 +51,11 @@ def test_sqlite_behaves_like_the_model() -> None:
 
 
 @pytest.mark.slow
-def test_sqlite_behaves_like_the_model_while_it_merges() -> None:
+@pytest.mark.parametrize("seals", [False, True])
+def test_sqlite_behaves_like_the_model_while_rows_change(*, seals: bool) -> None:
     check_against_model(
-        lambda folder: EagerStorage(folder / "outlast.db", durable=False, kept_s=0),
+        lambda folder: EagerStorage(folder / "outlast.db", durable=False, kept_s=0, seals=seals),
         persistent=True,
-        examples=30,
+        examples=15,
         steps=30,
     )

@@ -155,13 +155,19 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["inside-merge"])
-async def test_kill_nine_while_rows_change_loses_nothing(path: Path, point: str) -> None:
+@pytest.mark.parametrize("change", ["merge", "seal"])
+async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
     answered = 0
     for count in (1, 2, 9):
-        environment = os.environ | {VARIABLE: f"{point}:{count}"}
+        environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}
         child = subprocess.run(
-            [*_WRITER, str(path), "eager"], env=environment, capture_output=True, text=True, cwd=_ROOT, check=False
+            [*_WRITER, str(path), f"{change}s"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            check=False,
+            timeout=60,
         )
         assert child.returncode == -signal.SIGKILL, child.stderr
         answered = int(child.stdout.split()[-1]) if child.stdout else answered

@@ -22,7 +22,7 @@ from app.storage.sqlite.connection import open_writer
 from app.storage.sqlite.scan import scan
 from app.testing.samples import Output, added, new_process
 from app.testing.storage_scan import scanned
-from tests.storage.stores import EagerStorage, sqlite_storage
+from tests.storage.stores import EagerStorage, seal_all, sqlite_storage
 from tests.support.waiting import eventually
 
 _EVERYTHING_BYTES = 1 << 30
@@ -55,7 +55,7 @@ def _rows(db: sqlite3.Connection, handle: int) -> list[tuple[int, ...]]:
 def _merge(db: sqlite3.Connection, handle: int, *, least_rows: int = 2) -> list[merge.Step]:
     """Do all that there is to do."""
     steps = []
-    while step := merge.look(db, handle, least_rows=least_rows):
+    while step := merge.look(db, handle, least_rows=least_rows, pack=True):
         merge.apply(db, [step])
         steps.append(step)
         if step.after_seq is None:
@@ -151,6 +151,7 @@ def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
     max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
     max_chunks=st.sampled_from([1, 3, 1000]),
     is_complete=st.booleans(),
+    is_sealed=st.booleans(),
 )
 def test_merged_output_reads_as_before(
     database: sqlite3.Connection,
@@ -160,6 +161,7 @@ def test_merged_output_reads_as_before(
     max_chunks: int,
     *,
     is_complete: bool,
+    is_sealed: bool,
 ) -> None:
     process, other = new_process(), new_process()
     handles = commit(database, [process, other])
@@ -184,10 +186,12 @@ def test_merged_output_reads_as_before(
         same = (first.run, first.stream, first.gap, second.gap) == (second.run, second.stream, None, None)
         numbers = [row[1] for row in _rows(database, handle)]
         assert (second.first_seq in numbers) != (same and first.data.endswith(b"\n"))
+    _view(database, process.spec.id, chunks)
+    if is_sealed:
+        seal_all(database)
     _read(database, handle, chunks, after, max_bytes)
     _tail(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
-    _view(database, process.spec.id, chunks)
     assert stored_position(database, handle) == chunks[-1].position
     commit(database, [*chunks[-2:], output.chunk(b"more\n")])
     assert stored_position(database, handle) == output.position
@@ -208,7 +212,7 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
     output = _trickle(database, 10_000)
     before = _rows(database, output.handle)
     steps = []
-    while step := merge.look(database, output.handle, least_rows=16):
+    while step := merge.look(database, output.handle, least_rows=16, pack=True):
         assert 2 <= step.rows <= merge.LOOK_ROWS
         assert step.size <= merge.TARGET_BYTES
         merge.apply(database, [step])
@@ -258,12 +262,12 @@ def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None
     commit(database, [output.chunk(b"x\n"), CompleteOutput(output.handle, 1)])
     assert len(_merge(database, output.handle, least_rows=16)) == 1
     assert len(_rows(database, output.handle)) == 1
-    assert merge.look(database, output.handle, least_rows=16) is None
+    assert merge.look(database, output.handle, least_rows=16, pack=True) is None
 
 
 def test_a_process_that_is_purged_between_look_and_step_is_left_alone(database: sqlite3.Connection) -> None:
     output = _trickle(database, 3)
-    step = merge.look(database, output.handle, least_rows=2)
+    step = merge.look(database, output.handle, least_rows=2, pack=True)
     assert step is not None
     commit(database, [PurgeProcess(output.handle)])
     before = _rows(database, output.handle)

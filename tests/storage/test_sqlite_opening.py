@@ -108,7 +108,8 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         tables = db.execute(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
-        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed", "unmerged")
+        names: tuple[str, ...] = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
+        names += ("unmerged", "sealed_upto")
         assert set(tables) == {(name, 1) for name in names}
 
 

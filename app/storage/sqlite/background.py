@@ -1,40 +1,44 @@
-"""The task that merges small chunks: it knows whose are due, and takes small steps between commits."""
+"""The task that merges small chunks and seals old rows: it knows what is due, and takes small steps between commits."""
 
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
 from app.model.errors import OutlastError
 from app.storage.base import Change, Chunk, CompleteOutput, PurgeProcess
-from app.storage.sqlite import merge, queries
+from app.storage.sqlite import merge, queries, seal
 from app.storage.sqlite.places import Places
 
 T = TypeVar("T")
 
 _PAGE = 100
 _RETRY_S = 60.0
+_SEAL_EVERY_S = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """When chunks are merged. At once when all of a run's output is there, and before that when so many have come.
+    """When chunks are merged: when all of a run's output is there, or so many have come. And what is sealed.
 
     Attributes:
         due_rows: so many small chunks of a process have come since the last time. Or:
         quiet_s: nothing has come for so long, and
         least_rows: so many have come. (Fewer than that are not merged while more may come.)
+        sealing: what is sealed. None: nothing.
         patience_s: a step waits so long for a moment without a commit, and is then made between two.
     """
 
     due_rows: int = merge.LOOK_ROWS
     quiet_s: float = 60.0
     least_rows: int = 16
+    sealing: seal.Rules | None = None
     patience_s: float = 0.1
 
 
@@ -58,7 +62,7 @@ class _New:
 
 
 class Background:
-    """Knows which processes have something to merge, and merges it in a task of its own."""
+    """Knows what there is to merge and to seal, and does it in a task of its own."""
 
     def __init__(self, store: Store, places: Places, policy: Policy) -> None:
         self._store = store
@@ -69,6 +73,7 @@ class Background:
         self._hindered: dict[int, None] = {}
         self._backlog_after: int | None = None
         self._awaits_quiet = False
+        self._may_seal = False
         self._task: asyncio.Task[None] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -77,6 +82,7 @@ class Background:
         (last_id,) = await self._store.read(lambda db: db.execute(queries.LAST_ROW).fetchone())
         self._places.note(0, last_id, None)
         self._call_later(self._places.kept_s, self._begin_backlog)
+        self.begin_sealing()
 
     async def stop(self) -> None:
         """End."""
@@ -87,6 +93,12 @@ class Background:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._task = None
+
+    def begin_sealing(self) -> None:
+        """Look for rows that have become old, now and again and again."""
+        if self._policy.sealing:
+            self._may_seal = True
+            self._go_on()
 
     async def settled(self) -> None:
         """Wait until nothing is to be done now."""
@@ -162,13 +174,15 @@ class Background:
 
     async def _run(self) -> None:
         try:
-            while self._due or self._backlog_after is not None:
+            while self._due or self._backlog_after is not None or self._may_seal:
                 if self._due:
                     await self._merge_some()
-                else:
+                elif self._backlog_after is not None:
                     await self._find_backlog()
+                elif self._policy.sealing:
+                    await self._seal_some(self._policy.sealing)
         except OutlastError as error:
-            _log.warning("merging chunks was put off until later: %s", error)
+            _log.warning("merging and sealing chunks was put off until later: %s", error)
             self._call_later(_RETRY_S, self._go_on)
 
     async def _find_backlog(self) -> None:
@@ -184,7 +198,10 @@ class Background:
         rows = size = 0
         while self._due and rows < merge.LOOK_ROWS and size < merge.TARGET_BYTES:
             handle = next(iter(self._due))
-            step = await self._store.read(partial(merge.look, handle=handle, least_rows=self._policy.least_rows))
+            look = partial(
+                merge.look, handle=handle, least_rows=self._policy.least_rows, pack=self._policy.sealing is None
+            )
+            step = await self._store.read(look)
             if step is None or step.after_seq is None:
                 del self._due[handle]
             if step is None:
@@ -194,11 +211,40 @@ class Background:
             size += step.size
             if step.after_seq is not None:
                 break  # what is left is seen when this is done
+        if self._policy.sealing:
+            steps = await asyncio.to_thread(_seal_merged, steps, self._policy.sealing)
         await self._store.calm(self._policy.patience_s)
         async with self._places.merging():
-            free = [step for step in steps if not (step.groups and self._places.hinder(*step.ids))]
+            free = [step for step in steps if not (step.merged and self._places.hinder(*step.ids))]
             for step in steps:
                 if step not in free:
                     self._be_hindered(step.handle)
             if free:
                 await self._store.rewrite(partial(merge.apply, steps=free))
+
+    async def _seal_some(self, rules: seal.Rules) -> None:
+        """Take one step through the rows that are old."""
+        now_ms = time.time_ns() // 1_000_000
+        step = await self._store.read(partial(seal.look, rules=rules, now_ms=now_ms))
+        if step is None:
+            self._may_seal = False
+            self._call_later(_SEAL_EVERY_S, self.begin_sealing)
+            return
+        sealed = await asyncio.to_thread(seal.compress_all, step.rows, rules)
+        await self._store.calm(self._policy.patience_s)
+        await self._store.rewrite(partial(seal.apply, sealed=sealed, upto_id=step.upto_id))
+
+
+def _seal_merged(steps: Sequence[merge.Step], rules: seal.Rules) -> list[merge.Step]:
+    """Seal at once what has become old before it was merged: those who look for old rows have passed it."""
+    now_ms = time.time_ns() // 1_000_000
+    return [
+        replace(
+            step,
+            merged=[
+                replace(row, sealed=seal.compress(row.data, rules)) if rules.is_old(row.latest_ts, now_ms) else row
+                for row in step.merged
+            ],
+        )
+        for step in steps
+    ]

@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from app.crash import crash_point
 from app.storage.sqlite import queries
+from app.storage.sqlite.codec import ZSTD
 from app.storage.sqlite.rows import MAX_MERGED_LINES, join_times, times
 
 # How SQLite lays out a long row in pages of 16 KiB: full pages of its own, and the rest in the tree's page with others.
@@ -57,6 +59,40 @@ class Row:
         return [(self.line_count, self.ts)] if self.parts is None else list(times(self.ts, self.parts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What rows become: a row in the place of the last of them, with its id.
+
+    Attributes:
+        ids: of all the rows, the last one's last.
+        latest_ts: when the last of its chunks was read.
+    """
+
+    ids: Sequence[int]
+    first_seq: int
+    line_count: int
+    ts: int
+    latest_ts: int
+    data: bytes
+    parts: str
+    sealed: bytes | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """Put rows together."""
+        chunks = [time for row in rows for time in row.times()]
+        ts, parts = join_times(chunks)
+        return cls(
+            ids=[row.id for row in rows],
+            first_seq=rows[0].first_seq,
+            line_count=sum(row.line_count for row in rows),
+            ts=ts,
+            latest_ts=max(ts for _, ts in chunks),
+            data=b"".join(row.data for row in rows),
+            parts=parts,
+        )
+
+
 @dataclass(slots=True)
 class _Group:
     rows: list[Row] = field(default_factory=list)
@@ -85,37 +121,38 @@ class Step:
     Attributes:
         before_seq: nothing has changed since the look if the process's mark still is there.
         after_seq: where its mark goes. None: all is merged, and nothing more will come.
-        groups: the rows of each become one, in the place of its last. It has at least two.
+        merged: what becomes of rows.
     """
 
     handle: int
     before_seq: int
     after_seq: int | None
-    groups: Sequence[Sequence[Row]] = ()
+    merged: Sequence[Merged] = ()
 
     @property
     def ids(self) -> tuple[int, int]:
         """The ids of the first row and the last."""
-        return self.groups[0][0].id, self.groups[-1][-1].id
+        return self.merged[0].ids[0], self.merged[-1].ids[-1]
 
     @property
     def rows(self) -> int:
         """How many rows there are now."""
-        return sum(map(len, self.groups))
+        return sum(len(merged.ids) for merged in self.merged)
 
     @property
     def size(self) -> int:
         """Bytes that will be written, about."""
-        return sum(row.size for group in self.groups for row in group)
+        return sum(len(merged.data) + len(merged.parts) for merged in self.merged)
 
 
-def look(db: sqlite3.Connection, handle: int, *, least_rows: int) -> Step | None:
+def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) -> Step | None:
     """Find the next thing to do about a process; None: nothing for now.
 
     Args:
         db: a reader's connection.
         handle: of the process.
         least_rows: while more may come, rows are merged that are so many at least.
+        pack: make rows that fill pages, and not the largest: they won't be sealed.
     """
     state = db.execute(queries.UNMERGED, {"handle": handle}).fetchone()
     if state is None:
@@ -132,7 +169,7 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int) -> Step | None
             continue
         if len(group.rows) > 1:
             after_seq = group.rows[-1].end_seq - 1
-            return Step(handle=handle, before_seq=mark, after_seq=after_seq, groups=packed(group.rows))
+            return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=_joined(group.rows, pack=pack))
         group = _Group()
         if row is None:
             after_seq = first_seq + line_count - 1
@@ -144,14 +181,19 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int) -> Step | None
             return Step(handle=handle, before_seq=mark, after_seq=after_seq)
     has_all = looked_at < LOOK_ROWS
     if has_all and is_complete:
-        return Step(handle=handle, before_seq=mark, after_seq=None, groups=packed(group.rows))
+        return Step(handle=handle, before_seq=mark, after_seq=None, merged=_joined(group.rows, pack=pack))
     if len(group.rows) > 1 and (not has_all or len(group.rows) >= least_rows):
         # What more comes may still join it: the mark stays before it.
-        return Step(handle=handle, before_seq=mark, after_seq=after_seq, groups=[group.rows])
+        return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=_joined(group.rows, pack=False))
     return Step(handle=handle, before_seq=mark, after_seq=after_seq) if after_seq > mark else None
 
 
-def packed(rows: Sequence[Row]) -> list[Sequence[Row]]:
+def _joined(rows: Sequence[Row], *, pack: bool) -> list[Merged]:
+    groups = _packed(rows) if pack else [rows]
+    return [Merged.of(group) for group in groups if len(group) > 1]
+
+
+def _packed(rows: Sequence[Row]) -> list[list[Row]]:
     """Cut rows that could all become one into groups that will fill pages: one of many pages, then small ones.
 
     A row of 6 KiB would share its page with one other, and leave a quarter of it empty.
@@ -168,7 +210,7 @@ def packed(rows: Sequence[Row]) -> list[Sequence[Row]]:
             size = _ROW_BYTES
         groups[-1].append(row)
         size += row.size
-    return [group for group in groups if len(group) > 1]
+    return groups
 
 
 def _row(db: sqlite3.Connection, row_id: int, large: int) -> Row | None:
@@ -186,16 +228,15 @@ def apply(db: sqlite3.Connection, steps: Sequence[Step]) -> None:
         else:
             moved = db.execute(queries.MOVE_UNMERGED, (step.after_seq, step.handle, step.before_seq))
         if moved.rowcount:
-            for rows in step.groups:
-                _merge(db, rows)
+            for merged in step.merged:
+                _replace(db, merged)
 
 
-def _merge(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    *others, last = rows
-    db.executemany(queries.DELETE_ROW, [(row.id,) for row in others])
+def _replace(db: sqlite3.Connection, merged: Merged) -> None:
+    *others, last = merged.ids
+    db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
     crash_point("inside-merge")
-    ts, parts = join_times([time for row in rows for time in row.times()])
-    line_count = sum(row.line_count for row in rows)
-    data = b"".join(row.data for row in rows)
+    codec, raw_bytes = (None, None) if merged.sealed is None else (ZSTD, len(merged.data))
+    stored = (merged.sealed or merged.data, merged.parts, codec, raw_bytes)
     # The last keeps its id, so that of all ids the newest is never deleted and given again.
-    db.execute(queries.REPLACE_ROW, (rows[0].first_seq, line_count, ts, data, parts, last.id))
+    db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, *stored, last))

@@ -199,7 +199,7 @@ CHUNK_KEYS = {
     2: _KEYS.format(stream=2) + " ORDER BY first_seq",
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
-CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts"
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
@@ -235,11 +235,25 @@ ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2
 # What stands behind the data is looked at last: in a large row that costs reading all of it.
 SMALL_ROW = """
 SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
-WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL
+WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL AND codec IS NULL
 """
 DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
-REPLACE_ROW = "UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ? WHERE id = ?"
+REPLACE_ROW = """
+UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
+WHERE id = ?
+"""
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
+
+# ---- sealing, in the order of row ids
+
+SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
+MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
+ROWS_TO_SEAL = "SELECT id, ts, length(data) FROM output_chunk WHERE id > ? ORDER BY id LIMIT ?"
+ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+SEAL_ROW = """
+UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
+WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
+"""
 
 # ---- events
 

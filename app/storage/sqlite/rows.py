@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.model.output import Chunk, GapReason, Stream
+from app.storage.sqlite.codec import unseal
 
 MAX_MERGED_LINES = 4096
 """Of a merged row. The view looks for the time of each line by counting, so its cost grows with the square."""
@@ -29,8 +30,13 @@ def join_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
 
 
 def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Iterator[Chunk]:
-    """Make the chunks of the columns `queries.CHUNK` again, without those that end at or before `after_seq`."""
-    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts = row
+    """Make the chunks of the columns `queries.CHUNK` again, without those that end at or before `after_seq`.
+
+    Raises:
+        StorageError: it is sealed and can't be read.
+    """
+    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec = row
+    data = unseal(data, codec)
     row_end_seq = first_seq + line_count
     begin = 0
     for lines, ts_ms in [(line_count, ts)] if parts is None else times(ts, parts):

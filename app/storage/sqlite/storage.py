@@ -25,6 +25,7 @@ from app.storage.sqlite.connection import Connection, open_reader, open_writer, 
 from app.storage.sqlite.places import Places
 from app.storage.sqlite.scan import rows_of
 from app.storage.sqlite.scan import scan as scan_output
+from app.storage.sqlite.seal import Rules
 from app.storage.sqlite.upkeep import FREE_PAGES_KEPT, Upkeep, free_pages
 
 T = TypeVar("T")
@@ -44,13 +45,14 @@ class SqliteStorage(Storage):
     at the same moment. The others are `query_only`.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, seal_after_s: int = 0) -> None:
         self.path = path
         self._durable = durable
         self._upkeep = Upkeep(path)
         self._asking = Asking(path)
         self._places = Places()
-        self._background = Background(self, self._places, Policy())
+        sealing = Rules(after_ms=seal_after_s * 1000) if seal_after_s else None
+        self._background = Background(self, self._places, Policy(sealing=sealing))
         self._commits = 0
         self._is_calm = asyncio.Event()
         self._upkeep_task: asyncio.Task[None] | None = None
@@ -59,12 +61,12 @@ class SqliteStorage(Storage):
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool) -> Self:
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
         """Understand `sqlite:///relative/path` and `sqlite:////absolute/path`."""
         path = url.removeprefix(_SCHEME)
         if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
             raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
-        return cls(Path(path), durable=durable)
+        return cls(Path(path), durable=durable, seal_after_s=seal_after_s)
 
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""
