@@ -1,6 +1,6 @@
 """A child process for test_sqlite_faults: commits batches for ever, and says on stdout which are committed.
 
-`merges` or `seals` as its second argument: its lines are small, and merged or sealed at once.
+`merges` as its second argument: its lines are small, and merged at once. `seals`: they are large, and sealed at once.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ async def main(path: Path, *, eager: bool, seals: bool) -> None:
     number = outputs[0].position.last_seq
     while True:
         number += 1
-        # large: the log reaches its limit every fifty batches
-        line = b"%d " % number + b"x" * (100 if eager else 100_000) + b"\n"
+        # the log reaches its limit every fifty batches
+        line = b"%d " % number + b"x" * (150_000 if seals else 100 if eager else 100_000) + b"\n"
         passing = await added(storage)
         changes: list[Change] = [output.chunk(line) for output in outputs]
         await storage.commit([Output(passing).chunk(line), *changes])

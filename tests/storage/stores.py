@@ -22,7 +22,7 @@ EVERYTHING = Rules(after_ms=0, least_bytes=1, worth=1000)
 
 
 def seal_all(db: sqlite3.Connection, rules: Rules = EVERYTHING, now_ms: int = 2**42) -> list[seal.Step]:
-    """Seal what is old, step by step."""
+    """Seal what is old and waits for no merging, step by step."""
     steps = []
     while step := seal.look(db, rules, now_ms):
         seal.apply(db, seal.compress_all(step.rows, rules), step.upto_id)

@@ -188,6 +188,7 @@ def test_merged_output_reads_as_before(
         assert (second.first_seq in numbers) != (same and first.data.endswith(b"\n"))
     _view(database, process.spec.id, chunks)
     if is_sealed:
+        database.execute("DELETE FROM unmerged")
         seal_all(database)
     _read(database, handle, chunks, after, max_bytes)
     _tail(database, handle, chunks)

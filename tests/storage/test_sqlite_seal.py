@@ -37,7 +37,9 @@ def database(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _output(db: sqlite3.Connection) -> Output:
     process = new_process()
-    return Output(commit(db, [process])[process.spec.id])
+    output = Output(commit(db, [process])[process.spec.id])
+    _forget_unmerged(db)
+    return output
 
 
 def _sealed(db: sqlite3.Connection) -> list[int]:
@@ -47,6 +49,11 @@ def _sealed(db: sqlite3.Connection) -> list[int]:
 async def _ask(storage: SqliteStorage, sql: str) -> list[list[Any]]:
     rows: list[list[Any]] = json.loads(await storage.sql(SqlQuestion(query=sql)))["rows"]
     return rows
+
+
+def _forget_unmerged(db: sqlite3.Connection) -> None:
+    """Say that nothing is to be merged: then rows are sealed as they are."""
+    db.execute("DELETE FROM unmerged")
 
 
 # ---- who sees what
@@ -63,7 +70,7 @@ async def test_plain_sql_says_what_is_sealed_and_our_own_reads_it(path: Path) ->
             output.gap(3),
             output.chunk(_LOG, Stream.STDERR, ts_ms=EPOCH_MS + 2000),
         ]
-        await storage.commit(chunks)
+        await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
         before = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
         process = await storage.process(output.handle)
         with closing(sqlite3.connect(path)) as db:
@@ -121,8 +128,10 @@ def test_what_is_old_is_sealed_and_looked_at_once(database: sqlite3.Connection) 
 
 
 def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) -> None:
-    output = _output(database)
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
     commit(database, [output.chunk(_LOG, ts_ms=1000), output.chunk(_LOG, ts_ms=5000)])
+    commit(database, [CompleteOutput(output.handle, 1)])
     step = merge.look(database, output.handle, least_rows=2, pack=False)
     assert step is not None
     merge.apply(database, [step])
@@ -170,6 +179,28 @@ async def test_what_is_merged_when_it_is_old_is_sealed_at_once(path: Path) -> No
         await storage.close()
 
 
+@pytest.mark.parametrize("streams", [(1, 1, 1, 1), (1, 2, 1, 2)])
+async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path, streams: tuple[int, ...]) -> None:
+    storage = EagerStorage(path)
+    rules = seal.Rules(after_ms=1000)
+    policy = replace(storage._background._policy, due_rows=1000, least_rows=1000, sealing=rules)
+    storage._background._policy = policy
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(_LOG, Stream(stream)) for stream in streams]
+        await storage.commit(chunks)
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT id FROM sealed_upto").fetchone() == (4,)
+            assert _sealed(db) == []
+            await storage.commit([CompleteOutput(output.handle, 1)])
+            assert _sealed(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])
+            assert db.execute("SELECT count(*) FROM output_chunk WHERE codec IS NULL").fetchone() == (0,)
+        assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30) == chunks
+    finally:
+        await storage.close()
+
+
 # ---- when, and where
 
 
@@ -187,7 +218,9 @@ async def test_the_setting_reaches_the_storage(path: Path) -> None:
 
     assert not await opened(0)
     with closing(open_writer(path, durable=False)) as db:
-        commit(db, [_output(db).chunk(_LOG)])  # of 2024
+        output = _output(db)
+        commit(db, [output.chunk(_LOG), CompleteOutput(output.handle, 1)])  # of 2024
+        _forget_unmerged(db)
     assert not await opened(0)
     assert not await opened(2**31)
     assert await opened(3600)
@@ -209,9 +242,9 @@ async def test_compression_holds_up_neither_the_loop_nor_the_writer(
     await storage.open()
     try:
         output = Output(await added(storage))
-        first = asyncio.create_task(storage.commit([output.chunk(_LOG)]))
+        first = asyncio.create_task(storage.commit([output.chunk(_LOG * 100)]))
         await eventually(lambda: threads)
-        await SqliteStorage.commit(storage, [output.chunk(b"meanwhile\n")])
+        await SqliteStorage.commit(storage, [output.chunk(b"meanwhile\n", Stream.STDERR)])
         assert not first.done()
         may_go_on.set()
         await first

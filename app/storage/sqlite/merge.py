@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    """What rows become: a row in the place of the last of them, with its id.
+    """What rows become: a row in the place of the last, with its id. One alone stays as it is, unless it is sealed.
 
     Attributes:
         ids: of all the rows, the last one's last.
@@ -74,14 +74,14 @@ class Merged:
     ts: int
     latest_ts: int
     data: bytes
-    parts: str
+    parts: str | None
     sealed: bytes | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
         """Put rows together."""
         chunks = [time for row in rows for time in row.times()]
-        ts, parts = join_times(chunks)
+        ts, parts = join_times(chunks) if len(rows) > 1 else (rows[0].ts, rows[0].parts)
         return cls(
             ids=[row.id for row in rows],
             first_seq=rows[0].first_seq,
@@ -142,7 +142,7 @@ class Step:
     @property
     def size(self) -> int:
         """Bytes that will be written, about."""
-        return sum(len(merged.data) + len(merged.parts) for merged in self.merged)
+        return sum(len(merged.data) for merged in self.merged)
 
 
 def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) -> Step | None:
@@ -158,7 +158,7 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) ->
     if state is None:
         return None
     mark, is_complete = state
-    after_seq, group = mark, _Group()
+    after_seq, group, alone = mark, _Group(), list[Merged]()
     looked_at = looked_bytes = 0
     keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": LOOK_ROWS})
     for row_id, first_seq, line_count in keys:
@@ -169,7 +169,11 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) ->
             continue
         if len(group.rows) > 1:
             after_seq = group.rows[-1].end_seq - 1
-            return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=_joined(group.rows, pack=pack))
+            return Step(
+                handle=handle, before_seq=mark, after_seq=after_seq, merged=[*alone, *_joined(group.rows, pack=pack)]
+            )
+        if group.rows and not pack:
+            alone.append(Merged.of(group.rows))
         group = _Group()
         if row is None:
             after_seq = first_seq + line_count - 1
@@ -178,19 +182,21 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) ->
         after_seq = first_seq - 1
         looked_bytes += row.size
         if looked_bytes > _LOOK_BYTES:
-            return Step(handle=handle, before_seq=mark, after_seq=after_seq)
+            return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone)
     has_all = looked_at < LOOK_ROWS
     if has_all and is_complete:
-        return Step(handle=handle, before_seq=mark, after_seq=None, merged=_joined(group.rows, pack=pack))
+        merged = [*alone, *_joined(group.rows, pack=pack)]
+        return Step(handle=handle, before_seq=mark, after_seq=None, merged=merged)
     if len(group.rows) > 1 and (not has_all or len(group.rows) >= least_rows):
         # What more comes may still join it: the mark stays before it.
-        return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=_joined(group.rows, pack=False))
-    return Step(handle=handle, before_seq=mark, after_seq=after_seq) if after_seq > mark else None
+        merged = [*alone, Merged.of(group.rows)]
+        return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=merged)
+    return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone) if after_seq > mark else None
 
 
 def _joined(rows: Sequence[Row], *, pack: bool) -> list[Merged]:
     groups = _packed(rows) if pack else [rows]
-    return [Merged.of(group) for group in groups if len(group) > 1]
+    return [Merged.of(group) for group in groups if len(group) > pack]
 
 
 def _packed(rows: Sequence[Row]) -> list[list[Row]]:
@@ -229,7 +235,8 @@ def apply(db: sqlite3.Connection, steps: Sequence[Step]) -> None:
             moved = db.execute(queries.MOVE_UNMERGED, (step.after_seq, step.handle, step.before_seq))
         if moved.rowcount:
             for merged in step.merged:
-                _replace(db, merged)
+                if len(merged.ids) > 1 or merged.sealed is not None:
+                    _replace(db, merged)
 
 
 def _replace(db: sqlite3.Connection, merged: Merged) -> None:

@@ -248,7 +248,11 @@ LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
 
 SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
 MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
-ROWS_TO_SEAL = "SELECT id, ts, length(data) FROM output_chunk WHERE id > ? ORDER BY id LIMIT ?"
+ROWS_TO_SEAL = """
+SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
+    SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
+FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
+"""
 ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
 SEAL_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?

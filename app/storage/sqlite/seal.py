@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.crash import crash_point
 from app.storage.sqlite import codec, queries
+from app.storage.sqlite.merge import LARGE_BYTES
 from app.storage.sqlite.rows import times
 
 STEP_BYTES = 1 << 20
@@ -21,7 +22,7 @@ class Rules:
 
     Attributes:
         after_ms: what was read so long ago.
-        least_bytes: of a row. Smaller ones stay as they are: they would gain little, and may still be merged.
+        least_bytes: of a row. Smaller ones stay as they are: they would gain little.
         worth: a row that compressed takes more than this part of its bytes stays as it is.
     """
 
@@ -53,13 +54,17 @@ class Step:
 
 
 def look(db: sqlite3.Connection, rules: Rules, now_ms: int) -> Step | None:
-    """Find the next rows that are old. None: there are none now."""
+    """Find the next rows that are old. None: there are none now.
+
+    Those that are perhaps merged with others are passed over: whoever merges them, or finds that they stay, seals them.
+    """
     (mark,) = db.execute(queries.SEALED_UPTO).fetchone()
     upto_id, size, found = mark, 0, list[Old]()
-    for row_id, ts_ms, stored_bytes in db.execute(queries.ROWS_TO_SEAL, (mark, STEP_ROWS)):
+    bounds = {"mark": mark, "limit": STEP_ROWS, "large": LARGE_BYTES}
+    for row_id, ts_ms, stored_bytes, waits_for_merging in db.execute(queries.ROWS_TO_SEAL, bounds):
         if not rules.is_old(ts_ms, now_ms):
             break
-        if stored_bytes >= rules.least_bytes:
+        if stored_bytes >= rules.least_bytes and not waits_for_merging:
             handle, first_seq, data, parts, sealed = db.execute(queries.ROW_TO_SEAL, (row_id,)).fetchone()
             if parts and not all(rules.is_old(part_ms, now_ms) for _, part_ms in times(ts_ms, parts)):
                 break
