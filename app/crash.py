@@ -14,6 +14,8 @@ POINTS: Mapping[str, str] = {
     "frame-read": "daemon: a frame has been taken from the shim, nothing of it is on its way to the store",
     "before-commit": "daemon: a batch is about to be given to the store",
     "inside-commit": "daemon: a change has been applied inside the store's open transaction",
+    "inside-merge": "daemon: chunks that become one are deleted inside the store's open transaction",
+    "inside-seal": "daemon: a row is sealed inside the store's open transaction",
     "after-commit": "daemon: a batch is committed, and nobody has been told",
     "after-ack": "daemon: the shim has been told that a chunk is stored",
     "start-asked": "daemon: the shim has been asked to start a process",

@@ -16,7 +16,7 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
     Raises:
         OutlastError: it can't be done; the sentence says why.
     """
-    storage = storage_from_url(settings.storage_url, durable=settings.durable)
+    storage = storage_from_url(settings.storage_url, durable=settings.durable, seal_after_s=settings.seal_after_s)
     await storage.open()
     try:
         room = ShimRoom(

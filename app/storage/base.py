@@ -159,13 +159,13 @@ class Storage(ABC):
 
     @classmethod
     @abstractmethod
-    def from_url(cls, url: str, *, durable: bool) -> Self:
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
         """Make a closed storage for `url`, without I/O.
 
         Args:
             url: the setting `storage` as the operator wrote it, for instance `sqlite:////var/lib/outlast/outlast.db`.
-            durable: whether a commit that has returned must survive a loss of power (it survives the death of
-                this process in any case).
+            durable: a commit that has returned survives a loss of power, too, and not just this process's death.
+            seal_after_s: output that is so old may be compressed where it lies. 0: none may.
 
         Raises:
             StorageError: the URL is not one that this plug-in understands.
@@ -327,11 +327,11 @@ class Storage(ABC):
 
     @abstractmethod
     async def scan(self, scan: Scan) -> Scanned:
-        """Read a piece of the output of all processes, in the order in which it was stored (or against it).
+        """Read a piece of the output of all processes, in about the order in which it was stored (or against it).
 
         Each process's chunks are in their own order; what is stored while somebody reads on from position to position
-        is found or not, but nothing is given twice. Purged processes have no output. The cost is that of the chunks
-        looked at, with `max_chunks` and `max_bytes` as bounds.
+        is found or not, but nothing is given twice (if it is within ten minutes). Purged processes have no output. The
+        cost is that of the chunks looked at, with `max_chunks` and `max_bytes` as bounds.
         """
 
     async def sql(self, question: SqlQuestion) -> bytes:

@@ -73,7 +73,7 @@ class MemoryStorage(Storage):
         self._events = MemoryEvents()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool) -> Self:  # noqa: ARG003 - memory is as durable as it gets
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:  # noqa: ARG003 - memory is but memory
         """Understand `memory:`."""
         if url != "memory:":
             raise StorageError(f"storage {url!r}: write memory: and nothing after it")

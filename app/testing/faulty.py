@@ -81,12 +81,12 @@ class FaultyStorage(Storage):
         self._fault = Fault()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool) -> Self:
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
         """Understand `faulty:/path/of/control-file?URL-of-the-inner-storage`."""
         control, question, inner = url.removeprefix(_SCHEME).partition("?")
         if not control or not question:
             raise StorageError(f"storage {url!r}: write faulty:/path/control.json?sqlite:////path/outlast.db")
-        return cls(storage_from_url(inner, durable=durable), Path(control))
+        return cls(storage_from_url(inner, durable=durable, seal_after_s=seal_after_s), Path(control))
 
     async def open(self) -> None:
         """Open the inner storage."""

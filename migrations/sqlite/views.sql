@@ -101,37 +101,70 @@ SELECT
 FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
 
+-- What is sealed can't be read by SQL alone: one line says so. `outlast sql` has a view of this name that unseals.
+CREATE VIEW output_readable AS
+SELECT
+    id, handle, run, first_seq, line_count, stream, ts, gap, parts,
+    iif(codec IS NULL, data, '[sealed: ' || line_count || ' lines; ask with: outlast sql]') AS data
+FROM output_chunk;
+
+CREATE VIEW output_sealed AS
+SELECT
+    p.id AS process_id,
+    c.run,
+    c.first_seq AS seq,
+    c.first_seq + c.line_count - 1 AS last_seq,
+    c.ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    c.line_count AS lines,
+    c.raw_bytes AS bytes,
+    length(c.data) AS sealed_bytes
+FROM process p
+JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
+
 -- Gaps are left out: no data would be shown as an empty line.
+-- Of a merged row, t.value is a JSON array with the time of each of its lines.
 -- Each chunk is turned into a JSON array of its lines. A backslash in the output is parked on the noncharacter
 -- U+FDD0, so that a backslash in what json_quote returns can only be one that it wrote itself: "\n" is then a line's
--- end and nothing else. json_each ends a string at NUL, so NUL is shown as U+2400.
+-- end and nothing else, and the last one leaves an empty text behind it. json_each ends a string at NUL, so NUL is
+-- shown as U+2400.
 CREATE VIEW output_lines AS
 SELECT
     p.id AS process_id,
     c.run,
     c.first_seq + j.key AS seq,
-    c.ts,
-    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    coalesce(t.value ->> j.key, c.ts) AS ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(t.value ->> j.key, c.ts) / 1000.0, 'unixepoch') AS time,
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
-JOIN output_chunk c ON c.handle = p.handle AND c.gap IS NULL
-JOIN json_each('[' || replace(replace(json_quote(replace(CAST(
-    iif(substr(c.data, -1) = x'0a', substr(c.data, 1, length(c.data) - 1), c.data)
-    AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j;
+JOIN output_readable c ON c.handle = p.handle AND c.gap IS NULL
+CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
+    SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
+    FROM (
+        SELECT
+            iif(m.type = 'array', m.value ->> 0, 1) AS lines,
+            c.ts + sum(iif(m.type = 'array', m.value ->> 1, m.value)) OVER (ORDER BY m.key) AS ts
+        FROM json_each(c.parts) m
+    ) d
+)))) t
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(
+    CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+WHERE j.key < c.line_count;
 
--- The same, of each process's last 100 chunks only: the last lines of a long output without reading all of it.
+-- The same, of each process's last 100 rows of chunks only: the last lines of a long output without reading all of it.
 CREATE VIEW output_tail AS
 SELECT
     p.id AS process_id,
     c.run,
     c.first_seq + j.key AS seq,
-    c.ts,
-    strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
+    coalesce(t.value ->> j.key, c.ts) AS ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(t.value ->> j.key, c.ts) / 1000.0, 'unixepoch') AS time,
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
-JOIN output_chunk c ON c.id IN (
+JOIN output_readable c ON c.id IN (
     SELECT k.id FROM (
         SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 1 AND a.gap IS NULL
         UNION ALL
@@ -139,9 +172,18 @@ JOIN output_chunk c ON c.id IN (
         ORDER BY 2 DESC LIMIT 100
     ) k
 )
-JOIN json_each('[' || replace(replace(json_quote(replace(CAST(
-    iif(substr(c.data, -1) = x'0a', substr(c.data, 1, length(c.data) - 1), c.data)
-    AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j;
+CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
+    SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
+    FROM (
+        SELECT
+            iif(m.type = 'array', m.value ->> 0, 1) AS lines,
+            c.ts + sum(iif(m.type = 'array', m.value ->> 1, m.value)) OVER (ORDER BY m.key) AS ts
+        FROM json_each(c.parts) m
+    ) d
+)))) t
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(
+    CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+WHERE j.key < c.line_count;
 
 CREATE VIEW events AS
 SELECT

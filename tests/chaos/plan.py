@@ -13,9 +13,11 @@ from tests.chaos.scripts import KINDS
 POINTS = tuple(
     point
     for point, what in crash.POINTS.items()
-    if what.startswith("daemon:") and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
+    if what.startswith("daemon:")
+    and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
+    and point not in ("inside-merge", "inside-seal")
 )
-"""Where a daemon can be killed by itself. Migrations and managed processes are tested by themselves."""
+"""Where a daemon can be killed by itself. Migrations, managed processes, merging and sealing have their own tests."""
 
 HANDOVER_POINTS = tuple(point for point in crash.POINTS if point.startswith("handover-"))
 """Likewise, when its shim has died."""

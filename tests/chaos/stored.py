@@ -1,6 +1,7 @@
 """What the database file holds of one process, read with plain SQL."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,14 +34,25 @@ class StoredChunk:
     data: bytes
     gap: str | None
     missing_bytes: int | None
+    parts: list[Any] | None
 
     def lines(self) -> Iterator[Line]:
         if self.gap:
             yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap)
         parts = self.data.split(b"\n")
         lines = [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
-        for number, line in enumerate(lines):
-            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
+        for number, (line, ts_ms) in enumerate(zip(lines, self._times(len(lines)), strict=True)):
+            yield Line(self.first_seq + number, ts_ms, self.stream, line, None)
+
+    def _times(self, lines: int) -> list[int]:
+        if self.parts is None:
+            return [self.ts_ms] * lines
+        ts_ms, times = self.ts_ms, []
+        for part in self.parts:
+            count, later_ms = part if isinstance(part, list) else (1, part)
+            ts_ms += later_ms
+            times += [ts_ms] * count
+        return times
 
 
 class Database:
@@ -57,7 +69,7 @@ class Database:
         """Return a process's output as it is kept, in the order of its numbers."""
         rows = self._db.execute(
             "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap,"
-            " missing_bytes FROM output_chunk"
+            " missing_bytes, parts FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )
@@ -68,6 +80,7 @@ class Database:
                 data=row[7],
                 gap=row[8].decode() if row[8] else None,
                 missing_bytes=row[9],
+                parts=json.loads(row[10]) if row[10] else None,
             )
             for row in rows
         ]

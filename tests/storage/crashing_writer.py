@@ -1,18 +1,22 @@
-"""A child process for test_sqlite_faults: commits batches for ever, and says on stdout which are committed."""
+"""A child process for test_sqlite_faults: commits batches for ever, and says on stdout which are committed.
+
+`merges` as its second argument: its lines are small, and merged at once. `seals`: they are large, and sealed at once.
+"""
 
 import asyncio
 import sys
+from pathlib import Path
 
 from app.model.process import ProcessQuery
 from app.storage.base import Change, PurgeProcess
-from app.storage.registry import storage_from_url
 from app.testing.samples import Output, added, new_process
+from tests.storage.stores import EagerStorage, sqlite_storage
 
 KEPT = 3
 
 
-async def main(url: str) -> None:
-    storage = storage_from_url(url)
+async def main(path: Path, *, eager: bool, seals: bool) -> None:
+    storage = EagerStorage(path, kept_s=0, seals=seals) if eager else sqlite_storage(path)
     await storage.open()
     while len(await storage.processes(ProcessQuery(tags={"kept": "yes"}))) < KEPT:
         await added(storage, new_process(kept="yes"))
@@ -24,7 +28,8 @@ async def main(url: str) -> None:
     number = outputs[0].position.last_seq
     while True:
         number += 1
-        line = b"%d " % number + b"x" * 100_000 + b"\n"  # the log reaches its limit every fifty batches
+        # the log reaches its limit every fifty batches
+        line = b"%d " % number + b"x" * (150_000 if seals else 100 if eager else 100_000) + b"\n"
         passing = await added(storage)
         changes: list[Change] = [output.chunk(line) for output in outputs]
         await storage.commit([Output(passing).chunk(line), *changes])
@@ -34,4 +39,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(Path(sys.argv[1]), eager=len(sys.argv) > 2, seals="seals" in sys.argv))

@@ -1,12 +1,46 @@
 """Makes the storages that these tests are about."""
 
+import sqlite3
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.storage.base import Change
 from app.storage.registry import storage_from_url
-from app.storage.sqlite import SqliteStorage
+from app.storage.sqlite import SqliteStorage, seal
+from app.storage.sqlite.background import Background, Policy
+from app.storage.sqlite.places import KEPT_S, Places
+from app.storage.sqlite.seal import Rules
 
 
 def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
     storage = storage_from_url(f"sqlite:///{path}", durable=durable)
     assert isinstance(storage, SqliteStorage)
     return storage
+
+
+EVERYTHING = Rules(after_ms=0, least_bytes=1, worth=1000)
+
+
+def seal_all(db: sqlite3.Connection, rules: Rules = EVERYTHING, now_ms: int = 2**42) -> list[seal.Step]:
+    """Seal what is old and waits for no merging, step by step."""
+    steps = []
+    while step := seal.look(db, rules, now_ms):
+        seal.apply(db, seal.compress_all(step.rows, rules), step.upto_id)
+        steps.append(step)
+    return steps
+
+
+class EagerStorage(SqliteStorage):
+    """Merges whatever can be merged, and then seals everything if asked to, as soon as it is committed."""
+
+    def __init__(self, path: Path, *, durable: bool = True, kept_s: float = KEPT_S, seals: bool = False) -> None:
+        super().__init__(path, durable=durable)
+        self._places = Places(kept_s)
+        policy = Policy(due_rows=1, least_rows=2, patience_s=0, sealing=EVERYTHING if seals else None)
+        self._background = Background(self, self._places, policy)
+
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        handles = await super().commit(changes)
+        self._background.begin_sealing()
+        await self._background.settled()
+        return handles

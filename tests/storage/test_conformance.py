@@ -8,6 +8,7 @@ from app.storage.base import Storage
 from app.storage.registry import storage_from_url
 from app.testing.storage_conformance import StorageConformance
 from app.testing.storage_stateful import check_against_model
+from tests.storage.stores import EagerStorage
 
 
 class TestMemory(StorageConformance):
@@ -22,6 +23,18 @@ class TestSqlite(StorageConformance):
         return storage_from_url(f"sqlite:///{folder}/outlast.db")
 
 
+class TestSqliteMerging(StorageConformance):
+    """What is stored looks the same, whatever becomes of its rows."""
+
+    def make_storage(self, folder: Path) -> Storage:
+        return EagerStorage(folder / "outlast.db", durable=False)
+
+
+class TestSqliteSealing(StorageConformance):
+    def make_storage(self, folder: Path) -> Storage:
+        return EagerStorage(folder / "outlast.db", durable=False, seals=True)
+
+
 @pytest.mark.slow
 def test_memory_behaves_like_the_model() -> None:
     check_against_model(lambda _: storage_from_url("memory:"), persistent=False)
@@ -33,5 +46,16 @@ def test_sqlite_behaves_like_the_model() -> None:
         lambda folder: storage_from_url(f"sqlite:///{folder}/outlast.db", durable=False),
         persistent=True,
         examples=30,
+        steps=30,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seals", [False, True])
+def test_sqlite_behaves_like_the_model_while_rows_change(*, seals: bool) -> None:
+    check_against_model(
+        lambda folder: EagerStorage(folder / "outlast.db", durable=False, kept_s=0, seals=seals),
+        persistent=True,
+        examples=15,
         steps=30,
     )

@@ -1,6 +1,7 @@
 """Faults: a full disk, a locked file, kill -9. Nothing is stored by halves, and what was answered stays."""
 
 import asyncio
+import os
 import random
 import secrets
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.crash import VARIABLE
 from app.model.errors import StorageUnavailable
 from app.model.process import ProcessQuery
 from app.storage.base import PurgeProcess
@@ -22,6 +24,8 @@ from tests.storage.crashing_writer import KEPT
 from tests.storage.stores import sqlite_storage
 
 _KIB = 1024
+_ROOT = Path(__file__).parents[2]
+_WRITER = (sys.executable, "-m", "tests.storage.crashing_writer")
 
 
 @pytest.fixture
@@ -135,9 +139,8 @@ async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
 
 def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
     """Let a child write until it has answered batch `until`, kill it a moment later; return the last answered."""
-    command = [sys.executable, "-m", "tests.storage.crashing_writer", f"sqlite:///{path}"]
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as child:
+    command = [*_WRITER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as child:
         assert child.stdout
         answered = 0
         while answered < until:
@@ -149,6 +152,33 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
             if line.endswith("\n"):
                 answered = int(line)
     return answered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["merge", "seal"])
+async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
+    answered = 0
+    for count in (1, 2, 9):
+        environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}
+        child = subprocess.run(
+            [*_WRITER, str(path), f"{change}s"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            cwd=_ROOT,
+            check=False,
+            timeout=60,
+        )
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        answered = int(child.stdout.split()[-1]) if child.stdout else answered
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        storage = sqlite_storage(path)
+        await storage.open()
+        try:
+            await _check_whole_batches(storage, answered)
+        finally:
+            await storage.close()
 
 
 async def _check_whole_batches(storage: SqliteStorage, answered: int) -> None:

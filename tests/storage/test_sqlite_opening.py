@@ -111,7 +111,8 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
         tables = db.execute(
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
-        names = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed", "tally", "minute")
+        names: tuple[str, ...] = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
+        names += ("tally", "minute", "unmerged", "sealed_upto")
         assert set(tables) == {(name, 1) for name in names}
 
 

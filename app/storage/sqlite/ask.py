@@ -1,8 +1,9 @@
 """Operators' SQL, in a process of its own: nothing that a query does can hold up, fill or change the store's.
 
-Run as a program, with the standard library only: `python -I -S ask.py`. It reads a question as JSON from its standard
-input and writes the answer there, or an error. What a query may do is bounded by SQLite (no statement that writes,
-attaches or configures; lengths) and by the system (memory, size of temporary files, processor time).
+Run as a program, with the standard library only (and zstandard, when it comes to sealed output): `python -I -S ask.py`.
+It reads a question as JSON from its standard input and writes the answer there, or an error. What a query may do is
+bounded by SQLite (no statement that writes, attaches or configures; lengths) and by the system (memory, size of
+temporary files, processor time).
 """
 
 import base64
@@ -11,6 +12,7 @@ import os
 import resource
 import sqlite3
 import sys
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +28,11 @@ _FIRST_SECOND = 1  # limits on processor time are in whole seconds
 _HIDDEN_COLUMN = "sealed_env"
 _RAW_PAGES = "sqlite_dbpage"  # a table of SQLite's own in some builds, which shows what no column does
 _REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+_READABLE = """
+CREATE TEMP VIEW output_readable AS
+SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, unseal(data, codec) AS data
+FROM main.output_chunk
+"""
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 
 
@@ -39,9 +46,34 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK
 
 
-def _open(path: str) -> sqlite3.Connection:
+def _unsealer(packages: str) -> Callable[[bytes, str | None], bytes]:
+    """Make the SQL function `unseal(data, codec)`. `packages` is the folder where zstandard is found."""
+
+    def unseal(data: bytes, codec: str | None) -> bytes:
+        if codec is None:
+            return data
+        if packages not in sys.path:
+            sys.path.append(packages)
+        import zstandard  # noqa: PLC0415 - most questions do without
+
+        return zstandard.ZstdDecompressor().decompress(data)
+
+    return unseal
+
+
+def _unseal_views(db: sqlite3.Connection) -> None:
+    """Let the views of lines show what is sealed: make them again, over a view that unseals."""
+    views = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'view' AND name IN ('output_lines', 'output_tail')")
+    db.execute(_READABLE)
+    for (sql,) in views.fetchall():
+        db.execute(sql.replace("CREATE VIEW", "CREATE TEMP VIEW", 1))
+
+
+def _open(path: str, packages: str) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.create_function("unseal", 2, _unsealer(packages), deterministic=True)
+    _unseal_views(db)
     db.execute("PRAGMA query_only = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_LIKE_PATTERN_BYTES)
@@ -66,7 +98,7 @@ def _json(value: Any) -> bytes:
 
 
 def _answer(question: dict[str, Any]) -> bytes:
-    cursor = _open(question["path"]).execute(question["query"], question["parameters"])
+    cursor = _open(question["path"], question["packages"]).execute(question["query"], question["parameters"])
     if cursor.description is None:
         return _json({"error": "it gives no rows: ask with SELECT, WITH or VALUES"})
     columns = _json([column[0] for column in cursor.description])

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import zstandard
+
 from app.model.errors import InvalidRequest, Unavailable
 from app.model.sql import MAX_ANSWER_BYTES, SqlQuestion
 
@@ -34,6 +36,7 @@ class Asking:
         asked = json.dumps(
             {
                 "path": str(self._path),
+                "packages": str(Path(zstandard.__file__).parents[1]),
                 "query": question.query,
                 "parameters": question.parameters,
                 "max_rows": question.max_rows,

@@ -36,7 +36,7 @@ class Batch:
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._next_minute_ms: int | None = None
 
-    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
+    def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
         """Apply one change.
 
         Raises:
@@ -48,8 +48,7 @@ class Batch:
             case AddProcess():
                 self._add_process(change)
             case BeginRun(handle=handle, run=run):
-                if self._db.execute(queries.IS_STORED, (handle,)).fetchone() and self._add_run(handle, run):
-                    self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
+                self._begin_run(handle, run)
             case WithdrawRun(handle=handle, run=run):
                 self._withdraw_run(handle, run)
             case SetManaged(handle=handle, state=state):
@@ -70,9 +69,7 @@ class Batch:
                     self._purge(known, EventType.FAILED)
 
     def _add_chunk(self, chunk: Chunk) -> None:
-        if chunk.handle not in self._output:
-            self._output[chunk.handle] = _stored_output(self._db, chunk.handle)
-        output = self._output[chunk.handle]
+        output = self._stored(chunk.handle)
         if output is None:
             return
         stored, latest_ts = output
@@ -108,6 +105,11 @@ class Batch:
             self._db.execute(queries.ADD_MINUTE, (ts_ms, chunk_id))
             self._next_minute_ms = ts_ms + queries.MINUTE_MS
 
+    def _stored(self, handle: int) -> tuple[Position, int] | None:
+        if handle not in self._output:
+            self._output[handle] = _stored_output(self._db, handle)
+        return self._output[handle]
+
     def _add_process(self, change: AddProcess) -> None:
         spec, run = change.spec, change.run
         known = self._handle(spec.id)
@@ -139,6 +141,7 @@ class Batch:
         handle = cursor.lastrowid
         assert handle is not None  # noqa: S101 - an INSERT has just succeeded
         self._add_run(handle, run)
+        self._db.execute(queries.ADD_UNMERGED, (handle, 0))
         if spec.is_managed:
             self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
@@ -165,6 +168,12 @@ class Batch:
             ),
         )
         return added.rowcount > 0
+
+    def _begin_run(self, handle: int, run: Run) -> None:
+        output = self._stored(handle)
+        if output is not None and self._add_run(handle, run):
+            self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
+            self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
 
     def _withdraw_run(self, handle: int, run: int) -> None:
         if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():

@@ -125,6 +125,19 @@ def _run(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         raise translate(error) from error
 
 
+def rewrite(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Run `work` in a transaction on the writer's thread that is not written through to the disk.
+
+    Nobody is answered because of it, and it does not get lost behind a later one: the log is written in order.
+    """
+    (usual,) = db.execute("PRAGMA synchronous").fetchone()
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        _transact(db, "BEGIN IMMEDIATE", work)
+    finally:
+        db.execute(f"PRAGMA synchronous = {usual}")
+
+
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
         db.execute("ROLLBACK")

@@ -99,6 +99,7 @@ PURGE = (
     "DELETE FROM run_usage WHERE handle = ?",
     "DELETE FROM tag WHERE handle = ?",
     "DELETE FROM managed WHERE handle = ?",
+    "DELETE FROM unmerged WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
@@ -116,7 +117,8 @@ DELETE_CHUNKS = f"""
 DELETE FROM output_chunk WHERE id IN (SELECT c.id FROM output_chunk c WHERE c.handle = ? AND +c.id < {_NEWEST} LIMIT ?)
 """
 EMPTY_NEWEST = f"""
-UPDATE output_chunk SET data = x'', gap = NULL, missing_bytes = NULL WHERE id = {_NEWEST} AND handle = ?
+UPDATE output_chunk SET data = x'', parts = NULL, codec = NULL, gap = NULL, missing_bytes = NULL
+WHERE id = {_NEWEST} AND handle = ?
 """
 FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
 
@@ -218,10 +220,14 @@ CHUNK_KEYS = {
     2: _KEYS.format(stream=2) + " ORDER BY first_seq",
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
-CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap"
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
+"""
+TIMES_AT = """
+SELECT ts, parts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 COUNTS_BACKWARDS = """
 SELECT first_seq + line_count - 1, iif(gap IS NULL, line_count, 0) FROM output_chunk
@@ -229,6 +235,49 @@ WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
 """
 GAPS_BACKWARDS = """
 SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
+"""
+
+# ---- merging: `unmerged` holds the processes that have perhaps more to merge, each with how far that is done
+
+ADD_UNMERGED = "INSERT OR IGNORE INTO unmerged (handle, after_seq) VALUES (?, ?)"
+MOVE_UNMERGED = "UPDATE unmerged SET after_seq = ? WHERE handle = ? AND after_seq = ?"
+FORGET_UNMERGED = "DELETE FROM unmerged WHERE handle = ? AND after_seq = ?"
+UNMERGED_FROM = "SELECT handle FROM unmerged WHERE handle > ? ORDER BY handle LIMIT ?"
+UNMERGED = f"""
+SELECT u.after_seq, r.output_complete
+FROM unmerged u CROSS JOIN run r ON r.handle = u.handle AND {_CURRENT}
+WHERE u.handle = :handle
+"""
+_BEHIND = """
+SELECT id, first_seq, line_count FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq > :after
+"""
+ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2) + " ORDER BY first_seq LIMIT :limit"
+# What stands behind the data is looked at last: in a large row that costs reading all of it.
+SMALL_ROW = """
+SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
+WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL AND codec IS NULL
+"""
+DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
+REPLACE_ROW = """
+UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
+WHERE id = ?
+"""
+LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
+
+# ---- sealing, in the order of row ids
+
+SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
+MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
+ROWS_TO_SEAL = """
+SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
+    SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
+FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
+"""
+ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+SEAL_ROW = """
+UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
+WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
 """
 
 # ---- events
@@ -262,26 +311,26 @@ SELECT iif(
     coalesce((SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807),
     0)
 """
-_IDS = "SELECT id FROM output_chunk WHERE id {than} :position AND id >= :first ORDER BY id {order} LIMIT :count"
-# A process's chunks have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
-# over what is before the position.
+_IDS = "SELECT id FROM output_chunk WHERE id {than} :id AND id >= :first ORDER BY id {order} LIMIT :count"
+# A process's rows have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
+# over what is before the first of them.
 _IDS_OF_STREAM = """
 SELECT id, first_seq FROM output_chunk
-WHERE handle = :handle AND stream = {stream} AND id {than} :position AND id >= :first AND first_seq {than}= coalesce(
-    (SELECT b.first_seq FROM output_chunk b WHERE b.id = :position AND b.handle = :handle), :begin)
+WHERE handle = :handle AND stream = {stream} AND id {than} :id AND id >= :first AND first_seq {than} coalesce(
+    (SELECT b.first_seq FROM output_chunk b WHERE b.id = :id AND b.handle = :handle), :begin)
 """
 _IDS_OF_PROCESS = f"""
 {_IDS_OF_STREAM.replace("{stream}", "1")} UNION ALL {_IDS_OF_STREAM.replace("{stream}", "2")}
 ORDER BY first_seq {{order}} LIMIT :count
 """
-_DIRECTIONS = {Order.NEWEST: {"than": "<", "order": "DESC"}, Order.OLDEST: {"than": ">", "order": "ASC"}}
+_DIRECTIONS = {Order.NEWEST: {"than": "<=", "order": "DESC"}, Order.OLDEST: {"than": ">=", "order": "ASC"}}
 SCAN_ALL = {order: _IDS.format(**direction) for order, direction in _DIRECTIONS.items()}
 SCAN_PROCESS = {order: _IDS_OF_PROCESS.format(**direction) for order, direction in _DIRECTIONS.items()}
 SCANNED = f"""
 SELECT c.handle, {CHUNK} FROM output_chunk c
 WHERE c.id = :id AND c.gap IS NULL
   AND (:stream IS NULL OR c.stream = :stream)
-  AND (:since IS NULL OR c.ts >= :since)
+  AND (:since IS NULL OR c.latest_ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.model.managed import ManagedState
 from app.model.options import Options
-from app.model.output import Chunk, GapReason, Position, Stream
+from app.model.output import Chunk, Position, Stream
 from app.model.process import (
     Ending,
     Order,
@@ -24,6 +24,7 @@ from app.model.usage import PeakUsage, RunUsage, UsageSample
 from app.storage.base import Unfinished
 from app.storage.sqlite import queries
 from app.storage.sqlite.listing import MAX_INTEGER, list_query
+from app.storage.sqlite.rows import chunks_of, times
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -98,11 +99,13 @@ def chunks(
         row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
         if row is None:  # it ends at or before `after`
             continue
-        chunk = to_chunk(handle, row).after(after)
-        found.append(chunk)
-        size += len(chunk.data)
-        if size >= max_bytes:
-            break
+        for chunk in chunks_of(handle, row, after_seq=after):
+            if chunk.first_seq > upto:
+                return found
+            found.append(chunk.after(after))
+            size += len(found[-1].data)
+            if size >= max_bytes:
+                return found
     return found
 
 
@@ -177,23 +180,6 @@ def _run(row: tuple[Any, ...]) -> Run:
     return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
 
 
-def to_chunk(handle: int, row: tuple[Any, ...]) -> Chunk:
-    """Make a chunk of the columns `queries.CHUNK`."""
-    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap = row
-    return Chunk(
-        handle=handle,
-        run=run,
-        first_seq=first_seq,
-        line_count=line_count,
-        stream=Stream(stream),
-        ts_ms=ts,
-        stdout_end=stdout_end,
-        stderr_end=stderr_end,
-        data=data,
-        gap=gap and GapReason(gap),
-    )
-
-
 def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
     return db.execute(queries.IS_STORED, (handle,)).fetchone() is not None
 
@@ -218,4 +204,10 @@ def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
             high = first_seq
         else:
             low = first_seq + line_count
+    for stream in Stream:
+        row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
+        for lines, ts_ms in times(*row) if row else ():
+            if ts_ms >= ms:
+                return low
+            low += lines
     return low

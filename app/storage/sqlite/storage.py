@@ -1,6 +1,7 @@
 """The plug-in's face: one writer, a few readers, and upkeep between commits."""
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +19,14 @@ from app.model.usage import RunUsage
 from app.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from app.storage.sqlite import queries, read, read_events
 from app.storage.sqlite.asking import Asking
+from app.storage.sqlite.background import Background, Policy
 from app.storage.sqlite.commit import commit, stored_position
-from app.storage.sqlite.connection import Connection, open_reader, open_writer
+from app.storage.sqlite.connection import Connection, open_reader, open_writer, rewrite
+from app.storage.sqlite.places import Places
+from app.storage.sqlite.scan import rows_of
 from app.storage.sqlite.scan import scan as scan_output
-from app.storage.sqlite.upkeep import Upkeep
+from app.storage.sqlite.seal import Rules
+from app.storage.sqlite.upkeep import FREE_PAGES_KEPT, Upkeep, free_pages
 
 T = TypeVar("T")
 
@@ -40,23 +45,28 @@ class SqliteStorage(Storage):
     at the same moment. The others are `query_only`.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
+    def __init__(self, path: Path, *, durable: bool, seal_after_s: int = 0) -> None:
         self.path = path
         self._durable = durable
         self._upkeep = Upkeep(path)
         self._asking = Asking(path)
+        self._places = Places()
+        sealing = Rules(after_ms=seal_after_s * 1000) if seal_after_s else None
+        self._background = Background(self, self._places, Policy(sealing=sealing))
+        self._commits = 0
+        self._is_calm = asyncio.Event()
         self._upkeep_task: asyncio.Task[None] | None = None
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool) -> Self:
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
         """Understand `sqlite:///relative/path` and `sqlite:////absolute/path`."""
         path = url.removeprefix(_SCHEME)
         if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
             raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
-        return cls(Path(path), durable=durable)
+        return cls(Path(path), durable=durable, seal_after_s=seal_after_s)
 
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""
@@ -70,9 +80,11 @@ class SqliteStorage(Storage):
         for reader in self._readers:
             self._idle.put_nowait(reader)
         self._begin_upkeep()  # an earlier process may have been killed in the middle of its own
+        await self._background.start()
 
     async def close(self) -> None:
         """Close the readers first: the last to close writes the log back, and that must be the writer."""
+        await self._background.stop()
         if self._upkeep_task:
             self._upkeep_task.cancel()
             await asyncio.wait([self._upkeep_task])
@@ -88,58 +100,65 @@ class SqliteStorage(Storage):
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in one transaction, in one hop to the writer's thread."""
         writer = self._open_writer()
-        handles = await writer.transact("BEGIN IMMEDIATE", partial(commit, changes=changes))
+        self._commits += 1
+        try:
+            handles = await writer.transact("BEGIN IMMEDIATE", partial(commit, changes=changes))
+        finally:
+            self._commits -= 1
+            if not self._commits:
+                self._is_calm.set()
+        self._background.note(changes)
         if self._upkeep.log_is_long() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
             self._begin_upkeep()
         return handles
 
     async def process(self, handle: int) -> Process | None:
         """Return a process by handle."""
-        return await self._read(partial(read.one_process, page=queries.PAGE_BY_HANDLE, parameters={"handle": handle}))
+        return await self.read(partial(read.one_process, page=queries.PAGE_BY_HANDLE, parameters={"handle": handle}))
 
     async def process_by_id(self, process_id: str) -> Process | None:
         """Return a process by ULID."""
-        return await self._read(partial(read.one_process, page=queries.PAGE_BY_ID, parameters={"id": process_id}))
+        return await self.read(partial(read.one_process, page=queries.PAGE_BY_ID, parameters={"id": process_id}))
 
     async def process_by_pid(self, pid: int) -> Process | None:
         """Return the newest process one of whose runs had this operating-system pid."""
-        return await self._read(partial(read.one_process, page=queries.PAGE_BY_PID, parameters={"pid": pid}))
+        return await self.read(partial(read.one_process, page=queries.PAGE_BY_PID, parameters={"pid": pid}))
 
     async def process_by_key(self, key: str) -> Process | None:
         """Return the process that has this `idempotency_key`."""
-        return await self._read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
+        return await self.read(partial(read.one_process, page=queries.PAGE_BY_KEY, parameters={"key": key}))
 
     async def process_by_name(self, name: str) -> Process | None:
         """Return the newest process that was given this name."""
-        return await self._read(partial(read.one_process, page=queries.PAGE_BY_NAME, parameters={"name": name}))
+        return await self.read(partial(read.one_process, page=queries.PAGE_BY_NAME, parameters={"name": name}))
 
     async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
         """List a process's runs, newest first."""
-        return await self._read(partial(read.runs, handle=handle, before_number=before_number, limit=limit))
+        return await self.read(partial(read.runs, handle=handle, before_number=before_number, limit=limit))
 
     async def position(self, handle: int) -> Position:
         """Return how far a process's output is stored."""
-        return await self._read(partial(stored_position, handle=handle))
+        return await self.read(partial(stored_position, handle=handle))
 
     async def supervised(self) -> list[Process]:
         """List the managed processes that are to run, oldest first."""
-        return await self._read(read.supervised)
+        return await self.read(read.supervised)
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""
-        return await self._read(partial(read.processes, query=query))
+        return await self.read(partial(read.processes, query=query))
 
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
-        return await self._read(read.unfinished)
+        return await self.read(read.unfinished)
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""
-        return await self._read(partial(read.usage, handle=handle, run=run))
+        return await self.read(partial(read.usage, handle=handle, run=run))
 
     async def total(self) -> int:
         """Count the stored processes."""
-        return await self._read(read.total)
+        return await self.read(read.total)
 
     async def chunks(
         self,
@@ -152,7 +171,7 @@ class SqliteStorage(Storage):
         until_ms: int | None = None,
     ) -> list[Chunk]:
         """Read output in order of `first_seq`."""
-        return await self._read(
+        return await self.read(
             partial(
                 read.chunks,
                 handle=handle,
@@ -166,25 +185,31 @@ class SqliteStorage(Storage):
 
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        return await self._read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream))
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
-        return await self._read(partial(read_events.events, after=after, limit=limit, wanted=wanted))
+        return await self.read(partial(read_events.events, after=after, limit=limit, wanted=wanted))
 
     async def event_tail(self, count: int, wanted: EventFilter) -> int:
         """Return the `after` from which `events` gives the last `count` that are wanted."""
-        return await self._read(partial(read_events.event_tail, count=count, wanted=wanted))
+        return await self.read(partial(read_events.event_tail, count=count, wanted=wanted))
 
     async def scan(self, scan: Scan) -> Scanned:
         """Read chunks of all processes."""
-        return await self._read(partial(scan_output, asked=scan))
+        async with self._places.reading():
+            found = await self.read(partial(scan_output, asked=scan))
+            self._places.went_on(scan.position)
+            rows = rows_of(found)
+            if rows:
+                self._places.note(*rows, found.position)
+            return found
 
     async def sql(self, question: SqlQuestion) -> bytes:
         """Answer a question in SQL, in a process of its own."""
         return await self._asking.ask(question)
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""
         self._open_writer()
         idle = self._idle
@@ -193,6 +218,24 @@ class SqliteStorage(Storage):
             return await reader.transact("BEGIN", work)
         finally:
             idle.put_nowait(reader)
+
+    async def calm(self, patience_s: float) -> None:
+        """Wait until no commit is under way, or `patience_s` are over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._commits:
+                    self._is_calm.clear()
+                    await self._is_calm.wait()
+
+    async def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Change how things are stored, not what."""
+
+        def run(db: sqlite3.Connection) -> int:
+            rewrite(db, work)
+            return free_pages(db)
+
+        if await self._open_writer().run(run) > FREE_PAGES_KEPT or self._upkeep.log_is_long():
+            self._begin_upkeep()
 
     def _open_writer(self) -> Connection:
         if self._writer is None:

@@ -16,6 +16,10 @@ VACUUM_STEP_PAGES = 4 * 1024 * 1024 // PAGE_SIZE_BYTES
 """So many free pages go back to the file system in one transaction."""
 
 
+FREE_PAGES_KEPT = 64
+"""So many stay in the file for what comes next, unless a purge has freed them."""
+
+
 class Upkeep:
     """Knows when there is something to do. `step` does one small piece of it."""
 
@@ -35,11 +39,11 @@ class Upkeep:
         if purging:
             _delete_some(db, purging[0])
             return True
-        free_pages = _free_pages(db)
-        if not free_pages:
+        free = free_pages(db)
+        if not free:
             return False
         _vacuum_some(db)
-        if 0 < _free_pages(db) < free_pages:
+        if 0 < free_pages(db) < free:
             return True
         self._checkpoint(db)  # the file shrinks when the log is written back
         return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
@@ -78,6 +82,7 @@ def _vacuum_some(db: sqlite3.Connection) -> None:
     db.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")  # execute() would stop after one page
 
 
-def _free_pages(db: sqlite3.Connection) -> int:
+def free_pages(db: sqlite3.Connection) -> int:
+    """Count the pages of the file that hold nothing."""
     pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
     return pages
