@@ -46,6 +46,8 @@ _NO_GROUPS_INSIDE = 2  # links of a group's folder
 def folder_name(state_dir: Path) -> str:
     """Name the folder of groups for a state folder: the same for each of its shims, and no other folder's.
 
+    A shim holds its state folder open, so no other gets these numbers while it lives.
+
     Raises:
         OSError: there is no such folder.
     """
