@@ -103,6 +103,11 @@ class Outlast:
         answer: dict[str, Any] = self.call("POST", "/processes", {"command": argv[0], "args": argv[1:]})
         return answer
 
+    def stored_lines(self, process: dict[str, Any]) -> int:
+        """Count the lines of a process that are stored. One that came in parts, on a busy machine, is several."""
+        lines: int = self.call("GET", f"/processes/{process['id']}")["output"]["lines"]
+        return lines
+
     def _command(self, *words: str) -> list[str]:
         return [*_OUTLAST, *words, "--state-dir", str(self._state_dir), "--config", str(self._config)]
 
