@@ -86,12 +86,12 @@ def _stopped_bytes(server: Outlast, lines: int) -> float:
     The first ones also bring about what is there once for all, some megabytes: they are not counted.
     """
     process = server.run(writers.flood(lines))
-    server.call("GET", f"/processes/{process['id']}/wait?until=exit")
+    stored = server.stored_lines(process)
     server.kill()  # what the flood took would be there to be used
     server.start()
     with _following(server, process, 1) as [reader]:
         read_all(reader)
-        _verify(reader, server.stored_lines(process))
+        _verify(reader, stored)
     with _following(server, process, _FIRST, buffer_bytes=_SMALL_BUFFER_BYTES) as first:
         before = _bytes_when_full(server, first)
         with _following(server, process, FOLLOWERS, buffer_bytes=_SMALL_BUFFER_BYTES) as readers:

@@ -25,7 +25,6 @@ def run_outlast(folder: Path, lines: int) -> Figures:
     """
     with outlast(folder / "state") as server:
         process = server.run(writers.flood(lines))
-        server.call("GET", f"/processes/{process['id']}/wait?until=exit")
         path = f"/api/v1/processes/{process['id']}/output"
         stored = server.stored_lines(process)
         figures: dict[str, float] = {}

@@ -104,7 +104,13 @@ class Outlast:
         return answer
 
     def stored_lines(self, process: dict[str, Any]) -> int:
-        """Count the lines of a process that are stored. One that came in parts, on a busy machine, is several."""
+        """Wait until a process's output is complete, and count its lines.
+
+        One that came in parts, on a busy machine, is several.
+        """
+        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_END_S)) as connection:
+            connection.request("GET", f"/api/v1/processes/{process['id']}/output/follow?tail=0", headers=self.headers)
+            connection.getresponse().read()
         lines: int = self.call("GET", f"/processes/{process['id']}")["output"]["lines"]
         return lines
 
