@@ -1,6 +1,7 @@
 """Many followers of one process: what an event costs the daemon, and what a follower takes, whether it reads or not."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ LINES_PER_S = 5000
 _FLOOD_LINES = 1_000_000
 _SMOKE_FLOOD_LINES = 100_000
 _SMALL_BUFFER_BYTES = 64 << 10
+_FIRST = 50
+_LOOK_AGAIN_S, _IDLE_S = 0.2, 0.01
 _MARK = b"}\n"  # the end of an event's data
 _EOF = b"event: eof\ndata: {}\n\n\r\n0\r\n\r\n"
 
@@ -32,13 +35,13 @@ def run_outlast(folder: Path, lines: int) -> Figures:
         return {
             "CPU us/event": cpu_s / (lines * FOLLOWERS) * 1e6,
             "KiB/follower": silent / FOLLOWERS / 1024,
-            "KiB/stopped": stopped / FOLLOWERS / 1024,
+            "KiB/stopped": stopped / 1024,
         }
 
 
 MEASURE = Measure(
     name="followers",
-    title=f"{FOLLOWERS} followers of {{size}} lines at {LINES_PER_S:,} lines/s; as many that do not read a flood",
+    title=f"{FOLLOWERS} followers of {{size}} lines at {LINES_PER_S:,} lines/s; as many that do not read",
     contestants={OURS: run_outlast},
     rows=(
         Row(figure="CPU us/event", yardstick=None, at_most=3.0),
@@ -53,13 +56,18 @@ MEASURE = Measure(
 def _cpu_s(server: Outlast, lines: int) -> float:
     """Return the daemon's processor time for a process and its followers, from its start to their ends."""
     before_s = proc.cpu_s(server.pid)
-    with _following(server, server.run(writers.ticker(lines, LINES_PER_S)), FOLLOWERS) as readers:
+    process = server.run(writers.ticker(lines, LINES_PER_S))
+    with _following(server, process, FOLLOWERS) as readers:
         read_each(readers)
         cpu_s = proc.cpu_s(server.pid) - before_s
         for reader in readers:
-            if reader.count != lines + 1 or not reader.end.endswith(_EOF):
-                raise RuntimeError(f"of {lines} events {reader.count - 1} came; the end: {reader.end!r}")
+            _verify(reader, server.stored_lines(process))
     return cpu_s
+
+
+def _verify(reader: Reader, lines: int) -> None:
+    if reader.count != lines + 1 or not reader.end.endswith(_EOF):
+        raise RuntimeError(f"of {lines} events {reader.count - 1} came; the end: {reader.end!r}")
 
 
 def _silent_bytes(server: Outlast) -> int:
@@ -72,21 +80,33 @@ def _silent_bytes(server: Outlast) -> int:
         return proc.pss_bytes(server.pid) - before
 
 
-def _stopped_bytes(server: Outlast, lines: int) -> int:
-    """Return by how much the daemon grows for followers that read nothing of a flood."""
-    _flood(server, lines, stopped=0)  # what it takes without them
-    before = proc.pss_bytes(server.pid)
-    return _flood(server, lines, stopped=FOLLOWERS) - before
+def _stopped_bytes(server: Outlast, lines: int) -> float:
+    """Return by how much the daemon grows for each follower of much output that reads next to nothing of it.
 
-
-def _flood(server: Outlast, lines: int, *, stopped: int) -> int:
-    """Return what the daemon takes when a flood is over, with so many followers that read nothing of it."""
+    The first ones also bring about what is there once for all, some megabytes: they are not counted.
+    """
     process = server.run(writers.flood(lines))
-    with _following(server, process, stopped, buffer_bytes=_SMALL_BUFFER_BYTES), _following(server, process, 1) as [it]:
-        read_all(it)
-        if it.count != lines + 1:
-            raise RuntimeError(f"of {lines} events {it.count - 1} came to the one that reads")
-        return proc.pss_bytes(server.pid)
+    stored = server.stored_lines(process)
+    server.kill()  # what the flood took would be there to be used
+    server.start()
+    with _following(server, process, 1) as [reader]:
+        read_all(reader)
+        _verify(reader, stored)
+    with _following(server, process, _FIRST, buffer_bytes=_SMALL_BUFFER_BYTES) as first:
+        before = _bytes_when_full(server, first)
+        with _following(server, process, FOLLOWERS, buffer_bytes=_SMALL_BUFFER_BYTES) as readers:
+            return (_bytes_when_full(server, readers) - before) / FOLLOWERS
+
+
+def _bytes_when_full(server: Outlast, readers: list[Reader]) -> int:
+    """Return the daemon's memory when nothing more can be sent to `readers`."""
+    for reader in readers:
+        reader.read(bytearray(1))
+    spent_s = 0.0
+    while spent_s < (now_s := proc.cpu_s(server.pid)) - _IDLE_S:
+        spent_s = now_s
+        time.sleep(_LOOK_AGAIN_S)
+    return proc.pss_bytes(server.pid)
 
 
 @contextlib.contextmanager

@@ -121,6 +121,17 @@ class Outlast:
         answer: dict[str, Any] = self.call("POST", "/processes", {"command": argv[0], "args": argv[1:]})
         return answer
 
+    def stored_lines(self, process: dict[str, Any]) -> int:
+        """Wait until a process's output is complete, and count its lines.
+
+        One that came in parts, on a busy machine, is several.
+        """
+        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_END_S)) as connection:
+            connection.request("GET", f"/api/v1/processes/{process['id']}/output/follow?tail=0", headers=self.headers)
+            connection.getresponse().read()
+        lines: int = self.call("GET", f"/processes/{process['id']}")["output"]["lines"]
+        return lines
+
     def _command(self, *words: str) -> list[str]:
         return [*_OUTLAST, *words, "--state-dir", str(self._state_dir), "--config", str(self._config)]
 

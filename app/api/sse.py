@@ -17,7 +17,7 @@ from app.model.output import Chunk, count_lines
 PIECE_BYTES = 128 * 1024
 """What one write to a reader of stored output is made of, about."""
 
-FOLLOW_PIECE_BYTES = 32 * 1024
+FOLLOW_PIECE_BYTES = 24 * 1024
 """The same for a follower. One that stops reading keeps one piece in memory, and there may be many."""
 
 CACHE_BYTES = 16 * 1024 * 1024  # of encoded events, kept for other followers of the same process
