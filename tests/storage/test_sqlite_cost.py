@@ -15,6 +15,7 @@ from app.storage.base import AddEvent, CompleteOutput
 from app.storage.sqlite import listing, queries, read, read_events
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import open_writer
+from app.storage.sqlite.rows import MAX_MERGED_LINES
 from app.storage.sqlite.scan import scan
 from app.testing.samples import EPOCH_MS, Output, end_of, new_process
 
@@ -61,7 +62,8 @@ def _scan_on(order: Order, seq: int) -> Work:
     """Go on with a scan of the long output behind the chunk of a line."""
 
     def work(db: sqlite3.Connection) -> object:
-        position: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
+        row_id: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
+        position = row_id * MAX_MERGED_LINES + (0 if order is Order.NEWEST else MAX_MERGED_LINES - 1)
         return scan(db, Scan(handle=1, order=order, position=position, max_bytes=10))
 
     return work

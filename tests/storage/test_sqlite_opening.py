@@ -165,7 +165,7 @@ async def test_what_is_no_database_is_refused(path: Path) -> None:
 
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as file:
-        file.seek(24 * PAGE_SIZE_BYTES)
+        file.seek(32 * PAGE_SIZE_BYTES)
         file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
 
 
