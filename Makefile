@@ -9,7 +9,7 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench demo chaos soak fuzz clean
+.PHONY: help serve test check fix bench bench-scale demo chaos soak fuzz clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   formatting, lint, types, import rules"
 	@echo "make fix     format, and mend what the linter can mend"
 	@echo "make bench   figures, beside peers run in the same minutes"
+	@echo "make bench-scale   what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
 	@echo "make chaos   kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
 	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
 	@echo "make fuzz    make up EXAMPLES=$(EXAMPLES) requests of each kind for each call from the API's document, and judge each answer by it"
@@ -71,6 +72,9 @@ fix: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m bench --keep bench/results
+
+bench-scale: $(VENV)/installed-dev
+	@$(BIN)/python -m bench.scale
 
 demo: $(VENV)/installed-dev
 	@$(BIN)/python bench/demo.py

@@ -4,20 +4,18 @@ Everything runs in a temporary folder (TMPDIR chooses where) and on loopback, an
 """
 
 import argparse
-import signal
-import sys
 import tempfile
 from pathlib import Path
 
 from bench import machine, measure, report
+from bench.interrupt import end_when_interrupted
 from bench.measures import MEASURES
 
 
 def main() -> None:
     """Measure, print the tables of each measure and one of all, and keep what was measured."""
     options = _options()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    end_when_interrupted()
     about = machine.describe(Path(tempfile.gettempdir()))
     load = machine.load()
     print("\n".join(about), flush=True)
@@ -50,12 +48,6 @@ def _positive(word: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """End, and leave nothing running: a second Ctrl-C must not break into that."""
-    signal.signal(number, lambda _number, _frame: None)
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

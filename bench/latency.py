@@ -30,8 +30,17 @@ def run_outlast(folder: Path, lines: int) -> Figures:
 
 def run_relay(_folder: Path, lines: int) -> Figures:
     """Read from `bench.relay`, which does nothing but pass on."""
+    return _relay(lines)
+
+
+def run_syncing_relay(folder: Path, lines: int) -> Figures:
+    """Read from `bench.relay`, which passes on what is on the disk."""
+    return _relay(lines, "--sync", str(folder / "relayed"))
+
+
+def _relay(lines: int, *options: str) -> Figures:
     relay = subprocess.Popen(
-        [sys.executable, "-m", "bench.relay", *writers.ticker(lines, LINES_PER_S)],
+        [sys.executable, "-m", "bench.relay", *options, *writers.ticker(lines, LINES_PER_S)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is ours to act on
@@ -45,17 +54,22 @@ def run_relay(_folder: Path, lines: int) -> Figures:
         relay.communicate(timeout=_END_S)
 
 
+_BARE = "bare relay"
+_SYNCING = "relay that syncs"
+
 MEASURE = Measure(
     name="latency",
     title=f"{{size}} lines at {LINES_PER_S:,} lines/s, from the write to a follower's receipt",
-    contestants={OURS: run_outlast, "bare relay": run_relay},
+    contestants={OURS: run_outlast, _BARE: run_relay, _SYNCING: run_syncing_relay},
     rows=(
-        Row(figure="p50 us", yardstick="bare relay", at_most=4.0),
-        Row(figure="p99 us", yardstick="bare relay", at_most=5.0),
+        Row(figure="p50 us", yardstick=_BARE, at_most=4.0),
+        Row(figure="p99 us", yardstick=_BARE, at_most=5.0),
+        Row(figure="p50 us", yardstick=_SYNCING),
+        Row(figure="p99 us", yardstick=_SYNCING),
     ),
     size=10 * LINES_PER_S,
     smoke_size=LINES_PER_S,
-    lacks={"bare relay": "framing, HTTP, a store"},
+    lacks={_BARE: "framing, HTTP, a store", _SYNCING: "framing, HTTP, reading again"},
 )
 
 

@@ -1,13 +1,20 @@
 """All measures, in the order in which they run."""
 
-from bench import flood, latency, many
+from bench import aged, disk, flood, followers, latency, many, memory, recovery, replay, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
     each.name: each
     for each in (
         *flood.MEASURES,
-        latency.MEASURE,
         *many.MEASURES,
+        latency.MEASURE,
+        replay.MEASURE,
+        followers.MEASURE,
+        start.MEASURE,
+        memory.MEASURE,
+        recovery.MEASURE,
+        aged.MEASURE,
+        disk.MEASURE,
     )
 }

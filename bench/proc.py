@@ -3,16 +3,23 @@
 import resource
 from pathlib import Path
 
+_KIB = 1024
 _BLOCK_BYTES = 512  # in which rusage counts what goes to disk
 
 
 def cpu_s(pid: int) -> float:
     """Return its processor time, without that of its children."""
     # Of each thread in nanoseconds: /proc/PID/stat counts in ticks of 10 ms.
-    return (
-        sum(int(path.read_text(encoding="utf-8").split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-        / 1e9
-    )
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text(encoding="utf-8").split()[0]) for path in threads) / 1e9
+
+
+def pss_bytes(pid: int, kind: str = "Pss") -> int:
+    """Return its share of memory: of all, or with `Pss_Anon` of what is no file's."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{kind}:"):
+            return int(line.split()[1]) * _KIB
+    raise RuntimeError(f"/proc/{pid}/smaps_rollup has no {kind}")
 
 
 def written_bytes(pid: int) -> int:

@@ -1,6 +1,8 @@
-"""The physical yardstick of the latency: `python -m bench.relay PROGRAM ...`, from a pipe to a socket and nothing else.
+"""The yardsticks of the latency: `python -m bench.relay PROGRAM ...`, from a pipe to a socket and nothing else.
 
-Prints its port, takes one connection, starts the program, and passes on what it writes. No framing, no store.
+Prints its port, takes one connection, starts the program, and passes on what it writes. No framing, no store. With
+`--sync FILE` before the program, what is passed on is first appended to a file and synced: what no promise to have
+stored a line can do without.
 """
 
 import asyncio
@@ -11,20 +13,24 @@ import uvloop
 
 
 class _Pipe(asyncio.Protocol):
-    """Passes on what comes."""
+    """Passes on what comes, once it is in the file `log`, if there is one."""
 
-    def __init__(self, out: asyncio.StreamWriter) -> None:
+    def __init__(self, out: asyncio.StreamWriter, log: int | None) -> None:
         self._out = out
+        self._log = log
         self.ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
+        if self._log is not None:
+            os.write(self._log, data)
+            os.fdatasync(self._log)
         self._out.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the end is the end
         self.ended.set()
 
 
-async def _relay(argv: list[str]) -> None:
+async def _relay(argv: list[str], log: int | None) -> None:
     connected: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
     server = await asyncio.start_server(lambda _reader, writer: connected.set_result(writer), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -34,7 +40,7 @@ async def _relay(argv: list[str]) -> None:
     os.close(write_end)
     try:
         _transport, pipe = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _Pipe(out), os.fdopen(read_end, "rb", 0)
+            lambda: _Pipe(out, log), os.fdopen(read_end, "rb", 0)
         )
         await pipe.ended.wait()
         await program.wait()
@@ -45,6 +51,14 @@ async def _relay(argv: list[str]) -> None:
     server.close()
 
 
-if __name__ == "__main__":
+def _main() -> None:
+    argv, log = sys.argv[1:], None
+    if argv[0] == "--sync":
+        log = os.open(argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        argv = argv[2:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_relay(sys.argv[1:]))
+        runner.run(_relay(argv, log))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,7 +1,6 @@
 """Following a process's output: history, then what comes, as Server-Sent Events."""
 
 import contextlib
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +10,7 @@ from app.api import keys, sse
 from app.api.intake import Given, load
 from app.api.route import Call, ref_of
 from app.api.schemas import ResumeHeader
-from app.api.streaming import send
+from app.api.streaming import Client, sending
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.manager import ProcessManager
 from app.model.output import Stream
@@ -39,7 +38,8 @@ async def _follow(stream: Stream | None, request: web.Request, given: Given) -> 
     manager = request.app[keys.MANAGER]
     view = await manager.get(ref_of(request))
     response = web.StreamResponse(headers=EVENT_STREAM)
-    await send(request, response, _events(manager, request.app[keys.EVENTS], view.process, query))
+    async with sending(request, response) as client:
+        await _feed(client, manager, request.app[keys.EVENTS], view.process, query)
     return response
 
 
@@ -67,17 +67,32 @@ def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
     return replace(query, after=max(query.after, seen), tail=None)
 
 
-async def _events(
-    manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
-) -> AsyncGenerator[bytes, None]:
+async def _feed(
+    client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
+) -> None:
+    """Send what there is and what comes, to a client that reads as fast or as slowly as it likes."""
     try:
-        async with contextlib.aclosing(manager.follow(process, query, heartbeat_s=HEARTBEAT_S)) as chunks:
-            async for chunk in chunks:
-                if chunk is None:
-                    yield sse.KEEP_ALIVE
-                else:
-                    for piece in cache.pieces(chunk):
-                        yield piece
+        while (sent := await _feed_while_read(client, manager, cache, process, query)) is not None:
+            # While a client does not read, this number is all that is held for it. It goes on as if it came back.
+            query = resume(query, sent)
+            await client.drained()
     except FollowInterrupted:
         return  # no eof: the client comes back with Last-Event-ID
-    yield sse.EOF
+    await client.send(sse.EOF)
+
+
+async def _feed_while_read(
+    client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
+) -> int | None:
+    """Send events until the client does not keep up, and return the id of the last one. None: there are no more."""
+    follow = manager.follow_together(process, query, heartbeat_s=HEARTBEAT_S)
+    async with contextlib.aclosing(follow) as found:
+        async for chunks in found:
+            if not chunks:
+                await client.send(sse.KEEP_ALIVE)
+                continue
+            for piece in cache.pieces(chunks):
+                if not await client.put(piece.events):
+                    return piece.last_seq
+            del chunks, piece  # they would be held until the next ones are there, which may take hours
+    return None

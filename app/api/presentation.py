@@ -1,6 +1,5 @@
 """What a process looks like to a caller."""
 
-from dataclasses import asdict
 from typing import Any
 
 from app.core.views import ProcessView
@@ -29,7 +28,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "working_dir": spec.working_dir,
         "user": spec.user,
         "nice": spec.options.nice,
-        "limits": {name: value for name, value in asdict(spec.options.limits).items() if value is not None},
+        "limits": spec.options.limits.given,
         "stdin_mode": spec.stdin_mode,
         "stdout_mode": spec.stdout_mode,
         "stderr_mode": spec.stderr_mode,

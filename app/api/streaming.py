@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any, TypeVar, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http import StreamWriter
 
 from app.api.sse import PIECE_BYTES
 
+_TURN_BYTES = 64 * 1024  # are sent to one client; then others have their turn
 SETTLE_S = 5.0  # for changes to come to their end when the daemon goes
 
 _log = logging.getLogger(__name__)
@@ -39,29 +41,82 @@ class Changes:
             await asyncio.wait(self._tasks, timeout=SETTLE_S)
 
 
+class Client:
+    """Who reads an answer that has begun.
+
+    What is sent goes to the system at once. What the system does not take, for the client has not read what went
+    before, is kept here: of one piece at most, if whoever sends waits for `drained`.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self._protocol = request.protocol
+        self._writer = cast("StreamWriter", request.writer)
+        self._turn_bytes = 0
+        if request.transport is not None:
+            request.transport.set_write_buffer_limits(high=0)
+
+    async def put(self, piece: bytes) -> bool:
+        """Send a piece. False: a part of it is kept.
+
+        Raises:
+            ConnectionResetError: the client has hung up.
+        """
+        await self._writer.write(piece, drain=False)
+        if self._protocol.writing_paused:
+            return False
+        self._turn_bytes += len(piece)
+        if self._turn_bytes >= _TURN_BYTES:
+            # Nothing has to be waited for while the client keeps up, but others want their turn.
+            self._turn_bytes = 0
+            await asyncio.sleep(0)
+        return True
+
+    async def drained(self) -> None:
+        """Wait until nothing is kept.
+
+        Raises:
+            ConnectionResetError: the client has hung up.
+        """
+        await self._writer.drain()
+
+    async def send(self, piece: bytes) -> None:
+        """Send a piece, and wait until nothing of it is kept.
+
+        Raises:
+            ConnectionResetError: the client has hung up.
+        """
+        if not await self.put(piece):
+            await self.drained()
+
+
+@contextlib.asynccontextmanager
+async def sending(request: web.Request, response: web.StreamResponse) -> AsyncIterator[Client]:
+    """Begin `response`; what is sent meanwhile is its body; and end it.
+
+    A failure breaks the connection off, so that the client cannot take what it has got for the whole.
+    """
+    try:
+        await response.prepare(request)
+        yield Client(request)
+        await response.write_eof()
+    except Exception as error:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
+        transport = request.transport
+        gone = transport is None or transport.is_closing()
+        if gone and isinstance(error, ConnectionResetError):
+            return  # the client hung up
+        _log.exception("%s %s broke off", request.method, request.path)
+        if transport is not None:
+            transport.abort()
+
+
 async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:
     """Send `pieces` as the body of `response`, waiting whenever the client does not keep up.
 
-    When the client hangs up, or something fails, `pieces` is closed at once. A failure breaks the connection off,
-    so that the client cannot take what it has got for the whole.
+    When the client hangs up, or something fails, `pieces` is closed at once.
     """
-    async with contextlib.aclosing(pieces):
-        try:
-            await response.prepare(request)
-            async for piece in pieces:
-                await response.write(piece)
-                if len(piece) >= PIECE_BYTES // 2:
-                    # `write` never waits for a client that keeps up, but others want their turn.
-                    await asyncio.sleep(0)
-            await response.write_eof()
-        except Exception as error:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
-            transport = request.transport
-            gone = transport is None or transport.is_closing()
-            if gone and isinstance(error, ConnectionResetError):
-                return  # the client hung up
-            _log.exception("%s %s broke off", request.method, request.path)
-            if transport is not None:
-                transport.abort()
+    async with contextlib.aclosing(pieces), sending(request, response) as client:
+        async for piece in pieces:
+            await client.send(piece)
 
 
 async def send_or_fail(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from app.model.output import Chunk, Stream
 from app.storage import Storage
 
 _READ_BYTES = 1 << 20
+_FOLLOW_READ_BYTES = 256 << 10  # many may follow, each with what it has just read
 _UNTIL_GRACE_MS = 1000
 _READ_AGAIN_S = 0.5
 _LEAST_READ_S = 1.0
@@ -76,6 +77,7 @@ class Cursor:
         self._query = query
         self._seq = query.after
         self._at_tail = query.tail is None
+        self._wants_all = query.stream is None and query.since_ms is None and query.until_ms is None
         self._closing = False
 
     def interrupt(self) -> None:
@@ -90,17 +92,17 @@ class Cursor:
         Raises:
             StorageUnavailable: the store can't be read now.
         """
-        while chunks := await self._read():
+        while chunks := await self._read(_READ_BYTES):
             for chunk in chunks:
                 yield chunk
 
-    async def follow(self, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+    async def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
         """Yield what is stored, then what comes, to the end of the process's output.
 
         While the store can't be read, it is asked again and again: whoever follows keeps the connection.
 
         Yields:
-            Chunks in order; None when nothing came for `heartbeat_s`.
+            Chunks in order, some at a time; none when nothing came for `heartbeat_s`.
 
         Raises:
             FollowInterrupted: the daemon is shutting down.
@@ -113,10 +115,11 @@ class Cursor:
             known = live.last_seq if live is not None else 0
             if self._closing:
                 raise FollowInterrupted
-            chunks = await self._read_in(quiet_since + heartbeat_s - time.monotonic())
-            for chunk in chunks or ():
-                yield chunk
+            chunks = self._recall(_FOLLOW_READ_BYTES)
+            if chunks is None:
+                chunks = await self._read_in(quiet_since + heartbeat_s - time.monotonic())
             if chunks:
+                yield chunks
                 quiet_since = time.monotonic()
                 continue
             if chunks is not None:
@@ -129,45 +132,60 @@ class Cursor:
                 )
             # Not "if nothing moved": lines of the other stream move the process, and this follower gets none of them.
             if time.monotonic() >= quiet_since + heartbeat_s:
-                yield None
+                yield ()
                 quiet_since = time.monotonic()
 
-    async def _read_in(self, timeout_s: float) -> list[Chunk] | None:
+    async def _read_in(self, timeout_s: float) -> Sequence[Chunk] | None:
         """Read as `_read` does, within about `timeout_s`. None: it can't be done now."""
         try:
             async with asyncio.timeout(max(timeout_s, _LEAST_READ_S)):
-                return await self._read()
+                return await self._read(_FOLLOW_READ_BYTES)
         except TimeoutError:
             return None
         except StorageUnavailable:
             await asyncio.sleep(_READ_AGAIN_S)
             return None
 
-    async def _read(self) -> list[Chunk]:
+    async def _read(self, max_bytes: int) -> Sequence[Chunk]:
         """Return the next chunks that are wanted; none: there are none now."""
         query = self._query
         if not self._at_tail:
             self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
             self._at_tail = True
         while True:
-            kept = self._recent.read(self._handle, after_seq=self._seq, max_bytes=_READ_BYTES)
-            if kept is None:
-                chunks = await self._storage.chunks(
-                    self._handle,
-                    after_seq=self._seq,
-                    max_bytes=_READ_BYTES,
-                    stream=query.stream,
-                    since_ms=query.since_ms,
-                    until_ms=query.until_ms,
-                )
-            else:
-                chunks = kept
+            recalled = self._recall(max_bytes)
+            if recalled is not None:
+                return recalled
+            chunks = await self._storage.chunks(
+                self._handle,
+                after_seq=self._seq,
+                max_bytes=max_bytes,
+                stream=query.stream,
+                since_ms=query.since_ms,
+                until_ms=query.until_ms,
+            )
             if not chunks:
-                return []
-            after, self._seq = self._seq, chunks[-1].last_seq
-            wanted = [chunk.after(after) for chunk in chunks if self._wants(chunk)]
+                return ()
+            wanted = self._take(chunks)
             if wanted:
                 return wanted
+
+    def _recall(self, max_bytes: int) -> Sequence[Chunk] | None:
+        """Return what `_read` would, if it is in memory; None: the store has to be asked."""
+        if not self._at_tail:
+            return None
+        while chunks := self._recent.read(self._handle, after_seq=self._seq, max_bytes=max_bytes):
+            wanted = self._take(chunks)
+            if wanted:
+                return wanted
+        return chunks
+
+    def _take(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Go on behind `chunks`, and return what is wanted of them."""
+        after, self._seq = self._seq, chunks[-1].last_seq
+        if chunks[0].first_seq <= after:
+            chunks = (chunks[0].after(after), *chunks[1:])
+        return chunks if self._wants_all else [chunk for chunk in chunks if self._wants(chunk)]
 
     def _wants(self, chunk: Chunk) -> bool:
         query = self._query

@@ -48,6 +48,7 @@ class LiveProcess(Waiters):
         self.finished = False
         self.usage = UsageTrack(held.group)
         self._ending = run.ending
+        self._owes_ack = False
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
         self._committer: Committer | None = None
@@ -184,10 +185,17 @@ class LiveProcess(Waiters):
         self.position = chunk.position
         self._recent.append(chunk)
         self._capture.on_stored()
-        self.held.acknowledge(chunk.position)
-        if self._link is not None:
-            self._link.acknowledge(self.slot, chunk.position)
+        self.held.acknowledge(self.position)
         self.wake()
+        if not self._owes_ack:
+            # Once for all that a commit brings, and behind the followers: nobody waits for it, and it takes a while.
+            self._owes_ack = True
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._owes_ack = False
+        if self._link is not None and not self.finished:
+            self._link.acknowledge(self.slot, self.position)
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached

@@ -274,6 +274,15 @@ class ProcessManager:
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Chunk | None, None]:
+        """Read as `follow_together` does, chunk by chunk; None when nothing came for `heartbeat_s`."""
+        async with contextlib.aclosing(self.follow_together(process, query, heartbeat_s=heartbeat_s)) as found:
+            async for chunks in found:
+                for chunk in chunks or (None,):
+                    yield chunk
+
+    async def follow_together(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
         """Read what is stored, then what comes, to the end. See `Cursor.follow`."""
         cursor = self._cursor(process, query)
         if self._closing:
@@ -281,9 +290,10 @@ class ProcessManager:
         self._cursors.add(cursor)
         try:
             with self._committer.watching(process.handle):
-                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as found:
+                    async for chunks in found:
+                        yield chunks
+                        del chunks  # it would be held until the next ones are there, which may take hours
         finally:
             self._cursors.discard(cursor)
 
@@ -305,8 +315,6 @@ class ProcessManager:
         return await end_everything(
             self._supervisor, self._committer, lambda: trouble.of_store(self._committer, self._supervisor), grace_s
         )
-
-    # ---- helpers
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)

@@ -13,7 +13,7 @@ from app.shim.linux import all_pids, stat_fields
 from app.shim.tree import MARKER, environment
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
+_TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _MARKED = f"{MARKER}=".encode()
 
 
@@ -31,12 +31,12 @@ class _Stat:
     rss_pages: int
 
 
-def group_cpu_ms(group: str) -> tuple[int, int] | None:
-    """Return the processor time of all that ever lived in a group, in user mode and in the kernel."""
+def group_cpu_us(group: str) -> tuple[int, int] | None:
+    """Return the processor time of all that ever lived in a group, in user mode and in the kernel, in microseconds."""
     try:
-        with open(f"{group}/cpu.stat", "rb") as file:
-            told = dict(line.split() for line in file)
-        return int(told[b"user_usec"]) // 1000, int(told[b"system_usec"]) // 1000
+        with open(f"{group}/cpu.stat", "rb", buffering=0) as file:
+            told = dict(line.split() for line in file.read().splitlines())
+        return int(told[b"user_usec"]), int(told[b"system_usec"])
     except (OSError, KeyError):
         return None
 
@@ -74,13 +74,13 @@ class Trees:
         return found
 
 
-def measure(pids: Iterable[int], *, with_pss: bool, cpu_ms: tuple[int, int] | None = None) -> UsageSample | None:
+def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | None = None) -> UsageSample | None:
     """Add up what processes take. None: there are none.
 
     Args:
         pids: whose.
         with_pss: also look at the proportional set size, which costs the kernel a walk over all of their memory.
-        cpu_ms: their processor time if it is known from elsewhere. Else it is that of these processes and of what they
+        cpu_us: their processor time if it is known from elsewhere. Else it is that of these processes and of what they
             have reaped: it falls when one of them ends that nobody of them reaps.
     """
     processes = threads = user_ticks = system_ticks = rss_pages = 0
@@ -107,14 +107,14 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_ms: tuple[int, int] | No
             pss_bytes = None
     if not processes:
         return None
-    user_ms, system_ms = cpu_ms or (int(user_ticks * _TICK_MS), int(system_ticks * _TICK_MS))
+    user_us, system_us = cpu_us or (user_ticks * _TICK_US, system_ticks * _TICK_US)
     return UsageSample(
         sampled_at_ms=time.time_ns() // 1_000_000,
         processes=processes,
         threads=threads,
         open_files=open_files,
-        cpu_user_ms=user_ms,
-        cpu_system_ms=system_ms,
+        cpu_user_ms=user_us // 1000,
+        cpu_system_ms=system_us // 1000,
         rss_bytes=rss_pages * _PAGE_BYTES,
         pss_bytes=pss_bytes,
     )

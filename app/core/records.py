@@ -4,16 +4,19 @@ The record's `id` is the run's key, by which the shim finds, kills and sweeps it
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode, run_key
 
+_FIELDS = tuple(field.name for field in fields(ProcessSpec))
+
 
 def spec_to_record(spec: ProcessSpec, number: int = 1) -> dict[str, Any]:
     """Return what `spec_from_record` and `run_of` read. `number`: of the run."""
-    return {**asdict(spec), "id": run_key(spec.id, number), "options": spec.options.to_record()}
+    record = {name: getattr(spec, name) for name in _FIELDS}  # `asdict` would copy what the parts hold, too
+    return {**record, "id": run_key(spec.id, number), "options": spec.options.to_record()}
 
 
 def run_of(record: Mapping[str, Any]) -> tuple[str, int]:

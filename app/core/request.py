@@ -4,7 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from app.core.users import Identity, UserSpec
 from app.model.errors import SpawnFailed
@@ -71,7 +71,7 @@ def make_command(
         gid=identity.gid,
         groups=identity.groups,
         nice=spec.options.nice,
-        limits={name: value for name, value in asdict(spec.options.limits).items() if value is not None},
+        limits=spec.options.limits.given,
         timeout_ms=spec.options.timeout_ms,
     )
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from app.core import users
 from app.core.committer import Committer
@@ -85,7 +84,7 @@ class RunStarter:
             options=spec.options,
         )
         command = make_command(request, spec, identity, self._inherit_env)
-        return replace(command, env={**command.env, MARKER: run_key(spec.id, number)})
+        return command._replace(env={**command.env, MARKER: run_key(spec.id, number)})
 
     async def _clear(self, process: Process) -> None:
         """Let nothing of the earlier run be left: a new one begins with its tree gone and its output stored."""

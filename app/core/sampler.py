@@ -15,7 +15,6 @@ from app.core.views import UsageView
 from app.model.errors import NotFound, OutlastError
 from app.model.process import Process
 from app.model.usage import UsageSample
-from app.shim.cgroup import members
 from app.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -125,12 +124,9 @@ class UsageSampler:
 
     def _look(self, live: LiveProcess, pids: Mapping[str, list[int]], *, with_pss: bool) -> UsageSample | None:
         """On the thread."""
-        group = live.usage.group
-        if group is not None:
-            sample = procfs.measure(members(group), with_pss=with_pss, cpu_ms=procfs.group_cpu_ms(group))
-            if sample is not None:
-                return sample
-            live.usage.group = None  # it has left its group, or is just ending
+        sample = live.usage.look(with_pss=with_pss)
+        if sample is not None:
+            return sample
         own = pids.get(live.key) or self._trees.look({live.run.pid: live.key})[live.key]
         return procfs.measure(own, with_pss=with_pss)
 

@@ -149,6 +149,7 @@ class Supervisor:
         spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
         run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
+        live.usage.load(None)  # of a new run the store has nothing
         self._table.add(live)
         if link is not self._link or not link.connected:  # it has lost its shim already
             live.slot = 0

@@ -1,10 +1,13 @@
 """What is known of the resources of one run: its last samples and its peaks, until they are stored."""
 
-from collections import deque
+import struct
+import time
+from array import array
 
 from app.core import procfs
 from app.core.committer import Committer
 from app.model.usage import PeakUsage, RunUsage, UsageSample
+from app.shim.cgroup import members
 from app.storage import RecordUsage
 
 HISTORY = 120
@@ -13,6 +16,26 @@ HISTORY = 120
 LONGEST_INTERVAL_S = 5.0
 _SHORTEST_INTERVAL_S = 1.0
 _PSS_EVERY = 12  # samples
+
+
+class _History:
+    """The last samples of a run, packed: there is one for each process, and as tuples they take four times as much."""
+
+    _row = struct.Struct(f"{len(UsageSample._fields)}q")
+    _unknown = -1
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+
+    def append(self, sample: UsageSample) -> None:
+        """Add a sample, in the place of the oldest if there is no more room."""
+        self._numbers.extend(self._unknown if figure is None else figure for figure in sample)
+        del self._numbers[: -HISTORY * len(sample)]
+
+    def samples(self) -> tuple[UsageSample, ...]:
+        """Return them, oldest first."""
+        rows = self._row.iter_unpack(self._numbers)
+        return tuple(UsageSample._make(None if figure == self._unknown else figure for figure in row) for row in rows)
 
 
 class UsageTrack:
@@ -28,7 +51,8 @@ class UsageTrack:
         self.loaded = False
         self.sampled = 0
         self.group = group
-        self._history: deque[UsageSample] = deque(maxlen=HISTORY)
+        self._seen: tuple[tuple[int, int], UsageSample] | None = None
+        self._history = _History()
         self._peak = PeakUsage()
         self._carried_ms = [0, 0]
         self._next_at = 0.0
@@ -52,10 +76,27 @@ class UsageTrack:
         self._next_at = now + min(age_s, LONGEST_INTERVAL_S)
         return True
 
+    def look(self, *, with_pss: bool) -> UsageSample | None:
+        """Look at what lives in its group. None: it has none, or nothing lives there any more."""
+        if self.group is None:
+            return None
+        cpu_us = procfs.group_cpu_us(self.group)
+        if not with_pss and self._seen is not None and self._seen[0] == cpu_us:
+            # Nothing of it has run since, so it has the processes, threads, files and pages that it had.
+            return self._seen[1]._replace(sampled_at_ms=time.time_ns() // 1_000_000, pss_bytes=None)
+        sample = procfs.measure(members(self.group), with_pss=with_pss, cpu_us=cpu_us)
+        if sample is None:
+            self.group = None  # it has left its group, or is just ending
+        elif cpu_us is not None:
+            self._seen = cpu_us, sample
+        return sample
+
     def load(self, stored: RunUsage | None) -> None:
         """Go on from what an earlier daemon has stored."""
         if stored is not None and not self.loaded:
-            self._history.extendleft(reversed(stored.history[-HISTORY:]))
+            later, self._history = self._history.samples(), _History()
+            for sample in (*stored.history, *later):
+                self._history.append(sample)
             self._peak = self._peak.raised_to(stored.peak)
         self.loaded = True
 
@@ -84,7 +125,7 @@ class UsageTrack:
 
     def usage(self) -> RunUsage:
         """What is known now."""
-        return RunUsage(peak=self._peak, history=tuple(self._history))
+        return RunUsage(peak=self._peak, history=self._history.samples())
 
     def store(self, committer: Committer, handle: int, run: int) -> None:
         """Store it if it has changed, and if the store has taken what it was given before."""
@@ -93,8 +134,8 @@ class UsageTrack:
 
     def finish(self, committer: Committer, handle: int, run: int) -> None:
         """The run has ended. Its group, if it has one, still tells the processor time of all that was in it."""
-        if self.group is not None and (total := procfs.group_cpu_ms(self.group)) is not None:
-            self._peak = self._peak.raised_to(PeakUsage(cpu_user_ms=total[0], cpu_system_ms=total[1]))
+        if self.group is not None and (total := procfs.group_cpu_us(self.group)) is not None:
+            self._peak = self._peak.raised_to(PeakUsage(cpu_user_ms=total[0] // 1000, cpu_system_ms=total[1] // 1000))
             self._changed = True
         if self._changed:
             self._submit(committer, handle, run)

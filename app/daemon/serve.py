@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -91,6 +92,9 @@ async def _serve_on(
         handle_signals=False,
     )
     await runner.setup()
+    # What is here now stays: collections need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         await web.SockSite(runner, sock, backlog=_BACKLOG).start()
         announce(_address(sock))

@@ -1,7 +1,7 @@
 """What may be asked of a process besides its command: limits, a time to live, and how it is looked after."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -31,6 +31,14 @@ class Limits:
     memory_bytes: int | None = None
     cpus: float | None = None
     pids: int | None = None
+
+    @property
+    def given(self) -> dict[str, int | float]:
+        """Those that are asked for, by name."""
+        return {name: value for name in _LIMITS if (value := getattr(self, name)) is not None}
+
+
+_LIMITS = tuple(field.name for field in fields(Limits))
 
 
 class RestartPolicy(StrEnum):

@@ -1,6 +1,6 @@
 """What a run takes of the machine: samples of the whole tree of its processes, and the highest of them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -29,9 +29,8 @@ class UsageSample(NamedTuple):
     pss_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeakUsage:
-    """The highest of each figure of `UsageSample` that was seen in a run. None: never seen."""
+class PeakUsage(NamedTuple):
+    """The highest of each figure of `UsageSample` that was seen in a run, in the same order. None: never seen."""
 
     processes: int | None = None
     threads: int | None = None
@@ -44,13 +43,14 @@ class PeakUsage:
     @classmethod
     def of(cls, sample: UsageSample) -> "PeakUsage":
         """The figures of one sample."""
-        return cls(**{field.name: getattr(sample, field.name) for field in fields(cls)})
+        return cls(*sample[1:])
 
     def raised_to(self, other: "PeakUsage") -> "PeakUsage":
         """Return the higher of both, figure by figure."""
-        return PeakUsage(
-            **{field.name: _higher(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)}
-        )
+        return PeakUsage(*map(_higher, self, other))
+
+
+_NOTHING_SEEN = PeakUsage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class RunUsage:
         history: its last samples, oldest first.
     """
 
-    peak: PeakUsage = PeakUsage()
+    peak: PeakUsage = _NOTHING_SEEN
     history: tuple[UsageSample, ...] = ()
 
 

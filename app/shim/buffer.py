@@ -11,7 +11,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from app.shim.linux import release_pages
@@ -23,7 +22,6 @@ _RELEASE_QUIET_BYTES = 16 << 10
 _PAGE_BYTES = 4096
 
 
-@dataclass(slots=True)
 class Segment:
     """A buffer file that holds a stream from offset `start` on.
 
@@ -32,10 +30,13 @@ class Segment:
         released: so many of its first bytes are given back to the system.
     """
 
-    fd: int
-    start: int
-    path: str | None = None
-    released: int = 0
+    __slots__ = ("fd", "path", "released", "start")
+
+    def __init__(self, fd: int, start: int, path: str | None = None) -> None:
+        self.fd = fd
+        self.start = start
+        self.path = path
+        self.released = 0
 
     def close(self) -> None:
         """Let go of it; a file on disk is removed."""

@@ -5,7 +5,6 @@ good. What a group bounds is in `limits.py`.
 """
 
 import contextlib
-import hashlib
 import os
 from collections import deque
 from pathlib import Path
@@ -45,8 +44,13 @@ _NO_GROUPS_INSIDE = 2  # links of a group's folder
 
 
 def folder_name(state_dir: Path) -> str:
-    """Name the folder of groups for a state folder: the same for each of its shims."""
-    return "outlast-" + hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
+    """Name the folder of groups for a state folder: the same for each of its shims, and no other folder's.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    status = state_dir.stat()
+    return f"outlast-{status.st_dev:x}-{status.st_ino:x}"
 
 
 class CgroupRoot:

@@ -5,7 +5,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from app.crash import crash_point
@@ -26,15 +25,17 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(slots=True)
 class Frame:
     """What one read brought: `size` bytes at `offset` of a stream. None: the stream has ended."""
 
-    stream: int
-    ts_ms: int
-    offset: int
-    size: int
-    spooled: bool = False
+    __slots__ = ("offset", "size", "spooled", "stream", "ts_ms")
+
+    def __init__(self, stream: int, ts_ms: int, offset: int, size: int, *, spooled: bool = False) -> None:
+        self.stream = stream
+        self.ts_ms = ts_ms
+        self.offset = offset
+        self.size = size
+        self.spooled = spooled
 
     @property
     def end(self) -> int:
@@ -42,7 +43,6 @@ class Frame:
         return self.offset + self.size
 
 
-@dataclass(slots=True)
 class PendingInput:
     """Bytes on their way into a standard input, and the request that is answered when they are in.
 
@@ -50,8 +50,11 @@ class PendingInput:
         request: None: who asked has gone.
     """
 
-    request: int | None
-    data: memoryview
+    __slots__ = ("data", "request")
+
+    def __init__(self, request: int | None, data: memoryview) -> None:
+        self.request = request
+        self.data = data
 
 
 class Room:
@@ -171,7 +174,7 @@ class Child:
             frame.size += count
             self._room.grow(frame, count)
         else:
-            frame = Frame(stream, ts_ms, buffer.end - count, count, spooled)
+            frame = Frame(stream, ts_ms, buffer.end - count, count, spooled=spooled)
             self.unsent.append(frame)
             self._room.add(frame)
         self._hold(count, spooled=spooled)

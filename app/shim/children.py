@@ -4,20 +4,20 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.crash import crash_point
 from app.shim import cgroup
-from app.shim.buffer import StreamBuffer, memory_segments
+from app.shim.buffer import Segment, StreamBuffer, memory_segments
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
 from app.shim.intake import Intake
 from app.shim.killing import Killing
 from app.shim.limits import bound_group, oom_kills
 from app.shim.linux import become_subreaper, exit_status
 from app.shim.loop import IN, Loop
-from app.shim.spawn import Command, SpawnOutcome, spawn
+from app.shim.spawn import Command, SpawnOutcome, Start, spawn
 from app.shim.stdin import StdinWriter
 from app.shim.timeouts import Timeouts, is_timed_out
 
@@ -43,6 +43,26 @@ class Listener(Protocol):
 
     def on_stdin_answer(self, pending: PendingInput, error: str | None) -> None:
         """What was to be written to a standard input is in (None), or why it can't be."""
+
+
+class WantedStart(NamedTuple):
+    """A process that is to be started.
+
+    Attributes:
+        record: the daemon's own description of it.
+        command: what to start.
+        begins_at: offsets of the first bytes of its standard output and error, which continue an earlier run's.
+    """
+
+    record: dict[str, Any]
+    command: Command
+    begins_at: Sequence[int] = (0, 0)
+
+
+class _Prepared(NamedTuple):
+    child: Child
+    start: Start
+    segments: Mapping[int, Segment]
 
 
 class Children:
@@ -91,32 +111,53 @@ class Children:
 
     # ---- start
 
-    def start(self, record: dict[str, Any], command: Command, begins_at: Sequence[int] = (0, 0)) -> Child:
-        """Fork a process, which then waits at its gate.
+    def start(self, wanted: Sequence[WantedStart]) -> list[Child | OSError]:
+        """Fork processes, which then wait at their gates. For each that can't be, return why.
 
-        Args:
-            record: the daemon's own description of it.
-            command: what to start.
-            begins_at: offsets of the first bytes of its standard output and error, which continue an earlier run's.
-
-        Raises:
-            LimitRefused: a limit can't be had here.
-            OSError: no process can be made now.
+        A `LimitRefused` says that a limit can't be had here, any other error that no process can be made now.
         """
-        group = self._groups.make(record["id"]) if self._groups else None
-        child = Child(self._take_slot(), record, group, self.room)
+        prepared = [self._prepare(each) for each in wanted]
+        spawn([each.start for each in prepared if not isinstance(each, OSError)])
+        return [each if isinstance(each, OSError) else self._take(each) for each in prepared]
+
+    def _prepare(self, wanted: WantedStart) -> _Prepared | OSError:
+        """Make all that a process needs before it is forked."""
+        group = self._groups.make(wanted.record["id"]) if self._groups else None
+        child = Child(self._take_slot(), wanted.record, group, self.room)
+        begins_at = dict(zip((STDOUT, STDERR), wanted.begins_at, strict=True))
+        captured = {STDOUT: wanted.command.stdout, STDERR: wanted.command.stderr}
+        segments: dict[int, Segment] = {}
         try:
-            bound_group(group, command.limits)
-            self._fork(child, command, begins_at)
-        except OSError:
-            if group is not None and self._groups is not None:
-                self._groups.discard(group)
-            raise
+            bound_group(group, wanted.command.limits)
+            segments = memory_segments({stream: begins_at[stream] for stream in captured if captured[stream]})
+            start = Start(wanted.command, group=group, prepare=self._restore_own_settings)
+        except OSError as exc:
+            self._call_off(child, segments)
+            return exc
+        child.timeout_ms = wanted.command.timeout_ms
+        return _Prepared(child, start, segments)
+
+    def _take(self, prepared: _Prepared) -> Child | OSError:
+        """Look after a process that is forked."""
+        child, start, segments = prepared
+        if start.refused is not None:
+            self._call_off(child, segments)
+            return start.refused
+        child.pid, child.pidfd, child.stdin = start.pid, start.pidfd, start.stdin
+        child.gate, child.outcome, child.report = start.gate, start.outcome, start.report
+        pipes = {STDOUT: start.stdout, STDERR: start.stderr}
+        child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
         crash_point("shim-forked")
         self._by_slot[child.slot] = child
         self._unreaped[child.pid] = child
         self._watch_outcome(child)
         return child
+
+    def _call_off(self, child: Child, segments: Mapping[int, Segment]) -> None:
+        for segment in segments.values():
+            segment.close()
+        if child.group is not None and self._groups is not None:
+            self._groups.discard(child.group)
 
     def open_gate(self, child: Child) -> None:
         """Let a process run its program: it is recorded, and the daemon has what it needs if this shim dies."""
@@ -131,21 +172,6 @@ class Children:
         if child.gate >= 0:
             os.close(child.gate)
             child.gate = -1
-
-    def _fork(self, child: Child, command: Command, begins_at: Sequence[int]) -> None:
-        captured = {STDOUT: command.stdout, STDERR: command.stderr}
-        segments = memory_segments({stream: begins_at[stream - STDOUT] for stream in captured if captured[stream]})
-        try:
-            spawned = spawn(command, group=child.group, prepare=self._restore_own_settings)
-        except OSError:
-            for segment in segments.values():
-                segment.close()
-            raise
-        child.pid, child.pidfd, child.stdin = spawned.pid, spawned.pidfd, spawned.stdin
-        child.gate, child.outcome, child.report = spawned.gate, spawned.outcome, spawned.report
-        child.timeout_ms = command.timeout_ms
-        pipes = {STDOUT: spawned.stdout, STDERR: spawned.stderr}
-        child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
 
     def _restore_own_settings(self) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)

@@ -6,7 +6,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.shim.child import FRAME_OVERHEAD_BYTES, Child
 from app.shim.descriptors import ReceivedFds, close_all
@@ -19,8 +19,7 @@ WINDOW_BYTES = 8 << 20
 TOTAL_WINDOW_BYTES = 32 << 20
 
 
-@dataclass(slots=True)
-class _WithFds:
+class _WithFds(NamedTuple):
     """A message that descriptors go with, which are ours to close when it is sent."""
 
     message: bytes

@@ -1,6 +1,7 @@
 """What the shim says to the daemon, and does for it."""
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -9,7 +10,7 @@ from typing import Any
 
 from app.shim import upgrade
 from app.shim.child import Child, PendingInput
-from app.shim.children import Children
+from app.shim.children import Children, WantedStart
 from app.shim.commands import Commands, reply, tell_exited, tell_started, tell_stdin_closed
 from app.shim.connection import Connection
 from app.shim.handover import describe
@@ -30,6 +31,8 @@ from app.shim.wire import (
 
 # What a daemon that is replaced may still have to say is a few socket buffers full at most.
 _LAST_READS = 256
+# What one start gains from another is gained by then, and each holds some more descriptors until all are forked.
+_STARTS_AT_ONCE = 16
 
 
 class Shim:
@@ -62,6 +65,7 @@ class Shim:
         else:
             upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
+        self._wanted: list[dict[str, Any]] = []
         self._ending = False
         self._listener = listener
         self._commands = Commands(self._children)
@@ -81,6 +85,7 @@ class Shim:
     def run(self) -> None:
         """Serve until the daemon says EXIT and nothing is left to look after."""
         self._watch_listener()
+        gc.freeze()  # what is here now stays: a collection that looked at it would touch, and so copy, what forks share
         while not self._ending:
             self._loop.run_once()
             if self._daemon is not None:
@@ -163,6 +168,7 @@ class Shim:
                     self._on_message(connection, kind, payload)
                 # Once for all that was acknowledged: where many processes wait for room, to look at them takes time.
                 self._children.intake.resume()
+                self._start_wanted(connection)
         except ConnectionError:
             self._disconnect(connection)
             return
@@ -192,6 +198,7 @@ class Shim:
         connection.close()
         if connection is self._daemon:
             self._daemon = None
+            self._wanted.clear()
             for child in self._children:
                 child.detach()
             self._children.intake.on_daemon_gone()
@@ -211,9 +218,14 @@ class Shim:
     def _on_message(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
         if connection is not self._daemon:
             self._greet(connection, kind, payload)
-        elif kind is MessageType.SPAWN:
-            self._spawn(connection, json.loads(bytes(payload)))
-        elif kind is MessageType.EXIT:
+            return
+        if kind is MessageType.SPAWN:
+            self._wanted.append(json.loads(bytes(payload)))
+            if len(self._wanted) == _STARTS_AT_ONCE:
+                self._start_wanted(connection)
+            return
+        self._start_wanted(connection)
+        if kind is MessageType.EXIT:
             self._exit(connection, json.loads(bytes(payload)))
         else:
             self._commands.do(connection, kind, payload)
@@ -253,18 +265,28 @@ class Shim:
         # An init waits for who asked it, so whoever asks must not wait for its end.
         connection.send(reply(message["request"], ended=self._ending, waits=self._keeper is not None))
 
-    def _spawn(self, connection: Connection, message: dict[str, Any]) -> None:
-        request = message["request"]
-        try:
-            child = self._children.start(message["record"], Command(**message["command"]), message["begins_at"])
-        except OSError as exc:
-            connection.send(reply(request, error="spawn", errno=exc.errno, stage=getattr(exc, "stage", 0)))
+    def _start_wanted(self, connection: Connection) -> None:
+        """Start what was asked for in messages that came one behind the other."""
+        if not self._wanted:
             return
-        description, fds = describe(child)
-        del description["record"]  # who asked has it
-        starting = {"request": request, **description, "fds": len(fds)}
-        try:
-            connection.send(encode_json(MessageType.STARTING, starting), fds)
-        except OSError as exc:  # too many open files to keep them for later
-            self._children.forget(child)
-            connection.send(reply(request, error="spawn", errno=exc.errno, stage=0))
+        wanted, self._wanted = self._wanted, []
+        started = self._children.start(
+            [WantedStart(m["record"], Command(**m["command"]), m["begins_at"]) for m in wanted]
+        )
+        for message, child in zip(wanted, started, strict=True):
+            request = message["request"]
+            if isinstance(child, OSError):
+                _refuse(connection, request, child)
+                continue
+            description, fds = describe(child)
+            del description["record"]  # who asked has it
+            starting = {"request": request, **description, "fds": len(fds)}
+            try:
+                connection.send(encode_json(MessageType.STARTING, starting), fds)
+            except OSError as exc:  # too many open files to keep them for later
+                self._children.forget(child)
+                _refuse(connection, request, exc)
+
+
+def _refuse(connection: Connection, request: int, why: OSError) -> None:
+    connection.send(reply(request, error="spawn", errno=why.errno, stage=getattr(why, "stage", 0)))

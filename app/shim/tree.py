@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.shim.cgroup import members
 from app.shim.linux import all_pids, pidfd_open, signal_process, stat_fields
@@ -17,16 +17,14 @@ MARKER = "OUTLAST_PROCESS_ID"
 _FREEZE_PASSES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A process that was seen. Pid and start time together are never another's."""
 
     pid: int
     start_ticks: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     ppid: int
     session: int
     start_ticks: int

@@ -9,8 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.shim.children import Children
 from app.shim.connection import Connection
@@ -27,8 +26,7 @@ RESUME = "--resume"
 _QUIET_WITHIN_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """An upgrade that somebody waits for."""
 
     connection: Connection

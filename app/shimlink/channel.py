@@ -88,8 +88,9 @@ class Channel:
         for _ in range(_READS_A_TURN):
             if not self.is_open:
                 return
+            space = self._decoder.space()
             try:
-                count = self._received.receive(self._sock, self._decoder.space())
+                count = self._received.receive(self._sock, space)
             except BlockingIOError:
                 return
             except OSError as exc:
@@ -100,6 +101,8 @@ class Channel:
                 return
             self._decoder.filled(count)
             self._handle()
+            if count < len(space):
+                return  # that was all; if it was not, we are called again
 
     def _handle(self) -> None:
         try:

@@ -30,7 +30,7 @@ class HeldProcess:
         group: its cgroup.
         exited: how it had ended when the shim told of it, as in `handover`.
         failed: `stage` and `errno` if its start had failed by then.
-        starting: gate (if it is shut), outcome and report of a start under way: see `app.shim.spawn.Spawned`.
+        starting: gate (if it is shut), outcome and report of a start under way: see `app.shim.spawn.Start`.
         is_waiting: whether the gate is among them.
         timeout_ms: how long it may run its program.
         deadline_ms: the end of that, by the system's monotonic clock, once it runs.

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from app.crash import crash_point
@@ -115,7 +114,7 @@ class ShimLink:
         message = {
             "request": request,
             "record": record,
-            "command": asdict(command),
+            "command": command._asdict(),
             "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
         }
         self._channel.write(encode_json(MessageType.SPAWN, message))

@@ -150,7 +150,7 @@ class Storage(ABC):
     One `Storage` object belongs to one event loop. `commit` is called by one task at a time; reads may be
     made by any number of tasks, also during a commit, and see only whole commits. A read that starts after a
     commit has returned sees it. No read leaves a transaction, lock or cursor open when it returns. The cost
-    of a read does not grow with the processes or lines that it does not return, but for `total`, and for
+    of a read, `total` included, does not grow with the processes or lines that it does not return, but for
     `processes` with several of status, name and tags: there it may grow with what meets the rarest of them.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be

@@ -92,3 +92,18 @@ class ScanConformance(StorageSuite):
         for order in Order:
             assert await scanned(storage, Scan(order=order)) == []
             assert await scanned(storage, Scan(order=order, handle=7)) == []
+
+    async def test_bounds_on_time_hold_for_output_that_comes_late(self, storage: Storage) -> None:
+        """Also if the clock was set forward and back."""
+        outputs = [Output(await added(storage)) for _ in range(2)]
+        seconds = (0, 59, 30, 60, 61, 119, 120, 45, 300, 180, 299, 359, 360, 9000, 361, 420, 9060, 500)
+        chunks = [outputs[n % 2].chunk(b"%d\n" % n, ts_ms=EPOCH_MS + second * 1000) for n, second in enumerate(seconds)]
+        await storage.commit(chunks[:5])
+        for chunk in chunks[5:]:
+            await storage.commit([chunk])
+        for since_ms in {chunk.ts_ms + more for chunk in chunks for more in (-1, 0, 1)}:
+            wanted = [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
+            assert await scanned(storage, Scan(since_ms=since_ms, order=Order.OLDEST)) == wanted
+            assert await scanned(storage, Scan(since_ms=since_ms, max_bytes=1)) == wanted[::-1]
+            of_one = [chunk for chunk in wanted if chunk.handle == outputs[1].handle]
+            assert await scanned(storage, Scan(since_ms=since_ms, handle=outputs[1].handle)) == of_one[::-1]

@@ -1,6 +1,5 @@
 """The conformance suite's tests of what runs take of the machine."""
 
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ from app.storage.base import PurgeProcess, RecordUsage, Storage
 from app.testing.samples import EPOCH_MS, added, end_of
 from app.testing.storage_suite import StorageSuite
 
-_FIGURES = tuple(field.name for field in fields(PeakUsage))
-_LOW = PeakUsage(**{name: 10 + n for n, name in enumerate(_FIGURES)})
-_HIGH = PeakUsage(**{name: 2**52 + n for n, name in enumerate(_FIGURES)})
+_LOW = PeakUsage(*range(10, 17))
+_HIGH = PeakUsage(*range(2**52, 2**52 + 7))
 
 
 def _history(*values: int) -> tuple[UsageSample, ...]:
@@ -28,7 +26,7 @@ class UsageConformance(StorageSuite):
         assert await storage.usage(handle, 1) == RunUsage()
         assert await storage.usage(handle, 2) is None
         assert await storage.usage(handle + 1, 1) is None
-        some = RunUsage(peak=replace(_HIGH, pss_bytes=None, open_files=None), history=_history(0, 1, 2))
+        some = RunUsage(peak=_HIGH._replace(pss_bytes=None, open_files=None), history=_history(0, 1, 2))
         await storage.commit([RecordUsage(handle, 1, some)])
         assert await storage.usage(handle, 1) == some
         await storage.commit([end_of(handle)])
@@ -43,14 +41,14 @@ class UsageConformance(StorageSuite):
         await storage.commit([RecordUsage(handle, 1, RunUsage(history=_history(3)))])
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(3))
 
-    @pytest.mark.parametrize("figure", _FIGURES)
+    @pytest.mark.parametrize("figure", PeakUsage._fields)
     async def test_each_figure_rises_for_itself(self, storage: Storage, figure: str) -> None:
         """From not known, from a lower one, and not back to either."""
         handle = await added(storage)
         for value, expected in [(None, None), (3, 3), (None, 3), (2, 3), (4, 4)]:
-            peak = replace(PeakUsage(), **{figure: value})
+            peak = PeakUsage(**{figure: value})
             await storage.commit([RecordUsage(handle, 1, RunUsage(peak=peak))])
-            assert await storage.usage(handle, 1) == RunUsage(peak=replace(PeakUsage(), **{figure: expected}))
+            assert await storage.usage(handle, 1) == RunUsage(peak=PeakUsage(**{figure: expected}))
 
     async def test_usage_of_what_is_not_stored_is_ignored(self, storage: Storage) -> None:
         """A purged process, one that never was, a run that never was; and a purge takes it all away."""

@@ -36,6 +36,12 @@ class Server:
     runner: web.AppRunner
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected, those of the session included."""
+        assert self.runner.server is not None
+        return len(self.runner.server.connections)
+
     async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
         """Make a request with the token, unless `headers` say otherwise, and read the whole answer."""
         async with self.session.request(method, path, headers=BEARER if headers is None else headers, **kwargs) as got:

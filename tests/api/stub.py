@@ -1,7 +1,7 @@
 """A manager without processes, for tests in which the core does not matter: it answers what the test tells it to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,14 +116,17 @@ class StubManager:
         if self.fail_after_chunks is not None:
             raise self.fail_after_chunks
 
-    async def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+    async def follow_together(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncIterator[Sequence[Chunk]]:
         self._called("follow", process.handle, query, heartbeat_s)
         self.followers += 1
         try:
             async for chunk in self.output(process, query):
-                yield chunk
+                if chunk.last_seq > query.after:
+                    yield [chunk.after(query.after)]
             if self.follow_forever:
-                yield None
+                yield ()
                 await self._interrupted.wait()
                 raise FollowInterrupted
         finally:

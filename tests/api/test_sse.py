@@ -11,6 +11,10 @@ from .chunks import DATA, chunk, gap
 from .sse_parser import Event, parse
 
 
+def encoded(cache: sse.EventCache, *chunks: Chunk) -> bytes:
+    return b"".join(piece.events for piece in cache.pieces(chunks))
+
+
 def expected_events(chunk: Chunk) -> list[dict[str, object]]:
     return [
         {"line": line.decode("utf-8", "replace"), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
@@ -23,7 +27,7 @@ def test_a_strict_reader_gets_each_line_as_if_it_were_encoded_alone(
     data: bytes, first_seq: int, stream: Stream
 ) -> None:
     it = chunk(data, first_seq=first_seq, stream=stream)
-    events, comments = parse(b"".join(sse.EventCache().pieces(it)))
+    events, comments = parse(encoded(sse.EventCache(), it))
     assert comments == []
     assert [json.loads(event.data) for event in events] == expected_events(it)
     assert [int(event.last_id) for event in events] == list(range(first_seq, it.last_seq + 1))
@@ -43,7 +47,7 @@ def test_ndjson_holds_the_same(data: bytes) -> None:
 
 def test_the_form_is_that_of_the_contract() -> None:
     it = chunk(b"Processing item 1/10\n", first_seq=17)
-    assert b"".join(sse.EventCache().pieces(it)) == (
+    assert encoded(sse.EventCache(), it) == (
         b"id: 17\nevent: output\n"
         b'data: {"line":"Processing item 1/10\\n","timestamp":1710000000000,"stream":"stdout"}\n\n'
     )
@@ -54,7 +58,7 @@ def test_the_form_is_that_of_the_contract() -> None:
 
 def test_a_gap_is_an_event_of_its_own() -> None:
     it = gap(17)
-    assert b"".join(sse.EventCache().pieces(it)) == (
+    assert encoded(sse.EventCache(), it) == (
         b'id: 17\nevent: gap\ndata: {"from":17,"to":17,"reason":"store_replaced"}\n\n'
     )
     assert sse.gap_line(it) == (
@@ -66,28 +70,53 @@ def test_a_gap_is_an_event_of_its_own() -> None:
 def test_what_one_follower_had_encoded_serves_another_that_began_elsewhere(data: bytes, cut: int) -> None:
     cache = sse.EventCache()
     it = chunk(data)
-    assert b"".join(cache.pieces(it)) == b"".join(cache.pieces(it))
+    assert encoded(cache, it) == encoded(cache, it)
     if cut < it.last_seq:
         rest = it.after(cut)
-        assert b"".join(cache.pieces(rest)) == b"".join(sse.EventCache().pieces(rest))
+        assert encoded(cache, rest) == encoded(sse.EventCache(), rest)
     if cut <= it.last_seq:
         head = it.first(cut)
-        assert b"".join(cache.pieces(head)) == b"".join(sse.EventCache().pieces(head))
+        assert encoded(cache, head) == encoded(sse.EventCache(), head)
 
 
 def test_followers_share_the_same_bytes() -> None:
     cache = sse.EventCache()
     it = chunk(b"line\n" * 50_000)
-    first = list(cache.pieces(it))
-    assert all(one is other for one, other in zip(first, cache.pieces(it), strict=True))
+    first = list(cache.pieces([it]))
+    assert len(first) > 1
+    assert all(one is other for one, other in zip(first, cache.pieces([it]), strict=True))
+    small = [chunk(b"line\n", first_seq=seq) for seq in range(100_000, 100_010)]
+    [together] = cache.pieces(small)
+    assert next(cache.pieces(small)) is together
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([b"a\n", b"b\nc", b"", b"line\n" * 3000]), st.sampled_from(Stream)), min_size=1)
+)
+def test_chunks_together_are_what_each_is_alone(parts: list[tuple[bytes, Stream]]) -> None:
+    """Whoever reads another choice of the same chunks gets its own, also from the same cache."""
+    chunks = []
+    seq = 1
+    for data, stream in parts:
+        chunks.append(chunk(data, first_seq=seq, stream=stream) if data else gap(seq))
+        seq = chunks[-1].last_seq + 1
+    cache = sse.EventCache()
+    for chosen in (chunks, chunks[::2], [chunks[0], *chunks[2:]], chunks):
+        pieces = list(cache.pieces(chosen))
+        assert b"".join(piece.events for piece in pieces) == b"".join(encoded(sse.EventCache(), it) for it in chosen)
+        assert [piece.last_seq for piece in pieces] == sorted({piece.last_seq for piece in pieces})
+        assert pieces[-1].last_seq == chosen[-1].last_seq
+        for piece in pieces:
+            ids = [line for line in piece.events.split(b"\n") if line.startswith(b"id: ")]
+            assert ids[-1] == b"id: %d" % piece.last_seq
 
 
 def test_the_cache_is_bounded_in_bytes() -> None:
     cache = sse.EventCache(max_bytes=300_000)
     for index in range(100):
-        for _ in cache.pieces(chunk(b"x" * 99 + b"\n", first_seq=index * 1000 + 1)):
+        for _ in cache.pieces([chunk(b"x" * 99 + b"\n", first_seq=index * 1000 + 1)]):
             pass
-        for _ in cache.pieces(chunk(b"line\n" * 5000, first_seq=index * 10_000_000 + 1)):
+        for _ in cache.pieces([chunk(b"line\n" * 5000, first_seq=index * 10_000_000 + 1)]):
             pass
         assert cache.size_bytes <= 300_000
 
@@ -98,7 +127,7 @@ def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
     tracemalloc.start()
     try:
         for index in range(20_000):
-            for _ in cache.pieces(chunk(b"a line\n", first_seq=index + 1_000_000)):
+            for _ in cache.pieces([chunk(b"a line\n", first_seq=index + 1_000_000)]):
                 pass
         taken, _ = tracemalloc.get_traced_memory()
     finally:
@@ -108,14 +137,14 @@ def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
 
 def test_pieces_are_small_whatever_the_lines_are() -> None:
     for data in (b"\n" * 1_000_000, b"0123456789\n" * 90_000, b"x" * 95 + b"\n" + b"y\n" * 300_000):
-        pieces = list(sse.EventCache().pieces(chunk(data)))
-        assert max(map(len, pieces)) <= 4 * sse.PIECE_BYTES
+        pieces = [piece.events for piece in sse.EventCache().pieces([chunk(data)])]
+        assert max(map(len, pieces)) <= 4 * sse.FOLLOW_PIECE_BYTES
         assert sum(piece.count(b"\n\n") for piece in pieces) == chunk(data).line_count
 
 
 def test_a_long_line_is_one_event() -> None:
     data = b"short\n" + b"x" * (1 << 20) + b"\nshort\n"
-    events, _ = parse(b"".join(sse.EventCache().pieces(chunk(data))))
+    events, _ = parse(encoded(sse.EventCache(), chunk(data)))
     assert [len(json.loads(event.data)["line"]) for event in events] == [6, (1 << 20) + 1, 6]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.measures import MEASURES
+from bench.scale import growth
 from tests.support.daemon import pids
 from tests.support.waiting import eventually
 
@@ -98,6 +100,22 @@ async def test_interrupted_bench(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in said
     assert running_in(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_scale(tmp_path: Path) -> None:
+    process = await start(tmp_path, "-m", "bench.scale", "--processes", "200", "--running", "1", "--times", "1")
+    told = await output(process)
+    assert process.returncode == 0, told
+    assert "first answer after kill -9" in told
+    assert len(re.findall(r"follow, tail .* 1\.00 x", told)) == 2
+    assert running_in(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_growth_is_the_exponent() -> None:
+    assert growth({10: 3.0, 100: 3.0, 1000: 3.0}) == pytest.approx(0)
+    assert growth({10: 1.0, 100: 10.0, 1000: 100.0}) == pytest.approx(1)
+    assert growth({10: 1.0, 1000: 100.0}) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("peer", ["supervisord", "pm2", "circus"])

@@ -100,22 +100,27 @@ async def follow(
     got: list[int] = []
 
     async def read() -> None:
-        async for chunk in cursor.follow(heartbeat_s=0.001):
-            if chunk is None:
+        async for chunks in cursor.follow(heartbeat_s=0.001):
+            if not chunks:
                 # The cursor waits: the reads race no more, so the process goes on by itself.
                 if pending:
                     await act()
                 else:
                     process.finish()
                 continue
-            seqs = list(range(chunk.first_seq, chunk.last_seq + 1))
-            assert [int(line) for line in chunk.lines()] == ([] if chunk.gap else seqs)
-            got.extend(seqs)
+            got.extend(seq for chunk in chunks for seq in seqs_of(chunk))
 
     await asyncio.wait_for(read(), 10)
     assert got == [seq for seq, stream in process.written if seq > after and wanted in {None, stream}]
     assert not pending
     await storage.close()
+
+
+def seqs_of(chunk: Chunk) -> list[int]:
+    """Return its numbers, which are also its lines."""
+    seqs = list(range(chunk.first_seq, chunk.last_seq + 1))
+    assert [int(line) for line in chunk.lines()] == ([] if chunk.gap else seqs)
+    return seqs
 
 
 @settings(deadline=None, max_examples=150)
@@ -152,7 +157,7 @@ async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() 
         return asyncio.ensure_future(write_and_finish()) if pending and pending.pop() else None
 
     cursor = Cursor(RacingStorage(storage, race), process.recent, 1, process.live, OutputQuery())  # type: ignore[arg-type]
-    got = [chunk.first_seq async for chunk in cursor.follow(heartbeat_s=10) if chunk is not None]
+    got = [chunk.first_seq async for chunks in cursor.follow(heartbeat_s=10) for chunk in chunks]
     assert got == [1]
 
 
@@ -170,7 +175,7 @@ async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
 
     writer = asyncio.create_task(busy())
     try:
-        assert await asyncio.wait_for(anext(cursor.follow(heartbeat_s=0.05)), 10) is None
+        assert await asyncio.wait_for(anext(cursor.follow(heartbeat_s=0.05)), 10) == ()
     finally:
         writer.cancel()
 

@@ -1,7 +1,7 @@
 """A follower keeps its connection while the store can't be read, and hears that it is still alive."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,20 +33,20 @@ async def cursor(control: Path) -> AsyncIterator[Cursor]:
     await storage.close()
 
 
-async def _next(chunks: AsyncIterator[Chunk | None]) -> Chunk | None:
-    return await asyncio.wait_for(anext(chunks), DEADLINE_S)
+async def _next(found: AsyncIterator[Sequence[Chunk]]) -> Sequence[Chunk]:
+    return await asyncio.wait_for(anext(found), DEADLINE_S)
 
 
 @pytest.mark.parametrize("mode", [Mode.ERR, Mode.STALL])
 async def test_history_comes_when_it_can_be_read(cursor: Cursor, control: Path, mode: Mode) -> None:
     inject(control, Fault(mode=mode, reads=True))
-    chunks = cursor.follow(HEARTBEAT_S)
+    follow = cursor.follow(HEARTBEAT_S)
     for _ in range(2):
-        assert await _next(chunks) is None
+        assert await _next(follow) == ()
     inject(control, Fault())
     found = b""
-    async for chunk in chunks:
-        found += chunk.data if chunk else b""
+    async for chunks in follow:
+        found += b"".join(chunk.data for chunk in chunks)
     assert found == b"2\n3\n"
 
 
@@ -55,11 +55,11 @@ async def test_the_end_of_the_daemon_ends_a_follower_that_cannot_read(
     cursor: Cursor, control: Path, mode: Mode
 ) -> None:
     inject(control, Fault(mode=mode, reads=True))
-    chunks = cursor.follow(HEARTBEAT_S)
-    assert await _next(chunks) is None
+    follow = cursor.follow(HEARTBEAT_S)
+    assert await _next(follow) == ()
     cursor.interrupt()
     with pytest.raises(FollowInterrupted):
-        await _next(chunks)
+        await _next(follow)
 
 
 async def test_a_plain_read_fails_at_once(cursor: Cursor, control: Path) -> None:

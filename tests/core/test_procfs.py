@@ -95,7 +95,7 @@ def test_what_is_gone_counts_for_nothing() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert procfs.measure([process.pid], with_pss=True) is None  # a zombie
     assert members("/nowhere") == set()
-    assert procfs.group_cpu_ms("/nowhere") is None
+    assert procfs.group_cpu_us("/nowhere") is None
 
 
 def test_this_process_is_measured() -> None:
@@ -107,4 +107,4 @@ def test_this_process_is_measured() -> None:
     assert sample.pss_bytes is not None
     assert sample.pss_bytes > 1 << 20
     assert sample.rss_bytes > 1 << 20
-    assert procfs.measure([os.getpid()], with_pss=False, cpu_ms=(7, 8))[4:6] == (7, 8)  # type: ignore[index]
+    assert procfs.measure([os.getpid()], with_pss=False, cpu_us=(7000, 8999))[4:6] == (7, 8)  # type: ignore[index]

@@ -1,3 +1,8 @@
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+
 from app.core.usage import HISTORY, LONGEST_INTERVAL_S, UsageTrack
 from app.model.usage import PeakUsage, RunUsage, UsageSample
 
@@ -49,3 +54,43 @@ def test_the_costly_figure_is_rare() -> None:
         track.add(sample(number), keep=True)
         track.add(sample(number), keep=False)
     assert [number for number, wants in enumerate(wanted) if wants] == [0, 12, 24]
+
+
+def test_what_is_kept_of_an_idle_process_is_small() -> None:
+    tracks = [UsageTrack(None) for _ in range(10)]
+    tracemalloc.start()
+    for number in range(2 * HISTORY):
+        for track in tracks:
+            track.add(sample(1_700_000_000_000 + number, user_ms=1000 + number, pss_bytes=1 << 20), keep=True)
+    gc.collect()  # with it goes what the interpreter keeps of freed tuples
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < len(tracks) * 12 << 10
+    assert len(tracks[0].usage().history) == HISTORY
+
+
+def test_what_has_not_run_is_not_looked_at_again(tmp_path: Path) -> None:
+    """The group is a folder here: a real one can't be kept from running something."""
+
+    def tell(user_us: int, pids: tuple[int, ...]) -> None:
+        (tmp_path / "cpu.stat").write_text(f"usage_usec {user_us}\nuser_usec {user_us}\nsystem_usec 5000\n")
+        (tmp_path / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+
+    def look(*, with_pss: bool = False) -> tuple[int, int, bool]:
+        seen = track.look(with_pss=with_pss)
+        assert seen is not None
+        return seen.processes, seen.cpu_user_ms, seen.pss_bytes is not None
+
+    track = UsageTrack(str(tmp_path))
+    tell(7000, (os.getpid(),))
+    assert look(with_pss=True) == (1, 7, True)
+    tell(7000, (os.getpid(), os.getppid()))
+    assert look() == (1, 7, False)
+    tell(7001, (os.getpid(), os.getppid()))
+    assert look() == (2, 7, False)
+    tell(7001, (os.getpid(),))
+    assert look() == (2, 7, False)
+    assert look(with_pss=True) == (1, 7, True)
+    tell(8000, ())
+    assert track.look(with_pss=False) is None
+    assert track.group is None

@@ -26,9 +26,9 @@ _KIB = 1024
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of one MiB, which takes root."""
+    """Mount a file system of two MiB, which takes root."""
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip("cannot mount a tmpfs here")

@@ -293,7 +293,10 @@ def shim_pid(state_dir: Path) -> int | None:
 
 def group_folders(state_dir: Path) -> list[Path]:
     """Find the folders of control groups of a state folder: one, or none."""
-    name = folder_name(state_dir)
+    try:
+        name = folder_name(state_dir)
+    except FileNotFoundError:  # it was never made, or its disk is gone
+        return []
     return [Path(path) / name for path, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
 
 

@@ -160,9 +160,15 @@ async def test_the_command_is_looked_for_in_the_path_that_was_asked_for(daemon: 
     script = tmp_path / "own-command"
     script.write_text("#!/bin/sh\necho found\n")
     script.chmod(0o755)
-    process = await daemon.run("own-command", env={"PATH": f"/nowhere:{tmp_path}:/usr/bin:/bin"})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "own-command").write_text("can't be run")
+    process = await daemon.run("own-command", env={"PATH": f"/nowhere:{script}:{other}:{tmp_path}:/usr/bin:/bin"})
     await daemon.ended(process)
     assert await daemon.lines(process) == ["found"]
+    for path, number in ((f"/nowhere:{other}:/bin", errno.EACCES), (f"/nowhere:{script}", errno.ENOENT)):
+        error = await daemon.call("POST", "/processes", 422, {"command": "own-command", "env": {"PATH": path}})
+        assert (error["code"], error["errno"]) == ("SPAWN_FAILED", number)
 
 
 async def test_many_at_once(daemon: Daemon) -> None:

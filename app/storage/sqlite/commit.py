@@ -34,6 +34,7 @@ class Batch:
         self.handles: dict[str, int] = {}
         self._db = db
         self._output: dict[int, tuple[Position, int] | None] = {}
+        self._next_minute_ms: int | None = None
 
     def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
@@ -80,7 +81,7 @@ class Batch:
             return
         missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
         latest_ts = max(latest_ts, chunk.ts_ms)
-        self._db.execute(
+        added = self._db.execute(
             queries.ADD_CHUNK,
             (
                 chunk.handle,
@@ -98,6 +99,14 @@ class Batch:
             ),
         )
         self._output[chunk.handle] = position, latest_ts
+        self._note_minute(chunk.ts_ms, added.lastrowid)
+
+    def _note_minute(self, ts_ms: int, chunk_id: int | None) -> None:
+        if self._next_minute_ms is None:
+            self._next_minute_ms = int(self._db.execute(queries.NEXT_MINUTE).fetchone()[0])
+        if ts_ms >= self._next_minute_ms:
+            self._db.execute(queries.ADD_MINUTE, (ts_ms, chunk_id))
+            self._next_minute_ms = ts_ms + queries.MINUTE_MS
 
     def _add_process(self, change: AddProcess) -> None:
         spec, run = change.spec, change.run
@@ -205,6 +214,7 @@ class Batch:
             self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
+            self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
 
 

@@ -1,5 +1,6 @@
 """All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
 
+from app.model.event import EventType
 from app.model.process import Order
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
@@ -28,6 +29,9 @@ INSERT INTO output_chunk
     (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+MINUTE_MS = 60_000
+NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
+ADD_MINUTE = "INSERT INTO minute (ts, first_chunk) VALUES (?, ?)"
 END_RUN = """
 UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
 WHERE handle = ? AND number = ? AND ended_at IS NULL
@@ -97,6 +101,7 @@ PURGE = (
     "DELETE FROM managed WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
+COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
 # The next id is one above the highest there is: without the newest chunk its own would be given again, and a scan that
 # has passed it would miss what gets it.
 _NEWEST = "(SELECT max(n.id) FROM output_chunk n)"
@@ -186,7 +191,10 @@ COUNT_UP_TO = "SELECT count(*) FROM ({page} LIMIT :most)"
 PROCESS_FROM = "SELECT handle, latest_start FROM process WHERE handle >= ? ORDER BY handle LIMIT 1"
 LAST_HANDLE = "SELECT coalesce(max(handle), 0) FROM process"
 
-TOTAL = "SELECT count(*) FROM process"
+# AUTOINCREMENT gives the handles one by one, and each is in use unless its process has been purged.
+TOTAL = """
+SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
+"""
 
 # ---- output: (handle, stream, first_seq) is the one index, so what concerns both streams asks for each
 
@@ -233,6 +241,12 @@ EVENTS_OF_PROCESS = f"""
 SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
 WHERE process_id = :process_id AND id > :after AND id <= :upto
 """
+COMMON_EVENTS = (EventType.STARTED, EventType.RESTARTED, EventType.EXITED)
+# All that the index holds are others than these; it is used only if that is asked in its own words.
+EVENTS_BUT_COMMON = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_rare
+WHERE type NOT IN ({", ".join(f"'{type_}'" for type_ in COMMON_EVENTS)}) AND id > :after AND id <= :upto
+"""
 AND_TYPES = " AND type IN (SELECT value FROM json_each(:types))"
 AND_SINCE = " AND ts >= :since"
 AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
@@ -241,20 +255,33 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-_IDS = "SELECT id FROM output_chunk WHERE id {} :position ORDER BY id {} LIMIT :count"
-_SCAN = f"""
-SELECT c.id, c.handle, {CHUNK}
-FROM ({{ids}}) k CROSS JOIN output_chunk c ON c.id = k.id
-WHERE c.gap IS NULL
-  AND (:handle IS NULL OR c.handle = :handle)
+# All chunks before this one are earlier than :since. What came before the first minute that is known may have any time.
+FIRST_SINCE = f"""
+SELECT iif(
+    EXISTS (SELECT 1 FROM minute WHERE ts <= :since - {MINUTE_MS}),
+    coalesce((SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807),
+    0)
+"""
+_IDS = "SELECT id FROM output_chunk WHERE id {than} :position AND id >= :first ORDER BY id {order} LIMIT :count"
+# A process's chunks have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
+# over what is before the position.
+_IDS_OF_STREAM = """
+SELECT id, first_seq FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND id {than} :position AND id >= :first AND first_seq {than}= coalesce(
+    (SELECT b.first_seq FROM output_chunk b WHERE b.id = :position AND b.handle = :handle), :begin)
+"""
+_IDS_OF_PROCESS = f"""
+{_IDS_OF_STREAM.replace("{stream}", "1")} UNION ALL {_IDS_OF_STREAM.replace("{stream}", "2")}
+ORDER BY first_seq {{order}} LIMIT :count
+"""
+_DIRECTIONS = {Order.NEWEST: {"than": "<", "order": "DESC"}, Order.OLDEST: {"than": ">", "order": "ASC"}}
+SCAN_ALL = {order: _IDS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCAN_PROCESS = {order: _IDS_OF_PROCESS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCANNED = f"""
+SELECT c.handle, {CHUNK} FROM output_chunk c
+WHERE c.id = :id AND c.gap IS NULL
   AND (:stream IS NULL OR c.stream = :stream)
   AND (:since IS NULL OR c.ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
-ORDER BY c.id {{order}}
 """
-SCAN_END = {Order.NEWEST: _IDS.format("<", "DESC"), Order.OLDEST: _IDS.format(">", "ASC")}
-SCAN = {
-    Order.NEWEST: _SCAN.format(ids=SCAN_END[Order.NEWEST], order="DESC"),
-    Order.OLDEST: _SCAN.format(ids=SCAN_END[Order.OLDEST], order="ASC"),
-}

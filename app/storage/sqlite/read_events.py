@@ -43,6 +43,8 @@ def _conditions(wanted: EventFilter) -> tuple[str, dict[str, object]]:
     if wanted.process_id is not None:
         sql = queries.EVENTS_OF_PROCESS
         parameters["process_id"] = wanted.process_id
+    elif wanted.types and wanted.types.isdisjoint(queries.COMMON_EVENTS):
+        sql = queries.EVENTS_BUT_COMMON
     if wanted.types:
         sql += queries.AND_TYPES
         parameters["types"] = json.dumps(sorted(wanted.types))

@@ -1,0 +1,116 @@
+"""A daemon with a history: lists, one process and the end of a long output cost what they cost in a young store."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import history
+from bench.measure import OURS, Figures, Measure, Row
+from bench.questions import Caller, ask, questions
+from bench.serving import Outlast, outlast
+
+RUNNING = 500
+YOUNG = 1000
+"""So many processes have ended in the store with which an old one is compared."""
+
+_SLEEPER = {"command": "/bin/sleep", "args": ["86400"]}
+_TIMES = 30
+_SMALL = 100
+_ASKED = {
+    "list": "list, newest",
+    "one": "one, by id",
+    "tail": "follow, tail",
+    "start": "start",
+}
+_WALL, _CPU = "{} p50 ms", "{} CPU ms"
+_FIRST_ANSWER = "first answer s"
+
+
+@contextlib.contextmanager
+def aged(folder: Path, processes: int, running: int) -> Iterator[tuple[Outlast, Caller]]:
+    """Serve a store in which so many processes have ended (0: an empty one), beside some that run."""
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    if processes:
+        history.write(state / "outlast.db", processes)
+    with outlast(state) as server, calling(server) as caller:
+        for _ in range(running):
+            caller.post("/processes", _SLEEPER)
+        yield server, caller
+
+
+@contextlib.contextmanager
+def calling(server: Outlast) -> Iterator[Caller]:
+    """Call a daemon that runs now."""
+    with contextlib.closing(Caller(server)) as caller:
+        yield caller
+
+
+def first_answer_s(server: Outlast) -> float:
+    """Kill the daemon with -9, and take the seconds from its next start to a list. The file is in no cache by then."""
+    server.kill()
+    _forget(server.database)
+    began = time.monotonic()
+    server.start()
+    with calling(server) as caller:
+        caller.get("/processes?limit=10")
+        return time.monotonic() - began
+
+
+def _forget(database: Path) -> None:
+    """Let the system's cache have nothing of a file."""
+    with database.open("rb") as file:
+        os.fsync(file.fileno())  # what is not on the disk can't be dropped
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def run_old(folder: Path, processes: int) -> Figures:
+    """Ask, kill, and ask again."""
+    return _run(folder, processes, processes)
+
+
+def run_young(folder: Path, processes: int) -> Figures:
+    """Do the same where little has happened."""
+    return _run(folder, min(processes, YOUNG), processes)
+
+
+def run_empty(folder: Path, processes: int) -> Figures:
+    """Be killed, with nothing stored but what runs."""
+    with aged(folder, 0, _part(RUNNING, processes)) as (server, _):
+        return {_FIRST_ANSWER: first_answer_s(server)}
+
+
+def _run(folder: Path, processes: int, size: int) -> Figures:
+    with aged(folder, processes, _part(RUNNING, size)) as (server, caller):
+        asked = questions(caller)
+        took = {name: ask(server, caller, asked[question], _part(_TIMES, size)) for name, question in _ASKED.items()}
+        return {
+            **{_WALL.format(name): each.wall_ms for name, each in took.items()},
+            **{_CPU.format(name): each.cpu_ms for name, each in took.items()},
+            _FIRST_ANSWER: first_answer_s(server),
+        }
+
+
+def _part(whole: int, size: int) -> int:
+    """Return all of it, or less where there is hardly anything to do."""
+    return min(whole, size // _SMALL)
+
+
+_YOUNG = f"outlast, {YOUNG:,} processes"
+_EMPTY = "outlast, nothing stored"
+
+MEASURE = Measure(
+    name="history",
+    title=f"{{size}} ended processes with {history.LINES_EACH} lines each, up to {RUNNING} that run: "
+    f"{_TIMES} answers to each question, and the first after kill -9",
+    contestants={OURS: run_old, _YOUNG: run_young, _EMPTY: run_empty},
+    rows=(
+        *(Row(figure=_WALL.format(name), yardstick=_YOUNG, at_most=1.5) for name in _ASKED),
+        *(Row(figure=_CPU.format(name), yardstick=_YOUNG, at_most=1.5) for name in _ASKED),
+        Row(figure=_FIRST_ANSWER, yardstick=_EMPTY, at_most=1.0, is_difference=True),
+    ),
+    size=100_000,
+    smoke_size=300,
+)

@@ -1,0 +1,70 @@
+"""How many processes can be started a second, by eight clients at once: Outlast, and asyncio by itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.measure import OURS, Figures, Measure, Row
+from bench.proc import cpu_s
+from bench.serving import outlast
+
+_END_S = 300.0
+
+
+def run_outlast(folder: Path, starts: int, *, durable: bool = True) -> Figures:
+    """Ask a daemon for them, until the last answer: each runs then, and is in the store.
+
+    Raises:
+        RuntimeError: one was refused, or is not there.
+    """
+    with outlast(folder / "state", durable=durable) as server:
+        pids = (server.pid, server.shim_pid)
+        before_s = sum(map(cpu_s, pids))
+        figures = _starters("http", str(starts), server.host, str(server.port), said=server.headers["Authorization"])
+        figures["CPU ms a start"] = (sum(map(cpu_s, pids)) - before_s) * 1000 / starts
+        running = server.call("GET", "/info")["running_processes"]
+        if running != starts:
+            raise RuntimeError(f"{running} of {starts} processes run")
+    return figures
+
+
+def run_relaxed(folder: Path, starts: int) -> Figures:
+    """Do the same with the setting `durable = false`."""
+    return run_outlast(folder, starts, durable=False)
+
+
+def run_asyncio(_folder: Path, starts: int) -> Figures:
+    """Start them by asyncio.create_subprocess_exec, until the last is started."""
+    return _starters("asyncio", str(starts))
+
+
+def _starters(*words: str, said: str = "") -> dict[str, float]:
+    """Run `bench.starters` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.starters", *words],
+        input=said,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=_END_S,
+        check=True,
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+_RELAXED = "outlast, durable = false"
+_ASYNCIO = "asyncio alone"
+MEASURE = Measure(
+    name="start",
+    title="{size} starts of `sleep`, 8 clients at once, until all are answered",
+    contestants={OURS: run_outlast, _RELAXED: run_relaxed, _ASYNCIO: run_asyncio},
+    rows=(
+        Row(figure="starts/s", yardstick=_ASYNCIO, at_least=0.5),
+        Row(figure="starts/s", yardstick=_ASYNCIO, ours=_RELAXED),
+        Row(figure="CPU ms a start", yardstick=_ASYNCIO),
+    ),
+    size=1_000,
+    smoke_size=40,
+    lacks={_ASYNCIO: "HTTP, a record, cgroups, survival of its own death; what is printed waits in the pipe"},
+)

@@ -1,0 +1,123 @@
+"""`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print what it took as JSON.
+
+`http HOST PORT` asks a daemon for them, with the header that standard input names: a client that does as little as it
+can, for it has the same processors. `asyncio` starts them itself by asyncio, and nothing else.
+"""
+
+import asyncio
+import json
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+CLIENTS = 8
+ARGV = ("sleep", "3600")
+_CREATED = b"HTTP/1.1 201 "
+_RECEIVE_BYTES = 64 << 10
+
+
+class _Client:
+    """One connection that is kept, with a request under way."""
+
+    def __init__(self, host: str, port: int, request: bytes) -> None:
+        self.sock = socket.create_connection((host, port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._request = request
+        self._answer = b""
+
+    def ask(self) -> None:
+        """Send a request."""
+        self._answer = b""
+        self.sock.sendall(self._request)
+
+    def is_answered(self) -> bool:
+        """Take what has come, and tell whether it is all of the answer.
+
+        Raises:
+            RuntimeError: nothing was started.
+        """
+        data = self.sock.recv(_RECEIVE_BYTES)
+        self._answer += data
+        head, blank, body = self._answer.partition(b"\r\n\r\n")
+        if not data or (blank and not head.startswith(_CREATED)):
+            raise RuntimeError(f"a start was refused: {self._answer!r}")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        return bool(blank) and len(body) == int(length)
+
+
+def by_http(count: int, host: str, port: int, authorization: str) -> dict[str, float]:
+    """Let a daemon start `count` processes."""
+    body = json.dumps({"command": ARGV[0], "args": ARGV[1:]})
+    head = [
+        "POST /api/v1/processes HTTP/1.1",
+        f"Host: {host}:{port}",
+        f"Authorization: {authorization}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    request = "\r\n".join((*head, "", body)).encode()
+    clients = {client.sock.fileno(): client for client in (_Client(host, port, request) for _ in range(CLIENTS))}
+    poll = select.epoll()
+    started = time.monotonic()
+    asked = answered = 0
+    for fd, client in clients.items():
+        poll.register(fd, select.EPOLLIN)
+        if asked < count:
+            client.ask()
+            asked += 1
+    while answered < count:
+        for fd, _ in poll.poll():
+            if clients[fd].is_answered():
+                answered += 1
+                if asked < count:
+                    clients[fd].ask()
+                    asked += 1
+    return {"starts/s": count / (time.monotonic() - started)}
+
+
+async def by_asyncio(count: int) -> dict[str, float]:
+    """Start `count` processes with the descriptors that Outlast gives them."""
+    processes: list[asyncio.subprocess.Process] = []
+    numbers = iter(range(count))
+
+    async def client() -> None:
+        for _ in numbers:
+            process = await asyncio.create_subprocess_exec(
+                *ARGV,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+            processes.append(process)
+
+    started, cpu_s = time.monotonic(), time.process_time()
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    figures = {
+        "starts/s": count / (time.monotonic() - started),
+        "CPU ms a start": (time.process_time() - cpu_s) * 1000 / count,
+    }
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    for process in processes:
+        await process.wait()
+    return figures
+
+
+def main() -> None:
+    """Do what is asked for."""
+    way, count, *rest = sys.argv[1:]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if way == "http":
+        figures = by_http(int(count), rest[0], int(rest[1]), sys.stdin.readline().strip())
+    else:
+        figures = asyncio.run(by_asyncio(int(count)))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

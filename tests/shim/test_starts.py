@@ -1,0 +1,111 @@
+"""Starts that are asked for together are forked together; each gets its own answer."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.model.output import Position, Stream
+from app.shim.limits import STAGES
+from app.shim.spawn import Command, Stage
+from app.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
+from tests.support.waiting import eventually
+
+ROOM = {"room_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}
+COUNT = 40
+
+
+class Heard:
+    """What the shim tells."""
+
+    def __init__(self) -> None:
+        self.failed: dict[int, int] = {}
+        self.exited: dict[int, int] = {}
+        self.output: dict[int, tuple[Stream, int, int, int]] = {}
+
+    def on_started(self, slot: int, deadline_ms: int | None) -> None:
+        pass
+
+    def on_failed(self, slot: int, stage: int, errno: int) -> None:
+        assert stage == Stage.EXEC
+        self.failed[slot] = errno
+
+    def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        if size:
+            self.output[slot] = stream, ts_ms, offset, size
+
+    def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
+        self.exited[slot] = how["code"]
+
+    def on_stdin_closed(self, slot: int) -> None:
+        pass
+
+    def on_link_lost(self) -> None:
+        raise AssertionError
+
+
+def command(number: int) -> Command:
+    """Of four one can't be had (there is no such limit) and one can't be run."""
+    return Command(
+        argv=["no-such-command"] if number % 4 == 2 else ["sh", "-c", f"printf {number}; exit {number}"],
+        env={"PATH": os.environ["PATH"]},
+        working_dir="/",
+        stdin=False,
+        stdout=True,
+        stderr=number % 2 == 0,
+        uid=None,
+        gid=None,
+        groups=None,
+        timeout_ms=None,
+        nice=None,
+        limits={"memory_bytes": -5} if number % 4 == 1 else {},
+    )
+
+
+async def ask_together(link: ShimLink) -> list[Spawned | BaseException]:
+    os.kill(link.shim_pid, signal.SIGSTOP)  # what it reads then has come together
+    try:
+        starts = [asyncio.create_task(link.spawn({"id": f"P{n}"}, command(n), Position())) for n in range(COUNT)]
+        await asyncio.sleep(0)  # they have all been asked for
+    finally:
+        os.kill(link.shim_pid, signal.SIGCONT)
+    return await asyncio.gather(*starts, return_exceptions=True)
+
+
+async def check(link: ShimLink, heard: Heard) -> None:
+    spawned = {}
+    for number, answer in enumerate(await ask_together(link)):
+        if number % 4 == 1:
+            assert isinstance(answer, SpawnRefused)
+            assert STAGES[answer.stage] == "memory_bytes"
+        else:
+            assert not isinstance(answer, BaseException)
+            spawned[number] = answer
+            link.attach(answer.slot, Position())
+    missing = [answer.slot for number, answer in spawned.items() if number % 4 == 2]
+    runs = {answer.slot: number for number, answer in spawned.items() if number % 4 != 2}
+    await eventually(lambda: len(heard.failed) == len(missing) and len(heard.exited) == len(heard.output) == len(runs))
+    assert heard.failed == dict.fromkeys(missing, errno.ENOENT)
+    assert heard.exited == runs
+    for answer in spawned.values():
+        if answer.slot in runs:
+            assert answer.held.read(*heard.output[answer.slot]) == b"%d" % runs[answer.slot]
+        answer.held.close()
+        link.forget(answer.slot)
+
+
+async def test_each_of_many_starts_gets_its_own_answer(tmp_path: Path) -> None:
+    heard = Heard()
+    state_dir = tmp_path / "state"
+    state_dir.mkdir(mode=0o700)
+    link = await connect_or_start(state_dir, heard, ROOM)
+    try:
+        await check(link, heard)
+        assert await link.end_shim()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(link.shim_pid, signal.SIGKILL)
+        link.close()
