@@ -186,11 +186,11 @@ class LiveProcess(Waiters):
         self._recent.append(chunk)
         self._capture.on_stored()
         self.held.acknowledge(self.position)
-        self.wake()
         if not self._owes_ack:
-            # Once for all that a commit brings, and behind the followers: nobody waits for it, and it takes a while.
+            # Once for all that a commit brings; before the followers, so that what is seen does not come again.
             self._owes_ack = True
             asyncio.get_running_loop().call_soon(self._acknowledge)
+        self.wake()
 
     def _acknowledge(self) -> None:
         self._owes_ack = False
