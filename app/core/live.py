@@ -48,7 +48,6 @@ class LiveProcess(Waiters):
         self.finished = False
         self.usage = UsageTrack(held.group)
         self._ending = run.ending
-        self._owes_ack = False
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
         self._committer: Committer | None = None
@@ -186,16 +185,9 @@ class LiveProcess(Waiters):
         self._recent.append(chunk)
         self._capture.on_stored()
         self.held.acknowledge(self.position)
-        if not self._owes_ack:
-            # Once for all that a commit brings; before the followers, so that what is seen does not come again.
-            self._owes_ack = True
-            asyncio.get_running_loop().call_soon(self._acknowledge)
-        self.wake()
-
-    def _acknowledge(self) -> None:
-        self._owes_ack = False
-        if self._link is not None and not self.finished:
+        if self._link is not None:  # before the followers, so that what is seen does not come again
             self._link.acknowledge(self.slot, self.position)
+        self.wake()
 
     def _end(self, ending: Ending) -> None:
         assert self._committer is not None  # noqa: S101 - attached
