@@ -10,7 +10,7 @@ from app.api import keys, sse
 from app.api.intake import Given, load
 from app.api.route import Call, ref_of
 from app.api.schemas import ResumeHeader
-from app.api.streaming import Client, sending
+from app.api.streaming import Client, send_from
 from app.core.follow import FollowInterrupted, OutputQuery
 from app.core.manager import ProcessManager
 from app.model.output import Stream
@@ -38,8 +38,8 @@ async def _follow(stream: Stream | None, request: web.Request, given: Given) -> 
     manager = request.app[keys.MANAGER]
     view = await manager.get(ref_of(request))
     response = web.StreamResponse(headers=EVENT_STREAM)
-    async with sending(request, response) as client:
-        await _feed(client, manager, request.app[keys.EVENTS], view.process, query)
+    feed = partial(_feed, manager=manager, cache=request.app[keys.EVENTS], process=view.process, query=query)
+    await send_from(request, response, feed)
     return response
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from aiohttp import hdrs, web
@@ -89,15 +89,17 @@ class Client:
             await self.drained()
 
 
-@contextlib.asynccontextmanager
-async def sending(request: web.Request, response: web.StreamResponse) -> AsyncIterator[Client]:
-    """Begin `response`; what is sent meanwhile is its body; and end it.
+async def send_from(
+    request: web.Request, response: web.StreamResponse, body: Callable[[Client], Awaitable[None]]
+) -> None:
+    """Send `response` with what `body` sends.
 
-    A failure breaks the connection off, so that the client cannot take what it has got for the whole.
+    When the client hangs up, `body` ends with its error. A failure breaks the connection off, so that the client cannot
+    take what it has got for the whole.
     """
     try:
         await response.prepare(request)
-        yield Client(request)
+        await body(Client(request))
         await response.write_eof()
     except Exception as error:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
         transport = request.transport
@@ -114,9 +116,13 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
 
     When the client hangs up, or something fails, `pieces` is closed at once.
     """
-    async with contextlib.aclosing(pieces), sending(request, response) as client:
+
+    async def send_all(client: Client) -> None:
         async for piece in pieces:
             await client.send(piece)
+
+    async with contextlib.aclosing(pieces):
+        await send_from(request, response, send_all)
 
 
 async def send_or_fail(

@@ -40,6 +40,7 @@ class StubManager:
     key_is_known: bool = False
     lives_on: bool = False
     wait_in_start: asyncio.Event | None = None
+    wait_in_get: asyncio.Event | None = None
     followers: int = 0
     caught_up: int = 0
     follow_forever: bool = False
@@ -60,6 +61,8 @@ class StubManager:
 
     async def get(self, ref: str) -> ProcessView:
         self._called("get", ref)
+        if self.wait_in_get is not None:
+            await self.wait_in_get.wait()
         return view()
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:

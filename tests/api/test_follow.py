@@ -172,6 +172,20 @@ async def test_hanging_up_is_no_error_where_handlers_are_not_cancelled(
     assert caplog.records == []
 
 
+async def test_hanging_up_before_the_answer_begins_is_no_error(
+    manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.wait_in_get = asyncio.Event()
+    async with serving(manager, handler_cancellation=False) as server:
+        _, follower = await server.connect(REQUEST)
+        await until(lambda: manager.calls)
+        follower.transport.abort()
+        await until(lambda: not server.connections)
+        manager.wait_in_get.set()
+        assert (await server.ask("GET", "/api/v1/health")).status == 200
+    assert caplog.records == []
+
+
 async def test_a_change_is_waited_for_at_the_daemons_end(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
     _, writer = await server.connect(START)
