@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import aged, disk, flood, followers, latency, many, memory, recovery, replay, start
+from bench import aged, disk, flood, followers, latency, many, memory, recovery, replay, sealing, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -16,5 +16,6 @@ MEASURES: dict[str, Measure] = {
         recovery.MEASURE,
         aged.MEASURE,
         disk.MEASURE,
+        sealing.MEASURE,
     )
 }

@@ -176,7 +176,8 @@ class ChildCheck:
         latest_ms = 0
         for chunk in chunks:
             latest_ms = max(latest_ms, chunk.ts_ms)
-            self._differ(f"latest time at line {chunk.first_seq}", chunk.latest_ts_ms, latest_ms)
+            if chunk.latest_ts_ms is not None:
+                self._differ(f"latest time at line {chunk.first_seq}", chunk.latest_ts_ms, latest_ms)
             last = _write_of(writes[chunk.stream], chunk.ends[chunk.stream])
             if chunk.gap or (last is None and self.is_torn):
                 continue  # it was killed before it could say that it had written

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,36 +23,48 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A row of `output_chunk`."""
+    """A chunk: a row of `output_chunk`, or a part of one that was merged, of which only the last has `latest_ts_ms`."""
 
     first_seq: int
     line_count: int
     stream: int
     ts_ms: int
-    latest_ts_ms: int
+    latest_ts_ms: int | None
     ends: dict[int, int]
     data: bytes
     gap: str | None
     missing_bytes: int | None
-    parts: list[Any] | None
 
     def lines(self) -> Iterator[Line]:
         if self.gap:
             yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap)
-        parts = self.data.split(b"\n")
-        lines = [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
-        for number, (line, ts_ms) in enumerate(zip(lines, self._times(len(lines)), strict=True)):
-            yield Line(self.first_seq + number, ts_ms, self.stream, line, None)
+        for number, line in enumerate(_lines(self.data)):
+            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
 
-    def _times(self, lines: int) -> list[int]:
-        if self.parts is None:
-            return [self.ts_ms] * lines
-        ts_ms, times = self.ts_ms, []
-        for part in self.parts:
+    def apart(self, parts: list[Any]) -> Iterator["StoredChunk"]:
+        """Take a merged row apart. `parts`: its column."""
+        lines, seq, ts_ms = _lines(self.data), self.first_seq, self.ts_ms
+        end = self.ends[self.stream] - len(self.data)
+        for part in parts:
             count, later_ms = part if isinstance(part, list) else (1, part)
             ts_ms += later_ms
-            times += [ts_ms] * count
-        return times
+            data, lines = b"".join(lines[:count]), lines[count:]
+            end += len(data)
+            yield replace(
+                self,
+                first_seq=seq,
+                line_count=count,
+                ts_ms=ts_ms,
+                latest_ts_ms=None if lines else self.latest_ts_ms,
+                ends={**self.ends, self.stream: end},
+                data=data,
+            )
+            seq += count
+
+
+def _lines(data: bytes) -> list[bytes]:
+    parts = data.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
 
 
 class Database:
@@ -73,17 +85,17 @@ class Database:
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )
-        return [
-            StoredChunk(
+        chunks: list[StoredChunk] = []
+        for *row, parts in rows:
+            chunk = StoredChunk(
                 *row[:5],
                 ends={1: row[5], 2: row[6]},
                 data=row[7],
                 gap=row[8].decode() if row[8] else None,
                 missing_bytes=row[9],
-                parts=json.loads(row[10]) if row[10] else None,
             )
-            for row in rows
-        ]
+            chunks += chunk.apart(json.loads(parts)) if parts else [chunk]
+        return chunks
 
     def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:
         """Return what the view `output_lines` shows of a process: seq, ts, stream, line."""

@@ -190,8 +190,7 @@ async def test_kill(sandbox: Sandbox) -> None:
 async def test_user(sandbox: Sandbox) -> None:
     for user in (pwd.getpwuid(os.geteuid()).pw_name, {"uid": os.geteuid(), "gid": os.getegid()}):
         process = await call(sandbox.start_process, "id", ["-u"], user=user)
-        await ended(sandbox, process.pid)
-        assert (await call(sandbox.get_stdout, process.pid)).lines == [str(os.geteuid())]
+        assert await events(sandbox.follow_stdout, process.pid) == [(f"{os.geteuid()}\n", "stdout")]
     with pytest.raises(RemoteAPIError) as unknown:
         await call(sandbox.start_process, "true", user="no-such-user")
     assert unknown.value.status_code == 422

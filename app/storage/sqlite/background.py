@@ -228,7 +228,7 @@ class Background:
         step = await self._store.read(partial(seal.look, rules=rules, now_ms=now_ms))
         if step is None:
             self._may_seal = False
-            self._call_later(_SEAL_EVERY_S, self.begin_sealing)
+            self._call_later(min(_SEAL_EVERY_S, rules.after_ms / 1000 + 1), self.begin_sealing)
             return
         sealed = await asyncio.to_thread(seal.compress_all, step.rows, rules)
         await self._store.calm(self._policy.patience_s)

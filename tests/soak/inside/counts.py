@@ -11,7 +11,7 @@ import socket
 import threading
 
 _ROOMS = ("app.api", "app.core", "app.daemon", "app.shimlink", "app.storage")
-_CACHED = "_Piece"
+_CACHED = {"Piece", "_Cached"}
 
 
 def answer_on(address: str) -> None:
@@ -39,4 +39,4 @@ def _count() -> dict[str, int]:
 
 
 def _is_ours(cls: type) -> bool:
-    return str(cls.__module__).startswith(_ROOMS) and cls.__name__ != _CACHED
+    return str(cls.__module__).startswith(_ROOMS) and cls.__name__ not in _CACHED
