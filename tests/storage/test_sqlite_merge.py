@@ -233,7 +233,7 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
         ([merge.LARGE_BYTES - 50, merge.LARGE_BYTES - 50], 1),
         ([1000, merge.LARGE_BYTES + 1, 1000], 3),
         ([merge.TARGET_BYTES - 5000, 1000], 2),
-        ([merge.LARGE_BYTES - 50] * 3, 2),
+        ([merge.LARGE_BYTES - 50] * 9, 2),
     ],
 )
 def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:

@@ -28,14 +28,15 @@ class Policy:
     """When chunks are merged: when all of a run's output is there, or so many have come. And what is sealed.
 
     Attributes:
-        due_rows: so many small chunks of a process have come since the last time. Or:
+        due_rows: so many small chunks of a process have come since the last time. While more comes, a step is in the way
+            of commits, so there are to be few occasions. Or:
         quiet_s: nothing has come for so long, and
         least_rows: so many have come. (Fewer than that are not merged while more may come.)
         sealing: what is sealed. None: nothing.
         patience_s: a step waits so long for a moment without a commit, and is then made between two.
     """
 
-    due_rows: int = merge.LOOK_ROWS
+    due_rows: int = 32 * merge.LOOK_ROWS
     quiet_s: float = 60.0
     least_rows: int = 16
     sealing: seal.Rules | None = None

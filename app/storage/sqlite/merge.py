@@ -20,7 +20,7 @@ TARGET_BYTES = 16 * _PAGE_BYTES + _LEAST_LOCAL_BYTES - _ROW_BYTES
 
 _SMALL_BYTES = 2000  # many such rows fill a page, whatever their exact size
 
-LARGE_BYTES = TARGET_BYTES // 2
+LARGE_BYTES = TARGET_BYTES // 8
 """A larger chunk is left as it is."""
 
 _FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a row that was merged and may go on growing is smaller
