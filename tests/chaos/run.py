@@ -19,8 +19,18 @@ class Outcome:
     summary: str
 
 
-async def run(folder: Path, *, seed: int, kills: int, minutes: float | None = None) -> Outcome:
-    """Kill, check, and end everything that was started in `folder`, which must be empty."""
+async def run(
+    folder: Path, *, seed: int, kills: int, minutes: float | None = None, with_migrations: bool = True
+) -> Outcome:
+    """Kill, check, and end everything that was started in `folder`, which must be empty.
+
+    Args:
+        folder: where all of it lies.
+        seed: what is done follows from it, but for the kills in migrations, which are always the same.
+        kills: how many, besides those.
+        minutes: no longer than this.
+        with_migrations: kill in migrations, too.
+    """
     campaign = Campaign(folder, seed, kills, minutes)
     try:
         await campaign.run()
@@ -30,14 +40,15 @@ async def run(folder: Path, *, seed: int, kills: int, minutes: float | None = No
     finally:
         await campaign.close()
     verdict.findings += campaign.ledger.complaints
-    hits, findings = await kill_in_migrations(folder)
-    campaign.ledger.hits += hits
-    campaign.ledger.kills["daemon"] += hits.total()
-    verdict.findings += findings
+    if with_migrations:
+        hits, findings = await kill_in_migrations(folder)
+        campaign.ledger.hits += hits
+        campaign.ledger.kills["daemon"] += hits.total()
+        verdict.findings += findings
     verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.ledger.state_dir)]
     verdict.findings += [
         f"nothing was ever killed at {point}"
-        for point in (*campaign.points, *MIGRATION_POINTS)
+        for point in (*campaign.points, *(MIGRATION_POINTS if with_migrations else ()))
         if not campaign.ledger.hits[point]
     ]
     if not campaign.ledger.kills["shim"]:

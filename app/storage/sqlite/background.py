@@ -28,8 +28,8 @@ class Policy:
     """When chunks are merged: when all of a run's output is there, or so many have come. And what is sealed.
 
     Attributes:
-        due_rows: so many small chunks of a process have come since the last time. While more comes, a step is in the way
-            of commits, so there are to be few occasions. Or:
+        due_rows: so many small chunks of a process have come since the last time (many, for while more comes, a step is
+            in the way of commits). Or:
         quiet_s: nothing has come for so long, and
         least_rows: so many have come. (Fewer than that are not merged while more may come.)
         sealing: what is sealed. None: nothing.
