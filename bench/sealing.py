@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from app.storage.sqlite.upkeep import FREE_PAGES_KEPT
 from bench.measure import OURS, Figures, Measure, Row
 from bench.serving import outlast
 
@@ -49,7 +50,7 @@ def _logs(folder: Path, lines: int) -> Path:
 
 
 def _run(folder: Path, argv: list[str]) -> Figures:
-    """Print, wait until it is sealed, end everything, and look at what is left.
+    """Print, wait until it is sealed and the room given back, end everything, and look at what is left.
 
     Raises:
         RuntimeError: it is not sealed in time.
@@ -60,9 +61,11 @@ def _run(folder: Path, argv: list[str]) -> Figures:
         with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:
             (printed,) = db.execute("SELECT bytes FROM processes WHERE id = ?", (process_id,)).fetchone()
             deadline = time.monotonic() + _DEADLINE_S
-            while _sealed_bytes(db) < _SEALED_PART * printed:
+            while _sealed_bytes(db) < _SEALED_PART * printed or _free_pages(db) > FREE_PAGES_KEPT:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"of {printed} bytes {_sealed_bytes(db)} are sealed")
+                    raise RuntimeError(
+                        f"of {printed} bytes {_sealed_bytes(db)} are sealed, {_free_pages(db)} pages free"
+                    )
                 time.sleep(_LOOK_AGAIN_S)
     return {_FIGURE: server.database.stat().st_size / printed}
 
@@ -70,6 +73,11 @@ def _run(folder: Path, argv: list[str]) -> Figures:
 def _sealed_bytes(db: sqlite3.Connection) -> int:
     sealed: int = db.execute("SELECT coalesce(sum(raw_bytes), 0) FROM output_chunk").fetchone()[0]
     return sealed
+
+
+def _free_pages(db: sqlite3.Connection) -> int:
+    pages: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages
 
 
 _LINES = "outlast, a line at a time"
