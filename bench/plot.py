@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 from bench.report import Record, cells
 
-_WIDTH = 860
+_WIDTH = 900
 _MARGIN = 16
 _BARS_FROM, _BARS_TO = 370, 660  # left of them is what is compared, right of them what it came to
 _MIDDLE = (_BARS_FROM + _BARS_TO) / 2
