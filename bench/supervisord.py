@@ -3,16 +3,15 @@
 import contextlib
 import os
 import pwd
-import signal
-import subprocess
 import sys
-import time
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
+
+from bench.peer import running
 
 _CONFIG = """
 [supervisord]
@@ -40,9 +39,6 @@ stdout_logfile = {folder}/stdout-%(process_num)d.log
 stdout_logfile_maxbytes = 0
 stderr_logfile = NONE
 """
-_START_S = 30.0
-_END_S = 30.0
-_LOOK_AGAIN_S = 0.02
 
 
 class Supervisord:
@@ -56,28 +52,30 @@ class Supervisord:
     def __init__(self, folder: Path, pid: int, copies: int) -> None:
         self.pid = pid
         self.outputs = [folder / f"stdout-{number}.log" for number in range(copies)]
-        self._socket = folder / "ctl"
+        self._folder = folder
 
     @property
     def output(self) -> Path:
         """The file of the only copy."""
         return self.outputs[0]
 
-    def answers(self) -> bool:
-        """Tell whether it takes calls."""
-        try:
-            self._rpc().getState()
-        except (OSError, xmlrpc.client.Error):
-            return False
-        return True
-
     def start_program(self) -> None:
         """Start the only copy, and wait for nothing more than its start."""
-        self._rpc().startProcess("it:0", False)
+        _rpc(self._folder).startProcess("it:0", False)
 
-    def _rpc(self) -> Any:
-        transport = SupervisorTransport(serverurl=f"unix://{self._socket}")
-        return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
+
+def _rpc(folder: Path) -> Any:
+    transport = SupervisorTransport(serverurl=f"unix://{folder}/ctl")
+    return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
+
+
+def _answers(folder: Path) -> bool:
+    """Tell whether it takes calls."""
+    try:
+        _rpc(folder).getState()
+    except (OSError, xmlrpc.client.Error):
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -93,20 +91,6 @@ def supervisord(folder: Path, script: Path, copies: int = 1) -> Iterator[Supervi
     own_name = pwd.getpwuid(os.geteuid()).pw_name  # it wants root to say that root is meant
     settings = {"copies": copies, "is_started": copies > 1, "open_files": 1024 + 4 * copies}
     config.write_text(_CONFIG.format(folder=folder, script=script, user=own_name, **settings), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is ours to act on
-    )
-    try:
-        server = Supervisord(folder, process.pid, copies)
-        deadline = time.monotonic() + _START_S
-        while not server.answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("supervisord does not come up")
-            time.sleep(_LOOK_AGAIN_S)
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(_END_S)
+    argv = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)]
+    with running(argv, ready=lambda: _answers(folder), log=folder / "supervisord.out") as process:
+        yield Supervisord(folder, process.pid, copies)
