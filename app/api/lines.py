@@ -5,7 +5,7 @@ r"""Lines as a reader means them: parts joined, those that do not match left out
 
 from collections.abc import Iterator, Sequence
 
-from app.model.output import Chunk, Stream, count_lines
+from app.model.output import Chunk, Stream, count_lines, split_lines
 
 LONG_LINE_BYTES = 1024 * 1024  # a line this long comes in parts of this size and stays so
 
@@ -84,7 +84,7 @@ class LineSieve:
             return lines, numbers
         if len(numbers) > self._left:
             numbers = numbers[: self._left]
-            lines = b"".join(_split(lines)[: self._left])
+            lines = b"".join(split_lines(lines)[: self._left])
         self._left -= len(numbers)
         return lines, numbers
 
@@ -92,11 +92,5 @@ class LineSieve:
 def _matching(needle: bytes, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
     if needle not in lines:
         return b"", ()
-    found = [(line, number) for line, number in zip(_split(lines), numbers, strict=True) if needle in line]
+    found = [(line, number) for line, number in zip(split_lines(lines), numbers, strict=True) if needle in line]
     return b"".join(line for line, _ in found), [number for _, number in found]
-
-
-def _split(lines: bytes) -> list[bytes]:
-    parts = [part + b"\n" for part in lines.split(b"\n")]
-    last = parts.pop()[:-1]
-    return [*parts, last] if last else parts

@@ -116,12 +116,7 @@ class Chunk:
 
     def lines(self) -> list[bytes]:
         r"""Split into its lines, each with its "\n" if it has one. A gap has none."""
-        parts = self.data.split(b"\n")
-        last = parts.pop()
-        lines = [part + b"\n" for part in parts]
-        if last:
-            lines.append(last)
-        return lines
+        return split_lines(self.data)
 
     def after(self, seq: int) -> "Chunk":
         """Drop the lines up to and including `seq`, which must leave at least one (or the gap)."""
@@ -145,6 +140,16 @@ class Chunk:
         for _ in range(count):
             cut = self.data.index(b"\n", cut) + 1
         return replace(self, line_count=count, data=self.data[:cut])
+
+
+def split_lines(data: bytes) -> list[bytes]:
+    r"""Split `data` into its lines, each with its "\n" if it has one."""
+    parts = data.split(b"\n")
+    last = parts.pop()
+    lines = [part + b"\n" for part in parts]
+    if last:
+        lines.append(last)
+    return lines
 
 
 def count_lines(data: bytes) -> int:
