@@ -127,14 +127,7 @@ async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
     answered = 0
     for _ in range(6):
         answered = _kill_a_writer(path, answered + chance.randint(1, 80), chance.random() * 0.004)
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        storage = sqlite_storage(path)
-        await storage.open()
-        try:
-            await _check_whole_batches(storage, answered)
-        finally:
-            await storage.close()
+        await _check_what_is_left(path, answered)
 
 
 def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
@@ -171,14 +164,18 @@ async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str
         )
         assert child.returncode == -signal.SIGKILL, child.stderr
         answered = int(child.stdout.split()[-1]) if child.stdout else answered
-        with closing(sqlite3.connect(path)) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        storage = sqlite_storage(path)
-        await storage.open()
-        try:
-            await _check_whole_batches(storage, answered)
-        finally:
-            await storage.close()
+        await _check_what_is_left(path, answered)
+
+
+async def _check_what_is_left(path: Path, answered: int) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    storage = sqlite_storage(path)
+    await storage.open()
+    try:
+        await _check_whole_batches(storage, answered)
+    finally:
+        await storage.close()
 
 
 async def _check_whole_batches(storage: SqliteStorage, answered: int) -> None:
