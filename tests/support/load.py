@@ -101,6 +101,13 @@ class Load:
         tasks = [followed.task for followed in self.all if followed.task is not None]
         await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), DEADLINE_S)
 
+    async def leave(self) -> None:
+        """Let all run on with nobody who follows."""
+        for followed in self.all:
+            if followed.task is not None:
+                followed.task.cancel()
+        await self.interrupted()
+
     async def let_one_die(self) -> None:
         """Let the mortal end, and wait until it has. No daemon is needed for that."""
         pid = self.mortal.process["pid"]

@@ -205,7 +205,7 @@ async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStor
     store.mend()
     await load.let_one_die()
     await eventually(load.flood.has_eof)
-    load.flood.task = None
+    await load.leave()
 
 
 async def test_where_a_refused_process_stands_is_asked_until_the_store_can_tell(
