@@ -17,32 +17,32 @@ MIGRATION_POINTS = tuple(point for point in crash.POINTS if point.startswith("mi
 
 
 async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
-    """Kill a daemon inside and behind each migration of a new database, and see the next one go on from there.
+    """Kill a daemon inside and behind each migration of one database, and see the next one go on from there.
 
     Returns:
         How often each point was hit, and what was not as it must be.
     """
     hits: Counter[str] = Counter()
     findings: list[str] = []
+    home = folder / "migrations"
+    home.mkdir()
+    daemon = Daemon(home / "state", OUTLAST_TOKEN=TOKEN)
     for version in range(1, len(migrations()) + 1):
-        home = folder / f"migration-{version}"
-        home.mkdir()
-        daemon = Daemon(home / "state", OUTLAST_TOKEN=TOKEN)
         # Inside: that migration is undone, those before it are kept; so the next daemon's first one is that.
-        for armed, kept in ((f"migration-inside:{version}", version - 1), ("migration-after:1", version)):
-            daemon.environment[crash.VARIABLE] = armed
+        for point, kept in (("migration-inside", version - 1), ("migration-after", version)):
+            daemon.environment[crash.VARIABLE] = point
             await daemon.launch()
             said = await daemon.announcement()
             if not said and daemon.process is not None:
                 await daemon.process.wait()
             code = await daemon.stop(signal.SIGKILL)
             if said or code != -signal.SIGKILL:
-                findings.append(f"a daemon armed with {armed} said {said!r} and ended with {code}")
-            hits[armed.partition(":")[0]] += 1
+                findings.append(f"a daemon armed with {point} said {said!r} and ended with {code}")
+            hits[point] += 1
             with opened(daemon.state_dir / "outlast.db") as database:
                 if database.version() != kept:
-                    findings.append(f"killed at {armed}, the database has version {database.version()}, not {kept}")
-        findings += await _serves(daemon)
+                    findings.append(f"killed at {point}, the database has version {database.version()}, not {kept}")
+    findings += await _serves(daemon)
     return hits, findings
 
 
