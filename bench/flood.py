@@ -5,6 +5,7 @@ import os
 import shlex
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from bench.supervisord import supervisord
 
 _LOOK_AGAIN_S = 0.005
 _STALLED_S = 60.0
+_CHECKOUT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,28 @@ def run_shell(folder: Path, flood: Flood, *, through: str = "", synced: bool = F
     return seconds
 
 
+def run_sqlite(folder: Path, flood: Flood) -> float:
+    """Take the seconds that the same program needs with its output stored by `sqlite_sink`.
+
+    Raises:
+        RuntimeError: bytes are missing.
+    """
+    database = folder / "sink.db"
+    command = f"{shlex.join(flood.argv)} | {shlex.join([sys.executable, '-m', 'bench.sqlite_sink', str(database)])}"
+    started = time.monotonic()
+    subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, cwd=_CHECKOUT, check=True)
+    seconds = time.monotonic() - started
+    with contextlib.closing(_read_only(database)) as db:
+        (stored,) = db.execute("SELECT sum(length(data)) FROM chunk").fetchone()
+    if stored != flood.bytes:
+        raise RuntimeError(f"SQLite has {stored} bytes of {flood.bytes}")
+    return seconds
+
+
 _RELAXED = "outlast, durable = false"
 _SYNCED = "plain file, synced"
 _PIPED = "plain file, through `cat`"
+_SQLITE = "SQLite alone"
 _RUNNERS: dict[str, Callable[[Path, Flood], float]] = {
     OURS: run_outlast,
     _RELAXED: run_outlast_relaxed,
@@ -116,6 +137,7 @@ _RUNNERS: dict[str, Callable[[Path, Flood], float]] = {
     "plain file": run_shell,
     _SYNCED: partial(run_shell, synced=True),
     _PIPED: partial(run_shell, through="| cat"),
+    _SQLITE: run_sqlite,
 }
 _ROWS = (
     Row(figure="lines/s", yardstick="supervisord", at_least=1.0),
@@ -124,6 +146,8 @@ _ROWS = (
     Row(figure="lines/s", yardstick="plain file", at_least=0.8),
     Row(figure="lines/s", yardstick=_SYNCED),
     Row(figure="lines/s", yardstick=_PIPED),
+    Row(figure="lines/s", yardstick=_SQLITE),
+    Row(figure="lines/s", yardstick="supervisord", ours=_SQLITE),
     Row(figure="lines/s", yardstick="supervisord", ours=_RELAXED),
 )
 # It reads 1 KiB at a time. With all of the lines it would take more of the bench's time than all others together.
@@ -151,6 +175,7 @@ def _measure(program: str) -> Measure:
             "plain file": "what supervisord does; somebody who watches the process",
             _SYNCED: "what the plain file does, but for the loss of power",
             _PIPED: "what the plain file does",
+            _SQLITE: "processes, lines, times, numbers, following, resuming, bounds; it is one pipe and one file",
         },
         left_out=_LEFT_OUT,
     )

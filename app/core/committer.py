@@ -24,10 +24,9 @@ log = logging.getLogger(__name__)
 STALL_S = 5.0
 """A commit that takes longer counts as a failure, for `health` and for whoever waits; it itself is waited for."""
 
-HOLD_BACK_BYTES = WINDOW_BYTES // 2
-"""So much is never held back: the shim goes on sending, and a flood is not slowed."""
+BATCH_BYTES = WINDOW_BYTES // 3
+"""So much goes into one commit, and so much is never held back. While one is under way, the next is there already."""
 
-_BATCH_BYTES = 8 << 20
 _BATCH_CHANGES = 8192
 _ENTRIES_A_TURN = 256  # that are told of their commit in one go: then others have their turn
 _RETRY_S = 0.5
@@ -65,7 +64,7 @@ class Committer:
         on_refused: called with a patient change that was dropped, and why. Nothing of it was acknowledged.
     """
 
-    def __init__(self, storage: Storage, hold_back_bytes: int = HOLD_BACK_BYTES) -> None:
+    def __init__(self, storage: Storage, hold_back_bytes: int = BATCH_BYTES) -> None:
         """`hold_back_bytes`: so much output is committed at once even if nobody waits for it."""
         self._storage = storage
         self._queue: deque[_Entry] = deque()
@@ -183,7 +182,7 @@ class Committer:
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
         size = 0
-        while self._queue and size < _BATCH_BYTES and len(batch) < _BATCH_CHANGES:
+        while self._queue and size < BATCH_BYTES and len(batch) < _BATCH_CHANGES:
             entry = self._queue.popleft()
             batch.append(entry)
             if isinstance(entry.change, Chunk):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.core import trouble, users
-from app.core.committer import HOLD_BACK_BYTES, Committer
+from app.core.committer import BATCH_BYTES, Committer
 from app.core.down import end_everything
 from app.core.events import EventFeed
 from app.core.follow import Cursor, FollowInterrupted, OutputQuery
@@ -54,7 +54,7 @@ class ProcessManager:
         """`inherit_env` names what processes get of this program's environment."""
         self._inherit_env = inherit_env
         self._storage = storage
-        self._committer = Committer(storage, min(HOLD_BACK_BYTES, room.least_bytes // 4))
+        self._committer = Committer(storage, min(BATCH_BYTES, room.least_bytes // 4))
         self.events = EventFeed(storage)
         self.questions = Questions(storage)
         self._committer.on_committed = self.events.on_committed

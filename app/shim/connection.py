@@ -15,7 +15,7 @@ from app.shim.wire import Decoder, MessageType, encode_output
 _RECEIVE_BYTES = 256 << 10
 _SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 12 << 20
 TOTAL_WINDOW_BYTES = 32 << 20
 
 
