@@ -8,6 +8,7 @@ from app.storage.base import Change
 from app.storage.registry import storage_from_url
 from app.storage.sqlite import SqliteStorage, seal
 from app.storage.sqlite.background import Background, Policy
+from app.storage.sqlite.commit import commit
 from app.storage.sqlite.places import KEPT_S, Places
 from app.storage.sqlite.seal import Rules
 
@@ -16,6 +17,12 @@ def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
     storage = storage_from_url(f"sqlite:///{path}", durable=durable)
     assert isinstance(storage, SqliteStorage)
     return storage
+
+
+def commit_each(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    """Commit changes one by one: then each chunk has a row of its own."""
+    for change in changes:
+        commit(db, [change])
 
 
 EVERYTHING = Rules(after_ms=0, least_bytes=1, worth=1000)

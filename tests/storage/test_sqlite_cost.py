@@ -18,6 +18,7 @@ from app.storage.sqlite.connection import open_writer
 from app.storage.sqlite.rows import MAX_MERGED_LINES
 from app.storage.sqlite.scan import scan
 from app.testing.samples import EPOCH_MS, Output, end_of, new_process
+from tests.storage.stores import commit_each
 
 _SMALL, _LARGE = 300, 3000
 _RUNNING = 5
@@ -177,7 +178,7 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
     errors = (10, size - 10)
     streams = [Stream.STDERR if n in errors else Stream.STDOUT for n in range(size)]
     gaps = (5, size - 3)
-    commit(
+    commit_each(
         db,
         [
             output.gap(9, stream, ts_ms=EPOCH_MS + n)
@@ -187,7 +188,7 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
         ],
     )
     slow = Output(2)
-    commit(db, [slow.chunk(b"x\n", ts_ms=EPOCH_MS + n * queries.MINUTE_MS) for n in range(size)])
+    commit_each(db, [slow.chunk(b"x\n", ts_ms=EPOCH_MS + n * queries.MINUTE_MS) for n in range(size)])
     db.execute("COMMIT")
     return db
 

@@ -1,6 +1,7 @@
 """A store that an older version left is brought up to date when it is opened, and shows everything that it holds."""
 
 import gzip
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -10,12 +11,14 @@ import pytest
 
 from app.model.output import Position, Stream
 from app.model.process import Process, ProcessQuery
+from app.model.sql import SqlQuestion
 from app.storage.sqlite import migrate
 from app.storage.sqlite.connection import PAGE_SIZE_BYTES
 from app.testing.samples import Output
-from tests.storage.golden import history
+from tests.storage.golden import history, rows
 from tests.storage.stores import sqlite_storage
 
+ROWS = sorted(history.FOLDER.glob("rows-*.db.gz"))
 GOLDEN = sorted(history.FOLDER.glob("version-*.db.gz"))
 VIEWS = ("processes", "runs", "output_lines", "output_tail")
 
@@ -24,7 +27,7 @@ def _shown(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """What an operator sees."""
     with closing(sqlite3.connect(path)) as db:
         db.text_factory = bytes  # not all of it is text
-        return {view: db.execute(f"SELECT * FROM {view}").fetchall() for view in VIEWS}  # noqa: S608
+        return {view: db.execute(f"SELECT * FROM {view} ORDER BY 1, 2, 3").fetchall() for view in VIEWS}  # noqa: S608
 
 
 async def _read(path: Path) -> tuple[list[Process], object, object]:
@@ -81,3 +84,30 @@ async def test_an_older_store_goes_on(path: Path, golden: Path) -> None:
     assert process is not None
     assert (process.output.lines, process.output.bytes, process.output.last_seq) == (3, 18, 4)
     await storage.close()
+
+
+@pytest.mark.parametrize("golden", ROWS, ids=lambda golden: golden.name)
+async def test_rows_of_several_chunks_stay_readable(path: Path, golden: Path) -> None:
+    path.write_bytes(gzip.decompress(golden.read_bytes()))
+    with closing(sqlite3.connect(path)) as db:
+        parts, sealed = db.execute("SELECT count(parts), count(codec) FROM output_chunk").fetchone()
+        assert parts >= 3
+        assert sealed >= 4
+    storage = sqlite_storage(path)
+    await storage.open()
+    try:
+        for handle, chunks in ((1, rows.together()), (2, rows.one_by_one()), (4, rows.large())):
+            assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == chunks
+            asked = SqlQuestion(
+                query="SELECT seq, ts, stream, line FROM output_lines WHERE process_id = :id ORDER BY seq",
+                parameters={"id": history.IDS[handle - 1]},
+                max_rows=20_000,
+            )
+            shown = json.loads(await storage.sql(asked))["rows"]
+            assert shown == [
+                [chunk.first_seq + n, chunk.ts_ms, chunk.stream.word, line.removesuffix(b"\n").decode(errors="replace")]
+                for chunk in chunks
+                for n, line in enumerate(chunk.lines())
+            ]
+    finally:
+        await storage.close()

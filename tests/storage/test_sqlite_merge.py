@@ -16,13 +16,14 @@ from app.model.output import Chunk, Stream
 from app.model.process import Order, Run
 from app.model.scan import Scan
 from app.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
-from app.storage.sqlite import SqliteStorage, merge, read
+from app.storage.sqlite import SqliteStorage, merge, queries, read
 from app.storage.sqlite.commit import commit, stored_position
 from app.storage.sqlite.connection import open_writer
+from app.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
 from app.storage.sqlite.scan import scan
 from app.testing.samples import Output, added, new_process
 from app.testing.storage_scan import scanned
-from tests.storage.stores import EagerStorage, seal_all, sqlite_storage
+from tests.storage.stores import EagerStorage, commit_each, seal_all, sqlite_storage
 from tests.support.waiting import eventually
 
 _EVERYTHING_BYTES = 1 << 30
@@ -71,7 +72,7 @@ _pieces = st.tuples(
     st.sampled_from([Stream.STDOUT, Stream.STDOUT, Stream.STDERR]),
     st.integers(min_value=1, max_value=5),  # time
     st.sampled_from([0, 0, 0, 1]),  # whether another run begins
-    st.booleans(),  # whether to merge now
+    st.sampled_from(["", "", "commit", "merge"]),  # what comes before the next
 )
 
 
@@ -155,7 +156,7 @@ def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
 )
 def test_merged_output_reads_as_before(
     database: sqlite3.Connection,
-    pieces: list[tuple[bytes | None, Stream, int, int, bool]],
+    pieces: list[tuple[bytes | None, Stream, int, int, str]],
     after: int,
     max_bytes: int,
     max_chunks: int,
@@ -169,16 +170,21 @@ def test_merged_output_reads_as_before(
     output, between = Output(handle), Output(handles[other.spec.id])
     chunks: list[Chunk] = []
     run = 1
-    for data, stream, time, later_run, merge_now in pieces:
+    batch: list[Change] = []
+    for data, stream, time, later_run, now in pieces:
         run += later_run
         chunks.append(
             output.gap(3, stream, ts_ms=time, run=run)
             if data is None
             else output.chunk(data, stream, ts_ms=time, run=run)
         )
-        commit(database, [chunks[-1], between.chunk(b"x\n")])
-        if merge_now:
+        batch += [chunks[-1], between.chunk(b"x\n")]
+        if now:
+            commit(database, batch)
+            batch = []
+        if now == "merge":
             _merge(database, handle)
+    commit(database, batch)
     if is_complete:
         commit(database, [CompleteOutput(handle, 1)])
     _merge(database, handle)
@@ -201,10 +207,48 @@ def test_merged_output_reads_as_before(
 # ---- what is done
 
 
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        ([1], 1),
+        ([1000] * 20, 1),
+        ([LARGE_BYTES] * 7, 1),
+        ([LARGE_BYTES] * 9, 2),
+        ([1000, LARGE_BYTES + 1, 1000, 1000], 3),
+    ],
+)
+def test_small_chunks_of_one_commit_are_one_row(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
+    handles = commit(database, [one := new_process(), other := new_process()])
+    output, between = Output(handles[one.spec.id]), Output(handles[other.spec.id])
+    chunks = [output.chunk(b"x" * (size - 1) + b"\n", ts_ms=n) for n, size in enumerate(sizes)]
+    ended: list[Change] = [CompleteOutput(output.handle, 1), CompleteOutput(between.handle, 1)]
+    commit(database, [*itertools.chain(*((chunk, between.chunk(b"y\n")) for chunk in chunks)), *ended])
+    assert len(_rows(database, output.handle)) == rows
+    assert len(_rows(database, between.handle)) == 1
+    _view(database, one.spec.id, chunks)
+
+
+def test_a_purge_takes_what_the_same_commit_brought(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 1)
+    commit(database, [output.chunk(b"x\n"), output.chunk(b"x\n"), PurgeProcess(output.handle), output.chunk(b"x\n")])
+    assert len(_rows(database, output.handle)) == 1  # which the upkeep deletes
+
+
+def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 1)
+    (last_ms,) = database.execute("SELECT max(ts) FROM minute").fetchone()
+    later_ms = last_ms + 2 * queries.MINUTE_MS
+    chunks = [output.chunk(b"x\n", ts_ms=ts_ms) for ts_ms in (last_ms, later_ms, later_ms + queries.MINUTE_MS)]
+    commit(database, [*chunks, Output(output.handle + 1).chunk(b"of nobody\n")])
+    for since_ms in (later_ms - 1, later_ms, later_ms + 1):
+        found = scan(database, Scan(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
+        assert [chunk for _, chunk in found] == [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
+
+
 def _trickle(db: sqlite3.Connection, lines: int, data: bytes = b"x" * 95 + b"\n") -> Output:
     process = new_process()
     output = Output(commit(db, [process])[process.spec.id])
-    commit(db, [output.chunk(data, ts_ms=1000 * n) for n in range(lines)])
+    commit_each(db, [output.chunk(data, ts_ms=1000 * n) for n in range(lines)])
     return output
 
 
@@ -215,14 +259,14 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
     steps = []
     while step := merge.look(database, output.handle, least_rows=16, pack=True):
         assert 2 <= step.rows <= merge.LOOK_ROWS
-        assert step.size <= merge.TARGET_BYTES
+        assert step.size <= TARGET_BYTES
         merge.apply(database, [step])
         steps.append(step)
     after = _rows(database, output.handle)
     database.execute("ROLLBACK")
     assert after[-1][0] == before[-1][0]
     assert {row[0] for row in after} < {row[0] for row in before}
-    assert all(row[3] > 0.9 * merge.TARGET_BYTES for row in after[:-1])
+    assert all(row[3] > 0.9 * TARGET_BYTES for row in after[:-1])
     assert sum(step.size for step in steps) < 5 * 10_000 * 104  # bytes are written a few times, not once a row
 
 
@@ -230,16 +274,16 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
     ("sizes", "rows"),
     [
         ([1000, 1000], 1),
-        ([merge.LARGE_BYTES - 50, merge.LARGE_BYTES - 50], 1),
-        ([1000, merge.LARGE_BYTES + 1, 1000], 3),
-        ([merge.TARGET_BYTES - 5000, 1000], 2),
-        ([merge.LARGE_BYTES - 50] * 9, 2),
+        ([LARGE_BYTES - 50, LARGE_BYTES - 50], 1),
+        ([1000, LARGE_BYTES + 1, 1000], 3),
+        ([TARGET_BYTES - 5000, 1000], 2),
+        ([LARGE_BYTES - 50] * 9, 2),
     ],
 )
 def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
-    commit(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])
+    commit_each(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])
     _merge(database, output.handle)
     assert len(_rows(database, output.handle)) == rows
 
@@ -248,7 +292,7 @@ def test_a_merged_row_has_a_bounded_number_of_lines(database: sqlite3.Connection
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
     chunks = [output.chunk(b"x" * 19 + b"\n" * 1000, ts_ms=n) for n in range(12)]
-    commit(database, chunks)
+    commit_each(database, chunks)
     _merge(database, output.handle)
     counts = [row[2] for row in _rows(database, output.handle)]
     assert 1000 < max(counts) <= merge.MAX_MERGED_LINES
@@ -286,8 +330,8 @@ def _count(storage: SqliteStorage, handle: int) -> int:
 
 async def test_output_is_merged_when_it_is_complete(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
-    chunks: list[Change] = [output.chunk(b"x\n") for _ in range(5)]
-    await storage.commit(chunks)
+    for _ in range(5):
+        await storage.commit([output.chunk(b"x\n")])
     await storage._background.settled()
     assert _count(storage, output.handle) == 5
     await storage.commit([CompleteOutput(output.handle, 1)])
@@ -311,9 +355,11 @@ async def test_output_is_merged_when_it_is_quiet_or_much(path: Path) -> None:
     await storage.open()
     try:
         quiet, busy = [Output(await added(storage)) for _ in range(2)]
-        await storage.commit([busy.chunk(b"x\n") for _ in range(30)])
+        for _ in range(30):
+            await storage.commit([busy.chunk(b"x\n")])
         assert _count(storage, busy.handle) == 1
-        await storage.commit([quiet.chunk(b"x\n") for _ in range(20)])
+        for _ in range(20):
+            await storage.commit([quiet.chunk(b"x\n")])
         assert _count(storage, quiet.handle) == 20
         await eventually(lambda: _count(storage, quiet.handle) == 1)
     finally:
@@ -325,7 +371,8 @@ async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
     await storage.open()
     outputs = [Output(await added(storage)) for _ in range(3)]
     for output in outputs:
-        await storage.commit([output.chunk(b"x\n") for _ in range(5)])
+        for _ in range(5):
+            await storage.commit([output.chunk(b"x\n")])
     await storage.close()
     storage = EagerStorage(path, kept_s=0)
     await storage.open()
@@ -371,7 +418,8 @@ async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order
     try:
         outputs = [Output(await added(storage)) for _ in range(3)]
         chunks = [output.chunk(b"%d\n" % n) for n in range(10) for output in outputs]
-        await storage.commit(chunks)
+        for chunk in chunks:
+            await storage.commit([chunk])
         expected = chunks if order is Order.OLDEST else chunks[::-1]
         piece = await storage.scan(Scan(order=order, max_chunks=11))
         await storage.commit([CompleteOutput(output.handle, 1) for output in outputs])

@@ -22,7 +22,7 @@ from app.storage.sqlite import SqliteStorage, codec, merge, read, seal
 from app.storage.sqlite.commit import commit
 from app.storage.sqlite.connection import open_writer
 from app.testing.samples import EPOCH_MS, Output, added, new_process
-from tests.storage.stores import EVERYTHING, EagerStorage, seal_all
+from tests.storage.stores import EVERYTHING, EagerStorage, commit_each, seal_all
 from tests.support.waiting import eventually
 
 _VIEWS = ("output_lines", "output_tail")
@@ -117,7 +117,7 @@ def test_what_cannot_be_unsealed_is_an_error(database: sqlite3.Connection) -> No
 
 def test_what_is_old_is_sealed_and_looked_at_once(database: sqlite3.Connection) -> None:
     output = _output(database)
-    commit(database, [output.chunk(_LOG, ts_ms=ts_ms) for ts_ms in (1000, 2000, 90_000, 3000, 3001)])
+    commit_each(database, [output.chunk(_LOG, ts_ms=ts_ms) for ts_ms in (1000, 2000, 90_000, 3000, 3001)])
     rules = seal.Rules(after_ms=1000)
     for now_ms, sealed in ((1999, []), (2000, [1]), (3999, [1, 2, 3]), (4000, [1, 2, 3, 4]), (5000, [1, 2, 3, 4, 5])):
         seal_all(database, rules, now_ms)  # the third has a time that is still to come: its clock was wrong
@@ -130,7 +130,7 @@ def test_what_is_old_is_sealed_and_looked_at_once(database: sqlite3.Connection) 
 def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) -> None:
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
-    commit(database, [output.chunk(_LOG, ts_ms=1000), output.chunk(_LOG, ts_ms=5000)])
+    commit_each(database, [output.chunk(_LOG, ts_ms=1000), output.chunk(_LOG, ts_ms=5000)])
     commit(database, [CompleteOutput(output.handle, 1)])
     step = merge.look(database, output.handle, least_rows=2, pack=False)
     assert step is not None
@@ -144,7 +144,7 @@ def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) 
 def test_what_gains_little_stays_as_it_is(database: sqlite3.Connection) -> None:
     output = _output(database)
     data = [_LOG[:500], secrets.token_bytes(5000), _LOG, b""]
-    commit(database, [output.chunk(text) if text else output.gap(7) for text in data])
+    commit_each(database, [output.chunk(text) if text else output.gap(7) for text in data])
     seal_all(database, seal.Rules(after_ms=0))
     assert _sealed(database) == [3]
 
@@ -152,8 +152,8 @@ def test_what_gains_little_stays_as_it_is(database: sqlite3.Connection) -> None:
 def test_steps_are_small(database: sqlite3.Connection) -> None:
     output = _output(database)
     database.execute("BEGIN")
-    commit(database, [output.chunk(b"x\n") for _ in range(2 * seal.STEP_ROWS)])
-    commit(database, [output.chunk(_LOG * 100) for _ in range(10)])
+    commit_each(database, [output.chunk(b"x\n") for _ in range(2 * seal.STEP_ROWS)])
+    commit_each(database, [output.chunk(_LOG * 100) for _ in range(10)])
     steps = seal_all(database, seal.Rules(after_ms=0))
     database.execute("COMMIT")
     assert max(sum(len(row.data) for row in step.rows) for step in steps) <= seal.STEP_BYTES + len(_LOG * 100)
@@ -169,7 +169,8 @@ async def test_what_is_merged_when_it_is_old_is_sealed_at_once(path: Path) -> No
     try:
         output = Output(await added(storage))
         few = _LOG[: _LOG.index(b"\n", 900) + 1]
-        await storage.commit([output.chunk(few) for _ in range(5)])
+        for _ in range(5):
+            await storage.commit([output.chunk(few)])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT id FROM sealed_upto").fetchone() == (5,)
             assert _sealed(db) == []
@@ -189,7 +190,8 @@ async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path
     try:
         output = Output(await added(storage))
         chunks = [output.chunk(_LOG, Stream(stream)) for stream in streams]
-        await storage.commit(chunks)
+        for chunk in chunks:
+            await storage.commit([chunk])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT id FROM sealed_upto").fetchone() == (4,)
             assert _sealed(db) == []

@@ -133,7 +133,7 @@ async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
 
 async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(storage: SqliteStorage) -> None:
     purged, kept = [Output(await added(storage)) for _ in range(2)]
-    await storage.commit([purged.chunk(b"x\n") for _ in range(20 * PURGE_STEP_CHUNKS)])
+    await storage.commit([purged.chunk(b"x") for _ in range(20 * PURGE_STEP_CHUNKS)])  # no line ends: a row each
     await storage.commit([PurgeProcess(purged.handle)])
     for n in range(1, 6):
         await storage.commit([kept.chunk(b"y\n")])
@@ -167,7 +167,7 @@ async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     output = Output(await added(storage))
-    await storage.commit([output.chunk(b"x\n") for _ in range(50 * PURGE_STEP_CHUNKS)])
+    await storage.commit([output.chunk(b"x") for _ in range(50 * PURGE_STEP_CHUNKS)])
     await storage.commit([PurgeProcess(output.handle)])
     await storage.close()
     assert _count(path, "SELECT count(*) FROM output_chunk") > 0

@@ -13,6 +13,7 @@ from app.model.errors import OutlastError
 from app.storage.base import Change, Chunk, CompleteOutput, PurgeProcess
 from app.storage.sqlite import merge, queries, seal
 from app.storage.sqlite.places import Places
+from app.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ class Background:
         now = asyncio.get_running_loop().time()
         for change in changes:
             if isinstance(change, Chunk):
-                if len(change.data) <= merge.LARGE_BYTES:
+                if len(change.data) <= LARGE_BYTES:
                     self._note_chunk(change.handle, now)
             elif isinstance(change, CompleteOutput):
                 self._be_due(change.handle)
@@ -197,7 +198,7 @@ class Background:
         """Take one step, of several processes if they have little."""
         steps: list[merge.Step] = []
         rows = size = 0
-        while self._due and rows < merge.LOOK_ROWS and size < merge.TARGET_BYTES:
+        while self._due and rows < merge.LOOK_ROWS and size < TARGET_BYTES:
             handle = next(iter(self._due))
             look = partial(
                 merge.look, handle=handle, least_rows=self._policy.least_rows, pack=self._policy.sealing is None

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.crash import crash_point
 from app.model.event import EventType
@@ -25,6 +26,15 @@ from app.storage.base import (
 )
 from app.storage.continuity import advance
 from app.storage.sqlite import queries
+from app.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, join_times
+
+
+@dataclass(slots=True)
+class _OpenRow:
+    """Chunks that go into one row: what is small and follows one another in one commit."""
+
+    latest_ts: int
+    chunks: Group[Chunk] = field(default_factory=Group)
 
 
 class Batch:
@@ -34,6 +44,7 @@ class Batch:
         self.handles: dict[str, int] = {}
         self._db = db
         self._output: dict[int, tuple[Position, int] | None] = {}
+        self._open: dict[int, _OpenRow] = {}
         self._next_minute_ms: int | None = None
 
     def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
@@ -76,27 +87,64 @@ class Batch:
         position = advance(stored, chunk)
         if position is None:
             return
-        missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
         latest_ts = max(latest_ts, chunk.ts_ms)
+        self._output[chunk.handle] = position, latest_ts
+        size = len(chunk.data) + TIME_BYTES
+        row = self._open.get(chunk.handle)
+        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.takes(chunk, size):
+            row.chunks.add(chunk, size)
+            row.latest_ts = latest_ts
+            return
+        self._close_row(chunk.handle)
+        row = _OpenRow(latest_ts)
+        row.chunks.add(chunk, size)
+        if chunk.gap:
+            missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
+            self._add_row(row, missing_bytes)
+        elif len(chunk.data) > LARGE_BYTES:
+            self._add_row(row)
+        else:
+            self._open[chunk.handle] = row
+
+    def close_rows(self) -> None:
+        """Nothing more comes: store what might have gone on."""
+        for row in self._open.values():
+            self._add_row(row)
+        self._open = {}
+
+    def _close_row(self, handle: int) -> None:
+        row = self._open.pop(handle, None)
+        if row is not None:
+            self._add_row(row)
+
+    def _add_row(self, row: _OpenRow, missing_bytes: int | None = None) -> None:
+        chunks = row.chunks.parts
+        first, last = chunks[0], chunks[-1]
+        if first is last:
+            ts, parts, data = first.ts_ms, None, first.data
+        else:
+            ts, parts = join_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
+            data = b"".join(chunk.data for chunk in chunks)
         added = self._db.execute(
             queries.ADD_CHUNK,
             (
-                chunk.handle,
-                chunk.run,
-                chunk.first_seq,
-                chunk.line_count,
-                chunk.stream,
-                chunk.ts_ms,
-                latest_ts,
-                chunk.stdout_end,
-                chunk.stderr_end,
-                chunk.data,
-                chunk.gap,
-                missing_bytes if chunk.gap else None,
+                first.handle,
+                first.run,
+                first.first_seq,
+                row.chunks.lines,
+                first.stream,
+                ts,
+                row.latest_ts,
+                last.stdout_end,
+                last.stderr_end,
+                data,
+                first.gap,
+                missing_bytes,
+                parts,
             ),
         )
-        self._output[chunk.handle] = position, latest_ts
-        self._note_minute(chunk.ts_ms, added.lastrowid)
+        for chunk in chunks:
+            self._note_minute(chunk.ts_ms, added.lastrowid)
 
     def _note_minute(self, ts_ms: int, chunk_id: int | None) -> None:
         if self._next_minute_ms is None:
@@ -225,6 +273,7 @@ class Batch:
                 self._db.execute(statement, (handle,))
             self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
+        self._open.pop(handle, None)
 
 
 def _managed_row(state: ManagedState) -> tuple[str, str]:
@@ -254,4 +303,5 @@ def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, in
     for change in changes:
         batch.apply(change)
         crash_point("inside-commit")
+    batch.close_rows()
     return batch.handles

@@ -2,26 +2,26 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from app.crash import crash_point
 from app.storage.sqlite import queries
 from app.storage.sqlite.codec import ZSTD
-from app.storage.sqlite.rows import MAX_MERGED_LINES, join_times, times
-
-# How SQLite lays out a long row in pages of 16 KiB: full pages of its own, and the rest in the tree's page with others.
-_PAGE_BYTES = 16 * 1024 - 4
-_LEAST_LOCAL_BYTES = 2031
-_ROW_BYTES = 60  # what a row takes besides its data and times
-
-TARGET_BYTES = 16 * _PAGE_BYTES + _LEAST_LOCAL_BYTES - _ROW_BYTES
-"""Of a merged row, its times included. One that comes close to it fills its pages."""
+from app.storage.sqlite.rows import (
+    LARGE_BYTES,
+    LEAST_LOCAL_BYTES,
+    MAX_MERGED_LINES,
+    PAGE_BYTES,
+    ROW_BYTES,
+    TARGET_BYTES,
+    TIME_BYTES,
+    Group,
+    join_times,
+    times,
+)
 
 _SMALL_BYTES = 2000  # many such rows fill a page, whatever their exact size
-
-LARGE_BYTES = TARGET_BYTES // 8
-"""A larger chunk is left as it is."""
 
 _FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a row that was merged and may go on growing is smaller
 
@@ -52,7 +52,7 @@ class Row:
     @property
     def size(self) -> int:
         """How much of `TARGET_BYTES` it takes."""
-        return len(self.data) + len(self.parts or "1234567,")
+        return len(self.data) + (TIME_BYTES if self.parts is None else len(self.parts))
 
     def times(self) -> list[tuple[int, int]]:
         """Lines and time of each of its chunks."""
@@ -91,27 +91,6 @@ class Merged:
             data=b"".join(row.data for row in rows),
             parts=parts,
         )
-
-
-@dataclass(slots=True)
-class _Group:
-    rows: list[Row] = field(default_factory=list)
-    size: int = 0
-    lines: int = 0
-
-    def takes(self, row: Row) -> bool:
-        last = self.rows[-1]
-        return (
-            (row.stream, row.run, row.first_seq) == (last.stream, last.run, last.end_seq)
-            and last.data.endswith(b"\n")
-            and self.size + row.size <= TARGET_BYTES
-            and self.lines + row.line_count <= MAX_MERGED_LINES
-        )
-
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        self.size += row.size
-        self.lines += row.line_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,38 +137,38 @@ def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) ->
     if state is None:
         return None
     mark, is_complete = state
-    after_seq, group, alone = mark, _Group(), list[Merged]()
+    after_seq, group, alone = mark, Group[Row](), list[Merged]()
     looked_at = looked_bytes = 0
     keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": LOOK_ROWS})
     for row_id, first_seq, line_count in keys:
         looked_at += 1
         row = _row(db, row_id, _FULL_BYTES if looked_at == 1 else LARGE_BYTES)
-        if row is not None and group.rows and group.takes(row):
-            group.add(row)
+        if row is not None and group.parts and group.takes(row, row.size):
+            group.add(row, row.size)
             continue
-        if len(group.rows) > 1:
-            after_seq = group.rows[-1].end_seq - 1
+        if len(group.parts) > 1:
+            after_seq = group.parts[-1].end_seq - 1
             return Step(
-                handle=handle, before_seq=mark, after_seq=after_seq, merged=[*alone, *_joined(group.rows, pack=pack)]
+                handle=handle, before_seq=mark, after_seq=after_seq, merged=[*alone, *_joined(group.parts, pack=pack)]
             )
-        if group.rows and not pack:
-            alone.append(Merged.of(group.rows))
-        group = _Group()
+        if group.parts and not pack:
+            alone.append(Merged.of(group.parts))
+        group = Group[Row]()
         if row is None:
             after_seq = first_seq + line_count - 1
             continue
-        group.add(row)
+        group.add(row, row.size)
         after_seq = first_seq - 1
         looked_bytes += row.size
         if looked_bytes > _LOOK_BYTES:
             return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone)
     has_all = looked_at < LOOK_ROWS
     if has_all and is_complete:
-        merged = [*alone, *_joined(group.rows, pack=pack)]
+        merged = [*alone, *_joined(group.parts, pack=pack)]
         return Step(handle=handle, before_seq=mark, after_seq=None, merged=merged)
-    if len(group.rows) > 1 and (not has_all or len(group.rows) >= least_rows):
+    if len(group.parts) > 1 and (not has_all or len(group.parts) >= least_rows):
         # What more comes may still join it: the mark stays before it.
-        merged = [*alone, Merged.of(group.rows)]
+        merged = [*alone, Merged.of(group.parts)]
         return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=merged)
     return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone) if after_seq > mark else None
 
@@ -204,8 +183,8 @@ def _packed(rows: Sequence[Row]) -> list[list[Row]]:
 
     A row of 6 KiB would share its page with one other, and leave a quarter of it empty.
     """
-    pages = sum(row.size for row in rows) // _PAGE_BYTES  # the last may be nearly full
-    limit = pages * _PAGE_BYTES + 2 * _LEAST_LOCAL_BYTES if pages else _SMALL_BYTES
+    pages = sum(row.size for row in rows) // PAGE_BYTES  # the last may be nearly full
+    limit = pages * PAGE_BYTES + 2 * LEAST_LOCAL_BYTES if pages else _SMALL_BYTES
     groups: list[list[Row]] = []
     size = limit
     for row in rows:
@@ -213,7 +192,7 @@ def _packed(rows: Sequence[Row]) -> list[list[Row]]:
             if groups:
                 limit = _SMALL_BYTES
             groups.append([])
-            size = _ROW_BYTES
+            size = ROW_BYTES
         groups[-1].append(row)
         size += row.size
     return groups

@@ -26,8 +26,9 @@ SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
-    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes,
+     parts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 MINUTE_MS = 60_000
 NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"

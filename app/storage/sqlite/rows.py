@@ -1,14 +1,82 @@
-"""Rows of output: a chunk a row as it comes, and later several that follow one another in one row."""
+"""Rows of output: a chunk, or several that follow one another."""
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.model.output import Chunk, GapReason, Stream
 from app.storage.sqlite.codec import unseal
 
 MAX_MERGED_LINES = 4096
 """Of a merged row. The view looks for the time of each line by counting, so its cost grows with the square."""
+
+# How SQLite lays out a long row in pages of 16 KiB: full pages of its own, and the rest in the tree's page with others.
+PAGE_BYTES = 16 * 1024 - 4
+LEAST_LOCAL_BYTES = 2031
+ROW_BYTES = 60
+"""What a row takes besides its data and times."""
+
+TIME_BYTES = 8
+"""What the time of one chunk takes, about."""
+
+TARGET_BYTES = 16 * PAGE_BYTES + LEAST_LOCAL_BYTES - ROW_BYTES
+"""Of a merged row, its times included. One that comes close to it fills its pages."""
+
+LARGE_BYTES = TARGET_BYTES // 8
+"""A larger chunk stays as it is."""
+
+
+class _Part(Protocol):
+    """A chunk, or a row of chunks."""
+
+    @property
+    def run(self) -> int: ...
+
+    @property
+    def stream(self) -> int: ...
+
+    @property
+    def first_seq(self) -> int: ...
+
+    @property
+    def line_count(self) -> int: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+
+P = TypeVar("P", bound=_Part)
+
+
+@dataclass(slots=True)
+class Group(Generic[P]):
+    """What may become one row: of one process, run and stream, without a hole or a part of a line in between.
+
+    Attributes:
+        size: how much of `TARGET_BYTES` it takes.
+        lines: how many there are.
+    """
+
+    parts: list[P] = field(default_factory=list)
+    size: int = 0
+    lines: int = 0
+
+    def takes(self, part: P, size: int) -> bool:
+        """Tell whether `part`, which takes `size` bytes with its times, may join what is there."""
+        last = self.parts[-1]
+        return (
+            (part.stream, part.run, part.first_seq) == (last.stream, last.run, last.first_seq + last.line_count)
+            and last.data.endswith(b"\n")
+            and self.size + size <= TARGET_BYTES
+            and self.lines + part.line_count <= MAX_MERGED_LINES
+        )
+
+    def add(self, part: P, size: int) -> None:
+        """Let it join."""
+        self.parts.append(part)
+        self.size += size
+        self.lines += part.line_count
 
 
 def times(ts_ms: int, parts: str) -> Iterator[tuple[int, int]]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from app.crash import crash_point
 from app.storage.sqlite import codec, queries
-from app.storage.sqlite.merge import LARGE_BYTES
-from app.storage.sqlite.rows import times
+from app.storage.sqlite.rows import LARGE_BYTES, times
 
 STEP_BYTES = 1 << 20
 """A step ends with the row with which it has read so much."""
