@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from bench import proc, writers
@@ -12,6 +13,7 @@ from bench.reader import Reader, read_all
 from bench.serving import Outlast, outlast
 
 _FILE = "FileResponse"
+_COPIED = "file, read and written"
 _RAW = "application/octet-stream"
 _END_S = 30.0
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -37,19 +39,19 @@ def run_outlast(folder: Path, lines: int) -> Figures:
                 raise RuntimeError(f"of {stored} events {reader.count - others} came; the end: {reader.end!r}")
             figures |= {f"{name} events/s": lines / seconds, f"{name} CPU us/event": cpu_s / lines * 1e6}
         seconds, cpu_s, reader = _read(server, path, _RAW, None)
-        _verify_bytes(reader, lines, _LAST_CHUNK)
+        _verify_bytes(reader, lines)
         return {**figures, **_bytes_figures(lines, seconds, cpu_s)}
 
 
-def run_file_response(folder: Path, lines: int) -> Figures:
-    """Let `bench.fileserver` send a file of the same bytes.
+def run_file_server(folder: Path, lines: int, how: str) -> Figures:
+    """Let `bench.fileserver` send a file of the same bytes. `how`: by the `kernel`, or as a `copy`.
 
     Raises:
         RuntimeError: something is missing.
     """
     run_shell(folder, Flood(lines, "960k"))
     server = subprocess.Popen(
-        [sys.executable, "-m", "bench.fileserver", str(folder / "stdout.log")],
+        [sys.executable, "-m", "bench.fileserver", how, str(folder / "stdout.log")],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is ours to act on
@@ -60,7 +62,7 @@ def run_file_response(folder: Path, lines: int) -> Figures:
         before_s = proc.cpu_s(server.pid)
         reader = Reader(address, "/", {"Accept": _RAW}, None)
         seconds = read_all(reader)
-        _verify_bytes(reader, lines, b"")
+        _verify_bytes(reader, lines)
         return _bytes_figures(lines, seconds, proc.cpu_s(server.pid) - before_s)
     finally:
         server.terminate()
@@ -70,18 +72,23 @@ def run_file_response(folder: Path, lines: int) -> Figures:
 MEASURE = Measure(
     name="replay",
     title=f"{{size}} stored lines of {writers.LINE_BYTES} bytes, from the call to the last byte's receipt",
-    contestants={OURS: run_outlast, _FILE: run_file_response},
+    contestants={
+        OURS: run_outlast,
+        _FILE: partial(run_file_server, how="kernel"),
+        _COPIED: partial(run_file_server, how="copy"),
+    },
     rows=(
         Row(figure="SSE events/s", yardstick=None, at_least=1e6),
         Row(figure="SSE CPU us/event", yardstick=None, at_most=1.0),
         Row(figure="NDJSON events/s", yardstick=None),
         Row(figure="NDJSON CPU us/event", yardstick=None),
         Row(figure="octet-stream MB/s", yardstick=_FILE, at_least=0.5),
+        Row(figure="octet-stream MB/s", yardstick=_COPIED),
         Row(figure="octet-stream CPU us/MB", yardstick=_FILE),
     ),
     size=5_000_000,
     smoke_size=50_000,
-    lacks={_FILE: "events; reading from a line, or by time; a store"},
+    lacks=dict.fromkeys((_FILE, _COPIED), "events; reading from a line, or by time; a store"),
 )
 
 
@@ -94,8 +101,8 @@ def _read(server: Outlast, path: str, accept: str, mark: bytes | None) -> tuple[
     return seconds, proc.cpu_s(server.pid) - before_s, reader
 
 
-def _verify_bytes(reader: Reader, lines: int, behind: bytes) -> None:
-    last = writers.flood_line(lines - 1) + b"\n" + behind
+def _verify_bytes(reader: Reader, lines: int) -> None:
+    last = writers.flood_line(lines - 1) + b"\n"
     if reader.bytes < lines * writers.LINE_BYTES or not reader.end.endswith(last):
         raise RuntimeError(f"{reader.bytes} bytes of {lines} lines came; the end: {reader.end!r}")
 

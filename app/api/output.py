@@ -14,6 +14,8 @@ from app.api.negotiation import preferred
 from app.api.route import Call, ref_of
 from app.api.schemas import Reading
 from app.api.streaming import send_or_fail
+from app.core.follow import OutputQuery
+from app.model.errors import NotFound
 from app.model.output import Chunk, Stream, count_lines
 
 JSON = "application/json"
@@ -34,6 +36,9 @@ async def _read(stream: Stream | None, request: web.Request, given: Given) -> we
     chunks = manager.output(view.process, replace(reading.where, stream=stream))
     sieve = LineSieve(reading.grep, reading.limit)
     content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
+    if content_type == RAW and sieve.passes_all and stream is None and reading.where == OutputQuery():
+        size = view.process.output.bytes
+        return await send_or_fail(request, RAW, _first_bytes(chunks, size), size)
     pieces = {
         JSON: lambda: _as_json(view.process.run.pid, chunks, sieve),
         NDJSON: lambda: _as_events(chunks, sieve),
@@ -87,6 +92,22 @@ async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> A
                     yield sse.encode(sse.NDJSON, chunk, passed, passed_ids)
             if sieve.full:
                 return
+
+
+async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncGenerator[bytes, None]:
+    """Yield so many bytes: those that were stored when the process was looked at.
+
+    Raises:
+        NotFound: the process has been purged meanwhile.
+    """
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk.data[:size]
+            size -= len(chunk.data)
+            if size <= 0:
+                return
+    if size > 0:
+        raise NotFound("the process has been purged while its output was read")
 
 
 async def _as_bytes(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:

@@ -126,9 +126,11 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
 
 
 async def send_or_fail(
-    request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None]
+    request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None], size: int | None = None
 ) -> web.StreamResponse:
-    """Answer with `pieces`, gathered to about `PIECE_BYTES`.
+    """Answer with `pieces`, gathered to about `PIECE_BYTES`. `size`: of all of them in bytes, if it is known.
+
+    One that knows the size needs no framing, for which each piece would be copied once more.
 
     Raises:
         Exception: what `pieces` raised before the first of these were complete; nothing has been sent then.
@@ -140,6 +142,7 @@ async def send_or_fail(
         await gathered.aclose()
         return web.Response(body=first, content_type=content_type, headers=headers)
     response = web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: content_type})
+    response.content_length = size
     await send(request, response, _chain(first, gathered))
     return response
 

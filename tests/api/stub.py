@@ -14,13 +14,13 @@ from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec,
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
-def view(handle: int = 1, pid: int = 42) -> ProcessView:
+def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
     return ProcessView(
         process=Process(
             handle=handle,
             spec=ProcessSpec(id=ULID, command="true", working_dir="/"),
             run=Run(pid=pid, started_at_ms=1710000000000),
-            output=OutputSummary(lines=1, bytes=2, first_seq=1, last_seq=1),
+            output=OutputSummary(lines=1, bytes=stored_bytes, first_seq=1, last_seq=1),
         ),
         stdin_writable=False,
     )
@@ -48,6 +48,7 @@ class StubManager:
     _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     uptime_s: float = 12.9
     usage: UsageView | None = None
+    stored_bytes: int = 2
 
     async def catch_up(self) -> None:
         self.caught_up += 1
@@ -63,7 +64,7 @@ class StubManager:
         self._called("get", ref)
         if self.wait_in_get is not None:
             await self.wait_in_get.wait()
-        return view()
+        return view(stored_bytes=self.stored_bytes)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         self._called("list", query)

@@ -106,6 +106,7 @@ async def test_the_three_forms_tell_the_same(
     server: Server, manager: StubManager, chunks: list[Chunk], grep: str, limit: int | None
 ) -> None:
     manager.chunks = chunks
+    manager.stored_bytes = sum(len(it.data) for it in chunks)
     params: dict[str, Any] = {"grep": grep} | ({} if limit is None else {"limit": limit})
     path = "/api/v1/processes/42/output"
     joined = [line for line in whole_lines(chunks) if grep.encode() in line][:limit]
@@ -191,6 +192,32 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
     (record,) = caplog.records
     assert record.getMessage() == "GET /api/v1/processes/42/stdout broke off"
     assert TOKEN not in caplog.text
+
+
+async def test_the_size_of_all_bytes_is_told_and_kept_to(server: Server, manager: StubManager) -> None:
+    """Also when more has come since it was told, and when there is less."""
+    manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
+    everything = b"".join(it.data for it in manager.chunks)
+    for manager.stored_bytes in (len(everything), len(everything) - 7, 250_000, 220_000, 10):
+        answer = await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
+        assert answer.headers["Content-Length"] == str(manager.stored_bytes)
+        assert answer.body == everything[: manager.stored_bytes]
+    for query in ("?after=1", "?tail=9", "?limit=9", "?grep=0", "?since=1"):
+        answer = await server.ask("GET", f"/api/v1/processes/42/output{query}", headers=RAW)
+        assert int(answer.headers.get("Content-Length", len(answer.body))) == len(answer.body)
+
+
+async def test_a_purge_within_the_bytes_breaks_the_connection(
+    server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager.stored_bytes = 1_000_000
+    manager.chunks = [chunk(b"0123456789\n")]
+    answer = await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
+    assert answer.status == 404
+    manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
+    assert "has been purged" in caplog.text
 
 
 @pytest.mark.parametrize(
