@@ -39,10 +39,19 @@ def run_asyncio(_folder: Path, starts: int) -> Figures:
     return _starters("asyncio", str(starts))
 
 
+def run_fork(folder: Path, starts: int) -> Figures:
+    """Start them by a bare interpreter that forks, and syncs a line for each eight before their programs run."""
+    return _python("-S", "-m", "bench.forker", str(starts), str(folder / "log"))
+
+
 def _starters(*words: str, said: str = "") -> dict[str, float]:
     """Run `bench.starters` in a process of its own."""
+    return _python("-m", "bench.starters", *words, said=said)
+
+
+def _python(*words: str, said: str = "") -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.starters", *words],
+        [sys.executable, *words],
         input=said,
         stdout=subprocess.PIPE,
         text=True,
@@ -55,16 +64,22 @@ def _starters(*words: str, said: str = "") -> dict[str, float]:
 
 _RELAXED = "outlast, durable = false"
 _ASYNCIO = "asyncio alone"
+_FORK = "fork and a synced line"
 MEASURE = Measure(
     name="start",
     title="{size} starts of `sleep`, 8 clients at once, until all are answered",
-    contestants={OURS: run_outlast, _RELAXED: run_relaxed, _ASYNCIO: run_asyncio},
+    contestants={OURS: run_outlast, _RELAXED: run_relaxed, _ASYNCIO: run_asyncio, _FORK: run_fork},
     rows=(
         Row(figure="starts/s", yardstick=_ASYNCIO, at_least=0.5),
         Row(figure="starts/s", yardstick=_ASYNCIO, ours=_RELAXED),
+        Row(figure="starts/s", yardstick=_FORK),
+        Row(figure="starts/s", yardstick=_ASYNCIO, ours=_FORK),
         Row(figure="CPU ms a start", yardstick=_ASYNCIO),
     ),
     size=1_000,
     smoke_size=40,
-    lacks={_ASYNCIO: "HTTP, a record, cgroups, survival of its own death; what is printed waits in the pipe"},
+    lacks={
+        _ASYNCIO: "HTTP, a record, cgroups, survival of its own death; what is printed waits in the pipe",
+        _FORK: "all that asyncio lacks, and asyncio; failures of a start; clients",
+    },
 )
