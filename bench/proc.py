@@ -1,5 +1,6 @@
 """What the kernel counts of a process."""
 
+import contextlib
 import resource
 from pathlib import Path
 
@@ -12,6 +13,15 @@ def cpu_s(pid: int) -> float:
     # Of each thread in nanoseconds: /proc/PID/stat counts in ticks of 10 ms.
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(path.read_text(encoding="utf-8").split()[0]) for path in threads) / 1e9
+
+
+def forker_pid(shim: int | None) -> int | None:
+    """Return what forks for a shim (`app.shim.forker`), once that has started a process."""
+    for pid in map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text(encoding="utf-8").split()):
+        with contextlib.suppress(OSError):
+            if b"import forker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+    return None
 
 
 def pss_bytes(pid: int, kind: str = "Pss") -> int:

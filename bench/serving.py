@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.shim import lock
+from bench.proc import forker_pid
 
 _OUTLAST = (sys.executable, "-m", "app.cli")
 _START_S = 30.0
@@ -53,6 +54,12 @@ class Outlast:
         if pid is None:
             raise RuntimeError("no shim runs")
         return pid
+
+    @property
+    def pids(self) -> list[int]:
+        """Of daemon and shim, and of what forks for the shim, once a process was started."""
+        forker = forker_pid(self.shim_pid)
+        return [self.pid, self.shim_pid, *([] if forker is None else [forker])]
 
     @property
     def headers(self) -> dict[str, str]:

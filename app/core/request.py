@@ -12,7 +12,8 @@ from app.model.ids import new_ulid
 from app.model.options import Options
 from app.model.process import OutputMode, ProcessSpec, StdinMode
 from app.shim.limits import CONTROLLERS, STAGES
-from app.shim.spawn import Command, Stage
+from app.shim.program import Stage
+from app.shim.spawn import Command
 from app.shim.tree import MARKER
 from app.shimlink import SpawnRefused
 

@@ -9,6 +9,8 @@ import os
 from collections import deque
 from pathlib import Path
 
+from app.shim.clone import join
+
 
 def _own_group() -> Path | None:
     """Find this process's own folder in the mounted cgroup v2 tree."""
@@ -153,15 +155,6 @@ class CgroupRoot:
         except OSError:
             return None
         return str(path)
-
-
-def join(group: str) -> None:
-    """Move the calling process into `group`."""
-    fd = os.open(group + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, b"0")
-    finally:
-        os.close(fd)
 
 
 def members(group: str) -> set[int]:

@@ -12,6 +12,7 @@ from app.crash import crash_point
 from app.shim import cgroup
 from app.shim.buffer import Segment, StreamBuffer, memory_segments
 from app.shim.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
+from app.shim.forkserver import ForkServer
 from app.shim.intake import Intake
 from app.shim.killing import Killing
 from app.shim.limits import bound_group, oom_kills
@@ -84,6 +85,8 @@ class Children:
         self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
+        self._reaping_waits = False
+        self._fork_server = ForkServer(state_dir)
         self._groups = cgroup.CgroupRoot.create(state_dir)
         self.killing = Killing(loop, lambda: iter(self), self._groups)
         self._timeouts = Timeouts(loop, self.killing.kill)
@@ -117,7 +120,7 @@ class Children:
         A `LimitRefused` says that a limit can't be had here, any other error that no process can be made now.
         """
         prepared = [self._prepare(each) for each in wanted]
-        spawn([each.start for each in prepared if not isinstance(each, OSError)])
+        spawn([each.start for each in prepared if not isinstance(each, OSError)], self._fork_server)
         return [each if isinstance(each, OSError) else self._take(each) for each in prepared]
 
     def _prepare(self, wanted: WantedStart) -> _Prepared | OSError:
@@ -130,7 +133,7 @@ class Children:
         try:
             bound_group(group, wanted.command.limits)
             segments = memory_segments({stream: begins_at[stream] for stream in captured if captured[stream]})
-            start = Start(wanted.command, group=group, prepare=self._restore_own_settings)
+            start = Start(wanted.command, group=group, open_files=self._open_files)
         except OSError as exc:
             self._call_off(child, segments)
             return exc
@@ -173,9 +176,6 @@ class Children:
             os.close(child.gate)
             child.gate = -1
 
-    def _restore_own_settings(self) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
-
     def _watch_outcome(self, child: Child) -> None:
         self._loop.watch(child.outcome, IN, lambda _events: self._on_outcome(child))
 
@@ -198,7 +198,10 @@ class Children:
             child.started = True
             self._watch_running(child)
         self._listener.on_started(child)
-        self.reap()  # it may have ended already
+        if self._reaping_waits:
+            self.reap()
+        elif child.started and not child.adopted:
+            self._reap_child(child)  # it may have ended already
 
     def _forget_outcome(self, child: Child) -> None:
         if child.outcome >= 0:
@@ -242,6 +245,7 @@ class Children:
         This is the only reaper there is, so looking (WNOWAIT) at any child and then reaping that very one
         takes nobody's exit status.
         """
+        self._reaping_waits = False
         while True:
             try:
                 seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -257,7 +261,8 @@ class Children:
             elif child.started:
                 self._reap_child(child)
             else:
-                return  # at its exec; `_on_outcome` comes back here when that is known
+                self._reaping_waits = True  # at its exec; `_on_outcome` comes back here when that is known
+                return
 
     def _reap_child(self, child: Child) -> None:
         info = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG)

@@ -7,7 +7,6 @@ import errno
 import os
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 
 RLIMITS = {
     "cpu_seconds": resource.RLIMIT_CPU,
@@ -50,11 +49,11 @@ def bound_group(group: str | None, wanted: Wanted) -> None:
         if group is None:
             raise LimitRefused(name, errno.EOPNOTSUPP)
         controller = CONTROLLERS[name]
-        if not _enable(Path(group).parent, controller):
+        if not _enable(os.path.dirname(group), controller):
             raise LimitRefused(name, errno.ENODEV)
         try:
             for file, value in _settings(name, wanted[name]):
-                _write(Path(group) / file, value)
+                _write(f"{group}/{file}", value)
         except OSError as exc:
             raise LimitRefused(name, exc.errno or errno.EINVAL) from None
 
@@ -68,28 +67,32 @@ def _settings(name: str, value: float) -> list[tuple[str, str]]:
     return [("pids.max", str(value))]
 
 
-def _write(file: Path, value: str) -> None:
+def _read(file: str) -> str:
+    with open(file) as opened:
+        return opened.read()
+
+
+def _write(file: str, value: str) -> None:
     """Write to a file of a group. Without swap there is none for that."""
-    if file.name != "memory.swap.max" or file.exists():
-        with file.open("r+") as opened:  # never make one: these are the kernel's
+    if not file.endswith("/memory.swap.max") or os.path.exists(file):
+        with open(file, "r+") as opened:  # never make one: these are the kernel's
             opened.write(value)
 
 
-def _enable(folder: Path, controller: str) -> bool:
+def _enable(folder: str, controller: str) -> bool:
     """Make a controller bound the groups in `folder`, from the group that holds the folder downwards.
 
     A group that processes live in can't pass a controller on, unless it is the root of all: that is what a delegated
     subgroup is for. Nothing is moved.
     """
-    for group in (folder.parent, folder):
-        switch = group / "cgroup.subtree_control"
+    for group in (os.path.dirname(folder), folder):
+        switch = group + "/cgroup.subtree_control"
         try:
-            if controller in switch.read_text().split():
+            if controller in _read(switch).split():
                 continue
-            if controller not in (group / "cgroup.controllers").read_text().split():
+            if controller not in _read(group + "/cgroup.controllers").split():
                 return False
-            with switch.open("r+") as opened:
-                opened.write(f"+{controller}")
+            _write(switch, f"+{controller}")
         except OSError:
             return False
     return True
@@ -100,7 +103,7 @@ def oom_kills(group: str | None) -> int:
     if group is None:
         return 0
     try:
-        lines = (Path(group) / "memory.events").read_text().splitlines()
+        lines = _read(group + "/memory.events").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -1,29 +1,18 @@
-"""Starting one process: fork, prepare, wait at the gate, exec. The parent never waits: the outcome is told by a pipe.
+"""Starting processes: what each needs is made, they are forked together, and nobody waits for what they do.
 
-The gate is a pipe, too. While it is shut, the program does not run; if whoever holds it dies then, it never will.
-
-Several starts are made in step: one fork right behind the other. After a fork the system copies each page that this
-process writes to, and the next fork has to share all of them anew.
+What becomes of a start is told by a pipe that ends.
 """
 
-import errno
 import functools
-import mmap
 import os
-import resource
 import signal
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from app.shim import cgroup
-from app.shim.limits import LimitRefused, Wanted, in_group, lower_limits, raise_limits, set_nice
+from app.shim.forkserver import CANNOT, ForkServer
+from app.shim.limits import Wanted
 from app.shim.linux import pidfd_open, widen_pipe
-
-_FAILURE = struct.Struct("<BI")
-_NO_CGROUP, _FAILURE_AT = b"c", 1  # where in the report, and what
-_REPORT_BYTES = _FAILURE_AT + _FAILURE.size
-_FROM_TERMINALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)]
+from app.shim.program import FAILURE, FAILURE_AT, FROM_TERMINALS, NO_CGROUP, REPORT_BYTES, Order, become, map_report
 
 
 @functools.cache
@@ -33,15 +22,6 @@ def _changed_signals() -> list[int]:
     Those that can't be changed are not among them, nor the two that the C library keeps for itself.
     """
     return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL]
-
-
-class Stage:
-    """At which step a start failed. `limits.STAGES` has more."""
-
-    SETUP = 0
-    USER = 1
-    WORKING_DIR = 2
-    EXEC = 3
 
 
 class Command(NamedTuple):
@@ -66,16 +46,31 @@ class Command(NamedTuple):
     nice: int | None
     limits: Wanted
 
+    def order(self, *, group: str | None, open_files: tuple[int, int]) -> Order:
+        """Return what the process itself must know: see `program.Order`."""
+        return Order(
+            argv=self.argv,
+            env=self.env,
+            working_dir=self.working_dir,
+            uid=self.uid,
+            gid=self.gid,
+            groups=self.groups,
+            nice=self.nice,
+            limits=self.limits,
+            open_files=open_files,
+            group=group,
+        )
+
 
 class SpawnOutcome:
     """What a `Start.report` says: a file, and not a pipe, so that whoever looks again finds it again."""
 
     def __init__(self, report: int) -> None:
-        raw = os.pread(report, _REPORT_BYTES, 0).ljust(_REPORT_BYTES, b"\0")
-        self.joined_cgroup = not raw.startswith(_NO_CGROUP)
+        raw = os.pread(report, REPORT_BYTES, 0).ljust(REPORT_BYTES, b"\0")
+        self.joined_cgroup = not raw.startswith(NO_CGROUP)
         self.stage: int
         self.errno: int
-        self.stage, self.errno = _FAILURE.unpack_from(raw, _FAILURE_AT)
+        self.stage, self.errno = FAILURE.unpack_from(raw, FAILURE_AT)
 
     @property
     def failed(self) -> bool:
@@ -95,18 +90,18 @@ class Start:
         refused: why it could not be forked; nothing of it is left then.
     """
 
-    def __init__(self, command: Command, *, group: str | None, prepare: Callable[[], None]) -> None:
+    def __init__(self, command: Command, *, group: str | None, open_files: tuple[int, int]) -> None:
         """Make all that the fork needs.
 
         Args:
             command: what to start.
             group: cgroup to join, if any.
-            prepare: called in the child first, to undo what this process has set for itself (limits, umask).
+            open_files: the limits, soft and hard, on what it may have open unless it asks for others.
 
         Raises:
             OSError: no pipe can be made now.
         """
-        self._command, self._group, self._prepare = command, group, prepare
+        self.order = command.order(group=group, open_files=open_files)
         self._ours: list[int] = []
         self._theirs: list[int] = []
         self.pid, self.pidfd = 0, -1
@@ -121,9 +116,7 @@ class Start:
             self._keep(ours=self.outcome, theirs=ended)
             self.report = os.memfd_create("outlast-start", os.MFD_CLOEXEC)
             self._ours.append(self.report)
-            os.ftruncate(self.report, _REPORT_BYTES)
-            # Mapped, because limits on memory and on the size of files must not keep a failure from being told.
-            self._told = mmap.mmap(self.report, _REPORT_BYTES)
+            os.ftruncate(self.report, REPORT_BYTES)
         except OSError:
             _close(self._ours + self._theirs)
             raise
@@ -149,19 +142,23 @@ class Start:
         widen_pipe(read_end)
         return read_end
 
+    @property
+    def descriptors(self) -> list[int]:
+        """What whoever forks it must have: the five that are the process's, and the report."""
+        return [*self._theirs, self.report]
+
     def fork(self) -> None:
-        """Fork; or note in `refused` that this can't be done now."""
+        """Fork this process; or note in `refused` that this can't be done now."""
         try:
-            self.pid = os.fork()
+            with map_report(self.report) as told:
+                self.pid = os.fork()
+                if self.pid == 0:
+                    become(self.order, self._theirs, told, _changed_signals())
         except OSError as exc:
             self.refused = exc
-        else:
-            if self.pid == 0:
-                _run_child(self._command, self._theirs, self._told, self._group, self._prepare)
 
     def finish(self) -> None:
         """Let go of what is the child's; of all, if it is refused."""
-        self._told.close()
         if self.refused is None:
             try:
                 self.pidfd = pidfd_open(self.pid)
@@ -175,104 +172,40 @@ class Start:
             os.set_blocking(fd, False)
 
 
-def spawn(starts: Sequence[Start]) -> None:
+def spawn(starts: Sequence[Start], server: ForkServer) -> None:
     """Fork processes that will exec their commands, each in a session of its own."""
+    left = list(starts)
+    if server.is_usable():
+        left = []
+        for start, result in zip(starts, server.fork([(s.order, s.descriptors) for s in starts]), strict=True):
+            if result > 0:
+                start.pid = result
+            elif -result in CANNOT:
+                server.give_up()
+                left.append(start)
+            else:
+                start.refused = OSError(-result, os.strerror(-result))
+    if left:
+        _fork_here(left)
+    for start in starts:
+        start.finish()
+
+
+def _fork_here(starts: Sequence[Start]) -> None:
+    """Fork this process, where there is no other way.
+
+    One fork comes right behind the other: after a fork the system copies each page that this process writes to, and the
+    next fork has to share all of them anew.
+    """
     # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*_FROM_TERMINALS, *_changed_signals()})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*FROM_TERMINALS, *_changed_signals()})
     try:
         for start in starts:
             start.fork()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    for start in starts:
-        start.finish()
 
 
 def _close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def _run_child(
-    command: Command, theirs: Sequence[int], told: mmap.mmap, group: str | None, prepare: Callable[[], None]
-) -> None:
-    """Become the program, or report why not and end. Never returns."""
-    stdin, stdout, stderr, opened, ended = theirs
-    stage = Stage.SETUP
-    try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        while signal.sigtimedwait(_FROM_TERMINALS, 0):  # what came before there was a session of its own
-            pass
-        for number in _changed_signals():
-            signal.signal(number, signal.SIG_DFL)
-        if group is not None:
-            try:
-                cgroup.join(group)
-            except OSError as exc:
-                for name in in_group(command.limits):
-                    raise LimitRefused(name, exc.errno or errno.EPERM) from None
-                told[0:1] = _NO_CGROUP
-        prepare()
-        _place(stdin, stdout, stderr)
-        _close_all_but(opened, ended)
-        set_nice(command.nice)
-        raise_limits(command.limits)
-        stage = Stage.USER
-        if command.groups is not None:
-            os.setgroups(command.groups)
-        if command.gid is not None:
-            os.setresgid(command.gid, command.gid, command.gid)
-        if command.uid is not None:
-            os.setresuid(command.uid, command.uid, command.uid)
-        stage = Stage.WORKING_DIR
-        os.chdir(command.working_dir)
-        stage = Stage.EXEC
-        _pass_gate(opened)
-        lower_limits(command.limits)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        _execute(command.argv, command.env)
-    except BaseException as exc:  # noqa: BLE001 - nothing may escape into the parent's loop from here
-        number = errno.ENOMEM if isinstance(exc, MemoryError) else getattr(exc, "errno", None) or errno.EINVAL
-        told[_FAILURE_AT:] = _FAILURE.pack(getattr(exc, "stage", stage), number)
-    finally:
-        os._exit(127)
-
-
-def _execute(argv: list[str], env: Mapping[str, str]) -> None:
-    """Become the program. os.execvpe does the same, and hands over all words anew for each folder of PATH."""
-    if "/" in argv[0]:
-        os.execve(argv[0], argv, env)  # noqa: S606 - no shell is the point
-    refused: OSError | None = None
-    for folder in env.get("PATH", os.defpath).split(os.pathsep):
-        path = os.path.join(folder, argv[0])
-        try:
-            os.stat(path)
-            os.execve(path, argv, env)  # noqa: S606 - as above
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as exc:
-            refused = refused or exc
-    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _close_all_but(*kept: int) -> None:
-    """Close what is somebody else's: while this waits, it must not hold other processes' pipes, nor its own gate."""
-    first = 3
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-
-
-def _pass_gate(opened: int) -> None:
-    if not os.read(opened, 1):
-        raise OSError(errno.ECANCELED, "nobody opened the gate")
-
-
-def _place(stdin: int, stdout: int, stderr: int) -> None:
-    """Make the three descriptors 0, 1 and 2. All else is close-on-exec, as Python makes it."""
-    # The parent never closes its own 0-2, so none of these three can be one of them, and none is overwritten early.
-    os.dup2(stdin, 0)
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)

@@ -33,7 +33,7 @@ class Spawned:
 
 
 class SpawnRefused(OutlastError):
-    """The system could not start it: `stage` (app.shim.spawn.Stage) and `errno` say where and why."""
+    """The system could not start it: `stage` (app.shim.program.Stage) and `errno` say where and why."""
 
     def __init__(self, stage: int, errno: int) -> None:
         super().__init__(os.strerror(errno))

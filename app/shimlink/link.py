@@ -15,7 +15,8 @@ from app.crash import crash_point
 from app.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from app.model.output import Position, Stream
 from app.shim.linux import pidfd_open
-from app.shim.spawn import Command, Stage
+from app.shim.program import Stage
+from app.shim.spawn import Command
 from app.shim.wire import (
     PROTOCOL_VERSION,
     MessageType,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.shim import lock
 from app.shim.intake import SPOOL_NAME
+from bench.proc import forker_pid
 from tests.support.daemon import group_folders
 
 _OF_PROCESSES = ("pipe:", "/memfd:", "anon_inode:[pidfd]")
@@ -19,8 +20,8 @@ class Footprint:
 
     Attributes:
         held: descriptors of the daemon that can belong to a process: pipes, memory files, pidfds, spool files.
-        fds: how many descriptors the shim has open.
-        children: of both, that are no zombies.
+        fds: how many descriptors the shim has open, but for the two to what forks for it.
+        children: of both, that are no zombies, but for that one.
         zombies: those that are.
         groups: control groups that are kept for processes.
         spooled: files in the spool folder.
@@ -40,11 +41,12 @@ class Footprint:
         if shim is None:
             return cls()
         states = [*_children(shim), *_children(daemon)]
+        forkers = int(forker_pid(shim) is not None)  # not there before the first start
         spool = state_dir / SPOOL_NAME
         return cls(
             held=sum(target.startswith((*_OF_PROCESSES, str(spool))) for target in _targets(daemon)),
-            fds=len(os.listdir(f"/proc/{shim}/fd")),
-            children=sum(state not in {"Z", ""} for state in states),
+            fds=len(os.listdir(f"/proc/{shim}/fd")) - 2 * forkers,
+            children=sum(state not in {"Z", ""} for state in states) - forkers,
             zombies=states.count("Z"),
             groups=sum(entry.is_dir() for folder in group_folders(state_dir) for entry in folder.iterdir()),
             spooled=len(list(spool.iterdir())) if spool.exists() else 0,

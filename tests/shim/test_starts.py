@@ -10,7 +10,8 @@ from pathlib import Path
 
 from app.model.output import Position, Stream
 from app.shim.limits import STAGES
-from app.shim.spawn import Command, Stage
+from app.shim.program import Stage
+from app.shim.spawn import Command
 from app.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
 from tests.support.waiting import eventually
 

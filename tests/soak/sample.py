@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.shim import lock
 from app.shim.cgroup import folder_name
+from bench.proc import forker_pid
 
 FD_KINDS = ("sockets", "pipes", "memfds", "pidfds", "files", "other fds")
 _BLOCK_BYTES = 512
@@ -21,9 +22,13 @@ def look(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]:
         OSError: daemon or shim has just ended.
     """
     database = state_dir / "outlast.db"
+    shim = _process(shim_pid)
+    if forker_pid(shim_pid) is not None:  # what the shim has of it is there from the first start on
+        shim["sockets"] -= 1
+        shim["pidfds"] -= 1
     return {
         **{f"daemon {name}": value for name, value in _process(daemon_pid).items()},
-        **{f"shim {name}": value for name, value in _process(shim_pid).items()},
+        **{f"shim {name}": value for name, value in shim.items()},
         "cgroups": len(groups(state_dir)),
         "spool": _size(*(state_dir / "spool").glob("*")),
         "WAL": _size(Path(f"{database}-wal")),

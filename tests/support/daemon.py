@@ -19,6 +19,7 @@ from app.config import Settings
 from app.crash import VARIABLE
 from app.daemon.down import end_everything
 from app.shim.cgroup import folder_name
+from bench.proc import forker_pid
 from tests.support.waiting import DEADLINE_S
 
 # What the shim marks each run's processes with.
@@ -289,6 +290,12 @@ def shim_pid(state_dir: Path) -> int | None:
             if b"app.shim" in words and os.fsencode(state_dir) in words:
                 return pid
     return None
+
+
+def shim_children(shim: int | None) -> set[int]:
+    """The processes that run under a shim, without what forks for it."""
+    children = set(map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text().split()))
+    return {pid for pid in children - {forker_pid(shim)} if is_running(pid)}
 
 
 def group_folders(state_dir: Path) -> list[Path]:

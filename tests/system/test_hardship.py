@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.daemon import Daemon, is_running, outlast, shim_children, shim_pid
 from tests.support.disk import mounted
 from tests.support.waiting import eventually
 
@@ -157,9 +157,8 @@ async def test_a_start_that_ends_after_a_takeover_is_recorded(daemon: Daemon) ->
     await successor
 
     async def all_listed() -> bool:
-        words = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
         listed = await daemon.call("GET", "/processes?status=running", 200)
-        return {int(pid) for pid in words if is_running(int(pid))} == {p["pid"] for p in listed["processes"]}
+        return shim_children(shim) == {p["pid"] for p in listed["processes"]}
 
     await eventually(all_listed)
 

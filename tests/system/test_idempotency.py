@@ -12,7 +12,7 @@ import pytest
 from app.crash import VARIABLE
 from app.storage import storage_from_url
 from app.testing.samples import new_process
-from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.daemon import Daemon, shim_children, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
 BODY = {"command": "sleep", "args": ["1000"], "idempotency_key": "key 1"}
@@ -26,9 +26,7 @@ async def post(daemon: Daemon, body: dict[str, Any]) -> tuple[int, Any]:
 
 def children(daemon: Daemon) -> set[int]:
     """The processes that run under the shim."""
-    shim = shim_pid(daemon.state_dir)
-    pids = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
-    return {int(pid) for pid in pids if is_running(int(pid))}
+    return shim_children(shim_pid(daemon.state_dir))
 
 
 async def test_the_same_key_gives_the_same_process(daemon: Daemon) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from app.shim import wire
 from app.shim.listener import Listener
-from tests.support.daemon import Daemon, Event, is_running, outlast, shim_pid
+from tests.support.daemon import Daemon, Event, is_running, outlast, shim_children, shim_pid
 from tests.support.shadow import shadowed
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -255,9 +255,8 @@ async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon:
     shim = shim_pid(daemon.state_dir)
 
     async def all_listed() -> bool:  # what was under way when the daemon died may take a moment yet
-        words = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
         listed = await daemon.call("GET", "/processes?status=running", 200)
-        return {int(pid) for pid in words if is_running(int(pid))} == {p["pid"] for p in listed["processes"]}
+        return shim_children(shim) == {p["pid"] for p in listed["processes"]}
 
     await eventually(all_listed)
 

@@ -5,7 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.support.daemon import Daemon, is_running, shim_pid
+from bench.proc import forker_pid
+from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
 from tests.support.shadow import NO_GROUPS, shadowed
 from tests.support.waiting import eventually
 
@@ -182,6 +183,8 @@ async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Da
     def descriptors() -> int:
         return len(os.listdir(f"/proc/{shim}/fd"))
 
+    await daemon.ended(await daemon.sh("exit 3"))  # what forks is there from now on
+    await eventually(lambda: not shim_children(shim))
     before = descriptors()  # of a process that has ended some may be open for a moment yet
     for round_number in range(3):
         processes = await asyncio.gather(*(daemon.sh("(sleep 0.01 &) ; exit 3", stdin_mode="pipe") for _ in range(20)))
@@ -191,7 +194,7 @@ async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Da
 
     def clean() -> bool:
         children = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
-        return descriptors() == before and not children
+        return descriptors() == before and children == [str(forker_pid(shim))]
 
     await eventually(clean)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.testing.faulty import Mode
-from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.daemon import Daemon, outlast, shim_children, shim_pid
 from tests.support.faulty import FaultyStore
 from tests.support.health import health, is_healthy, unavailable
 from tests.support.load import Load
@@ -124,7 +124,7 @@ async def test_a_start_that_is_stored_after_its_answer_is_taken_back(daemon: Dae
     store.inject(Mode.STALL)
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     assert "under way" in await unavailable(daemon, "POST", "/processes", start)
-    await eventually(lambda: _children(daemon) == [])
+    await eventually(lambda: not _children(daemon))
     store.mend()  # now what was under way is stored
     process = await eventually(lambda: _start_again(daemon, start))
     assert (stored(daemon), await counted(daemon)) == (1, 1)
@@ -136,7 +136,7 @@ async def test_a_start_whose_commit_tears_is_taken_back(daemon: Daemon, store: F
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     await unavailable(daemon, "POST", "/processes", start)
     assert stored(daemon) == 1  # or this test would prove nothing
-    await eventually(lambda: _children(daemon) == [])
+    await eventually(lambda: not _children(daemon))
     await unavailable(daemon, "POST", "/processes", start)
     store.mend()
     await eventually(lambda: stored(daemon) == 0)
@@ -145,11 +145,9 @@ async def test_a_start_whose_commit_tears_is_taken_back(daemon: Daemon, store: F
     assert (await daemon.get(process))["status"] == "running"
 
 
-def _children(daemon: Daemon) -> list[int]:
+def _children(daemon: Daemon) -> set[int]:
     """What the shim runs."""
-    shim = shim_pid(daemon.state_dir)
-    words = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
-    return [int(word) for word in words if is_running(int(word))]
+    return shim_children(shim_pid(daemon.state_dir))
 
 
 async def _start_again(daemon: Daemon, start: dict[str, Any]) -> dict[str, Any] | None:
@@ -201,7 +199,7 @@ async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStor
     await eventually(purged)
     await eventually(lambda: is_healthy(daemon))
     assert stored(daemon) == await counted(daemon) == 2
-    await eventually(lambda: set(_children(daemon)) == pids - {poisoned["pid"]})
+    await eventually(lambda: _children(daemon) == pids - {poisoned["pid"]})
     store.mend()
     await load.let_one_die()
     await eventually(load.flood.has_eof)
