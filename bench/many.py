@@ -114,7 +114,7 @@ def run_outlast(folder: Path, crowd: Crowd) -> Figures:
         stage.until_all_are_here()
         server.stop()
         server.start()
-        spent = _Spent((server.pid, server.shim_pid))
+        spent = _Spent(server.pids)
         stage.begin()
         delays_ms = stage.delays_ms()
         _until(lambda: _stored_bytes(server.database) >= crowd.bytes, _STALLED_S)

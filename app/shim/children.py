@@ -200,8 +200,6 @@ class Children:
         self._listener.on_started(child)
         if self._reaping_waits:
             self.reap()
-        elif child.started and not child.adopted:
-            self._reap_child(child)  # it may have ended already
 
     def _forget_outcome(self, child: Child) -> None:
         if child.outcome >= 0:

@@ -4,6 +4,7 @@ Run by `forkserver.py`, in an interpreter that reads neither site-packages nor t
 imports, each process that is started is a copy of: so it is little.
 """
 
+import errno
 import gc
 import marshal
 import os
@@ -68,6 +69,6 @@ def _fork(fields: tuple[object, ...], fds: list[int]) -> int:
                 become(order._replace(group=None) if joined else order, theirs, told)
             return pid
     except OSError as exc:
-        return -(exc.errno or 0)
+        return -(exc.errno or errno.EAGAIN)
     finally:
         close_all(fds)

@@ -3,8 +3,17 @@
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 from app.shim import __main__ as shim_main
+
+
+def test_what_forks_imports_hardly_anything() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import app.shim.forker; print('\\n'.join(sys.modules))"
+    argv = [sys.executable, "-I", "-S", "-c", program, str(Path(__file__).parents[2])]
+    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    # Each process that is started begins as a copy of this.
+    assert not set(output.split()) & {"typing", "pathlib", "contextlib", "re", "json", "tempfile", "subprocess"}
 
 
 def test_the_shim_imports_the_standard_library_only() -> None:

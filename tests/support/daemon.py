@@ -292,8 +292,9 @@ def shim_pid(state_dir: Path) -> int | None:
     return None
 
 
-def shim_children(shim: int | None) -> set[int]:
-    """The processes that run under a shim, without what forks for it."""
+def shim_children(state_dir: Path) -> set[int]:
+    """The processes that run under the shim of a state folder, without what forks for it."""
+    shim = shim_pid(state_dir)
     children = set(map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text().split()))
     return {pid for pid in children - {forker_pid(shim)} if is_running(pid)}
 

@@ -158,7 +158,7 @@ async def test_a_start_that_ends_after_a_takeover_is_recorded(daemon: Daemon) ->
 
     async def all_listed() -> bool:
         listed = await daemon.call("GET", "/processes?status=running", 200)
-        return shim_children(shim) == {p["pid"] for p in listed["processes"]}
+        return shim_children(daemon.state_dir) == {p["pid"] for p in listed["processes"]}
 
     await eventually(all_listed)
 

@@ -12,7 +12,7 @@ import pytest
 from app.crash import VARIABLE
 from app.storage import storage_from_url
 from app.testing.samples import new_process
-from tests.support.daemon import Daemon, shim_children, shim_pid
+from tests.support.daemon import Daemon, shim_children
 from tests.support.waiting import DEADLINE_S, eventually
 
 BODY = {"command": "sleep", "args": ["1000"], "idempotency_key": "key 1"}
@@ -24,11 +24,6 @@ async def post(daemon: Daemon, body: dict[str, Any]) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-def children(daemon: Daemon) -> set[int]:
-    """The processes that run under the shim."""
-    return shim_children(shim_pid(daemon.state_dir))
-
-
 async def test_the_same_key_gives_the_same_process(daemon: Daemon) -> None:
     status, first = await post(daemon, BODY)
     assert status == 201
@@ -37,7 +32,7 @@ async def test_the_same_key_gives_the_same_process(daemon: Daemon) -> None:
     status, other = await post(daemon, {**BODY, "idempotency_key": "key 2"})
     assert status == 201
     assert other["id"] != first["id"]
-    assert children(daemon) == {first["pid"], other["pid"]}
+    assert shim_children(daemon.state_dir) == {first["pid"], other["pid"]}
     assert daemon.sql("SELECT id, idempotency_key FROM processes ORDER BY handle") == [
         (first["id"], "key 1"),
         (other["id"], "key 2"),
@@ -66,7 +61,7 @@ async def test_another_command_with_the_same_key_is_refused(daemon: Daemon) -> N
         status, error = await post(daemon, {**BODY, **changed})
         assert (status, error["code"]) == (400, "INVALID_REQUEST")
         assert error["error"].startswith("idempotency_key belongs to a start of another command, or with other args")
-    assert children(daemon) == {process["pid"]}
+    assert shim_children(daemon.state_dir) == {process["pid"]}
 
 
 async def test_a_key_whose_start_failed_is_free(daemon: Daemon, tmp_path: Path) -> None:
@@ -86,7 +81,7 @@ async def test_twenty_at_once_are_one_start(daemon: Daemon) -> None:
     answers = await asyncio.gather(*(post(daemon, BODY) for _ in range(20)))
     assert sorted(status for status, _ in answers) == [200] * 19 + [201]
     assert len({answer["id"] for _, answer in answers}) == 1
-    assert children(daemon) == {answers[0][1]["pid"]}
+    assert shim_children(daemon.state_dir) == {answers[0][1]["pid"]}
     assert (await daemon.call("GET", "/info", 200))["total_processes"] == 1
 
 
@@ -99,7 +94,7 @@ async def test_twenty_at_once_share_a_failure(daemon: Daemon) -> None:
 async def test_keys_do_not_wait_for_each_other(daemon: Daemon) -> None:
     answers = await asyncio.gather(*(post(daemon, {**BODY, "idempotency_key": f"k{n % 5}"}) for n in range(20)))
     assert sorted(status for status, _ in answers) == [200] * 15 + [201] * 5
-    assert len(children(daemon)) == 5
+    assert len(shim_children(daemon.state_dir)) == 5
 
 
 async def test_a_caller_that_hangs_up_finds_its_process_again(daemon: Daemon) -> None:
@@ -109,7 +104,7 @@ async def test_a_caller_that_hangs_up_finds_its_process_again(daemon: Daemon) ->
     status, process = await post(daemon, BODY)
     assert status in {200, 201}
     assert await post(daemon, BODY) == (200, process)
-    assert children(daemon) == {process["pid"]}
+    assert shim_children(daemon.state_dir) == {process["pid"]}
 
 
 async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(daemon: Daemon) -> None:
@@ -120,7 +115,7 @@ async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(
     await storage.close()
     status, error = await post(daemon, BODY)
     assert (status, error["code"]) == (503, "UNAVAILABLE")
-    assert children(daemon) == set()
+    assert shim_children(daemon.state_dir) == set()
 
 
 async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -> None:
@@ -145,15 +140,15 @@ async def test_a_start_whose_daemon_died_is_found_under_its_key(mortal: Daemon, 
                 body = {**BODY, "idempotency_key": f"round {count}, start {number}"}
                 started.append((await post(mortal, body))[1])
         body = {**BODY, "idempotency_key": f"round {count}, the last"}
-        before = children(mortal)
+        before = shim_children(mortal.state_dir)
         await asked_of_the_dying(mortal, body, point)
-        (pid,) = await eventually(lambda before=before: children(mortal) - before)
+        (pid,) = await eventually(lambda before=before: shim_children(mortal.state_dir) - before)
         del mortal.environment[VARIABLE]
         await mortal.start()
         status, process = await post(mortal, body)
         assert (status, process["pid"], process["status"]) == (200, pid, "running")
         started.append(process)
-        assert children(mortal) == {each["pid"] for each in started}
+        assert shim_children(mortal.state_dir) == {each["pid"] for each in started}
         listed = (await mortal.call("GET", "/processes", 200))["processes"]
         assert [each["id"] for each in listed[::-1]] == [each["id"] for each in started]
         await mortal.stop()
@@ -179,7 +174,7 @@ async def test_a_start_that_is_not_recorded_yet_has_its_key_already(mortal: Daem
         return answer if status == 200 else None
 
     process = await eventually(recorded)
-    assert children(mortal) == {process["pid"]}
+    assert shim_children(mortal.state_dir) == {process["pid"]}
     await eventually(lambda: log.exists() and log.read_text() == "\n")
 
 
@@ -221,7 +216,7 @@ async def test_kills_at_any_moment_leave_one_process_a_key(daemon: Daemon, tmp_p
     assert down.is_set()
     await eventually(lambda: len(log.read_text().splitlines()) >= len(keys))
     assert sorted(log.read_text().splitlines()) == sorted(keys)
-    assert children(daemon) == {process["pid"] for process in answered.values()}
+    assert shim_children(daemon.state_dir) == {process["pid"] for process in answered.values()}
     assert dict(daemon.sql("SELECT idempotency_key, id FROM processes")) == {
         key: process["id"] for key, process in answered.items()
     }

@@ -252,11 +252,10 @@ async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon:
     await daemon.kill()
     await asyncio.gather(*burst, return_exceptions=True)
     await daemon.start()
-    shim = shim_pid(daemon.state_dir)
 
     async def all_listed() -> bool:  # what was under way when the daemon died may take a moment yet
         listed = await daemon.call("GET", "/processes?status=running", 200)
-        return shim_children(shim) == {p["pid"] for p in listed["processes"]}
+        return shim_children(daemon.state_dir) == {p["pid"] for p in listed["processes"]}
 
     await eventually(all_listed)
 

@@ -184,7 +184,7 @@ async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Da
         return len(os.listdir(f"/proc/{shim}/fd"))
 
     await daemon.ended(await daemon.sh("exit 3"))  # what forks is there from now on
-    await eventually(lambda: not shim_children(shim))
+    await eventually(lambda: not shim_children(daemon.state_dir))
     before = descriptors()  # of a process that has ended some may be open for a moment yet
     for round_number in range(3):
         processes = await asyncio.gather(*(daemon.sh("(sleep 0.01 &) ; exit 3", stdin_mode="pipe") for _ in range(20)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.testing.faulty import Mode
-from tests.support.daemon import Daemon, outlast, shim_children, shim_pid
+from tests.support.daemon import Daemon, outlast, shim_children
 from tests.support.faulty import FaultyStore
 from tests.support.health import health, is_healthy, unavailable
 from tests.support.load import Load
@@ -124,7 +124,7 @@ async def test_a_start_that_is_stored_after_its_answer_is_taken_back(daemon: Dae
     store.inject(Mode.STALL)
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     assert "under way" in await unavailable(daemon, "POST", "/processes", start)
-    await eventually(lambda: not _children(daemon))
+    await eventually(lambda: not shim_children(daemon.state_dir))
     store.mend()  # now what was under way is stored
     process = await eventually(lambda: _start_again(daemon, start))
     assert (stored(daemon), await counted(daemon)) == (1, 1)
@@ -136,18 +136,13 @@ async def test_a_start_whose_commit_tears_is_taken_back(daemon: Daemon, store: F
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     await unavailable(daemon, "POST", "/processes", start)
     assert stored(daemon) == 1  # or this test would prove nothing
-    await eventually(lambda: not _children(daemon))
+    await eventually(lambda: not shim_children(daemon.state_dir))
     await unavailable(daemon, "POST", "/processes", start)
     store.mend()
     await eventually(lambda: stored(daemon) == 0)
     assert await counted(daemon) == 0
     process = await eventually(lambda: _start_again(daemon, start))
     assert (await daemon.get(process))["status"] == "running"
-
-
-def _children(daemon: Daemon) -> set[int]:
-    """What the shim runs."""
-    return shim_children(shim_pid(daemon.state_dir))
 
 
 async def _start_again(daemon: Daemon, start: dict[str, Any]) -> dict[str, Any] | None:
@@ -199,7 +194,7 @@ async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStor
     await eventually(purged)
     await eventually(lambda: is_healthy(daemon))
     assert stored(daemon) == await counted(daemon) == 2
-    await eventually(lambda: _children(daemon) == pids - {poisoned["pid"]})
+    await eventually(lambda: shim_children(daemon.state_dir) == pids - {poisoned["pid"]})
     store.mend()
     await load.let_one_die()
     await eventually(load.flood.has_eof)
