@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.model.ids import new_ulid
-from app.model.managed import Desired, ManagedState
-from app.model.output import Stream
-from app.model.process import Ending, ProcessSpec, Reason, Run
-from app.model.usage import PeakUsage, RunUsage, UsageSample
-from app.storage import AddProcess, BeginRun, Change, RecordUsage, SetManaged, Storage, storage_from_url
-from app.testing.samples import EPOCH_MS, Output
 from bench.writers import LINE_BYTES, flood_line
+from outlast.model.managed import Desired, ManagedState
+from outlast.model.output import Stream
+from outlast.model.process import Ending, ProcessSpec, Reason, Run
+from outlast.model.ulid import new_ulid
+from outlast.model.usage import PeakUsage, RunUsage, UsageSample
+from outlast.storage import AddProcess, BeginRun, Change, RecordUsage, SetManaged, Storage, storage_from_url
+from outlast.testing.storage.samples import EPOCH_MS, Output
 
 LINES_EACH = 100
 """So many lines a process, on average."""

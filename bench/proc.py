@@ -16,7 +16,7 @@ def cpu_s(pid: int) -> float:
 
 
 def forker_pid(shim: int | None) -> int | None:
-    """Return what forks for a shim (`app.shim.forker`), once that has started a process."""
+    """Return what forks for a shim (`outlast.shim.launch.forker`), once that has started a process."""
     for pid in map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text(encoding="utf-8").split()):
         with contextlib.suppress(OSError):
             if b"import forker" in Path(f"/proc/{pid}/cmdline").read_bytes():

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from app.storage.sqlite.upkeep import FREE_PAGES_KEPT
 from bench.measure import OURS, Figures, Measure, Row
 from bench.serving import outlast
+from outlast.storage.sqlite.maintenance.checkpoint import FREE_PAGES_KEPT
 
 _LOGS = Path("/var/log")
 _CHECKOUT = Path(__file__).parents[1]

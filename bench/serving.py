@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.shim import lock
 from bench.proc import forker_pid
+from outlast.linux import lock
 
-_OUTLAST = (sys.executable, "-m", "app.cli")
+_OUTLAST = (sys.executable, "-m", "outlast")
 _START_S = 30.0
 _END_S = 300.0
 

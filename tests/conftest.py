@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-import app
-from app.crash import VARIABLE
+import outlast
+from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon, left_over
 
 # How long an example takes says how busy the machine is.
@@ -19,7 +19,7 @@ settings.load_profile("patient")
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would do it anew."""
     if not hasattr(config, "workerinput"):
-        compileall.compile_dir(Path(app.__file__).parent, quiet=2)
+        compileall.compile_dir(Path(outlast.__file__).parent, quiet=2)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ def imported(program: str) -> set[str]:
 
 
 def test_the_command_itself_needs_hardly_anything() -> None:
-    assert imported("import app.cli").isdisjoint(
+    assert imported("import outlast.cli").isdisjoint(
         {"aiohttp", "aiosqlite", "asyncio", "marshmallow", "platformdirs", "uvloop"}
     )
 
 
 def test_down_serves_nothing() -> None:
-    assert imported("import app.daemon.down").isdisjoint({"aiohttp", "apispec", "marshmallow"})
+    assert imported("import outlast.daemon.shutdown").isdisjoint({"aiohttp", "apispec", "marshmallow"})
 
 
 def test_a_daemon_starts_without_its_document() -> None:
-    assert "apispec" not in imported("import app.daemon.serve")
+    assert "apispec" not in imported("import outlast.daemon.serve")

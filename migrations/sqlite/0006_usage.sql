@@ -10,6 +10,6 @@ CREATE TABLE run_usage (
     peak_cpu_system_ms INTEGER,
     peak_rss_bytes     INTEGER,
     peak_pss_bytes     INTEGER,
-    history            TEXT,                   -- JSON array of samples, oldest first: app/model/usage.py has the fields
+    history            TEXT,                   -- JSON array of samples, oldest first: app/outlast/model/usage.py has the fields
     PRIMARY KEY (handle, run)
 ) STRICT;

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from app.model.output import Chunk, GapReason, Position, Stream, count_lines
+from outlast.model.output import Chunk, GapReason, Position, Stream, count_lines
 
 NASTY = st.sampled_from(
     [

@@ -10,8 +10,8 @@ from typing import Any, cast
 import aiohttp
 from aiohttp import web
 
-from app.api.application import make_app
-from app.core.manager import ProcessManager
+from outlast.api.application import make_app
+from outlast.core.manager import ProcessManager
 
 from .stub import StubManager
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.core.follow import FollowInterrupted, OutputQuery
-from app.core.request import StartRequest
-from app.core.views import ProcessView, StartOutcome, UsageView
-from app.model.output import Chunk
-from app.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
+from outlast.core.commands.start_request import StartRequest
+from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.views import ProcessView, StartOutcome, UsageView
+from outlast.model.output import Chunk
+from outlast.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 

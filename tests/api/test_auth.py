@@ -2,8 +2,8 @@ import base64
 
 import pytest
 
-from app.api.auth import Guard
-from app.api.routes import ROUTES
+from outlast.api.auth import Guard
+from outlast.api.routes import ROUTES
 
 from .server import BEARER, TOKEN, Server
 from .stub import StubManager

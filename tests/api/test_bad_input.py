@@ -7,9 +7,9 @@ from urllib.parse import quote
 from marshmallow import Schema
 from marshmallow import fields as ma_fields
 
-from app.api import fields
-from app.api.route import Route
-from app.api.routes import ROUTES
+from outlast.api.route import Route
+from outlast.api.routes import ROUTES
+from outlast.api.schemas import fields
 
 from .server import Server
 from .stub import ULID

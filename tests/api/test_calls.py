@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from app.api.answers import ProcessInfo, ProcessPage
-from app.api.cursor import make_cursor
-from app.api.presentation import process_info
-from app.api.routes import ROUTES
-from app.model.errors import Forbidden
-from app.model.process import Ending, ProcessQuery, Reason, Run, Status
+from outlast.api.cursor import make_cursor
+from outlast.api.handlers.serializers import process_info
+from outlast.api.routes import ROUTES
+from outlast.api.schemas.responses import ProcessInfo, ProcessPage
+from outlast.model.errors import Forbidden
+from outlast.model.process import Ending, ProcessQuery, Reason, Run, Status
 
 from .server import BEARER, Server, until
 from .stub import ULID, StubManager, view

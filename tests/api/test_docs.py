@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.api.errors import SHAPES
-from app.api.list_schemas import ListQuery
-from app.api.openapi import make_document
-from app.api.routes import ROUTES
-from app.api.schemas import FollowQuery, OutputRange, SignalBody, StartBody
+from outlast.api.errors import SHAPES
+from outlast.api.openapi import make_document
+from outlast.api.routes import ROUTES
+from outlast.api.schemas.lists import ListQuery
+from outlast.api.schemas.processes import FollowQuery, OutputRange, SignalBody, StartBody
 
 from .server import Server
 

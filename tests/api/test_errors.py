@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.api.errors import SHAPES
-from app.api.intake import MAX_BODY_BYTES
-from app.model import errors
+from outlast.api.errors import SHAPES
+from outlast.api.parsing import MAX_BODY_BYTES
+from outlast.model import errors
 
 from .server import BEARER, TOKEN, Server, until
 from .stub import StubManager

@@ -4,10 +4,10 @@ import json
 import aiohttp
 import pytest
 
-from app.api.follow import HEARTBEAT_S
-from app.core.follow import OutputQuery
-from app.model.errors import StorageUnavailable
-from app.model.output import Stream
+from outlast.api.handlers.follow import HEARTBEAT_S
+from outlast.core.query.output_cursor import OutputQuery
+from outlast.model.errors import StorageUnavailable
+from outlast.model.output import Stream
 
 from .chunks import numbered
 from .server import BEARER, TOKEN, Server, serving, until

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.model.output import GapReason, Stream
+from outlast.model.output import GapReason, Stream
 from tests.support.daemon import Daemon
 from tests.support.gaps import leave
 

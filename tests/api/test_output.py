@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.lines import LONG_LINE_BYTES, LineJoiner, LineSieve
-from app.api.negotiation import preferred
-from app.core.follow import OutputQuery
-from app.model.errors import StorageUnavailable
-from app.model.output import Chunk, Stream
+from outlast.api.negotiation import preferred
+from outlast.api.streaming.lines import LONG_LINE_BYTES, LineJoiner, LineSieve
+from outlast.core.query.output_cursor import OutputQuery
+from outlast.model.errors import StorageUnavailable
+from outlast.model.output import Chunk, Stream
 
 from .chunks import CHUNKS, chunk, gap, numbered
 from .server import BEARER, TOKEN, Server

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema
 
-from app.api import list_schemas, schemas
-from app.api.cursor import make_cursor
-from app.api.intake import load
-from app.core.follow import OutputQuery
-from app.core.request import StartRequest
-from app.core.users import UserSpec
-from app.model.errors import InvalidRequest
-from app.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
+from outlast.api.cursor import make_cursor
+from outlast.api.parsing import load
+from outlast.api.schemas import lists, processes
+from outlast.core.commands.start_request import StartRequest
+from outlast.core.commands.users import UserSpec
+from outlast.core.query.output_cursor import OutputQuery
+from outlast.model.errors import InvalidRequest
+from outlast.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
 
-START = schemas.StartBody()
+START = processes.StartBody()
 
 
 def refuse(schema: Schema, given: dict[str, Any]) -> str:
@@ -229,18 +229,18 @@ def test_any_object_is_a_start_or_an_error_in_words(body: dict[str, Any], comman
     [(1, 1), (15, 15), (64, 64), ("SIGTERM", 15), ("TERM", 15), ("SIGKILL", 9), ("INT", 2), ("RTMIN", signal.SIGRTMIN)],
 )
 def test_signals(given_signal: Any, number: int) -> None:
-    assert load(schemas.SignalBody(), {"signal": given_signal}).number == number
+    assert load(processes.SignalBody(), {"signal": given_signal}).number == number
 
 
 @pytest.mark.parametrize(
     "wrong", [0, 65, -1, True, False, 15.0, "15", "", "SIG", "sigterm", "SIGSIGTERM", "SIG_DFL", "FOO", None, [15], {}]
 )
 def test_what_is_no_signal(wrong: Any) -> None:
-    assert refuse(schemas.SignalBody(), {"signal": wrong}).startswith("signal must ")
+    assert refuse(processes.SignalBody(), {"signal": wrong}).startswith("signal must ")
 
 
 def test_lists() -> None:
-    query = list_schemas.ListQuery()
+    query = lists.ListQuery()
     assert load(query, {}) == ProcessQuery(limit=1000)
     given = {
         "status": "exited",
@@ -274,11 +274,11 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
-        (list_schemas.ListQuery(), ("since", "until", "limit")),
-        (list_schemas.EventsQuery(), ("after", "tail", "since")),
-        (schemas.FollowQuery(), ("after", "tail", "since", "until")),
-        (schemas.OutputRange(), ("after", "tail", "since", "until", "limit")),
-        (schemas.ResumeHeader(), ("Last-Event-ID",)),
+        (lists.ListQuery(), ("since", "until", "limit")),
+        (lists.EventsQuery(), ("after", "tail", "since")),
+        (processes.FollowQuery(), ("after", "tail", "since", "until")),
+        (processes.OutputRange(), ("after", "tail", "since", "until", "limit")),
+        (processes.ResumeHeader(), ("Last-Event-ID",)),
     ],
 )
 def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
@@ -301,27 +301,27 @@ def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) 
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
-    assert phrase in refuse(list_schemas.ListQuery(), given)
+    assert phrase in refuse(lists.ListQuery(), given)
 
 
 def test_output_ranges() -> None:
-    schema = schemas.OutputRange()
-    assert load(schema, {}) == schemas.Reading(where=OutputQuery(), limit=None, grep=None)
+    schema = processes.OutputRange()
+    assert load(schema, {}) == processes.Reading(where=OutputQuery(), limit=None, grep=None)
     given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
-    assert load(schema, given) == schemas.Reading(where=where, limit=0, grep="é".encode())
+    assert load(schema, given) == processes.Reading(where=where, limit=0, grep="é".encode())
     assert load(schema, {"grep": ""}).grep is None
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
-    assert load(schemas.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
-    assert "grep is not known" in refuse(schemas.FollowQuery(), {"grep": "x"})
+    assert load(processes.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
+    assert "grep is not known" in refuse(processes.FollowQuery(), {"grep": "x"})
 
 
 @pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
 def test_purge(text: str, purge: bool) -> None:
-    assert load(schemas.RemoveQuery(), {"purge": text}).purge is purge
-    assert load(schemas.RemoveQuery(), {}).purge is False
+    assert load(processes.RemoveQuery(), {"purge": text}).purge is purge
+    assert load(processes.RemoveQuery(), {}).purge is False
 
 
 @pytest.mark.parametrize("wrong", ["", "1", "yes", "TRUE", "on"])
 def test_purging_is_not_guessed(wrong: str) -> None:
-    assert refuse(schemas.RemoveQuery(), {"purge": wrong}) == "purge must be true or false"
+    assert refuse(processes.RemoveQuery(), {"purge": wrong}) == "purge must be true or false"

@@ -4,8 +4,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api import sse
-from app.model.output import Chunk, Stream
+from outlast.api.streaming import sse
+from outlast.model.output import Chunk, Stream
 
 from .chunks import DATA, chunk, gap
 from .sse_parser import Event, parse

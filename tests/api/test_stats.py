@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from app.api.answers import ProcessStats
-from app.api.stats import process_stats
-from app.core.views import UsageView
-from app.model.usage import PeakUsage, RunUsage, UsageSample
+from outlast.api.handlers.stats import process_stats
+from outlast.api.schemas.responses import ProcessStats
+from outlast.core.views import UsageView
+from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 
 from .server import Server
 from .stub import ULID, StubManager, view

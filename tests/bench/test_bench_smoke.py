@@ -93,7 +93,7 @@ async def test_bench(tmp_path: Path, name: str) -> None:
 async def test_interrupted_bench(tmp_path: Path, name: str) -> None:
     """Ctrl-C ends what was started."""
     process = await start(tmp_path, "-m", "bench", "--only", name, "--size", "90000000")
-    await eventually(lambda: any("app.shim" in found for found in running_in(tmp_path)), deadline_s=DEADLINE_S)
+    await eventually(lambda: any("outlast.shim" in found for found in running_in(tmp_path)), deadline_s=DEADLINE_S)
     process.send_signal(signal.SIGINT)
     said = await output(process)
     assert process.returncode == 128 + signal.SIGINT, said

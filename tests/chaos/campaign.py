@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from app import crash
+from outlast import failpoints
 from tests.chaos.door import TOKEN, Door
 from tests.chaos.ending import end_everything
 from tests.chaos.ledger import Ledger
@@ -73,7 +73,7 @@ class Campaign:
     # ---- one life
 
     async def _live(self, life: Life) -> None:
-        self.daemon.environment[crash.VARIABLE] = f"{life.point}:{life.count}" if life.point else ""
+        self.daemon.environment[failpoints.VARIABLE] = f"{life.point}:{life.count}" if life.point else ""
         await self.daemon.launch("--config", str(self._room(life.room_bytes)))
         assert self.daemon.process is not None
         death = asyncio.create_task(self.daemon.process.wait())
@@ -159,7 +159,7 @@ class Campaign:
             self.ledger.complaints.append(f"`outlast shim upgrade` ended with {code}: {said}")
 
     def _note_death(self, life: Life, code: int) -> None:
-        if life.point in crash.POINTS and life.point not in SHIM_POINTS and code == -signal.SIGKILL:
+        if life.point in failpoints.POINTS and life.point not in SHIM_POINTS and code == -signal.SIGKILL:
             self.ledger.hits[life.point] += 1
         else:
             self.ledger.complaints.append(f"a daemon ended by itself with {code}: see {self.ledger.folder}/daemon.log")
@@ -176,7 +176,7 @@ class Campaign:
 
     async def _settle(self) -> None:
         """Let everything come to its end, with a daemon that nobody kills any more."""
-        self.daemon.environment[crash.VARIABLE] = ""
+        self.daemon.environment[failpoints.VARIABLE] = ""
         await asyncio.sleep(LONG_AWAY_S)
         await self.daemon.start()
         assert self.daemon.process is not None

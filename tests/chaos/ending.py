@@ -3,7 +3,7 @@
 import os
 import signal
 
-from app.shim import lock
+from outlast.linux import lock
 from tests.support.daemon import Daemon, outlast
 
 

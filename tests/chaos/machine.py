@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.shim import lock
-from app.shim.intake import SPOOL_NAME
 from bench.proc import forker_pid
+from outlast.linux import lock
+from outlast.shim.watch.output import SPOOL_NAME
 from tests.support.daemon import group_folders
 
 _OF_PROCESSES = ("pipe:", "/memfd:", "anon_inode:[pidfd]")

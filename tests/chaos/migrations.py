@@ -5,15 +5,15 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from app import crash
-from app.storage.sqlite.migrate import migrations
+from outlast import failpoints
+from outlast.storage.sqlite.migrate import migrations
 from tests.chaos.door import TOKEN
 from tests.chaos.ending import end_everything
 from tests.chaos.stored import opened
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S
 
-MIGRATION_POINTS = tuple(point for point in crash.POINTS if point.startswith("migration-"))
+MIGRATION_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("migration-"))
 
 
 async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
@@ -30,7 +30,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
     for version in range(1, len(migrations()) + 1):
         # Inside: that migration is undone, those before it are kept; so the next daemon's first one is that.
         for point, kept in (("migration-inside", version - 1), ("migration-after", version)):
-            daemon.environment[crash.VARIABLE] = point
+            daemon.environment[failpoints.VARIABLE] = point
             await daemon.launch()
             said = await daemon.announcement()
             if not said and daemon.process is not None:
@@ -48,7 +48,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
 
 async def _serves(daemon: Daemon) -> list[str]:
     """See that a daemon works on what the killed ones have left."""
-    daemon.environment[crash.VARIABLE] = ""
+    daemon.environment[failpoints.VARIABLE] = ""
     await daemon.start()
     try:
         async with asyncio.timeout(DEADLINE_S):

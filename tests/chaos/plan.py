@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from app import crash
+from outlast import failpoints
 from tests.chaos.scripts import KINDS
 
 POINTS = tuple(
     point
-    for point, what in crash.POINTS.items()
+    for point, what in failpoints.POINTS.items()
     if what.startswith("daemon:")
     and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
     and point not in ("inside-merge", "inside-seal")
 )
 """Where a daemon can be killed by itself. Migrations, managed processes, merging and sealing have their own tests."""
 
-HANDOVER_POINTS = tuple(point for point in crash.POINTS if point.startswith("handover-"))
+HANDOVER_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("handover-"))
 """Likewise, when its shim has died."""
 
-SHIM_POINTS = tuple(point for point in crash.POINTS if point.startswith("shim-"))
+SHIM_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("shim-"))
 """Where a shim can be killed by itself."""
 
 ARMED_S = 1.5

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import aiohttp
 
-from app import crash
-from app.shim import lock
+from outlast import failpoints
+from outlast.linux import lock
 from tests.chaos.door import BROKEN, Door
 from tests.chaos.ledger import Ledger, ShimDeath
 from tests.chaos.sidefile import now_ms
@@ -43,7 +43,7 @@ class Shim:
     def armed(self) -> bool:
         """Whether it is to kill itself at a point."""
         with contextlib.suppress(OSError):
-            return f"\0{crash.VARIABLE}=shim-".encode() in b"\0" + Path(f"/proc/{self.pid}/environ").read_bytes()
+            return f"\0{failpoints.VARIABLE}=shim-".encode() in b"\0" + Path(f"/proc/{self.pid}/environ").read_bytes()
         return False
 
 

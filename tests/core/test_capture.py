@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from app.core import capture as module
-from app.core.capture import Capture
-from app.model.errors import ProtocolError
-from app.model.output import Chunk, Position, Stream
+from outlast.core.output import capture as module
+from outlast.core.output.capture import Capture
+from outlast.model.errors import ProtocolError
+from outlast.model.output import Chunk, Position, Stream
 
 
 class Emitted:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.core.committer import Committer
-from app.model.errors import StorageError, StorageUnavailable
-from app.storage import Change, CompleteOutput, PurgeProcess
-from app.testing.faulty import Fault, FaultyStorage, Mode, inject
-from app.testing.samples import Output, added, end_of, new_process
+from outlast.core.output.committer import Committer
+from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.storage import Change, CompleteOutput, PurgeProcess
+from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject
+from outlast.testing.storage.samples import Output, added, end_of, new_process
 from tests.support.waiting import eventually
 
 

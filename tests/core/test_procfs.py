@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.core import procfs
-from app.shim.cgroup import members
-from app.shim.tree import MARKER
+from outlast.core.usage import procfs
+from outlast.shim.kill.cgroup import members
+from outlast.shim.kill.tree import MARKER
 
 TREE = """
 import os, time
@@ -77,7 +77,7 @@ def test_what_was_found_once_stays_found() -> None:
 
 def test_what_may_not_be_looked_into_is_not_known() -> None:
     look = (
-        "import os, sys\nfrom app.core import procfs\n"
+        "import os, sys\nfrom outlast.core.usage import procfs\n"
         "if os.geteuid() == 0: os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
         "sample = procfs.measure([1, os.getpid()], with_pss=True)\n"
         "assert sample.pss_bytes is None, sample\n"

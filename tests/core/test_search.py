@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from app.core.matching import matcher
-from app.core.questions import Questions
-from app.core.search import SearchPage, SearchQuery
-from app.model.output import Stream
-from app.model.process import Order
-from app.model.scan import Scan, Scanned
-from app.storage import Storage, storage_from_url
-from app.storage.base import PurgeProcess
-from app.testing.samples import Output, added
+from outlast.core.query.matcher import matcher
+from outlast.core.query.queries import Questions
+from outlast.core.query.search import SearchPage, SearchQuery
+from outlast.model.output import Stream
+from outlast.model.process import Order
+from outlast.model.scan import Scan, Scanned
+from outlast.storage import Storage, storage_from_url
+from outlast.storage.base import PurgeProcess
+from outlast.testing.storage.samples import Output, added
 from tests.support.waiting import DEADLINE_S, eventually
 
 MANY = 3000  # more lines than are looked at between two looks at the clock

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from app.core.committer import Committer
-from app.core.live import LiveProcess
-from app.core.manager import ProcessManager
-from app.core.recent import RecentChunks
-from app.core.request import StartRequest
-from app.core.room import ShimRoom
-from app.core.supervisor import Supervisor
-from app.model.errors import ShimUnavailable
-from app.model.ids import new_ulid
-from app.model.process import Process, ProcessSpec, Reason, Run, StdinMode
-from app.shim import wire
-from app.shim.listener import Listener
-from app.shimlink import HeldProcess
-from app.storage import Unfinished
-from app.storage.memory import MemoryStorage
-from app.testing.samples import added, new_process
+from outlast.core.commands.start_request import StartRequest
+from outlast.core.manager import ProcessManager
+from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.committer import Committer
+from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.supervisor import Supervisor
+from outlast.model.errors import ShimUnavailable
+from outlast.model.process import Process, ProcessSpec, Reason, Run, StdinMode
+from outlast.model.ulid import new_ulid
+from outlast.shim.connection.listener import Listener
+from outlast.shimlink import HeldProcess
+from outlast.storage import Unfinished
+from outlast.storage.memory.storage import MemoryStorage
+from outlast.testing.storage.samples import added, new_process
+from outlast.wire import codec
 from tests.support.daemon import shim_pid
 from tests.support.waiting import eventually
 
@@ -127,9 +127,9 @@ async def test_a_shim_that_dies_at_once_again_and_again_is_looked_for_again(stat
         nonlocal greeted, left
         greeted += 1
         number = greeted
-        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
         await reader.readexactly(1)
-        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
+        writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         if number not in {1, 2}:
             await reader.read()
         writer.close()
@@ -158,20 +158,20 @@ async def test_a_shim_that_dies_while_it_sweeps_leaves_that_to_the_next(state_di
     async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal greeted, left
         greeted += 1
-        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
-        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
-        decoder = wire.Decoder(1 << 16)
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode(codec.MessageType.INVENTORY_END))
+        decoder = codec.Decoder(1 << 16)
         while data := await reader.read(1 << 10):
             decoder.space()[: len(data)] = data
             decoder.filled(len(data))
             for kind, payload in decoder.messages():
-                if kind is wire.MessageType.SWEEP:
+                if kind is codec.MessageType.SWEEP:
                     message = json.loads(bytes(payload))
                     swept.append(message["ids"])
                     if len(swept) == 1:
                         writer.transport.abort()
                     else:
-                        writer.write(wire.encode_json(wire.MessageType.REPLY, {"request": message["request"]}))
+                        writer.write(codec.encode_json(codec.MessageType.REPLY, {"request": message["request"]}))
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

@@ -13,8 +13,8 @@ from schemathesis.config import GenerationConfig
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import allow_header_conformance, positive_data_acceptance, unsupported_method
 
-from app.api.route import Route
-from app.api.routes import ROUTES
+from outlast.api.route import Route
+from outlast.api.routes import ROUTES
 from tests.fuzz.session import Session
 from tests.fuzz.world import REFS, World
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from yarl import URL
 
-from app.api.routes import ROUTES
+from outlast.api.routes import ROUTES
 from tests.fuzz.campaign import Campaign
 from tests.support.daemon import Daemon
 

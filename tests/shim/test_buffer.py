@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.shim.buffer import READ_BYTES, Segment, StreamBuffer, memory_segment, spool_segment
+from outlast.shim.state.buffer import READ_BYTES, Segment, StreamBuffer, memory_segment, spool_segment
 
 SIZE = 4 << 20
 STEP = 1 << 20

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.model.output import Position, Stream
-from app.shim import child as module
-from app.shim.buffer import StreamBuffer, memory_segment, spool_segment
-from app.shim.child import STDERR, STDOUT, Child, Room
-from app.shim.handover import describe, full_state, restore, restore_full
-from app.shimlink import HeldProcess
+from outlast.model.output import Position, Stream
+from outlast.shim.state import child as module
+from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
+from outlast.shim.state.child import STDERR, STDOUT, Child, Room
+from outlast.shim.state.handover import describe, full_state, restore, restore_full
+from outlast.shimlink import HeldProcess
 
 STREAMS = st.sampled_from([STDOUT, STDERR])
 RECORD = {"id": "01"}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.shim import forkserver
-from app.shim.forkserver import ForkServer
-from app.shim.spawn import Command, SpawnOutcome, Start, spawn
 from bench.proc import forker_pid
+from outlast.shim.launch import forkserver
+from outlast.shim.launch.forkserver import ForkServer
+from outlast.shim.launch.spawn import Command, SpawnOutcome, Start, spawn
 from tests.support.daemon import Daemon, shim_pid
 from tests.support.waiting import eventually
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.shim.cgroup import _delegated_base, contains, members
-from app.shim.limits import LimitRefused, bound_group, oom_kills
+from outlast.shim.kill.cgroup import _delegated_base, contains, members
+from outlast.shim.launch.limits import LimitRefused, bound_group, oom_kills
 
 BOUNDS = {"memory_bytes": 64 << 20, "cpus": 0.5, "pids": 20}
 FILES = ("memory.max", "memory.oom.group", "memory.swap.max", "cpu.max", "pids.max")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.model.errors import ShimUnavailable
-from app.shim.listener import SOCKET_NAME, Listener
-from app.shimlink.launch import find_shim
+from outlast.model.errors import ShimUnavailable
+from outlast.shim.connection.listener import SOCKET_NAME, Listener
+from outlast.shimlink.launch import find_shim
 
 
 def test_one_that_cannot_be_renewed_goes_on(tmp_path: Path) -> None:

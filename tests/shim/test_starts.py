@@ -8,11 +8,11 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.model.output import Position, Stream
-from app.shim.limits import STAGES
-from app.shim.program import Stage
-from app.shim.spawn import Command
-from app.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
+from outlast.model.output import Position, Stream
+from outlast.shim.launch.exec_child import Stage
+from outlast.shim.launch.limits import STAGES
+from outlast.shim.launch.spawn import Command
+from outlast.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
 from tests.support.waiting import eventually
 
 ROOM = {"room_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}

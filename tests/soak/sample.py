@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.shim import lock
-from app.shim.cgroup import folder_name
 from bench.proc import forker_pid
+from outlast.linux import lock
+from outlast.shim.kill.cgroup import folder_name
 
 FD_KINDS = ("sockets", "pipes", "memfds", "pidfds", "files", "other fds")
 _BLOCK_BYTES = 512

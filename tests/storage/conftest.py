@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.sqlite import SqliteStorage
+from outlast.storage.sqlite import SqliteStorage
 from tests.storage.stores import sqlite_storage
 
 

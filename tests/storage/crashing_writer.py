@@ -7,9 +7,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from app.model.process import ProcessQuery
-from app.storage.base import Change, PurgeProcess
-from app.testing.samples import Output, added, new_process
+from outlast.model.process import ProcessQuery
+from outlast.storage.base import Change, PurgeProcess
+from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import EagerStorage, sqlite_storage
 
 KEPT = 3

@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 import sys
 
-from app.model.process import ProcessQuery
-from app.storage.base import Change, PurgeProcess
-from app.storage.registry import storage_from_url
-from app.testing.samples import Output, added, new_process
+from outlast.model.process import ProcessQuery
+from outlast.storage.base import Change, PurgeProcess
+from outlast.storage.registry import storage_from_url
+from outlast.testing.storage.samples import Output, added, new_process
 
 KEPT = 3
 _PURGE_EVERY = 8

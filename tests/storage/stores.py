@@ -4,13 +4,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.storage.base import Change
-from app.storage.registry import storage_from_url
-from app.storage.sqlite import SqliteStorage, seal
-from app.storage.sqlite.background import Background, Policy
-from app.storage.sqlite.commit import commit
-from app.storage.sqlite.places import KEPT_S, Places
-from app.storage.sqlite.seal import Rules
+from outlast.storage.base import Change
+from outlast.storage.registry import storage_from_url
+from outlast.storage.sqlite import SqliteStorage
+from outlast.storage.sqlite.commit import commit
+from outlast.storage.sqlite.maintenance import compression
+from outlast.storage.sqlite.maintenance.compression import Rules
+from outlast.storage.sqlite.maintenance.read_leases import KEPT_S, Places
+from outlast.storage.sqlite.maintenance.scheduler import Background, Policy
 
 
 def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
@@ -28,11 +29,11 @@ def commit_each(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
 EVERYTHING = Rules(after_ms=0, least_bytes=1, worth=1000)
 
 
-def seal_all(db: sqlite3.Connection, rules: Rules = EVERYTHING, now_ms: int = 2**42) -> list[seal.Step]:
+def seal_all(db: sqlite3.Connection, rules: Rules = EVERYTHING, now_ms: int = 2**42) -> list[compression.Step]:
     """Seal what is old and waits for no merging, step by step."""
     steps = []
-    while step := seal.look(db, rules, now_ms):
-        seal.apply(db, seal.compress_all(step.rows, rules), step.upto_id)
+    while step := compression.look(db, rules, now_ms):
+        compression.apply(db, compression.compress_all(step.rows, rules), step.upto_id)
         steps.append(step)
     return steps
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.base import Storage
-from app.storage.registry import storage_from_url
-from app.testing.storage_conformance import StorageConformance
-from app.testing.storage_stateful import check_against_model
+from outlast.storage.base import Storage
+from outlast.storage.registry import storage_from_url
+from outlast.testing.storage.conformance import StorageConformance
+from outlast.testing.storage.stateful import check_against_model
 from tests.storage.stores import EagerStorage
 
 

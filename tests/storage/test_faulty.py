@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.model.errors import StorageError, StorageUnavailable
-from app.storage.base import Storage
-from app.testing.faulty import Fault, FaultyStorage, Mode, inject
-from app.testing.samples import Output, added, new_process
-from app.testing.storage_conformance import StorageConformance
+from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.storage.base import Storage
+from outlast.testing.storage.conformance import StorageConformance
+from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject
+from outlast.testing.storage.samples import Output, added, new_process
 from tests.support.waiting import eventually
 
 

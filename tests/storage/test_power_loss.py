@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from app.model.process import Process, ProcessQuery
-from app.storage.base import PurgeProcess
-from app.storage.sqlite import SqliteStorage
+from outlast.model.process import Process, ProcessQuery
+from outlast.storage.base import PurgeProcess
+from outlast.storage.sqlite import SqliteStorage
 from tests.storage.power_writer import KEPT, line
 from tests.storage.stores import sqlite_storage
 from tests.support.trace import Range, Traced

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from app.model.output import Stream
-from app.model.process import Ending, Reason
-from app.model.usage import PeakUsage, RunUsage
-from app.storage.base import CompleteOutput, EndRun, RecordUsage
-from app.storage.sqlite import SqliteStorage
-from app.testing.samples import EPOCH_MS, Output, added, new_process
+from outlast.model.output import Stream
+from outlast.model.process import Ending, Reason
+from outlast.model.usage import PeakUsage, RunUsage
+from outlast.storage.base import CompleteOutput, EndRun, RecordUsage
+from outlast.storage.sqlite import SqliteStorage
+from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 
 PEAK = PeakUsage(cpu_user_ms=1, cpu_system_ms=2, rss_bytes=3, processes=4, threads=5, open_files=6)
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"

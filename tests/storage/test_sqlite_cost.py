@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from app.model.event import EventFilter, EventType
-from app.model.output import Stream
-from app.model.process import Order, ProcessQuery, Status
-from app.model.scan import Scan
-from app.storage.base import AddEvent, CompleteOutput
-from app.storage.sqlite import listing, queries, read, read_events
-from app.storage.sqlite.commit import commit
-from app.storage.sqlite.connection import open_writer
-from app.storage.sqlite.rows import MAX_MERGED_LINES
-from app.storage.sqlite.scan import scan
-from app.testing.samples import EPOCH_MS, Output, end_of, new_process
+from outlast.model.event import EventFilter, EventType
+from outlast.model.output import Stream
+from outlast.model.process import Order, ProcessQuery, Status
+from outlast.model.scan import Scan
+from outlast.storage.base import AddEvent, CompleteOutput
+from outlast.storage.sqlite import listing, queries, read, read_events
+from outlast.storage.sqlite.commit import commit
+from outlast.storage.sqlite.connection import open_writer
+from outlast.storage.sqlite.rows import MAX_MERGED_LINES
+from outlast.storage.sqlite.scan import scan
+from outlast.testing.storage.samples import EPOCH_MS, Output, end_of, new_process
 from tests.storage.stores import commit_each
 
 _SMALL, _LARGE = 300, 3000

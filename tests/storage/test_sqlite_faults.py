@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from app.crash import VARIABLE
-from app.model.errors import StorageUnavailable
-from app.model.process import ProcessQuery
-from app.storage.base import PurgeProcess
-from app.storage.sqlite import SqliteStorage
-from app.testing.samples import Output, added, new_process
+from outlast.failpoints import VARIABLE
+from outlast.model.errors import StorageUnavailable
+from outlast.model.process import ProcessQuery
+from outlast.storage.base import PurgeProcess
+from outlast.storage.sqlite import SqliteStorage
+from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.crashing_writer import KEPT
 from tests.storage.stores import sqlite_storage
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.model.errors import StorageUnavailable
-from app.storage.sqlite import SqliteStorage
-from app.storage.sqlite.connection import WAL_LIMIT_BYTES
-from app.testing.samples import Output, added
+from outlast.model.errors import StorageUnavailable
+from outlast.storage.sqlite import SqliteStorage
+from outlast.storage.sqlite.connection import WAL_LIMIT_BYTES
+from outlast.testing.storage.samples import Output, added
 from tests.storage.stores import sqlite_storage
 from tests.support.disk import Disk, mounted
 from tests.support.waiting import eventually

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from app.model.output import Position, Stream
-from app.model.process import Process, ProcessQuery
-from app.model.sql import SqlQuestion
-from app.storage.sqlite import migrate
-from app.storage.sqlite.connection import PAGE_SIZE_BYTES
-from app.testing.samples import Output
+from outlast.model.output import Position, Stream
+from outlast.model.process import Process, ProcessQuery
+from outlast.model.sql import SqlQuestion
+from outlast.storage.sqlite import migrate
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
+from outlast.testing.storage.samples import Output
 from tests.storage.golden import history, rows
 from tests.storage.stores import sqlite_storage
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from app.model.errors import StorageError, StorageUnavailable
-from app.model.scan import Scan
-from app.storage.base import Change, PurgeProcess
-from app.storage.registry import storage_from_url
-from app.storage.sqlite import SqliteStorage, connection, migrate
-from app.storage.sqlite.connection import PAGE_SIZE_BYTES
-from app.testing.samples import EPOCH_MS, Output, added, new_process
+from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.model.scan import Scan
+from outlast.storage.base import Change, PurgeProcess
+from outlast.storage.registry import storage_from_url
+from outlast.storage.sqlite import SqliteStorage, connection, migrate
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
+from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import sqlite_storage
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.model.output import Stream
-from app.storage.sqlite import migrate
-from app.storage.sqlite.commit import commit
-from app.testing.samples import Output, new_process
+from outlast.model.output import Stream
+from outlast.storage.sqlite import migrate
+from outlast.storage.sqlite.commit import commit
+from outlast.testing.storage.samples import Output, new_process
 
 _NASTY = [
     "\n",

@@ -15,16 +15,16 @@ from typing import Any
 
 import aiohttp
 
-from app.config import Settings
-from app.crash import VARIABLE
-from app.daemon.down import end_everything
-from app.shim.cgroup import folder_name
 from bench.proc import forker_pid
+from outlast.config import Settings
+from outlast.daemon.shutdown import end_everything
+from outlast.failpoints import VARIABLE
+from outlast.shim.kill.cgroup import folder_name
 from tests.support.waiting import DEADLINE_S
 
 # What the shim marks each run's processes with.
 _KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
-OUTLAST = [sys.executable, "-m", "app.cli"]
+OUTLAST = [sys.executable, "-m", "outlast"]
 PYTHON = sys.executable
 # No test speaks TLS, and aiohttp reads all of the machine's certificates when it is imported.
 QUICK = {"SSL_CERT_FILE": os.devnull}
@@ -287,7 +287,7 @@ def shim_pid(state_dir: Path) -> int | None:
     for pid in pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"app.shim" in words and os.fsencode(state_dir) in words:
+            if b"outlast.shim" in words and os.fsencode(state_dir) in words:
                 return pid
     return None
 

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from app.testing.faulty import Fault, Mode, inject
+from outlast.testing.storage.faulty import Fault, Mode, inject
 
 
 class FaultyStore:
-    """SQLite in a state folder, behind `app.testing.faulty`."""
+    """SQLite in a state folder, behind `outlast.testing.storage.faulty`."""
 
     def __init__(self, folder: Path, state_dir: Path) -> None:
         self.control = folder / "control.json"
@@ -17,7 +17,9 @@ class FaultyStore:
         information = self._path / "outlast_faulty-0.dist-info"
         information.mkdir(parents=True)
         (information / "METADATA").write_text("Metadata-Version: 2.1\nName: outlast-faulty\nVersion: 0\n")
-        (information / "entry_points.txt").write_text("[outlast.storage]\nfaulty = app.testing.faulty:FaultyStorage\n")
+        (information / "entry_points.txt").write_text(
+            "[outlast.storage]\nfaulty = outlast.testing.storage.faulty:FaultyStorage\n"
+        )
 
     @property
     def environment(self) -> dict[str, str]:

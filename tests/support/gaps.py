@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from app.storage import Chunk, storage_from_url
-from app.testing.samples import Output
+from outlast.storage import Chunk, storage_from_url
+from outlast.testing.storage.samples import Output
 from tests.support.daemon import Daemon
 
 Leave = Callable[[Output], list[Chunk]]

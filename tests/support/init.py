@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.shim import lock
+from outlast.linux import lock
 from tests.support.daemon import QUICK, Daemon, outlast, pids
 from tests.support.waiting import DEADLINE_S
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.daemon import Daemon
 
-NO_GROUPS = "import app.shim.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
+NO_GROUPS = "import outlast.shim.kill.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
 """No control groups can be made."""
 
 

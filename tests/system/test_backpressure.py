@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.shim.buffer import READ_BYTES
-from app.shim.connection import TOTAL_WINDOW_BYTES
-from app.testing.faulty import Mode
+from outlast.shim.connection.connection import TOTAL_WINDOW_BYTES
+from outlast.shim.state.buffer import READ_BYTES
+from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import Daemon, shim_pid
 from tests.support.faulty import FaultyStore
 from tests.support.waiting import eventually

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.crash import VARIABLE
+from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon, Event, read_events
 from tests.support.waiting import DEADLINE_S, eventually
 

@@ -122,7 +122,7 @@ async def test_down_finds_a_shim_without_its_socket(daemon: Daemon) -> None:
 async def test_one_shim_a_state_folder(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     reader, writer = os.pipe()
-    command = [sys.executable, "-P", "-m", "app.shim", str(daemon.state_dir), str(writer), "1024"]
+    command = [sys.executable, "-P", "-m", "outlast.shim", str(daemon.state_dir), str(writer), "1024"]
     second = subprocess.run(command, pass_fds=(writer,), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     os.close(writer)
     with os.fdopen(reader, "rb") as ready:

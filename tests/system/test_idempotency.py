@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.crash import VARIABLE
-from app.storage import storage_from_url
-from app.testing.samples import new_process
+from outlast.failpoints import VARIABLE
+from outlast.storage import storage_from_url
+from outlast.testing.storage.samples import new_process
 from tests.support.daemon import Daemon, shim_children
 from tests.support.waiting import DEADLINE_S, eventually
 

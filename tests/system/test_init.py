@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.shim import lock
+from outlast.linux import lock
 from tests.support.daemon import Daemon, is_running, left_over, outlast
 from tests.support.init import PROGRAM, Init, need_namespaces
 from tests.support.waiting import DEADLINE_S, eventually
@@ -172,7 +172,7 @@ async def test_signals_that_come_early_are_not_lost(init: Init) -> None:
         parent = init.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for pid in map(int, children if init.is_pid_1 else [str(parent)]):
-            if b"app.shim" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            if b"outlast.shim" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return pid
         return None
 

@@ -84,7 +84,7 @@ wait()
 # As if one process could not be killed, for as long as a file is there.
 UNKILLABLE = """
 import os
-import app.shim.tree as t
+import outlast.shim.kill.tree as t
 kill_tree = t.kill_tree
 t.kill_tree = lambda *args, **fields: kill_tree(*args, **fields) + os.path.exists({flag!r})
 """

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.crash import VARIABLE
-from app.testing.faulty import Mode
+from outlast.failpoints import VARIABLE
+from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.faulty import FaultyStore
 from tests.support.waiting import eventually

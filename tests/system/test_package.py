@@ -27,9 +27,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     migrations = {path.name for path in (ROOT / "migrations" / "sqlite").glob("*.sql")}
-    assert {f"app/_migrations/sqlite/{name}" for name in migrations} <= names
-    assert any(name.startswith("app/api/static/") for name in names)
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"app", "outlast"}
+    assert {f"outlast/_migrations/sqlite/{name}" for name in migrations} <= names
+    assert any(name.startswith("outlast/api/static/") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"outlast"}
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ async def test_it_works_in_an_environment_of_its_own(wheel: Path, state_dir: Pat
         if entry.suffix != ".pth" and "outlast" not in entry.name and not (Path(site) / entry.name).exists():
             (Path(site) / entry.name).symlink_to(entry)
     daemon = Daemon(state_dir)
-    daemon.command = [str(python), "-P", "-m", "app.cli"]
+    daemon.command = [str(python), "-P", "-m", "outlast"]
     before = Path.cwd()
     os.chdir("/")
     try:
@@ -58,7 +58,7 @@ async def test_it_works_in_an_environment_of_its_own(wheel: Path, state_dir: Pat
         process = await daemon.sh("echo packaged")
         await daemon.ended(process)
         assert await daemon.lines(process) == ["packaged"]
-        where = [python, "-P", "-c", "import app; print(app.__file__)"]
+        where = [python, "-P", "-c", "import outlast; print(outlast.__file__)"]
         loaded = subprocess.run(where, capture_output=True, check=True)
         assert loaded.stdout.decode().startswith(site)
     finally:

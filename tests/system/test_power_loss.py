@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage import Storage, storage_from_url
+from outlast.storage import Storage, storage_from_url
 from tests.support.daemon import Daemon
 from tests.support.load import FLOOD, flood_lines
 from tests.support.waiting import eventually

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.shim import wire
-from app.shim.listener import Listener
+from outlast.shim.connection.listener import Listener
+from outlast.wire import codec
 from tests.support.daemon import Daemon, Event, is_running, outlast, shim_children, shim_pid
 from tests.support.shadow import shadowed
 from tests.support.waiting import DEADLINE_S, eventually
@@ -228,13 +228,15 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
 async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     await daemon.stop()
-    other = shadowed(daemon.state_dir, "import app.shim.wire\napp.shim.wire.PROTOCOL_VERSION = 999\n")
+    other = shadowed(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
     with pytest.raises(AssertionError):
         await other.start()
     assert other.process is not None
     assert await other.process.wait() == 1
     other.process._transport.close()
-    assert f"version {wire.PROTOCOL_VERSION} of the protocol, this daemon version 999: nothing was touched" in other.log
+    assert (
+        f"version {codec.PROTOCOL_VERSION} of the protocol, this daemon version 999: nothing was touched" in other.log
+    )
     assert is_running(process["pid"])
     await daemon.start()
     before = (await daemon.get(process))["output"]["lines"]
@@ -338,15 +340,15 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
             "timeout_ms": None,
             "deadline_ms": None,
         }
-        writer.write(wire.encode_greeting(wire.PROTOCOL_VERSION, {"pid": os.getpid()}))
-        writer.write(wire.encode_json(wire.MessageType.INVENTORY, held))
-        writer.write(wire.encode(wire.MessageType.INVENTORY_END))
-        decoder = wire.Decoder(1 << 16)
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode_json(codec.MessageType.INVENTORY, held))
+        writer.write(codec.encode(codec.MessageType.INVENTORY_END))
+        decoder = codec.Decoder(1 << 16)
         while data := await reader.read(1 << 10):
             decoder.space()[: len(data)] = data
             decoder.filled(len(data))
             for kind, payload in decoder.messages():
-                if kind is wire.MessageType.FORGET:
+                if kind is codec.MessageType.FORGET:
                     forgotten.set_result(json.loads(bytes(payload)))
         writer.close()
 

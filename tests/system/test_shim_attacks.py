@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.crash import VARIABLE
+from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon, is_running, shim_pid
 from tests.support.waiting import eventually
 

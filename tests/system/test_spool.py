@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.shim.buffer import READ_BYTES
-from app.shim.intake import MEMORY_A_PROCESS_BYTES
+from outlast.shim.state.buffer import READ_BYTES
+from outlast.shim.watch.output import MEMORY_A_PROCESS_BYTES
 from tests.support.daemon import Daemon, is_running, shim_pid
 from tests.support.disk import mounted
 from tests.support.waiting import eventually

@@ -5,8 +5,8 @@ import base64
 import json
 from typing import Any
 
-from app.model.sql import MAX_ANSWER_BYTES
-from app.shim.tree import MARKER
+from outlast.model.sql import MAX_ANSWER_BYTES
+from outlast.shim.kill.tree import MARKER
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import eventually
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.testing.faulty import Mode
+from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import Daemon, outlast, shim_children
 from tests.support.faulty import FaultyStore
 from tests.support.health import health, is_healthy, unavailable

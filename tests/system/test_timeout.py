@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from app.shimlink.upgrade import upgrade_shim
+from outlast.shimlink.upgrade import upgrade_shim
 from tests.support.daemon import Daemon, is_running, shim_pid
 from tests.support.waiting import eventually
 

@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 
-_ROOMS = ("app.api", "app.core", "app.daemon", "app.shimlink", "app.storage")
+_ROOMS = ("outlast.api", "outlast.core", "outlast.daemon", "outlast.shimlink", "outlast.storage")
 _CACHED = {"Piece", "_Cached"}
 
 

@@ -8,12 +8,12 @@ import gzip
 import tempfile
 from pathlib import Path
 
-from app.model.output import Stream
-from app.model.process import Ending, OutputMode, ProcessSpec, Reason, Run, StdinMode
-from app.storage.base import AddProcess, Change, CompleteOutput, EndRun
-from app.storage.registry import storage_from_url
-from app.storage.sqlite import migrate
-from app.testing.samples import EPOCH_MS, Output
+from outlast.model.output import Stream
+from outlast.model.process import Ending, OutputMode, ProcessSpec, Reason, Run, StdinMode
+from outlast.storage.base import AddProcess, Change, CompleteOutput, EndRun
+from outlast.storage.registry import storage_from_url
+from outlast.storage.sqlite import migrate
+from outlast.testing.storage.samples import EPOCH_MS, Output
 
 FOLDER = Path(__file__).parent
 

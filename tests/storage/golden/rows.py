@@ -8,12 +8,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from app.model.output import Chunk, Stream
-from app.storage.base import CompleteOutput
-from app.storage.sqlite import merge, migrate
-from app.storage.sqlite.commit import commit
-from app.storage.sqlite.connection import open_writer
-from app.testing.samples import EPOCH_MS, Output
+from outlast.model.output import Chunk, Stream
+from outlast.storage.base import CompleteOutput
+from outlast.storage.sqlite import migrate
+from outlast.storage.sqlite.commit import commit
+from outlast.storage.sqlite.connection import open_writer
+from outlast.storage.sqlite.maintenance import compaction
+from outlast.testing.storage.samples import EPOCH_MS, Output
 from tests.storage.golden import history
 from tests.storage.stores import commit_each, seal_all
 
@@ -51,8 +52,8 @@ def make(path: Path) -> None:
         commit_each(db, one_by_one())
         commit(db, [CompleteOutput(2, 1), *large(), CompleteOutput(4, 1)])
         for handle in (2, 4):
-            while step := merge.look(db, handle, least_rows=2, pack=False):
-                merge.apply(db, [step])
+            while step := compaction.look(db, handle, least_rows=2, pack=False):
+                compaction.apply(db, [step])
         seal_all(db)
         commit(db, together())
 

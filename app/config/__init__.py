@@ -1,5 +1,0 @@
-"""Settings: their names, defaults and where they come from."""
-
-from app.config.settings import Settings, load_settings
-
-__all__ = ["Settings", "load_settings"]

@@ -1,0 +1,67 @@
+"""Makes the aiohttp application from what the composition root hands it. Nothing here opens a socket."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from outlast.api import app_keys, errors
+from outlast.api.auth import Guard
+from outlast.api.document import Document
+from outlast.api.parsing import MAX_BODY_BYTES
+from outlast.api.route import make_handler
+from outlast.api.routes import ROUTES
+from outlast.api.streaming.response import Changes
+from outlast.api.streaming.sse import EventCache
+from outlast.core.manager import ProcessManager
+
+
+def make_app(
+    manager: ProcessManager, *, token: str, version: str, allowed_hosts: Iterable[str] = ()
+) -> web.Application:
+    """Make the application that serves `manager`.
+
+    Run it with `handler_cancellation=True`: then a client that hangs up ends its stream at once, and not with the
+    next keep-alive. Shutting it down interrupts the manager's followers before it waits for their handlers; those
+    whose clients do not read are cut off after the runner's `shutdown_timeout`.
+
+    Args:
+        manager: what to serve; its owner opens and closes it.
+        token: who sends it may call.
+        version: of the program, for callers to see.
+        allowed_hosts: host names under which browsers reach this server, beside loopback and plain addresses.
+
+    Raises:
+        ValueError: the token is empty.
+    """
+    guard = Guard(token, allowed_hosts)
+    app = web.Application(middlewares=[errors.middleware, guard.middleware], client_max_size=MAX_BODY_BYTES)
+    app[app_keys.MANAGER] = manager
+    app[app_keys.VERSION] = version
+    app[app_keys.EVENTS] = EventCache()
+    app[app_keys.CHANGES] = Changes()
+    app[app_keys.DOCUMENT] = Document(lambda: _describe(version))
+    for route in ROUTES:
+        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
+        app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
+    app.on_response_prepare.append(_set_headers)
+    app.on_shutdown.append(_end)
+    return app
+
+
+def _describe(version: str) -> dict[str, Any]:
+    from outlast.api.openapi import make_document  # noqa: PLC0415 - its imports are what a start shall not wait for
+
+    return make_document(ROUTES, version)
+
+
+async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = "Outlast"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+
+
+async def _end(app: web.Application) -> None:
+    app[app_keys.MANAGER].interrupt_followers()
+    await app[app_keys.CHANGES].settle()

@@ -1,0 +1,55 @@
+"""A page to read and try the API, made of files on this machine only."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from outlast.api import app_keys
+from outlast.api.parsing import Given
+
+_OWN = Path(__file__).parents[1] / "static"
+_PAGE = "docs.html"
+
+# No inline script, nothing from elsewhere; Swagger UI's stylesheet holds its icons as data URLs.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+
+
+def _swagger_ui() -> Path:
+    """Find Swagger UI's files in the package that carries them, without importing its code."""
+    spec = find_spec("swagger_ui")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the package swagger-ui-py is missing, install it")
+    return Path(spec.origin).with_name("static")
+
+
+def _files() -> Mapping[str, Path]:
+    swagger_ui = _swagger_ui()
+    names = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+    return {"docs.js": _OWN / "docs.js", **{name: swagger_ui / name for name in names}}
+
+
+_FILES = _files()
+
+
+async def document(request: web.Request, _: Given) -> web.Response:
+    """GET /api/v1/openapi.json."""
+    return web.Response(body=request.app[app_keys.DOCUMENT].encoded(), content_type="application/json")
+
+
+async def page(_: web.Request, __: Given) -> web.FileResponse:
+    """GET /docs."""
+    return web.FileResponse(_OWN / _PAGE, headers=_HEADERS)
+
+
+async def file(request: web.Request, _: Given) -> web.FileResponse:
+    """GET /docs/{file}: one of the few files that the page names."""
+    path = _FILES.get(request.match_info["file"])
+    if path is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(path, headers=_HEADERS)

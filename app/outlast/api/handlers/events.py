@@ -1,0 +1,73 @@
+"""What happens to processes: history, then what comes, as Server-Sent Events; or what is stored, one event a line."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from outlast.api import app_keys
+from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S, load_last_event_id
+from outlast.api.handlers.output import NDJSON
+from outlast.api.negotiation import preferred
+from outlast.api.parsing import Given
+from outlast.api.streaming import sse
+from outlast.api.streaming.response import send, send_or_fail
+from outlast.core.query.event_feed import EventFeed, EventQuery
+from outlast.core.query.output_cursor import FollowInterrupted
+from outlast.model.event import Event
+
+SSE = "text/event-stream"
+
+
+async def follow(request: web.Request, given: Given) -> web.StreamResponse:
+    """GET /api/v1/events."""
+    query: EventQuery = given.query
+    seen = load_last_event_id(request)
+    if seen is not None:
+        query = replace(query, after=max(query.after, seen), tail=None)  # as `follow.resume` does, for its reasons
+    feed = request.app[app_keys.MANAGER].events
+    if preferred(request.headers.get(hdrs.ACCEPT, ""), (SSE, NDJSON)) == NDJSON:
+        return await send_or_fail(request, NDJSON, _lines(feed, query))
+    response = web.StreamResponse(headers={**EVENT_STREAM, hdrs.VARY: hdrs.ACCEPT})
+    await send(request, response, _events(feed, query))
+    return response
+
+
+def to_data(event: Event) -> dict[str, Any]:
+    """Make what an event says; `answers.Event` documents it field by field."""
+    data: dict[str, Any] = {
+        "type": event.type,
+        "process_id": event.process_id,
+        "name": event.name,
+        "tags": dict(event.tags),
+        "pid": event.pid,
+        "run": event.run,
+        "timestamp": event.ts_ms,
+    }
+    if event.ending is not None:
+        ending = event.ending
+        data |= {"exit_code": ending.exit_code, "signal": ending.signal, "reason": ending.reason}
+    return data
+
+
+async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
+    try:
+        async with contextlib.aclosing(feed.follow(query, HEARTBEAT_S)) as found:
+            async for events in found:
+                yield b"".join(map(_event, events)) or sse.KEEP_ALIVE
+    except FollowInterrupted:
+        return  # the client comes back with Last-Event-ID
+
+
+async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(feed.stored(query)) as found:
+        async for events in found:
+            for event in events:
+                yield orjson.dumps({"id": event.id, **to_data(event)}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _event(event: Event) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), orjson.dumps(to_data(event)))

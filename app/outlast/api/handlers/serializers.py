@@ -1,0 +1,125 @@
+"""What a process looks like to a caller."""
+
+from typing import Any
+
+from outlast.core.views import ProcessView
+from outlast.model.exit_status import Ending, Status
+from outlast.model.managed import Desired, HealthStatus, ManagedState, ManagedStatus
+from outlast.model.options import HealthCheck, HealthCheckType, Restart
+from outlast.model.process import Run
+
+
+def process_info(view: ProcessView) -> dict[str, Any]:
+    """Make the contract's ProcessInfo; `answers.ProcessInfo` documents it field by field."""
+    process = view.process
+    spec, run, output = process.spec, process.run, process.output
+    return {
+        "pid": run.pid,
+        "handle": process.handle,
+        "id": spec.id,
+        **_how_it_is(run),
+        "stdin_writable": view.stdin_writable,
+        "command": spec.command,
+        "args": spec.args,
+        **_times(run),
+        "managed": _managed_info(view, process.managed) if process.managed else None,
+        "name": spec.name,
+        "tags": dict(spec.tags),
+        "working_dir": spec.working_dir,
+        "user": spec.user,
+        "nice": spec.options.nice,
+        "limits": spec.options.limits.given,
+        "stdin_mode": spec.stdin_mode,
+        "stdout_mode": spec.stdout_mode,
+        "stderr_mode": spec.stderr_mode,
+        "run": run.number,
+        "output": {
+            "lines": output.lines,
+            "bytes": output.bytes,
+            "first_seq": output.first_seq,
+            "last_seq": output.last_seq,
+        },
+    }
+
+
+def run_info(run: Run) -> dict[str, Any]:
+    """Tell of one run; `answers.RunInfo` documents it."""
+    return {"run": run.number, "pid": run.pid, **_how_it_is(run), **_times(run)}
+
+
+def _how_it_is(run: Run) -> dict[str, Any]:
+    ending = run.ending
+    return {
+        "status": run.status,
+        "reason": ending.reason if ending else None,
+        "exit_code": ending.exit_code if ending else None,
+        "signal": ending.signal if ending else None,
+        "oom_killed": run.status is Status.OOM_KILLED,
+    }
+
+
+def _times(run: Run) -> dict[str, Any]:
+    return {"started_at": run.started_at_ms, "ended_at": run.ending.ended_at_ms if run.ending else None}
+
+
+def _managed_info(view: ProcessView, state: ManagedState) -> dict[str, Any]:
+    spec, run = view.process.spec, view.process.run
+    restart, check = spec.options.restart or Restart(), spec.options.health_check
+    last_exit = run.ending or state.last_exit
+    is_due = state.decided_run == run.number
+    return {
+        "id": spec.name or spec.id,
+        "name": spec.name,
+        "status": _managed_status(view, state),
+        "restart_count": run.number - 1,
+        "restart": {
+            "policy": restart.policy,
+            "max_restarts": restart.max_restarts,
+            "initial_backoff_ms": restart.initial_backoff_ms,
+            "max_backoff_ms": restart.max_backoff_ms,
+        },
+        "health_check": _check_info(check) if check else None,
+        "health_status": _health_status(check, state, run),
+        "consecutive_health_failures": state.health_failures if state.health_run == run.number else 0,
+        "last_exit": _exit_info(last_exit) if last_exit else None,
+        "last_error": state.last_error,
+        "next_restart_at": state.next_restart_at_ms if is_due else None,
+    }
+
+
+def _managed_status(view: ProcessView, state: ManagedState) -> ManagedStatus:
+    if view.starting:
+        return ManagedStatus.STARTING
+    run = view.process.run
+    if run.ending is not None and state.desired is Desired.STOPPED:
+        return ManagedStatus.STOPPED
+    # What follows from an end is decided a moment after it.
+    return ManagedStatus.BACKING_OFF if state.decided_run == run.number else ManagedStatus.RUNNING
+
+
+def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> HealthStatus:
+    if check is None:
+        return HealthStatus.DISABLED
+    said = state.health if state.health_run == run.number else None
+    return said or HealthStatus.STARTING
+
+
+def _check_info(check: HealthCheck) -> dict[str, Any]:
+    return {
+        "type": check.type,
+        "port": check.port,
+        "path": check.path if check.type is HealthCheckType.HTTP else None,
+        "initial_delay_ms": check.initial_delay_ms,
+        "interval_ms": check.interval_ms,
+        "timeout_ms": check.timeout_ms,
+        "failure_threshold": check.failure_threshold,
+    }
+
+
+def _exit_info(ending: Ending) -> dict[str, Any]:
+    return {
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "oom_killed": ending.status is Status.OOM_KILLED,
+        "ended_at": ending.ended_at_ms,
+    }

@@ -1,0 +1,80 @@
+"""The call that tells what a process takes of the machine."""
+
+from typing import Any
+
+from aiohttp import web
+
+from outlast.api import app_keys
+from outlast.api.parsing import Given
+from outlast.api.route import json_response, ref_of
+from outlast.core.views import UsageView
+from outlast.model.usage import PeakUsage, UsageSample
+
+_SHORTEST_MS = 500  # ticks of the system's clock of processor time are 10 ms: a share of less time would be noise
+
+
+async def stats(request: web.Request, given: Given) -> web.Response:
+    """GET /api/v1/processes/{ref}/stats."""
+    run: int | None = given.query
+    return json_response(process_stats(await request.app[app_keys.MANAGER].stats(ref_of(request), run)))
+
+
+def process_stats(view: UsageView) -> dict[str, Any]:
+    """Make the answer; `answers.ProcessStats` documents it field by field."""
+    process, history = view.process, view.usage.history
+    begun = _beginning(view)
+    before = [begun, *history]
+    return {
+        "id": process.spec.id,
+        "pid": process.run.pid,
+        "run": view.run,
+        "current": None if view.current is None else _sample(view.current, _long_before(view.current, before)),
+        "peak": _peak(view.usage.peak),
+        "history": [_sample(sample, earlier) for earlier, sample in zip(before, history, strict=False)],
+    }
+
+
+def _beginning(view: UsageView) -> UsageSample | None:
+    """What a run has taken when it begins. None: it is not known when an earlier run did."""
+    run = view.process.run
+    return UsageSample(run.started_at_ms, 0, 0, 0, 0, 0, 0, None) if run.number == view.run else None
+
+
+def _long_before(sample: UsageSample, earlier: list[UsageSample | None]) -> UsageSample | None:
+    """The latest earlier sample that is long enough ago, else the earliest."""
+    for one in reversed(earlier):
+        if one is not None and one.sampled_at_ms <= sample.sampled_at_ms - _SHORTEST_MS:
+            return one
+    return earlier[0]
+
+
+def _sample(sample: UsageSample, earlier: UsageSample | None) -> dict[str, Any]:
+    return {
+        "sampled_at": sample.sampled_at_ms,
+        "processes": sample.processes,
+        "threads": sample.threads,
+        "open_files": sample.open_files,
+        "cpu": {
+            "user_ms": sample.cpu_user_ms,
+            "system_ms": sample.cpu_system_ms,
+            "percent": _percent(sample, earlier),
+        },
+        "memory": {"rss_bytes": sample.rss_bytes, "pss_bytes": sample.pss_bytes},
+    }
+
+
+def _percent(sample: UsageSample, earlier: UsageSample | None) -> float | None:
+    if earlier is None or sample.sampled_at_ms <= earlier.sampled_at_ms:  # the clock was set back
+        return None
+    used_ms = sample.cpu_user_ms + sample.cpu_system_ms - earlier.cpu_user_ms - earlier.cpu_system_ms
+    return round(100 * used_ms / (sample.sampled_at_ms - earlier.sampled_at_ms), 1)
+
+
+def _peak(peak: PeakUsage) -> dict[str, Any]:
+    return {
+        "processes": peak.processes,
+        "threads": peak.threads,
+        "open_files": peak.open_files,
+        "cpu": {"user_ms": peak.cpu_user_ms, "system_ms": peak.cpu_system_ms},
+        "memory": {"rss_bytes": peak.rss_bytes, "pss_bytes": peak.pss_bytes},
+    }

@@ -1,0 +1,1 @@
+"""What the calls accept, and what they answer with."""

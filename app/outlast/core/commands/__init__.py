@@ -1,0 +1,1 @@
+"""What callers ask for: start, write to stdin, signal, kill, purge, shut down."""

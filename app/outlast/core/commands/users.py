@@ -1,0 +1,92 @@
+"""Who a process runs as, resolved to numbers before the shim hears of it."""
+
+import errno
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from outlast.model.errors import SpawnFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSpec:
+    """What was asked for: a name, or a uid with perhaps a gid."""
+
+    name: str | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+    def __str__(self) -> str:
+        if self.name is not None:
+            return self.name
+        return str(self.uid) if self.gid is None else f"{self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A user in numbers. `uid`, `gid` and `groups` are None for the daemon's own: nothing is changed then."""
+
+    uid: int | None
+    gid: int | None
+    groups: tuple[int, ...] | None
+    name: str
+    home: str
+
+
+def parse(text: str | None) -> UserSpec | None:
+    """Read back what `str(UserSpec)` has written."""
+    if text is None:
+        return None
+    uid, colon, gid = text.partition(":")
+    if not uid.isdecimal():
+        return UserSpec(name=text)
+    return UserSpec(uid=int(uid), gid=int(gid) if colon else None)
+
+
+def resolve(user: UserSpec | None) -> Identity:
+    """Look a user up.
+
+    Raises:
+        SpawnFailed: there is no such user, or this daemon may not start processes as somebody else.
+    """
+    own = os.geteuid()
+    if user is None:
+        entry = _by_uid(own)
+        return Identity(uid=None, gid=None, groups=None, name=_name(entry, own), home=_home(entry))
+    entry = _by_name(user.name) if user.name is not None else _by_uid(user.uid or 0)
+    if entry is None and user.name is not None:
+        raise SpawnFailed(f"there is no user {user.name!r} on this machine", errno.EINVAL)
+    uid = entry.pw_uid if entry is not None else user.uid or 0
+    gid = user.gid if user.gid is not None else entry.pw_gid if entry is not None else uid
+    if own != 0 and (uid, gid) != (own, os.getegid()):
+        raise SpawnFailed(
+            f"this daemon runs as uid {own} and may not start processes as {user}: run it as root, or leave out `user`",
+            errno.EPERM,
+        )
+    if own != 0:
+        return Identity(uid=None, gid=None, groups=None, name=_name(entry, uid), home=_home(entry))
+    groups = tuple(os.getgrouplist(entry.pw_name, gid)) if entry is not None else (gid,)
+    return Identity(uid=uid, gid=gid, groups=groups, name=_name(entry, uid), home=_home(entry))
+
+
+def _by_name(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _by_uid(uid: int) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return None
+
+
+def _name(entry: pwd.struct_passwd | None, uid: int) -> str:
+    return entry.pw_name if entry is not None else str(uid)
+
+
+def _home(entry: pwd.struct_passwd | None) -> str:
+    return entry.pw_dir if entry is not None and Path(entry.pw_dir).is_dir() else "/"

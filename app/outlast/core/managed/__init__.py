@@ -1,0 +1,1 @@
+"""Managed processes: when they are started again, stopped and checked."""

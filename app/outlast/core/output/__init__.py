@@ -1,0 +1,1 @@
+"""From frames of the shim to committed chunks."""

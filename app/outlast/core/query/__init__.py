@@ -1,0 +1,1 @@
+"""Reading: follow output and events, search, wait, SQL."""

@@ -1,0 +1,1 @@
+"""The live processes, the link to the shim, and recovery of both."""

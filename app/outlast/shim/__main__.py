@@ -1,0 +1,70 @@
+"""`python -m outlast.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD.
+
+`python -m outlast.shim STATE_DIR init ...`: stay the process that this is; see `init.py`.
+`python -m outlast.shim --resume FD STATE_DIR`: go on as what an earlier version of this program was; see `upgrade.py`.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from outlast.linux import lock
+from outlast.linux.linux import keep_freed_memory, say
+from outlast.shim import init, upgrade
+from outlast.shim.connection.listener import Listener
+from outlast.shim.daemon_keeper import HELD_BACK, DaemonKeeper
+from outlast.shim.server import Shim
+from outlast.wire.codec import PROTOCOL_VERSION
+
+
+def main() -> None:
+    """Run the shim for the state folder in argv[1]; argv[3] is the limit on open files that processes get."""
+    if sys.argv[1] == upgrade.RESUME:
+        _resume(int(sys.argv[2]))
+    if sys.argv[2] == init.MODE:
+        init.run(sys.argv[1:])
+    state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    os.set_inheritable(ready_fd, False)
+    if os.fork() != 0:  # the daemon gets no child that it would have to reap
+        os._exit(0)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
+    # One shim a folder, for life: nothing of another one's is touched before this.
+    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    if lock_fd is None:
+        sys.exit(f"another shim looks after {state_dir}")
+    keep_freed_memory()
+    os.chdir("/")
+    listener = Listener(state_dir)
+    shim = Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd)
+    with contextlib.suppress(OSError):  # the daemon that started this one may be gone: the next one finds it
+        os.write(ready_fd, b"ready\n")
+    os.close(ready_fd)
+    shim.run()
+    listener.close()
+
+
+def _resume(memory: int) -> NoReturn:
+    """Go on as the shim that this process was before its exec."""
+    keep_freed_memory()
+    state = upgrade.load(memory)
+    state_dir = Path(state["state_dir"])
+    listener = Listener(state_dir, state["listener"])
+    keeper = DaemonKeeper.resume(state["keeper"]) if state["keeper"] is not None else None
+    shim = Shim(
+        listener, state_dir, open_files=state["open_files"], lock_fd=state["lock_fd"], keeper=keeper, state=state
+    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*HELD_BACK, signal.SIGCHLD))
+    say(f"upgraded: version {upgrade.STATE_VERSION} of the state, {PROTOCOL_VERSION} of the protocol")
+    upgrade.confirm(state["asker"], {"protocol": PROTOCOL_VERSION})
+    if keeper is not None:
+        init.finish(shim, listener, keeper)
+    shim.run()
+    listener.close()
+    sys.exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The socket to the daemon, and what comes over it."""

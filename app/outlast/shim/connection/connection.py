@@ -1,0 +1,168 @@
+"""The socket to one daemon: what is received, and what waits to be sent."""
+
+import array
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from outlast.shim.state.child import FRAME_OVERHEAD_BYTES, Child
+from outlast.wire.codec import Decoder, MessageType, encode_output
+from outlast.wire.fds import ReceivedFds, close_all
+
+_RECEIVE_BYTES = 256 << 10
+_SEND_BATCH_BYTES = 64 << 10
+_SOCKET_BUFFER_BYTES = 4 << 20
+WINDOW_BYTES = 12 << 20
+TOTAL_WINDOW_BYTES = 32 << 20
+
+
+class _WithFds(NamedTuple):
+    """A message that descriptors go with, which are ours to close when it is sent."""
+
+    message: bytes
+    fds: Sequence[int]
+
+
+class Connection:
+    """One accepted socket. Replies go first; output follows, a frame from each process in turn.
+
+    `broken`: nothing can be sent any more; what the other end has said may still be there to be read.
+
+    Output that is sent and not acknowledged is bounded a process (`WINDOW_BYTES`) and in all
+    (`TOTAL_WINDOW_BYTES`), which bounds what the daemon can be made to hold.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+        self.sock = sock
+        self.wants_write = False
+        self.closed = False
+        self.broken = False
+        self.in_flight_bytes = 0
+        self._decoder = Decoder(_RECEIVE_BYTES)
+        self._received = ReceivedFds()
+        self._control: deque[bytes | _WithFds] = deque()
+        self._ready: deque[Child] = deque()
+        self._ready_slots: set[int] = set()
+        self._sending = memoryview(b"")
+
+    def receive(self) -> Iterator[tuple[MessageType, memoryview]]:
+        """Read once and yield the messages that are complete.
+
+        Raises:
+            ConnectionError: the daemon has gone.
+            WireError: what it sent is no message.
+        """
+        try:
+            count = self._received.receive(self.sock, self._decoder.space())
+        except BlockingIOError:
+            return
+        if count == 0:
+            raise ConnectionResetError("the daemon has closed the connection")
+        self._decoder.filled(count)
+        yield from self._decoder.messages()
+
+    def take_fds(self, count: int) -> list[int]:
+        """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""
+        return self._received.take(count)
+
+    def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a reply or an event, and duplicates of descriptors, now or later.
+
+        Raises:
+            OSError: there are too many open files to keep descriptors for later.
+        """
+        if self.closed:
+            return
+        if not fds:
+            self._control.append(message)
+        elif self._sending or self._control or not self._send_now(message, fds):
+            self._control.append(_WithFds(message, [os.dup(fd) for fd in fds]))
+
+    def _send_now(self, message: bytes, fds: Sequence[int]) -> bool:
+        try:
+            self._send_with_fds(message, fds)
+        except OSError:  # `flush` finds out whether it is for good
+            return False
+        return True
+
+    def offer(self, child: Child) -> None:
+        """Say that `child` may have frames to send."""
+        if child.attached and child.unsent and child.slot not in self._ready_slots:
+            self._ready_slots.add(child.slot)
+            self._ready.append(child)
+
+    def flush(self) -> bool:
+        """Send what the socket takes.
+
+        Returns:
+            Whether more waits for the socket (and not for an acknowledgement).
+
+        Raises:
+            ConnectionError: the daemon has gone.
+        """
+        try:
+            while True:
+                if self._sending:
+                    self._sending = self._sending[self.sock.send(self._sending) :]
+                elif self._control and isinstance(first := self._control[0], _WithFds):
+                    self._send_with_fds(first.message, first.fds)
+                    close_all(first.fds)
+                    self._control.popleft()
+                elif not self._gather():
+                    return False
+        except BlockingIOError:
+            return True
+        except OSError as exc:
+            if exc.errno == errno.ETOOMANYREFS:  # descriptors on their way are counted: the daemon must take some first
+                return True
+            raise
+
+    def _send_with_fds(self, message: bytes, fds: Sequence[int]) -> None:
+        sent = self.sock.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        self._sending = memoryview(message)[sent:]
+
+    def _gather(self) -> bool:
+        parts: list[bytes] = []
+        size = 0
+        while self._control and size < _SEND_BATCH_BYTES:
+            message = self._control[0]
+            if isinstance(message, _WithFds):
+                break
+            self._control.popleft()
+            parts.append(message)
+            size += len(message)
+        if not self._control:
+            while self._ready and size < _SEND_BATCH_BYTES and self.in_flight_bytes < TOTAL_WINDOW_BYTES:
+                size += self._gather_frame(parts, self._ready.popleft())
+        self._sending = memoryview(b"".join(parts))
+        return bool(parts)
+
+    def _gather_frame(self, parts: list[bytes], child: Child) -> int:
+        self._ready_slots.discard(child.slot)
+        if child.in_flight_bytes >= WINDOW_BYTES:
+            return 0  # its next acknowledgement offers it again
+        frame = child.next_frame()
+        if frame is None:
+            return 0
+        parts.append(encode_output(child.slot, frame.stream, frame.ts_ms, frame.offset, frame.size))
+        self.in_flight_bytes += frame.size + FRAME_OVERHEAD_BYTES if frame.size else 0
+        self.offer(child)
+        return len(parts[-1])
+
+    def close(self) -> None:
+        """Close the socket, and what was to go with messages or came with some."""
+        if self.closed:
+            return
+        self.closed = True
+        self.sock.close()
+        self._received.close()
+        for entry in self._control:
+            if isinstance(entry, _WithFds):
+                close_all(entry.fds)
+        self._control.clear()

@@ -1,0 +1,70 @@
+"""The socket in the state folder on which daemons are waited for."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from outlast.linux.linux import socket_address
+
+SOCKET_NAME = "shim.sock"
+_BACKLOG = 16
+
+
+class Listener:
+    """Listens, and can begin anew if somebody has removed the socket's file."""
+
+    def __init__(self, state_dir: Path, fds: Sequence[int] | None = None) -> None:
+        """Listen; or go on with the descriptors that another program in this process had (see `fds`)."""
+        if fds is None:
+            self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+            self.sock = self._listen()
+        else:
+            self._directory = fds[0]
+            self.sock = socket.socket(fileno=fds[1])
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        """The folder's and the socket's descriptors."""
+        return self._directory, self.sock.fileno()
+
+    def is_reachable(self) -> bool:
+        """Tell whether the socket's file is still there."""
+        try:
+            os.stat(SOCKET_NAME, dir_fd=self._directory)
+        except OSError:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Listen on a new file under the same name.
+
+        Raises:
+            OSError: none can be made now; nothing has changed.
+        """
+        fresh = self._listen()
+        self.sock.close()
+        self.sock = fresh
+
+    def close(self) -> None:
+        """Stop listening and remove the file."""
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            os.unlink(SOCKET_NAME, dir_fd=self._directory)
+
+    def _listen(self) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET_NAME, dir_fd=self._directory)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            sock.bind(socket_address(self._directory, SOCKET_NAME))
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.umask(before)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+        return sock

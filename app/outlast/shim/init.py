@@ -1,0 +1,45 @@
+"""The shim as an init: in place, without becoming a process of its own, and the daemon's parent."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from outlast.linux import lock
+from outlast.linux.linux import keep_freed_memory
+from outlast.shim.connection.listener import Listener
+from outlast.shim.daemon_keeper import HELD_BACK, DaemonKeeper
+from outlast.shim.server import Shim
+
+MODE = "init"
+"""Stands in argv where otherwise the READY_FD is."""
+
+
+def run(argv: list[str]) -> NoReturn:
+    """Be the init for `STATE_DIR init OPEN_FILES END_WITHIN_S DOWN... -- COMMAND...`, and exit when all has ended.
+
+    The current folder stays: the daemon's command may name files in it. HELD_BACK signals are expected to be blocked.
+    """
+    state_dir, open_files, end_within_s, rest = Path(argv[0]), int(argv[2]), float(argv[3]), argv[4:]
+    middle = rest.index("--")
+    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    if lock_fd is None:
+        sys.exit(f"another shim looks after {state_dir}: end it with `outlast down --state-dir {state_dir}`")
+    keep_freed_memory()
+    listener = Listener(state_dir)
+    keeper = DaemonKeeper(
+        state_dir=state_dir,
+        command=rest[middle + 1 :],
+        down=rest[:middle],
+        open_files=open_files,
+        end_within_s=end_within_s,
+    )
+    finish(Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd, keeper=keeper), listener, keeper)
+
+
+def finish(shim: Shim, listener: Listener, keeper: DaemonKeeper) -> NoReturn:
+    """Run an init's shim to its end, and exit."""
+    shim.run()
+    listener.close()
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # Python takes its handlers away before it ends
+    sys.exit(keeper.exit_code)

@@ -1,0 +1,1 @@
+"""Signalling and killing processes and all that they started."""

@@ -1,0 +1,1 @@
+"""What the shim holds of each process."""

@@ -1,0 +1,1 @@
+"""What the event loop watches: pipes to read, standard inputs to write, deadlines."""

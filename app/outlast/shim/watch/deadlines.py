@@ -1,0 +1,65 @@
+"""Ends processes whose time is over, also while no daemon is there.
+
+A deadline is a time of the system's monotonic clock, which all programs share: it goes as it is to the daemon, to a
+shim that takes over and to this program's next version.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+from outlast.linux.linux import has_ended
+from outlast.shim.event_loop import Loop
+from outlast.shim.state.child import Child
+
+
+def _monotonic_ms() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+
+
+class Timeouts:
+    """The running processes that have a deadline. One timer waits for the first of them."""
+
+    def __init__(self, loop: Loop, kill: Callable[[str], object]) -> None:
+        """`kill` is given the id of a process whose time is over."""
+        self._loop = loop
+        self._kill = kill
+        self._by_slot: dict[int, Child] = {}
+        self._next_ms: int | None = None
+
+    def watch(self, child: Child) -> None:
+        """A process runs its program, or is taken over while it does: its time runs from the first of these."""
+        if child.timeout_ms is None or child.reaped:
+            return
+        if child.deadline_ms is None:
+            child.deadline_ms = _monotonic_ms() + child.timeout_ms
+        self._by_slot[child.slot] = child
+        self._wake_at(child.deadline_ms)
+
+    def forget(self, child: Child) -> None:
+        """A process has ended, or is not wanted any more."""
+        self._by_slot.pop(child.slot, None)
+
+    def _wake_at(self, deadline_ms: int) -> None:
+        if self._next_ms is None or deadline_ms < self._next_ms:
+            self._next_ms = deadline_ms
+            self._loop.later(max(0, deadline_ms - _monotonic_ms()) / 1000, self._look)
+
+    def _look(self) -> None:
+        self._next_ms = None
+        now_ms = _monotonic_ms()
+        for child in tuple(self._by_slot.values()):
+            deadline_ms = child.deadline_ms or 0
+            if deadline_ms > now_ms:
+                self._wake_at(deadline_ms)
+            else:
+                del self._by_slot[child.slot]
+                if not has_ended(child.pidfd):  # what ended by itself is told as it ended
+                    self._kill(child.id)
+
+
+def is_timed_out(child: Child, how: Mapping[str, int]) -> bool:
+    """Tell whether a process that has ended like this was killed for its deadline, by this shim or an earlier."""
+    return (
+        how.get("signal") == signal.SIGKILL and child.deadline_ms is not None and _monotonic_ms() >= child.deadline_ms
+    )

@@ -1,0 +1,22 @@
+"""The daemon's end of the shim's wire."""
+
+from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.held_process import HeldProcess
+from outlast.shimlink.launch import SHIM_LOG_NAME, connect_or_start, find_running_shim
+from outlast.shimlink.link import ShimLink
+from outlast.shimlink.upgrade import upgrade_shim
+
+__all__ = [
+    "SHIM_LOG_NAME",
+    "GreetingCut",
+    "HeldProcess",
+    "ShimEvents",
+    "ShimLink",
+    "ShimLost",
+    "ShimProcess",
+    "SpawnRefused",
+    "Spawned",
+    "connect_or_start",
+    "find_running_shim",
+    "upgrade_shim",
+]

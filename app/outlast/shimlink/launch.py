@@ -1,0 +1,156 @@
+"""Finding the shim of a state folder, or starting one."""
+
+import asyncio
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from outlast import failpoints
+from outlast.linux import lock
+from outlast.linux.linux import peer_uid, pidfd_open, socket_address
+from outlast.model.errors import ShimUnavailable
+from outlast.shim.connection.listener import SOCKET_NAME
+from outlast.shimlink.events import ShimEvents
+from outlast.shimlink.link import ShimLink
+
+SHIM_LOG_NAME = "shim.log"
+_START_TIMEOUT_S = 20.0
+_FIND_TIMEOUT_S = 10.0
+_LOOK_AGAIN_S = 0.02
+# Taken before the daemon raises its own: processes get what is ordinary here.
+_OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+# The shim gets a clean environment, so that no secret of the daemon's can reach a process through it.
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+
+def find_shim(state_dir: Path) -> socket.socket | None:
+    """Connect to the shim of `state_dir`; None if none listens.
+
+    Raises:
+        ShimUnavailable: whoever listens there is somebody else's, or takes no connections.
+    """
+    try:
+        directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)  # a shim that was stopped takes no more than its backlog, and must not stop who asks
+    try:
+        sock.connect(socket_address(directory, SOCKET_NAME))
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        return None
+    except BlockingIOError:
+        sock.close()
+        raise ShimUnavailable(f"the shim of {state_dir} takes no connections: is it stopped?") from None
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.close(directory)
+    if peer_uid(sock) != os.geteuid():
+        sock.close()
+        raise ShimUnavailable(f"the socket in {state_dir} is served by another user: nothing was said to it")
+    return sock
+
+
+async def find_running_shim(state_dir: Path) -> socket.socket | None:
+    """Connect to the shim of `state_dir`, also if it is just starting or its socket's file is gone; None: none runs.
+
+    Raises:
+        ShimUnavailable: one runs and can't be reached.
+    """
+    deadline = time.monotonic() + _FIND_TIMEOUT_S
+    while (sock := find_shim(state_dir)) is None:
+        pid = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
+        if pid is None:
+            return None
+        if time.monotonic() > deadline:
+            raise ShimUnavailable(
+                f"the shim of {state_dir} (pid {pid}) runs and does not listen; its log is {SHIM_LOG_NAME}"
+            )
+        _ask_to_listen(state_dir, pid)
+        await asyncio.sleep(_LOOK_AGAIN_S)
+    return sock
+
+
+def _ask_to_listen(state_dir: Path, pid: int) -> None:
+    """SIGHUP makes a shim listen anew if its socket's file is gone. Never to another process with its pid."""
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if lock.holder(state_dir / lock.SHIM_LOCK_NAME) == pid:
+            signal.pidfd_send_signal(pidfd, signal.SIGHUP)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def start_shim(state_dir: Path) -> None:
+    """Start a shim for `state_dir` and wait until it listens.
+
+    Raises:
+        ShimUnavailable: it did not come up; its log says why.
+    """
+    ready, theirs = os.pipe()
+    try:
+        log = os.open(state_dir / SHIM_LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # -P: a folder called `app` where the daemon happens to be started is not ours
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-m", "outlast.shim", str(state_dir), str(theirs), str(_OPEN_FILES)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs,),
+                env=_environment(),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+            os.close(theirs)
+        process.wait(_START_TIMEOUT_S)
+        readable, _, _ = select.select([ready], [], [], _START_TIMEOUT_S)
+        if not readable or not os.read(ready, 16):
+            raise ShimUnavailable(f"the shim did not start; {state_dir / SHIM_LOG_NAME} says why")
+    finally:
+        os.close(ready)
+
+
+def _environment() -> dict[str, str]:
+    environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+    if armed := os.environ.pop(failpoints.VARIABLE, None):  # the first only: or each that follows would die there, too
+        environment[failpoints.VARIABLE] = armed
+    return environment
+
+
+async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mapping[str, int]) -> ShimLink:
+    """Return a link to the shim of `state_dir`, which is started if there is none.
+
+    Args:
+        state_dir: the state folder.
+        events: who hears what the shim tells.
+        settings: `room_bytes`, `memory_bytes` and `spool_bytes`: what the shim may keep of one process, and of all in
+            memory and on disk.
+
+    Raises:
+        ShimUnavailable: it could not be started or reached.
+        ProtocolError: a shim of another version looks after this folder's processes; it was left alone.
+    """
+    sock = await find_running_shim(state_dir)
+    if sock is None:
+        await asyncio.to_thread(start_shim, state_dir)
+        sock = await find_running_shim(state_dir)
+    if sock is None:
+        raise ShimUnavailable(f"the shim of {state_dir} does not answer")
+    return await ShimLink.open(sock, events, settings)

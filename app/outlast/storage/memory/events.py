@@ -1,0 +1,71 @@
+"""The events of the storage in memory."""
+
+import time
+from bisect import bisect_right
+
+from outlast.model.event import Event, EventFilter, EventPage, EventType
+from outlast.model.process import Ending, Process
+
+_SCAN_EVENTS = 10_000
+
+
+class MemoryEvents:
+    """Keeps them in the order of their ids."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._last_id = 0
+
+    def add(self, process: Process, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+        """Add what has happened to a process's run."""
+        self._last_id += 1
+        event = Event(
+            id=self._last_id,
+            type=type_,
+            ts_ms=ts_ms,
+            process_id=process.spec.id,
+            name=process.spec.name,
+            tags=process.spec.tags,
+            run=process.run.number,
+            pid=process.run.pid,
+            ending=ending,
+        )
+        self._events.append(event)
+
+    def add_end(self, process: Process) -> None:
+        """Add the end of a process's run."""
+        ending = process.run.ending
+        if ending is not None:
+            self.add(process, EventType.of_end(ending), ending.ended_at_ms, ending)
+
+    def add_once(self, process: Process, type_: EventType, ts_ms: int) -> None:
+        """Add what may be told again."""
+        told = (process.spec.id, process.run.number, type_, ts_ms)
+        if all((event.process_id, event.run, event.type, event.ts_ms) != told for event in self._events):
+            self.add(process, type_, ts_ms)
+
+    def bury(self, process: Process, type_: EventType) -> None:
+        """Let one event stand for all of a process that is deleted."""
+        self._events = [event for event in self._events if event.process_id != process.spec.id]
+        self.add(process, type_, time.time_ns() // 1_000_000)
+
+    def page(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Implement `Storage.events`."""
+        index = bisect_right(self._events, after, key=lambda event: event.id)
+        found: list[Event] = []
+        for event in self._events[index : index + _SCAN_EVENTS]:
+            after = event.id
+            if wanted.matches(event):
+                found.append(event)
+                if len(found) == limit:
+                    break
+        return EventPage(events=found, last_id=after)
+
+    def tail(self, count: int, wanted: EventFilter) -> int:
+        """Implement `Storage.event_tail`."""
+        for event in reversed(self._events):
+            if wanted.matches(event):
+                if not count:
+                    return event.id
+                count -= 1
+        return 0

@@ -1,0 +1,47 @@
+"""The memory storage's output of all processes, in the order in which it came."""
+
+from collections.abc import Callable
+
+from outlast.model.output import Chunk
+from outlast.model.process import Order
+from outlast.model.scan import Scan, Scanned
+
+
+class Written:
+    """Every chunk that was stored. Those of purged processes stay, and are not shown."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Chunk] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """Take a chunk that has just been stored."""
+        self._chunks.append(chunk)
+
+    def scan(self, scan: Scan, is_stored: Callable[[int], bool]) -> Scanned:
+        """Implement `Storage.scan`. A chunk's position is its place, from 1 on."""
+        if scan.order is Order.NEWEST:
+            first = len(self._chunks) if scan.position is None else min(scan.position - 1, len(self._chunks))
+            places = range(first, max(0, first - scan.max_chunks), -1)
+        else:
+            first = (scan.position or 0) + 1
+            places = range(first, min(len(self._chunks) + 1, first + scan.max_chunks))
+        found: list[tuple[int, Chunk]] = []
+        size = 0
+        for place in places:
+            chunk = self._chunks[place - 1]
+            if is_stored(chunk.handle) and _is_wanted(chunk, scan):
+                found.append((place, chunk))
+                size += len(chunk.data)
+                if size >= scan.max_bytes:
+                    return Scanned(chunks=found, position=place)
+        return Scanned(chunks=found, position=places[-1] if len(places) == scan.max_chunks else None)
+
+
+def _is_wanted(chunk: Chunk, scan: Scan) -> bool:
+    return (
+        chunk.gap is None
+        and (scan.handle is None or chunk.handle == scan.handle)
+        and (scan.stream is None or chunk.stream is scan.stream)
+        and (scan.since_ms is None or chunk.ts_ms >= scan.since_ms)
+        and (scan.until_ms is None or chunk.ts_ms <= scan.until_ms)
+    )

@@ -1,0 +1,350 @@
+"""Storage that ends with its process: for tests and for trying things out. URL `memory:`."""
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from outlast.model.errors import StorageError
+from outlast.model.event import EventFilter, EventPage, EventType
+from outlast.model.managed import Desired, ManagedState
+from outlast.model.output import Position, Stream
+from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
+from outlast.model.scan import Scan, Scanned
+from outlast.model.usage import RunUsage
+from outlast.storage.base import (
+    AddEvent,
+    AddProcess,
+    BeginRun,
+    Change,
+    Chunk,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    SetManaged,
+    Storage,
+    Unfinished,
+    WithdrawProcess,
+    WithdrawRun,
+)
+from outlast.storage.continuity import advance
+from outlast.storage.memory.events import MemoryEvents
+from outlast.storage.memory.scan import Written
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A chunk, and the latest `ts_ms` of its process up to it."""
+
+    chunk: Chunk
+    latest_ms: int
+
+
+def _streams() -> dict[Stream | None, list[_Stored]]:
+    return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
+
+
+@dataclass(slots=True)
+class _Record:
+    process: Process
+    latest_start_ms: int
+    earlier: list[Run] = field(default_factory=list)
+    output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
+    usage: dict[int, RunUsage] = field(default_factory=dict)
+
+    @property
+    def position(self) -> Position:
+        return self.output[None][-1].chunk.position if self.output[None] else Position()
+
+
+class MemoryStorage(Storage):
+    """Keeps everything in memory, without bound."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, _Record] = {}
+        self._handles: dict[str, int] = {}
+        self._by_key: dict[str, int] = {}
+        self._by_pid: dict[int, list[int]] = {}
+        self._unfinished: set[int] = set()
+        self._last_handle = 0
+        self._written = Written()
+        self._events = MemoryEvents()
+
+    @classmethod
+    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:  # noqa: ARG003 - memory is but memory
+        """Understand `memory:`."""
+        if url != "memory:":
+            raise StorageError(f"storage {url!r}: write memory: and nothing after it")
+        return cls()
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing; what is stored lives as long as this object."""
+
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        """Check all changes, then apply them without a pause in between."""
+        self._check(changes)
+        handles: dict[str, int] = {}
+        for change in changes:
+            match change:
+                case AddProcess():
+                    handles[change.spec.id] = self._add(change)
+                case PurgeProcess():
+                    self._purge(change.handle, EventType.PURGED)
+                case WithdrawProcess():
+                    self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
+                case _ if change.handle in self._records:
+                    self._update(self._records[change.handle], change)
+        return handles
+
+    async def process(self, handle: int) -> Process | None:
+        """Return a process by handle."""
+        record = self._records.get(handle)
+        return record.process if record else None
+
+    async def process_by_id(self, process_id: str) -> Process | None:
+        """Return a process by ULID."""
+        return await self.process(self._handles.get(process_id, 0))
+
+    async def process_by_pid(self, pid: int) -> Process | None:
+        """Return the newest process that had this operating-system pid."""
+        return await self.process(max(self._by_pid.get(pid, ()), default=0))
+
+    async def process_by_key(self, key: str) -> Process | None:
+        """Return the process that has this `idempotency_key`."""
+        return await self.process(self._by_key.get(key, 0))
+
+    async def process_by_name(self, name: str) -> Process | None:
+        """Return the newest process that was given this name."""
+        named = [handle for handle, record in self._records.items() if record.process.spec.name == name]
+        return await self.process(max(named, default=0))
+
+    async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+        """List a process's runs, newest first."""
+        record = self._records.get(handle)
+        runs = [record.process.run, *reversed(record.earlier)] if record else []
+        return [run for run in runs if before_number is None or run.number < before_number][:limit]
+
+    async def position(self, handle: int) -> Position:
+        """Return how far a process's output is stored."""
+        record = self._records.get(handle)
+        return record.position if record else Position()
+
+    async def supervised(self) -> list[Process]:
+        """List the managed processes that are to run, oldest first."""
+        processes = [record.process for record in self._records.values()]
+        return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
+
+    async def processes(self, query: ProcessQuery) -> list[Process]:
+        """List processes, in the order that the query names."""
+        found: list[Process] = []
+        records = self._records.values()
+        for record in records if query.order is Order.OLDEST else reversed(records):
+            if len(found) >= query.limit:
+                break
+            if _matches(record, query):
+                found.append(record.process)
+        return found
+
+    async def scan(self, scan: Scan) -> Scanned:
+        """Read chunks of all processes."""
+        return self._written.scan(scan, self._records.__contains__)
+
+    async def unfinished(self) -> list[Unfinished]:
+        """List the processes that have not ended or whose output is not complete, oldest first."""
+        records = [self._records[handle] for handle in sorted(self._unfinished)]
+        return [Unfinished(record.process, record.position) for record in records]
+
+    async def usage(self, handle: int, run: int) -> RunUsage | None:
+        """Return what is recorded of a run's resources."""
+        record = self._records.get(handle)
+        known = record is not None and run == record.process.run.number
+        return record.usage.get(run, RunUsage()) if record is not None and known else None
+
+    async def total(self) -> int:
+        """Count the stored processes."""
+        return len(self._records)
+
+    async def chunks(
+        self,
+        handle: int,
+        *,
+        after_seq: int,
+        max_bytes: int,
+        stream: Stream | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> list[Chunk]:
+        """Read output in order of `first_seq`."""
+        if handle not in self._records:
+            return []
+        stored = self._records[handle].output[stream]
+        index = bisect_right(stored, after_seq, key=lambda entry: entry.chunk.last_seq)
+        end = len(stored)
+        if since_ms is not None:
+            index = max(index, bisect_left(stored, since_ms, key=lambda entry: entry.latest_ms))
+        if until_ms is not None:
+            end = bisect_right(stored, until_ms, key=lambda entry: entry.latest_ms)
+        found: list[Chunk] = []
+        size = 0
+        while index < end and (not found or size < max_bytes):
+            found.append(stored[index].chunk.after(after_seq))
+            size += len(found[-1].data)
+            index += 1
+        return found
+
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+        """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
+        missing = lines
+        stored = self._records[handle].output[stream] if handle in self._records else []
+        for entry in reversed(stored):
+            count = _count_lines(entry.chunk)
+            if count >= missing:
+                return entry.chunk.last_seq - missing
+            missing -= count
+        return 0
+
+    async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
+        """Read events in the order of their ids."""
+        return self._events.page(after, limit, wanted)
+
+    async def event_tail(self, count: int, wanted: EventFilter) -> int:
+        """Return the `after` from which `events` gives the last `count` that are wanted."""
+        return self._events.tail(count, wanted)
+
+    def _check(self, changes: Sequence[Change]) -> None:
+        """Raise before anything is changed if a chunk does not continue its process's output."""
+        positions = {
+            change.handle: self._records[change.handle].position
+            for change in changes
+            if isinstance(change, Chunk) and change.handle in self._records
+        }
+        for change in changes:
+            if isinstance(change, PurgeProcess):
+                positions.pop(change.handle, None)
+            elif isinstance(change, WithdrawProcess):
+                positions.pop(self._handles.get(change.process_id, 0), None)
+            elif isinstance(change, Chunk) and change.handle in positions:
+                positions[change.handle] = advance(positions[change.handle], change) or positions[change.handle]
+
+    def _add(self, change: AddProcess) -> int:
+        if change.spec.id in self._handles:
+            return self._handles[change.spec.id]
+        self._last_handle = handle = self._last_handle + 1
+        self._handles[change.spec.id] = handle
+        self._by_pid.setdefault(change.run.pid, []).append(handle)
+        spec = change.spec
+        if spec.idempotency_key is not None and self._by_key.setdefault(spec.idempotency_key, handle) != handle:
+            spec = replace(spec, idempotency_key=None)
+        newest = next(reversed(self._records.values()), None)
+        latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
+        managed = ManagedState() if spec.is_managed else None
+        record = _Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
+        self._put(record)
+        self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
+        if change.run.ending:
+            self._events.add_end(record.process)
+        return handle
+
+    def _purge(self, handle: int, type_: EventType) -> None:
+        record = self._records.pop(handle, None)
+        if record:
+            self._events.bury(record.process, type_)
+            self._unfinished.discard(handle)
+            for run in (*record.earlier, record.process.run):
+                self._by_pid[run.pid].remove(handle)
+            del self._handles[record.process.spec.id]
+            if record.process.spec.idempotency_key is not None:
+                del self._by_key[record.process.spec.idempotency_key]
+
+    def _update(  # noqa: C901 - one case a kind of change
+        self,
+        record: _Record,
+        change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput | AddEvent | RecordUsage,
+    ) -> None:
+        process = record.process
+        if isinstance(change, BeginRun):
+            self._begin_run(record, change.run)
+        elif isinstance(change, WithdrawRun):
+            if change.run == process.run.number and record.earlier:
+                self._events.add(process, EventType.FAILED, time.time_ns() // 1_000_000)
+                self._by_pid[process.run.pid].remove(process.handle)
+                record.process = replace(process, run=record.earlier.pop())
+        elif isinstance(change, SetManaged):
+            record.process = replace(process, managed=process.managed and change.state)
+        elif isinstance(change, Chunk):
+            if advance(record.position, change) is not None:
+                _append(record, change)
+                self._written.add(change)
+        elif isinstance(change, RecordUsage):
+            _record_usage(record, change)
+        elif isinstance(change, AddEvent):
+            if change.run == process.run.number:
+                self._events.add_once(process, change.type, change.ts_ms)
+        elif change.run == process.run.number and isinstance(change, CompleteOutput):
+            record.process = replace(process, run=replace(process.run, output_complete=True))
+        elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
+            record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._events.add_end(record.process)
+        self._put(record)
+
+    def _begin_run(self, record: _Record, run: Run) -> None:
+        if run.number > record.process.run.number:
+            record.earlier.append(record.process.run)
+            self._by_pid.setdefault(run.pid, []).append(record.process.handle)
+            record.process = replace(record.process, run=run)
+            self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
+
+    def _put(self, record: _Record) -> None:
+        handle, run = record.process.handle, record.process.run
+        self._records[handle] = record
+        if run.ending and run.output_complete:
+            self._unfinished.discard(handle)
+        else:
+            self._unfinished.add(handle)
+
+
+def _record_usage(record: _Record, change: RecordUsage) -> None:
+    if change.run == record.process.run.number:
+        stored = record.usage.get(change.run, RunUsage())
+        record.usage[change.run] = RunUsage(
+            peak=stored.peak.raised_to(change.usage.peak), history=change.usage.history or stored.history
+        )
+
+
+def _append(record: _Record, chunk: Chunk) -> None:
+    everything = record.output[None]
+    latest_ms = max(chunk.ts_ms, everything[-1].latest_ms if everything else 0)
+    everything.append(_Stored(chunk, latest_ms))
+    record.output[chunk.stream].append(everything[-1])
+    before = record.process.output
+    record.process = replace(
+        record.process,
+        output=OutputSummary(
+            lines=before.lines + _count_lines(chunk),
+            bytes=before.bytes + len(chunk.data),
+            first_seq=1,
+            last_seq=chunk.last_seq,
+        ),
+    )
+
+
+def _count_lines(chunk: Chunk) -> int:
+    return 0 if chunk.gap else chunk.line_count
+
+
+def _matches(record: _Record, query: ProcessQuery) -> bool:
+    handle, spec, run = record.process.handle, record.process.spec, record.process.run
+    return (
+        query.status in (None, run.status)
+        and query.name in (None, spec.name)
+        and all(spec.tags.get(key) == value for key, value in query.tags.items())
+        and (query.since_ms is None or record.latest_start_ms >= query.since_ms)
+        and (query.until_ms is None or record.latest_start_ms <= query.until_ms)
+        and (query.before_handle is None or handle < query.before_handle)
+        and (query.after_handle is None or handle > query.after_handle)
+    )

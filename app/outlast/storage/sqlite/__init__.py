@@ -1,0 +1,5 @@
+"""Storage in one SQLite file, which plain `sqlite3` reads. DESIGN.md beside this file tells how and why."""
+
+from outlast.storage.sqlite.storage import SqliteStorage
+
+__all__ = ["SqliteStorage"]

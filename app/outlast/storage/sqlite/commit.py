@@ -1,0 +1,307 @@
+"""Writing: applies a batch of changes inside one transaction, on the writer's thread."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from outlast.failpoints import crash_point
+from outlast.model.event import EventType
+from outlast.model.managed import ManagedState
+from outlast.model.output import Chunk, Position, Stream
+from outlast.model.process import Ending, Run
+from outlast.storage.base import (
+    AddEvent,
+    AddProcess,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    SetManaged,
+    WithdrawProcess,
+    WithdrawRun,
+)
+from outlast.storage.continuity import advance
+from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, join_times
+
+
+@dataclass(slots=True)
+class _OpenRow:
+    """Chunks that go into one row: what is small and follows one another in one commit."""
+
+    latest_ts: int
+    chunks: Group[Chunk] = field(default_factory=Group)
+
+
+class Batch:
+    """One commit's changes while they are applied. Remembers how far each process's output has come."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.handles: dict[str, int] = {}
+        self._db = db
+        self._output: dict[int, tuple[Position, int] | None] = {}
+        self._open: dict[int, _OpenRow] = {}
+        self._next_minute_ms: int | None = None
+
+    def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
+        """Apply one change.
+
+        Raises:
+            ValueError: a chunk does not continue its process's output.
+        """
+        match change:
+            case Chunk():
+                self._add_chunk(change)
+            case AddProcess():
+                self._add_process(change)
+            case BeginRun(handle=handle, run=run):
+                self._begin_run(handle, run)
+            case WithdrawRun(handle=handle, run=run):
+                self._withdraw_run(handle, run)
+            case SetManaged(handle=handle, state=state):
+                self._db.execute(queries.SET_MANAGED, (*_managed_row(state), handle))
+            case EndRun():
+                self._end_run(change)
+            case CompleteOutput(handle=handle, run=run):
+                self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
+            case RecordUsage():
+                self._record_usage(change)
+            case AddEvent():
+                self._add_event_once(change)
+            case PurgeProcess(handle=handle):
+                self._purge(handle, EventType.PURGED)
+            case WithdrawProcess(process_id=process_id):
+                known = self._handle(process_id)
+                if known is not None:
+                    self._purge(known, EventType.FAILED)
+
+    def _add_chunk(self, chunk: Chunk) -> None:
+        output = self._stored(chunk.handle)
+        if output is None:
+            return
+        stored, latest_ts = output
+        position = advance(stored, chunk)
+        if position is None:
+            return
+        latest_ts = max(latest_ts, chunk.ts_ms)
+        self._output[chunk.handle] = position, latest_ts
+        size = len(chunk.data) + TIME_BYTES
+        row = self._open.get(chunk.handle)
+        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.takes(chunk, size):
+            row.chunks.add(chunk, size)
+            row.latest_ts = latest_ts
+            return
+        self._close_row(chunk.handle)
+        row = _OpenRow(latest_ts)
+        row.chunks.add(chunk, size)
+        if chunk.gap:
+            missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
+            self._add_row(row, missing_bytes)
+        elif len(chunk.data) > LARGE_BYTES:
+            self._add_row(row)
+        else:
+            self._open[chunk.handle] = row
+
+    def close_rows(self) -> None:
+        """Nothing more comes: store what might have gone on."""
+        for row in self._open.values():
+            self._add_row(row)
+        self._open = {}
+
+    def _close_row(self, handle: int) -> None:
+        row = self._open.pop(handle, None)
+        if row is not None:
+            self._add_row(row)
+
+    def _add_row(self, row: _OpenRow, missing_bytes: int | None = None) -> None:
+        chunks = row.chunks.parts
+        first, last = chunks[0], chunks[-1]
+        if first is last:
+            ts, parts, data = first.ts_ms, None, first.data
+        else:
+            ts, parts = join_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
+            data = b"".join(chunk.data for chunk in chunks)
+        added = self._db.execute(
+            queries.ADD_CHUNK,
+            (
+                first.handle,
+                first.run,
+                first.first_seq,
+                row.chunks.lines,
+                first.stream,
+                ts,
+                row.latest_ts,
+                last.stdout_end,
+                last.stderr_end,
+                data,
+                first.gap,
+                missing_bytes,
+                parts,
+            ),
+        )
+        for chunk in chunks:
+            self._note_minute(chunk.ts_ms, added.lastrowid)
+
+    def _note_minute(self, ts_ms: int, chunk_id: int | None) -> None:
+        if self._next_minute_ms is None:
+            self._next_minute_ms = int(self._db.execute(queries.NEXT_MINUTE).fetchone()[0])
+        if ts_ms >= self._next_minute_ms:
+            self._db.execute(queries.ADD_MINUTE, (ts_ms, chunk_id))
+            self._next_minute_ms = ts_ms + queries.MINUTE_MS
+
+    def _stored(self, handle: int) -> tuple[Position, int] | None:
+        if handle not in self._output:
+            self._output[handle] = _stored_output(self._db, handle)
+        return self._output[handle]
+
+    def _add_process(self, change: AddProcess) -> None:
+        spec, run = change.spec, change.run
+        known = self._handle(spec.id)
+        if known is not None:
+            self.handles[spec.id] = known
+            return
+        key = spec.idempotency_key
+        if key is not None and self._db.execute(queries.HAS_KEY, (key,)).fetchone():
+            key = None
+        cursor = self._db.execute(
+            queries.ADD_PROCESS,
+            (
+                spec.id,
+                spec.name,
+                spec.command,
+                json.dumps(spec.args, ensure_ascii=False),
+                json.dumps(spec.env_keys, ensure_ascii=False),
+                spec.working_dir,
+                spec.user,
+                spec.stdin_mode,
+                spec.stdout_mode,
+                spec.stderr_mode,
+                key,
+                json.dumps(spec.options.to_record()),
+                run.started_at_ms,
+                spec.sealed_env,
+            ),
+        )
+        handle = cursor.lastrowid
+        assert handle is not None  # noqa: S101 - an INSERT has just succeeded
+        self._add_run(handle, run)
+        self._db.execute(queries.ADD_UNMERGED, (handle, 0))
+        if spec.is_managed:
+            self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
+        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
+        self.handles[spec.id] = handle
+        self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
+        if run.ending is not None:
+            self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
+
+    def _add_run(self, handle: int, run: Run) -> bool:
+        """Add a run, unless it is stored already: False."""
+        end = run.ending
+        ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
+        added = self._db.execute(
+            queries.ADD_RUN,
+            (
+                handle,
+                run.number,
+                run.pid,
+                run.started_at_ms,
+                end and end.ended_at_ms,
+                run.status,
+                *ending,
+                run.output_complete,
+            ),
+        )
+        return added.rowcount > 0
+
+    def _begin_run(self, handle: int, run: Run) -> None:
+        output = self._stored(handle)
+        if output is not None and self._add_run(handle, run):
+            self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
+            self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
+
+    def _withdraw_run(self, handle: int, run: int) -> None:
+        if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
+            self._add_event(handle, run, EventType.FAILED, time.time_ns() // 1_000_000)
+            self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+
+    def _end_run(self, change: EndRun) -> None:
+        end = change.ending
+        row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
+        if self._db.execute(queries.END_RUN, row).rowcount:
+            self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
+
+    def _add_event_once(self, change: AddEvent) -> None:
+        key = {"handle": change.handle, "run": change.run, "type": change.type, "ts": change.ts_ms}
+        if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
+            self._add_event(change.handle, change.run, change.type, change.ts_ms)
+
+    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+        """Add what has happened to a run that is stored."""
+        self._db.execute(
+            queries.ADD_EVENT,
+            {
+                "handle": handle,
+                "run": run,
+                "type": type_,
+                "ts": ts_ms,
+                "reason": ending and ending.reason,
+                "exit_code": ending and ending.exit_code,
+                "signal": ending and ending.signal,
+            },
+        )
+
+    def _record_usage(self, change: RecordUsage) -> None:
+        peak, history = change.usage.peak, change.usage.history
+        text = json.dumps(history, separators=(",", ":")) if history else None
+        figures = (getattr(peak, name) for name in queries.PEAKS)
+        self._db.execute(queries.RECORD_USAGE, (text, *figures, change.handle, change.run))
+
+    def _handle(self, process_id: str) -> int | None:
+        row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _purge(self, handle: int, type_: EventType) -> None:
+        if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            self._db.execute(queries.DELETE_EVENTS, (handle,))
+            last = {"handle": handle, "type": type_, "ts": time.time_ns() // 1_000_000}
+            self._db.execute(queries.ADD_LAST_EVENT, last)
+            for statement in queries.PURGE:
+                self._db.execute(statement, (handle,))
+            self._db.execute(queries.COUNT_PURGED)
+        self._output[handle] = None
+        self._open.pop(handle, None)
+
+
+def _managed_row(state: ManagedState) -> tuple[str, str]:
+    return state.desired, json.dumps(state.to_record(), ensure_ascii=False)
+
+
+def stored_position(db: sqlite3.Connection, handle: int) -> Position:
+    """Implement `Storage.position`."""
+    output = _stored_output(db, handle)
+    return Position() if output is None else output[0]
+
+
+def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] | None:
+    """Return the position and the latest time of a process's stored output, None for an unknown process."""
+    if db.execute(queries.IS_STORED, (handle,)).fetchone() is None:
+        return None
+    empty = (0, 0, 0, 0)
+    out = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDOUT)).fetchone() or empty
+    err = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDERR)).fetchone() or empty
+    last_seq, stdout_end, stderr_end, latest_ts = max(out, err)
+    return Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end), latest_ts
+
+
+def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, int]:
+    """Apply `changes` in the caller's transaction; return the handles of added processes by process id."""
+    batch = Batch(db)
+    for change in changes:
+        batch.apply(change)
+        crash_point("inside-commit")
+    batch.close_rows()
+    return batch.handles

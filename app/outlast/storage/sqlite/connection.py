@@ -1,0 +1,208 @@
+"""Connections: how a file is opened and prepared, and how a function runs on its thread in one hop."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Self, TypeVar, cast
+from urllib.parse import quote
+
+import aiosqlite
+
+from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
+from outlast.storage.sqlite import migrate, queries
+
+T = TypeVar("T")
+
+PAGE_SIZE_BYTES = 16 * 1024
+"""Chosen by measuring bulk output and many trickling processes: docs/decisions/0002-sqlite-layout.md."""
+
+BUSY_TIMEOUT_MS = 5000
+"""How long a statement waits for a lock that another program (an operator's `sqlite3`, a backup) holds."""
+
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+"""The log is written back to the database when it is larger, and is cut to this size afterwards."""
+
+WRITER_CACHE_KIB = 32 * 1024
+"""A commit's pages fit into it: what does not is written to the log early, and again."""
+
+QUICK_CHECK_MAX_BYTES = 64 * 1024 * 1024
+"""A larger file is not checked when it is opened: the check reads all of it (about 1 ms a MiB)."""
+
+FILE_MODE = 0o600
+
+_TRY_AGAIN = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+_PRIMARY_CODE = 0xFF  # the upper bits of an extended result code say more than we ask
+
+
+def translate(error: sqlite3.Error) -> OutlastError:
+    """Return the contract's error for one of SQLite's."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code in _TRY_AGAIN:
+        return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name})")
+    return StorageError(f"the SQLite file cannot be used: {error} ({name})")
+
+
+class Connection(aiosqlite.Connection):
+    """A connection that runs whole functions on its thread: each hop there and back costs 70-100 us."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+
+    @classmethod
+    async def start(cls, connector: Callable[[], sqlite3.Connection]) -> Self:
+        """Open a connection by calling `connector` on its own thread.
+
+        Raises:
+            StorageUnavailable, StorageError: as `connector` or SQLite says. No thread is left behind.
+        """
+        connection = cls(connector)
+        try:
+            return cast("Self", await connection)
+        except sqlite3.Error as error:
+            raise translate(error) from error
+        finally:
+            if connection._connection is None:
+                connection._thread.join()  # it has been told to stop: this takes microseconds
+
+    async def close(self) -> None:
+        """Close the connection and wait for its thread, which the base class leaves to end by itself."""
+        await super().close()
+        self._thread.join()
+
+    async def transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` between `begin` and COMMIT on the connection's thread, or roll back if it raises.
+
+        Raises:
+            StorageUnavailable, StorageError: SQLite refused; nothing was stored.
+        """
+        return cast(
+            "T",
+            await self._execute(  # type: ignore[no-untyped-call]
+                _transact, self._conn, begin, work
+            ),
+        )
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, which sees to its own transactions, on the connection's thread."""
+        return cast(
+            "T",
+            await self._execute(  # type: ignore[no-untyped-call]
+                _run, self._conn, work
+            ),
+        )
+
+
+def _transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    try:
+        db.execute(begin)
+        result = work(db)
+        db.execute("COMMIT")
+    except BaseException as error:
+        _roll_back(db)
+        if isinstance(error, sqlite3.Error):
+            raise translate(error) from error
+        raise
+    return result
+
+
+def _run(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    try:
+        return work(db)
+    except sqlite3.Error as error:
+        _roll_back(db)
+        raise translate(error) from error
+
+
+def rewrite(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Run `work` in a transaction on the writer's thread that is not written through to the disk.
+
+    Nobody is answered because of it, and it does not get lost behind a later one: the log is written in order.
+    """
+    (usual,) = db.execute("PRAGMA synchronous").fetchone()
+    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        _transact(db, "BEGIN IMMEDIATE", work)
+    finally:
+        db.execute(f"PRAGMA synchronous = {usual}")
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
+        db.execute("ROLLBACK")
+
+
+def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+    """Open the connection that writes: create the file if need be, check it, bring its schema up to date.
+
+    Raises:
+        StorageError: not a database, not ours, damaged, or made by a newer version; nothing was changed.
+        StorageUnavailable: the path cannot be opened.
+        sqlite3.Error: for the caller to translate.
+    """
+    _create(path)
+    with closing(_connect(path, mode="ro")) as probe:
+        is_new = migrate.refuse_unknown(probe, path)
+        if path.stat().st_size <= QUICK_CHECK_MAX_BYTES:
+            _quick_check(probe, path)
+    db = _connect(path, mode="rw")
+    try:
+        _set_up(db, path, is_new=is_new, durable=durable)
+        migrate.apply(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write."""
+    db = _connect(path, mode="rw")  # "ro" could not take part in the log's shared memory after a crash
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def _create(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))  # SQLite would make it 0644
+    except OSError as error:
+        raise StorageUnavailable(f"the store {path} cannot be opened: {error.strerror}") from error
+
+
+def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,  # in force before the first statement
+        isolation_level=None,  # the driver begins no transaction of its own accord
+    )
+
+
+def _set_up(db: sqlite3.Connection, path: Path, *, is_new: bool, durable: bool) -> None:
+    if is_new:  # neither can be changed once there is a table
+        db.execute(f"PRAGMA page_size = {PAGE_SIZE_BYTES}")
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        raise StorageError(f"{path}: SQLite's write-ahead log does not work on this file system; use a local disk")
+    db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py decides when, between commits
+    db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    db.execute("PRAGMA secure_delete = OFF")  # Debian's default is ON: zeros are written over all that is deleted
+
+
+def _quick_check(db: sqlite3.Connection, path: Path) -> None:
+    problems = [text for (text,) in db.execute(queries.QUICK_CHECK)]
+    if problems != ["ok"]:
+        raise StorageError(f"{path} is damaged, restore it from a backup: {problems[0]}")

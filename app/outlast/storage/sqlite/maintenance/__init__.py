@@ -1,0 +1,1 @@
+"""What is done between commits: compaction, compression, checkpoints, deletion."""

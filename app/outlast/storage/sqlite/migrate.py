@@ -1,0 +1,77 @@
+"""Migrations: numbered SQL files, each applied in one transaction together with the file's version.
+
+Views hold nothing, so they have no history: each step drops them all, and the last makes those of `views.sql`.
+"""
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from outlast.failpoints import crash_point
+from outlast.model.errors import StorageError
+
+APPLICATION_ID = 0x4F544C53
+"""`PRAGMA application_id` of our files ("OTLS"), set by the first migration."""
+
+
+def migrations() -> list[str]:
+    """Return the SQL of each migration, in order; the first leads from version 0 to version 1."""
+    folder = _folder()
+    numbered = sorted(entry for entry in _numbered(folder))
+    if [number for number, _ in numbered] != list(range(1, len(numbered) + 1)):
+        raise StorageError(f"the installation is incomplete: {folder} lacks a migration; install outlast again")
+    return [text for _, text in numbered]
+
+
+def _folder() -> Traversable:
+    packaged = files("outlast") / "_migrations" / "sqlite"
+    checkout: Traversable = Path(__file__).parents[4] / "migrations" / "sqlite"
+    return packaged if packaged.is_dir() else checkout
+
+
+def _numbered(folder: Traversable) -> list[tuple[int, str]]:
+    return [
+        (int(match[1]), entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if (match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name))
+    ]
+
+
+def refuse_unknown(db: sqlite3.Connection, path: Path) -> bool:
+    """Check that the file is empty or ours, and not newer than this program. Tell whether it is empty.
+
+    Raises:
+        StorageError: it must not be touched.
+    """
+    version = _version(db)
+    known = len(migrations())
+    if version > known:
+        raise StorageError(f"{path} has schema version {version}, this program knows {known}: upgrade outlast")
+    has_tables = db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]
+    if not version and not has_tables:
+        return True
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise StorageError(f"{path} is a SQLite database of another program: name another file")
+    return False
+
+
+def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
+    """Bring the schema to the newest version; a kill in the middle leaves a whole older version."""
+    steps = migrations() if steps is None else steps
+    for version, sql in enumerate(steps, start=1):
+        if version > _version(db):
+            views = db.execute("SELECT name FROM sqlite_schema WHERE type = 'view'").fetchall()
+            drops = "".join(f"DROP VIEW {name}; " for (name,) in views)
+            made = (_folder() / "views.sql").read_text(encoding="utf-8") if version == len(steps) else ""
+            db.executescript(f"BEGIN IMMEDIATE; {drops}{sql}\n;{made}\n; PRAGMA user_version = {version}")
+            crash_point("migration-inside")
+            db.execute("COMMIT")
+            crash_point("migration-after")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return version

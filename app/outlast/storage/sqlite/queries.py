@@ -1,0 +1,337 @@
+"""All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
+
+from outlast.model.event import EventType
+from outlast.model.process import Order
+
+QUICK_CHECK = "PRAGMA quick_check(1)"
+
+# ---- writing
+
+ADD_PROCESS = """
+INSERT INTO process
+    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
+     idempotency_key, options, latest_start, sealed_env)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)), ?)
+"""
+ADD_RUN = """
+INSERT OR IGNORE INTO run
+    (handle, number, pid, started_at, ended_at, status, reason, exit_code, signal, output_complete)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
+WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
+ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
+SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
+ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
+ADD_CHUNK = """
+INSERT INTO output_chunk
+    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes,
+     parts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+MINUTE_MS = 60_000
+NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
+ADD_MINUTE = "INSERT INTO minute (ts, first_chunk) VALUES (?, ?)"
+END_RUN = """
+UPDATE run SET ended_at = ?, status = ?, reason = ?, exit_code = ?, signal = ?
+WHERE handle = ? AND number = ? AND ended_at IS NULL
+"""
+COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
+
+PEAKS = ("processes", "threads", "open_files", "cpu_user_ms", "cpu_system_ms", "rss_bytes", "pss_bytes")
+"""The figures of `PeakUsage`, and the columns they are in."""
+
+_PEAK_COLUMNS = ", ".join(f"peak_{name}" for name in PEAKS)
+_HIGHER = ", ".join(
+    f"{column} = max(coalesce({column}, excluded.{column}), coalesce(excluded.{column}, {column}))"
+    for column in _PEAK_COLUMNS.split(", ")
+)
+RECORD_USAGE = f"""
+INSERT INTO run_usage (handle, run, history, {_PEAK_COLUMNS})
+SELECT handle, number, ?, {", ".join("?" for _ in PEAKS)} FROM run WHERE handle = ? AND number = ?
+ON CONFLICT (handle, run) DO UPDATE SET history = coalesce(excluded.history, history), {_HIGHER}
+"""
+USAGE = f"""
+SELECT u.history, {", ".join(f"u.peak_{name}" for name in PEAKS)}
+FROM run r LEFT JOIN run_usage u ON u.handle = r.handle AND u.run = r.number
+WHERE r.handle = ? AND r.number = ?
+"""
+
+_EVENT_VALUES = """
+SELECT
+    {type}, {ts},
+    max({ts}, coalesce((SELECT l.latest_ts FROM event l WHERE l.id > 0 ORDER BY l.id DESC LIMIT 1), 0)), p.id, p.name,
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
+    r.number, r.pid, {ending}
+FROM process p CROSS JOIN run r ON r.handle = p.handle
+"""
+_ADD_EVENT = """
+INSERT INTO event (type, ts, latest_ts, process_id, name, tags, run, pid, reason, exit_code, signal)
+"""
+ADD_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending=":reason, :exit_code, :signal")
+    + """
+WHERE p.handle = :handle AND r.number = :run
+"""
+)
+ADD_LAST_EVENT = (
+    _ADD_EVENT
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending="NULL, NULL, NULL")
+    + """
+WHERE p.handle = :handle ORDER BY r.number DESC LIMIT 1
+"""
+)
+HAS_EVENT = """
+SELECT 1 FROM event WHERE run = :run AND type = :type AND ts = :ts AND id IN (
+    SELECT e.id FROM event e WHERE e.process_id = (SELECT p.id FROM process p WHERE p.handle = :handle)
+    ORDER BY e.id DESC LIMIT 100)
+"""
+DELETE_EVENTS = "DELETE FROM event WHERE process_id = (SELECT id FROM process WHERE handle = ?)"
+
+HAS_KEY = "SELECT 1 FROM process WHERE idempotency_key = ?"
+HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
+IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
+
+PURGE = (
+    "DELETE FROM process WHERE handle = ?",
+    "DELETE FROM run WHERE handle = ?",
+    "DELETE FROM run_usage WHERE handle = ?",
+    "DELETE FROM tag WHERE handle = ?",
+    "DELETE FROM managed WHERE handle = ?",
+    "DELETE FROM unmerged WHERE handle = ?",
+    "INSERT INTO purged (handle) VALUES (?)",
+)
+COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
+# The next id is one above the highest there is: without the newest chunk its own would be given again, and a scan that
+# has passed it would miss what gets it.
+_NEWEST = "(SELECT max(n.id) FROM output_chunk n)"
+OLDEST_PURGED = f"""
+SELECT handle FROM purged
+WHERE NOT EXISTS (
+    SELECT 1 FROM output_chunk c
+    WHERE c.id = {_NEWEST} AND c.handle = purged.handle AND length(c.data) = 0 AND c.gap IS NULL)
+ORDER BY handle LIMIT 1
+"""
+DELETE_CHUNKS = f"""
+DELETE FROM output_chunk WHERE id IN (SELECT c.id FROM output_chunk c WHERE c.handle = ? AND +c.id < {_NEWEST} LIMIT ?)
+"""
+EMPTY_NEWEST = f"""
+UPDATE output_chunk SET data = x'', parts = NULL, codec = NULL, gap = NULL, missing_bytes = NULL
+WHERE id = {_NEWEST} AND handle = ?
+"""
+FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
+
+# ---- processes
+
+_CURRENT = "r.number = (SELECT max(l.number) FROM run l WHERE l.handle = r.handle)"
+_CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
+
+PROCESS_COLUMNS = f"""
+SELECT
+    p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.sealed_env,
+    (SELECT m.state FROM managed m WHERE m.handle = p.handle),
+    (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
+    r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
+    max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
+    coalesce(o.stdout_end, 0),
+    coalesce(e.stderr_end, 0),
+    (SELECT count(*) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL),
+    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
+FROM page
+CROSS JOIN process p ON p.handle = page.handle
+CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}
+LEFT JOIN output_chunk o ON o.id = (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = p.handle AND c.stream = 1 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN output_chunk e ON e.id = (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
+"""
+
+PAGE_BY_HANDLE = "SELECT :handle AS handle"
+PAGE_BY_ID = "SELECT handle FROM process WHERE id = :id"
+PAGE_BY_KEY = "SELECT handle FROM process WHERE idempotency_key = :key"
+PAGE_BY_NAME = "SELECT handle FROM process WHERE name = :name ORDER BY handle DESC LIMIT 1"
+PAGE_SUPERVISED = "SELECT handle FROM managed INDEXED BY managed_to_run WHERE desired = 'running'"
+PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMIT 1"
+PAGE_UNFINISHED = f"""
+SELECT r.handle FROM run r INDEXED BY run_unfinished
+WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
+"""
+
+RUNS = """
+SELECT number, pid, started_at, ended_at, reason, exit_code, signal, output_complete FROM run
+WHERE handle = ? AND number < ? ORDER BY number DESC LIMIT ?
+"""
+
+# What leads a list to its processes, and how each condition is looked up of one that another condition has led to.
+_RANGE = "{h} < :before AND {h} > :after"
+_P_RANGE, _X_RANGE, _R_RANGE = (_RANGE.format(h=f"{table}.handle") for table in "pxr")
+LIST_ALL = f"SELECT p.handle FROM process p WHERE {_P_RANGE}"
+LIST_BY_NAME = f"SELECT p.handle FROM process p INDEXED BY process_by_name WHERE p.name = :name AND {_P_RANGE}"
+LIST_BY_TAG = f"""
+SELECT x.handle FROM tag x INDEXED BY tag_by_value
+WHERE x.key = :key{{n}} AND x.value = :value{{n}} AND {_X_RANGE}
+"""
+LIST_BY_STATUS = f"""
+SELECT r.handle FROM run r INDEXED BY run_by_status
+WHERE r.status = :status AND {_R_RANGE} AND {_CURRENT}
+"""
+AND_NAME = " AND EXISTS (SELECT 1 FROM process n WHERE n.handle = {handle} AND n.name = :name)"
+AND_TAG = """
+ AND EXISTS (SELECT 1 FROM tag t WHERE t.handle = {handle} AND t.key = :key{n} AND t.value = :value{n})
+"""
+AND_STATUS = f"""
+ AND EXISTS (SELECT 1 FROM run checked WHERE checked.handle = {{handle}} AND {_CHECKED_IS_CURRENT}
+    AND checked.status = :status)
+"""
+LIST_ORDER = " ORDER BY {handle} {order} LIMIT :limit"
+COUNT_UP_TO = "SELECT count(*) FROM ({page} LIMIT :most)"
+
+PROCESS_FROM = "SELECT handle, latest_start FROM process WHERE handle >= ? ORDER BY handle LIMIT 1"
+LAST_HANDLE = "SELECT coalesce(max(handle), 0) FROM process"
+
+# AUTOINCREMENT gives the handles one by one, and each is in use unless its process has been purged.
+TOTAL = """
+SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
+"""
+
+# ---- output: (handle, stream, first_seq) is the one index, so what concerns both streams asks for each
+
+LAST_OF_STREAM = """
+SELECT first_seq + line_count - 1, stdout_end, stderr_end, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? ORDER BY first_seq DESC LIMIT 1
+"""
+CHUNK_AT = """
+SELECT first_seq, line_count, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq <= ? ORDER BY first_seq DESC LIMIT 1
+"""
+_KEYS = """
+SELECT id, first_seq FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq <= :upto AND first_seq >= coalesce((
+    SELECT c.first_seq FROM output_chunk c
+    WHERE c.handle = :handle AND c.stream = {stream} AND c.first_seq <= :after
+    ORDER BY c.first_seq DESC LIMIT 1), 0)
+"""
+CHUNK_KEYS = {
+    1: _KEYS.format(stream=1) + " ORDER BY first_seq",
+    2: _KEYS.format(stream=2) + " ORDER BY first_seq",
+    None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
+}
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec"
+CHUNK_AFTER = f"""
+SELECT {CHUNK} FROM output_chunk
+WHERE id = ? AND first_seq + line_count - 1 > ?
+"""
+TIMES_AT = """
+SELECT ts, parts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
+"""
+COUNTS_BACKWARDS = """
+SELECT first_seq + line_count - 1, iif(gap IS NULL, line_count, 0) FROM output_chunk
+WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
+"""
+GAPS_BACKWARDS = """
+SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
+"""
+
+# ---- merging: `unmerged` holds the processes that have perhaps more to merge, each with how far that is done
+
+ADD_UNMERGED = "INSERT OR IGNORE INTO unmerged (handle, after_seq) VALUES (?, ?)"
+MOVE_UNMERGED = "UPDATE unmerged SET after_seq = ? WHERE handle = ? AND after_seq = ?"
+FORGET_UNMERGED = "DELETE FROM unmerged WHERE handle = ? AND after_seq = ?"
+UNMERGED_FROM = "SELECT handle FROM unmerged WHERE handle > ? ORDER BY handle LIMIT ?"
+UNMERGED = f"""
+SELECT u.after_seq, r.output_complete
+FROM unmerged u CROSS JOIN run r ON r.handle = u.handle AND {_CURRENT}
+WHERE u.handle = :handle
+"""
+_BEHIND = """
+SELECT id, first_seq, line_count FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq > :after
+"""
+ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2) + " ORDER BY first_seq LIMIT :limit"
+# What stands behind the data is looked at last: in a large row that costs reading all of it.
+SMALL_ROW = """
+SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
+WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL AND codec IS NULL
+"""
+DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
+REPLACE_ROW = """
+UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
+WHERE id = ?
+"""
+LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
+
+# ---- sealing, in the order of row ids
+
+SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
+MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
+ROWS_TO_SEAL = """
+SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
+    SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
+FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
+"""
+ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+SEAL_ROW = """
+UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
+WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
+"""
+
+# ---- events
+
+EVENT_AFTER = "SELECT id, latest_ts FROM event WHERE id > ? ORDER BY id LIMIT 1"
+LAST_EVENT = "SELECT coalesce(max(id), 0) FROM event"
+_EVENT_COLUMNS = "id, type, ts, process_id, name, tags, run, pid, reason, exit_code, signal"
+EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
+EVENTS_OF_PROCESS = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
+WHERE process_id = :process_id AND id > :after AND id <= :upto
+"""
+COMMON_EVENTS = (EventType.STARTED, EventType.RESTARTED, EventType.EXITED)
+# All that the index holds are others than these; it is used only if that is asked in its own words.
+EVENTS_BUT_COMMON = f"""
+SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_rare
+WHERE type NOT IN ({", ".join(f"'{type_}'" for type_ in COMMON_EVENTS)}) AND id > :after AND id <= :upto
+"""
+AND_TYPES = " AND type IN (SELECT value FROM json_each(:types))"
+AND_SINCE = " AND ts >= :since"
+AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
+EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
+EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
+
+# ---- output of all processes: by row id
+
+# All chunks before this one are earlier than :since. What came before the first minute that is known may have any time.
+FIRST_SINCE = f"""
+SELECT iif(
+    EXISTS (SELECT 1 FROM minute WHERE ts <= :since - {MINUTE_MS}),
+    coalesce((SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807),
+    0)
+"""
+_IDS = "SELECT id FROM output_chunk WHERE id {than} :id AND id >= :first ORDER BY id {order} LIMIT :count"
+# A process's rows have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
+# over what is before the first of them.
+_IDS_OF_STREAM = """
+SELECT id, first_seq FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND id {than} :id AND id >= :first AND first_seq {than} coalesce(
+    (SELECT b.first_seq FROM output_chunk b WHERE b.id = :id AND b.handle = :handle), :begin)
+"""
+_IDS_OF_PROCESS = f"""
+{_IDS_OF_STREAM.replace("{stream}", "1")} UNION ALL {_IDS_OF_STREAM.replace("{stream}", "2")}
+ORDER BY first_seq {{order}} LIMIT :count
+"""
+_DIRECTIONS = {Order.NEWEST: {"than": "<=", "order": "DESC"}, Order.OLDEST: {"than": ">=", "order": "ASC"}}
+SCAN_ALL = {order: _IDS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCAN_PROCESS = {order: _IDS_OF_PROCESS.format(**direction) for order, direction in _DIRECTIONS.items()}
+SCANNED = f"""
+SELECT c.handle, {CHUNK} FROM output_chunk c
+WHERE c.id = :id AND c.gap IS NULL
+  AND (:stream IS NULL OR c.stream = :stream)
+  AND (:since IS NULL OR c.latest_ts >= :since)
+  AND (:until IS NULL OR c.ts <= :until)
+  AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
+"""

@@ -1,0 +1,213 @@
+"""Reading: each function is one read transaction's work, on a reader's thread."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from outlast.model.managed import ManagedState
+from outlast.model.options import Options
+from outlast.model.output import Chunk, Position, Stream
+from outlast.model.process import (
+    Ending,
+    Order,
+    OutputMode,
+    OutputSummary,
+    Process,
+    ProcessQuery,
+    ProcessSpec,
+    Reason,
+    Run,
+    StdinMode,
+)
+from outlast.model.usage import PeakUsage, RunUsage, UsageSample
+from outlast.storage.base import Unfinished
+from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
+from outlast.storage.sqlite.rows import chunks_of, times
+
+
+def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
+    """Return the process that the query `page` names, if there is one."""
+    found = _page(db, page, parameters, ascending=True)
+    return found[0].process if found else None
+
+
+def unfinished(db: sqlite3.Connection) -> list[Unfinished]:
+    """Implement `Storage.unfinished`."""
+    return _page(db, queries.PAGE_UNFINISHED, {}, ascending=True)
+
+
+def supervised(db: sqlite3.Connection) -> list[Process]:
+    """Implement `Storage.supervised`."""
+    return [found.process for found in _page(db, queries.PAGE_SUPERVISED, {}, ascending=True)]
+
+
+def runs(db: sqlite3.Connection, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
+    """Implement `Storage.runs`."""
+    before = MAX_INTEGER if before_number is None else before_number
+    return [_run(row) for row in db.execute(queries.RUNS, (handle, before, limit))]
+
+
+def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
+    """Implement `Storage.processes`."""
+    page, parameters = list_query(db, query)
+    found = _page(db, page, parameters, ascending=query.order is Order.OLDEST)
+    return [entry.process for entry in found]
+
+
+def usage(db: sqlite3.Connection, handle: int, run: int) -> RunUsage | None:
+    """Implement `Storage.usage`."""
+    row = db.execute(queries.USAGE, (handle, run)).fetchone()
+    if row is None:
+        return None
+    history, *peaks = row
+    return RunUsage(
+        peak=PeakUsage(**dict(zip(queries.PEAKS, peaks, strict=True))),
+        history=tuple(UsageSample(*sample) for sample in json.loads(history or "[]")),
+    )
+
+
+def total(db: sqlite3.Connection) -> int:
+    """Implement `Storage.total`."""
+    count: int = db.execute(queries.TOTAL).fetchone()[0]
+    return count
+
+
+def chunks(
+    db: sqlite3.Connection,
+    handle: int,
+    *,
+    after_seq: int,
+    max_bytes: int,
+    stream: Stream | None,
+    since_ms: int | None,
+    until_ms: int | None,
+) -> list[Chunk]:
+    """Implement `Storage.chunks`."""
+    if not _is_stored(db, handle):
+        return []
+    after, upto = after_seq, MAX_INTEGER
+    if since_ms is not None:
+        after = max(after, _first_seq_since(db, handle, since_ms) - 1)
+    if until_ms is not None:
+        upto = _first_seq_since(db, handle, until_ms + 1) - 1
+    found: list[Chunk] = []
+    size = 0
+    keys = db.execute(queries.CHUNK_KEYS[stream], {"handle": handle, "after": after, "upto": upto})
+    for chunk_id, _ in keys:
+        row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
+        if row is None:  # it ends at or before `after`
+            continue
+        for chunk in chunks_of(handle, row, after_seq=after):
+            if chunk.first_seq > upto:
+                return found
+            found.append(chunk.after(after))
+            size += len(found[-1].data)
+            if size >= max_bytes:
+                return found
+    return found
+
+
+def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
+    """Implement `Storage.tail`."""
+    if not _is_stored(db, handle):
+        return 0
+    if stream is None:
+        after_seq = _last_seq(db, handle) - lines
+        for (gap,) in db.execute(queries.GAPS_BACKWARDS, (handle,)):
+            if gap <= after_seq:
+                break
+            after_seq -= 1
+        return max(0, after_seq)
+    missing = lines
+    for last_seq, count in db.execute(queries.COUNTS_BACKWARDS, (handle, stream)):
+        if count >= missing:
+            return int(last_seq) - missing
+        missing -= count
+    return 0
+
+
+def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
+    order = "ASC" if ascending else "DESC"
+    sql = f"WITH page AS MATERIALIZED ({page}) {queries.PROCESS_COLUMNS} ORDER BY p.handle {order}"
+    return [_process(row) for row in db.execute(sql, parameters)]
+
+
+def _process(row: tuple[Any, ...]) -> Unfinished:
+    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options) = row[:13]
+    sealed_env, managed, tags = row[13:16]
+    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[24:]
+    spec = ProcessSpec(
+        id=id_,
+        command=command,
+        args=tuple(json.loads(args)),
+        env_keys=tuple(json.loads(env_keys)),
+        working_dir=working_dir,
+        user=user,
+        stdin_mode=StdinMode(stdin),
+        stdout_mode=OutputMode(stdout),
+        stderr_mode=OutputMode(stderr),
+        name=name,
+        tags=json.loads(tags),
+        idempotency_key=key,
+        options=Options.from_record(json.loads(options)),
+        sealed_env=sealed_env,
+    )
+    output = OutputSummary(
+        lines=last_seq - gaps,
+        bytes=stdout_end + stderr_end - missing_bytes,
+        first_seq=min(1, last_seq),
+        last_seq=last_seq,
+    )
+    return Unfinished(
+        process=Process(
+            handle=handle,
+            spec=spec,
+            run=_run(row[16:24]),
+            output=output,
+            managed=managed and ManagedState.from_record(json.loads(managed)),
+        ),
+        position=Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end),
+    )
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    number, pid, started_at, ended_at, reason, exit_code, signal, complete = row
+    ending = None
+    if ended_at is not None:
+        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
+    return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
+
+
+def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
+    return db.execute(queries.IS_STORED, (handle,)).fetchone() is not None
+
+
+def _last_seq(db: sqlite3.Connection, handle: int) -> int:
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in Stream]
+    return max((end[0] for end in ends if end), default=0)
+
+
+def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
+    """Return the first line of the first chunk with `latest_ts` >= `ms`, or the line after the last.
+
+    Halves the range of sequence numbers, along which `latest_ts` never falls: some 20 look-ups for a
+    million chunks, where an index on time would cost every commit.
+    """
+    low, high = 1, _last_seq(db, handle) + 1
+    while low < high:
+        middle = (low + high) // 2
+        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in Stream]
+        first_seq, line_count, latest_ts = max(row for row in at if row)
+        if latest_ts >= ms:
+            high = first_seq
+        else:
+            low = first_seq + line_count
+    for stream in Stream:
+        row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
+        for lines, ts_ms in times(*row) if row else ():
+            if ts_ms >= ms:
+                return low
+            low += lines
+    return low

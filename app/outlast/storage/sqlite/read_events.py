@@ -1,0 +1,90 @@
+"""Reading events: each function is one read transaction's work, on a reader's thread."""
+
+import json
+import sqlite3
+from typing import Any
+
+from outlast.model.event import Event, EventFilter, EventPage, EventType
+from outlast.model.process import Ending, Reason
+from outlast.storage.sqlite import queries
+
+SCAN_IDS = 10_000
+"""A call looks at the events of so many ids at most."""
+
+
+def events(db: sqlite3.Connection, after: int, limit: int, wanted: EventFilter) -> EventPage:
+    """Implement `Storage.events`."""
+    first = db.execute(queries.EVENT_AFTER, (after,)).fetchone()
+    if first is None:
+        return EventPage(events=[], last_id=after)
+    first_id, latest_ts = first
+    last_id: int = db.execute(queries.LAST_EVENT).fetchone()[0]
+    if wanted.since_ms is not None and latest_ts < wanted.since_ms:
+        first_id = _first_id_since(db, first_id, last_id, wanted.since_ms)
+    upto = last_id if wanted.process_id is not None else min(last_id, first_id + SCAN_IDS - 1)
+    sql, parameters = _conditions(wanted)
+    parameters |= {"after": first_id - 1, "upto": upto, "limit": limit}
+    found = [_event(row) for row in db.execute(sql + queries.EVENTS_FORWARD, parameters)]
+    return EventPage(events=found, last_id=found[-1].id if len(found) == limit else upto)
+
+
+def event_tail(db: sqlite3.Connection, count: int, wanted: EventFilter) -> int:
+    """Implement `Storage.event_tail`."""
+    last_id: int = db.execute(queries.LAST_EVENT).fetchone()[0]
+    sql, parameters = _conditions(wanted)
+    parameters |= {"after": 0, "upto": last_id, "count": count}
+    row = db.execute(sql + queries.EVENTS_BACKWARD, parameters).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _conditions(wanted: EventFilter) -> tuple[str, dict[str, object]]:
+    parameters: dict[str, object] = {}
+    sql = queries.EVENTS
+    if wanted.process_id is not None:
+        sql = queries.EVENTS_OF_PROCESS
+        parameters["process_id"] = wanted.process_id
+    elif wanted.types and wanted.types.isdisjoint(queries.COMMON_EVENTS):
+        sql = queries.EVENTS_BUT_COMMON
+    if wanted.types:
+        sql += queries.AND_TYPES
+        parameters["types"] = json.dumps(sorted(wanted.types))
+    if wanted.since_ms is not None:
+        sql += queries.AND_SINCE
+        parameters["since"] = wanted.since_ms
+    for n, (key, value) in enumerate(wanted.tags.items()):
+        sql += queries.AND_EVENT_TAG.format(n=n)
+        parameters |= {f"key{n}": key, f"value{n}": value}
+    return sql, parameters
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    id_, type_, ts, process_id, name, tags, run, pid, reason, exit_code, signal = row
+    ending = None
+    if reason is not None:
+        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
+    return Event(
+        id=id_,
+        type=EventType(type_),
+        ts_ms=ts,
+        process_id=process_id,
+        name=name,
+        tags=json.loads(tags),
+        run=run,
+        pid=pid,
+        ending=ending,
+    )
+
+
+def _first_id_since(db: sqlite3.Connection, low: int, high: int, ms: int) -> int:
+    """Return an id from `low` on, before which all have `latest_ts` < `ms`. `high` is the last id.
+
+    Halves the range, along which `latest_ts` never falls: an index on time would cost every commit.
+    """
+    while low < high:
+        middle = (low + high) // 2
+        first_id, latest_ts = db.execute(queries.EVENT_AFTER, (middle - 1,)).fetchone()
+        if latest_ts >= ms:
+            high = min(first_id, middle)
+        else:
+            low = first_id + 1
+    return low

@@ -1,0 +1,1 @@
+"""Operators' SQL, which runs in a process of its own."""

@@ -1,0 +1,1 @@
+"""The storage conformance suite, and a storage that fails on command."""

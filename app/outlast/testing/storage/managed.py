@@ -1,0 +1,142 @@
+"""The conformance suite's tests of managed processes: further runs, names, and what is remembered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from outlast.model.managed import Desired, HealthStatus, ManagedState
+from outlast.model.options import Options, Restart
+from outlast.model.output import Position, Stream
+from outlast.model.process import Ending, ProcessQuery, Reason, Run, Status
+from outlast.storage.base import (
+    AddProcess,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    PurgeProcess,
+    SetManaged,
+    Storage,
+    WithdrawRun,
+)
+from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
+from outlast.testing.storage.suite import StorageSuite, read_lines
+
+STATE = ManagedState(
+    desired=Desired.STOPPED,
+    failures=3,
+    decided_run=2,
+    next_restart_at_ms=EPOCH_MS,
+    last_error="the 'key' is gone",
+    last_exit=Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
+    health_run=2,
+    health=HealthStatus.UNHEALTHY,
+    health_failures=5,
+)
+
+
+def further(number: int, *, pid: int = 4712) -> Run:
+    """Return a run that has just begun."""
+    return Run(number=number, pid=pid, started_at_ms=EPOCH_MS + number)
+
+
+class ManagedConformance(StorageSuite):
+    """What is promised about processes that run more than once."""
+
+    async def test_a_further_run_is_the_current_one(self, storage: Storage) -> None:
+        """Output goes on where it was, all runs are listed, and each pid leads here. It may be repeated."""
+        handle = await added(storage, new_process(name="web"))
+        output = Output(handle)
+        await storage.commit([output.chunk(b"1\n"), end_of(handle, exit_code=3), CompleteOutput(handle, 1)])
+        assert await storage.unfinished() == []
+        begin = BeginRun(handle, further(2))
+        await storage.commit([begin, output.chunk(b"2\n", run=2), output.chunk(b"e\n", Stream.STDERR, run=2)])
+        await storage.commit([begin, end_of(handle, exit_code=4)])
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.run == further(2)
+        assert [item.process for item in await storage.unfinished()] == [process]
+        assert (process.output.lines, await storage.position(handle)) == (3, output.position)
+        assert await read_lines(storage, handle) == [b"1\n", b"2\n", b"e\n"]
+        first = replace(new_process().run, ending=end_of(handle, exit_code=3).ending, output_complete=True)
+        assert await storage.runs(handle, before_number=None, limit=9) == [further(2), first]
+        assert await storage.runs(handle, before_number=None, limit=1) == [further(2)]
+        assert await storage.runs(handle, before_number=2, limit=9) == [first]
+        assert await storage.processes(ProcessQuery(status=Status.EXITED)) == []
+        assert await storage.processes(ProcessQuery(status=Status.RUNNING)) == [process]
+        for pid in (first.pid, 4712):
+            assert await storage.process_by_pid(pid) == process
+        await storage.commit([end_of(handle, run=2), BeginRun(handle, further(2)), CompleteOutput(handle, 2)])
+        assert await storage.unfinished() == []
+
+    async def test_a_run_may_be_withdrawn(self, storage: Storage) -> None:
+        """The one before is current again; the first stays, and so does what is not there."""
+        handle = await added(storage, new_process(name="web"))
+        await storage.commit([end_of(handle), CompleteOutput(handle, 1)])
+        before = await storage.process(handle)
+        await storage.commit([WithdrawRun(handle, 2), BeginRun(handle, further(2))])
+        await storage.commit([WithdrawRun(handle, 2), WithdrawRun(handle, 1), WithdrawRun(handle + 1, 2)])
+        assert await storage.process(handle) == before
+        assert await storage.process_by_pid(4712) is None
+        assert await storage.unfinished() == []
+
+    async def test_what_is_remembered_comes_back(self, storage: Storage) -> None:
+        """All of it, with the process, and who is to run is listed, oldest first."""
+        plain = await added(storage)
+        named, restarted = new_process(name="web"), new_process()
+        restarted = AddProcess(
+            replace(restarted.spec, options=Options(restart=Restart()), sealed_env="c2VhbGVk"), restarted.run
+        )
+        handles = [await added(storage, change) for change in (named, restarted)]
+        supervised = await storage.supervised()
+        assert [process.handle for process in supervised] == handles
+        assert [process.managed for process in supervised] == [ManagedState()] * 2
+        assert supervised[1].spec == restarted.spec
+        await storage.commit([SetManaged(handles[0], STATE), SetManaged(plain, STATE)])
+        changed, untouched = await storage.process(handles[0]), await storage.process(plain)
+        assert changed is not None
+        assert untouched is not None
+        assert (changed.managed, untouched.managed) == (STATE, None)
+        assert [process.handle for process in await storage.supervised()] == handles[1:]
+        await storage.commit([PurgeProcess(handles[1])])
+        late: list[Change] = [
+            SetManaged(handles[1], STATE),
+            BeginRun(handles[1], further(2)),
+            WithdrawRun(handles[1], 2),
+        ]
+        await storage.commit(late)
+        assert await storage.supervised() == []
+        assert await storage.runs(handles[1], before_number=None, limit=9) == []
+        assert await storage.position(handles[1]) == Position()
+
+    async def test_a_name_means_the_newest_that_was_given_it(self, storage: Storage) -> None:
+        """Names differ by case, and by every character."""
+        older, newer = [await added(storage, new_process(name="we'b")) for _ in range(2)]
+        await added(storage, new_process(name="WE'B"))
+        found = await storage.process_by_name("we'b")
+        assert found is not None
+        assert found.handle == newer
+        await storage.commit([PurgeProcess(newer)])
+        found = await storage.process_by_name("we'b")
+        assert found is not None
+        assert found.handle == older
+        assert await storage.process_by_name("we_b") is None
+
+    async def test_runs_and_states_survive_reopening(self, tmp_path: Path) -> None:
+        """All of them."""
+        if not self.persistent:
+            pytest.skip("not persistent")
+        storage = self.make_storage(tmp_path)
+        await storage.open()
+        handle = await added(storage, new_process(name="web"))
+        await storage.commit([end_of(handle), CompleteOutput(handle, 1), BeginRun(handle, further(2))])
+        await storage.commit([SetManaged(handle, STATE)])
+        before = await storage.process(handle)
+        await storage.close()
+        storage = self.make_storage(tmp_path)
+        await storage.open()
+        try:
+            assert await storage.process(handle) == before
+            assert len(await storage.runs(handle, before_number=None, limit=9)) == 2
+        finally:
+            await storage.close()

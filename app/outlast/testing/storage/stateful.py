@@ -1,0 +1,318 @@
+"""A state machine that compares a storage with a plain model over random histories. Needs hypothesis.
+
+In the plug-in's own tests:
+
+    def test_my_storage_against_the_model(tmp_path):
+        check_against_model(lambda: storage_from_url(f"mine:{fresh_folder(tmp_path)}"), persistent=False)
+
+A machine object is one history on one fresh store; hypothesis plays many.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from outlast.model.event import EventFilter, EventType
+from outlast.model.output import Stream
+from outlast.model.process import Order, ProcessQuery, Run, Status
+from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from outlast.testing.storage.model import Model, numbered, unfinished
+from outlast.testing.storage.samples import Output, end_of, new_process
+
+T = TypeVar("T")
+
+_MAX_TIME = 8
+_EVERYTHING_BYTES = 1 << 30
+_data = st.lists(st.sampled_from([b"\n", b"a", b"\xff", b"\0", b"line\n"]), min_size=1).map(b"".join)
+_times = st.integers(min_value=1, max_value=_MAX_TIME)
+_keys = st.sampled_from(["k", "K"])
+_streams = st.sampled_from([Stream.STDOUT, Stream.STDERR])
+
+
+def check_against_model(
+    make_storage: Callable[[Path], Storage], *, persistent: bool, examples: int = 50, steps: int = 40
+) -> None:
+    """Play `examples` histories of up to `steps` steps.
+
+    Args:
+        make_storage: returns a closed storage whose data belong to the folder given.
+        persistent: whether a second storage made for the same folder finds what was committed.
+        examples: how many histories.
+        steps: how long each may be.
+
+    Raises:
+        AssertionError: storage and model differ; hypothesis has printed the shortest history that it found.
+    """
+
+    class Machine(_StorageMachine):
+        def __init__(self) -> None:
+            super().__init__(make_storage, persistent=persistent)
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )
+
+
+class _StorageMachine(RuleBasedStateMachine):
+    """Gathers changes, commits them as a batch, and compares every read with the model."""
+
+    def __init__(self, make_storage: Callable[[Path], Storage], *, persistent: bool) -> None:
+        super().__init__()
+        self._folder = Path(tempfile.mkdtemp(prefix="storage-"))
+        self._make_storage = make_storage
+        self._persistent = persistent
+        self._runner = asyncio.Runner()
+        self._storage = make_storage(self._folder)
+        self._do(self._storage.open())
+        self._models: dict[int, Model] = {}
+        self._highest = 0
+        self._pending: list[Change] = []
+        self._told: list[tuple[str, EventType]] = []
+
+    def teardown(self) -> None:
+        """Close and delete the store of this history."""
+        self._do(self._storage.close())
+        self._runner.close()
+        shutil.rmtree(self._folder)
+
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(coroutine)
+
+    def _pick(self, number: int) -> int | None:
+        """Choose one of the processes; the pending changes may have purged it already."""
+        return list(self._models)[number % len(self._models)] if self._models else None
+
+    def _find_key(self, key: str) -> int | None:
+        keys = {model.change.spec.idempotency_key: handle for handle, model in self._models.items()}
+        return keys.get(key)
+
+    # ---- changes
+
+    @rule(
+        pid=st.integers(min_value=1, max_value=3),
+        started=_times,
+        team=st.sampled_from(["a", "b"]),
+        name=st.none() | _keys,
+        key=st.none() | _keys,
+    )
+    def add(self, *, pid: int, started: int, team: str, name: str | None, key: str | None) -> None:
+        """Add a process, which cannot wait: its handle is the answer. A key that another has, it does not get."""
+        self.commit()
+        change = new_process(pid=pid, started_at_ms=started, name=name, team=team, key=key)
+        handle = self._do(self._storage.commit([change]))[change.spec.id]
+        if key is not None and self._find_key(key):
+            change = replace(change, spec=replace(change.spec, idempotency_key=None))
+        assert handle > self._highest
+        self._highest = handle
+        latest = max((model.latest_start_ms for model in self._models.values()), default=0)
+        self._models[handle] = Model(change, change.run, Output(handle), max(latest, started), pids=[pid])
+        self._told.append((change.spec.id, EventType.STARTED))
+
+    @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
+    def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
+        """Let a process print something."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time)))
+
+    @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
+    def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
+        """Leave a gap."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time)))
+
+    @rule(number=st.integers(min_value=0), first=st.integers(min_value=0), count=st.integers(min_value=1, max_value=3))
+    def repeat(self, number: int, first: int, count: int) -> None:
+        """Commit chunks again that are stored, or pending."""
+        if (handle := self._pick(number)) and (chunks := self._models[handle].chunks):
+            first %= len(chunks)
+            self._pending += chunks[first : first + count]
+
+    @rule(number=st.integers(min_value=0), exit_code=st.integers(min_value=0, max_value=3))
+    def end(self, number: int, exit_code: int) -> None:
+        """End a run, perhaps not for the first time."""
+        if handle := self._pick(number):
+            run = self._models[handle].run
+            change = end_of(handle, exit_code=exit_code, run=run.number)
+            self._models[handle].run = replace(run, ending=run.ending or change.ending)
+            if run.ending is None:
+                self._told.append((self._models[handle].change.spec.id, EventType.EXITED))
+            self._pending.append(change)
+
+    @rule(number=st.integers(min_value=0))
+    def complete(self, number: int) -> None:
+        """Say that a process's output is complete."""
+        if handle := self._pick(number):
+            run = self._models[handle].run = replace(self._models[handle].run, output_complete=True)
+            self._pending.append(CompleteOutput(handle, run.number))
+
+    @rule(number=st.integers(min_value=0), pid=st.integers(min_value=1, max_value=3), time=_times)
+    def begin(self, number: int, pid: int, time: int) -> None:
+        """Begin a process's next run."""
+        if handle := self._pick(number):
+            model = self._models[handle]
+            model.run = Run(number=model.run.number + 1, pid=pid, started_at_ms=time)
+            model.pids.append(pid)
+            self._told.append((model.change.spec.id, EventType.RESTARTED))
+            self._pending.append(BeginRun(handle, model.run))
+
+    @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
+    def purge(self, *, number: int, late: bool, withdraw: bool) -> None:
+        """Purge or withdraw a process, perhaps with a change to it that comes too late."""
+        if handle := self._pick(number):
+            process_id = self._models[handle].change.spec.id
+            self._pending.append(WithdrawProcess(process_id) if withdraw else PurgeProcess(handle))
+            if late:
+                self._pending.append(self._models[handle].output.chunk(b"late\n"))
+            del self._models[handle]
+            self._told = [told for told in self._told if told[0] != process_id]
+            self._told.append((process_id, EventType.FAILED if withdraw else EventType.PURGED))
+
+    @rule()
+    def commit(self) -> None:
+        """Commit what has gathered."""
+        changes, self._pending = self._pending, []
+        assert self._do(self._storage.commit(changes)) == {}
+
+    @rule()
+    def reopen(self) -> None:
+        """Close and open the store."""
+        if self._persistent:
+            self.commit()
+            self._do(self._storage.close())
+            self._storage = self._make_storage(self._folder)
+            self._do(self._storage.open())
+
+    # ---- reads
+
+    @rule(
+        number=st.integers(min_value=0),
+        after=st.integers(min_value=0, max_value=20),
+        max_bytes=st.sampled_from([1, 5, _EVERYTHING_BYTES]),
+        stream=st.none() | _streams,
+        since=st.none() | _times,
+        until=st.none() | _times,
+    )
+    def read(
+        self,
+        *,
+        number: int,
+        after: int,
+        max_bytes: int,
+        stream: Stream | None,
+        since: int | None,
+        until: int | None,
+    ) -> None:
+        """Compare a range of output, line by line."""
+        self.commit()
+        if not (handle := self._pick(number)):
+            return
+        chunks = self._do(
+            self._storage.chunks(
+                handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+            )
+        )
+        found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in numbered(chunk)]
+        expected = [
+            (line.seq, line.stream, line.text)
+            for line in self._models[handle].lines
+            if line.seq > after
+            and stream in (None, line.stream)
+            and (since is None or line.latest_ms >= since)
+            and (until is None or line.latest_ms <= until)
+        ]
+        assert found == expected[: len(found)]
+        assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
+        assert sum(len(chunk.data) for chunk in chunks[:-1]) < max_bytes
+
+    @rule(
+        number=st.integers(min_value=0),
+        count=st.integers(min_value=0, max_value=9),
+        stream=st.none() | _streams,
+    )
+    def tail(self, number: int, count: int, stream: Stream | None) -> None:
+        """Compare the last lines."""
+        self.commit()
+        if handle := self._pick(number):
+            after = self._do(self._storage.tail(handle, count, stream=stream))
+            lines = [line for line in self._models[handle].lines if stream in (None, line.stream)]
+            seqs = [line.seq for line in lines if line.text is not None]
+            assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
+
+    @rule(
+        query=st.builds(
+            ProcessQuery,
+            status=st.none() | st.sampled_from(Status),
+            name=st.none() | _keys,
+            tags=st.sampled_from([{}, {"team": "a"}, {"team": "a", "tier": "x"}]),
+            since_ms=st.none() | _times,
+            until_ms=st.none() | _times,
+            order=st.sampled_from(Order),
+            limit=st.integers(min_value=1, max_value=5),
+        ),
+        before=st.none() | st.integers(min_value=0),
+        after=st.none() | st.integers(min_value=0),
+    )
+    def list_processes(self, query: ProcessQuery, before: int | None, after: int | None) -> None:
+        """Compare one page of a list."""
+        self.commit()
+        below = None if before is None else self._pick(before)
+        above = None if after is None else self._pick(after)
+        expected = [
+            handle
+            for handle, model in self._models.items()
+            if query.status in (None, model.run.status)
+            and query.name in (None, model.change.spec.name)
+            and query.tags.items() <= model.change.spec.tags.items()
+            and (query.since_ms is None or model.latest_start_ms >= query.since_ms)
+            and (query.until_ms is None or model.latest_start_ms <= query.until_ms)
+            and (below is None or handle < below)
+            and (above is None or handle > above)
+        ]
+        if query.order is Order.NEWEST:
+            expected.reverse()
+        found = self._do(self._storage.processes(replace(query, before_handle=below, after_handle=above)))
+        assert [process.handle for process in found] == expected[: query.limit]
+
+    @rule(pid=st.integers(min_value=1, max_value=3))
+    def find_by_pid(self, pid: int) -> None:
+        """Compare whom a pid means."""
+        self.commit()
+        found = self._do(self._storage.process_by_pid(pid))
+        handles = [handle for handle, model in self._models.items() if pid in model.pids]
+        assert (found and found.handle) == (handles[-1] if handles else None)
+
+    @rule(key=_keys)
+    def find_by_key(self, key: str) -> None:
+        """Compare who has a key."""
+        self.commit()
+        found = self._do(self._storage.process_by_key(key))
+        assert (found and found.handle) == self._find_key(key)
+
+    @invariant()
+    def processes_match(self) -> None:
+        """Compare all processes and their positions whenever nothing is pending."""
+        if self._pending:
+            return
+        found = self._do(self._storage.processes(ProcessQuery()))
+        models = list(reversed(self._models.items()))
+        assert [process.handle for process in found] == [handle for handle, _ in models]
+        assert self._do(self._storage.total()) == len(models)
+        for process, (_, model) in zip(found, models, strict=True):
+            assert (process.spec, process.run) == (model.change.spec, model.run)
+            texts = [line.text for line in model.lines if line.text is not None]
+            assert (process.output.lines, process.output.last_seq) == (len(texts), len(model.lines))
+            assert process.output.bytes == sum(map(len, texts))
+        found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
+        assert found_unfinished == unfinished(self._models)
+        page = self._do(self._storage.events(0, 1000, EventFilter()))
+        assert [(event.process_id, event.type) for event in page.events] == self._told

@@ -1,0 +1,76 @@
+"""The conformance suite's tests of what runs take of the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from outlast.model.usage import PeakUsage, RunUsage, UsageSample
+from outlast.storage.base import PurgeProcess, RecordUsage, Storage
+from outlast.testing.storage.samples import EPOCH_MS, added, end_of
+from outlast.testing.storage.suite import StorageSuite
+
+_LOW = PeakUsage(*range(10, 17))
+_HIGH = PeakUsage(*range(2**52, 2**52 + 7))
+
+
+def _history(*values: int) -> tuple[UsageSample, ...]:
+    return tuple(UsageSample(EPOCH_MS + n, 1, 2, None if n % 2 else n, n, n, n << 30, n or None) for n in values)
+
+
+class UsageConformance(StorageSuite):
+    """What the contract promises about resources."""
+
+    async def test_usage_comes_back(self, storage: Storage) -> None:
+        """Nothing, without and with an end, figures that are not known, and a run that does not exist."""
+        handle = await added(storage)
+        assert await storage.usage(handle, 1) == RunUsage()
+        assert await storage.usage(handle, 2) is None
+        assert await storage.usage(handle + 1, 1) is None
+        some = RunUsage(peak=_HIGH._replace(pss_bytes=None, open_files=None), history=_history(0, 1, 2))
+        await storage.commit([RecordUsage(handle, 1, some)])
+        assert await storage.usage(handle, 1) == some
+        await storage.commit([end_of(handle)])
+        assert await storage.usage(handle, 1) == some
+
+    async def test_peaks_only_rise_and_a_history_is_replaced(self, storage: Storage) -> None:
+        """Each figure for itself, in one batch and over several; an empty history changes nothing."""
+        handle = await added(storage)
+        await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
+        await storage.commit([RecordUsage(handle, 1, RunUsage(peak=_LOW))])
+        assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(1, 2))
+        await storage.commit([RecordUsage(handle, 1, RunUsage(history=_history(3)))])
+        assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(3))
+
+    @pytest.mark.parametrize("figure", PeakUsage._fields)
+    async def test_each_figure_rises_for_itself(self, storage: Storage, figure: str) -> None:
+        """From not known, from a lower one, and not back to either."""
+        handle = await added(storage)
+        for value, expected in [(None, None), (3, 3), (None, 3), (2, 3), (4, 4)]:
+            peak = PeakUsage(**{figure: value})
+            await storage.commit([RecordUsage(handle, 1, RunUsage(peak=peak))])
+            assert await storage.usage(handle, 1) == RunUsage(peak=PeakUsage(**{figure: expected}))
+
+    async def test_usage_of_what_is_not_stored_is_ignored(self, storage: Storage) -> None:
+        """A purged process, one that never was, a run that never was; and a purge takes it all away."""
+        handle = await added(storage)
+        usage = RunUsage(peak=_LOW, history=_history(1))
+        await storage.commit([RecordUsage(handle, 1, usage), RecordUsage(handle, 2, usage)])
+        await storage.commit([RecordUsage(handle + 7, 1, usage)])
+        assert await storage.usage(handle, 2) is None
+        await storage.commit([PurgeProcess(handle), RecordUsage(handle, 1, usage)])
+        assert await storage.usage(handle, 1) is None
+
+    async def test_usage_outlasts_the_storage(self, storage: Storage, tmp_path: Path) -> None:
+        """A second storage made for the same folder finds it."""
+        if not self.persistent:
+            pytest.skip("it is not persistent")
+        handle = await added(storage)
+        usage = RunUsage(peak=_LOW, history=_history(1))
+        await storage.commit([RecordUsage(handle, 1, usage)])
+        await storage.close()
+        again = self.make_storage(tmp_path)
+        await again.open()
+        try:
+            assert await again.usage(handle, 1) == usage
+        finally:
+            await again.close()

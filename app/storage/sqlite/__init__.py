@@ -1,5 +1,0 @@
-"""Storage in one SQLite file, which plain `sqlite3` reads. DESIGN.md beside this file tells how and why."""
-
-from app.storage.sqlite.storage import SqliteStorage
-
-__all__ = ["SqliteStorage"]

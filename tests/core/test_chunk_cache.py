@@ -1,0 +1,38 @@
+"""What is kept in memory of recent output is bounded by what it takes, and not only by what was printed."""
+
+import tracemalloc
+
+import pytest
+
+from outlast.core.output.chunk_cache import RecentChunks
+from outlast.model.output import Chunk, Stream
+
+
+@pytest.mark.parametrize(("processes", "lines"), [(1, 6_000), (5_000, 1), (500, 20)])
+def test_what_is_counted_is_what_is_taken_also_when_each_line_comes_alone(processes: int, lines: int) -> None:
+    kept = RecentChunks()
+    tracemalloc.start()
+    try:
+        for handle in range(1_000, 1_000 + processes):
+            for seq in range(1_000, 1_000 + lines):
+                kept.append(_line(handle, seq))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.1 * kept._total_bytes
+
+
+def _line(handle: int, seq: int) -> Chunk:
+    data = b"%d\n" % seq
+    end = seq * len(data)
+    return Chunk(
+        handle=handle,
+        run=1,
+        first_seq=seq,
+        line_count=1,
+        stream=Stream.STDOUT,
+        ts_ms=1_710_000_000_000 + seq,
+        stdout_end=end,
+        stderr_end=end + 1,
+        data=data,
+    )

@@ -1,0 +1,190 @@
+"""Output that nobody watches is held back for a while; what somebody waits for never is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from outlast.core.commands.start_request import StartRequest
+from outlast.core.manager import ProcessManager
+from outlast.core.output import flush_policy
+from outlast.core.output.committer import Committer
+from outlast.core.query.output_cursor import OutputQuery
+from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.model.process import StdinMode
+from outlast.storage import Change
+from outlast.storage.memory.storage import MemoryStorage
+from outlast.testing.storage.samples import Output, added, end_of
+from tests.support.waiting import eventually
+
+ROOM = ShimRoom(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+
+
+class CostlyStorage(MemoryStorage):
+    """Takes so long for each commit that nobody would wait for the next to come by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[Change]] = []
+
+    async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
+        await asyncio.sleep(0.1)
+        self.batches.append(list(changes))
+        return await super().commit(changes)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_policy, "LONGEST_S", 1000.0)
+
+
+@pytest.fixture
+async def storage() -> CostlyStorage:
+    return CostlyStorage()
+
+
+@pytest.fixture
+async def committer(storage: CostlyStorage) -> AsyncIterator[Committer]:
+    committer = Committer(storage, hold_back_bytes=10_000)
+    committer.start()
+    yield committer
+    await committer.stop(10)
+
+
+class Printer:
+    """Something that prints, and knows which of its lines are stored."""
+
+    def __init__(self, committer: Committer, handle: int) -> None:
+        self.handle = handle
+        self.printed: list[Change] = []
+        self.stored: list[Change] = []
+        self._committer = committer
+        self._output = Output(handle)
+
+    def print(self, data: bytes) -> None:
+        chunk = self._output.chunk(data)
+        self.printed.append(chunk)
+        self._committer.submit(chunk, lambda _handle: self.stored.append(chunk))
+
+    def all_is_stored(self) -> bool:
+        return self.stored == self.printed
+
+
+@pytest.fixture
+async def printer(committer: Committer, storage: CostlyStorage) -> Printer:
+    """Its first line was stored at once, and a second is held back."""
+    printer = Printer(committer, await added(storage))
+    printer.print(b"first\n")
+    await eventually(printer.all_is_stored)
+    printer.print(b"second\n")
+    await turns()
+    assert not printer.all_is_stored()
+    return printer
+
+
+async def turns() -> None:
+    """Let whoever can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_what_is_held_back_goes_with_what_is_waited_for(
+    committer: Committer, storage: CostlyStorage, printer: Printer
+) -> None:
+    printer.print(b"third\n")
+    end = end_of(printer.handle)
+    await committer.commit(end)
+    assert storage.batches[2:] == [[*printer.printed[1:], end]]
+
+
+def a_full_room(_committer: Committer, printer: Printer) -> None:
+    for _ in range(10):
+        printer.print(b"x" * 1000 + b"\n")
+
+
+REASONS: dict[str, Callable[[Committer, Printer], object]] = {
+    "an end": lambda committer, printer: committer.submit(end_of(printer.handle), lambda _handle: None),
+    "a part of a line": lambda committer, _printer: committer.hurry(),
+    "much output": a_full_room,
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+async def test_what_ends_the_waiting(committer: Committer, printer: Printer, reason: str) -> None:
+    REASONS[reason](committer, printer)
+    await eventually(printer.all_is_stored)
+
+
+WAITERS: dict[str, Callable[[Committer], Awaitable[None]]] = {
+    "a reader": Committer.catch_up,
+    "who ends everything": Committer.settled,
+    "the daemon's end": lambda committer: committer.stop(10),
+}
+
+
+@pytest.mark.parametrize("waiter", WAITERS)
+async def test_who_needs_all_gets_all(committer: Committer, printer: Printer, waiter: str) -> None:
+    async with asyncio.timeout(10):
+        await WAITERS[waiter](committer)
+    assert printer.all_is_stored()
+
+
+async def test_who_settles_while_the_last_commit_is_under_way(committer: Committer, printer: Printer) -> None:
+    committer.hurry()
+    await turns()
+    async with asyncio.timeout(10):
+        await committer.settled()
+    assert printer.all_is_stored()
+
+
+async def test_nothing_is_held_back_of_what_is_watched(
+    committer: Committer, storage: CostlyStorage, printer: Printer
+) -> None:
+    with committer.watching(printer.handle):
+        await eventually(printer.all_is_stored)  # what was held back before
+        printer.print(b"third\n")
+        await eventually(printer.all_is_stored)
+    printer.print(b"fourth\n")
+    await turns()
+    end = end_of(printer.handle)
+    await committer.commit(end)
+    assert storage.batches[-1] == [printer.printed[-1], end]
+
+
+async def test_it_is_not_held_back_for_ever(
+    committer: Committer, printer: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flush_policy, "LONGEST_S", 0.05)
+    committer.hurry()
+    await eventually(printer.all_is_stored)
+    printer.print(b"third\n")
+    await eventually(printer.all_is_stored)
+
+
+async def test_who_follows_a_process_gets_its_lines(storage: CostlyStorage, state_dir: Path) -> None:
+    state_dir.mkdir(mode=0o700)
+    manager = ProcessManager(storage, state_dir, ROOM)
+    await manager.open()
+    try:
+        process = (await manager.start(StartRequest(command="cat", stdin_mode=StdinMode.PIPE))).view.process
+        await manager.write_stdin(process.spec.id, pieces(b"before\n"))
+        got: list[bytes] = []
+
+        async def follow() -> None:
+            async for chunk in manager.follow(process, OutputQuery(), heartbeat_s=60):
+                assert chunk is not None
+                got.append(chunk.data)
+
+        following = asyncio.create_task(follow())
+        await eventually(lambda: got == [b"before\n"])
+        await manager.write_stdin(process.spec.id, pieces(b"after\n"))
+        await eventually(lambda: got == [b"before\n", b"after\n"])
+        following.cancel()
+    finally:
+        await manager.end_everything(0)
+        await manager.close()
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    yield data

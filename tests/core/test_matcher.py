@@ -1,0 +1,65 @@
+"""What matches: bytes, which may be no characters."""
+
+import pytest
+import re2
+
+from outlast.core.query.matcher import MAX_PROGRAM, matcher
+from outlast.model.errors import InvalidRequest
+
+
+def found(pattern: str, line: bytes, *, is_regex: bool = False, ignore_case: bool = False) -> bool:
+    """Look in a line, and in the middle of many."""
+    looks = matcher(pattern, "q", is_regex=is_regex, ignore_case=ignore_case)
+    among = looks.may_match(b"\n\xff\n" + line + b"\n\n")
+    matches = looks.matches(line)
+    assert among or not matches, "no chunk is passed over that has a line"
+    return matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "exactly", "any_case"),
+    [
+        ("error", b"an error", True, True),
+        ("error", b"AN ERROR\r", False, True),
+        ("ErRoR", b"an error", False, True),
+        ("\u00e9t\u00e9 ", "\u00c9T\u00c9 1".encode(), False, True),
+        ("\u03c3", "\u03a3".encode(), False, True),
+        ("k", "\u212a".encode(), False, True),  # the sign of the kelvin
+        ("ss", "\u00df".encode(), False, False),
+        ("a.c(", b"ABC(", False, False),
+        ("a.c(", b"\xff\x00A.C(\xfe", False, True),
+        ("\U0001f4a9" * 1000, ("\U0001f4a9" * 1000).encode(), True, True),
+    ],
+)
+def test_a_text(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
+    assert found(pattern, line) is exactly
+    assert found(pattern, line, ignore_case=True) is any_case
+
+
+def test_an_expression() -> None:
+    assert found("^(E)rr.\\d$", b"Err 5", is_regex=True)
+    assert not found("^(E)rr.\\d$", b"ERR 5", is_regex=True)
+    assert found("^(E)rr.\\d$", b"eRR 5", is_regex=True, ignore_case=True)
+    assert not found("^a.b$", b"a\xffb", is_regex=True)
+    assert found("^a\\Cb$", b"a\xffb", is_regex=True)
+
+
+@pytest.mark.parametrize("pattern", ["(.{0,50}){0,20}x", "(a|b)*a" + "[ab]{1000}" * 5, "\\pL{0,30}"])
+def test_a_large_program_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"q is too large .* at most {MAX_PROGRAM} are taken; repeat less"):
+        matcher(pattern, "q", is_regex=True)
+
+
+def test_usual_expressions_are_not_large() -> None:
+    for pattern in ("\\pL+ \\d{1,20}", "(?i)error.{0,200}timeout", "x" * 1000, "([0-9a-f]{8}-){4}"):
+        assert matcher(pattern, "q", is_regex=True)
+
+
+def test_no_program_is_kept() -> None:
+    """The library would keep 128, with up to 8 MiB each."""
+    for pattern in ("(", "a"):
+        try:
+            matcher(pattern, "q", is_regex=True)
+        except InvalidRequest:
+            continue
+    assert re2._Regexp._make.cache_info().currsize == 0

@@ -1,0 +1,193 @@
+"""The cursor: whatever is committed at whatever moment, a follower gets every line once, and comes to an end."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
+from outlast.core.supervision.live_process import LiveProcess
+from outlast.model.output import Chunk, Stream
+from outlast.model.process import ProcessSpec, Run
+from outlast.shimlink import HeldProcess
+from outlast.storage import AddProcess, Storage, storage_from_url
+from outlast.testing.storage.samples import Output
+
+STREAMS = st.sampled_from(Stream)
+
+
+class Process:
+    """A process being written, whose commits happen exactly when the test says."""
+
+    def __init__(self, storage: Storage, *, keeps_recent: bool) -> None:
+        spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
+        held = HeldProcess(pid=1, started_at_ms=0, group=None, pidfd=None, stdin=None, streams={})
+        self.live = LiveProcess(spec, Run(pid=1, started_at_ms=0), 1, held)
+        self.recent = RecentChunks()
+        self.written: list[tuple[int, Stream]] = []
+        self._storage = storage
+        self._keeps_recent = keeps_recent
+
+    async def record(self) -> None:
+        handles = await self._storage.commit([AddProcess(self.live.spec, self.live.run)])
+        self.live.handle = handles[self.live.spec.id]
+        self._output = Output(self.live.handle)
+
+    async def write(self, stream: Stream, lines: int) -> None:
+        """Print so many lines; none: leave a gap."""
+        first = len(self.written) + 1
+        data = b"".join(b"%d\n" % (first + i) for i in range(lines))
+        chunk = self._output.chunk(data, stream, ts_ms=first) if lines else self._output.gap(9, stream, ts_ms=first)
+        await self._storage.commit([chunk])
+        self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
+        # As LiveProcess does after a commit.
+        self.live.position = chunk.position
+        if self._keeps_recent:
+            self.recent.append(chunk)
+        self.live.wake()
+
+    def finish(self) -> None:
+        self.live.finished = True
+        self.live.wake()
+
+
+class RacingStorage:
+    """Runs something behind each read, before the reader sees its answer: what a commit at the worst moment does."""
+
+    def __init__(self, storage: Storage, race: Callable[[], "asyncio.Future[None] | None"]) -> None:
+        self._storage = storage
+        self._race = race
+        self.tail = storage.tail
+
+    async def chunks(self, *args: object, **kwargs: object) -> list[Chunk]:
+        found = await self._storage.chunks(*args, **kwargs)  # type: ignore[arg-type]
+        racing = self._race()
+        if racing is not None:
+            await racing
+        return found
+
+
+async def follow(
+    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, *, keeps_recent: bool
+) -> None:
+    storage = storage_from_url("memory:")
+    await storage.open()
+    process = Process(storage, keeps_recent=keeps_recent)
+    await process.record()
+    pending = list(actions)
+
+    async def act() -> None:
+        action = pending.pop(0)
+        if action is None:
+            return  # nothing happens at this read
+        await process.write(*action)
+
+    for _ in range(min(before, len(pending))):
+        await act()
+
+    def race() -> "asyncio.Future[None] | None":
+        if pending:
+            return asyncio.ensure_future(act())
+        process.finish()
+        return None
+
+    racing = RacingStorage(storage, race)
+    query = OutputQuery(stream=wanted, after=after)
+    cursor = Cursor(racing, process.recent, process.live.handle, process.live, query)  # type: ignore[arg-type]
+    got: list[int] = []
+
+    async def read() -> None:
+        async for chunks in cursor.follow(heartbeat_s=0.001):
+            if not chunks:
+                # The cursor waits: the reads race no more, so the process goes on by itself.
+                if pending:
+                    await act()
+                else:
+                    process.finish()
+                continue
+            got.extend(seq for chunk in chunks for seq in seqs_of(chunk))
+
+    await asyncio.wait_for(read(), 10)
+    assert got == [seq for seq, stream in process.written if seq > after and wanted in {None, stream}]
+    assert not pending
+    await storage.close()
+
+
+def seqs_of(chunk: Chunk) -> list[int]:
+    """Return its numbers, which are also its lines."""
+    seqs = list(range(chunk.first_seq, chunk.last_seq + 1))
+    assert [int(line) for line in chunk.lines()] == ([] if chunk.gap else seqs)
+    return seqs
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.one_of(st.none(), st.tuples(STREAMS, st.integers(0, 4))), max_size=10),
+    st.integers(0, 10),
+    st.one_of(st.none(), STREAMS),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_every_line_once_whatever_is_committed_when(
+    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, keeps_recent: bool
+) -> None:
+    asyncio.run(follow(actions, before, wanted, after, keeps_recent=keeps_recent))
+
+
+async def test_what_is_committed_behind_an_empty_read_is_not_passed_over() -> None:
+    await follow([(Stream.STDOUT, 1), (Stream.STDOUT, 2)], 0, None, 0, keeps_recent=False)
+
+
+async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() -> None:
+    """The last lines and the end are both committed while an empty read is on its way back."""
+    storage = storage_from_url("memory:")
+    await storage.open()
+    process = Process(storage, keeps_recent=False)
+    await process.record()
+    pending = [True]
+
+    async def write_and_finish() -> None:
+        await process.write(Stream.STDOUT, 1)
+        process.finish()
+
+    def race() -> "asyncio.Future[None] | None":
+        return asyncio.ensure_future(write_and_finish()) if pending and pending.pop() else None
+
+    cursor = Cursor(RacingStorage(storage, race), process.recent, 1, process.live, OutputQuery())  # type: ignore[arg-type]
+    got = [chunk.first_seq async for chunks in cursor.follow(heartbeat_s=10) for chunk in chunks]
+    assert got == [1]
+
+
+async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
+    storage = storage_from_url("memory:")
+    await storage.open()
+    process = Process(storage, keeps_recent=True)
+    await process.record()
+    cursor = Cursor(storage, process.recent, process.live.handle, process.live, OutputQuery(stream=Stream.STDOUT))
+
+    async def busy() -> None:
+        while True:
+            await process.write(Stream.STDERR, 1)
+            await asyncio.sleep(0)
+
+    writer = asyncio.create_task(busy())
+    try:
+        assert await asyncio.wait_for(anext(cursor.follow(heartbeat_s=0.05)), 10) == ()
+    finally:
+        writer.cancel()
+
+
+async def test_interrupting_ends_a_follower_that_waits_and_one_that_reads() -> None:
+    storage = storage_from_url("memory:")
+    await storage.open()
+    process = Process(storage, keeps_recent=True)
+    await process.record()
+    cursor = Cursor(storage, process.recent, process.live.handle, process.live, OutputQuery())
+    waiting = asyncio.ensure_future(anext(cursor.follow(heartbeat_s=60)))
+    await asyncio.sleep(0)
+    cursor.interrupt()
+    with pytest.raises(FollowInterrupted):
+        await asyncio.wait_for(waiting, 10)

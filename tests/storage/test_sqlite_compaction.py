@@ -1,0 +1,432 @@
+"""Merging: whatever becomes of the rows, what they hold reads as before."""
+
+import asyncio
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from outlast.model.output import Chunk, Stream
+from outlast.model.process import Order, Run
+from outlast.model.scan import Scan
+from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
+from outlast.storage.sqlite import SqliteStorage, queries, read
+from outlast.storage.sqlite.commit import commit, stored_position
+from outlast.storage.sqlite.connection import open_writer
+from outlast.storage.sqlite.maintenance import compaction
+from outlast.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
+from outlast.storage.sqlite.scan import scan
+from outlast.testing.storage.samples import Output, added, new_process
+from outlast.testing.storage.scan import scanned
+from tests.storage.stores import EagerStorage, commit_each, seal_all, sqlite_storage
+from tests.support.waiting import eventually
+
+_EVERYTHING_BYTES = 1 << 30
+_Chunks = Sequence[Chunk]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    with closing(open_writer(tmp_path_factory.mktemp("merge") / "outlast.db", durable=False)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        yield db
+
+
+@pytest.fixture
+async def eager(path: Path) -> AsyncIterator[EagerStorage]:
+    storage = EagerStorage(path)
+    await storage.open()
+    yield storage
+    await storage.close()
+
+
+def _rows(db: sqlite3.Connection, handle: int) -> list[tuple[int, ...]]:
+    """Ids, first lines, counts of lines and bytes."""
+    return db.execute(
+        "SELECT id, first_seq, line_count, length(data) FROM output_chunk WHERE handle = ? ORDER BY first_seq",
+        (handle,),
+    ).fetchall()
+
+
+def _merge(db: sqlite3.Connection, handle: int, *, least_rows: int = 2) -> list[compaction.Step]:
+    """Do all that there is to do."""
+    steps = []
+    while step := compaction.look(db, handle, least_rows=least_rows, pack=True):
+        compaction.apply(db, [step])
+        steps.append(step)
+        if step.after_seq is None:
+            break
+    return steps
+
+
+# ---- what is read
+
+_DATA = [b"\n", b"a\n", b"line\n", b"\xff\\\n", b"\0\n", b"a\nb\n", b"x\n\ny\n", b"no end", b"a\nno end", None]
+_pieces = st.tuples(
+    st.sampled_from(_DATA),
+    st.sampled_from([Stream.STDOUT, Stream.STDOUT, Stream.STDERR]),
+    st.integers(min_value=1, max_value=5),  # time
+    st.sampled_from([0, 0, 0, 1]),  # whether another run begins
+    st.sampled_from(["", "", "commit", "merge"]),  # what comes before the next
+)
+
+
+def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_bytes: int) -> None:
+    latest = [max(chunk.ts_ms for chunk in chunks[: n + 1]) for n in range(len(chunks))]
+    for stream in (None, *Stream):
+        for since, until in [(None, None), *itertools.product(range(1, 6), (3, 5))]:
+            found = read.chunks(
+                db, handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+            )
+            expected = [
+                chunk.after(after)
+                for chunk, time in zip(chunks, latest, strict=True)
+                if chunk.last_seq > after
+                and stream in (None, chunk.stream)
+                and (since is None or since <= time)
+                and (until is None or time <= until)
+            ]
+            sizes = [sum(len(chunk.data) for chunk in expected[: n + 1]) for n in range(len(expected))]
+            enough = next((n + 1 for n, size in enumerate(sizes) if size >= max_bytes), len(expected))
+            assert found == expected[:enough], (stream, since, until)
+
+
+def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
+    for stream in (None, *Stream):
+        lines = [
+            chunk.first_seq + n for chunk in chunks if stream in (None, chunk.stream) for n in range(len(chunk.lines()))
+        ]
+        for count in range(len(lines) + 2):
+            after = read.tail(db, handle, count, stream)
+            assert [seq for seq in lines if seq > after] == lines[max(0, len(lines) - count) :]
+
+
+def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:
+    for order in Order:
+        for since, until in ((None, None), (2, 3), (4, None)):
+            asked = Scan(order=order, handle=handle, since_ms=since, until_ms=until, max_chunks=max_chunks)
+            found: list[Chunk] = []
+            positions: set[int] = set()
+            while True:
+                piece = scan(db, asked)
+                assert len(piece.chunks) <= max_chunks
+                assert positions.isdisjoint(position for position, _ in piece.chunks)
+                positions.update(position for position, _ in piece.chunks)
+                found += [chunk for _, chunk in piece.chunks]
+                if piece.position is None:
+                    break
+                asked = replace(asked, position=piece.position)
+            expected = [
+                chunk
+                for chunk in chunks
+                if not chunk.gap and (since is None or chunk.ts_ms >= since) and (until is None or chunk.ts_ms <= until)
+            ]
+            assert found == (expected if order is Order.OLDEST else expected[::-1])
+
+
+def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
+    expected = [
+        (chunk.run, chunk.first_seq + n, chunk.ts_ms, chunk.stream.word, line.removesuffix(b"\n"))
+        for chunk in chunks
+        for n, line in enumerate(chunk.lines())
+    ]
+    shown = [(*row[:4], row[4].replace(b"\0", "\u2400".encode())) for row in expected]
+    for view in ("output_lines", "output_tail"):
+        rows = db.execute(
+            f"SELECT run, seq, ts, stream, CAST(line AS BLOB) FROM {view} WHERE process_id = ? ORDER BY seq",  # noqa: S608
+            (process_id,),
+        ).fetchall()
+        assert rows == shown
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None)
+@given(
+    pieces=st.lists(_pieces, min_size=5, max_size=15),
+    after=st.integers(min_value=0, max_value=20),
+    max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
+    max_chunks=st.sampled_from([1, 3, 1000]),
+    is_complete=st.booleans(),
+    is_sealed=st.booleans(),
+)
+def test_merged_output_reads_as_before(
+    database: sqlite3.Connection,
+    pieces: list[tuple[bytes | None, Stream, int, int, str]],
+    after: int,
+    max_bytes: int,
+    max_chunks: int,
+    *,
+    is_complete: bool,
+    is_sealed: bool,
+) -> None:
+    process, other = new_process(), new_process()
+    handles = commit(database, [process, other])
+    handle = handles[process.spec.id]
+    output, between = Output(handle), Output(handles[other.spec.id])
+    chunks: list[Chunk] = []
+    run = 1
+    batch: list[Change] = []
+    for data, stream, time, later_run, now in pieces:
+        run += later_run
+        chunks.append(
+            output.gap(3, stream, ts_ms=time, run=run)
+            if data is None
+            else output.chunk(data, stream, ts_ms=time, run=run)
+        )
+        batch += [chunks[-1], between.chunk(b"x\n")]
+        if now:
+            commit(database, batch)
+            batch = []
+        if now == "merge":
+            _merge(database, handle)
+    commit(database, batch)
+    if is_complete:
+        commit(database, [CompleteOutput(handle, 1)])
+    _merge(database, handle)
+    for first, second in itertools.pairwise(chunks):
+        same = (first.run, first.stream, first.gap, second.gap) == (second.run, second.stream, None, None)
+        numbers = [row[1] for row in _rows(database, handle)]
+        assert (second.first_seq in numbers) != (same and first.data.endswith(b"\n"))
+    _view(database, process.spec.id, chunks)
+    if is_sealed:
+        database.execute("DELETE FROM unmerged")
+        seal_all(database)
+    _read(database, handle, chunks, after, max_bytes)
+    _tail(database, handle, chunks)
+    _scan(database, handle, chunks, max_chunks)
+    assert stored_position(database, handle) == chunks[-1].position
+    commit(database, [*chunks[-2:], output.chunk(b"more\n")])
+    assert stored_position(database, handle) == output.position
+
+
+# ---- what is done
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        ([1], 1),
+        ([1000] * 20, 1),
+        ([LARGE_BYTES] * 7, 1),
+        ([LARGE_BYTES] * 9, 2),
+        ([1000, LARGE_BYTES + 1, 1000, 1000], 3),
+    ],
+)
+def test_small_chunks_of_one_commit_are_one_row(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
+    handles = commit(database, [one := new_process(), other := new_process()])
+    output, between = Output(handles[one.spec.id]), Output(handles[other.spec.id])
+    chunks = [output.chunk(b"x" * (size - 1) + b"\n", ts_ms=n) for n, size in enumerate(sizes)]
+    ended: list[Change] = [CompleteOutput(output.handle, 1), CompleteOutput(between.handle, 1)]
+    commit(database, [*itertools.chain(*((chunk, between.chunk(b"y\n")) for chunk in chunks)), *ended])
+    assert len(_rows(database, output.handle)) == rows
+    assert len(_rows(database, between.handle)) == 1
+    _view(database, one.spec.id, chunks)
+
+
+def test_a_purge_takes_what_the_same_commit_brought(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 1)
+    commit(database, [output.chunk(b"x\n"), output.chunk(b"x\n"), PurgeProcess(output.handle), output.chunk(b"x\n")])
+    assert len(_rows(database, output.handle)) == 1  # which the upkeep deletes
+
+
+def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 1)
+    (last_ms,) = database.execute("SELECT max(ts) FROM minute").fetchone()
+    later_ms = last_ms + 2 * queries.MINUTE_MS
+    chunks = [output.chunk(b"x\n", ts_ms=ts_ms) for ts_ms in (last_ms, later_ms, later_ms + queries.MINUTE_MS)]
+    commit(database, [*chunks, Output(output.handle + 1).chunk(b"of nobody\n")])
+    for since_ms in (later_ms - 1, later_ms, later_ms + 1):
+        found = scan(database, Scan(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
+        assert [chunk for _, chunk in found] == [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
+
+
+def _trickle(db: sqlite3.Connection, lines: int, data: bytes = b"x" * 95 + b"\n") -> Output:
+    process = new_process()
+    output = Output(commit(db, [process])[process.spec.id])
+    commit_each(db, [output.chunk(data, ts_ms=1000 * n) for n in range(lines)])
+    return output
+
+
+def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
+    database.execute("BEGIN")
+    output = _trickle(database, 10_000)
+    before = _rows(database, output.handle)
+    steps = []
+    while step := compaction.look(database, output.handle, least_rows=16, pack=True):
+        assert 2 <= step.rows <= compaction.LOOK_ROWS
+        assert step.size <= TARGET_BYTES
+        compaction.apply(database, [step])
+        steps.append(step)
+    after = _rows(database, output.handle)
+    database.execute("ROLLBACK")
+    assert after[-1][0] == before[-1][0]
+    assert {row[0] for row in after} < {row[0] for row in before}
+    assert all(row[3] > 0.9 * TARGET_BYTES for row in after[:-1])
+    assert sum(step.size for step in steps) < 5 * 10_000 * 104  # bytes are written a few times, not once a row
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        ([1000, 1000], 1),
+        ([LARGE_BYTES - 50, LARGE_BYTES - 50], 1),
+        ([1000, LARGE_BYTES + 1, 1000], 3),
+        ([TARGET_BYTES - 5000, 1000], 2),
+        ([LARGE_BYTES - 50] * 9, 2),
+    ],
+)
+def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
+    commit_each(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])
+    _merge(database, output.handle)
+    assert len(_rows(database, output.handle)) == rows
+
+
+def test_a_merged_row_has_a_bounded_number_of_lines(database: sqlite3.Connection) -> None:
+    process = new_process()
+    output = Output(commit(database, [process])[process.spec.id])
+    chunks = [output.chunk(b"x" * 19 + b"\n" * 1000, ts_ms=n) for n in range(12)]
+    commit_each(database, chunks)
+    _merge(database, output.handle)
+    counts = [row[2] for row in _rows(database, output.handle)]
+    assert 1000 < max(counts) <= compaction.MAX_MERGED_LINES
+    _view(database, process.spec.id, chunks)
+
+
+def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 15)
+    assert _merge(database, output.handle, least_rows=16) == []
+    commit(database, [output.chunk(b"x\n")])
+    assert len(_merge(database, output.handle, least_rows=16)) == 1
+    commit(database, [output.chunk(b"x\n"), CompleteOutput(output.handle, 1)])
+    assert len(_merge(database, output.handle, least_rows=16)) == 1
+    assert len(_rows(database, output.handle)) == 1
+    assert compaction.look(database, output.handle, least_rows=16, pack=True) is None
+
+
+def test_a_process_that_is_purged_between_look_and_step_is_left_alone(database: sqlite3.Connection) -> None:
+    output = _trickle(database, 3)
+    step = compaction.look(database, output.handle, least_rows=2, pack=True)
+    assert step is not None
+    commit(database, [PurgeProcess(output.handle)])
+    before = _rows(database, output.handle)
+    compaction.apply(database, [step])
+    assert _rows(database, output.handle) == before
+
+
+# ---- when it is done
+
+
+def _count(storage: SqliteStorage, handle: int) -> int:
+    with closing(sqlite3.connect(storage.path)) as db:
+        return len(_rows(db, handle))
+
+
+async def test_output_is_merged_when_it_is_complete(storage: SqliteStorage) -> None:
+    output = Output(await added(storage))
+    for _ in range(5):
+        await storage.commit([output.chunk(b"x\n")])
+    await storage._background.settled()
+    assert _count(storage, output.handle) == 5
+    await storage.commit([CompleteOutput(output.handle, 1)])
+    await storage._background.settled()
+    assert _count(storage, output.handle) == 1
+
+
+async def test_output_of_a_later_run_is_merged(eager: EagerStorage) -> None:
+    output = Output(await added(eager))
+    for run in (1, 2):
+        if run > 1:
+            await eager.commit([BeginRun(output.handle, Run(number=run, pid=1, started_at_ms=1))])
+        await eager.commit([output.chunk(b"x\n", run=run), output.chunk(b"x\n", run=run)])
+        await eager.commit([CompleteOutput(output.handle, run)])
+        assert _count(eager, output.handle) == run
+
+
+async def test_output_is_merged_when_it_is_quiet_or_much(path: Path) -> None:
+    storage = EagerStorage(path)
+    storage._background._policy = replace(storage._background._policy, due_rows=30, least_rows=16, quiet_s=0.05)
+    await storage.open()
+    try:
+        quiet, busy = [Output(await added(storage)) for _ in range(2)]
+        for _ in range(30):
+            await storage.commit([busy.chunk(b"x\n")])
+        assert _count(storage, busy.handle) == 1
+        for _ in range(20):
+            await storage.commit([quiet.chunk(b"x\n")])
+        assert _count(storage, quiet.handle) == 20
+        await eventually(lambda: _count(storage, quiet.handle) == 1)
+    finally:
+        await storage.close()
+
+
+async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
+    storage = sqlite_storage(path)
+    await storage.open()
+    outputs = [Output(await added(storage)) for _ in range(3)]
+    for output in outputs:
+        for _ in range(5):
+            await storage.commit([output.chunk(b"x\n")])
+    await storage.close()
+    storage = EagerStorage(path, kept_s=0)
+    await storage.open()
+    try:
+        await eventually(lambda: [_count(storage, output.handle) for output in outputs] == [1, 1, 1])
+    finally:
+        await storage.close()
+
+
+async def test_steps_wait_for_a_moment_without_a_commit(storage: SqliteStorage) -> None:
+    output = Output(await added(storage))
+    under_way = asyncio.create_task(storage.commit([output.chunk(b"x\n" * 100_000)]))
+    await asyncio.sleep(0)
+    await storage.calm(0)
+    assert not under_way.done()
+    await storage.calm(60)
+    assert under_way.done() or storage._commits == 0
+    await under_way
+
+
+async def test_nothing_is_written_when_there_is_nothing_to_merge(eager: EagerStorage) -> None:
+    outputs = [Output(await added(eager)) for _ in range(2)]
+    await eager.commit([chunk for output in outputs for chunk in (output.chunk(b"x\n"), output.chunk(b"x\n"))])
+    await eager.commit([CompleteOutput(outputs[0].handle, 1)])
+    log = Path(f"{eager.path}-wal")
+    size = log.stat().st_size
+    for output in outputs:
+        eager._background._be_due(output.handle)
+    eager._background._begin_backlog()
+    await eager._background.settled()
+    assert log.stat().st_size == size
+    assert not eager._background._awaits_quiet
+
+
+# ---- readers of all processes
+
+
+@pytest.mark.parametrize("order", Order)
+async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order: Order) -> None:
+    storage = EagerStorage(path)
+    storage._background._policy = replace(storage._background._policy, due_rows=1000)
+    await storage.open()
+    try:
+        outputs = [Output(await added(storage)) for _ in range(3)]
+        chunks = [output.chunk(b"%d\n" % n) for n in range(10) for output in outputs]
+        for chunk in chunks:
+            await storage.commit([chunk])
+        expected = chunks if order is Order.OLDEST else chunks[::-1]
+        piece = await storage.scan(Scan(order=order, max_chunks=11))
+        await storage.commit([CompleteOutput(output.handle, 1) for output in outputs])
+        found = [chunk for _, chunk in piece.chunks]
+        assert found == expected[:11]
+        found += await scanned(storage, Scan(order=order, position=piece.position, max_chunks=4))
+        assert found == expected
+    finally:
+        await storage.close()

@@ -1,0 +1,244 @@
+"""Upkeep: the log stays small, and what was purged goes away a little at a time."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from outlast.model.output import Stream
+from outlast.storage.base import PurgeProcess
+from outlast.storage.sqlite import SqliteStorage, read
+from outlast.storage.sqlite.commit import commit
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
+from outlast.storage.sqlite.maintenance.checkpoint import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES, Upkeep
+from outlast.testing.storage.samples import Output, added, new_process
+from tests.storage.stores import sqlite_storage
+
+_MIB = 1 << 20
+
+
+def _wal_bytes(storage: SqliteStorage) -> int:
+    return Path(f"{storage.path}-wal").stat().st_size
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+async def _upkeep_done(storage: SqliteStorage) -> None:
+    if storage._upkeep_task:
+        await storage._upkeep_task
+
+
+async def _nothing_is_left(storage: SqliteStorage) -> None:
+    """All that was purged is gone, but for the newest chunk of all: see DESIGN.md."""
+    await _upkeep_done(storage)
+    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 1
+    assert _count(storage.path, "SELECT sum(length(data)) FROM output_chunk") == 0
+    assert _count(storage.path, "SELECT count(*) FROM purged") == 1
+
+
+def _count(path: Path, sql: str) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        number: int = db.execute(sql).fetchone()[0]
+        return number
+
+
+@pytest.mark.slow
+async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None:
+    storage = sqlite_storage(path, durable=False)
+    await storage.open()
+    output = Output(await added(storage))
+    done = asyncio.Event()
+    reads = 0
+
+    async def read() -> None:
+        nonlocal reads
+        seen = 0
+        while not done.is_set():
+            chunks = await storage.chunks(output.handle, after_seq=seen, max_bytes=_MIB)
+            seen = chunks[-1].last_seq if chunks else 0
+            reads += 1
+
+    largest = 0
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(read())
+        for _ in range(200):
+            await storage.commit([output.chunk(b"x" * _MIB)])
+            largest = max(largest, _wal_bytes(storage))
+        done.set()
+    await storage.close()
+    assert reads > 100
+    assert WAL_LIMIT_BYTES < largest < 4 * WAL_LIMIT_BYTES  # a slow machine may miss an attempt or two
+
+
+@pytest.mark.slow
+async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it(storage: SqliteStorage) -> None:
+    output = Output(await added(storage))
+    with closing(sqlite3.connect(storage.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT count(*) FROM process").fetchone()
+        for _ in range(3 * WAL_LIMIT_BYTES // _MIB):
+            await storage.commit([output.chunk(b"x" * _MIB)])
+        await _upkeep_done(storage)
+        assert _wal_bytes(storage) > 3 * WAL_LIMIT_BYTES
+    for _ in range(WAL_LIMIT_BYTES // _MIB + 3):
+        await storage.commit([output.chunk(b"x" * _MIB)])
+        await _upkeep_done(storage)
+    assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
+
+
+def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(path: Path) -> None:
+    with (
+        closing(open_writer(path, durable=False)) as db,
+        closing(sqlite3.connect(path, isolation_level=None)) as foreign,
+    ):
+        upkeep = Upkeep(path)
+
+        def write_a_log() -> None:
+            for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
+                commit(db, [output.chunk(b"x" * _MIB)])
+
+        process = new_process()
+        output = Output(commit(db, [process])[process.spec.id])
+        write_a_log()
+        foreign.execute("BEGIN")
+        foreign.execute("SELECT count(*) FROM process").fetchone()
+        assert upkeep.log_is_long()
+        upkeep.step(db)
+        assert not upkeep.log_is_long()  # the attempt has failed, and not every commit is to wait for another
+        write_a_log()
+        assert upkeep.log_is_long()
+        foreign.execute("COMMIT")
+        upkeep.step(db)
+        commit(db, [output.chunk(b"x")])
+        assert Path(f"{path}-wal").stat().st_size <= WAL_LIMIT_BYTES
+        assert not upkeep.log_is_long()
+
+
+async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
+    purged, kept = [Output(await added(storage)) for _ in range(2)]
+    for _ in range(2 * PURGE_STEP_CHUNKS):
+        await storage.commit([purged.chunk(b"x" * 50_000), kept.chunk(b"y")])
+    await storage.commit([PurgeProcess(purged.handle)])
+    await _upkeep_done(storage)
+    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * PURGE_STEP_CHUNKS
+    assert _count(storage.path, "SELECT count(*) FROM purged") == 0
+    assert _count(storage.path, "PRAGMA freelist_count") == 0
+    assert _size(storage.path) < 30 * PAGE_SIZE_BYTES
+
+
+async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(storage: SqliteStorage) -> None:
+    purged, kept = [Output(await added(storage)) for _ in range(2)]
+    await storage.commit([purged.chunk(b"x") for _ in range(20 * PURGE_STEP_CHUNKS)])  # no line ends: a row each
+    await storage.commit([PurgeProcess(purged.handle)])
+    for n in range(1, 6):
+        await storage.commit([kept.chunk(b"y\n")])
+        left = _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}")  # noqa: S608
+        assert left >= (20 - n) * PURGE_STEP_CHUNKS
+    await _upkeep_done(storage)
+    assert _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}") == 0  # noqa: S608
+
+
+async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Path) -> None:
+    with closing(open_writer(path, durable=True)) as db:
+        processes = [new_process() for _ in range(2)]
+        handles = list(commit(db, processes).values())
+        commit(db, [Output(handle).chunk(b"line\n") for handle in handles])
+        commit(db, [PurgeProcess(handles[0])])
+        for stream in (None, Stream.STDOUT):
+            found = read.chunks(db, handles[0], after_seq=0, max_bytes=1, stream=stream, since_ms=None, until_ms=None)
+            assert found == []
+            assert read.tail(db, handles[0], 5, stream) == 0
+    assert _count(path, "SELECT count(*) FROM output_chunk") == 2
+    for view in ("processes", "runs", "output_lines", "output_tail"):
+        assert _count(path, f"SELECT count(*) FROM {view}") == 1  # noqa: S608
+    storage = sqlite_storage(path)
+    await storage.open()
+    await _upkeep_done(storage)
+    assert _count(path, "SELECT count(*) FROM output_chunk") == 1
+    await storage.close()
+
+
+async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
+    storage = sqlite_storage(path)
+    await storage.open()
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"x") for _ in range(50 * PURGE_STEP_CHUNKS)])
+    await storage.commit([PurgeProcess(output.handle)])
+    await storage.close()
+    assert _count(path, "SELECT count(*) FROM output_chunk") > 0
+    await storage.open()
+    await _nothing_is_left(storage)
+    await storage.close()
+
+
+@pytest.mark.parametrize("data", [b"x" * 100_000, None])
+async def test_the_newest_chunk_keeps_its_id_until_there_is_a_newer_one(
+    storage: SqliteStorage, data: bytes | None
+) -> None:
+    """Also if it is a gap, which has no data from the first."""
+    output, kept = [Output(await added(storage)) for _ in range(2)]
+    chunks = [output.chunk(b"x\n") for _ in range(PURGE_STEP_CHUNKS)]
+    await storage.commit([*chunks, output.gap(9) if data is None else output.chunk(data)])
+    highest = _count(storage.path, "SELECT max(id) FROM output_chunk")
+    await storage.commit([PurgeProcess(output.handle)])
+    await _nothing_is_left(storage)
+    assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest
+    for view in ("output_gaps", "output_lines", "output_tail"):
+        assert _count(storage.path, f"SELECT count(*) FROM {view}") == 0  # noqa: S608
+    await storage.close()
+    await storage.open()
+    await _nothing_is_left(storage)
+    await storage.commit([kept.chunk(b"y\n")])
+    assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest + 1
+    await storage.commit([PurgeProcess(kept.handle)])
+    await _nothing_is_left(storage)
+    assert _count(storage.path, "SELECT handle FROM purged") == kept.handle
+
+
+async def test_upkeep_that_fails_is_put_off(storage: SqliteStorage, caplog: pytest.LogCaptureFixture) -> None:
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"x\n")])
+    await _upkeep_done(storage)
+    assert storage._writer is not None
+    await storage._writer.run(lambda db: db.execute("PRAGMA busy_timeout = 1").fetchall())
+    with closing(sqlite3.connect(storage.path, isolation_level=None)) as other:
+        await storage.commit([PurgeProcess(output.handle)])
+        other.execute("BEGIN IMMEDIATE")
+        await _upkeep_done(storage)
+    assert "put off" in caplog.text
+    await storage.commit([PurgeProcess(output.handle)])
+    await _nothing_is_left(storage)
+
+
+def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
+    with closing(open_writer(path, durable=True)) as db:
+        db.execute("CREATE TABLE filler (x)")
+        db.execute("INSERT INTO filler VALUES (zeroblob(1000000))")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("PRAGMA auto_vacuum = NONE")
+        db.execute("VACUUM")
+        db.execute("DROP TABLE filler")
+    with closing(open_writer(path, durable=True)) as db:
+        assert db.execute("PRAGMA freelist_count").fetchone()[0] > 0
+        assert not Upkeep(path).step(db)
+
+
+def test_a_step_gives_back_many_pages(path: Path) -> None:
+    with closing(open_writer(path, durable=False)) as db:
+        db.execute("CREATE TABLE filler (x)")
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
+        db.execute("DROP TABLE filler")
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        assert Upkeep(path).step(db)
+        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
+
+
+def test_a_step_without_work_says_so(path: Path) -> None:
+    with closing(open_writer(path, durable=True)) as db:
+        assert not Upkeep(path).step(db)
