@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.writers import LINE_BYTES, flood_line
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Stream
-from outlast.model.process import Ending, ProcessSpec, Reason, Run
+from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run
 from outlast.model.ulid import new_ulid
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 from outlast.storage import AddProcess, BeginRun, Change, RecordUsage, SetManaged, Storage, storage_from_url
@@ -88,7 +88,7 @@ def _run(number: int, run: int) -> Run:
         exit_code = 1
     if number % _KILLED_EACH == 1:
         reason, exit_code, signal = Reason.SIGNALED, None, 9
-    ending = Ending(reason=reason, exit_code=exit_code, signal=signal, ended_at_ms=started_ms + _RAN_MS)
+    ending = ExitStatus(reason=reason, exit_code=exit_code, signal=signal, ended_at_ms=started_ms + _RAN_MS)
     return Run(
         number=run,
         pid=1000 + (number + run) % _PIDS,

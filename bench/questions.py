@@ -86,7 +86,7 @@ class Caller:
 Question = Callable[[Caller], object]
 
 
-def questions(caller: Caller) -> dict[str, Question]:
+def queries(caller: Caller) -> dict[str, Question]:
     """Make the questions that fit what the daemon's store holds."""
     newest, middle, after = _landmarks(caller)
     one = f"/processes/{middle['id']}"

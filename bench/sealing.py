@@ -55,7 +55,7 @@ def _run(folder: Path, argv: list[str]) -> Figures:
     Raises:
         RuntimeError: it is not sealed in time.
     """
-    with outlast(folder / "state", seal_after_s=1) as server:
+    with outlast(folder / "state", compress_after_s=1) as server:
         process_id = server.run(argv)["id"]
         server.call("GET", f"/processes/{process_id}/wait?until=exit&timeout=25")
         with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:

@@ -23,13 +23,13 @@ _END_S = 300.0
 class Outlast:
     """`outlast serve` on a port of loopback. It can be killed and started again; `end` ends all that it started."""
 
-    def __init__(self, state_dir: Path, *, durable: bool = True, seal_after_s: int = 0) -> None:
+    def __init__(self, state_dir: Path, *, durable: bool = True, compress_after_s: int = 0) -> None:
         self.database = state_dir / "outlast.db"
         self.host, self.port = "127.0.0.1", 0
         self._state_dir = state_dir
         self._log = state_dir.with_suffix(".log")
         self._config = state_dir.with_suffix(".toml")
-        settings = f"durable = {str(durable).lower()}\nseal_after_s = {seal_after_s}\nstop_grace_ms = 0\n"
+        settings = f"durable = {str(durable).lower()}\nseal_after_s = {compress_after_s}\nstop_grace_ms = 0\n"
         self._config.write_text(settings, encoding="utf-8")
         self._daemon: subprocess.Popen[bytes] | None = None
 
@@ -157,9 +157,9 @@ class Outlast:
 
 
 @contextlib.contextmanager
-def outlast(state_dir: Path, *, durable: bool = True, seal_after_s: int = 0) -> Iterator[Outlast]:
+def outlast(state_dir: Path, *, durable: bool = True, compress_after_s: int = 0) -> Iterator[Outlast]:
     """Serve from `state_dir`, and leave nothing running."""
-    server = Outlast(state_dir, durable=durable, seal_after_s=seal_after_s)
+    server = Outlast(state_dir, durable=durable, compress_after_s=compress_after_s)
     try:
         server.start()
         yield server

@@ -19,14 +19,14 @@ def test_every_point_is_in_the_code_once() -> None:
         point
         for path in APP.rglob("*.py")
         if path.name != "crash.py"
-        for point in re.findall(r'crash_point\("([^"]+)"\)', path.read_text())
+        for point in re.findall(r'failpoint\("([^"]+)"\)', path.read_text())
     ]
     assert sorted(found) == sorted(failpoints.POINTS)
 
 
 def passes(armed: str) -> subprocess.CompletedProcess[str]:
-    program = "from outlast.failpoints import crash_point\n"
-    program += "for i in range(3):\n    crash_point('after-ack')\n    print(i, flush=True)"
+    program = "from outlast.failpoints import failpoint\n"
+    program += "for i in range(3):\n    failpoint('after-ack')\n    print(i, flush=True)"
     environment = {**os.environ, failpoints.VARIABLE: armed}
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
 

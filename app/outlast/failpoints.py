@@ -1,6 +1,6 @@
 """Named points at which a test can let this process die as by `kill -9`: nothing happens there unless one is armed.
 
-`OUTLAST_CRASH_AT=point:count[,point:count...]` arms points: the process kills itself when it comes to `point` for the
+`OUTLAST_FAILPOINTS=point:count[,point:count...]` arms points: the process kills itself when it comes to `point` for the
 `count`-th time (1 if left out). Daemon and shim read the same variable and have no point in common.
 """
 
@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
-VARIABLE = "OUTLAST_CRASH_AT"
+VARIABLE = "OUTLAST_FAILPOINTS"
 
 POINTS: Mapping[str, str] = {
     "frame-read": "daemon: a frame has been taken from the shim, nothing of it is on its way to the store",
@@ -43,7 +43,7 @@ POINTS: Mapping[str, str] = {
 """Every point, and what has happened when it is reached."""
 
 
-def _no_crash(point: str) -> None:
+def _nothing(point: str) -> None:
     """Nothing is armed."""
 
 
@@ -55,14 +55,14 @@ def _armed(text: str) -> Callable[[str], None]:
             raise SystemExit(f"{VARIABLE}: there is no point {point!r}; there are {', '.join(POINTS)}")
         left[point] = int(count or 1)
 
-    def crash_point(point: str) -> None:
+    def failpoint(point: str) -> None:
         if point in left:
             left[point] -= 1
             if left[point] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    return crash_point
+    return failpoint
 
 
-crash_point = _armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _no_crash
+failpoint = _armed(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _nothing
 """To be called with the name of a point, where it is reached."""

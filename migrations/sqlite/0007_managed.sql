@@ -1,6 +1,6 @@
 -- Processes that are looked after: whether they are to run, and what must outlive the daemon.
 
-ALTER TABLE process ADD COLUMN sealed_env TEXT; -- its environment's values, encrypted with a key that is not in here
+ALTER TABLE process ADD COLUMN encrypted_env TEXT; -- its environment's values, encrypted with a key that is not in here
 
 CREATE TABLE managed (
     handle  INTEGER PRIMARY KEY,

@@ -108,7 +108,7 @@ SELECT
     iif(codec IS NULL, data, '[sealed: ' || line_count || ' lines; ask with: outlast sql]') AS data
 FROM output_chunk;
 
-CREATE VIEW output_sealed AS
+CREATE VIEW output_compressed AS
 SELECT
     p.id AS process_id,
     c.run,

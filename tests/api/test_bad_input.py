@@ -19,18 +19,18 @@ IN_NO_BODY: tuple[Any, ...] = ({"\0": [[]]}, [{"\0": [[]]}], "\0")
 IN_NO_QUERY = ("\0", "a\0b:c")
 # By class of field, what it must refuse besides.
 WRONG: dict[type[Any], tuple[Any, ...]] = {
-    fields.Whole: (True, "1", "", 1.5, -1e30, -(10**18), 10**18, [], {}),
+    fields.Integer: (True, "1", "", 1.5, -1e30, -(10**18), 10**18, [], {}),
     fields.Seconds: (True, "1", 0, -1, 1e300, [], {}),
     fields.QuerySeconds: ("", "0", "-1", "x", "nan", "inf", "1e300", "1s"),
-    fields.Text: (1, True, [], {}, 1.5),
+    fields.String: (1, True, [], {}, 1.5),
     fields.Choice: ("", "no such", 0, True, [], {}),
-    fields.Texts: ("x", {}, 1, [1], [None], [["x"]]),
+    fields.Strings: ("x", {}, 1, [1], [None], [["x"]]),
     fields.Environment: ("x", [], 1, {"A": 1}, {"": "x"}, {"A=B": "x"}),
     fields.Tags: ("x", [], 1, {"a": 1}, {"": "x"}, {"a:b": "x"}),
     fields.SignalNumber: ("", "SIGNONE", 0, -1, 65, 10**30, 1.5, True, [], {}),
     fields.User: ("", ":", "1:", 1, True, [], {}, {"uid": -1}, {"uid": 2**32}, {"name": "a", "uid": 1}),
     fields.QuerySeconds: ("", "0", "0.0", "-1", "x", "1e3", "+1", " 1", "9" * 400),
-    fields.QueryWhole: ("", "-1", "1.5", "x", "1e3", "+1", " 1", "9" * 400),
+    fields.QueryInteger: ("", "-1", "1.5", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryFlag: ("", "1", "TRUE", "yes"),
 }
 

@@ -9,7 +9,7 @@ from outlast.api.handlers.serializers import process_info
 from outlast.api.routes import ROUTES
 from outlast.api.schemas.responses import ProcessInfo, ProcessPage
 from outlast.model.errors import Forbidden
-from outlast.model.process import Ending, ProcessQuery, Reason, Run, Status
+from outlast.model.process import ExitStatus, ProcessQuery, Reason, Run, Status
 
 from .server import BEARER, Server, until
 from .stub import ULID, StubManager, view
@@ -63,17 +63,17 @@ async def test_a_start_whose_key_is_known_is_no_creation(server: Server, manager
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
-        (Ending(reason=Reason.EXITED, exit_code=3, ended_at_ms=5), {"status": "exited", "exit_code": 3}),
-        (Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
+        (ExitStatus(reason=Reason.EXITED, exit_code=3, ended_at_ms=5), {"status": "exited", "exit_code": 3}),
+        (ExitStatus(reason=Reason.SIGNALED, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
         (
-            Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=5),
+            ExitStatus(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=5),
             {"status": "oom_killed", "signal": 9, "oom_killed": True},
         ),
-        (Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
-        (Ending(reason=Reason.LOST, ended_at_ms=5), {"status": "exited"}),
+        (ExitStatus(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=5), {"status": "signaled", "signal": 9}),
+        (ExitStatus(reason=Reason.LOST, ended_at_ms=5), {"status": "exited"}),
     ],
 )
-def test_endings(ending: Ending, expected: dict[str, Any]) -> None:
+def test_endings(ending: ExitStatus, expected: dict[str, Any]) -> None:
     it = view()
     ended = replace(it, process=replace(it.process, run=Run(pid=42, started_at_ms=1710000000000, ending=ending)))
     info = process_info(ended)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from outlast.api.errors import SHAPES
+from outlast.api.errors import ERROR_SPECS
 from outlast.api.openapi import make_document
 from outlast.api.routes import ROUTES
 from outlast.api.schemas.lists import ListQuery
@@ -104,7 +104,7 @@ def test_the_document_tells_all_fields_that_are_accepted() -> None:
 
 def test_each_code_is_told_where_it_can_come() -> None:
     text = json.dumps(DOCUMENT)
-    assert {shape.code for shape in SHAPES.values() if f"`{shape.code}`" not in text} == set()
+    assert {shape.code for shape in ERROR_SPECS.values() if f"`{shape.code}`" not in text} == set()
     errors = DOCUMENT["paths"]["/api/v1/processes"]["post"]["responses"]
     assert "SPAWN_FAILED" in errors["422"]["description"]
     assert "TOO_LARGE" in errors["413"]["description"]

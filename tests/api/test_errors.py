@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from outlast.api.errors import SHAPES
+from outlast.api.errors import ERROR_SPECS
 from outlast.api.parsing import MAX_BODY_BYTES
 from outlast.model import errors
 
@@ -46,9 +46,9 @@ async def test_errors_have_the_contracts_form(
 def test_every_error_a_caller_can_meet_is_in_the_table() -> None:
     internal = {errors.StorageError, errors.ProtocolError, errors.AlreadyServed, errors.ConfigError}
     raised = {thing for thing in vars(errors).values() if isinstance(thing, type)} - {errors.OutlastError}
-    covered = {error for error in raised if issubclass(error, tuple(SHAPES))}
+    covered = {error for error in raised if issubclass(error, tuple(ERROR_SPECS))}
     assert raised - covered == internal
-    assert set(SHAPES) <= raised
+    assert set(ERROR_SPECS) <= raised
 
 
 @pytest.mark.parametrize(

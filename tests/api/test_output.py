@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outlast.api.negotiation import preferred
-from outlast.api.streaming.lines import LONG_LINE_BYTES, LineJoiner, LineSieve
+from outlast.api.streaming.lines import LONG_LINE_BYTES, LineFilter, LineJoiner
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.model.output import Chunk, Stream
@@ -90,14 +90,14 @@ def test_the_sieve_is_a_filter_and_a_limit(
     if whole and not end and lines[-1]:
         whole[-1] = lines[-1]
     wanted = [(line, n) for n, line in enumerate(whole) if needle is None or needle in line][:limit]
-    numbered_sieve, sieve = LineSieve(needle, limit), LineSieve(needle, limit)
+    numbered_sieve, sieve = LineFilter(needle, limit), LineFilter(needle, limit)
     head, tail = whole[:cut], whole[cut:]
     got = [
-        numbered_sieve.sift_numbered(b"".join(part), range(o, o + len(part))) for part, o in ((head, 0), (tail, cut))
+        numbered_sieve.filter_numbered(b"".join(part), range(o, o + len(part))) for part, o in ((head, 0), (tail, cut))
     ]
     assert b"".join(data for data, _ in got) == b"".join(line for line, _ in wanted)
     assert [n for _, ids in got for n in ids] == [n for _, n in wanted]
-    assert sieve.sift(b"".join(head)) + sieve.sift(b"".join(tail)) == b"".join(line for line, _ in wanted)
+    assert sieve.filter(b"".join(head)) + sieve.filter(b"".join(tail)) == b"".join(line for line, _ in wanted)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

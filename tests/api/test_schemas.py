@@ -306,10 +306,10 @@ def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -
 
 def test_output_ranges() -> None:
     schema = processes.OutputRange()
-    assert load(schema, {}) == processes.Reading(where=OutputQuery(), limit=None, grep=None)
+    assert load(schema, {}) == processes.ReadOptions(where=OutputQuery(), limit=None, grep=None)
     given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
-    assert load(schema, given) == processes.Reading(where=where, limit=0, grep="é".encode())
+    assert load(schema, given) == processes.ReadOptions(where=where, limit=0, grep="é".encode())
     assert load(schema, {"grep": ""}).grep is None
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
     assert load(processes.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)

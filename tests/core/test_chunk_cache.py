@@ -4,13 +4,13 @@ import tracemalloc
 
 import pytest
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.model.output import Chunk, Stream
 
 
 @pytest.mark.parametrize(("processes", "lines"), [(1, 6_000), (5_000, 1), (500, 20)])
 def test_what_is_counted_is_what_is_taken_also_when_each_line_comes_alone(processes: int, lines: int) -> None:
-    kept = RecentChunks()
+    kept = ChunkCache()
     tracemalloc.start()
     try:
         for handle in range(1_000, 1_000 + processes):

@@ -11,14 +11,14 @@ from outlast.core.manager import ProcessManager
 from outlast.core.output import flush_policy
 from outlast.core.output.committer import Committer
 from outlast.core.query.output_cursor import OutputQuery
-from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.model.process import StdinMode
 from outlast.storage import Change
 from outlast.storage.memory.storage import MemoryStorage
 from outlast.testing.storage.samples import Output, added, end_of
 from tests.support.waiting import eventually
 
-ROOM = ShimRoom(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
 
 
 class CostlyStorage(MemoryStorage):

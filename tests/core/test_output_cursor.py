@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.model.output import Chunk, Stream
@@ -26,7 +26,7 @@ class Process:
         spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
         held = HeldProcess(pid=1, started_at_ms=0, group=None, pidfd=None, stdin=None, streams={})
         self.live = LiveProcess(spec, Run(pid=1, started_at_ms=0), 1, held)
-        self.recent = RecentChunks()
+        self.recent = ChunkCache()
         self.written: list[tuple[int, Stream]] = []
         self._storage = storage
         self._keeps_recent = keeps_recent

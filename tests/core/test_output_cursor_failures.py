@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.storage import Chunk
@@ -29,7 +29,7 @@ async def cursor(control: Path) -> AsyncIterator[Cursor]:
     await storage.open()
     output = Output(await added(storage))
     await storage.commit([output.chunk(b"1\n2\n"), output.chunk(b"3\n")])
-    yield Cursor(storage, RecentChunks(), output.handle, None, OutputQuery(tail=2))
+    yield Cursor(storage, ChunkCache(), output.handle, None, OutputQuery(tail=2))
     await storage.close()
 
 

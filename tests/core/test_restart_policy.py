@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outlast.core.managed.restart_policy import STABLE_MS, backoff_ms, decide
-from outlast.model.exit_status import Ending, Reason
+from outlast.model.exit_status import ExitStatus, Reason
 from outlast.model.options import Restart, RestartPolicy
 
 restarts = st.builds(
@@ -17,11 +17,11 @@ restarts = st.builds(
 draws = st.floats(0, 1, exclude_max=True)
 endings = st.none() | st.sampled_from(
     [
-        Ending(reason=Reason.EXITED, exit_code=0, ended_at_ms=1),
-        Ending(reason=Reason.EXITED, exit_code=1, ended_at_ms=1),
-        Ending(reason=Reason.SIGNALED, signal=15, ended_at_ms=1),
-        Ending(reason=Reason.LOST, ended_at_ms=1),
-        Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=1),
+        ExitStatus(reason=Reason.EXITED, exit_code=0, ended_at_ms=1),
+        ExitStatus(reason=Reason.EXITED, exit_code=1, ended_at_ms=1),
+        ExitStatus(reason=Reason.SIGNALED, signal=15, ended_at_ms=1),
+        ExitStatus(reason=Reason.LOST, ended_at_ms=1),
+        ExitStatus(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=1),
     ]
 )
 
@@ -36,7 +36,9 @@ def test_a_wait_is_below_a_bound_that_doubles_up_to_the_maximum(restart: Restart
 
 
 @given(restarts, endings, st.integers(0, 10), st.integers(0, 2 * STABLE_MS), draws)
-def test_who_is_started_again(restart: Restart, ending: Ending | None, failures: int, ran_ms: int, draw: float) -> None:
+def test_who_is_started_again(
+    restart: Restart, ending: ExitStatus | None, failures: int, ran_ms: int, draw: float
+) -> None:
     verdict = decide(restart, ending, failures=failures, ran_ms=ran_ms, ended_at_ms=1000, draw=draw)
     counted = 0 if ran_ms >= STABLE_MS else failures
     failed = ending is None or ending.exit_code != 0

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from outlast.core.query.matcher import matcher
-from outlast.core.query.queries import Questions
+from outlast.core.query.queries import Queries
 from outlast.core.query.search import SearchPage, SearchQuery
 from outlast.model.output import Stream
 from outlast.model.process import Order
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage import Storage, storage_from_url
 from outlast.storage.base import PurgeProcess
 from outlast.testing.storage.samples import Output, added
@@ -29,7 +29,7 @@ class Pieces:
     max_bytes: int = 1 << 20
     scans: int = 0
 
-    async def scan(self, scan: Scan) -> Scanned:
+    async def scan(self, scan: ScanQuery) -> ScanPage:
         self.scans += 1
         return await self.storage.scan(replace(scan, max_bytes=self.max_bytes))
 
@@ -66,10 +66,10 @@ async def pieces() -> Pieces:
 
 
 @pytest.fixture
-def questions(pieces: Pieces) -> Any:
-    questions = Questions(cast("Storage", pieces))
-    yield questions
-    questions.close()
+def queries(pieces: Pieces) -> Any:
+    queries = Queries(cast("Storage", pieces))
+    yield queries
+    queries.close()
 
 
 async def written(storage: Storage) -> list[tuple[int, int, bytes]]:
@@ -85,11 +85,11 @@ async def written(storage: Storage) -> list[tuple[int, int, bytes]]:
     return lines
 
 
-async def joined(questions: Questions, query: SearchQuery, most_pages: int) -> list[tuple[int, int, bytes]]:
+async def joined(queries: Queries, query: SearchQuery, most_pages: int) -> list[tuple[int, int, bytes]]:
     """Go on from page to page."""
     lines: list[tuple[int, int, bytes]] = []
     for _ in range(most_pages):
-        page = await questions.search(query)
+        page = await queries.search(query)
         assert len(page.matches) <= query.limit
         assert page.complete or page.next is not None
         lines += [(match.process.handle, match.seq, match.data) for match in page.matches]
@@ -105,7 +105,7 @@ async def joined(questions: Questions, query: SearchQuery, most_pages: int) -> l
     ("max_bytes", "limit", "timeout_s"), [(1, 1000, 60.0), (1, 1000, 0.0), (1 << 20, 1000, 0.0), (10, 61, 60.0)]
 )
 async def test_pages_join_without_loss_or_repeat(
-    pieces: Pieces, questions: Questions, order: Order, max_bytes: int, limit: int, timeout_s: float
+    pieces: Pieces, queries: Queries, order: Order, max_bytes: int, limit: int, timeout_s: float
 ) -> None:
     """Whether a page ends because it is full, or because the time is over: then it has got on by a piece of work."""
     pieces.max_bytes = max_bytes
@@ -113,47 +113,47 @@ async def test_pages_join_without_loss_or_repeat(
     query = SearchQuery(matcher=Everything(), order=order, limit=limit, timeout_s=timeout_s)
     most = 2 + len(lines) // min(limit, MANY // 3) + (24 if timeout_s == 0 else 0)
     async with asyncio.timeout(DEADLINE_S):
-        found = await joined(questions, query, most)
+        found = await joined(queries, query, most)
     assert found == (lines if order is Order.OLDEST else lines[::-1])
 
 
-async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: Pieces, questions: Questions) -> None:
+async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: Pieces, queries: Queries) -> None:
     """It looks at no line that it does not need."""
     output = Output(await added(pieces.storage))
     await pieces.storage.commit([output.chunk(b"\n" * 100_000)])
     for order in Order:
         limited = Everything()
-        page = await questions.search(SearchQuery(matcher=limited, order=order, limit=3))
+        page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
         assert (len(page.matches), page.complete, limited.looks) == (3, True, 3)
         late = Everything()
-        page = await questions.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
+        page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
         assert not page.complete
         assert 0 < late.looks < 3000
 
 
-async def test_a_page_has_a_bounded_size(pieces: Pieces, questions: Questions) -> None:
+async def test_a_page_has_a_bounded_size(pieces: Pieces, queries: Queries) -> None:
     output = Output(await added(pieces.storage))
     for _ in range(12):
         await pieces.storage.commit([output.chunk(b"x" * (1 << 20) + b"\n")])
-    page = await questions.search(SearchQuery(matcher=matcher("x", "q", is_regex=False)))
+    page = await queries.search(SearchQuery(matcher=matcher("x", "q", is_regex=False)))
     assert (len(page.matches), page.complete) == (4, True)
     assert page.next is not None
 
 
-async def test_what_is_purged_during_a_search_is_not_shown(pieces: Pieces, questions: Questions) -> None:
+async def test_what_is_purged_during_a_search_is_not_shown(pieces: Pieces, queries: Queries) -> None:
     """And the page is filled with what comes behind it."""
     gone, kept = [Output(await added(pieces.storage)) for _ in range(2)]
     await pieces.storage.commit([kept.chunk(b"a\n" * 3), gone.chunk(b"b\n" * 3)])
     waits = Everything(go_on=threading.Event())
     assert waits.go_on is not None
-    search = asyncio.create_task(questions.search(SearchQuery(matcher=waits, limit=2)))
+    search = asyncio.create_task(queries.search(SearchQuery(matcher=waits, limit=2)))
     await eventually(lambda: waits.looks)
     await pieces.storage.commit([PurgeProcess(gone.handle)])
     waits.go_on.set()
     assert [match.data for match in (await search).matches] == [b"a\n"] * 2
 
 
-async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces: Pieces, questions: Questions) -> None:
+async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces: Pieces, queries: Queries) -> None:
     """A look holds up neither the event loop nor a thread that others use; one that was given up still has its turn."""
     lines = await written(pieces.storage)
     slow = Everything(go_on=threading.Event())
@@ -161,7 +161,7 @@ async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces
 
     def search(timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
         query = SearchQuery(matcher=slow, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position)
-        return asyncio.create_task(questions.search(query))
+        return asyncio.create_task(queries.search(query))
 
     searches = [search(600) for _ in range(6)]
     try:
@@ -183,7 +183,7 @@ async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces
     assert slow.threads == {"search_0", "search_1"}
 
 
-async def test_a_wait_looks_on_threads_of_its_own(questions: Questions) -> None:
+async def test_a_wait_looks_on_threads_of_its_own(queries: Queries) -> None:
     chunk = Output(1).chunk(b"x\n")
 
     async def chunks() -> Any:
@@ -191,7 +191,7 @@ async def test_a_wait_looks_on_threads_of_its_own(questions: Questions) -> None:
 
     slow = Everything(go_on=threading.Event())
     assert slow.go_on is not None
-    waits = [asyncio.create_task(questions.line(chunks(), slow)) for _ in range(6)]
+    waits = [asyncio.create_task(queries.line(chunks(), slow)) for _ in range(6)]
     try:
         await eventually(lambda: slow.looks >= 2)
         await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))

@@ -12,9 +12,9 @@ import pytest
 
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.manager import ProcessManager
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import ShimUnavailable
@@ -29,7 +29,7 @@ from outlast.wire import codec
 from tests.support.daemon import shim_pid
 from tests.support.waiting import eventually
 
-ROOM = ShimRoom(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
 
 
 class HesitantStorage(MemoryStorage):
@@ -233,7 +233,7 @@ async def test_what_is_finished_during_a_handover_stays_with_nobody(
     tmp_path: Path, finished: int, adopted: list[int], forgotten: list[int], slots: list[int]
 ) -> None:
     storage = MemoryStorage()
-    supervisor = Supervisor(storage, Committer(storage), RecentChunks(), tmp_path, ROOM)
+    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
     lives = [a_live(supervisor) for _ in range(2)]
     link = _Link(lambda: supervisor.release(lives[finished]))
     await supervisor._recovery.meet_again(link, [])  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ async def test_what_is_finished_during_a_handover_stays_with_nobody(
 async def test_a_start_is_undone_also_if_the_shim_dies_meanwhile(tmp_path: Path) -> None:
     """It stays known, so that it is handed over, until it certainly was killed."""
     storage = MemoryStorage()
-    supervisor = Supervisor(storage, Committer(storage), RecentChunks(), tmp_path, ROOM)
+    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
     live = a_live(supervisor, slot=3)
     tries = 0
 

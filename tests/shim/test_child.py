@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from outlast.model.output import Position, Stream
 from outlast.shim.state import child as module
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
-from outlast.shim.state.child import STDERR, STDOUT, Child, Room
+from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child
 from outlast.shim.state.handover import describe, full_state, restore, restore_full
 from outlast.shimlink import HeldProcess
 
@@ -29,7 +29,7 @@ def pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def new_child(room: Room) -> tuple[Child, dict[int, int]]:
+def new_child(room: BufferUsage) -> tuple[Child, dict[int, int]]:
     """A process that is nobody, and our ends of what would be its pipes."""
     child = Child(1, RECORD, None, room)
     child.pid, child.started = 4711, True
@@ -54,7 +54,7 @@ class Deaths(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.files = 0
-        self.room = Room()
+        self.room = BufferUsage()
         self.child, self.writers = new_child(self.room)
         self.written = {STDOUT: b"", STDERR: b""}
         self.held: HeldProcess | None = None
@@ -98,7 +98,7 @@ class Deaths(RuleBasedStateMachine):
     def become_the_next_version(self) -> None:
         self.daemon_dies()
         state, fds = full_state(self.child)
-        room = Room()
+        room = BufferUsage()
         child = restore_full({**state, "ends": state["ends"]}, fds, room)
         assert (room.memory_bytes, room.spool_bytes) == (self.room.memory_bytes, self.room.spool_bytes)
         self.child, self.room = child, room
@@ -108,7 +108,7 @@ class Deaths(RuleBasedStateMachine):
     def shim_dies(self) -> None:
         assert self.held is not None
         described, fds = self.held.handover(None)
-        old, self.room = self.child, Room()
+        old, self.room = self.child, BufferUsage()
         self.child = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], self.room)
         close_all(old)
         self._attach()
@@ -218,7 +218,7 @@ TestDeaths.settings = settings(max_examples=150, stateful_step_count=50, deadlin
 
 @contextlib.contextmanager
 def made() -> Iterator[tuple[Child, dict[int, int]]]:
-    child, writers = new_child(Room())
+    child, writers = new_child(BufferUsage())
     yield child, writers
     close_all(child)
     for writer in writers.values():
@@ -274,7 +274,7 @@ def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch:
         os.write(writers[STDERR], b"x\n")
         assert child.read(STDERR) == 2
         described, fds = held.handover(None)
-        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], Room())
+        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], BufferUsage())
         held.close()
         assert [(frame.stream, frame.ts_ms) for frame in heir.unsent][:10] == expected
         assert sum(frame.size for frame in heir.unsent) == 22
@@ -293,7 +293,7 @@ def test_a_frame_does_not_reach_from_one_file_into_the_next(monkeypatch: pytest.
         description, fds = describe(child)
         held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
         described, fds = held.handover(None)
-        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], Room())
+        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], BufferUsage())
         os.write(writers[STDOUT], b"disk\n")
         assert heir.read(STDOUT) == 5
         assert [(frame.offset, frame.size) for frame in heir.unsent] == [(0, 3), (3, 5)]

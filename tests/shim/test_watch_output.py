@@ -12,17 +12,17 @@ import pytest
 from outlast.linux.linux import widen_pipe
 from outlast.shim.event_loop import Loop
 from outlast.shim.state.buffer import StreamBuffer, memory_segment
-from outlast.shim.state.child import STDERR, STDOUT, Child, Room
+from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child
 from outlast.shim.state.handover import describe
-from outlast.shim.watch.output import MEMORY_A_PROCESS_BYTES, Intake
+from outlast.shim.watch.output import MEMORY_A_PROCESS_BYTES, OutputReader
 from outlast.wire.fds import MAX_FDS
 
 
 def test_daemons_that_come_and_go_and_store_nothing_do_not_make_files_without_end(tmp_path: Path) -> None:
     """All of a process's descriptors must go with one message, however often that has happened."""
-    room = Room()
+    room = BufferUsage()
     loop = Loop(lambda: None)
-    intake = Intake(loop, room, tmp_path, lambda _child: None)
+    intake = OutputReader(loop, room, tmp_path, lambda _child: None)
     child = Child(1, {"id": "01"}, None, room)
     writers = {}
     for stream in (STDOUT, STDERR):
@@ -62,8 +62,8 @@ class Fast:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.loop = Loop(lambda: None)
-        room = Room()
-        self.intake = Intake(self.loop, room, tmp_path, lambda _child: None)
+        room = BufferUsage()
+        self.intake = OutputReader(self.loop, room, tmp_path, lambda _child: None)
         self.intake.on_daemon()
         self.child = Child(1, {"id": "01"}, None, room)
         reader, self.writer = os.pipe()

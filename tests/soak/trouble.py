@@ -1,4 +1,4 @@
-"""Restarts: of the daemon, by SIGTERM and SIGKILL, and of the shim, by SIGKILL and by an upgrade in place."""
+"""ManagedController: of the daemon, by SIGTERM and SIGKILL, and of the shim, by SIGKILL and by an upgrade in place."""
 
 import asyncio
 import os

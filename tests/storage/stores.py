@@ -10,8 +10,8 @@ from outlast.storage.sqlite import SqliteStorage
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.maintenance import compression
 from outlast.storage.sqlite.maintenance.compression import Rules
-from outlast.storage.sqlite.maintenance.read_leases import KEPT_S, Places
-from outlast.storage.sqlite.maintenance.scheduler import Background, Policy
+from outlast.storage.sqlite.maintenance.read_leases import KEPT_S, ReadLeases
+from outlast.storage.sqlite.maintenance.scheduler import MaintenanceScheduler, Policy
 
 
 def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
@@ -43,9 +43,9 @@ class EagerStorage(SqliteStorage):
 
     def __init__(self, path: Path, *, durable: bool = True, kept_s: float = KEPT_S, seals: bool = False) -> None:
         super().__init__(path, durable=durable)
-        self._places = Places(kept_s)
+        self._places = ReadLeases(kept_s)
         policy = Policy(due_rows=1, least_rows=2, patience_s=0, sealing=EVERYTHING if seals else None)
-        self._background = Background(self, self._places, policy)
+        self._background = MaintenanceScheduler(self, self._places, policy)
 
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         handles = await super().commit(changes)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from outlast.model.output import Stream
-from outlast.model.process import Ending, Reason
+from outlast.model.process import ExitStatus, Reason
 from outlast.model.usage import PeakUsage, RunUsage
 from outlast.storage.base import CompleteOutput, EndRun, RecordUsage
 from outlast.storage.sqlite import SqliteStorage
@@ -42,7 +42,7 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
         [
             output.chunk(b'first\tline\r\n"second" \\ line\n', ts_ms=EPOCH_MS + 7),
             output.chunk("dernière \N{PILE OF POO}".encode(), Stream.STDERR, ts_ms=EPOCH_MS + 1001),
-            EndRun(output.handle, 1, Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS + 2000)),
+            EndRun(output.handle, 1, ExitStatus(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS + 2000)),
             CompleteOutput(output.handle, 1),
             RecordUsage(output.handle, 1, RunUsage(peak=PEAK)),
         ]

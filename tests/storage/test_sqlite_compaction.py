@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import Order, Run
-from outlast.model.scan import Scan
+from outlast.model.scan import ScanQuery
 from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import SqliteStorage, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
@@ -110,7 +110,7 @@ def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
 def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:
     for order in Order:
         for since, until in ((None, None), (2, 3), (4, None)):
-            asked = Scan(order=order, handle=handle, since_ms=since, until_ms=until, max_chunks=max_chunks)
+            asked = ScanQuery(order=order, handle=handle, since_ms=since, until_ms=until, max_chunks=max_chunks)
             found: list[Chunk] = []
             positions: set[int] = set()
             while True:
@@ -242,7 +242,7 @@ def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: s
     chunks = [output.chunk(b"x\n", ts_ms=ts_ms) for ts_ms in (last_ms, later_ms, later_ms + queries.MINUTE_MS)]
     commit(database, [*chunks, Output(output.handle + 1).chunk(b"of nobody\n")])
     for since_ms in (later_ms - 1, later_ms, later_ms + 1):
-        found = scan(database, Scan(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
+        found = scan(database, ScanQuery(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
         assert [chunk for _, chunk in found] == [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
 
 
@@ -422,11 +422,11 @@ async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order
         for chunk in chunks:
             await storage.commit([chunk])
         expected = chunks if order is Order.OLDEST else chunks[::-1]
-        piece = await storage.scan(Scan(order=order, max_chunks=11))
+        piece = await storage.scan(ScanQuery(order=order, max_chunks=11))
         await storage.commit([CompleteOutput(output.handle, 1) for output in outputs])
         found = [chunk for _, chunk in piece.chunks]
         assert found == expected[:11]
-        found += await scanned(storage, Scan(order=order, position=piece.position, max_chunks=4))
+        found += await scanned(storage, ScanQuery(order=order, position=piece.position, max_chunks=4))
         assert found == expected
     finally:
         await storage.close()

@@ -15,7 +15,7 @@ import pytest
 
 from outlast.model.errors import StorageError
 from outlast.model.output import Stream
-from outlast.model.sql import SqlQuestion
+from outlast.model.sql import SqlQuery
 from outlast.storage.base import CompleteOutput
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage, codec, read
@@ -48,7 +48,7 @@ def _sealed(db: sqlite3.Connection) -> list[int]:
 
 
 async def _ask(storage: SqliteStorage, sql: str) -> list[list[Any]]:
-    rows: list[list[Any]] = json.loads(await storage.sql(SqlQuestion(query=sql)))["rows"]
+    rows: list[list[Any]] = json.loads(await storage.sql(SqlQuery(query=sql)))["rows"]
     return rows
 
 
@@ -87,9 +87,11 @@ async def test_plain_sql_says_what_is_sealed_and_our_own_reads_it(path: Path) ->
                     (1, EPOCH_MS + 1000, "stdout", "[sealed: 3 lines; ask with: outlast sql]"),
                     (5, EPOCH_MS + 2000, "stderr", "[sealed: 100 lines; ask with: outlast sql]"),
                 ]
-            sealed = db.execute("SELECT seq, last_seq, stream, lines, bytes FROM output_sealed ORDER BY seq").fetchall()
+            sealed = db.execute(
+                "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq"
+            ).fetchall()
             assert sealed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
-            (less,) = db.execute("SELECT sealed_bytes FROM output_sealed WHERE seq = 5").fetchone()
+            (less,) = db.execute("SELECT sealed_bytes FROM output_compressed WHERE seq = 5").fetchone()
             assert less < len(_LOG) / 4
             assert db.execute("SELECT lines, bytes FROM processes").fetchall() == counts
             assert db.execute("SELECT seq FROM output_gaps").fetchall() == [(4,)]
@@ -208,8 +210,8 @@ async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path
 
 
 async def test_the_setting_reaches_the_storage(path: Path) -> None:
-    async def opened(seal_after_s: int) -> bool:
-        storage = storage_from_url(f"sqlite:///{path}", durable=False, seal_after_s=seal_after_s)
+    async def opened(compress_after_s: int) -> bool:
+        storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=compress_after_s)
         await storage.open()
         try:
             assert isinstance(storage, SqliteStorage)

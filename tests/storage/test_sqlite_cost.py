@@ -10,7 +10,7 @@ import pytest
 from outlast.model.event import EventFilter, EventType
 from outlast.model.output import Stream
 from outlast.model.process import Order, ProcessQuery, Status
-from outlast.model.scan import Scan
+from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddEvent, CompleteOutput
 from outlast.storage.sqlite import listing, queries, read, read_events
 from outlast.storage.sqlite.commit import commit
@@ -55,7 +55,7 @@ def _events(wanted: EventFilter, *, from_end: int = 0) -> Work:
     return work
 
 
-def _scan(asked: Scan) -> Work:
+def _scan(asked: ScanQuery) -> Work:
     return lambda db: scan(db, asked)
 
 
@@ -65,7 +65,7 @@ def _scan_on(order: Order, seq: int) -> Work:
     def work(db: sqlite3.Connection) -> object:
         row_id: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
         position = row_id * MAX_MERGED_LINES + (0 if order is Order.NEWEST else MAX_MERGED_LINES - 1)
-        return scan(db, Scan(handle=1, order=order, position=position, max_bytes=10))
+        return scan(db, ScanQuery(handle=1, order=order, position=position, max_bytes=10))
 
     return work
 
@@ -75,7 +75,7 @@ def _scan_since(order: Order) -> Work:
 
     def work(db: sqlite3.Connection) -> object:
         last_ms: int = db.execute("SELECT max(ts) FROM minute").fetchone()[0]
-        return scan(db, Scan(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
+        return scan(db, ScanQuery(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
 
     return work
 
@@ -134,10 +134,10 @@ _WORK: dict[str, Work] = {
     "tail": lambda db: read.tail(db, 1, 5, None),
     "tail of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT),
     "tail of a rare stream": lambda db: read.tail(db, 1, 1, Stream.STDERR),
-    "scan": _scan(Scan(max_bytes=10)),
-    "scan from the oldest": _scan(Scan(max_bytes=10, order=Order.OLDEST)),
-    "scan one process": _scan(Scan(handle=100)),
-    "scan one process from the oldest": _scan(Scan(handle=100, order=Order.OLDEST)),
+    "scan": _scan(ScanQuery(max_bytes=10)),
+    "scan from the oldest": _scan(ScanQuery(max_bytes=10, order=Order.OLDEST)),
+    "scan one process": _scan(ScanQuery(handle=100)),
+    "scan one process from the oldest": _scan(ScanQuery(handle=100, order=Order.OLDEST)),
     "scan on in a long output": _scan_on(Order.NEWEST, seq=100),
     "scan on in a long output, from the oldest": _scan_on(Order.OLDEST, seq=250),
     "scan since": _scan_since(Order.NEWEST),

@@ -11,7 +11,7 @@ import pytest
 
 from outlast.model.output import Position, Stream
 from outlast.model.process import Process, ProcessQuery
-from outlast.model.sql import SqlQuestion
+from outlast.model.sql import SqlQuery
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
 from outlast.testing.storage.samples import Output
@@ -98,7 +98,7 @@ async def test_rows_of_several_chunks_stay_readable(path: Path, golden: Path) ->
     try:
         for handle, chunks in ((1, rows.together()), (2, rows.one_by_one()), (4, rows.large())):
             assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == chunks
-            asked = SqlQuestion(
+            asked = SqlQuery(
                 query="SELECT seq, ts, stream, line FROM output_lines WHERE process_id = :id ORDER BY seq",
                 parameters={"id": history.IDS[handle - 1]},
                 max_rows=20_000,

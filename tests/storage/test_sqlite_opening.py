@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import StorageError, StorageUnavailable
-from outlast.model.scan import Scan
+from outlast.model.scan import ScanQuery
 from outlast.storage.base import Change, PurgeProcess
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage, connection, migrate
@@ -276,7 +276,7 @@ async def test_what_was_stored_before_minutes_were_noted_is_found(path: Path) ->
     try:
         output = Output(1, await storage.position(1))
         await storage.commit([output.chunk(b"early\n", ts_ms=EPOCH_MS)])
-        found = await storage.scan(Scan(since_ms=EPOCH_MS + 30_000))
+        found = await storage.scan(ScanQuery(since_ms=EPOCH_MS + 30_000))
         assert [chunk.data for _, chunk in found.chunks] == [b"late\n"]
     finally:
         await storage.close()

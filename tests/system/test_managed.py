@@ -281,7 +281,7 @@ async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path:
         await daemon.kill()
         go.touch()
         await eventually(lambda: not is_running(unseen["pid"]))
-        daemon.environment = {"OUTLAST_CRASH_AT": "stop-wanted"}
+        daemon.environment = {"OUTLAST_FAILPOINTS": "stop-wanted"}
         await daemon.start()
         assert (await daemon.get(waiting))["managed"] == before["managed"]
         await until(daemon, unseen, status="running")
@@ -329,6 +329,6 @@ async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> N
     seen = await until(daemon, process, status="stopped")
     assert "env.key" in seen["managed"]["last_error"]
     answer = await daemon.call("POST", "/processes/web/restart", 409)
-    assert answer["code"] == "SEAL_BROKEN"
+    assert answer["code"] == "ENV_KEY_LOST"
     (daemon.state_dir / "gone").rename(daemon.state_dir / "env.key")
     assert (await daemon.call("POST", "/processes/web/restart", 200))["run"] == 3

@@ -140,23 +140,23 @@ async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
     process = await daemon.run("true", env={"SECRET": "s3cr3t"})
     await daemon.ended(process)
     await daemon.sh("exec sleep 1000", name="holder", env={"SEALED": "s3cr3t"})
-    ((sealed,),) = daemon.sql("SELECT sealed_env FROM process WHERE sealed_env IS NOT NULL")
+    ((sealed,),) = daemon.sql("SELECT encrypted_env FROM process WHERE encrypted_env IS NOT NULL")
     assert "s3cr3t" not in sealed
     tables = (await sql(daemon, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"))["rows"]
     assert ["process"] in tables
     shown = {table: str(await sql(daemon, f'SELECT * FROM "{table}"')) for (table,) in tables}  # noqa: S608
     assert "SEALED" in shown["process"]
     for question in (
-        "SELECT sealed_env, hex(sealed_env), json_array(sealed_env), sealed_env || '' FROM process",
-        "SELECT group_concat(sealed_env), json_group_array(sealed_env) FROM (SELECT * FROM process)",
-        "WITH p(x) AS (SELECT sealed_env FROM process) SELECT max(x) FROM p",
+        "SELECT encrypted_env, hex(encrypted_env), json_array(encrypted_env), encrypted_env || '' FROM process",
+        "SELECT group_concat(encrypted_env), json_group_array(encrypted_env) FROM (SELECT * FROM process)",
+        "WITH p(x) AS (SELECT encrypted_env FROM process) SELECT max(x) FROM p",
     ):
         shown[question] = str(await sql(daemon, question))
     for question, answer in shown.items():
         for secret in ("s3cr3t", sealed, sealed.encode().hex().upper(), MARKER):
             assert secret not in answer, question
     # Nor can it be guessed by what meets a condition.
-    assert (await sql(daemon, "SELECT id FROM process WHERE sealed_env > ''"))["rows"] == []
+    assert (await sql(daemon, "SELECT id FROM process WHERE encrypted_env > ''"))["rows"] == []
 
 
 async def test_what_is_wrong_is_said(daemon: Daemon) -> None:

@@ -3,12 +3,12 @@
 from aiohttp import web
 
 from outlast.api.document import Document
-from outlast.api.streaming.response import Changes
+from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
 
 MANAGER = web.AppKey("MANAGER", ProcessManager)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
-CHANGES = web.AppKey("CHANGES", Changes)
+BACKGROUND_TASKS = web.AppKey("CHANGES", BackgroundTasks)
 DOCUMENT = web.AppKey("DOCUMENT", Document)

@@ -11,7 +11,7 @@ from outlast.api.document import Document
 from outlast.api.parsing import MAX_BODY_BYTES
 from outlast.api.route import make_handler
 from outlast.api.routes import ROUTES
-from outlast.api.streaming.response import Changes
+from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
 
@@ -39,7 +39,7 @@ def make_app(
     app[app_keys.MANAGER] = manager
     app[app_keys.VERSION] = version
     app[app_keys.EVENTS] = EventCache()
-    app[app_keys.CHANGES] = Changes()
+    app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
     app[app_keys.DOCUMENT] = Document(lambda: _describe(version))
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
@@ -64,4 +64,4 @@ async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 async def _end(app: web.Application) -> None:
     app[app_keys.MANAGER].interrupt_followers()
-    await app[app_keys.CHANGES].settle()
+    await app[app_keys.BACKGROUND_TASKS].settle()

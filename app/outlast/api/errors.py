@@ -17,7 +17,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ErrorSpec:
     """How an error looks over HTTP. `meaning` is for the API's document."""
 
     status: HTTPStatus
@@ -25,34 +25,34 @@ class Shape:
     meaning: str
 
 
-SHAPES: Mapping[type[errors.OutlastError], Shape] = {
-    errors.InvalidRequest: Shape(
+ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
+    errors.InvalidRequest: ErrorSpec(
         HTTPStatus.BAD_REQUEST, "INVALID_REQUEST", "The request is wrong; the sentence names the field."
     ),
-    errors.NotFound: Shape(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such process."),
-    errors.NotRunning: Shape(HTTPStatus.BAD_REQUEST, "NOT_RUNNING", "The process has ended."),
-    errors.NotManaged: Shape(
+    errors.NotFound: ErrorSpec(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such process."),
+    errors.NotRunning: ErrorSpec(HTTPStatus.BAD_REQUEST, "NOT_RUNNING", "The process has ended."),
+    errors.NotManaged: ErrorSpec(
         HTTPStatus.BAD_REQUEST, "NOT_MANAGED", "It was started without name, restart and health_check."
     ),
-    errors.SealBroken: Shape(
-        HTTPStatus.CONFLICT, "SEAL_BROKEN", "The environment that it was started with can't be opened any more."
+    errors.EnvKeyLost: ErrorSpec(
+        HTTPStatus.CONFLICT, "ENV_KEY_LOST", "The environment that it was started with can't be opened any more."
     ),
-    errors.StdinNotWritable: Shape(
+    errors.StdinNotWritable: ErrorSpec(
         HTTPStatus.BAD_REQUEST, "STDIN_NOT_WRITABLE", "Its standard input is not a pipe, or is closed."
     ),
-    errors.Forbidden: Shape(
+    errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
         "FORBIDDEN",
         "A browser sent the password for a foreign page, or the system does not let the daemon do it.",
     ),
-    errors.NameInUse: Shape(HTTPStatus.CONFLICT, "NAME_IN_USE", "A live process holds the name."),
-    errors.TooLarge: Shape(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_LARGE", "The body is over the limit."),
-    errors.SpawnFailed: Shape(
+    errors.NameInUse: ErrorSpec(HTTPStatus.CONFLICT, "NAME_IN_USE", "A live process holds the name."),
+    errors.TooLarge: ErrorSpec(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_LARGE", "The body is over the limit."),
+    errors.SpawnFailed: ErrorSpec(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "SPAWN_FAILED",
         "The system could not start it; `errno` is the system's error number. Nothing was recorded.",
     ),
-    errors.Unavailable: Shape(
+    errors.Unavailable: ErrorSpec(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "UNAVAILABLE",
         "The store or the keeper of the processes cannot take it now; try again after `Retry-After` seconds.",
@@ -80,7 +80,7 @@ def error_response(
 
 def to_response(error: errors.OutlastError) -> web.Response | None:
     """Make the answer for an error that a caller can do something about; None for the others."""
-    shape = next((SHAPES[cls] for cls in type(error).__mro__ if cls in SHAPES), None)
+    shape = next((ERROR_SPECS[cls] for cls in type(error).__mro__ if cls in ERROR_SPECS), None)
     if shape is None:
         return None
     extra = {"errno": error.errno} if isinstance(error, errors.SpawnFailed) else {}

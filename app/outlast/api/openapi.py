@@ -9,7 +9,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from outlast.api.errors import SHAPES, Shape
+from outlast.api.errors import ERROR_SPECS, ErrorSpec
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import fields, responses
 from outlast.model import errors
@@ -29,8 +29,8 @@ _REF = {
     "description": "A pid, or the permanent id of a process.",
     "schema": {"type": "string"},
 }
-_UNAUTHORIZED = Shape(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or wrong.")
-_INTERNAL = Shape(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong in the daemon.")
+_UNAUTHORIZED = ErrorSpec(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or wrong.")
+_INTERNAL = ErrorSpec(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong in the daemon.")
 
 
 def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
@@ -102,14 +102,14 @@ def _responses(route: Route) -> dict[str, Any]:
     successes = [route.answer] if route.other_answer is None else [route.answer, route.other_answer]
     shapes = [
         _UNAUTHORIZED,
-        SHAPES[errors.Forbidden],
-        SHAPES[errors.InvalidRequest],
+        ERROR_SPECS[errors.Forbidden],
+        ERROR_SPECS[errors.InvalidRequest],
         _INTERNAL,
-        SHAPES[errors.Unavailable],
+        ERROR_SPECS[errors.Unavailable],
     ]
     if isinstance(route.body, type):
-        shapes.append(SHAPES[errors.TooLarge])
-    shapes.extend(SHAPES[error] for error in route.raises)
+        shapes.append(ERROR_SPECS[errors.TooLarge])
+    shapes.extend(ERROR_SPECS[error] for error in route.raises)
     by_status: dict[HTTPStatus, list[str]] = defaultdict(list)
     for shape in shapes:
         by_status[shape.status].append(f"`{shape.code}`: {shape.meaning}")

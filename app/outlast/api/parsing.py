@@ -19,7 +19,7 @@ MAX_PHRASES = 5  # in one error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class RequestInput:
     """What a caller gave, as its route's schemas loaded it."""
 
     query: Any

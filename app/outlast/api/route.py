@@ -11,13 +11,13 @@ from marshmallow import Schema
 
 from outlast.api import app_keys
 from outlast.api.errors import Handler
-from outlast.api.parsing import Given, load_body, load_query
+from outlast.api.parsing import RequestInput, load_body, load_query
 from outlast.api.schemas.base import NoQuery
 from outlast.model import errors
 
 MAX_PID_DIGITS = 10
 
-Call = Callable[[web.Request, Given], Awaitable[web.StreamResponse]]
+Call = Callable[[web.Request, RequestInput], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +68,19 @@ def make_handler(route: Route) -> Handler:
     body = route.body() if isinstance(route.body, type) else None
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        given = Given(
+        given = RequestInput(
             query=load_query(query, request),
             body=None if body is None else await load_body(body, request),
         )
         await request.app[app_keys.MANAGER].catch_up()
         if route.changes:
-            return await request.app[app_keys.CHANGES].carry_through(_answer(route.call, request, given))
+            return await request.app[app_keys.BACKGROUND_TASKS].run_to_completion(_answer(route.call, request, given))
         return await route.call(request, given)
 
     return handle
 
 
-async def _answer(call: Call, request: web.Request, given: Given) -> web.StreamResponse:
+async def _answer(call: Call, request: web.Request, given: RequestInput) -> web.StreamResponse:
     return await call(request, given)
 
 

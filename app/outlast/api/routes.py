@@ -6,7 +6,7 @@ from outlast.api.handlers import daemon, docs, events, follow, output, processes
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import lists, managed, responses
 from outlast.api.schemas import processes as process_schemas
-from outlast.model.errors import NameInUse, NotFound, NotManaged, NotRunning, SealBroken, SpawnFailed, StdinNotWritable
+from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
 
 PROCESSES = "/api/v1/processes"
@@ -158,7 +158,7 @@ ROUTES: tuple[Route, ...] = (
         group="Processes",
         description="Stops it first if it runs: SIGTERM to the group, SIGKILL after `stop_grace_ms`.",
         answer=Answer(meaning="Its new run.", content={_JSON: responses.ProcessInfo}),
-        raises=(NotFound, NotManaged, NameInUse, SealBroken, SpawnFailed),
+        raises=(NotFound, NotManaged, NameInUse, EnvKeyLost, SpawnFailed),
     ),
     Route(
         method="GET",

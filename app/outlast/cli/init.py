@@ -12,7 +12,7 @@ import click
 
 from outlast.config import Settings
 from outlast.daemon.state_folder import prepare
-from outlast.shim.daemon_keeper import HELD_BACK
+from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS
 from outlast.shim.init import MODE
 
 # `outlast down` waits for the daemon (30 s) and, behind the grace, for what was killed (10 s); then some.
@@ -64,7 +64,7 @@ def become_init(settings: Settings, config: str | None, command: Sequence[str]) 
     down = [*python, "outlast", "down", "--state-dir", str(settings.state_path)]
     init = [*python, "outlast.shim", str(settings.state_path), MODE, str(open_files), str(end_within_s)]
     # A SIGTERM that comes before there is a handler would be nothing to PID 1. Blocked, it waits.
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [*init, *down, "--", *command])  # noqa: S606 - no shell is the point

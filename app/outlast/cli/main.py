@@ -114,11 +114,11 @@ def sql_command(
 ) -> None:
     """Ask the store with QUERY (else from standard input), which can only read. No daemon need run."""
     from outlast.cli.sql import ask
-    from outlast.model.sql import SqlQuestion
+    from outlast.model.sql import SqlQuery
 
     settings = _settings(config, state_dir=state_dir)
     asked = query or sys.stdin.read()
-    question = SqlQuestion(query=asked, max_rows=limit, timeout_s=timeout)
+    question = SqlQuery(query=asked, max_rows=limit, timeout_s=timeout)
     text, truncated = _run(ask(settings, question, form))
     click.echo(text)
     if truncated:

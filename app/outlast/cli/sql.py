@@ -9,11 +9,11 @@ from tabulate import tabulate
 
 from outlast.config import Settings
 from outlast.model.errors import InvalidRequest
-from outlast.model.sql import SqlQuestion
+from outlast.model.sql import SqlQuery
 from outlast.storage import storage_from_url
 
 
-async def ask(settings: Settings, question: SqlQuestion, form: str) -> tuple[str, bool]:
+async def ask(settings: Settings, question: SqlQuery, form: str) -> tuple[str, bool]:
     """Return the answer as text (`form`: table, json or csv), and whether there were more rows.
 
     Raises:

@@ -28,7 +28,7 @@ class Settings:
         storage: URL of the store. Empty: SQLite, `outlast.db` in the state folder.
         token: what callers must show. Empty: made once and kept in the state folder's `token`. Never in the file.
         durable: a commit survives a loss of power (`synchronous=FULL`), not just the daemon's death.
-        seal_after_s: output that is so old is compressed where it lies. 0: none is.
+        compress_after_s: output that is so old is compressed where it lies. 0: none is.
         stop_grace_ms: how long `outlast down` waits between SIGTERM and SIGKILL.
         inherit_env: names of environment variables of the daemon's that processes get too. None of `OUTLAST_...`.
         shim_room_bytes: what the shim keeps of one process's output while the daemon is away; then the process blocks.
@@ -41,7 +41,7 @@ class Settings:
     storage: str = ""
     token: str = ""
     durable: bool = True
-    seal_after_s: int = 0
+    compress_after_s: int = 0
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
     shim_room_bytes: int = 64 * _MEBIBYTE

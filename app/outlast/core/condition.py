@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Waiters:
+class Condition:
     """Whoever waits looks again whenever it is said that something has changed."""
 
     def __init__(self) -> None:

@@ -9,25 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from outlast.core.commands import users
-from outlast.core.commands.idempotency import KeyedStarts
+from outlast.core.commands.idempotency import IdempotentStarts
 from outlast.core.commands.shutdown import end_everything
 from outlast.core.commands.start_request import StartRequest, explain, make_command, make_spec
 from outlast.core.commands.starter import started
 from outlast.core.commands.stdin import StandardInput
-from outlast.core.commands.termination import KILL_WAIT_S, Removal
-from outlast.core.managed.controller import Restarts
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.commands.termination import KILL_WAIT_S, Termination
+from outlast.core.managed.controller import ManagedController
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
 from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
-from outlast.core.query.queries import Questions
+from outlast.core.query.queries import Queries
 from outlast.core.supervision import health
-from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.errors import Forbidden, NotFound, NotRunning, OutlastError, StorageUnavailable
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position
@@ -45,19 +45,19 @@ _PID_DIGITS = 10
 class ProcessManager:
     """Starts, lists, follows, signals and ends processes. Between `open` and `close`, from one event loop."""
 
-    def __init__(self, storage: Storage, state_dir: Path, room: ShimRoom, inherit_env: Sequence[str] = ()) -> None:
+    def __init__(self, storage: Storage, state_dir: Path, room: BufferLimits, inherit_env: Sequence[str] = ()) -> None:
         """`inherit_env` names what processes get of this program's environment."""
         self._inherit_env = inherit_env
         self._storage = storage
         self._committer = Committer(storage, min(BATCH_BYTES, room.least_bytes // 4))
         self.events = EventFeed(storage)
-        self.questions = Questions(storage)
+        self.queries = Queries(storage)
         self._committer.on_committed = self.events.on_committed
-        self._recent = RecentChunks()
+        self._recent = ChunkCache()
         self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
-        self._keyed = KeyedStarts(storage, self._committer, self._supervisor, start=self._start)
-        self._restarts = Restarts(storage, self._committer, self._supervisor, state_dir, inherit_env)
-        self._removal = Removal(storage, self._committer, self._supervisor, self._recent)
+        self._keyed = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
+        self._restarts = ManagedController(storage, self._committer, self._supervisor, state_dir, inherit_env)
+        self._removal = Termination(storage, self._committer, self._supervisor, self._recent)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
@@ -85,7 +85,7 @@ class ProcessManager:
         await self._restarts.close()
         self._supervisor.stop()
         await self._sampler.stop()
-        self.questions.close()
+        self.queries.close()
         await self._committer.stop(_STOP_COMMIT_S)
         await self._supervisor.close()
 
@@ -124,7 +124,7 @@ class ProcessManager:
     async def start(self, request: StartRequest) -> StartOutcome:
         """Start a process. When this returns, it runs (or has run) and is in the store.
 
-        With an `idempotency_key` that a process has, that one is returned, as it is now: see `KeyedStarts.start`.
+        With an `idempotency_key` that a process has, that one is returned, as it is now: see `IdempotentStarts.start`.
 
         Raises:
             InvalidRequest: the key belongs to another command, or other arguments.
@@ -145,7 +145,7 @@ class ProcessManager:
         identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         if spec.is_managed and request.env:
-            spec = replace(spec, sealed_env=await asyncio.to_thread(self._restarts.seal.close, request.env))
+            spec = replace(spec, encrypted_env=await asyncio.to_thread(self._restarts.seal.close, request.env))
         self._restarts.table.reserve(spec)
         try:
             process, live = await self._start_first(request, spec, identity)
@@ -163,7 +163,7 @@ class ProcessManager:
             live = await self._supervisor.start(spec, make_command(request, spec, identity, self._inherit_env))
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
-        crash_point("start-forked")
+        failpoint("start-forked")
         try:
             handle = await self._committer.commit(AddProcess(spec, live.run))
         except OutlastError:
@@ -171,7 +171,7 @@ class ProcessManager:
             self._committer.submit(WithdrawProcess(spec.id), lambda _handle: None)
             await self._supervisor.undo(live)
             raise
-        crash_point("start-recorded")
+        failpoint("start-recorded")
         self._supervisor.total += 1
         self._supervisor.begin(live, handle, Position())
         await started(live)
@@ -209,7 +209,7 @@ class ProcessManager:
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
 
-        A managed one is stopped for good, in order: see `Restarts.stop`; `wait_s` counts from then on.
+        A managed one is stopped for good, in order: see `ManagedController.stop`; `wait_s` counts from then on.
 
         Returns:
             None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
@@ -231,7 +231,7 @@ class ProcessManager:
         return (await self.get(process.spec.id)).process
 
     async def restart(self, ref: str) -> ProcessView:
-        """Stop a managed process in order, if it runs, and start it. See `Restarts.restart` for what is raised."""
+        """Stop a managed process in order, if it runs, and start it. Raises what `ManagedController.restart` does."""
         process = (await self.get(ref)).process
         await self._restarts.restart(process)
         return await self.get(process.spec.id)

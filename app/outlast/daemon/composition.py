@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
-from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.storage import storage_from_url
 
 
@@ -16,10 +16,12 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
     Raises:
         OutlastError: it can't be done; the sentence says why.
     """
-    storage = storage_from_url(settings.storage_url, durable=settings.durable, seal_after_s=settings.seal_after_s)
+    storage = storage_from_url(
+        settings.storage_url, durable=settings.durable, compress_after_s=settings.compress_after_s
+    )
     await storage.open()
     try:
-        room = ShimRoom(
+        room = BufferLimits(
             process_bytes=settings.shim_room_bytes,
             memory_bytes=settings.shim_memory_bytes,
             spool_bytes=settings.shim_spool_bytes,

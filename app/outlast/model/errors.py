@@ -9,7 +9,7 @@ OutlastError
 |-- Forbidden               the system does not let the daemon do it
 |-- NameInUse               a live process holds the name
 |-- TooLarge                the request's body is over the limit
-|-- SealBroken              the environment of a managed process can't be opened
+|-- EnvKeyLost              the environment of a managed process can't be opened
 |-- SpawnFailed             the system could not start it (errno)
 |-- Unavailable             try again later
 |   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
@@ -65,7 +65,7 @@ class SpawnFailed(OutlastError):
         self.errno = errno
 
 
-class SealBroken(OutlastError):
+class EnvKeyLost(OutlastError):
     """The environment of a managed process can't be opened: its key is gone."""
 
 

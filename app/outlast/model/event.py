@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from outlast.model.process import Ending, Reason
+from outlast.model.process import ExitStatus, Reason
 
 
 class EventType(StrEnum):
@@ -25,7 +25,7 @@ class EventType(StrEnum):
     PURGED = "purged"
 
     @classmethod
-    def of_end(cls, ending: Ending) -> "EventType":
+    def of_end(cls, ending: ExitStatus) -> "EventType":
         """Return the type of event that an end is."""
         return cls.LOST if ending.reason is Reason.LOST else cls.EXITED
 
@@ -54,7 +54,7 @@ class Event:
     tags: Mapping[str, str]
     run: int
     pid: int
-    ending: Ending | None = None
+    ending: ExitStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

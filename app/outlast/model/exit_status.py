@@ -24,7 +24,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ExitStatus:
     """How a run ended. At most one of `exit_code` and `signal` is set; neither when lost."""
 
     reason: Reason

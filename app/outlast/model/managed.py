@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from outlast.model.exit_status import Ending, Reason
+from outlast.model.exit_status import ExitStatus, Reason
 
 
 class Desired(StrEnum):
@@ -54,7 +54,7 @@ class ManagedState:
     decided_run: int = 0
     next_restart_at_ms: int | None = None
     last_error: str | None = None
-    last_exit: Ending | None = None
+    last_exit: ExitStatus | None = None
     health_run: int = 0
     health: HealthStatus | None = None
     health_failures: int = 0
@@ -68,7 +68,7 @@ class ManagedState:
         """Read back what `to_record` made."""
         parts = dict(record)
         if exited := parts.get("last_exit"):
-            parts["last_exit"] = Ending(**{**exited, "reason": Reason(exited["reason"])})
+            parts["last_exit"] = ExitStatus(**{**exited, "reason": Reason(exited["reason"])})
         if health := parts.get("health"):
             parts["health"] = HealthStatus(health)
         return cls(**{**parts, "desired": Desired(parts.get("desired", Desired.RUNNING))})

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from outlast.model.exit_status import Ending, Reason, Status
+from outlast.model.exit_status import ExitStatus, Reason, Status
 from outlast.model.managed import ManagedState
 from outlast.model.options import Options
 from outlast.model.output import Stream
 
 __all__ = [
-    "Ending",
+    "ExitStatus",
     "OutputMode",
     "OutputSummary",
     "Process",
@@ -57,7 +57,7 @@ class ProcessSpec:
         user: as requested ("name" or "uid:gid"), None for the daemon's own.
         idempotency_key: a start that is asked for with the same key again means this process.
         options: limits, a time to live, and how it is looked after.
-        sealed_env: of a managed process, its environment's values, sealed: see `outlast.core.managed.env_encryption`.
+        encrypted_env: of a managed process, its environment, encrypted: see `outlast.core.managed.env_encryption`.
     """
 
     id: str
@@ -73,7 +73,7 @@ class ProcessSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: str | None = None
     options: Options = field(default_factory=Options)
-    sealed_env: str | None = None
+    encrypted_env: str | None = None
 
     @property
     def is_managed(self) -> bool:
@@ -101,7 +101,7 @@ class Run:
     number: int = 1
     pid: int
     started_at_ms: int
-    ending: Ending | None = None
+    ending: ExitStatus | None = None
     output_complete: bool = False
 
     @property

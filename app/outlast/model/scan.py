@@ -8,7 +8,7 @@ from outlast.model.process import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class ScanQuery:
     """Which chunks to read next, gaps never.
 
     Attributes:
@@ -31,7 +31,7 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scanned:
+class ScanPage:
     """What was found: chunks with their positions (>= 1), and the `position` to go on from; None: there is no more."""
 
     chunks: Sequence[tuple[int, Chunk]]

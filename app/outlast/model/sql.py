@@ -11,7 +11,7 @@ SqlValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SqlQuestion:
+class SqlQuery:
     """One statement that reads, with its parameters (by place or by name), and the bounds of its answer."""
 
     query: str

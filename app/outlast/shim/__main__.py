@@ -15,7 +15,7 @@ from outlast.linux import lock
 from outlast.linux.linux import keep_freed_memory, say
 from outlast.shim import init, upgrade
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_keeper import HELD_BACK, DaemonKeeper
+from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
 
@@ -52,11 +52,11 @@ def _resume(memory: int) -> NoReturn:
     state = upgrade.load(memory)
     state_dir = Path(state["state_dir"])
     listener = Listener(state_dir, state["listener"])
-    keeper = DaemonKeeper.resume(state["keeper"]) if state["keeper"] is not None else None
+    keeper = DaemonSupervisor.resume(state["keeper"]) if state["keeper"] is not None else None
     shim = Shim(
         listener, state_dir, open_files=state["open_files"], lock_fd=state["lock_fd"], keeper=keeper, state=state
     )
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*HELD_BACK, signal.SIGCHLD))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
     say(f"upgraded: version {upgrade.STATE_VERSION} of the state, {PROTOCOL_VERSION} of the protocol")
     upgrade.confirm(state["asker"], {"protocol": PROTOCOL_VERSION})
     if keeper is not None:

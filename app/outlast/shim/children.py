@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.linux.linux import become_subreaper, exit_status
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill import cgroup
-from outlast.shim.kill.killer import Killing
+from outlast.shim.kill.killer import Killer
 from outlast.shim.launch.forkserver import ForkServer
 from outlast.shim.launch.limits import bound_group, oom_kills
 from outlast.shim.launch.spawn import Command, SpawnOutcome, Start, spawn
 from outlast.shim.state.buffer import Segment, StreamBuffer, memory_segments
-from outlast.shim.state.child import STDERR, STDOUT, Child, PendingInput, Room, now_ms
-from outlast.shim.watch.deadlines import Timeouts, is_timed_out
-from outlast.shim.watch.output import Intake
+from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child, PendingInput, now_ms
+from outlast.shim.watch.deadlines import Deadlines, is_timed_out
+from outlast.shim.watch.output import OutputReader
 from outlast.shim.watch.stdin import StdinWriter
 
 # How often an end whose status nobody tells yet is looked at again, and how often at most.
@@ -81,15 +81,15 @@ class Children:
         self._by_slot: dict[int, Child] = {}
         self._unreaped: dict[int, Child] = {}
         self.next_slot = 1
-        self.room = Room()
-        self.intake = Intake(loop, self.room, state_dir, listener.on_readable)
+        self.room = BufferUsage()
+        self.intake = OutputReader(loop, self.room, state_dir, listener.on_readable)
         self.stdin = StdinWriter(loop, listener.on_stdin_answer, listener.on_stdin_closed)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._reaping_waits = False
         self._fork_server = ForkServer(state_dir)
         self._groups = cgroup.CgroupRoot.create(state_dir)
-        self.killing = Killing(loop, lambda: iter(self), self._groups)
-        self._timeouts = Timeouts(loop, self.killing.kill)
+        self.killing = Killer(loop, lambda: iter(self), self._groups)
+        self._timeouts = Deadlines(loop, self.killing.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
         with contextlib.suppress(OSError, ValueError):
@@ -150,7 +150,7 @@ class Children:
         child.gate, child.outcome, child.report = start.gate, start.outcome, start.report
         pipes = {STDOUT: start.stdout, STDERR: start.stderr}
         child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
-        crash_point("shim-forked")
+        failpoint("shim-forked")
         self._by_slot[child.slot] = child
         self._unreaped[child.pid] = child
         self._watch_outcome(child)
@@ -168,7 +168,7 @@ class Children:
             return
         with contextlib.suppress(BrokenPipeError):  # it was killed there
             os.write(child.gate, b"g")
-        crash_point("shim-opened")
+        failpoint("shim-opened")
         self._close_gate(child)
 
     def _close_gate(self, child: Child) -> None:
@@ -266,7 +266,7 @@ class Children:
         info = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG)
         if info is None:
             return
-        crash_point("shim-reaped")
+        failpoint("shim-reaped")
         self._ended(child, {"code" if info.si_code == os.CLD_EXITED else "signal": info.si_status})
 
     def _look_at_adopted(self, child: Child, look: int = 1) -> None:

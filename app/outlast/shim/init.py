@@ -8,7 +8,7 @@ from typing import NoReturn
 from outlast.linux import lock
 from outlast.linux.linux import keep_freed_memory
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_keeper import HELD_BACK, DaemonKeeper
+from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
 from outlast.shim.server import Shim
 
 MODE = "init"
@@ -18,7 +18,7 @@ MODE = "init"
 def run(argv: list[str]) -> NoReturn:
     """Be the init for `STATE_DIR init OPEN_FILES END_WITHIN_S DOWN... -- COMMAND...`, and exit when all has ended.
 
-    The current folder stays: the daemon's command may name files in it. HELD_BACK signals are expected to be blocked.
+    The current folder stays: the daemon's command may name files in it. The caller has blocked `BLOCKED_SIGNALS`.
     """
     state_dir, open_files, end_within_s, rest = Path(argv[0]), int(argv[2]), float(argv[3]), argv[4:]
     middle = rest.index("--")
@@ -27,7 +27,7 @@ def run(argv: list[str]) -> NoReturn:
         sys.exit(f"another shim looks after {state_dir}: end it with `outlast down --state-dir {state_dir}`")
     keep_freed_memory()
     listener = Listener(state_dir)
-    keeper = DaemonKeeper(
+    keeper = DaemonSupervisor(
         state_dir=state_dir,
         command=rest[middle + 1 :],
         down=rest[:middle],
@@ -37,9 +37,9 @@ def run(argv: list[str]) -> NoReturn:
     finish(Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd, keeper=keeper), listener, keeper)
 
 
-def finish(shim: Shim, listener: Listener, keeper: DaemonKeeper) -> NoReturn:
+def finish(shim: Shim, listener: Listener, keeper: DaemonSupervisor) -> NoReturn:
     """Run an init's shim to its end, and exit."""
     shim.run()
     listener.close()
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)  # Python takes its handlers away before it ends
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)  # Python takes its handlers away before it ends
     sys.exit(keeper.exit_code)

@@ -14,7 +14,7 @@ from outlast.shim.children import Children, WantedStart
 from outlast.shim.connection.commands import Commands, reply, tell_exited, tell_started, tell_stdin_closed
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_keeper import DaemonKeeper
+from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.event_loop import BROKEN, IN, OUT, Loop
 from outlast.shim.launch.spawn import Command
 from outlast.shim.state.child import Child, PendingInput
@@ -45,7 +45,7 @@ class Shim:
         *,
         open_files: int,
         lock_fd: int,
-        keeper: DaemonKeeper | None = None,
+        keeper: DaemonSupervisor | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
         """Look after a state folder.

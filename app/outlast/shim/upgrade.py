@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from outlast.shim.children import Children
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_keeper import HELD_BACK, DaemonKeeper
+from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
 from outlast.shim.state.handover import full_state, restore_full
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType, encode_json
 
@@ -43,7 +43,7 @@ class Upgrade:
         *,
         children: Children,
         listener: Listener,
-        keeper: DaemonKeeper | None,
+        keeper: DaemonSupervisor | None,
         lock_fd: int,
         settings: dict[str, Any],
         leave_daemon: Callable[[], None],
@@ -116,7 +116,7 @@ class Upgrade:
             json.dump(state, file)
         kept += [memory, *keeper_fds]
         # What is signalled meanwhile waits until there are handlers again.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (*HELD_BACK, signal.SIGCHLD))
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
         try:
             for fd in kept:
                 os.set_inheritable(fd, True)
@@ -127,7 +127,7 @@ class Upgrade:
             for fd in kept:
                 os.set_inheritable(fd, False)
             os.close(memory)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*HELD_BACK, signal.SIGCHLD))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
             self._refuse(f"{asked.argv[0]} can't be run: {exc.strerror}")
 
 

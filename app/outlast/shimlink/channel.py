@@ -8,7 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.wire.codec import Decoder, MessageType, WireError
 from outlast.wire.fds import ReceivedFds, close_all
 
@@ -59,7 +59,7 @@ class Channel:
     def _send_marks(self) -> None:
         marks, self._marks = self._marks, {}
         self.write(b"".join(marks.values()))
-        crash_point("after-ack")
+        failpoint("after-ack")
 
     def take_fds(self, count: int) -> list[int]:
         """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.linux.linux import pidfd_open
 from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
@@ -119,7 +119,7 @@ class ShimLink:
             "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
         }
         self._channel.write(encode_json(MessageType.SPAWN, message))
-        crash_point("start-asked")
+        failpoint("start-asked")
         answer = await self._answer(future)
         if "error" in answer:
             raise SpawnRefused(answer["stage"], answer["errno"])

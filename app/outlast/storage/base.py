@@ -9,9 +9,9 @@ from outlast.model.errors import InvalidRequest
 from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position, Stream
-from outlast.model.process import Ending, Process, ProcessQuery, ProcessSpec, Run
-from outlast.model.scan import Scan, Scanned
-from outlast.model.sql import SqlQuestion
+from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
+from outlast.model.scan import ScanPage, ScanQuery
+from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
 
 __all__ = [
@@ -73,7 +73,7 @@ class EndRun:
 
     handle: int
     run: int
-    ending: Ending
+    ending: ExitStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +159,13 @@ class Storage(ABC):
 
     @classmethod
     @abstractmethod
-    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
         """Make a closed storage for `url`, without I/O.
 
         Args:
             url: the setting `storage` as the operator wrote it, for instance `sqlite:////var/lib/outlast/outlast.db`.
             durable: a commit that has returned survives a loss of power, too, and not just this process's death.
-            seal_after_s: output that is so old may be compressed where it lies. 0: none may.
+            compress_after_s: output that is so old may be compressed where it lies. 0: none may.
 
         Raises:
             StorageError: the URL is not one that this plug-in understands.
@@ -326,7 +326,7 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def scan(self, scan: Scan) -> Scanned:
+    async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read a piece of the output of all processes, in about the order in which it was stored (or against it).
 
         Each process's chunks are in their own order; what is stored while somebody reads on from position to position
@@ -334,7 +334,7 @@ class Storage(ABC):
         cost is that of the chunks looked at, with `max_chunks` and `max_bytes` as bounds.
         """
 
-    async def sql(self, question: SqlQuestion) -> bytes:
+    async def sql(self, question: SqlQuery) -> bytes:
         """Answer a question in the store's own SQL, also while the store is not open here.
 
         It can't change anything, nor hold up commits or other reads.

@@ -8,7 +8,7 @@ from outlast.storage.base import Storage
 GROUP = "outlast.storage"
 
 
-def storage_from_url(url: str, *, durable: bool = True, seal_after_s: int = 0) -> Storage:
+def storage_from_url(url: str, *, durable: bool = True, compress_after_s: int = 0) -> Storage:
     """Make the (closed) storage that `url` names.
 
     Raises:
@@ -20,4 +20,4 @@ def storage_from_url(url: str, *, durable: bool = True, seal_after_s: int = 0) -
         known = ", ".join(sorted(found.names)) or "none: is outlast installed?"
         raise StorageError(f"storage {url!r}: no storage plug-in is called {scheme!r} (installed: {known})")
     plugin: type[Storage] = found[scheme].load()
-    return plugin.from_url(url, durable=durable, seal_after_s=seal_after_s)
+    return plugin.from_url(url, durable=durable, compress_after_s=compress_after_s)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from outlast.model.output import Stream
-from outlast.model.process import Ending, OutputMode, ProcessSpec, Reason, Run, StdinMode
+from outlast.model.process import ExitStatus, OutputMode, ProcessSpec, Reason, Run, StdinMode
 from outlast.storage.base import AddProcess, Change, CompleteOutput, EndRun
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import migrate
@@ -47,14 +47,14 @@ def output() -> list[Change]:
         backup.chunk(bytes(range(256)) + b"\r\n\n\xff\xfe\0\n", ts_ms=EPOCH_MS + 10),
         backup.chunk(b"error: no such file\n", Stream.STDERR, ts_ms=EPOCH_MS + 20),
         backup.chunk("half \N{PILE OF POO}".encode(), ts_ms=EPOCH_MS + 5),  # the clock was set back
-        EndRun(1, 1, Ending(reason=Reason.EXITED, exit_code=2, ended_at_ms=EPOCH_MS + 30)),
+        EndRun(1, 1, ExitStatus(reason=Reason.EXITED, exit_code=2, ended_at_ms=EPOCH_MS + 30)),
         CompleteOutput(1, 1),
         cat.chunk(b"name? ", ts_ms=EPOCH_MS + 40),
         cat.chunk(b"warning\n", Stream.STDERR, ts_ms=EPOCH_MS + 41),
-        EndRun(3, 1, Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS + 50)),
+        EndRun(3, 1, ExitStatus(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS + 50)),
         CompleteOutput(3, 1),
         *(server.chunk(b"GET /%d 200\n" % n * 20, Stream(1 + n % 2), ts_ms=EPOCH_MS + 60 + n) for n in range(120)),
-        EndRun(4, 1, Ending(reason=Reason.LOST, ended_at_ms=EPOCH_MS + 999)),
+        EndRun(4, 1, ExitStatus(reason=Reason.LOST, ended_at_ms=EPOCH_MS + 999)),
     ]
 
 

@@ -6,12 +6,12 @@ from aiohttp import hdrs, web
 
 from outlast.api import app_keys
 from outlast.api.errors import error_response
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
 from outlast.model.errors import Unavailable
 
 
-async def health(request: web.Request, _: Given) -> web.Response:
+async def health(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/health."""
     reason = request.app[app_keys.MANAGER].health()
     if reason is None:
@@ -20,7 +20,7 @@ async def health(request: web.Request, _: Given) -> web.Response:
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", reason, retry, healthy=False)
 
 
-async def info(request: web.Request, _: Given) -> web.Response:
+async def info(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/info."""
     manager = request.app[app_keys.MANAGER]
     return json_response(

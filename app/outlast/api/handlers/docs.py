@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 
 _OWN = Path(__file__).parents[1] / "static"
 _PAGE = "docs.html"
@@ -37,17 +37,17 @@ def _files() -> Mapping[str, Path]:
 _FILES = _files()
 
 
-async def document(request: web.Request, _: Given) -> web.Response:
+async def document(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/openapi.json."""
     return web.Response(body=request.app[app_keys.DOCUMENT].encoded(), content_type="application/json")
 
 
-async def page(_: web.Request, __: Given) -> web.FileResponse:
+async def page(_: web.Request, __: RequestInput) -> web.FileResponse:
     """GET /docs."""
     return web.FileResponse(_OWN / _PAGE, headers=_HEADERS)
 
 
-async def file(request: web.Request, _: Given) -> web.FileResponse:
+async def file(request: web.Request, _: RequestInput) -> web.FileResponse:
     """GET /docs/{file}: one of the few files that the page names."""
     path = _FILES.get(request.match_info["file"])
     if path is None:

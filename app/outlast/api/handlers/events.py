@@ -12,7 +12,7 @@ from outlast.api import app_keys
 from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S, load_last_event_id
 from outlast.api.handlers.output import NDJSON
 from outlast.api.negotiation import preferred
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
@@ -22,7 +22,7 @@ from outlast.model.event import Event
 SSE = "text/event-stream"
 
 
-async def follow(request: web.Request, given: Given) -> web.StreamResponse:
+async def follow(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/events."""
     query: EventQuery = given.query
     seen = load_last_event_id(request)

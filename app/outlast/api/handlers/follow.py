@@ -7,7 +7,7 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
-from outlast.api.parsing import Given, load
+from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
 from outlast.api.schemas.processes import ResumeHeader
 from outlast.api.streaming import sse
@@ -33,7 +33,7 @@ def of(stream: Stream | None) -> Call:
     return partial(_follow, stream)
 
 
-async def _follow(stream: Stream | None, request: web.Request, given: Given) -> web.StreamResponse:
+async def _follow(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
     query = resume(replace(given.query, stream=stream), load_last_event_id(request))
     manager = request.app[app_keys.MANAGER]

@@ -9,11 +9,11 @@ from aiohttp import hdrs, web
 
 from outlast.api import app_keys
 from outlast.api.negotiation import preferred
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import Call, ref_of
-from outlast.api.schemas.processes import Reading
+from outlast.api.schemas.processes import ReadOptions
 from outlast.api.streaming import sse
-from outlast.api.streaming.lines import LineJoiner, LineSieve
+from outlast.api.streaming.lines import LineFilter, LineJoiner
 from outlast.api.streaming.response import send_or_fail
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import NotFound
@@ -29,13 +29,13 @@ def of(stream: Stream | None) -> Call:
     return partial(_read, stream)
 
 
-async def _read(stream: Stream | None, request: web.Request, given: Given) -> web.StreamResponse:
+async def _read(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)."""
-    reading: Reading = given.query
+    reading: ReadOptions = given.query
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
     chunks = manager.output(view.process, replace(reading.where, stream=stream))
-    sieve = LineSieve(reading.grep, reading.limit)
+    sieve = LineFilter(reading.grep, reading.limit)
     content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
     if content_type == RAW and sieve.passes_all and stream is None and reading.where == OutputQuery():
         size = view.process.output.bytes
@@ -48,24 +48,24 @@ async def _read(stream: Stream | None, request: web.Request, given: Given) -> we
     return await send_or_fail(request, content_type, pieces)
 
 
-async def _whole_lines(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _whole_lines(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
     """Yield the lines that pass, parts joined; each time a few lines, the last perhaps without its end."""
     joiner = LineJoiner()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             for lines in joiner.add(chunk):
-                passed = sieve.sift(lines)
+                passed = sieve.filter(lines)
                 if passed:
                     yield passed
             if sieve.full:
                 return
     for lines in joiner.rest():
-        passed = sieve.sift(lines)
+        passed = sieve.filter(lines)
         if passed:
             yield passed
 
 
-async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
     yield b'{"pid":%d,"lines":[' % pid
     count = 0
     async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
@@ -79,7 +79,7 @@ async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineSie
     yield b'],"line_count":%d}' % count
 
 
-async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk.gap and not sieve.full:
@@ -88,7 +88,7 @@ async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> A
             for block in sse.blocks(chunk.data, chunk.line_count):
                 ids = range(seq, seq + count_lines(block))
                 seq = ids.stop
-                passed, passed_ids = sieve.sift_numbered(block, ids)
+                passed, passed_ids = sieve.filter_numbered(block, ids)
                 if passed:
                     yield sse.encode(sse.NDJSON, chunk, passed, passed_ids)
             if sieve.full:
@@ -111,7 +111,7 @@ async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncG
         raise NotFound("the process has been purged while its output was read")
 
 
-async def _as_bytes(chunks: AsyncGenerator[Chunk, None], sieve: LineSieve) -> AsyncGenerator[bytes, None]:
+async def _as_bytes(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
     if sieve.passes_all:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:

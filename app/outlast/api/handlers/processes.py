@@ -8,22 +8,22 @@ from aiohttp import web
 from outlast.api import app_keys
 from outlast.api.cursor import make_cursor
 from outlast.api.handlers.serializers import process_info, run_info
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
 from outlast.api.schemas.managed import RunsPage
-from outlast.api.schemas.processes import Removal, Sending
+from outlast.api.schemas.processes import RemoveRequest, SignalRequest
 from outlast.core.commands.start_request import StartRequest
 from outlast.model.process import ProcessQuery
 
 
-async def start(request: web.Request, given: Given) -> web.Response:
+async def start(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/processes."""
     start_request: StartRequest = given.body
     outcome = await request.app[app_keys.MANAGER].start(start_request)
     return json_response(process_info(outcome.view), HTTPStatus.CREATED if outcome.created else HTTPStatus.OK)
 
 
-async def list_all(request: web.Request, given: Given) -> web.Response:
+async def list_all(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes."""
     query: ProcessQuery = given.query
     # One more than asked for tells whether there is a next page.
@@ -38,14 +38,14 @@ async def list_all(request: web.Request, given: Given) -> web.Response:
     )
 
 
-async def show(request: web.Request, _: Given) -> web.Response:
+async def show(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}."""
     return json_response(process_info(await request.app[app_keys.MANAGER].get(ref_of(request))))
 
 
-async def remove(request: web.Request, given: Given) -> web.Response:
+async def remove(request: web.Request, given: RequestInput) -> web.Response:
     """DELETE /api/v1/processes/{ref}."""
-    removal: Removal = given.query
+    removal: RemoveRequest = given.query
     manager = request.app[app_keys.MANAGER]
     left = await (manager.purge if removal.purge else manager.kill)(ref_of(request), removal.wait_s)
     if left is None:
@@ -53,12 +53,12 @@ async def remove(request: web.Request, given: Given) -> web.Response:
     return json_response(process_info(left), HTTPStatus.ACCEPTED)
 
 
-async def restart(request: web.Request, _: Given) -> web.Response:
+async def restart(request: web.Request, _: RequestInput) -> web.Response:
     """POST /api/v1/processes/{ref}/restart."""
     return json_response(process_info(await request.app[app_keys.MANAGER].restart(ref_of(request))))
 
 
-async def runs(request: web.Request, given: Given) -> web.Response:
+async def runs(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}/runs."""
     page: RunsPage = given.query
     found = await request.app[app_keys.MANAGER].runs(ref_of(request), before_number=page.before, limit=page.limit + 1)
@@ -67,8 +67,8 @@ async def runs(request: web.Request, given: Given) -> web.Response:
     return json_response({"runs": [run_info(run) for run in shown], "next": following})
 
 
-async def send_signal(request: web.Request, given: Given) -> web.Response:
+async def send_signal(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/processes/{ref}/signal."""
-    sending: Sending = given.body
+    sending: SignalRequest = given.body
     await request.app[app_keys.MANAGER].signal(ref_of(request), sending.number, sending.scope)
     return json_response({"success": True})

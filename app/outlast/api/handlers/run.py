@@ -9,7 +9,7 @@ from aiohttp import web
 
 from outlast.api import app_keys
 from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineJoiner
 from outlast.api.streaming.response import send
@@ -25,9 +25,9 @@ _KILL_AGAIN_S = 0.2
 _log = logging.getLogger(__name__)
 
 
-async def run(request: web.Request, given: Given) -> web.StreamResponse:
+async def run(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """POST /api/v1/processes/run."""
-    manager, changes = request.app[app_keys.MANAGER], request.app[app_keys.CHANGES]
+    manager, changes = request.app[app_keys.MANAGER], request.app[app_keys.BACKGROUND_TASKS]
     detach: bool = given.query
     start = changes.begin(manager.start(given.body))
     stream: _RunStream | None = None

@@ -11,7 +11,7 @@ from outlast.api import app_keys
 from outlast.api.cursor import seal, unseal
 from outlast.api.handlers.output import JSON, NDJSON
 from outlast.api.negotiation import preferred
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
 from outlast.api.schemas import fields, line_fields
 from outlast.api.schemas.base import Strict
@@ -29,7 +29,7 @@ _FOREIGN = "belongs to another search: repeat the parameters of the page before 
 class SearchParameters(Strict):
     """GET /api/v1/search. Loads as a `SearchQuery`, and what tells this search from others."""
 
-    q = fields.Text(
+    q = fields.String(
         required=True,
         validate=line_fields.PATTERN,
         metadata={
@@ -44,26 +44,26 @@ class SearchParameters(Strict):
         metadata={"description": "Upper and lower case are alike, in every script; no letter is like two."},
     )
     stream = line_fields.StreamName(metadata={"description": "Only this stream."})
-    since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
+    since = fields.QueryInteger(metadata={"description": "Only lines read at or after this time."})
+    until = fields.QueryInteger(metadata={"description": "Only lines read at or before this time."})
     tag = fields.TagFilters(
         metadata={"description": "Only output of processes with this tag, as `key:value`; repeat it for several."}
     )
     process = fields.Ulid(metadata={"description": "Only output of the process with this `id`."})
-    name = fields.Text(
+    name = fields.String(
         validate=validate.Length(min=1, error="must not be empty"),
         metadata={"description": "Only output of processes that were given exactly this name."},
     )
     order = fields.Choice(
         Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
     )
-    limit = fields.QueryWhole(
+    limit = fields.QueryInteger(
         low=1,
         high=_MAX_LIMIT,
         load_default=_DEFAULT_LIMIT,
         metadata={"description": "How many lines to answer with at most."},
     )
-    cursor = fields.Text(
+    cursor = fields.String(
         metadata={"description": "`next` of the page before; the other parameters but `limit` must stay the same."}
     )
     timeout = fields.QuerySeconds(
@@ -97,10 +97,10 @@ class SearchParameters(Strict):
         return query, asked
 
 
-async def search(request: web.Request, given: Given) -> web.Response:
+async def search(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/search."""
     query, asked = given.query
-    page = await request.app[app_keys.MANAGER].questions.search(query)
+    page = await request.app[app_keys.MANAGER].queries.search(query)
     matches = [_match(match) for match in page.matches]
     end = {"next": seal(page.next, asked) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:

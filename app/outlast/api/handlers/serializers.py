@@ -3,7 +3,7 @@
 from typing import Any
 
 from outlast.core.views import ProcessView
-from outlast.model.exit_status import Ending, Status
+from outlast.model.exit_status import ExitStatus, Status
 from outlast.model.managed import Desired, HealthStatus, ManagedState, ManagedStatus
 from outlast.model.options import HealthCheck, HealthCheckType, Restart
 from outlast.model.process import Run
@@ -116,7 +116,7 @@ def _check_info(check: HealthCheck) -> dict[str, Any]:
     }
 
 
-def _exit_info(ending: Ending) -> dict[str, Any]:
+def _exit_info(ending: ExitStatus) -> dict[str, Any]:
     return {
         "exit_code": ending.exit_code,
         "signal": ending.signal,

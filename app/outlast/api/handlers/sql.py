@@ -7,12 +7,12 @@ from marshmallow import ValidationError, post_load, validate
 from marshmallow import fields as ma_fields
 
 from outlast.api import app_keys
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.schemas import fields
 from outlast.api.schemas.base import Strict
-from outlast.model.sql import MAX_ROWS, SqlQuestion
+from outlast.model.sql import MAX_ROWS, SqlQuery
 
-_DEFAULTS = SqlQuestion(query="")
+_DEFAULTS = SqlQuery(query="")
 _MAX_SECONDS = 60
 _MAX_QUERY_CHARS = 100_000
 
@@ -30,9 +30,9 @@ def _check_parameters(given: Any) -> None:
 
 
 class SqlBody(Strict):
-    """POST /api/v1/sql. Loads as a `SqlQuestion`."""
+    """POST /api/v1/sql. Loads as a `SqlQuery`."""
 
-    query = fields.Text(
+    query = fields.String(
         required=True,
         validate=validate.Length(1, _MAX_QUERY_CHARS, error=f"must be 1 to {_MAX_QUERY_CHARS} characters long"),
         metadata={"description": "One statement that reads.", "example": "SELECT id, command FROM processes LIMIT 3"},
@@ -45,7 +45,7 @@ class SqlBody(Strict):
             "anyOf": [{"type": "array"}, {"type": "object"}],
         },
     )
-    limit = fields.Whole(
+    limit = fields.Integer(
         low=1,
         high=MAX_ROWS,
         load_default=_DEFAULTS.max_rows,
@@ -57,8 +57,8 @@ class SqlBody(Strict):
     )
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> SqlQuestion:
-        return SqlQuestion(
+    def _make(self, data: dict[str, Any], **_: Any) -> SqlQuery:
+        return SqlQuery(
             query=data["query"],
             parameters=data.get("parameters", ()),
             max_rows=data["limit"],
@@ -66,8 +66,8 @@ class SqlBody(Strict):
         )
 
 
-async def ask(request: web.Request, given: Given) -> web.Response:
+async def ask(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/sql."""
-    question: SqlQuestion = given.body
-    answer = await request.app[app_keys.MANAGER].questions.sql(question)
+    question: SqlQuery = given.body
+    answer = await request.app[app_keys.MANAGER].queries.sql(question)
     return web.Response(body=answer, content_type="application/json")

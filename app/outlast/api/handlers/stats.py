@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 
 from outlast.api import app_keys
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
 from outlast.core.views import UsageView
 from outlast.model.usage import PeakUsage, UsageSample
@@ -13,7 +13,7 @@ from outlast.model.usage import PeakUsage, UsageSample
 _SHORTEST_MS = 500  # ticks of the system's clock of processor time are 10 ms: a share of less time would be noise
 
 
-async def stats(request: web.Request, given: Given) -> web.Response:
+async def stats(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}/stats."""
     run: int | None = given.query
     return json_response(process_stats(await request.app[app_keys.MANAGER].stats(ref_of(request), run)))

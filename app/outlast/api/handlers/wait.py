@@ -10,7 +10,7 @@ from marshmallow import ValidationError, post_load, validates_schema
 from outlast.api import app_keys
 from outlast.api.handlers.follow import HEARTBEAT_S
 from outlast.api.handlers.serializers import process_info
-from outlast.api.parsing import Given
+from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
 from outlast.api.schemas import fields, line_fields
 from outlast.api.schemas.base import Strict
@@ -52,19 +52,19 @@ class WaitQuery(Strict):
     """GET .../wait. Loads as a `Wait`."""
 
     until = fields.Choice(WaitFor, required=True, metadata={"description": "What to wait for."})
-    pattern = fields.Text(
+    pattern = fields.String(
         validate=line_fields.PATTERN,
         metadata={"description": "For `output`: what a line must hold, case mattering. What is stored already counts."},
     )
     regex = fields.QueryFlag(load_default=False, metadata={"description": f"`pattern` {line_fields.REGEX}"})
     stream = line_fields.StreamName(metadata={"description": "For `output` and `idle`: only this stream."})
-    after = fields.QueryWhole(metadata={"description": "For `output`: only lines after this id."})
-    port = fields.QueryWhole(
+    after = fields.QueryInteger(metadata={"description": "For `output`: only lines after this id."})
+    port = fields.QueryInteger(
         low=1,
         high=fields.MAX_PORT,
         metadata={"description": "For `port`: a TCP port of this machine on which somebody must take connections."},
     )
-    idle_ms = fields.QueryWhole(
+    idle_ms = fields.QueryInteger(
         low=1,
         metadata={"description": "For `idle`: so many milliseconds without output, those before the call included."},
     )
@@ -96,7 +96,7 @@ class WaitQuery(Strict):
         )
 
 
-async def wait(request: web.Request, given: Given) -> web.Response:
+async def wait(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}/wait."""
     query: Wait = given.query
     manager = request.app[app_keys.MANAGER]
@@ -134,7 +134,7 @@ async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line
     if query.until is WaitFor.OUTPUT and query.matcher is not None:
         where = OutputQuery(after=query.after, stream=query.stream)
         chunks = manager.follow(process, where, heartbeat_s=HEARTBEAT_S)
-        return await manager.questions.line(chunks, query.matcher)
+        return await manager.queries.line(chunks, query.matcher)
     if query.until is WaitFor.PORT:
         return await wait_conditions.port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms

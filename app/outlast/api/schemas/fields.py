@@ -51,7 +51,7 @@ def check_text(text: object) -> str:
     return text
 
 
-class Text(fields.String):
+class String(fields.String):
     """A string without NUL and lone surrogates."""
 
     default_error_messages = _SPOKEN
@@ -61,7 +61,7 @@ class Text(fields.String):
         return check_text(value)
 
 
-class Key(Text):
+class Key(String):
     """An idempotency key: a short string that can be shown as it is."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -71,7 +71,7 @@ class Key(Text):
         return text
 
 
-class Name(Text):
+class Name(String):
     """A process's name: what a path can hold, and what is no pid and no id."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -83,7 +83,7 @@ class Name(Text):
         return text
 
 
-class Whole(fields.Integer):
+class Integer(fields.Integer):
     """An integer of a JSON body. Booleans, fractions and digits in a string are none."""
 
     def __init__(self, *, low: int = 0, high: int = MAX_INTEGER, **kwargs: Any) -> None:
@@ -96,7 +96,7 @@ class Whole(fields.Integer):
         )
 
 
-class Part(fields.Nested):
+class Nested(fields.Nested):
     """A JSON object with fields of its own."""
 
     def _test_collection(self, value: Any) -> None:
@@ -104,7 +104,7 @@ class Part(fields.Nested):
             raise ValidationError("must be a JSON object")
 
 
-class Number(fields.Float):
+class Float(fields.Float):
     """A number of a JSON body, with or without a fraction."""
 
     def __init__(self, *, low: float, high: float, **kwargs: Any) -> None:
@@ -119,7 +119,7 @@ class Number(fields.Float):
         return float(value)
 
 
-class QueryNumber(Number):
+class QueryFloat(Float):
     """A number of a query string, such as 10 or 0.5."""
 
     def _validated(self, value: Any) -> float:
@@ -152,7 +152,7 @@ class QuerySeconds(Seconds):
         return super()._deserialize(number, attr, data, **kwargs)
 
 
-class QueryWhole(Whole):
+class QueryInteger(Integer):
     """An integer of a query string or header: ASCII digits only."""
 
     def _validated(self, value: Any) -> int:
@@ -184,7 +184,7 @@ class Choices(fields.List[Any]):
         super().__init__(Choice(enum), **kwargs)
 
 
-class Ulid(Text):
+class Ulid(String):
     """The permanent id of a process."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -194,13 +194,13 @@ class Ulid(Text):
         return text
 
 
-class Texts(fields.List[str]):
+class Strings(fields.List[str]):
     """An array of strings."""
 
     default_error_messages = {**_SPOKEN, "invalid": "must be an array of strings"}
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Text(), **kwargs)
+        super().__init__(String(), **kwargs)
 
 
 class Environment(fields.Dict):
@@ -243,7 +243,7 @@ class TagFilters(fields.List[str]):
     """Repeated `tag=key:value` of a query string, as a dictionary. The value may hold ":"."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Text(), **kwargs)
+        super().__init__(String(), **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         wanted: dict[str, str] = {}

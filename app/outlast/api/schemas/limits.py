@@ -20,7 +20,7 @@ MIN_CPUS, MAX_CPUS = 0.01, 4096
 class LimitsBody(Strict):
     """Null, or left out: as the daemon itself."""
 
-    cpu_seconds = fields.Whole(
+    cpu_seconds = fields.Integer(
         low=1,
         high=MAX_SECONDS,
         allow_none=True,
@@ -28,16 +28,16 @@ class LimitsBody(Strict):
             "description": "Processor time of each of its processes. Ends it by SIGXCPU; a second later by SIGKILL."
         },
     )
-    address_space_bytes = fields.Whole(
+    address_space_bytes = fields.Integer(
         low=MIB, high=MAX_BYTES, allow_none=True, metadata={"description": "Virtual memory of each of its processes."}
     )
-    open_files = fields.Whole(
+    open_files = fields.Integer(
         low=MIN_OPEN_FILES,
         high=MAX_OPEN_FILES,
         allow_none=True,
         metadata={"description": "Open files of each of its processes."},
     )
-    processes = fields.Whole(
+    processes = fields.Integer(
         low=1,
         high=MAX_PIDS,
         allow_none=True,
@@ -46,12 +46,12 @@ class LimitsBody(Strict):
             "more. The system does not hold root to it. `pids` bounds the tree alone."
         },
     )
-    file_size_bytes = fields.Whole(
+    file_size_bytes = fields.Integer(
         high=MAX_BYTES,
         allow_none=True,
         metadata={"description": "Up to where it may write in any file; SIGXFSZ beyond."},
     )
-    memory_bytes = fields.Whole(
+    memory_bytes = fields.Integer(
         low=MIB,
         high=MAX_BYTES,
         allow_none=True,
@@ -60,13 +60,13 @@ class LimitsBody(Strict):
             "ends the whole tree: `oom_killed`."
         },
     )
-    cpus = fields.Number(
+    cpus = fields.Float(
         low=MIN_CPUS,
         high=MAX_CPUS,
         allow_none=True,
         metadata={"description": "Processors that the whole tree may keep busy (cgroup v2).", "example": 0.5},
     )
-    pids = fields.Whole(
+    pids = fields.Integer(
         low=1,
         high=MAX_PIDS,
         allow_none=True,

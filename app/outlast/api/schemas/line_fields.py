@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import ValidationError, validate
 
-from outlast.api.schemas.fields import Text
+from outlast.api.schemas.fields import String
 from outlast.core.query.matcher import MAX_PROGRAM
 from outlast.model.output import Stream
 
@@ -34,7 +34,7 @@ REGEX = (
 """What a parameter says that makes an expression of another."""
 
 
-class StreamName(Text):
+class StreamName(String):
     """One of a process's streams, by its word."""
 
     def __init__(self, *, metadata: dict[str, Any]) -> None:

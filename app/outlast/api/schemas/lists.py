@@ -22,24 +22,24 @@ class ListQuery(Strict):
     tag = fields.TagFilters(
         metadata={"description": "Only processes with this tag, as `key:value`; repeat it for several."}
     )
-    name = fields.Text(
+    name = fields.String(
         validate=validate.Length(min=1, error="must not be empty"),
         metadata={"description": "Only processes with exactly this name."},
     )
-    since = fields.QueryWhole(
+    since = fields.QueryInteger(
         metadata={"description": "Only those first started at or after this time. A restart does not move a process."}
     )
-    until = fields.QueryWhole(metadata={"description": "Only those first started at or before this time."})
+    until = fields.QueryInteger(metadata={"description": "Only those first started at or before this time."})
     order = fields.Choice(
         Order, load_default=Order.NEWEST, metadata={"description": "Which come first.", "default": Order.NEWEST}
     )
-    limit = fields.QueryWhole(
+    limit = fields.QueryInteger(
         low=1,
         high=MAX_LIMIT,
         load_default=DEFAULT_LIMIT,
         metadata={"description": "How many to answer with at most."},
     )
-    cursor = fields.Text(
+    cursor = fields.String(
         metadata={"description": "`next` of the page before; the other parameters, but `limit`, must stay the same."}
     )
 
@@ -60,14 +60,14 @@ class ListQuery(Strict):
 class EventsQuery(Strict):
     """GET /api/v1/events."""
 
-    after = fields.QueryWhole(load_default=0, metadata={"description": "Start after the event with this id."})
-    tail = fields.QueryWhole(metadata={"description": "Start so many events before the end."})
+    after = fields.QueryInteger(load_default=0, metadata={"description": "Start after the event with this id."})
+    tail = fields.QueryInteger(metadata={"description": "Start so many events before the end."})
     process = fields.Ulid(metadata={"description": "Only events of the process with this id."})
     type = fields.Choices(EventType, metadata={"description": "Only events of this type; repeat it for several."})
     tag = fields.TagFilters(
         metadata={"description": "Only events of processes with this tag, as `key:value`; repeat it for several."}
     )
-    since = fields.QueryWhole(metadata={"description": "Only events with a `timestamp` at or after this time."})
+    since = fields.QueryInteger(metadata={"description": "Only events with a `timestamp` at or after this time."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> EventQuery:

@@ -24,17 +24,17 @@ class RestartBody(Strict):
         load_default=_RESTART.policy,
         metadata={"description": "After which ends it is started again."},
     )
-    max_restarts = fields.Whole(
+    max_restarts = fields.Integer(
         allow_none=True,
         load_default=None,
         metadata={"description": "So many in a row at most, without a stable minute in between."},
     )
-    initial_backoff_ms = fields.Whole(
+    initial_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
         load_default=_RESTART.initial_backoff_ms,
         metadata={"description": "Bound of the first wait; it doubles each time."},
     )
-    max_backoff_ms = fields.Whole(
+    max_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
         load_default=_RESTART.max_backoff_ms,
         metadata={"description": "Bound of every wait. The wait itself is drawn at random below its bound."},
@@ -51,17 +51,17 @@ class HealthCheckBody(Strict):
     """`health_check` of a start. Loads as a `HealthCheck`."""
 
     type = fields.Choice(HealthCheckType, required=True)
-    port = fields.Whole(required=True, low=1, high=fields.MAX_PORT, metadata={"description": "On 127.0.0.1."})
-    path = fields.Text(
+    port = fields.Integer(required=True, low=1, high=fields.MAX_PORT, metadata={"description": "On 127.0.0.1."})
+    path = fields.String(
         allow_none=True,
         load_default=None,
         validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and hold visible ASCII characters only'),
         metadata={"description": "What is asked for (http); `/` unless given.", "pattern": "^/[!-~]*$"},
     )
-    initial_delay_ms = fields.Whole(high=MAX_WAIT_MS, load_default=_CHECK.initial_delay_ms)
-    interval_ms = fields.Whole(low=10, high=MAX_WAIT_MS, load_default=_CHECK.interval_ms)
-    timeout_ms = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=_CHECK.timeout_ms)
-    failure_threshold = fields.Whole(low=1, high=MAX_WAIT_MS, load_default=_CHECK.failure_threshold)
+    initial_delay_ms = fields.Integer(high=MAX_WAIT_MS, load_default=_CHECK.initial_delay_ms)
+    interval_ms = fields.Integer(low=10, high=MAX_WAIT_MS, load_default=_CHECK.interval_ms)
+    timeout_ms = fields.Integer(low=1, high=MAX_WAIT_MS, load_default=_CHECK.timeout_ms)
+    failure_threshold = fields.Integer(low=1, high=MAX_WAIT_MS, load_default=_CHECK.failure_threshold)
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> HealthCheck:
@@ -81,13 +81,13 @@ class RunsPage:
 class RunsQuery(Strict):
     """GET /api/v1/processes/{ref}/runs. Loads as a `RunsPage`."""
 
-    limit = fields.QueryWhole(
+    limit = fields.QueryInteger(
         low=1,
         high=MAX_RUNS_LIMIT,
         load_default=DEFAULT_RUNS_LIMIT,
         metadata={"description": "How many to answer with at most."},
     )
-    cursor = fields.QueryWhole(metadata={"description": "`next` of the page before."})
+    cursor = fields.QueryInteger(metadata={"description": "`next` of the page before."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> RunsPage:

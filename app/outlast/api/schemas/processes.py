@@ -24,7 +24,7 @@ MAX_KILL_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """Which stored output to answer with: `where` it is, lines that hold `grep`, `limit` lines at most."""
 
     where: OutputQuery
@@ -33,7 +33,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class RemoveRequest:
     """How to delete a process: with `purge`, its record and output too; how long to wait until it is gone."""
 
     purge: bool
@@ -41,7 +41,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
+class SignalRequest:
     """Which signal to send, and to what."""
 
     number: int
@@ -54,7 +54,7 @@ _ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
 class StartBody(Strict):
     """POST /api/v1/processes."""
 
-    command = fields.Text(
+    command = fields.String(
         required=True,
         validate=validate.Length(min=1, error="must not be empty"),
         metadata={
@@ -62,7 +62,7 @@ class StartBody(Strict):
             "example": "python",
         },
     )
-    args = fields.Texts(
+    args = fields.Strings(
         allow_none=True,
         metadata={
             "description": "Its arguments, without the command itself.",
@@ -76,7 +76,7 @@ class StartBody(Strict):
             "additionalProperties": {"type": "string"},
         },
     )
-    working_dir = fields.Text(
+    working_dir = fields.String(
         allow_none=True,
         validate=validate.Regexp("/", error='must be an absolute path (one that starts with "/")'),
         metadata={"description": "Absolute path in which it starts.", "pattern": "^/"},
@@ -122,7 +122,7 @@ class StartBody(Strict):
         allow_none=True,
         metadata={"description": "`capture` (default) keeps every line, `discard` none."},
     )
-    nice = fields.Whole(
+    nice = fields.Integer(
         low=-20,
         high=19,
         allow_none=True,
@@ -130,7 +130,7 @@ class StartBody(Strict):
             "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
         },
     )
-    limits = fields.Part(
+    limits = fields.Nested(
         LimitsBody,
         allow_none=True,
         metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},
@@ -163,7 +163,7 @@ class StartBody(Strict):
         allow_none=True,
         metadata={"description": "Makes it a managed process: one that is unhealthy is killed, which is a failure."},
     )
-    stop_grace_ms = fields.Whole(
+    stop_grace_ms = fields.Integer(
         allow_none=True,
         high=MAX_WAIT_MS,
         metadata={"description": "From SIGTERM to SIGKILL when a managed process is stopped. Default 10,000."},
@@ -240,7 +240,7 @@ class RunQuery(Strict):
 
 
 class SignalBody(Strict):
-    """POST .../signal. Loads as a `Sending`."""
+    """POST .../signal. Loads as a `SignalRequest`."""
 
     signal = fields.SignalNumber(
         required=True,
@@ -261,8 +261,8 @@ class SignalBody(Strict):
     )
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> Sending:
-        return Sending(number=data["signal"], scope=data["scope"])
+    def _make(self, data: dict[str, Any], **_: Any) -> SignalRequest:
+        return SignalRequest(number=data["signal"], scope=data["scope"])
 
 
 class RemoveQuery(Strict):
@@ -273,7 +273,7 @@ class RemoveQuery(Strict):
         metadata={"description": "Also delete its record and its output, for good."},
     )
 
-    wait = fields.QueryNumber(
+    wait = fields.QueryFloat(
         low=0,
         high=MAX_KILL_WAIT_S,
         load_default=KILL_WAIT_S,
@@ -281,14 +281,14 @@ class RemoveQuery(Strict):
     )
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> Removal:
-        return Removal(purge=data["purge"], wait_s=data["wait"])
+    def _make(self, data: dict[str, Any], **_: Any) -> RemoveRequest:
+        return RemoveRequest(purge=data["purge"], wait_s=data["wait"])
 
 
 class StatsQuery(Strict):
     """GET /api/v1/processes/{ref}/stats. Loads as the number of a run, or None."""
 
-    run = fields.QueryWhole(low=1, metadata={"description": "Of this run. Without it, of the current or last one."})
+    run = fields.QueryInteger(low=1, metadata={"description": "Of this run. Without it, of the current or last one."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> int | None:
@@ -298,10 +298,10 @@ class StatsQuery(Strict):
 class FollowQuery(Strict):
     """GET .../follow. Loads as an `OutputQuery` of both streams."""
 
-    after = fields.QueryWhole(metadata={"description": "Start after the line or gap with this id."})
-    tail = fields.QueryWhole(metadata={"description": "Start so many lines before the end; gaps are not counted."})
-    since = fields.QueryWhole(metadata={"description": "Only lines read at or after this time."})
-    until = fields.QueryWhole(metadata={"description": "Only lines read at or before this time."})
+    after = fields.QueryInteger(metadata={"description": "Start after the line or gap with this id."})
+    tail = fields.QueryInteger(metadata={"description": "Start so many lines before the end; gaps are not counted."})
+    since = fields.QueryInteger(metadata={"description": "Only lines read at or after this time."})
+    until = fields.QueryInteger(metadata={"description": "Only lines read at or before this time."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:
@@ -314,10 +314,10 @@ class FollowQuery(Strict):
 
 
 class OutputRange(FollowQuery):
-    """GET .../stdout, /stderr, /output. Loads as a `Reading` of both streams."""
+    """GET .../stdout, /stderr, /output. Loads as a `ReadOptions` of both streams."""
 
-    limit = fields.QueryWhole(metadata={"description": "Answer with so many lines at most; gaps are not counted."})
-    grep = fields.Text(
+    limit = fields.QueryInteger(metadata={"description": "Answer with so many lines at most; gaps are not counted."})
+    grep = fields.String(
         validate=check_one_line,
         metadata={
             "description": "Only lines that contain this text, literally (it is not a pattern), case "
@@ -331,10 +331,10 @@ class OutputRange(FollowQuery):
         needle = data.pop("grep", "")
         limit = data.pop("limit", None)
         where: OutputQuery = super()._make(data)
-        return Reading(where=where, limit=limit, grep=needle.encode() or None)
+        return ReadOptions(where=where, limit=limit, grep=needle.encode() or None)
 
 
 class ResumeHeader(Strict):
     """The request header of a follower that comes back."""
 
-    last_event_id = fields.QueryWhole(data_key="Last-Event-ID")
+    last_event_id = fields.QueryInteger(data_key="Last-Event-ID")

@@ -57,7 +57,7 @@ class _OpenLine:
         self.size_bytes += len(part)
 
 
-class LineSieve:
+class LineFilter:
     """Lets lines pass that contain `needle`, until `limit` have passed. None: no such condition."""
 
     def __init__(self, needle: bytes | None, limit: int | None) -> None:
@@ -70,13 +70,13 @@ class LineSieve:
         """Whether no more lines will pass."""
         return self._left == 0
 
-    def sift(self, lines: bytes) -> bytes:
+    def filter(self, lines: bytes) -> bytes:
         """Return the lines that pass."""
         if self.passes_all:
             return lines
-        return self.sift_numbered(lines, range(count_lines(lines)))[0]
+        return self.filter_numbered(lines, range(count_lines(lines)))[0]
 
-    def sift_numbered(self, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
+    def filter_numbered(self, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
         """Return the lines that pass, and their part of `numbers`."""
         if self._needle is not None:
             lines, numbers = _matching(self._needle, lines, numbers)

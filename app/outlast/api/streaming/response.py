@@ -18,13 +18,13 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class Changes:
+class BackgroundTasks:
     """Changes (start, kill, ...) under way. One that has begun is carried through even if its caller hangs up."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def carry_through(self, change: Coroutine[Any, Any, _T]) -> _T:
+    async def run_to_completion(self, change: Coroutine[Any, Any, _T]) -> _T:
         """Run `change` to its end, also when the calling task is cancelled meanwhile."""
         return await asyncio.shield(self.begin(change))
 

@@ -21,7 +21,7 @@ class _UnderWay:
     task: asyncio.Task[tuple[Process, bool]]
 
 
-class KeyedStarts:
+class IdempotentStarts:
     """Finds the process that has a key, or starts it."""
 
     def __init__(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
@@ -18,10 +18,10 @@ _FIRST_LOOK_S = 0.003
 _LONGEST_LOOK_S = 0.2
 
 
-class Removal:
+class Termination:
     """Ends processes for good."""
 
-    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, recent: RecentChunks) -> None:
+    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, recent: ChunkCache) -> None:
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor

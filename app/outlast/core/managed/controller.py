@@ -15,18 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from outlast.core.managed.env_encryption import EnvironmentSeal
+from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import watch_health
 from outlast.core.managed.next_run import RunStarter
-from outlast.core.managed.registry import ManagedProcess, ManagedTable
+from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.managed.restart_policy import Verdict, decide
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.failpoints import crash_point
-from outlast.model.errors import NotManaged, NotRunning, OutlastError, SealBroken, SpawnFailed
+from outlast.failpoints import failpoint
+from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
 from outlast.model.event import EventType
-from outlast.model.exit_status import Ending
+from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
 from outlast.model.options import Restart
 from outlast.model.process import Process
@@ -38,7 +38,7 @@ _AGAIN_S = 0.5
 _KILL_CONFIRM_S = 10.0
 
 
-class Restarts:
+class ManagedController:
     """Looks after the managed processes of one daemon."""
 
     def __init__(
@@ -49,8 +49,8 @@ class Restarts:
         state_dir: Path,
         inherit_env: Sequence[str],
     ) -> None:
-        self.table = ManagedTable()
-        self.seal = EnvironmentSeal(state_dir)
+        self.table = ManagedRegistry()
+        self.seal = EnvEncryption(state_dir)
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
@@ -131,7 +131,7 @@ class Restarts:
         async with managed.lock:
             if managed.wanted:
                 await self._store(managed, replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None))
-            crash_point("stop-wanted")
+            failpoint("stop-wanted")
             await self._end_run(managed)
             self._let_go(managed)
 
@@ -210,12 +210,12 @@ class Restarts:
         verdict = _decide(managed, run.ending, run.ending.ended_at_ms - run.started_at_ms, run.ending.ended_at_ms)
         decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), verdict)
         await self._store_patiently(managed, decided)
-        crash_point("restart-decided")
+        failpoint("restart-decided")
 
     async def _begin_due(self, managed: ManagedProcess, state: ManagedState) -> None:
         async with managed.lock:
             if managed.state is state and not managed.is_up:
-                with contextlib.suppress(SpawnFailed, SealBroken):  # `last_error` tells
+                with contextlib.suppress(SpawnFailed, EnvKeyLost):  # `last_error` tells
                     await self._begin(managed)
 
     async def _begin(self, managed: ManagedProcess) -> None:
@@ -224,7 +224,7 @@ class Restarts:
         managed.is_beginning = True
         try:
             live = await self._starter.begin(managed)
-        except SealBroken as exc:
+        except EnvKeyLost as exc:
             stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
             await self._store_patiently(managed, stopped)
             raise
@@ -315,7 +315,7 @@ def _policy(managed: ManagedProcess) -> Restart:
     return managed.spec.options.restart or Restart()
 
 
-def _decide(managed: ManagedProcess, ending: Ending | None, ran_ms: int, ended_at_ms: int) -> Verdict:
+def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int, ended_at_ms: int) -> Verdict:
     return decide(
         _policy(managed),
         ending,

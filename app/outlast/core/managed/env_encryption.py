@@ -6,12 +6,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from outlast.model.errors import SealBroken
+from outlast.model.errors import EnvKeyLost
 
 KEY_NAME = "env.key"
 
 
-class EnvironmentSeal:
+class EnvEncryption:
     """Seals with a key in the state folder, made when it is first needed. Its methods block: call them in a thread."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -30,7 +30,7 @@ class EnvironmentSeal:
         """Return what was sealed; None is an empty environment.
 
         Raises:
-            SealBroken: the key is gone, or another.
+            EnvKeyLost: the key is gone, or another.
         """
         if sealed is None:
             return {}
@@ -39,7 +39,7 @@ class EnvironmentSeal:
         try:
             environment: dict[str, str] = json.loads(Fernet(self._path.read_bytes()).decrypt(sealed.encode()))
         except (OSError, ValueError, InvalidToken):
-            raise SealBroken(
+            raise EnvKeyLost(
                 f"its environment can't be opened: {KEY_NAME} in the state folder is gone, or not the key it was "
                 "sealed with; put it back, or start the process anew"
             ) from None

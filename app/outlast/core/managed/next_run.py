@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from outlast.core.commands import users
 from outlast.core.commands.start_request import StartRequest, explain, make_command
 from outlast.core.commands.starter import started
-from outlast.core.managed.env_encryption import EnvironmentSeal
+from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.errors import NotFound, OutlastError, Unavailable
 from outlast.model.process import Process, ProcessSpec, run_key
 from outlast.shim.kill.tree import MARKER
@@ -30,7 +30,7 @@ class RunStarter:
         storage: Storage,
         committer: Committer,
         supervisor: Supervisor,
-        seal: EnvironmentSeal,
+        seal: EnvEncryption,
         inherit_env: Sequence[str],
     ) -> None:
         self._storage = storage
@@ -43,7 +43,7 @@ class RunStarter:
         """Begin the next run; it runs when this returns, or has run. Holds the process's lock.
 
         Raises:
-            SealBroken: its environment can't be opened.
+            EnvKeyLost: its environment can't be opened.
             SpawnFailed: it could not be started; no trace of this run is kept.
             Unavailable: store or shim can't take it now; nothing was started.
         """
@@ -58,7 +58,7 @@ class RunStarter:
             live = await self._supervisor.start(spec, command, number=number, begins_at=position)
         except SpawnRefused as exc:
             raise explain(exc, spec) from None
-        crash_point("restart-forked")
+        failpoint("restart-forked")
         try:
             await self._committer.commit(BeginRun(managed.handle, live.run))
         except OutlastError:
@@ -66,13 +66,13 @@ class RunStarter:
             self._committer.submit(WithdrawRun(managed.handle, number), lambda _handle: None)
             await self._supervisor.undo(live)
             raise
-        crash_point("restart-recorded")
+        failpoint("restart-recorded")
         self._supervisor.begin(live, managed.handle, position)
         await started(live)
         return live
 
     async def _command(self, spec: ProcessSpec, number: int) -> Command:
-        env = await asyncio.to_thread(self._seal.open, spec.sealed_env)
+        env = await asyncio.to_thread(self._seal.open, spec.encrypted_env)
         identity = await asyncio.to_thread(users.resolve, users.parse(spec.user))
         request = StartRequest(
             command=spec.command,

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
-from outlast.core.condition import Waiters
+from outlast.core.condition import Condition
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.model.errors import NameInUse
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.process import Process, ProcessSpec
 
 
-class ManagedProcess(Waiters):
+class ManagedProcess(Condition):
     """A managed process through all of its runs. Followers of it wait here: `last_seq` and `finished` are its own.
 
     Attributes:
@@ -65,7 +65,7 @@ class ManagedProcess(Waiters):
         self.wake()
 
 
-class ManagedTable:
+class ManagedRegistry:
     """Those that are to run, or have not ended yet, by id; and the names that they hold."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from outlast.model.exit_status import Ending
+from outlast.model.exit_status import ExitStatus
 from outlast.model.options import Restart, RestartPolicy
 
 STABLE_MS = 60_000
@@ -23,7 +23,7 @@ class Verdict:
 
 
 def decide(
-    restart: Restart, ending: Ending | None, *, failures: int, ran_ms: int, ended_at_ms: int, draw: float
+    restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms: int, ended_at_ms: int, draw: float
 ) -> Verdict:
     """Say what follows from an end.
 

@@ -12,7 +12,7 @@ _CHUNK_OVERHEAD_BYTES = 320
 _PROCESS_OVERHEAD_BYTES = 900
 
 
-class RecentChunks:
+class ChunkCache:
     """Committed chunks in memory, bounded a process and in all; the process quiet for longest goes first."""
 
     def __init__(self) -> None:

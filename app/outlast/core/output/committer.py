@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from outlast.core.output.flush_policy import Pace
-from outlast.failpoints import crash_point
+from outlast.core.output.flush_policy import FlushPolicy
+from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
 from outlast.model.output import Chunk
 from outlast.shim.connection.connection import WINDOW_BYTES
@@ -68,7 +68,7 @@ class Committer:
         """`hold_back_bytes`: so much output is committed at once even if nobody waits for it."""
         self._storage = storage
         self._queue: deque[_Entry] = deque()
-        self._pace = Pace(hold_back_bytes)
+        self._pace = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -193,7 +193,7 @@ class Committer:
 
     async def _attempt(self, batch: list[_Entry]) -> bool:
         """Commit a batch, or put back what is patient. False: the store can't commit now."""
-        crash_point("before-commit")
+        failpoint("before-commit")
         try:
             handles = await self._store(batch)
         except Unavailable as exc:
@@ -201,7 +201,7 @@ class Committer:
             return False
         except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass for a commit, nor end this task
             return await self._part(batch, exc)
-        crash_point("after-commit")
+        failpoint("after-commit")
         self._recover()
         self.on_committed([entry.change for entry in batch])
         for number, entry in enumerate(batch, start=1):

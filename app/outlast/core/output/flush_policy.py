@@ -13,7 +13,7 @@ _REST = 1000
 LONGEST_S = 5.0
 
 
-class Pace:
+class FlushPolicy:
     """Tells the one who commits when it is time to.
 
     Attributes:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from outlast.core.condition import Waiters
+from outlast.core.condition import Condition
 from outlast.core.query.output_cursor import FollowInterrupted
 from outlast.model.errors import StorageUnavailable
 from outlast.model.event import Event, EventFilter
@@ -32,7 +32,7 @@ class EventQuery:
     tail: int | None = None
 
 
-class EventFeed(Waiters):
+class EventFeed(Condition):
     """Wakes those who wait for events, and reads for them. A follower is a cursor: nothing is queued for it."""
 
     def __init__(self, storage: Storage) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.model.errors import StorageUnavailable
 from outlast.model.output import Chunk, Stream
 from outlast.storage import Storage
@@ -65,7 +65,7 @@ class Cursor:
     def __init__(
         self,
         storage: Storage,
-        recent: RecentChunks,
+        recent: ChunkCache,
         handle: int,
         live: Source | None,
         query: OutputQuery,

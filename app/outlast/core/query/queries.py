@@ -5,21 +5,21 @@ from collections.abc import AsyncGenerator
 from outlast.core.query import wait_conditions
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.search import Search, SearchPage, SearchQuery
-from outlast.core.query.worker_pool import Looking
+from outlast.core.query.worker_pool import WorkerPool
 from outlast.model.output import Chunk
-from outlast.model.sql import SqlQuestion
+from outlast.model.sql import SqlQuery
 from outlast.storage import Storage
 
 _AT_ONCE = 2  # of each kind: a piece of output in memory and a processor, as long as it is looked at
 
 
-class Questions:
+class Queries:
     """Asks the store."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._searches = Looking(_AT_ONCE, "search")
-        self._waits = Looking(_AT_ONCE, "wait")
+        self._searches = WorkerPool(_AT_ONCE, "search")
+        self._waits = WorkerPool(_AT_ONCE, "wait")
 
     def close(self) -> None:
         """Take no more questions."""
@@ -34,6 +34,6 @@ class Questions:
         """Wait for a line. See `waiting.line`."""
         return await wait_conditions.line(chunks, matcher, self._waits)
 
-    async def sql(self, question: SqlQuestion) -> bytes:
+    async def sql(self, question: SqlQuery) -> bytes:
         """Answer a question in SQL. See `Storage.sql`."""
         return await self._storage.sql(question)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from outlast.core.query.matcher import Matcher
-from outlast.core.query.worker_pool import Looking, Turn
+from outlast.core.query.worker_pool import Lease, WorkerPool
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import Order, Process
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage import Storage
 
 _PAGE_BYTES = 4 << 20  # of lines that match, about
@@ -81,7 +81,7 @@ class Search:
     A line counts as its stored parts do: a part that was printed before its rest is a line of its own here.
     """
 
-    def __init__(self, storage: Storage, looking: Looking, query: SearchQuery) -> None:
+    def __init__(self, storage: Storage, looking: WorkerPool, query: SearchQuery) -> None:
         self._storage = storage
         self._looking = looking
         self._query = query
@@ -114,16 +114,16 @@ class Search:
                 return self._page(place, complete=False)
         return self._page(place)
 
-    async def _scan(self) -> Scan | None:
+    async def _scan(self) -> ScanQuery | None:
         """Say what to read. None: nothing."""
         query = self._query
-        scan = Scan(order=query.order, stream=query.stream, since_ms=query.since_ms, until_ms=query.until_ms)
+        scan = ScanQuery(order=query.order, stream=query.stream, since_ms=query.since_ms, until_ms=query.until_ms)
         if query.process_id is None:
             return scan
         process = await self._storage.process_by_id(query.process_id)
         return None if process is None else replace(scan, handle=process.handle)
 
-    async def _go_on(self, scan: Scan, place: _Place, turn: Turn, deadline: float) -> _Place | None:
+    async def _go_on(self, scan: ScanQuery, place: _Place, turn: Lease, deadline: float) -> _Place | None:
         """Read and look through a piece behind `place`; return where to go on. None: there is no more."""
         if place.position:  # the chunk there has perhaps more
             scan = replace(scan, position=place.position + (1 if self._is_newest else -1))
@@ -144,7 +144,7 @@ class Search:
             await self._take(hit, writers)
         return stopped or self._behind(piece)
 
-    def _behind(self, piece: Scanned) -> _Place | None:
+    def _behind(self, piece: ScanPage) -> _Place | None:
         """Return the place before the whole chunk that comes next: that place does not depend on what was read here."""
         if piece.position is None or (self._is_newest and piece.position == 1):
             return None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 
 from outlast.core.query.matcher import Matcher
-from outlast.core.query.worker_pool import Looking
+from outlast.core.query.worker_pool import WorkerPool
 from outlast.model.output import Chunk, Stream
 
 LOCAL_HOSTS = ("127.0.0.1", "::1")
@@ -78,7 +78,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-async def line(chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, looking: Looking) -> Line | None:
+async def line(chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, looking: WorkerPool) -> Line | None:
     """Return the first line that matches, looked for in turns of `looking`. None: the output is over without one."""
     finder = LineFinder(matcher)
     async with contextlib.aclosing(chunks):

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 
-class Turn:
+class Lease:
     """The right to one thread, for one piece of work after the other. A context manager: its end gives it back."""
 
     def __init__(self, threads: ThreadPoolExecutor, give_back: Callable[[], None]) -> None:
@@ -40,14 +40,14 @@ class Turn:
         self._job.add_done_callback(tell)
 
 
-class Looking:
+class WorkerPool:
     """A few turns, given in the order in which they are asked for."""
 
     def __init__(self, at_once: int, name: str) -> None:
         self._turns = asyncio.Semaphore(at_once)
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=name)
 
-    async def turn(self, wait_s: float | None = None) -> Turn:
+    async def turn(self, wait_s: float | None = None) -> Lease:
         """Wait for a turn.
 
         Args:
@@ -58,7 +58,7 @@ class Looking:
         """
         async with asyncio.timeout(wait_s):
             await self._turns.acquire()
-        return Turn(self._threads, self._turns.release)
+        return Lease(self._threads, self._turns.release)
 
     def close(self) -> None:
         """Take no more work. What is under way ends by itself."""

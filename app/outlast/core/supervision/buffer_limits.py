@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShimRoom:
+class BufferLimits:
     """What the shim may keep while nobody takes it, in bytes: of one process, and of all in memory and on disk."""
 
     process_bytes: int

@@ -3,19 +3,19 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-from outlast.core.condition import Waiters
+from outlast.core.condition import Condition
 from outlast.core.output.capture import Capture
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
 from outlast.core.usage.track import UsageTrack
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.output import Chunk, GapReason, Position, Stream
-from outlast.model.process import Ending, ProcessSpec, Reason, Run, run_key
+from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run, run_key
 from outlast.shimlink import HeldProcess, ShimLink
 from outlast.storage import CompleteOutput, EndRun
 
 
-class LiveProcess(Waiters):
+class LiveProcess(Condition):
     """One run of a process, from its start until its end and all of its output are in the store.
 
     Attributes:
@@ -51,9 +51,9 @@ class LiveProcess(Waiters):
         self._link: ShimLink | None = None
         self._capture: Capture | None = None
         self._committer: Committer | None = None
-        self._recent: RecentChunks | None = None
+        self._recent: ChunkCache | None = None
         self._on_finished: Callable[[LiveProcess], None] | None = None
-        self.watcher: Waiters | None = None
+        self.watcher: Condition | None = None
 
     @property
     def key(self) -> str:
@@ -71,7 +71,7 @@ class LiveProcess(Waiters):
         handle: int,
         position: Position,
         committer: Committer,
-        recent: RecentChunks,
+        recent: ChunkCache,
         on_finished: Callable[["LiveProcess"], None],
     ) -> None:
         """It is recorded: be ready to capture from where the store stands."""
@@ -156,7 +156,7 @@ class LiveProcess(Waiters):
             reason = Reason.TIMED_OUT
         elif how["oom_killed"]:
             reason = Reason.OOM_KILLED
-        self._end(Ending(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
+        self._end(ExitStatus(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
         self._finish_if_done()
 
     def stop(self) -> None:
@@ -189,7 +189,7 @@ class LiveProcess(Waiters):
             self._link.acknowledge(self.slot, self.position)
         self.wake()
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: ExitStatus) -> None:
         assert self._committer is not None  # noqa: S101 - attached
         if not self.ended:
             self.usage.finish(self._committer, self.handle, self.run.number)
@@ -212,9 +212,9 @@ class LiveProcess(Waiters):
         if self.finished:
             return
         self.finished = True
-        crash_point("before-last-ack")
+        failpoint("before-last-ack")
         if self._link is not None:
             self._link.forget(self.slot)
-        crash_point("after-last-ack")
+        failpoint("after-last-ack")
         self._on_finished(self)
         self.wake()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from outlast.core.supervision.live_process import LiveProcess
 
 
-class LiveTable:
+class LiveRegistry:
     """Iterating goes over a copy: what changes meanwhile is not seen."""
 
     def __init__(self) -> None:

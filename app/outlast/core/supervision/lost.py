@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from outlast.core.output.committer import Committer
 from outlast.model.output import Chunk, GapReason
-from outlast.model.process import Ending, Reason
+from outlast.model.process import ExitStatus, Reason
 from outlast.storage import Change, CompleteOutput, EndRun, Unfinished
 
 
@@ -41,5 +41,5 @@ def _changes(item: Unfinished, now_ms: int) -> Iterator[Change]:
         position = gap.position
         yield gap
     if process.run.ending is None:
-        yield EndRun(process.handle, process.run.number, Ending(reason=Reason.LOST, ended_at_ms=now_ms))
+        yield EndRun(process.handle, process.run.number, ExitStatus(reason=Reason.LOST, ended_at_ms=now_ms))
     yield CompleteOutput(process.handle, process.run.number)

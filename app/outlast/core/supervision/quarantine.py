@@ -21,7 +21,7 @@ def concerns(change: Change, live: LiveProcess) -> bool:
             return change.handle == live.handle
 
 
-class Refusals:
+class Quarantine:
     """Knows who is left alone, and for how long: longer each time.
 
     Attributes:

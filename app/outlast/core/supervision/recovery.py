@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.core.supervision.live_registry import LiveTable
+from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.lost import record_loss
 from outlast.core.supervision.spec_record import run_of, spec_from_record, spec_to_record
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.output import GapReason, Position, Stream
 from outlast.model.process import Process, Run
 from outlast.shimlink import ShimLink, ShimProcess
@@ -27,7 +27,7 @@ class Recovery:
         self,
         storage: Storage,
         committer: Committer,
-        table: LiveTable,
+        table: LiveRegistry,
         *,
         begin: Callable[[LiveProcess, int, Position], None],
         attach: Callable[[LiveProcess], None],
@@ -56,7 +56,7 @@ class Recovery:
         Raises:
             ShimLost: the shim has died; nothing was changed.
         """
-        crash_point("recovery-begun")
+        failpoint("recovery-begun")
         unfinished = {item.process.key: item for item in await self._storage.unfinished()}
         held = {process.record["id"] for process in found}
         lost = [key for key in unfinished if key not in held]
@@ -71,15 +71,15 @@ class Recovery:
                 self.go_on(live, known.process.handle, known.position)
             else:
                 changes += await self._look_up(link, process)
-            crash_point("recovery-step")
+            failpoint("recovery-step")
         changes += [record_loss(item, self._committer) for item in unfinished.values()]
         if changes:  # whoever asks first is to see them
             await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
-        crash_point("recovery-done")
+        failpoint("recovery-done")
 
     async def meet_again(self, link: ShimLink, found: list[ShimProcess]) -> None:
         """Go on with every process: with the shim that has it, else with a new one to which it is handed over."""
-        crash_point("handover-begun")
+        failpoint("handover-begun")
         strangers = []
         for process in found:
             process_id, number = run_of(process.record)
@@ -176,7 +176,7 @@ class Recovery:
         if not self._table.has(live):
             return  # the last of it has been stored meanwhile
         slot = await link.adopt(spec_to_record(live.spec, live.run.number), live.held, live.ending_for_shim())
-        crash_point("handover-step")
+        failpoint("handover-step")
         if not self._table.has(live):
             link.forget(slot)
             return

@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from outlast.core.output.chunk_cache import RecentChunks
+from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.buffer_limits import ShimRoom
+from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.core.supervision.live_registry import LiveTable
-from outlast.core.supervision.quarantine import Refusals, concerns
+from outlast.core.supervision.live_registry import LiveRegistry
+from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
 from outlast.core.supervision.spec_record import spec_to_record
 from outlast.core.supervision.withdrawal import withdrawal
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
@@ -43,7 +43,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, storage: Storage, committer: Committer, recent: RecentChunks, state_dir: Path, room: ShimRoom
+        self, storage: Storage, committer: Committer, recent: ChunkCache, state_dir: Path, room: BufferLimits
     ) -> None:
         self._storage = storage
         self._committer = committer
@@ -51,7 +51,7 @@ class Supervisor:
         self._state_dir = state_dir
         self._room = room
         self._link: ShimLink | None = None
-        self._table = LiveTable()
+        self._table = LiveRegistry()
         self._salvaged: dict[str, ShimProcess] = {}
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
@@ -67,7 +67,7 @@ class Supervisor:
             on_recorded=self._count,
         )
         self.total = 0
-        self.refusals = Refusals(self._begin_again)
+        self.refusals = Quarantine(self._begin_again)
         committer.on_refused = self._on_refused
 
     def __iter__(self) -> Iterator[LiveProcess]:
@@ -230,7 +230,7 @@ class Supervisor:
 
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """See `ShimEvents`."""
-        crash_point("frame-read")
+        failpoint("frame-read")
         live = self._table.in_slot(slot)
         if live is not None:
             try:
@@ -242,7 +242,7 @@ class Supervisor:
 
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """See `ShimEvents`."""
-        crash_point("end-seen")
+        failpoint("end-seen")
         live = self._table.in_slot(slot)
         if live is not None:
             live.on_exited(how)

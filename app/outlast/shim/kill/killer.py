@@ -17,7 +17,7 @@ _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 _SIGNAL_PASSES = 5
 
 
-class Killing:
+class Killer:
     """Ends the trees of processes, and looks whether they are gone."""
 
     def __init__(self, loop: Loop, children: Callable[[], Iterator[Child]], groups: CgroupRoot | None) -> None:

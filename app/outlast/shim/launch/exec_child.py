@@ -22,8 +22,8 @@ FAILURE = struct.Struct("<BI")
 NO_CGROUP, FAILURE_AT = b"c", 1  # where in the report, and what
 REPORT_BYTES = FAILURE_AT + FAILURE.size
 
-Order = namedtuple(  # noqa: PYI024 - `typing` is a fifth of what `forker.py` has of memory
-    "Order", ("argv", "env", "working_dir", "uid", "gid", "groups", "nice", "limits", "open_files", "group")
+ExecSpec = namedtuple(  # noqa: PYI024 - `typing` is a fifth of what `forker.py` has of memory
+    "ExecSpec", ("argv", "env", "working_dir", "uid", "gid", "groups", "nice", "limits", "open_files", "group")
 )
 """What is to be forked: the fields of a `spawn.Command` that the process itself must know, as `marshal` takes them; the
 limits, soft and hard, on what it may have open unless it asks for others; and the cgroup to join, or None."""
@@ -47,7 +47,7 @@ def map_report(report: int) -> mmap.mmap:
     return mmap.mmap(report, REPORT_BYTES)
 
 
-def become(order: Order, theirs: Sequence[int], told: mmap.mmap, signals: Sequence[int] = ()) -> None:
+def become(order: ExecSpec, theirs: Sequence[int], told: mmap.mmap, signals: Sequence[int] = ()) -> None:
     """Become the program in a session of its own, or report why not and end. Never returns.
 
     Args:

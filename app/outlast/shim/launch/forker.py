@@ -13,7 +13,7 @@ import socket
 import struct
 
 from outlast.linux.clone import fork_sibling
-from outlast.shim.launch.exec_child import Order, become, map_report
+from outlast.shim.launch.exec_child import ExecSpec, become, map_report
 from outlast.wire.fds import ReceivedFds, close_all
 
 HELLO = b"outlast forker 1\n"
@@ -60,7 +60,7 @@ def main(fd: int) -> None:
 
 
 def _fork(fields: tuple[object, ...], fds: list[int]) -> int:
-    order = Order(*fields)
+    order = ExecSpec(*fields)
     *theirs, report = fds
     try:
         with map_report(report) as told:

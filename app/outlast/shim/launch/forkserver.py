@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from outlast.linux.linux import pidfd_open, say, signal_process
-from outlast.shim.launch.exec_child import Order
+from outlast.shim.launch.exec_child import ExecSpec
 from outlast.shim.launch.forker import HELLO, ORDER, RESULT, receive
 
 CANNOT = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
@@ -57,7 +57,7 @@ class ForkServer:
         self._given_up = True
         self._leave()
 
-    def fork(self, orders: Sequence[tuple[Order, Sequence[int]]]) -> list[int]:
+    def fork(self, orders: Sequence[tuple[ExecSpec, Sequence[int]]]) -> list[int]:
         """Fork processes which become what is ordered, each in a session of its own; each waits at its gate.
 
         Args:

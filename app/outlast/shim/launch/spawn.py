@@ -16,7 +16,7 @@ from outlast.shim.launch.exec_child import (
     FROM_TERMINALS,
     NO_CGROUP,
     REPORT_BYTES,
-    Order,
+    ExecSpec,
     become,
     map_report,
 )
@@ -55,9 +55,9 @@ class Command(NamedTuple):
     nice: int | None
     limits: Wanted
 
-    def order(self, *, group: str | None, open_files: tuple[int, int]) -> Order:
+    def order(self, *, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
         """Return what the process itself must know: see `program.Order`."""
-        return Order(
+        return ExecSpec(
             argv=self.argv,
             env=self.env,
             working_dir=self.working_dir,

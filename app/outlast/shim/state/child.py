@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.shim.state.buffer import StreamBuffer
 
 FRAME_OVERHEAD_BYTES = 256  # of memory that a frame takes: what bounds memory must count it
@@ -57,7 +57,7 @@ class PendingInput:
         self.data = data
 
 
-class Room:
+class BufferUsage:
     """How much is held of all processes together, in bytes: in memory (with what frames take), and on disk.
 
     Attributes:
@@ -110,7 +110,7 @@ class Child:
         memory_bytes: the part of it that is in memory.
     """
 
-    def __init__(self, slot: int, record: dict[str, Any], group: str | None, room: Room) -> None:
+    def __init__(self, slot: int, record: dict[str, Any], group: str | None, room: BufferUsage) -> None:
         self.slot = slot
         self.id: str = record["id"]
         self.record = record
@@ -156,7 +156,7 @@ class Child:
         count = buffer.read()
         if count is None:
             return None
-        crash_point("shim-read")
+        failpoint("shim-read")
         ts_ms = now_ms()
         if count == 0:
             end = Frame(stream, ts_ms, buffer.end, 0)

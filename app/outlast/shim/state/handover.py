@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from outlast.shim.state.buffer import Segment, StreamBuffer
-from outlast.shim.state.child import Child, Frame, PendingInput, Room
+from outlast.shim.state.child import BufferUsage, Child, Frame, PendingInput
 
 
 def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
@@ -55,7 +55,7 @@ def _fds(child: Child) -> Iterator[int]:
         yield from (segment.fd for segment in buffer.segments)
 
 
-def restore(slot: int, description: dict[str, Any], fds: Sequence[int], room: Room) -> Child:
+def restore(slot: int, description: dict[str, Any], fds: Sequence[int], room: BufferUsage) -> Child:
     """Make a process from its description.
 
     Args:
@@ -99,7 +99,7 @@ def full_state(child: Child) -> tuple[dict[str, Any], list[int]]:
     }, fds
 
 
-def restore_full(state: dict[str, Any], fds: Sequence[int], room: Room) -> Child:
+def restore_full(state: dict[str, Any], fds: Sequence[int], room: BufferUsage) -> Child:
     """Make a process from what `full_state` said."""
     child = restore(state["slot"], state, fds, room)
     child.adopted = state["adopted"]

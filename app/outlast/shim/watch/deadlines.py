@@ -17,7 +17,7 @@ def _monotonic_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
 
 
-class Timeouts:
+class Deadlines:
     """The running processes that have a deadline. One timer waits for the first of them."""
 
     def __init__(self, loop: Loop, kill: Callable[[str], object]) -> None:

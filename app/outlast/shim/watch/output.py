@@ -9,7 +9,7 @@ from pathlib import Path
 from outlast.linux.linux import say
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
-from outlast.shim.state.child import Child, Room
+from outlast.shim.state.child import BufferUsage, Child
 
 # While a daemon takes what is read, so much of one process is enough to keep it busy; the rest waits in the pipe.
 READ_AHEAD_BYTES = 16 << 20
@@ -25,10 +25,10 @@ _TRY_AGAIN_S = 0.5
 _TELL_AGAIN_S = 60.0
 
 
-class Intake:
+class OutputReader:
     """Watches the pipes. A process whose room is full is not read, and blocks when its pipes are full."""
 
-    def __init__(self, loop: Loop, room: Room, state_dir: Path, on_readable: Callable[[Child], None]) -> None:
+    def __init__(self, loop: Loop, room: BufferUsage, state_dir: Path, on_readable: Callable[[Child], None]) -> None:
         self._loop = loop
         self._room = room
         self._spool = state_dir / SPOOL_NAME

@@ -4,7 +4,7 @@ import time
 from bisect import bisect_right
 
 from outlast.model.event import Event, EventFilter, EventPage, EventType
-from outlast.model.process import Ending, Process
+from outlast.model.process import ExitStatus, Process
 
 _SCAN_EVENTS = 10_000
 
@@ -16,7 +16,7 @@ class MemoryEvents:
         self._events: list[Event] = []
         self._last_id = 0
 
-    def add(self, process: Process, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+    def add(self, process: Process, type_: EventType, ts_ms: int, ending: ExitStatus | None = None) -> None:
         """Add what has happened to a process's run."""
         self._last_id += 1
         event = Event(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from outlast.model.output import Chunk
 from outlast.model.process import Order
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 
 
 class Written:
@@ -17,7 +17,7 @@ class Written:
         """Take a chunk that has just been stored."""
         self._chunks.append(chunk)
 
-    def scan(self, scan: Scan, is_stored: Callable[[int], bool]) -> Scanned:
+    def scan(self, scan: ScanQuery, is_stored: Callable[[int], bool]) -> ScanPage:
         """Implement `Storage.scan`. A chunk's position is its place, from 1 on."""
         if scan.order is Order.NEWEST:
             first = len(self._chunks) if scan.position is None else min(scan.position - 1, len(self._chunks))
@@ -33,11 +33,11 @@ class Written:
                 found.append((place, chunk))
                 size += len(chunk.data)
                 if size >= scan.max_bytes:
-                    return Scanned(chunks=found, position=place)
-        return Scanned(chunks=found, position=places[-1] if len(places) == scan.max_chunks else None)
+                    return ScanPage(chunks=found, position=place)
+        return ScanPage(chunks=found, position=places[-1] if len(places) == scan.max_chunks else None)
 
 
-def _is_wanted(chunk: Chunk, scan: Scan) -> bool:
+def _is_wanted(chunk: Chunk, scan: ScanQuery) -> bool:
     return (
         chunk.gap is None
         and (scan.handle is None or chunk.handle == scan.handle)

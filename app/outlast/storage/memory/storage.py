@@ -11,7 +11,7 @@ from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Position, Stream
 from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.usage import RunUsage
 from outlast.storage.base import (
     AddEvent,
@@ -73,7 +73,7 @@ class MemoryStorage(Storage):
         self._events = MemoryEvents()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:  # noqa: ARG003 - memory is but memory
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:  # noqa: ARG003 - memory is but memory
         """Understand `memory:`."""
         if url != "memory:":
             raise StorageError(f"storage {url!r}: write memory: and nothing after it")
@@ -150,7 +150,7 @@ class MemoryStorage(Storage):
                 found.append(record.process)
         return found
 
-    async def scan(self, scan: Scan) -> Scanned:
+    async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read chunks of all processes."""
         return self._written.scan(scan, self._records.__contains__)
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.event import EventType
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position, Stream
-from outlast.model.process import Ending, Run
+from outlast.model.process import ExitStatus, Run
 from outlast.storage.base import (
     AddEvent,
     AddProcess,
@@ -183,7 +183,7 @@ class Batch:
                 key,
                 json.dumps(spec.options.to_record()),
                 run.started_at_ms,
-                spec.sealed_env,
+                spec.encrypted_env,
             ),
         )
         handle = cursor.lastrowid
@@ -239,7 +239,7 @@ class Batch:
         if self._db.execute(queries.HAS_EVENT, key).fetchone() is None:
             self._add_event(change.handle, change.run, change.type, change.ts_ms)
 
-    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: Ending | None = None) -> None:
+    def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: ExitStatus | None = None) -> None:
         """Add what has happened to a run that is stored."""
         self._db.execute(
             queries.ADD_EVENT,
@@ -302,6 +302,6 @@ def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, in
     batch = Batch(db)
     for change in changes:
         batch.apply(change)
-        crash_point("inside-commit")
+        failpoint("inside-commit")
     batch.close_rows()
     return batch.handles

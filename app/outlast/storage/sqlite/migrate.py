@@ -10,7 +10,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.model.errors import StorageError
 
 APPLICATION_ID = 0x4F544C53
@@ -67,9 +67,9 @@ def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
             drops = "".join(f"DROP VIEW {name}; " for (name,) in views)
             made = (_folder() / "views.sql").read_text(encoding="utf-8") if version == len(steps) else ""
             db.executescript(f"BEGIN IMMEDIATE; {drops}{sql}\n;{made}\n; PRAGMA user_version = {version}")
-            crash_point("migration-inside")
+            failpoint("migration-inside")
             db.execute("COMMIT")
-            crash_point("migration-after")
+            failpoint("migration-after")
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -10,7 +10,7 @@ QUICK_CHECK = "PRAGMA quick_check(1)"
 ADD_PROCESS = """
 INSERT INTO process
     (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
-     idempotency_key, options, latest_start, sealed_env)
+     idempotency_key, options, latest_start, encrypted_env)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
     max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)), ?)
 """
@@ -131,7 +131,7 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 PROCESS_COLUMNS = f"""
 SELECT
     p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.sealed_env,
+    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.encrypted_env,
     (SELECT m.state FROM managed m WHERE m.handle = p.handle),
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
     r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,

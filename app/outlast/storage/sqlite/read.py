@@ -9,7 +9,7 @@ from outlast.model.managed import ManagedState
 from outlast.model.options import Options
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import (
-    Ending,
+    ExitStatus,
     Order,
     OutputMode,
     OutputSummary,
@@ -136,7 +136,7 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
     (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options) = row[:13]
-    sealed_env, managed, tags = row[13:16]
+    encrypted_env, managed, tags = row[13:16]
     (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[24:]
     spec = ProcessSpec(
         id=id_,
@@ -152,7 +152,7 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         tags=json.loads(tags),
         idempotency_key=key,
         options=Options.from_record(json.loads(options)),
-        sealed_env=sealed_env,
+        encrypted_env=encrypted_env,
     )
     output = OutputSummary(
         lines=last_seq - gaps,
@@ -176,7 +176,7 @@ def _run(row: tuple[Any, ...]) -> Run:
     number, pid, started_at, ended_at, reason, exit_code, signal, complete = row
     ending = None
     if ended_at is not None:
-        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
+        ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
     return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
 
 

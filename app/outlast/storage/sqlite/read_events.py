@@ -5,7 +5,7 @@ import sqlite3
 from typing import Any
 
 from outlast.model.event import Event, EventFilter, EventPage, EventType
-from outlast.model.process import Ending, Reason
+from outlast.model.process import ExitStatus, Reason
 from outlast.storage.sqlite import queries
 
 SCAN_IDS = 10_000
@@ -61,7 +61,7 @@ def _event(row: tuple[Any, ...]) -> Event:
     id_, type_, ts, process_id, name, tags, run, pid, reason, exit_code, signal = row
     ending = None
     if reason is not None:
-        ending = Ending(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
+        ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
     return Event(
         id=id_,
         type=EventType(type_),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from outlast.model.output import Chunk
 from outlast.model.process import Order
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES, chunks_of
@@ -17,7 +17,7 @@ _IN_ROW = MAX_MERGED_LINES
 _END = _IN_ROW * 2**50
 
 
-def scan(db: sqlite3.Connection, asked: Scan) -> Scanned:
+def scan(db: sqlite3.Connection, asked: ScanQuery) -> ScanPage:
     """Implement `Storage.scan`."""
     newest = asked.order is Order.NEWEST
     begin = asked.position if asked.position is not None else _END if newest else -1
@@ -40,13 +40,13 @@ def scan(db: sqlite3.Connection, asked: Scan) -> Scanned:
             found.append((position, chunk))
             size += len(chunk.data)
             if size >= asked.max_bytes or len(found) == asked.max_chunks:
-                return Scanned(chunks=found, position=position)
+                return ScanPage(chunks=found, position=position)
     if looked_at < asked.max_chunks:
-        return Scanned(chunks=found, position=None)
-    return Scanned(chunks=found, position=row_id * _IN_ROW + (0 if newest else _IN_ROW - 1))
+        return ScanPage(chunks=found, position=None)
+    return ScanPage(chunks=found, position=row_id * _IN_ROW + (0 if newest else _IN_ROW - 1))
 
 
-def rows_of(scanned: Scanned) -> tuple[int, int] | None:
+def rows_of(scanned: ScanPage) -> tuple[int, int] | None:
     """Return the ids of the rows, the lowest and the highest, between which somebody may stop. None: nowhere."""
     positions = [position for position, _ in scanned.chunks]
     if scanned.position is not None:
@@ -54,7 +54,7 @@ def rows_of(scanned: Scanned) -> tuple[int, int] | None:
     return (min(positions) // _IN_ROW, max(positions) // _IN_ROW) if positions else None
 
 
-def _chunks(db: sqlite3.Connection, row_id: int, asked: Scan) -> Iterator[tuple[int, Chunk]]:
+def _chunks(db: sqlite3.Connection, row_id: int, asked: ScanQuery) -> Iterator[tuple[int, Chunk]]:
     """Give what is wanted of a row, in the order of the scan.
 
     Each row is read by itself: a join would read the data of all of them before it gave the first.
@@ -71,7 +71,7 @@ def _chunks(db: sqlite3.Connection, row_id: int, asked: Scan) -> Iterator[tuple[
             yield position, chunk
 
 
-def _is_wanted(asked: Scan, chunk: Chunk) -> bool:
+def _is_wanted(asked: ScanQuery, chunk: Chunk) -> bool:
     """Look at a chunk's own time: what is asked of SQLite is that of its row."""
     return (asked.since_ms is None or chunk.ts_ms >= asked.since_ms) and (
         asked.until_ms is None or chunk.ts_ms <= asked.until_ms

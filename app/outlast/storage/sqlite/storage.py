@@ -13,8 +13,8 @@ from outlast.model.errors import OutlastError, StorageError
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
-from outlast.model.scan import Scan, Scanned
-from outlast.model.sql import SqlQuestion
+from outlast.model.scan import ScanPage, ScanQuery
+from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from outlast.storage.sqlite import queries, read, read_events
@@ -22,11 +22,11 @@ from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, rewrite
 from outlast.storage.sqlite.maintenance.checkpoint import FREE_PAGES_KEPT, Upkeep, free_pages
 from outlast.storage.sqlite.maintenance.compression import Rules
-from outlast.storage.sqlite.maintenance.read_leases import Places
-from outlast.storage.sqlite.maintenance.scheduler import Background, Policy
+from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
+from outlast.storage.sqlite.maintenance.scheduler import MaintenanceScheduler, Policy
 from outlast.storage.sqlite.scan import rows_of
 from outlast.storage.sqlite.scan import scan as scan_output
-from outlast.storage.sqlite.sql.client import Asking
+from outlast.storage.sqlite.sql.client import SqlClient
 
 T = TypeVar("T")
 
@@ -45,14 +45,14 @@ class SqliteStorage(Storage):
     at the same moment. The others are `query_only`.
     """
 
-    def __init__(self, path: Path, *, durable: bool, seal_after_s: int = 0) -> None:
+    def __init__(self, path: Path, *, durable: bool, compress_after_s: int = 0) -> None:
         self.path = path
         self._durable = durable
         self._upkeep = Upkeep(path)
-        self._asking = Asking(path)
-        self._places = Places()
-        sealing = Rules(after_ms=seal_after_s * 1000) if seal_after_s else None
-        self._background = Background(self, self._places, Policy(sealing=sealing))
+        self._asking = SqlClient(path)
+        self._places = ReadLeases()
+        sealing = Rules(after_ms=compress_after_s * 1000) if compress_after_s else None
+        self._background = MaintenanceScheduler(self, self._places, Policy(sealing=sealing))
         self._commits = 0
         self._is_calm = asyncio.Event()
         self._upkeep_task: asyncio.Task[None] | None = None
@@ -61,12 +61,12 @@ class SqliteStorage(Storage):
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
         """Understand `sqlite:///relative/path` and `sqlite:////absolute/path`."""
         path = url.removeprefix(_SCHEME)
         if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
             raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
-        return cls(Path(path), durable=durable, seal_after_s=seal_after_s)
+        return cls(Path(path), durable=durable, compress_after_s=compress_after_s)
 
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""
@@ -195,7 +195,7 @@ class SqliteStorage(Storage):
         """Return the `after` from which `events` gives the last `count` that are wanted."""
         return await self.read(partial(read_events.event_tail, count=count, wanted=wanted))
 
-    async def scan(self, scan: Scan) -> Scanned:
+    async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read chunks of all processes."""
         async with self._places.reading():
             found = await self.read(partial(scan_output, asked=scan))
@@ -205,7 +205,7 @@ class SqliteStorage(Storage):
                 self._places.note(*rows, found.position)
             return found
 
-    async def sql(self, question: SqlQuestion) -> bytes:
+    async def sql(self, question: SqlQuery) -> bytes:
         """Answer a question in SQL, in a process of its own."""
         return await self._asking.ask(question)
 

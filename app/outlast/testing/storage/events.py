@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from outlast.model.event import Event, EventFilter, EventType
-from outlast.model.process import Ending, Reason
+from outlast.model.process import ExitStatus, Reason
 from outlast.storage.base import AddEvent, Change, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
 from outlast.testing.storage.suite import StorageSuite
 
 _ANY = EventFilter()
-_LOST = Ending(reason=Reason.LOST, ended_at_ms=EPOCH_MS + 5)
+_LOST = ExitStatus(reason=Reason.LOST, ended_at_ms=EPOCH_MS + 5)
 
 
 async def read_events(
@@ -51,7 +51,7 @@ class EventConformance(StorageSuite):
         first, second = new_process(pid=7, name="web", team="a"), new_process(pid=8, started_at_ms=EPOCH_MS + 1)
         handles = await storage.commit([first, second])
         one, two = (handles[change.spec.id] for change in (first, second))
-        killed = Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS + 3)
+        killed = ExitStatus(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS + 3)
         await storage.commit([Output(one).chunk(b"x\n"), EndRun(two, 1, killed), EndRun(one, 1, _LOST)])
         found = await read_events(storage)
         ids = [event.id for event in found]

@@ -17,7 +17,7 @@ from outlast.model.errors import StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
-from outlast.model.scan import Scan, Scanned
+from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, Chunk, CompleteOutput, EndRun, Storage, Unfinished
 from outlast.storage.registry import storage_from_url
@@ -81,12 +81,12 @@ class FaultyStorage(Storage):
         self._fault = Fault()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, seal_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
         """Understand `faulty:/path/of/control-file?URL-of-the-inner-storage`."""
         control, question, inner = url.removeprefix(_SCHEME).partition("?")
         if not control or not question:
             raise StorageError(f"storage {url!r}: write faulty:/path/control.json?sqlite:////path/outlast.db")
-        return cls(storage_from_url(inner, durable=durable, seal_after_s=seal_after_s), Path(control))
+        return cls(storage_from_url(inner, durable=durable, compress_after_s=compress_after_s), Path(control))
 
     async def open(self) -> None:
         """Open the inner storage."""
@@ -203,7 +203,7 @@ class FaultyStorage(Storage):
         await self._read()
         return await self._inner.unfinished()
 
-    async def scan(self, scan: Scan) -> Scanned:
+    async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read chunks of all processes."""
         await self._read()
         return await self._inner.scan(scan)

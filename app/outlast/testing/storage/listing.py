@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from outlast.model.process import Ending, Order, ProcessQuery, Reason, Status
+from outlast.model.process import ExitStatus, Order, ProcessQuery, Reason, Status
 from outlast.storage.base import EndRun, PurgeProcess, Storage
 from outlast.testing.storage.samples import EPOCH_MS, added, end_of, new_process
 from outlast.testing.storage.suite import StorageSuite
@@ -28,7 +28,7 @@ class ListingConformance(StorageSuite):
         web = await added(storage, new_process(started_at_ms=second, name="app", team="a", tier="web"))
         b = await added(storage, new_process(started_at_ms=third, name="app", team="b", tier="web"))
         plain = await added(storage, new_process(started_at_ms=third + 1))
-        killed = Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS)
+        killed = ExitStatus(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS)
         await storage.commit([end_of(web), EndRun(b, 1, killed)])
         for query, expected in [
             (ProcessQuery(), [plain, b, web, a]),

@@ -8,7 +8,7 @@ import pytest
 from outlast.model.managed import Desired, HealthStatus, ManagedState
 from outlast.model.options import Options, Restart
 from outlast.model.output import Position, Stream
-from outlast.model.process import Ending, ProcessQuery, Reason, Run, Status
+from outlast.model.process import ExitStatus, ProcessQuery, Reason, Run, Status
 from outlast.storage.base import (
     AddProcess,
     BeginRun,
@@ -28,7 +28,7 @@ STATE = ManagedState(
     decided_run=2,
     next_restart_at_ms=EPOCH_MS,
     last_error="the 'key' is gone",
-    last_exit=Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
+    last_exit=ExitStatus(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
     health_run=2,
     health=HealthStatus.UNHEALTHY,
     health_failures=5,
@@ -85,7 +85,7 @@ class ManagedConformance(StorageSuite):
         plain = await added(storage)
         named, restarted = new_process(name="web"), new_process()
         restarted = AddProcess(
-            replace(restarted.spec, options=Options(restart=Restart()), sealed_env="c2VhbGVk"), restarted.run
+            replace(restarted.spec, options=Options(restart=Restart()), encrypted_env="c2VhbGVk"), restarted.run
         )
         handles = [await added(storage, change) for change in (named, restarted)]
         supervised = await storage.supervised()

@@ -7,7 +7,7 @@ import pytest
 
 from outlast.model.output import Position, Stream
 from outlast.model.process import (
-    Ending,
+    ExitStatus,
     OutputMode,
     OutputSummary,
     ProcessQuery,
@@ -73,15 +73,15 @@ class ProcessConformance(StorageSuite):
     @pytest.mark.parametrize(
         "ending",
         [
-            Ending(reason=Reason.EXITED, exit_code=0, ended_at_ms=EPOCH_MS),
-            Ending(reason=Reason.EXITED, exit_code=255, ended_at_ms=EPOCH_MS),
-            Ending(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS),
-            Ending(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS),
-            Ending(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
-            Ending(reason=Reason.LOST, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.EXITED, exit_code=0, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.EXITED, exit_code=255, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.SIGNALED, signal=9, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.TIMED_OUT, signal=9, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.OOM_KILLED, signal=9, ended_at_ms=EPOCH_MS),
+            ExitStatus(reason=Reason.LOST, ended_at_ms=EPOCH_MS),
         ],
     )
-    async def test_every_ending_comes_back(self, storage: Storage, ending: Ending) -> None:
+    async def test_every_ending_comes_back(self, storage: Storage, ending: ExitStatus) -> None:
         """Each kind of end is read as it was committed, after the fact or with the process itself."""
         handle = await added(storage)
         await storage.commit([EndRun(handle, 1, ending)])

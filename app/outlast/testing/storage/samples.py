@@ -2,7 +2,7 @@
 
 from outlast.model.options import HealthCheck, HealthCheckType, Limits, Options, Restart, RestartPolicy
 from outlast.model.output import Chunk, GapReason, Position, Stream, count_lines
-from outlast.model.process import Ending, ProcessSpec, Reason, Run
+from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run
 from outlast.model.ulid import new_ulid
 from outlast.storage.base import AddProcess, EndRun, Storage
 
@@ -39,7 +39,7 @@ async def added(storage: Storage, change: AddProcess | None = None) -> int:
 
 def end_of(handle: int, *, exit_code: int = 0, run: int = 1) -> EndRun:
     """Return the change that ends a run with an exit code."""
-    ending = Ending(reason=Reason.EXITED, exit_code=exit_code, ended_at_ms=EPOCH_MS + 60_000)
+    ending = ExitStatus(reason=Reason.EXITED, exit_code=exit_code, ended_at_ms=EPOCH_MS + 60_000)
     return EndRun(handle, run, ending)
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import Order
-from outlast.model.scan import Scan
+from outlast.model.scan import ScanQuery
 from outlast.storage.base import PurgeProcess, Storage, WithdrawProcess
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from outlast.testing.storage.suite import StorageSuite
 
 
-async def scanned(storage: Storage, scan: Scan) -> list[Chunk]:
+async def scanned(storage: Storage, scan: ScanQuery) -> list[Chunk]:
     """Read on from position to position to the end."""
     found: list[Chunk] = []
     positions = [scan.position]
@@ -53,7 +53,7 @@ class ScanConformance(StorageSuite):
             await storage.commit([chunk])
         await storage.commit([outputs[0].gap(5)])
         for order, expected in ((Order.OLDEST, chunks), (Order.NEWEST, chunks[::-1])):
-            scan = Scan(order=order, max_chunks=max_chunks, max_bytes=max_bytes)
+            scan = ScanQuery(order=order, max_chunks=max_chunks, max_bytes=max_bytes)
             assert await scanned(storage, scan) == expected
             handle = outputs[1].handle
             of_one = [chunk for chunk in expected if chunk.handle == handle]
@@ -64,18 +64,18 @@ class ScanConformance(StorageSuite):
             assert await scanned(storage, replace(scan, since_ms=EPOCH_MS + 1, until_ms=EPOCH_MS + 2)) == timed
         await storage.commit([PurgeProcess(outputs[2].handle)])
         left = [chunk for chunk in chunks if chunk.handle != outputs[2].handle]
-        assert await scanned(storage, Scan(order=Order.OLDEST, max_chunks=max_chunks, max_bytes=max_bytes)) == left
+        assert await scanned(storage, ScanQuery(order=Order.OLDEST, max_chunks=max_chunks, max_bytes=max_bytes)) == left
 
     async def test_what_is_stored_during_a_scan_is_not_given_twice(self, storage: Storage) -> None:
         """A scan from the newest goes back from where it began; one from the oldest finds what came meanwhile."""
         output = Output(await added(storage))
         chunks = [output.chunk(b"%d\n" % n) for n in range(3)]
         await storage.commit(chunks[:2])
-        newest = await storage.scan(Scan(max_chunks=1))
-        oldest = await storage.scan(Scan(order=Order.OLDEST, max_chunks=1))
+        newest = await storage.scan(ScanQuery(max_chunks=1))
+        oldest = await storage.scan(ScanQuery(order=Order.OLDEST, max_chunks=1))
         await storage.commit(chunks[2:])
-        assert await scanned(storage, Scan(position=newest.position)) == [chunks[0]]
-        assert await scanned(storage, Scan(order=Order.OLDEST, position=oldest.position)) == chunks[1:]
+        assert await scanned(storage, ScanQuery(position=newest.position)) == [chunks[0]]
+        assert await scanned(storage, ScanQuery(order=Order.OLDEST, position=oldest.position)) == chunks[1:]
 
     @pytest.mark.parametrize("withdraw", [False, True])
     async def test_no_position_is_ever_given_again(self, storage: Storage, *, withdraw: bool) -> None:
@@ -83,7 +83,7 @@ class ScanConformance(StorageSuite):
         change = new_process()
         kept, gone = Output(await added(storage)), Output(await added(storage, change))
         await storage.commit([kept.chunk(b"kept\n"), *(gone.chunk(b"%d\n" % n) for n in range(5)), gone.gap(7)])
-        oldest = Scan(order=Order.OLDEST)
+        oldest = ScanQuery(order=Order.OLDEST)
         last, _ = (await storage.scan(oldest)).chunks[-1]
         await storage.commit([WithdrawProcess(change.spec.id) if withdraw else PurgeProcess(gone.handle)])
         for _ in range(4):  # a storage may tidy up between commits
@@ -96,8 +96,8 @@ class ScanConformance(StorageSuite):
     async def test_an_empty_storage_has_nothing_to_scan(self, storage: Storage) -> None:
         """Nor has a process that is not there."""
         for order in Order:
-            assert await scanned(storage, Scan(order=order)) == []
-            assert await scanned(storage, Scan(order=order, handle=7)) == []
+            assert await scanned(storage, ScanQuery(order=order)) == []
+            assert await scanned(storage, ScanQuery(order=order, handle=7)) == []
 
     async def test_bounds_on_time_hold_for_output_that_comes_late(self, storage: Storage) -> None:
         """Also if the clock was set forward and back."""
@@ -109,9 +109,9 @@ class ScanConformance(StorageSuite):
             await storage.commit([chunk])
         for since_ms in {chunk.ts_ms + more for chunk in chunks for more in (-1, 0, 1)}:
             wanted = [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
-            found = await scanned(storage, Scan(since_ms=since_ms, order=Order.OLDEST))
+            found = await scanned(storage, ScanQuery(since_ms=since_ms, order=Order.OLDEST))
             assert of_each(found) == of_each(wanted)
-            found = await scanned(storage, Scan(since_ms=since_ms, max_bytes=1))
+            found = await scanned(storage, ScanQuery(since_ms=since_ms, max_bytes=1))
             assert of_each(found) == of_each(wanted[::-1])
             of_one = [chunk for chunk in wanted if chunk.handle == outputs[1].handle]
-            assert await scanned(storage, Scan(since_ms=since_ms, handle=outputs[1].handle)) == of_one[::-1]
+            assert await scanned(storage, ScanQuery(since_ms=since_ms, handle=outputs[1].handle)) == of_one[::-1]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZSTD
 from outlast.storage.sqlite.rows import (
@@ -221,7 +221,7 @@ def apply(db: sqlite3.Connection, steps: Sequence[Step]) -> None:
 def _replace(db: sqlite3.Connection, merged: Merged) -> None:
     *others, last = merged.ids
     db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
-    crash_point("inside-merge")
+    failpoint("inside-merge")
     codec, raw_bytes = (None, None) if merged.sealed is None else (ZSTD, len(merged.data))
     stored = (merged.sealed or merged.data, merged.parts, codec, raw_bytes)
     # The last keeps its id, so that of all ids the newest is never deleted and given again.

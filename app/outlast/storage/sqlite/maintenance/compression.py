@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from outlast.failpoints import crash_point
+from outlast.failpoints import failpoint
 from outlast.storage.sqlite import codec, queries
 from outlast.storage.sqlite.rows import LARGE_BYTES, times
 
@@ -94,5 +94,5 @@ def apply(db: sqlite3.Connection, sealed: Sequence[tuple[Old, bytes]], upto_id: 
     """Put sealed data in the place of what was written, in the caller's transaction."""
     for row, data in sealed:
         db.execute(queries.SEAL_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
-        crash_point("inside-seal")
+        failpoint("inside-seal")
     db.execute(queries.MOVE_SEALED_UPTO, (upto_id,))

@@ -25,7 +25,7 @@ class _Place:
     end: int | None
 
 
-class Places:
+class ReadLeases:
     """Knows who reads, and which rows were given in the last `kept_s` seconds."""
 
     def __init__(self, kept_s: float = KEPT_S) -> None:
@@ -67,7 +67,7 @@ class Places:
         """Somebody was given these rows and may stop within them, or go on from `end`."""
         self._places.append(_Place(time.monotonic() + self.kept_s, low_id, high_id, end))
 
-    def hinder(self, first_id: int, last_id: int) -> bool:
+    def blocks(self, first_id: int, last_id: int) -> bool:
         """Tell whether somebody may stand between the chunks of two rows."""
         now = time.monotonic()
         while self._places and self._places[0].until_s <= now:

@@ -13,7 +13,7 @@ from outlast.model.errors import OutlastError
 from outlast.storage.base import Change, Chunk, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.maintenance import compaction, compression
-from outlast.storage.sqlite.maintenance.read_leases import Places
+from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
 from outlast.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
 
 T = TypeVar("T")
@@ -64,10 +64,10 @@ class _New:
     last_s: float
 
 
-class Background:
+class MaintenanceScheduler:
     """Knows what there is to merge and to seal, and does it in a task of its own."""
 
-    def __init__(self, store: Store, places: Places, policy: Policy) -> None:
+    def __init__(self, store: Store, places: ReadLeases, policy: Policy) -> None:
         self._store = store
         self._places = places
         self._policy = policy
@@ -218,7 +218,7 @@ class Background:
             steps = await asyncio.to_thread(_seal_merged, steps, self._policy.sealing)
         await self._store.calm(self._policy.patience_s)
         async with self._places.merging():
-            free = [step for step in steps if not (step.merged and self._places.hinder(*step.ids))]
+            free = [step for step in steps if not (step.merged and self._places.blocks(*step.ids))]
             for step in steps:
                 if step not in free:
                     self._be_hindered(step.handle)

@@ -8,21 +8,21 @@ from pathlib import Path
 import zstandard
 
 from outlast.model.errors import InvalidRequest, Unavailable
-from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuestion
+from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
 
 MOST_AT_ONCE = 2
 _PROGRAM = Path(__file__).with_name("runner.py")
 _STARTS_S = 5.0  # what it may take to start, on a busy machine, besides its own time
 
 
-class Asking:
+class SqlClient:
     """Answers a few questions at once, each in a process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._under_way = 0
 
-    async def ask(self, question: SqlQuestion) -> bytes:
+    async def ask(self, question: SqlQuery) -> bytes:
         """Answer as `Storage.sql` says."""
         if self._under_way >= MOST_AT_ONCE:
             raise Unavailable(f"{MOST_AT_ONCE} other queries are under way; ask again when one is done")
@@ -32,7 +32,7 @@ class Asking:
         finally:
             self._under_way -= 1
 
-    async def _ask(self, question: SqlQuestion) -> bytes:
+    async def _ask(self, question: SqlQuery) -> bytes:
         asked = json.dumps(
             {
                 "path": str(self._path),

@@ -27,12 +27,12 @@ _DOWN_FINISHES_S = 10.0
 _NOT_RUN = 127  # as a shell's
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 # Before there is a handler, PID 1 would not even notice these. Whoever starts an init blocks them.
-HELD_BACK = (*_ENDING, signal.SIGHUP)
+BLOCKED_SIGNALS = (*_ENDING, signal.SIGHUP)
 # What this process has set for itself and would survive an exec, or may be pending.
-_RESET = (*HELD_BACK, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
+_RESET = (*BLOCKED_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
 
-class DaemonKeeper:
+class DaemonSupervisor:
     """Starts the daemon, and starts it again whenever it has ended and nobody else serves the state folder.
 
     SIGTERM and SIGINT run `outlast down`, which ends everything, this process included. Both have a session of their
@@ -71,7 +71,7 @@ class DaemonKeeper:
         self._loop = loop
         self._end = end
         loop.on_end_asked = self._end_in_order
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
         if not self._daemon_pid:
             loop.later(0.0, self._start_daemon)
         loop.later(_COMES_UP_S, self._wonder)
@@ -96,7 +96,7 @@ class DaemonKeeper:
         }, fds
 
     @classmethod
-    def resume(cls, state: dict[str, Any]) -> "DaemonKeeper":
+    def resume(cls, state: dict[str, Any]) -> "DaemonSupervisor":
         """Make the keeper that an earlier program in this process was."""
         keeper = cls(
             state_dir=Path(state["state_dir"]),
