@@ -80,7 +80,7 @@ bench-scale: $(VENV)/installed-dev
 	@$(BIN)/python -m bench.scale
 
 demo: $(VENV)/installed-dev
-	@$(BIN)/python bench/demo.py
+	@$(BIN)/python -m bench.demo
 
 chaos: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
