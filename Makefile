@@ -1,4 +1,4 @@
-# One door for each task. The first use makes .venv; PYTHON chooses with which interpreter (3.11 or newer).
+# One command for each task. The first use makes .venv, with the interpreter PYTHON (3.11 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,19 +9,21 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench bench-scale demo chaos soak fuzz clean
+.PHONY: help serve test check fix bench bench-scale demo chaos soak fuzz release clean
 
 help:
-	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
-	@echo "make test    run the tests"
-	@echo "make check   formatting, lint, types, import rules"
-	@echo "make fix     format, and mend what the linter can mend"
-	@echo "make bench   figures, beside peers run in the same minutes"
-	@echo "make bench-scale   what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
-	@echo "make chaos   kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
-	@echo "make soak    MINUTES=$(MINUTES) of starts, followers and restarts, and nothing that grows (SEED= chooses as before)"
-	@echo "make fuzz    make up EXAMPLES=$(EXAMPLES) requests of each kind for each call from the API's document, and judge each answer by it"
-	@echo "make demo    kill the daemon under a talking process, and see no line missing"
+	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
+	@echo "make test         run the tests"
+	@echo "make check        check formatting, lint, types and import rules"
+	@echo "make fix          format, and fix what the linter can fix"
+	@echo "make demo         kill the daemon under a printing process, and show that no line is missing"
+	@echo "make bench        measure beside peers that run in the same minutes"
+	@echo "make bench-scale  measure what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
+	@echo "make chaos        kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= repeats a campaign)"
+	@echo "make soak         run MINUTES=$(MINUTES) of starts, followers and restarts, and check that nothing grows (SEED= repeats the choices)"
+	@echo "make fuzz         send EXAMPLES=$(EXAMPLES) generated requests of each kind for each call, and judge each answer by the API document"
+	@echo "make release      build wheel and sdist into dist/, and check both"
+	@echo "make clean        remove .venv, the installed peers and all caches"
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -32,7 +34,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@echo "installing what tests and checks need (once) ..."
+	@echo "installing the development tools (once) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
@@ -40,20 +42,21 @@ $(PEERS)/installed: bench/peers/package-lock.json
 	@if command -v npm >/dev/null; then \
 	  echo "installing the peer that comes from npm (once) ..."; \
 	  npm ci --prefix bench/peers --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null && touch $@ \
-	  || echo "pm2 is left out of the bench: npm could not install it"; \
-	else echo "pm2 is left out of the bench: npm is missing"; fi
+	  || echo "the bench leaves pm2 out: npm could not install it"; \
+	else echo "the bench leaves pm2 out: npm is missing"; fi
 
 serve: $(VENV)/installed
 	@echo "state folder  $(STATE_DIR)"
 	@echo "token         $(STATE_DIR)/token"
-	@echo "try, from another terminal in this folder:"
+	@echo "To try it, in another terminal in this folder:"
 	@echo ""
 	@echo "  curl -H \"Authorization: Bearer \$$(cat $(STATE_DIR)/token)\" -H 'Content-Type: application/json' \\"
 	@echo "       -d '{\"command\": \"sh\", \"args\": [\"-c\", \"for i in 1 2 3; do echo line \$$i; sleep 1; done\"]}' \\"
 	@echo "       http://$(LISTEN)/api/v1/processes"
 	@echo ""
-	@echo "Ctrl-C ends the daemon and leaves the processes running;"
-	@echo "$(BIN)/outlast down --state-dir $(STATE_DIR)   ends everything."
+	@echo "Ctrl-C ends the daemon and leaves the processes running. To end everything:"
+	@echo ""
+	@echo "  $(BIN)/outlast down --state-dir $(STATE_DIR)"
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
@@ -88,5 +91,19 @@ soak: $(VENV)/installed-dev
 fuzz: $(VENV)/installed-dev
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz
 
+# The wheel is built from the sdist, so a file that the sdist lacks is missed here. Both are then installed alone, into fresh environments.
+release: $(VENV)/installed-dev
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/twine check --strict dist/*
+	@set -e; for package in dist/*.whl dist/*.tar.gz; do \
+	  home=$$(mktemp -d); trap 'rm -rf "$$home"' EXIT; \
+	  $(BIN)/python -m venv "$$home"; \
+	  "$$home/bin/pip" install --quiet --disable-pip-version-check "$$package"; \
+	  cd /; "$$home/bin/outlast" --version; test -f "$$home/share/outlast/outlast.toml"; cd "$(CURDIR)"; \
+	  rm -rf "$$home"; \
+	  echo "$$package installs"; \
+	done
+
 clean:
-	rm -rf $(VENV) tests/client/typescript/node_modules $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist tests/client/typescript/node_modules $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -32,6 +32,11 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"outlast"}
 
 
+def test_the_wheel_holds_unit_files_and_the_sample_configuration(wheel: Path) -> None:
+    shared = {name.partition(".data/data/share/outlast/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {path.name for path in (ROOT / "config").iterdir()} == shared - {""}
+
+
 @pytest.mark.slow
 async def test_it_works_in_an_environment_of_its_own(wheel: Path, state_dir: Path, tmp_path: Path) -> None:
     """An own environment with the wheel; what it depends on is lent by the one that runs the tests."""
