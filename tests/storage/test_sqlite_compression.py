@@ -84,14 +84,14 @@ async def test_plain_sql_says_what_is_sealed_and_our_own_reads_it(path: Path) ->
             for view in _VIEWS:
                 rows = db.execute(f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq").fetchall()  # noqa: S608
                 assert rows == [
-                    (1, EPOCH_MS + 1000, "stdout", "[sealed: 3 lines; ask with: outlast sql]"),
-                    (5, EPOCH_MS + 2000, "stderr", "[sealed: 100 lines; ask with: outlast sql]"),
+                    (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
+                    (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
                 ]
             sealed = db.execute(
                 "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq"
             ).fetchall()
             assert sealed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
-            (less,) = db.execute("SELECT sealed_bytes FROM output_compressed WHERE seq = 5").fetchone()
+            (less,) = db.execute("SELECT compressed_bytes FROM output_compressed WHERE seq = 5").fetchone()
             assert less < len(_LOG) / 4
             assert db.execute("SELECT lines, bytes FROM processes").fetchall() == counts
             assert db.execute("SELECT seq FROM output_gaps").fetchall() == [(4,)]
@@ -175,7 +175,7 @@ async def test_what_is_merged_when_it_is_old_is_sealed_at_once(path: Path) -> No
         for _ in range(5):
             await storage.commit([output.chunk(few)])
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT id FROM sealed_upto").fetchone() == (5,)
+            assert db.execute("SELECT id FROM compressed_upto").fetchone() == (5,)
             assert _sealed(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
             assert _sealed(db) == [5]
@@ -196,7 +196,7 @@ async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path
         for chunk in chunks:
             await storage.commit([chunk])
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT id FROM sealed_upto").fetchone() == (4,)
+            assert db.execute("SELECT id FROM compressed_upto").fetchone() == (4,)
             assert _sealed(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
             assert _sealed(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])

@@ -162,8 +162,7 @@ class MemoryStorage(Storage):
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""
         record = self._records.get(handle)
-        known = record is not None and run == record.process.run.number
-        return record.usage.get(run, RunUsage()) if record is not None and known else None
+        return record.usage.get(run, RunUsage()) if record is not None and _has_run(record, run) else None
 
     async def total(self) -> int:
         """Count the stored processes."""
@@ -308,8 +307,12 @@ class MemoryStorage(Storage):
             self._unfinished.add(handle)
 
 
+def _has_run(record: _Record, number: int) -> bool:
+    return any(run.number == number for run in (*record.earlier, record.process.run))
+
+
 def _record_usage(record: _Record, change: RecordUsage) -> None:
-    if change.run == record.process.run.number:
+    if _has_run(record, change.run):
         stored = record.usage.get(change.run, RunUsage())
         record.usage[change.run] = RunUsage(
             peak=stored.peak.raised_to(change.usage.peak), history=change.usage.history or stored.history

@@ -2,17 +2,16 @@
 
 from outlast.model.event import EventType
 from outlast.model.process import Order
+from outlast.storage.sql.mapping import EVENT_COLUMNS, RUN_COLUMNS, SPEC_COLUMNS
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
 
 # ---- writing
 
-ADD_PROCESS = """
-INSERT INTO process
-    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
-     idempotency_key, options, latest_start, encrypted_env)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)), ?)
+ADD_PROCESS = f"""
+INSERT INTO process ({", ".join(SPEC_COLUMNS)}, latest_start)
+VALUES ({", ".join("?" for _ in SPEC_COLUMNS)},
+    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)))
 """
 ADD_RUN = """
 INSERT OR IGNORE INTO run
@@ -130,11 +129,10 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 
 PROCESS_COLUMNS = f"""
 SELECT
-    p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.encrypted_env,
+    p.handle, {", ".join(f"p.{column}" for column in SPEC_COLUMNS)},
     (SELECT m.state FROM managed m WHERE m.handle = p.handle),
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
-    r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
+    {", ".join(f"r.{column}" for column in RUN_COLUMNS)},
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
     coalesce(o.stdout_end, 0),
     coalesce(e.stderr_end, 0),
@@ -162,8 +160,8 @@ SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
 """
 
-RUNS = """
-SELECT number, pid, started_at, ended_at, reason, exit_code, signal, output_complete FROM run
+RUNS = f"""
+SELECT {", ".join(RUN_COLUMNS)} FROM run
 WHERE handle = ? AND number < ? ORDER BY number DESC LIMIT ?
 """
 
@@ -266,17 +264,17 @@ WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
 
-# ---- sealing, in the order of row ids
+# ---- compression, in the order of row ids
 
-SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
-MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
-ROWS_TO_SEAL = """
+COMPRESSED_UPTO = "SELECT id FROM compressed_upto WHERE rowid = 1"
+MOVE_COMPRESSED_UPTO = "UPDATE compressed_upto SET id = ? WHERE rowid = 1"
+ROWS_TO_COMPRESS = """
 SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
     SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
 FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
 """
-ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
-SEAL_ROW = """
+ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+COMPRESS_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
 WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
 """
@@ -285,7 +283,7 @@ WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
 
 EVENT_AFTER = "SELECT id, latest_ts FROM event WHERE id > ? ORDER BY id LIMIT 1"
 LAST_EVENT = "SELECT coalesce(max(id), 0) FROM event"
-_EVENT_COLUMNS = "id, type, ts, process_id, name, tags, run, pid, reason, exit_code, signal"
+_EVENT_COLUMNS = ", ".join(EVENT_COLUMNS)
 EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
 EVENTS_OF_PROCESS = f"""
 SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process

@@ -57,14 +57,14 @@ def look(db: sqlite3.Connection, rules: Rules, now_ms: int) -> Step | None:
 
     Those that are perhaps merged with others are passed over: whoever merges them, or finds that they stay, seals them.
     """
-    (mark,) = db.execute(queries.SEALED_UPTO).fetchone()
+    (mark,) = db.execute(queries.COMPRESSED_UPTO).fetchone()
     upto_id, size, found = mark, 0, list[Old]()
     bounds = {"mark": mark, "limit": STEP_ROWS, "large": LARGE_BYTES}
-    for row_id, ts_ms, stored_bytes, waits_for_merging in db.execute(queries.ROWS_TO_SEAL, bounds):
+    for row_id, ts_ms, stored_bytes, waits_for_merging in db.execute(queries.ROWS_TO_COMPRESS, bounds):
         if not rules.is_old(ts_ms, now_ms):
             break
         if stored_bytes >= rules.least_bytes and not waits_for_merging:
-            handle, first_seq, data, parts, sealed = db.execute(queries.ROW_TO_SEAL, (row_id,)).fetchone()
+            handle, first_seq, data, parts, sealed = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
             if parts and not all(rules.is_old(part_ms, now_ms) for _, part_ms in times(ts_ms, parts)):
                 break
             size += len(data)
@@ -93,6 +93,6 @@ def compress_all(rows: Sequence[Old], rules: Rules) -> list[tuple[Old, bytes]]:
 def apply(db: sqlite3.Connection, sealed: Sequence[tuple[Old, bytes]], upto_id: int) -> None:
     """Put sealed data in the place of what was written, in the caller's transaction."""
     for row, data in sealed:
-        db.execute(queries.SEAL_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
+        db.execute(queries.COMPRESS_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
         failpoint("inside-seal")
-    db.execute(queries.MOVE_SEALED_UPTO, (upto_id,))
+    db.execute(queries.MOVE_COMPRESSED_UPTO, (upto_id,))
