@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from outlast.linux.linux import exit_status, has_ended, pidfd_open
+from outlast.linux.process import exit_status, has_ended, pidfd_open
 
 
 def _fork(real_user: int) -> int:

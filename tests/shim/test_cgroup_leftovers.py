@@ -18,7 +18,8 @@ def test_a_group_that_lingered_is_removed_when_the_next_one_is_discarded(tmp_pat
     assert lingering is not None
     assert other is not None
     program = f"import sys; sys.path.insert(0, {str(Path(outlast.__file__).parents[1])!r}); "
-    program += f"from outlast.shim.kill.cgroup import join; join({lingering!r}); print(flush=True); sys.stdin.read()"
+    program += f"from outlast.linux.clone import join_cgroup; join_cgroup({lingering!r}); "
+    program += "print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"\n"

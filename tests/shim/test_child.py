@@ -18,6 +18,7 @@ from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segmen
 from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child
 from outlast.shim.state.handover import describe, full_state, restore, restore_full
 from outlast.shimlink import HeldProcess
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES
 
 STREAMS = st.sampled_from([STDOUT, STDERR])
 RECORD = {"id": "01"}
@@ -184,7 +185,7 @@ class Deaths(RuleBasedStateMachine):
         held = sum(frame.size for frame in (*self.child.unacked, *self.child.unsent))
         assert self.child.held_bytes == held
         frames = sum(1 for frame in (*self.child.unacked, *self.child.unsent) if frame.size)
-        in_memory = self.room.memory_bytes - frames * module.FRAME_OVERHEAD_BYTES
+        in_memory = self.room.memory_bytes - frames * FRAME_OVERHEAD_BYTES
         assert self.child.memory_bytes == in_memory
         assert in_memory + self.room.spool_bytes == held
 

@@ -16,7 +16,8 @@ import pytest
 from bench.proc import forker_pid
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.forkserver import ForkServer
-from outlast.shim.launch.spawn import Command, SpawnOutcome, Start, spawn
+from outlast.shim.launch.spawn import SpawnOutcome, Start, spawn
+from outlast.wire.contract import Command
 from tests.support.daemon import Daemon, shim_pid
 from tests.support.waiting import eventually
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from outlast.shim.kill.cgroup import _delegated_base, contains, members
+from outlast.linux.cgroup import contains, members
+from outlast.shim.kill.cgroup import _delegated_base
 from outlast.shim.launch.limits import LimitRefused, bound_group, oom_kills
 
 BOUNDS = {"memory_bytes": 64 << 20, "cpus": 0.5, "pids": 20}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import ShimUnavailable
-from outlast.shim.connection.listener import SOCKET_NAME, Listener
+from outlast.shim.connection.listener import Listener
 from outlast.shimlink.launch import find_shim
+from outlast.wire.contract import SOCKET_NAME
 
 
 def test_one_that_cannot_be_renewed_goes_on(tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from outlast.model.output import Position, Stream
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.limits import STAGES
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
+from outlast.wire.contract import STAGES, Command, Stage
 from tests.support.waiting import eventually
 
 ROOM = {"room_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from outlast.linux.linux import widen_pipe
+from outlast.linux.memory import widen_pipe
 from outlast.shim.event_loop import Loop
 from outlast.shim.state.buffer import StreamBuffer, memory_segment
 from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child

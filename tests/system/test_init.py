@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from outlast.linux import lock
+from outlast.wire.contract import DAEMON_LOCK_NAME, SHIM_LOCK_NAME
 from tests.support.daemon import Daemon, is_running, left_over, outlast
 from tests.support.init import PROGRAM, Init, need_namespaces
 from tests.support.waiting import DEADLINE_S, eventually
@@ -101,7 +102,7 @@ async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     await init._close_session()
     init.signal(how)
     await eventually(lambda: "ending everything" in init.log)
-    while how.endswith("repeated") and lock.holder(init.state_dir / lock.SHIM_LOCK_NAME) is not None:
+    while how.endswith("repeated") and lock.holder(init.state_dir / SHIM_LOCK_NAME) is not None:
         init.signal(how)
         await asyncio.sleep(0)
     assert await init.ends() == 0
@@ -274,10 +275,10 @@ async def test_a_daemon_served_by_hand_is_left_in_peace(init: Init) -> None:
     os.kill(init.init_pid, signal.SIGSTOP)
     kept = init.daemon_pid
     os.kill(kept, signal.SIGKILL)
-    await eventually(lambda: lock.holder(init.state_dir / lock.DAEMON_LOCK_NAME) is None)
+    await eventually(lambda: lock.holder(init.state_dir / DAEMON_LOCK_NAME) is None)
     by_hand = Daemon(init.state_dir)
     starting = asyncio.create_task(by_hand.start())
-    await eventually(lambda: lock.holder(init.state_dir / lock.DAEMON_LOCK_NAME) is not None)
+    await eventually(lambda: lock.holder(init.state_dir / DAEMON_LOCK_NAME) is not None)
     os.kill(init.init_pid, signal.SIGCONT)
     await starting
     await eventually(lambda: "it is started again" in init.log)

@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
-from outlast.linux.linux import keep_freed_memory, say
+from outlast.linux.memory import keep_freed_memory
 from outlast.shim import init, upgrade
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
+from outlast.shim.daemon_supervisor import DaemonSupervisor
+from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
+from outlast.wire.contract import BLOCKED_SIGNALS, MODE, SHIM_LOCK_NAME, STATE_VERSION
 
 
 def main() -> None:
     """Run the shim for the state folder in argv[1]; argv[3] is the limit on open files that processes get."""
     if sys.argv[1] == upgrade.RESUME:
         _resume(int(sys.argv[2]))
-    if sys.argv[2] == init.MODE:
+    if sys.argv[2] == MODE:
         init.run(sys.argv[1:])
     state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     os.set_inheritable(ready_fd, False)
@@ -32,7 +34,7 @@ def main() -> None:
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
     # One shim a folder, for life: nothing of another one's is touched before this.
-    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
     if lock_fd is None:
         sys.exit(f"another shim looks after {state_dir}")
     keep_freed_memory()
@@ -57,7 +59,7 @@ def _resume(memory: int) -> NoReturn:
         listener, state_dir, open_files=state["open_files"], lock_fd=state["lock_fd"], keeper=keeper, state=state
     )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
-    say(f"upgraded: version {upgrade.STATE_VERSION} of the state, {PROTOCOL_VERSION} of the protocol")
+    log(f"upgraded: version {STATE_VERSION} of the state, {PROTOCOL_VERSION} of the protocol")
     upgrade.confirm(state["asker"], {"protocol": PROTOCOL_VERSION})
     if keeper is not None:
         init.finish(shim, listener, keeper)

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from outlast.failpoints import failpoint
-from outlast.linux.linux import become_subreaper, exit_status
+from outlast.linux.process import become_subreaper, exit_status
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill import cgroup
 from outlast.shim.kill.killer import Killer
 from outlast.shim.launch.forkserver import ForkServer
 from outlast.shim.launch.limits import bound_group, oom_kills
-from outlast.shim.launch.spawn import Command, SpawnOutcome, Start, spawn
+from outlast.shim.launch.spawn import SpawnOutcome, Start, spawn
 from outlast.shim.state.buffer import Segment, StreamBuffer, memory_segments
 from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child, PendingInput, now_ms
 from outlast.shim.watch.deadlines import Deadlines, is_timed_out
 from outlast.shim.watch.output import OutputReader
 from outlast.shim.watch.stdin import StdinWriter
+from outlast.wire.contract import Command
 
 # How often an end whose status nobody tells yet is looked at again, and how often at most.
 _STATUS_LOOK_S = 0.05

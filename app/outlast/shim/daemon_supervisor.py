@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from outlast.linux import lock
-from outlast.linux.linux import pidfd_open, say
+from outlast.linux.process import pidfd_open
 from outlast.shim.event_loop import Loop
+from outlast.shim.log import log
+from outlast.wire.contract import BLOCKED_SIGNALS, DAEMON_LOCK_NAME
 
 # Daemons are not started more often than this, so one that crashes at once costs little. One that has lived longer is
 # replaced without delay.
@@ -25,9 +27,6 @@ _DOWN_TRIES = 3
 _BETWEEN_DOWNS_S = 1.0
 _DOWN_FINISHES_S = 10.0
 _NOT_RUN = 127  # as a shell's
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-# Before there is a handler, PID 1 would not even notice these. Whoever starts an init blocks them.
-BLOCKED_SIGNALS = (*_ENDING, signal.SIGHUP)
 # What this process has set for itself and would survive an exec, or may be pending.
 _RESET = (*BLOCKED_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -53,7 +52,7 @@ class DaemonSupervisor:
         """
         self.exit_code = 0
         self._state_dir = state_dir
-        self._daemon_lock = state_dir / lock.DAEMON_LOCK_NAME
+        self._daemon_lock = state_dir / DAEMON_LOCK_NAME
         self._command = command
         self._down_command = down
         self._open_files = open_files
@@ -153,12 +152,12 @@ class DaemonSupervisor:
         try:
             self._daemon_pid = self._run(self._command)
         except OSError as exc:
-            _say(f"the daemon can't be started now: {exc.strerror}")
+            _log(f"the daemon can't be started now: {exc.strerror}")
             self._loop.later(_BETWEEN_STARTS_S, self._start_daemon)
 
     def _wonder(self) -> None:
         if not self._came_up:
-            _say(f"no daemon has come up for {self._state_dir} yet: does its command name another state folder?")
+            _log(f"no daemon has come up for {self._state_dir} yet: does its command name another state folder?")
 
     def _on_daemon_ended(self, info: Any) -> None:
         if self._ending:
@@ -166,11 +165,11 @@ class DaemonSupervisor:
         exited = info.si_code == os.CLD_EXITED
         how = f"ended with code {info.si_status}" if exited else f"was killed by signal {info.si_status}"
         if exited and not self._came_up:
-            _say(f"the daemon {how} before it had come up: that is not mended by starting it again")
+            _log(f"the daemon {how} before it had come up: that is not mended by starting it again")
             self.exit_code = info.si_status
             self._end()
             return
-        _say(f"the daemon {how}; it is started again")
+        _log(f"the daemon {how}; it is started again")
         lived_s = time.monotonic() - self._started_at
         self._loop.later(max(_TAKEOVER_S, _BETWEEN_STARTS_S - lived_s), self._start_daemon)
 
@@ -180,7 +179,7 @@ class DaemonSupervisor:
         if self._ending:
             return
         self._ending = True
-        _say(f"{signal.Signals(number).name}: ending everything")
+        _log(f"{signal.Signals(number).name}: ending everything")
         self._loop.later(self._end_within_s, lambda: self._give_up("takes too long"))
         self._run_down()
 
@@ -199,7 +198,7 @@ class DaemonSupervisor:
             self._give_up("has failed")
 
     def _give_up(self, why: str) -> None:
-        _say(f"`outlast down` {why}: what runs is killed, and how it ended is not recorded")
+        _log(f"`outlast down` {why}: what runs is killed, and how it ended is not recorded")
         self.exit_code = 1
         self._end()
 
@@ -232,10 +231,10 @@ class DaemonSupervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execvp(command[0], list(command))  # noqa: S606 - no shell is the point
         except OSError as exc:
-            _say(f"{command[0]} can't be run: {exc.strerror}")
+            _log(f"{command[0]} can't be run: {exc.strerror}")
         finally:
             os._exit(_NOT_RUN)
 
 
-def _say(sentence: str) -> None:
-    say(f"outlast init: {sentence}")
+def _log(sentence: str) -> None:
+    log(f"outlast init: {sentence}")

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from outlast.linux.linux import say
+from outlast.shim.log import log
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 BROKEN = select.EPOLLERR | select.EPOLLHUP
@@ -20,7 +20,7 @@ class Loop:
     def __init__(self, on_hangup: Callable[[], None]) -> None:
         """`on_hangup` is called after SIGHUP."""
         self._on_hangup = on_hangup
-        self.on_end_asked: Callable[[int], None] = _say_ignored
+        self.on_end_asked: Callable[[int], None] = _log_ignored
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._closed_this_round: set[int] = set()
@@ -87,9 +87,9 @@ class Loop:
         self.watch(reader, IN, on_signal)
 
 
-def _say_ignored(number: int) -> None:
+def _log_ignored(number: int) -> None:
     """SIGTERM and SIGINT are nothing to a shim that is nobody's init."""
-    say(f"ignored {signal.Signals(number).name}: `outlast down` ends the shim")
+    log(f"ignored {signal.Signals(number).name}: `outlast down` ends the shim")
 
 
 def _only_wake(_number: int, _frame: object) -> None:

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
-from outlast.linux.linux import keep_freed_memory
+from outlast.linux.memory import keep_freed_memory
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
+from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.server import Shim
-
-MODE = "init"
-"""Stands in argv where otherwise the READY_FD is."""
+from outlast.wire.contract import BLOCKED_SIGNALS, SHIM_LOCK_NAME
 
 
 def run(argv: list[str]) -> NoReturn:
@@ -22,7 +20,7 @@ def run(argv: list[str]) -> NoReturn:
     """
     state_dir, open_files, end_within_s, rest = Path(argv[0]), int(argv[2]), float(argv[3]), argv[4:]
     middle = rest.index("--")
-    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
     if lock_fd is None:
         sys.exit(f"another shim looks after {state_dir}: end it with `outlast down --state-dir {state_dir}`")
     keep_freed_memory()

@@ -8,7 +8,7 @@ import select
 from pathlib import Path
 from typing import Any
 
-from outlast.linux.linux import peer_uid, say
+from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children, WantedStart
 from outlast.shim.connection.commands import Commands, reply, tell_exited, tell_started, tell_stdin_closed
@@ -16,7 +16,7 @@ from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.event_loop import BROKEN, IN, OUT, Loop
-from outlast.shim.launch.spawn import Command
+from outlast.shim.log import log
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import describe
 from outlast.wire.codec import (
@@ -28,6 +28,7 @@ from outlast.wire.codec import (
     encode_greeting,
     encode_json,
 )
+from outlast.wire.contract import Command
 
 # What a daemon that is replaced may still have to say is a few socket buffers full at most.
 _LAST_READS = 256
@@ -145,7 +146,7 @@ class Shim:
             try:
                 self._listener.renew()
             except OSError as exc:  # a full disk: the processes must not suffer for it
-                say(f"the socket can't be made anew now: {exc.strerror}")
+                log(f"the socket can't be made anew now: {exc.strerror}")
             self._watch_listener()
 
     def _accept(self) -> None:
@@ -173,7 +174,7 @@ class Shim:
             self._disconnect(connection)
             return
         except Exception as exc:  # noqa: BLE001 - whatever a daemon sends, the processes must not suffer for it
-            say(f"a connection was dropped: {exc!r}")
+            log(f"a connection was dropped: {exc!r}")
             self._disconnect(connection)
             return
         self._flush(connection)

@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from outlast.shim.children import Children
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
+from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.state.handover import full_state, restore_full
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType, encode_json
-
-STATE_VERSION = 2
-"""Of what is written into the memory file. A program that reads another one is not become."""
+from outlast.wire.contract import BLOCKED_SIGNALS, STATE_VERSION
 
 RESUME = "--resume"
 # A kill takes moments; an upgrade waits so long for those that are under way.

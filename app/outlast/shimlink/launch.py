@@ -14,11 +14,12 @@ from pathlib import Path
 
 from outlast import failpoints
 from outlast.linux import lock
-from outlast.linux.linux import peer_uid, pidfd_open, socket_address
+from outlast.linux.process import pidfd_open
+from outlast.linux.unix_socket import peer_uid, socket_address
 from outlast.model.errors import ShimUnavailable
-from outlast.shim.connection.listener import SOCKET_NAME
 from outlast.shimlink.events import ShimEvents
 from outlast.shimlink.link import ShimLink
+from outlast.wire.contract import SHIM_LOCK_NAME, SOCKET_NAME
 
 SHIM_LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
@@ -69,7 +70,7 @@ async def find_running_shim(state_dir: Path) -> socket.socket | None:
     """
     deadline = time.monotonic() + _FIND_TIMEOUT_S
     while (sock := find_shim(state_dir)) is None:
-        pid = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
+        pid = lock.holder(state_dir / SHIM_LOCK_NAME)
         if pid is None:
             return None
         if time.monotonic() > deadline:
@@ -88,7 +89,7 @@ def _ask_to_listen(state_dir: Path, pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if lock.holder(state_dir / lock.SHIM_LOCK_NAME) == pid:
+        if lock.holder(state_dir / SHIM_LOCK_NAME) == pid:
             signal.pidfd_send_signal(pidfd, signal.SIGHUP)
     except ProcessLookupError:
         return

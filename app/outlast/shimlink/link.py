@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outlast.failpoints import failpoint
-from outlast.linux.linux import pidfd_open
+from outlast.linux.process import pidfd_open
 from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
@@ -31,6 +29,7 @@ from outlast.wire.codec import (
     encode_mark,
     encode_stdin,
 )
+from outlast.wire.contract import Command, Stage
 
 log = logging.getLogger(__name__)
 

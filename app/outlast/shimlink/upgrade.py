@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from outlast.model.errors import ProtocolError, ShimUnavailable
-from outlast.shim.upgrade import STATE_VERSION
 from outlast.shimlink.launch import find_shim
 from outlast.wire.codec import PROTOCOL_VERSION, Decoder, MessageType, decode_greeting, encode_json
+from outlast.wire.contract import STATE_VERSION
 
 _ANSWER_S = 30.0
 _RECEIVE_BYTES = 64 << 10

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from outlast.shim.state.child import FRAME_OVERHEAD_BYTES, Child
+from outlast.shim.state.child import Child
 from outlast.wire.codec import Decoder, MessageType, encode_output
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
 from outlast.wire.fds import ReceivedFds, close_all
 
 _RECEIVE_BYTES = 256 << 10
 _SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
-WINDOW_BYTES = 12 << 20
 TOTAL_WINDOW_BYTES = 32 << 20
 
 

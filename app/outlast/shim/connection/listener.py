@@ -6,9 +6,9 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from outlast.linux.linux import socket_address
+from outlast.linux.unix_socket import socket_address
+from outlast.wire.contract import SOCKET_NAME
 
-SOCKET_NAME = "shim.sock"
 _BACKLOG = 16
 
 

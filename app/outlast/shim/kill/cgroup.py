@@ -9,7 +9,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from outlast.linux.clone import join
+from outlast.linux.clone import join_cgroup
 
 
 def _own_group() -> Path | None:
@@ -42,7 +42,6 @@ def _delegated_base(own: Path) -> Path:
 
 
 _SWEEP_GROUPS = 16
-_NO_GROUPS_INSIDE = 2  # links of a group's folder
 
 
 def folder_name(state_dir: Path) -> str:
@@ -94,7 +93,7 @@ class CgroupRoot:
         pid = os.fork()
         if pid == 0:
             try:
-                join(str(group))
+                join_cgroup(str(group))
             except OSError:
                 os._exit(1)
             os._exit(0)
@@ -155,30 +154,6 @@ class CgroupRoot:
         except OSError:
             return None
         return str(path)
-
-
-def members(group: str) -> set[int]:
-    """Return the pids of what lives in a group, and in those inside it."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError), open(group + "/cgroup.procs", "rb") as file:  # a threaded one tells none
-        found.update(map(int, file.read().split()))
-    with contextlib.suppress(OSError):  # it is gone
-        if os.stat(group).st_nlink != _NO_GROUPS_INSIDE:
-            for entry in os.scandir(group):
-                if entry.is_dir(follow_symlinks=False):
-                    found |= members(entry.path)
-    return found
-
-
-def contains(group: str, pid: int) -> bool:
-    """Tell whether a process lives in a group or in one inside it. One that is gone has not left it."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return True
-    path = Path(group)
-    own = f"/{path.parent.name}/{path.name}/"
-    return any(line.startswith("0::") and own in f"{line[3:]}/" for line in lines)
 
 
 def _kill(group: Path) -> bool:

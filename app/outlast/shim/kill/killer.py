@@ -6,10 +6,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from outlast.linux.linux import has_ended, signal_group, signal_process
+from outlast.linux.cgroup import contains
+from outlast.linux.process import has_ended, signal_group, signal_process
 from outlast.shim.event_loop import Loop
 from outlast.shim.kill import tree
-from outlast.shim.kill.cgroup import CgroupRoot, contains
+from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.state.child import Child
 
 _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)

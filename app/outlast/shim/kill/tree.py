@@ -10,10 +10,11 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from outlast.linux.linux import all_pids, pidfd_open, signal_process, stat_fields
-from outlast.shim.kill.cgroup import members
+from outlast.linux.cgroup import members
+from outlast.linux.proc import Stat, all_pids, read_environment, read_stat
+from outlast.linux.process import pidfd_open, signal_process
+from outlast.wire.contract import MARKER
 
-MARKER = "OUTLAST_PROCESS_ID"
 _FREEZE_PASSES = 10
 
 
@@ -22,28 +23,6 @@ class Member(NamedTuple):
 
     pid: int
     start_ticks: int
-
-
-class _Seen(NamedTuple):
-    ppid: int
-    session: int
-    start_ticks: int
-
-
-def _stat(pid: int) -> _Seen | None:
-    fields = stat_fields(pid)
-    if fields is None or fields[0] in (b"Z", b"X"):
-        return None
-    return _Seen(ppid=int(fields[1]), session=int(fields[3]), start_ticks=int(fields[19]))
-
-
-def environment(pid: int) -> list[bytes]:
-    """Return what a process was started with, as `NAME=value`. Empty: it is gone, or shows nothing."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return []
 
 
 def find(leader: int | None, process_id: str) -> set[Member]:
@@ -58,14 +37,14 @@ def find(leader: int | None, process_id: str) -> set[Member]:
     roots = {
         pid
         for pid, seen in table.items()
-        if (leader is not None and leader in (pid, seen.session)) or marker in environment(pid)
+        if (leader is not None and leader in (pid, seen.session)) or marker in read_environment(pid)
     }
     return _with_descendants(table, roots)
 
 
 def find_in_group(group: str) -> set[Member]:
     """Find what lives in a cgroup and in those inside it."""
-    seen = {pid: _stat(pid) for pid in members(group)}
+    seen = {pid: _read_live(pid) for pid in members(group)}
     still = members(group)  # who was there before and is after was what has been looked at
     return {Member(pid, stat.start_ticks) for pid, stat in seen.items() if stat is not None and pid in still}
 
@@ -96,7 +75,7 @@ def kill_marked(process_ids: Sequence[str]) -> int:
     """SIGKILL, once, what carries one of these values of the environment's marker, and return how many were found."""
     markers = {f"{MARKER}={process_id}".encode() for process_id in process_ids}
     table = _table()
-    roots = {pid for pid in table if not markers.isdisjoint(environment(pid))}
+    roots = {pid for pid in table if not markers.isdisjoint(read_environment(pid))}
     return _signal_all(_with_descendants(table, roots), signal.SIGKILL)
 
 
@@ -120,7 +99,7 @@ def signal_exactly(member: Member, number: int) -> bool:
     except OSError:
         return False
     try:
-        seen = _stat(member.pid)
+        seen = _read_live(member.pid)
         if seen is None or seen.start_ticks != member.start_ticks:
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -130,13 +109,19 @@ def signal_exactly(member: Member, number: int) -> bool:
         os.close(fd)
 
 
-def _table() -> dict[int, _Seen]:
+def _read_live(pid: int) -> Stat | None:
+    """Read a process's stat. None: it has ended, reaped or not."""
+    stat = read_stat(pid)
+    return stat if stat is not None and stat.is_running else None
+
+
+def _table() -> dict[int, Stat]:
     """Read every process but this one."""
     own = os.getpid()
-    return {pid: seen for pid in all_pids() if pid != own and (seen := _stat(pid)) is not None}
+    return {pid: seen for pid in all_pids() if pid != own and (seen := _read_live(pid)) is not None}
 
 
-def _with_descendants(table: dict[int, _Seen], found: set[int]) -> set[Member]:
+def _with_descendants(table: dict[int, Stat], found: set[int]) -> set[Member]:
     grew = True
     while grew:
         children = {pid for pid, seen in table.items() if seen.ppid in found} - found

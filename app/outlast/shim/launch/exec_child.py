@@ -14,8 +14,9 @@ import struct
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
 
-from outlast.linux.clone import join
-from outlast.shim.launch.limits import LimitRefused, Wanted, in_group, lower_limits, raise_limits, set_nice
+from outlast.linux.clone import join_cgroup
+from outlast.shim.launch.limits import LimitRefused, in_group, lower_limits, raise_limits, set_nice
+from outlast.wire.contract import Limits, Stage
 
 FROM_TERMINALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)]
 FAILURE = struct.Struct("<BI")
@@ -27,15 +28,6 @@ ExecSpec = namedtuple(  # noqa: PYI024 - `typing` is a fifth of what `forker.py`
 )
 """What is to be forked: the fields of a `spawn.Command` that the process itself must know, as `marshal` takes them; the
 limits, soft and hard, on what it may have open unless it asks for others; and the cgroup to join, or None."""
-
-
-class Stage:
-    """At which step a start failed. `limits.STAGES` has more."""
-
-    SETUP = 0
-    USER = 1
-    WORKING_DIR = 2
-    EXEC = 3
 
 
 def map_report(report: int) -> mmap.mmap:
@@ -98,9 +90,9 @@ def _reset(signals: Sequence[int]) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _join(group: str, limits: Wanted, told: mmap.mmap) -> None:
+def _join(group: str, limits: Limits, told: mmap.mmap) -> None:
     try:
-        join(group)
+        join_cgroup(group)
     except OSError as exc:
         for name in in_group(limits):
             raise LimitRefused(name, exc.errno or errno.EPERM) from None

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from outlast.linux.linux import pidfd_open, say, signal_process
+from outlast.linux.process import pidfd_open, signal_process
 from outlast.shim.launch.exec_child import ExecSpec
 from outlast.shim.launch.forker import HELLO, ORDER, RESULT, receive
+from outlast.shim.log import log
 
 CANNOT = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
 """What the system, or what guards it, answers when it has no such fork. All else is for want of something."""
@@ -48,7 +49,7 @@ class ForkServer:
             try:
                 self._sock = self._start()
             except OSError as exc:
-                say(f"the shim forks by itself from now on: its helper does not start: {exc}")
+                log(f"the shim forks by itself from now on: its helper does not start: {exc}")
                 self.give_up()
         return self._sock is not None
 
@@ -79,7 +80,7 @@ class ForkServer:
                 (result,) = RESULT.unpack(receive(sock, RESULT.size))
                 results.append(result)
         except OSError as exc:  # it was ended or stopped: what it did last is not known
-            say(f"the shim's helper is gone, and {len(orders) - len(results)} starts with it: {exc!r}")
+            log(f"the shim's helper is gone, and {len(orders) - len(results)} starts with it: {exc!r}")
             self._leave()
         return results + [-errno.EAGAIN] * (len(orders) - len(results))
 

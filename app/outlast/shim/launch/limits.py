@@ -6,23 +6,11 @@ Every part that can't be had is refused: `LimitRefused` says which. Names are th
 import errno
 import os
 import resource
-from collections.abc import Mapping
 
-RLIMITS = {
-    "cpu_seconds": resource.RLIMIT_CPU,
-    "address_space_bytes": resource.RLIMIT_AS,
-    "open_files": resource.RLIMIT_NOFILE,
-    "processes": resource.RLIMIT_NPROC,
-    "file_size_bytes": resource.RLIMIT_FSIZE,
-}
-CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
-# A number for each, by which a start that was refused says why: behind the stages of `spawn.Stage`.
-NICE = 16
-STAGES = {NICE: "nice", **{NICE + 1 + i: name for i, name in enumerate([*RLIMITS, *CONTROLLERS])}}
+from outlast.wire.contract import CONTROLLERS, RLIMITS, STAGES, Limits
+
 _NUMBERS = {name: number for number, name in STAGES.items()}
 _CPU_PERIOD_US = 100_000
-
-Wanted = Mapping[str, int | float]
 
 
 class LimitRefused(OSError):
@@ -34,12 +22,12 @@ class LimitRefused(OSError):
         self.stage = _NUMBERS[name]
 
 
-def in_group(wanted: Wanted) -> list[str]:
+def in_group(wanted: Limits) -> list[str]:
     """Name those that a cgroup bounds."""
     return [name for name in wanted if name in CONTROLLERS]
 
 
-def bound_group(group: str | None, wanted: Wanted) -> None:
+def bound_group(group: str | None, wanted: Limits) -> None:
     """Bound a process's cgroup, before anything lives in it.
 
     Raises:
@@ -122,7 +110,7 @@ def set_nice(nice: int | None) -> None:
             raise LimitRefused("nice", exc.errno or errno.EPERM) from None
 
 
-def raise_limits(wanted: Wanted) -> None:
+def raise_limits(wanted: Limits) -> None:
     """Set those that are above what the calling process may have. To be done before rights are given up.
 
     Raises:
@@ -135,7 +123,7 @@ def raise_limits(wanted: Wanted) -> None:
                 _set(name, int(value), resource.RLIM_INFINITY)
 
 
-def lower_limits(wanted: Wanted) -> None:
+def lower_limits(wanted: Limits) -> None:
     """Set all the others. To be done last: they bound what the calling process can do from then on.
 
     Raises:

@@ -6,10 +6,10 @@ What becomes of a start is told by a pipe that ends.
 import functools
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from outlast.linux.linux import pidfd_open, widen_pipe
+from outlast.linux.memory import widen_pipe
+from outlast.linux.process import pidfd_open
 from outlast.shim.launch.exec_child import (
     FAILURE,
     FAILURE_AT,
@@ -21,7 +21,7 @@ from outlast.shim.launch.exec_child import (
     map_report,
 )
 from outlast.shim.launch.forkserver import CANNOT, ForkServer
-from outlast.shim.launch.limits import Wanted
+from outlast.wire.contract import Command
 
 
 @functools.cache
@@ -31,44 +31,6 @@ def _changed_signals() -> list[int]:
     Those that can't be changed are not among them, nor the two that the C library keeps for itself.
     """
     return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL]
-
-
-class Command(NamedTuple):
-    """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
-
-    Attributes:
-        timeout_ms: how long it may run.
-        nice: None: as this process.
-        limits: those of `limits.RLIMITS` and `limits.CONTROLLERS` that were asked for.
-    """
-
-    argv: list[str]
-    env: Mapping[str, str]
-    working_dir: str
-    stdin: bool
-    stdout: bool
-    stderr: bool
-    uid: int | None
-    gid: int | None
-    groups: Sequence[int] | None
-    timeout_ms: int | None
-    nice: int | None
-    limits: Wanted
-
-    def order(self, *, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
-        """Return what the process itself must know: see `program.Order`."""
-        return ExecSpec(
-            argv=self.argv,
-            env=self.env,
-            working_dir=self.working_dir,
-            uid=self.uid,
-            gid=self.gid,
-            groups=self.groups,
-            nice=self.nice,
-            limits=self.limits,
-            open_files=open_files,
-            group=group,
-        )
 
 
 class SpawnOutcome:
@@ -110,7 +72,7 @@ class Start:
         Raises:
             OSError: no pipe can be made now.
         """
-        self.order = command.order(group=group, open_files=open_files)
+        self.order = _make_spec(command, group, open_files)
         self._ours: list[int] = []
         self._theirs: list[int] = []
         self.pid, self.pidfd = 0, -1
@@ -179,6 +141,22 @@ class Start:
             return
         for fd in self._ours:
             os.set_blocking(fd, False)
+
+
+def _make_spec(command: Command, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
+    """Return the part of a command that the process itself must know."""
+    return ExecSpec(
+        argv=command.argv,
+        env=command.env,
+        working_dir=command.working_dir,
+        uid=command.uid,
+        gid=command.gid,
+        groups=command.groups,
+        nice=command.nice,
+        limits=command.limits,
+        open_files=open_files,
+        group=group,
+    )
 
 
 def spawn(starts: Sequence[Start], server: ForkServer) -> None:

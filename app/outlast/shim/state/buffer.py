@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from outlast.linux.linux import release_pages
+from outlast.linux.memory import release_pages
 
 READ_BYTES = 256 << 10
 # Memory is given back in steps: in a flood large ones, and what a quiet process leaves behind in small ones.

@@ -9,8 +9,8 @@ from typing import Any
 
 from outlast.failpoints import failpoint
 from outlast.shim.state.buffer import StreamBuffer
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES
 
-FRAME_OVERHEAD_BYTES = 256  # of memory that a frame takes: what bounds memory must count it
 STDOUT, STDERR = 1, 2
 _COALESCE_BYTES = 64 << 10
 # While nobody takes them, frames must not pile up without bound: so many have exact times, and each further so many

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 
-from outlast.linux.linux import has_ended
+from outlast.linux.process import has_ended
 from outlast.shim.event_loop import Loop
 from outlast.shim.state.child import Child
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from outlast.linux.linux import say
 from outlast.shim.event_loop import IN, Loop
+from outlast.shim.log import log
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
 from outlast.shim.state.child import BufferUsage, Child
 
@@ -165,7 +165,7 @@ class OutputReader:
     def _try_again(self, why: str) -> None:
         if time.monotonic() >= self._told_at + _TELL_AGAIN_S:
             self._told_at = time.monotonic()
-            say(why)
+            log(why)
         if not self._trying_again:
             self._trying_again = True
             self._loop.later(_TRY_AGAIN_S, self._on_try_again)
