@@ -188,7 +188,7 @@ async def test_signals_that_come_early_are_not_lost(init: Init) -> None:
         ([PROGRAM, "serve", "--listen", "nonsense"], 1, "'nonsense' is not HOST:PORT"),
         ([PROGRAM, "serve", "--config", "/no/such/file"], 1, "/no/such/file can't be read"),
         ([PROGRAM, "serve", "--nonsense"], 2, "No such option"),
-        (["/no/such/program"], 127, "/no/such/program can't be run: No such file or directory"),
+        (["/no/such/program"], 127, "cannot run /no/such/program: No such file or directory"),
         (["sh", "-c", "echo of its own >&2; exit 42"], 42, "of its own"),
     ],
     ids=lambda value: " ".join(value)[-20:] if isinstance(value, list) else None,
@@ -265,7 +265,7 @@ async def test_only_one_looks_after_a_folder(init: Init) -> None:
     assert (code, re.sub(r"\d+", "N", output.partition(" serves")[0])) == (1, "Error: another daemon (pid N)")
     code, output = await outlast("init", "--", PROGRAM, "serve", *flags)
     assert code == 1
-    assert f"another shim looks after {init.state_dir}" in output
+    assert f"another shim runs for {init.state_dir}" in output
     assert await init.call("GET", "/health", 200) == {"healthy": True}
 
 

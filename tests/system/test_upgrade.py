@@ -101,7 +101,7 @@ async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
             f"import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = {codec.PROTOCOL_VERSION + 1}\n",
             "the daemon speaks",
         ),
-        ("import sys\nsys.executable = '/no/such/python'\n", "can't be run"),
+        ("import sys\nsys.executable = '/no/such/python'\n", "cannot be run"),
     ],
     ids=["state", "protocol", "program"],
 )
