@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from outlast.core.usage import procfs
-from outlast.shim.kill.cgroup import members
-from outlast.shim.kill.tree import MARKER
+from outlast.linux.cgroup import members
+from outlast.wire.contract import MARKER
 
 TREE = """
 import os, time

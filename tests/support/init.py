@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from outlast.linux import lock
+from outlast.wire.contract import DAEMON_LOCK_NAME, SHIM_LOCK_NAME
 from tests.support.daemon import QUICK, Daemon, outlast, pids
 from tests.support.waiting import DEADLINE_S
 
@@ -69,14 +70,14 @@ class Init(Daemon):
     @property
     def init_pid(self) -> int:
         """Of the shim."""
-        pid = lock.holder(self.state_dir / lock.SHIM_LOCK_NAME)
+        pid = lock.holder(self.state_dir / SHIM_LOCK_NAME)
         assert pid is not None
         return pid
 
     @property
     def daemon_pid(self) -> int:
         """Of the daemon."""
-        pid = lock.holder(self.state_dir / lock.DAEMON_LOCK_NAME)
+        pid = lock.holder(self.state_dir / DAEMON_LOCK_NAME)
         assert pid is not None
         return pid
 
@@ -84,7 +85,7 @@ class Init(Daemon):
         """Send SIGTERM or SIGINT; `Ctrl-C` reaches the whole process group, as from a terminal (but not `unshare`)."""
         assert self.process is not None
         number = signal.SIGTERM if how.startswith("SIGTERM") else signal.SIGINT
-        targets = [lock.holder(self.state_dir / lock.SHIM_LOCK_NAME)]
+        targets = [lock.holder(self.state_dir / SHIM_LOCK_NAME)]
         if how.startswith("Ctrl-C"):
             targets = [pid for pid in pids() if _group(pid) == self.process.pid]
         for pid in targets:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from outlast.linux import lock
+from outlast.wire.contract import DAEMON_LOCK_NAME, SHIM_LOCK_NAME
 from tests.support.daemon import Daemon, is_running, left_over, outlast
 from tests.support.init import PROGRAM, Init, need_namespaces
 from tests.support.waiting import DEADLINE_S, eventually
@@ -101,7 +102,7 @@ async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     await init._close_session()
     init.signal(how)
     await eventually(lambda: "ending everything" in init.log)
-    while how.endswith("repeated") and lock.holder(init.state_dir / lock.SHIM_LOCK_NAME) is not None:
+    while how.endswith("repeated") and lock.holder(init.state_dir / SHIM_LOCK_NAME) is not None:
         init.signal(how)
         await asyncio.sleep(0)
     assert await init.ends() == 0
@@ -187,7 +188,7 @@ async def test_signals_that_come_early_are_not_lost(init: Init) -> None:
         ([PROGRAM, "serve", "--listen", "nonsense"], 1, "'nonsense' is not HOST:PORT"),
         ([PROGRAM, "serve", "--config", "/no/such/file"], 1, "/no/such/file can't be read"),
         ([PROGRAM, "serve", "--nonsense"], 2, "No such option"),
-        (["/no/such/program"], 127, "/no/such/program can't be run: No such file or directory"),
+        (["/no/such/program"], 127, "cannot run /no/such/program: No such file or directory"),
         (["sh", "-c", "echo of its own >&2; exit 42"], 42, "of its own"),
     ],
     ids=lambda value: " ".join(value)[-20:] if isinstance(value, list) else None,
@@ -264,7 +265,7 @@ async def test_only_one_looks_after_a_folder(init: Init) -> None:
     assert (code, re.sub(r"\d+", "N", output.partition(" serves")[0])) == (1, "Error: another daemon (pid N)")
     code, output = await outlast("init", "--", PROGRAM, "serve", *flags)
     assert code == 1
-    assert f"another shim looks after {init.state_dir}" in output
+    assert f"another shim runs for {init.state_dir}" in output
     assert await init.call("GET", "/health", 200) == {"healthy": True}
 
 
@@ -274,10 +275,10 @@ async def test_a_daemon_served_by_hand_is_left_in_peace(init: Init) -> None:
     os.kill(init.init_pid, signal.SIGSTOP)
     kept = init.daemon_pid
     os.kill(kept, signal.SIGKILL)
-    await eventually(lambda: lock.holder(init.state_dir / lock.DAEMON_LOCK_NAME) is None)
+    await eventually(lambda: lock.holder(init.state_dir / DAEMON_LOCK_NAME) is None)
     by_hand = Daemon(init.state_dir)
     starting = asyncio.create_task(by_hand.start())
-    await eventually(lambda: lock.holder(init.state_dir / lock.DAEMON_LOCK_NAME) is not None)
+    await eventually(lambda: lock.holder(init.state_dir / DAEMON_LOCK_NAME) is not None)
     os.kill(init.init_pid, signal.SIGCONT)
     await starting
     await eventually(lambda: "it is started again" in init.log)

@@ -15,7 +15,7 @@ import pytest
 from outlast.shim.connection.listener import Listener
 from outlast.wire import codec
 from tests.support.daemon import Daemon, Event, is_running, outlast, shim_children, shim_pid
-from tests.support.shadow import shadowed
+from tests.support.patched_daemon import patched_daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
@@ -228,7 +228,7 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
 async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     await daemon.stop()
-    other = shadowed(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
+    other = patched_daemon(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
     with pytest.raises(AssertionError):
         await other.start()
     assert other.process is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.proc import forker_pid
 from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_GROUPS, patched_daemon
 from tests.support.waiting import eventually
 
 # A tree of four: leader, a child in its group, one in a session of its own, a daemonised one that ignores SIGTERM.
@@ -75,7 +75,7 @@ async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
 
 
 async def test_without_cgroups_the_tree_is_followed(state_dir: Path) -> None:
-    daemon = shadowed(state_dir, NO_GROUPS)
+    daemon = patched_daemon(state_dir, NO_GROUPS)
     try:
         await daemon.start()
         process, members = await tree(daemon)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from outlast.model.sql import MAX_ANSWER_BYTES
-from outlast.shim.kill.tree import MARKER
+from outlast.wire.contract import MARKER
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import eventually
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_GROUPS, patched_daemon
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
@@ -134,7 +134,7 @@ async def _ended(daemon: Daemon, process: dict[str, Any]) -> bool:
 
 
 async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path) -> None:
-    daemon = shadowed(state_dir, NO_GROUPS)
+    daemon = patched_daemon(state_dir, NO_GROUPS)
     try:
         await daemon.start()
         process = await tree(daemon, name="tree")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.shim import upgrade
-from outlast.wire import codec
+from outlast.wire import codec, contract
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.waiting import eventually
 from tests.system.test_shim_death import COUNTER, FLOOD, is_healthy, wait_for_lines
@@ -95,14 +94,14 @@ async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
     ("change", "why"),
     [
         (
-            f"import outlast.shim.upgrade\noutlast.shim.upgrade.STATE_VERSION = {upgrade.STATE_VERSION + 1}\n",
+            f"import outlast.wire.contract\noutlast.wire.contract.STATE_VERSION = {contract.STATE_VERSION + 1}\n",
             "state in version",
         ),
         (
             f"import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = {codec.PROTOCOL_VERSION + 1}\n",
             "the daemon speaks",
         ),
-        ("import sys\nsys.executable = '/no/such/python'\n", "can't be run"),
+        ("import sys\nsys.executable = '/no/such/python'\n", "cannot be run"),
     ],
     ids=["state", "protocol", "program"],
 )

@@ -12,8 +12,7 @@ import click
 
 from outlast.config import Settings
 from outlast.daemon.state_folder import prepare
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS
-from outlast.shim.init import MODE
+from outlast.wire.contract import BLOCKED_SIGNALS, MODE
 
 # `outlast down` waits for the daemon (30 s) and, behind the grace, for what was killed (10 s); then some.
 _DOWN_TAKES_S = 60.0

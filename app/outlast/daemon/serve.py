@@ -23,7 +23,7 @@ from outlast.core.manager import ProcessManager
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
 from outlast.daemon.systemd_notify import tell_ready
-from outlast.linux.linux import keep_freed_memory
+from outlast.linux.memory import keep_freed_memory
 from outlast.model.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from outlast.linux import lock
 from outlast.model.errors import AlreadyServed, ConfigError
+from outlast.wire.contract import DAEMON_LOCK_NAME
 
 TOKEN_NAME = "token"  # noqa: S105 - a file's name
 
@@ -40,9 +41,9 @@ def locked(state_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyServed: another process holds it.
     """
-    fd = lock.take(state_dir / lock.DAEMON_LOCK_NAME)
+    fd = lock.acquire(state_dir / DAEMON_LOCK_NAME)
     if fd is None:
-        pid = lock.holder(state_dir / lock.DAEMON_LOCK_NAME)
+        pid = lock.holder(state_dir / DAEMON_LOCK_NAME)
         raise AlreadyServed(f"another daemon (pid {pid}) serves {state_dir}: end it, or choose another --state-dir")
     try:
         yield
@@ -52,7 +53,7 @@ def locked(state_dir: Path) -> Iterator[None]:
 
 def lock_holder(state_dir: Path) -> int | None:
     """Return the pid of the daemon that serves `state_dir`, as the system knows it; None: nobody does."""
-    return lock.holder(state_dir / lock.DAEMON_LOCK_NAME)
+    return lock.holder(state_dir / DAEMON_LOCK_NAME)
 
 
 def load_token(state_dir: Path, given: str) -> str:

@@ -11,11 +11,8 @@ from outlast.model.errors import SpawnFailed
 from outlast.model.options import Options
 from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.ulid import new_ulid
-from outlast.shim.kill.tree import MARKER
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.limits import CONTROLLERS, STAGES
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import SpawnRefused
+from outlast.wire.contract import CONTROLLERS, MARKER, STAGES, Command, Stage
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -14,10 +14,9 @@ from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
 from outlast.model.errors import NotFound, OutlastError, Unavailable
 from outlast.model.process import Process, ProcessSpec, run_key
-from outlast.shim.kill.tree import MARKER
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import SpawnRefused
 from outlast.storage import BeginRun, CompleteOutput, Storage, WithdrawRun
+from outlast.wire.contract import MARKER, Command
 
 _DRAIN_S = 10.0
 

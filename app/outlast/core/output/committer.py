@@ -15,9 +15,8 @@ from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
 from outlast.model.output import Chunk
-from outlast.shim.connection.connection import WINDOW_BYTES
-from outlast.shim.state.child import FRAME_OVERHEAD_BYTES
 from outlast.storage import AddProcess, Change, CompleteOutput, EndRun, RecordUsage, Storage, WithdrawProcess
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
 
 log = logging.getLogger(__name__)
 

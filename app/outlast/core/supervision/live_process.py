@@ -139,7 +139,7 @@ class LiveProcess(Condition):
         self.slot, self.held = slot, held
 
     def ending_for_shim(self) -> Mapping[str, int] | None:
-        """How it ended, as `HeldProcess.handover` takes it."""
+        """How it ended, as `HeldProcess.describe` takes it."""
         if self._ending is None:
             return None
         told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}

@@ -20,9 +20,9 @@ from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
+from outlast.wire.contract import Command
 
 log = logging.getLogger(__name__)
 

@@ -6,29 +6,14 @@ A process that can't be looked into (it runs as another user) makes a figure of 
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from outlast.linux.linux import all_pids, stat_fields
+from outlast.linux.proc import all_pids, read_environment, read_stat
 from outlast.model.usage import UsageSample
-from outlast.shim.kill.tree import MARKER, environment
+from outlast.wire.contract import MARKER
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _MARKED = f"{MARKER}=".encode()
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    """The fields of /proc/PID/stat that are of use here. Times of children are those of reaped ones."""
-
-    is_running: bool
-    ppid: int
-    session: int
-    user_ticks: int
-    system_ticks: int
-    threads: int
-    start_ticks: int
-    rss_pages: int
 
 
 def group_cpu_us(group: str) -> tuple[int, int] | None:
@@ -59,7 +44,7 @@ class Trees:
                 been reaped.
         """
         found: dict[str, list[int]] = {process_id: [] for process_id in leaders.values()}
-        stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := _stat(pid)) is not None]
+        stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := read_stat(pid)) is not None]
         stats.sort(key=lambda seen: seen[:2])  # parents before their children
         owners: dict[int, str | None] = {}
         known, self._owners = self._owners, {}
@@ -87,7 +72,7 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
     open_files: int | None = 0
     pss_bytes: int | None = 0 if with_pss else None
     for pid in pids:
-        stat = _stat(pid)
+        stat = read_stat(pid)
         if stat is None:
             continue
         user_ticks += stat.user_ticks
@@ -117,22 +102,6 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
         cpu_system_ms=system_us // 1000,
         rss_bytes=rss_pages * _PAGE_BYTES,
         pss_bytes=pss_bytes,
-    )
-
-
-def _stat(pid: int) -> _Stat | None:
-    field = stat_fields(pid)
-    if field is None:
-        return None
-    return _Stat(
-        is_running=field[0] not in (b"Z", b"X"),
-        ppid=int(field[1]),
-        session=int(field[3]),
-        user_ticks=int(field[11]) + int(field[13]),
-        system_ticks=int(field[12]) + int(field[14]),
-        threads=int(field[17]),
-        start_ticks=int(field[19]),
-        rss_pages=int(field[21]),
     )
 
 
@@ -169,5 +138,5 @@ def _pss_bytes(pid: int) -> int:
 
 def _marked(pid: int) -> str | None:
     """Return the id of the process in whose tree a process was started, as its environment says."""
-    marks = (variable for variable in environment(pid) if variable.startswith(_MARKED))
+    marks = (variable for variable in read_environment(pid) if variable.startswith(_MARKED))
     return next((mark[len(_MARKED) :].decode() for mark in marks), None)

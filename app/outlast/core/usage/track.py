@@ -6,8 +6,8 @@ from array import array
 
 from outlast.core.output.committer import Committer
 from outlast.core.usage import procfs
+from outlast.linux.cgroup import members
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
-from outlast.shim.kill.cgroup import members
 from outlast.storage import RecordUsage
 
 HISTORY = 120
