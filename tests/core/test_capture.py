@@ -21,7 +21,7 @@ class Emitted:
             position=Position(),
             streams=set(Stream),
             emit=self.chunks.append,
-            hurry=self._hurry,
+            flush_now=self._hurry,
         )
         self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
 

@@ -15,7 +15,7 @@ def test_what_is_counted_is_what_is_taken_also_when_each_line_comes_alone(proces
     try:
         for handle in range(1_000, 1_000 + processes):
             for seq in range(1_000, 1_000 + lines):
-                kept.append(_line(handle, seq))
+                kept.append_chunk(_line(handle, seq))
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

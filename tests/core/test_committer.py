@@ -58,7 +58,7 @@ async def test_what_is_patient_is_stored_once_and_in_order(
     await eventually(lambda: committer.failure is not None)
     assert done == []
     inject(control, Fault())
-    await committer.settled()
+    await committer.wait_until_idle()
     assert done == [1, 2, 3, 4, 5]
     assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 20) == chunks
 
@@ -70,17 +70,17 @@ async def test_a_refusal_drops_what_is_of_that_process_and_nothing_else(
     good, bad = Output(await added(storage)), Output(await added(storage))
     inject(control, Fault(mode=mode, handle=bad.handle))
     refused: list[Change] = []
-    committer.on_refused = lambda change, _reason: refused.append(change)
+    committer.on_rejected = lambda change, _reason: refused.append(change)
     done: list[Change] = []
     first = bad.chunk(b"bad\n")
     changes = [good.chunk(b"1\n"), first, end_of(bad.handle), CompleteOutput(bad.handle, 1), good.chunk(b"2\n")]
     for change in changes:
         committer.submit(change, lambda _handle, change=change: done.append(change))
-    await committer.settled()
+    await committer.wait_until_idle()
     assert refused == [first]
     assert done == [changes[0], changes[4]]
     assert committer.failure is None
-    with pytest.raises(StorageError, match="refuses"):
+    with pytest.raises(StorageError, match="rejects"):
         await committer.commit(end_of(bad.handle))
     await committer.commit(PurgeProcess(bad.handle))
     assert await storage.total() == 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.core.query.output_cursor import FollowInterrupted
+from outlast.core.query.follow import FollowInterrupted
 from outlast.model.errors import StorageUnavailable
 from outlast.model.event import Event, EventFilter, EventPage
 from outlast.storage import Change, storage_from_url
@@ -75,8 +75,8 @@ async def test_heartbeats_and_the_daemons_end() -> None:
     feed = EventFeed(storage_from_url("memory:"))
     following = feed.follow(EVERYTHING, 0.01)
     async with asyncio.timeout(DEADLINE_S):
-        assert await anext(following) == []
-        assert await anext(following) == []
+        assert list(await anext(following)) == []
+        assert list(await anext(following)) == []
         feed.interrupt()
         with pytest.raises(FollowInterrupted):
             await anext(following)

@@ -11,7 +11,7 @@ from outlast.core.manager import ProcessManager
 from outlast.core.output import flush_policy
 from outlast.core.output.committer import Committer
 from outlast.core.query.output_cursor import OutputQuery
-from outlast.core.supervision.buffer_limits import BufferLimits
+from outlast.core.supervision.supervisor import BufferLimits
 from outlast.model.process import StdinMode
 from outlast.storage import Change
 from outlast.storage.memory.storage import MemoryStorage
@@ -36,7 +36,7 @@ class CostlyStorage(MemoryStorage):
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush_policy, "LONGEST_S", 1000.0)
+    monkeypatch.setattr(flush_policy, "MAX_PAUSE_S", 1000.0)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def a_full_room(_committer: Committer, printer: Printer) -> None:
 
 REASONS: dict[str, Callable[[Committer, Printer], object]] = {
     "an end": lambda committer, printer: committer.submit(end_of(printer.handle), lambda _handle: None),
-    "a part of a line": lambda committer, _printer: committer.hurry(),
+    "a part of a line": lambda committer, _printer: committer.flush_now(),
     "much output": a_full_room,
 }
 
@@ -118,7 +118,7 @@ async def test_what_ends_the_waiting(committer: Committer, printer: Printer, rea
 
 WAITERS: dict[str, Callable[[Committer], Awaitable[None]]] = {
     "a reader": Committer.catch_up,
-    "who ends everything": Committer.settled,
+    "who ends everything": Committer.wait_until_idle,
     "the daemon's end": lambda committer: committer.stop(10),
 }
 
@@ -131,10 +131,10 @@ async def test_who_needs_all_gets_all(committer: Committer, printer: Printer, wa
 
 
 async def test_who_settles_while_the_last_commit_is_under_way(committer: Committer, printer: Printer) -> None:
-    committer.hurry()
+    committer.flush_now()
     await turns()
     async with asyncio.timeout(10):
-        await committer.settled()
+        await committer.wait_until_idle()
     assert printer.all_is_stored()
 
 
@@ -155,8 +155,8 @@ async def test_nothing_is_held_back_of_what_is_watched(
 async def test_it_is_not_held_back_for_ever(
     committer: Committer, printer: Printer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flush_policy, "LONGEST_S", 0.05)
-    committer.hurry()
+    monkeypatch.setattr(flush_policy, "MAX_PAUSE_S", 0.05)
+    committer.flush_now()
     await eventually(printer.all_is_stored)
     printer.print(b"third\n")
     await eventually(printer.all_is_stored)
@@ -182,7 +182,7 @@ async def test_who_follows_a_process_gets_its_lines(storage: CostlyStorage, stat
         await eventually(lambda: got == [b"before\n", b"after\n"])
         following.cancel()
     finally:
-        await manager.end_everything(0)
+        await manager.shutdown(0)
         await manager.close()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from outlast.core.output.chunk_cache import ChunkCache
-from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.storage import Chunk
 from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject

@@ -60,19 +60,19 @@ def test_a_tree_without_a_group_is_found() -> None:
     with running(TREE, 3, **{MARKER: "one"}) as one, running(TREE, 3, **{MARKER: "two"}) as two:
         trees = procfs.Trees()
         for leaders in ({one["leader"]: "one"}, {one["leader"]: "one", two["leader"]: "two"}):
-            found = trees.look(leaders)
+            found = trees.find_pids(leaders)
             assert sorted(found["one"]) == sorted(one.values())
         assert sorted(found["two"]) == sorted(two.values())
-        assert procfs.Trees().look({}) == {}
+        assert procfs.Trees().find_pids({}) == {}
 
 
 def test_what_was_found_once_stays_found() -> None:
     """It is known by its session and its parent only, and then has neither any more."""
     with running(PAIR, 2) as pids:
         trees = procfs.Trees()
-        assert sorted(trees.look({pids["leader"]: "x"})["x"]) == sorted(pids.values())
-        assert sorted(trees.look({1 << 30: "x"})["x"]) == sorted(pids.values())
-        assert procfs.Trees().look({1 << 30: "x"}) == {"x": []}
+        assert sorted(trees.find_pids({pids["leader"]: "x"})["x"]) == sorted(pids.values())
+        assert sorted(trees.find_pids({1 << 30: "x"})["x"]) == sorted(pids.values())
+        assert procfs.Trees().find_pids({1 << 30: "x"}) == {"x": []}
 
 
 def test_what_may_not_be_looked_into_is_not_known() -> None:

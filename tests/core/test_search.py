@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from outlast.core.query.matcher import matcher
+from outlast.core.query.matcher import make_matcher
 from outlast.core.query.queries import Queries
 from outlast.core.query.search import SearchPage, SearchQuery
 from outlast.model.output import Stream
@@ -135,7 +135,7 @@ async def test_a_page_has_a_bounded_size(pieces: Pieces, queries: Queries) -> No
     output = Output(await added(pieces.storage))
     for _ in range(12):
         await pieces.storage.commit([output.chunk(b"x" * (1 << 20) + b"\n")])
-    page = await queries.search(SearchQuery(matcher=matcher("x", "q", is_regex=False)))
+    page = await queries.search(SearchQuery(matcher=make_matcher("x", "q", is_regex=False)))
     assert (len(page.matches), page.complete) == (4, True)
     assert page.next is not None
 
@@ -191,7 +191,7 @@ async def test_a_wait_looks_on_threads_of_its_own(queries: Queries) -> None:
 
     slow = Everything(go_on=threading.Event())
     assert slow.go_on is not None
-    waits = [asyncio.create_task(queries.line(chunks(), slow)) for _ in range(6)]
+    waits = [asyncio.create_task(queries.wait_for_line(chunks(), slow)) for _ in range(6)]
     try:
         await eventually(lambda: slow.looks >= 2)
         await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))

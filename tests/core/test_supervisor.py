@@ -14,9 +14,8 @@ from outlast.core.commands.start_request import StartRequest
 from outlast.core.manager import ProcessManager
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.core.supervision.supervisor import Supervisor
+from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.model.errors import ShimUnavailable
 from outlast.model.process import Process, ProcessSpec, Reason, Run, StdinMode
 from outlast.model.ulid import new_ulid
@@ -59,7 +58,7 @@ async def manager(storage: HesitantStorage, state_dir: Path) -> AsyncIterator[Pr
     manager = ProcessManager(storage, state_dir, ROOM)
     yield manager
     await eventually(lambda: manager.health() is None)
-    await manager.end_everything(0)
+    await manager.shutdown(0)
     await manager.close()
 
 
@@ -220,7 +219,7 @@ def a_live(supervisor: Supervisor, slot: int = 0) -> LiveProcess:
     spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
     held = HeldProcess(pid=1, started_at_ms=1, group=None, pidfd=None, stdin=None, streams={})
     live = LiveProcess(spec, Run(pid=1, started_at_ms=1), slot, held)
-    supervisor._table.add(live)
+    supervisor._registry.register(live)
     return live
 
 
@@ -236,7 +235,7 @@ async def test_what_is_finished_during_a_handover_stays_with_nobody(
     supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
     lives = [a_live(supervisor) for _ in range(2)]
     link = _Link(lambda: supervisor.release(lives[finished]))
-    await supervisor._recovery.meet_again(link, [])  # type: ignore[arg-type]
+    await supervisor._recovery.reconnect(link, [])  # type: ignore[arg-type]
     assert link.adopted == [lives[index].spec.id for index in adopted]
     assert link.forgotten == forgotten
     assert [live.slot for live in lives] == slots
@@ -258,6 +257,6 @@ async def test_a_start_is_undone_also_if_the_shim_dies_meanwhile(tmp_path: Path)
 
     link = _Link(fail_twice)
     supervisor._link = link  # type: ignore[assignment]
-    await supervisor.undo(live)
+    await supervisor.undo_spawn(live)
     assert (tries, link.killed, link.forgotten) == (3, [live.spec.id], [3])
     assert supervisor.get(live.spec.id) is None

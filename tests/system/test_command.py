@@ -122,7 +122,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
     assert code == 1
-    assert f"can't listen on {address}" in output
+    assert f"cannot listen on {address}" in output
     assert shim_pid(state_dir) is None
 
 
