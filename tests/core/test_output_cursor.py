@@ -1,4 +1,4 @@
-"""The cursor: whatever is committed at whatever moment, a follower gets every line once, and comes to an end."""
+"""The cursor: a follower gets every line once and ends, whatever is committed at whatever moment."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ STREAMS = st.sampled_from(Stream)
 
 
 class Process:
-    """A process being written, whose commits happen exactly when the test says."""
+    """A process that prints, whose commits happen exactly when the test says."""
 
     def __init__(self, storage: Storage, *, is_cached: bool) -> None:
         spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
@@ -38,13 +38,13 @@ class Process:
         self._output = Output(self.live.handle)
 
     async def write(self, stream: Stream, lines: int) -> None:
-        """Print so many lines; none: leave a gap."""
+        """Print `lines` lines; 0 stands for a gap."""
         first = len(self.written) + 1
         data = b"".join(b"%d\n" % (first + i) for i in range(lines))
         chunk = self._output.chunk(data, stream, ts_ms=first) if lines else self._output.gap(9, stream, ts_ms=first)
         await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
-        # As LiveProcess does after a commit.
+        # As RunRecorder does after a commit.
         self.live.position = chunk.position
         if self._is_cached:
             self.chunk_cache.append_chunk(chunk)
@@ -56,7 +56,7 @@ class Process:
 
 
 class RacingStorage:
-    """Runs something behind each read, before the reader sees its answer: what a commit at the worst moment does."""
+    """A storage that runs something after each read, before the reader gets the result: the worst moment."""
 
     def __init__(self, storage: Storage, race: Callable[[], "asyncio.Future[None] | None"]) -> None:
         self._storage = storage
@@ -103,7 +103,7 @@ async def follow(
     async def read() -> None:
         async for chunks in cursor.follow(heartbeat_s=0.001):
             if not chunks:
-                # The cursor waits: the reads race no more, so the process goes on by itself.
+                # The cursor waits, and no more reads race with commits, so the process continues by itself.
                 if pending:
                     await act()
                 else:
@@ -118,7 +118,7 @@ async def follow(
 
 
 def seqs_of(chunk: Chunk) -> list[int]:
-    """Return its numbers, which are also its lines."""
+    """Return the chunk's sequence numbers, which are also its lines."""
     seqs = list(range(chunk.first_seq, chunk.last_seq + 1))
     assert [int(line) for line in chunk.lines()] == ([] if chunk.gap else seqs)
     return seqs
@@ -132,18 +132,18 @@ def seqs_of(chunk: Chunk) -> list[int]:
     st.integers(0, 12),
     st.booleans(),
 )
-def test_every_line_once_whatever_is_committed_when(
+def test_every_line_comes_once_whatever_is_committed_when(
     actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, is_cached: bool
 ) -> None:
     asyncio.run(follow(actions, before, wanted, after, is_cached=is_cached))
 
 
-async def test_what_is_committed_behind_an_empty_read_is_not_passed_over() -> None:
+async def test_a_commit_after_an_empty_read_is_not_missed() -> None:
     await follow([(Stream.STDOUT, 1), (Stream.STDOUT, 2)], 0, None, 0, is_cached=False)
 
 
-async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() -> None:
-    """The last lines and the end are both committed while an empty read is on its way back."""
+async def test_an_end_after_the_last_read_does_not_hide_lines_before_it() -> None:
+    """The last lines and the end are both committed after an empty read, before the reader sees its result."""
     storage = storage_from_url("memory:")
     await storage.open()
     process = Process(storage, is_cached=False)

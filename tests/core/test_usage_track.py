@@ -20,13 +20,13 @@ def test_processor_time_never_falls() -> None:
     assert track.usage().peak.cpu_user_ms == 140
 
 
-def test_processor_time_goes_on_from_what_is_stored() -> None:
+def test_processor_time_continues_from_the_stored_usage() -> None:
     track = UsageTrack(None)
     track.load_stored(RunUsage(peak=PeakUsage(cpu_user_ms=500, cpu_system_ms=5), history=(sample(1, user_ms=500),)))
     assert track.add_sample(sample(2, user_ms=70, system_ms=9), keep=True).cpu_user_ms == 500
     assert track.add_sample(sample(3, user_ms=90, system_ms=9), keep=False).cpu_user_ms == 520
     assert [one.sampled_at_ms for one in track.usage().history] == [1, 2]
-    track.load_stored(RunUsage(history=(sample(0),)))  # once is enough
+    track.load_stored(RunUsage(history=(sample(0),)))  # only the first call counts
     assert [one.sampled_at_ms for one in track.usage().history] == [1, 2]
 
 
@@ -39,14 +39,14 @@ def test_a_history_is_bounded_and_peaks_are_not_forgotten() -> None:
     assert (usage.peak.rss_bytes, usage.peak.pss_bytes) == (1000, 7)
 
 
-def test_young_runs_are_looked_at_more_often() -> None:
+def test_young_runs_are_sampled_more_often() -> None:
     track = UsageTrack(None)
     due = [second for second in range(30) if track.is_due(1000.0 + second, second)]
     assert due == [1, 2, 4, 8, 13, 18, 23, 28]
     assert MAX_INTERVAL_S == 5.0
 
 
-def test_the_costly_figure_is_rare() -> None:
+def test_the_proportional_set_size_is_rarely_wanted() -> None:
     track = UsageTrack(None)
     wanted = []
     for number in range(30):
@@ -56,21 +56,21 @@ def test_the_costly_figure_is_rare() -> None:
     assert [number for number, wants in enumerate(wanted) if wants] == [0, 12, 24]
 
 
-def test_what_is_kept_of_an_idle_process_is_small() -> None:
+def test_the_history_of_an_idle_process_is_small() -> None:
     tracks = [UsageTrack(None) for _ in range(10)]
     tracemalloc.start()
     for number in range(2 * HISTORY):
         for track in tracks:
             track.add_sample(sample(1_700_000_000_000 + number, user_ms=1000 + number, pss_bytes=1 << 20), keep=True)
-    gc.collect()  # with it goes what the interpreter keeps of freed tuples
+    gc.collect()  # this also frees the interpreter's cache of tuples
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < len(tracks) * 12 << 10
     assert len(tracks[0].usage().history) == HISTORY
 
 
-def test_what_has_not_run_is_not_looked_at_again(tmp_path: Path) -> None:
-    """The group is a folder here: a real one can't be kept from running something."""
+def test_a_group_that_has_not_run_is_not_measured_again(tmp_path: Path) -> None:
+    """The group is a plain folder here: in a real one, something may run at any time."""
 
     def tell(user_us: int, pids: tuple[int, ...]) -> None:
         (tmp_path / "cpu.stat").write_text(f"usage_usec {user_us}\nuser_usec {user_us}\nsystem_usec 5000\n")

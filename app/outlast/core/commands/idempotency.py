@@ -32,7 +32,7 @@ class IdempotentStarts:
         *,
         start: Callable[[StartRequest], Awaitable[Process]],
     ) -> None:
-        """Create it for one daemon.
+        """Create the table of pending starts.
 
         Args:
             storage: finds the process that has a key.

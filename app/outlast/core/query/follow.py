@@ -1,7 +1,7 @@
 """The loop of every follower: read what is stored, then wait for more. History and live output take the same path.
 
 A follower is a reader with a position in something that is stored and grows. Nothing is queued for it: a slow one reads
-older rows, and costs nobody else anything.
+older rows, and does not slow down others.
 """
 
 import asyncio

@@ -183,7 +183,7 @@ class Cursor:
         return until_ms is not None and now_ms() > until_ms + _UNTIL_GRACE_MS
 
     def _limit_wait(self, timeout_s: float) -> float:
-        """Return `timeout_s`, or the time until `until_ms` is past, if that is sooner."""
+        """Return `timeout_s`, or the time until `until_ms` is past if it is sooner."""
         until_ms = self._query.until_ms
         if until_ms is None:
             return timeout_s

@@ -27,7 +27,7 @@ _LINE_COST_BYTES = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
-    """What to search for, and where. Conditions combine.
+    """A search: what for, and where. Conditions combine.
 
     Attributes:
         process_id: only this process's output.

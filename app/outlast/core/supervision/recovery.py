@@ -33,7 +33,7 @@ class Recovery:
         attach: Callable[[LiveProcess], None],
         on_added: Callable[[], None],
     ) -> None:
-        """Create it for one daemon.
+        """Create the recovery of one daemon.
 
         Args:
             storage: tells how far each output is stored.

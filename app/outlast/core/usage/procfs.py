@@ -35,8 +35,8 @@ def group_cpu_us(group: str) -> tuple[int, int] | None:
     """Return the user and system time in microseconds of all processes that ever ran in a cgroup."""
     try:
         with open(f"{group}/cpu.stat", "rb", buffering=0) as file:
-            told = dict(line.split() for line in file.read().splitlines())
-        return int(told[b"user_usec"]), int(told[b"system_usec"])
+            fields = dict(line.split() for line in file.read().splitlines())
+        return int(fields[b"user_usec"]), int(fields[b"system_usec"])
     except (OSError, KeyError):
         return None
 
