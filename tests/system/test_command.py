@@ -133,7 +133,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
         (["--listen", "0.0.0.0:0"], "set OUTLAST_TOKEN"),
         (["--config", "/no/such/file"], "/no/such/file can't be read"),
-        (["--state-dir", "/proc/nowhere"], "/proc/nowhere can't be used"),
+        (["--state-dir", "/proc/nowhere"], "/proc/nowhere cannot be used"),
     ],
 )
 async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -> None:

@@ -23,13 +23,13 @@ def prepare(state_dir: Path) -> None:
         found = state_dir.stat()
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise ConfigError(
-                f"the state folder {state_dir} belongs to another user, or other users may write to it and could pose "
-                "as the shim: choose a folder of your own with --state-dir"
+                f"the state folder {state_dir} belongs to another user, or others may write to it and could pose as "
+                "the shim: choose a folder of your own with --state-dir"
             )
         state_dir.chmod(0o700)
     except OSError as exc:
         raise ConfigError(
-            f"cannot use the state folder {state_dir}: {exc.strerror}; choose another with --state-dir"
+            f"the state folder {state_dir} cannot be used: {exc.strerror}; choose another with --state-dir"
         ) from None
 
 
@@ -69,7 +69,7 @@ def load_token(state_dir: Path, given: str) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot read the token file {path}: {exc}") from None
+        raise ConfigError(f"the token file {path} cannot be read: {exc}") from None
     if not token:
         raise ConfigError(
             f"the token file {path} is empty: write a token into it, or remove it, so that a new one is created"

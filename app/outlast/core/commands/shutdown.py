@@ -35,7 +35,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     if problem is not None:
         raise StorageUnavailable(
             f"the processes were told to end, but {problem}. The shim keeps what is not stored: "
-            "fix the storage error, and try again"
+            "make room or fix the error, then try again"
         )
     if not finished:  # a process that could not be killed holds a pipe; all that it wrote so far is stored
         for live in rest:
