@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outlast.core.commands.start_request import StartRequest
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.model.output import Chunk
 from outlast.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
@@ -113,20 +114,20 @@ class StubManager:
     def interrupt_followers(self) -> None:
         self._interrupted.set()
 
-    async def output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
+    async def read_output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
         self._called("output", process.handle, query)
         for chunk in self.chunks:
             yield chunk
         if self.fail_after_chunks is not None:
             raise self.fail_after_chunks
 
-    async def follow_together(
+    async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncIterator[Sequence[Chunk]]:
         self._called("follow", process.handle, query, heartbeat_s)
         self.followers += 1
         try:
-            async for chunk in self.output(process, query):
+            async for chunk in self.read_output(process, query):
                 if chunk.last_seq > query.after:
                     yield [chunk.after(query.after)]
             if self.follow_forever:

@@ -17,7 +17,7 @@ import aiohttp
 
 from bench.proc import forker_pid
 from outlast.config import Settings
-from outlast.daemon.shutdown import end_everything
+from outlast.daemon.shutdown import shutdown
 from outlast.failpoints import VARIABLE
 from outlast.shim.kill.cgroup import folder_name
 from tests.support.waiting import DEADLINE_S
@@ -121,7 +121,7 @@ class Daemon:
         if self.process is not None:
             await self.stop(signal.SIGTERM if self.process.returncode is None else 0)
         async with asyncio.timeout(2 * DEADLINE_S):
-            await end_everything(Settings(state_dir=str(self.state_dir), stop_grace_ms=0))
+            await shutdown(Settings(state_dir=str(self.state_dir), stop_grace_ms=0))
 
     # ---- calls
 

@@ -122,7 +122,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
     assert code == 1
-    assert f"can't listen on {address}" in output
+    assert f"cannot listen on {address}" in output
     assert shim_pid(state_dir) is None
 
 
@@ -133,7 +133,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
         (["--listen", "0.0.0.0:0"], "set OUTLAST_TOKEN"),
         (["--config", "/no/such/file"], "/no/such/file can't be read"),
-        (["--state-dir", "/proc/nowhere"], "/proc/nowhere can't be used"),
+        (["--state-dir", "/proc/nowhere"], "/proc/nowhere cannot be used"),
     ],
 )
 async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -> None:

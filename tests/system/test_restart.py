@@ -308,7 +308,7 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     lines = await daemon.lines(process)
     assert (lines[0], lines[-1]) == ("in the backup", "behind the hole")
     assert "after the backup" not in lines
-    assert "bytes that process" in daemon.log
+    assert "bytes of process" in daemon.log
     gaps = [event for event in await events_of(daemon, process) if event.kind == "gap"]
     assert [event.data["reason"] for event in gaps] == ["store_replaced"]
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)

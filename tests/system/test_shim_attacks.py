@@ -248,7 +248,7 @@ async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: 
     await eventually(lambda: "was lost" in daemon.log)
 
     def tried() -> bool:
-        return "can't be reached" in daemon.log or shim_pid(daemon.state_dir) not in {None, shim}
+        return "cannot reach the shim" in daemon.log or shim_pid(daemon.state_dir) not in {None, shim}
 
     await eventually(tried)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)

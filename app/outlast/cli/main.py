@@ -92,10 +92,10 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
 @_CONFIG
 def down_command(state_dir: str | None, config: str | None) -> None:
     """End every process (SIGTERM, then SIGKILL after a grace), then shim and daemon. What they printed stays."""
-    from outlast.daemon.shutdown import end_everything
+    from outlast.daemon.shutdown import shutdown
 
     settings = _settings(config, state_dir=state_dir)
-    ended = _run(end_everything(settings))
+    ended = _run(shutdown(settings))
     if ended is None:
         click.echo(f"nothing runs for {settings.state_path}")
     else:

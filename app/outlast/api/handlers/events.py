@@ -16,7 +16,7 @@ from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.core.query.output_cursor import FollowInterrupted
+from outlast.core.query.follow import FollowInterrupted
 from outlast.model.event import Event
 
 SSE = "text/event-stream"

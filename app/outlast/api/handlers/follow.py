@@ -13,7 +13,8 @@ from outlast.api.schemas.processes import ResumeHeader
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import Client, send_from
 from outlast.core.manager import ProcessManager
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.output import Stream
 from outlast.model.process import Process
 
@@ -86,7 +87,7 @@ async def _feed_while_read(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> int | None:
     """Send events until the client does not keep up, and return the id of the last one. None: there are no more."""
-    follow = manager.follow_together(process, query, heartbeat_s=HEARTBEAT_S)
+    follow = manager.follow_batches(process, query, heartbeat_s=HEARTBEAT_S)
     async with contextlib.aclosing(follow) as found:
         async for chunks in found:
             if not chunks:

@@ -34,7 +34,7 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     reading: ReadOptions = given.query
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
-    chunks = manager.output(view.process, replace(reading.where, stream=stream))
+    chunks = manager.read_output(view.process, replace(reading.where, stream=stream))
     sieve = LineFilter(reading.grep, reading.limit)
     content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
     if content_type == RAW and sieve.passes_all and stream is None and reading.where == OutputQuery():

@@ -14,7 +14,8 @@ from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineJoiner
 from outlast.api.streaming.response import send
 from outlast.core.manager import ProcessManager
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import StartOutcome
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.output import Chunk, Stream, count_lines
@@ -69,7 +70,7 @@ class _RunStream:
                         for piece in self._lines.add(chunk):
                             yield piece
                         continue
-                    if self._manager.has_only_others(self._process):
+                    if self._manager.has_ended(self._process):
                         break
                     silent_s += _QUIET_S
                     if silent_s >= HEARTBEAT_S:

@@ -15,7 +15,7 @@ from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
 from outlast.api.schemas import fields, line_fields
 from outlast.api.schemas.base import Strict
-from outlast.core.query.matcher import matcher
+from outlast.core.query.matcher import make_matcher
 from outlast.core.query.search import Match, SearchQuery
 from outlast.model.process import Order
 
@@ -79,7 +79,7 @@ class SearchParameters(Strict):
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> tuple[SearchQuery, dict[str, Any]]:
         query = SearchQuery(
-            matcher=matcher(data["q"], "q", is_regex=data["regex"], ignore_case=data["ignore_case"]),
+            matcher=make_matcher(data["q"], "q", is_regex=data["regex"], ignore_case=data["ignore_case"]),
             stream=data.get("stream"),
             since_ms=data.get("since"),
             until_ms=data.get("until"),

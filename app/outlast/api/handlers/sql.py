@@ -69,5 +69,5 @@ class SqlBody(Strict):
 async def ask(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/sql."""
     question: SqlQuery = given.body
-    answer = await request.app[app_keys.MANAGER].queries.sql(question)
+    answer = await request.app[app_keys.MANAGER].queries.run_sql(question)
     return web.Response(body=answer, content_type="application/json")

@@ -16,8 +16,9 @@ from outlast.api.schemas import fields, line_fields
 from outlast.api.schemas.base import Strict
 from outlast.core.manager import ProcessManager
 from outlast.core.query import wait_conditions
-from outlast.core.query.matcher import Matcher, matcher
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.matcher import Matcher, make_matcher
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.query.wait_conditions import Line, NotMet, WaitFor
 from outlast.model.errors import Unavailable
 from outlast.model.output import Stream
@@ -87,7 +88,7 @@ class WaitQuery(Strict):
     def _make(self, data: dict[str, Any], **_: Any) -> Wait:
         return Wait(
             until=data["until"],
-            matcher=matcher(data["pattern"], "pattern", is_regex=data["regex"]) if "pattern" in data else None,
+            matcher=make_matcher(data["pattern"], "pattern", is_regex=data["regex"]) if "pattern" in data else None,
             stream=data.get("stream"),
             after=data.get("after", 0),
             port=data.get("port", 0),
@@ -129,23 +130,25 @@ async def wait(request: web.Request, given: RequestInput) -> web.Response:
 async def _until(manager: ProcessManager, process: Process, query: Wait) -> Line | bool | None:
     """Wait. What is true: it is so. What is not: the process has ended, and it will not be."""
     if query.until is WaitFor.EXIT:
-        await manager.ended(process)
+        await manager.wait_ended(process)
         return True
     if query.until is WaitFor.OUTPUT and query.matcher is not None:
         where = OutputQuery(after=query.after, stream=query.stream)
         chunks = manager.follow(process, where, heartbeat_s=HEARTBEAT_S)
-        return await manager.queries.line(chunks, query.matcher)
+        return await manager.queries.wait_for_line(chunks, query.matcher)
     if query.until is WaitFor.PORT:
-        return await wait_conditions.port(query.port, lambda: _has_ended(manager, process))
+        return await wait_conditions.wait_for_port(query.port, lambda: _has_ended(manager, process))
     last_seq, last_ts_ms = 0, process.run.started_at_ms
-    async for chunk in manager.output(process, OutputQuery(tail=1, stream=query.stream)):
+    async for chunk in manager.read_output(process, OutputQuery(tail=1, stream=query.stream)):
         last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
     where = OutputQuery(after=last_seq, stream=query.stream)
     look_s = min(max(query.idle_ms / 4000, _IDLE_LOOK_S[0]), _IDLE_LOOK_S[1])
-    return await wait_conditions.silence(manager.follow(process, where, heartbeat_s=look_s), query.idle_ms, last_ts_ms)
+    return await wait_conditions.wait_for_silence(
+        manager.follow(process, where, heartbeat_s=look_s), query.idle_ms, last_ts_ms
+    )
 
 
 def _has_ended(manager: ProcessManager, process: Process) -> bool:
     if manager.is_closing:
         raise FollowInterrupted
-    return manager.has_only_others(process)
+    return manager.has_ended(process)

@@ -1,13 +1,13 @@
-"""Reading /proc and control groups: what Linux tells of processes. Nothing here raises for a process that is gone.
+"""Resource usage from /proc and cgroups. No function raises for a process that has ended.
 
-A process that can't be looked into (it runs as another user) makes a figure of its tree unknown, not wrong.
+If a process of a tree cannot be read (it runs as another user), that figure of the tree is None.
 """
 
 import os
-import time
 from collections.abc import Iterable, Mapping
 
 from outlast.linux.proc import all_pids, read_environment, read_stat
+from outlast.model.clock import now_ms
 from outlast.model.usage import UsageSample
 from outlast.wire.contract import MARKER
 
@@ -17,31 +17,31 @@ _MARKED = f"{MARKER}=".encode()
 
 
 def group_cpu_us(group: str) -> tuple[int, int] | None:
-    """Return the processor time of all that ever lived in a group, in user mode and in the kernel, in microseconds."""
+    """Return the user and system time in microseconds of all processes that ever ran in a cgroup."""
     try:
         with open(f"{group}/cpu.stat", "rb", buffering=0) as file:
-            told = dict(line.split() for line in file.read().splitlines())
-        return int(told[b"user_usec"]), int(told[b"system_usec"])
+            fields = dict(line.split() for line in file.read().splitlines())
+        return int(fields[b"user_usec"]), int(fields[b"system_usec"])
     except (OSError, KeyError):
         return None
 
 
 class Trees:
-    """Finds what belongs to processes that have no group, in one pass over all processes of the machine.
+    """The trees of runs that have no cgroup, found in one pass over all processes of the machine.
 
-    A descendant is known by its session, by its parent, or by the marker in its environment, and once known, for life:
-    so it is still found when its parent has ended. An environment is read once.
+    A descendant is recognized by its session, its parent, or the marker in its environment. Once recognized, it stays
+    so for its lifetime, even when its parent has ended. Each environment is read once.
     """
 
     def __init__(self) -> None:
         self._owners: dict[tuple[int, int], str | None] = {}
 
-    def look(self, leaders: Mapping[int, str]) -> dict[str, list[int]]:
+    def find_pids(self, leaders: Mapping[int, str]) -> dict[str, list[int]]:
         """Return the pids of each tree.
 
         Args:
-            leaders: key (`model.process.run_key`) by pid of the runs whose trees are looked for. They must not have
-                been reaped.
+            leaders: run keys (`model.process.run_key`) by the pid of each run's first process, which must not have been
+                reaped.
         """
         found: dict[str, list[int]] = {process_id: [] for process_id in leaders.values()}
         stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := read_stat(pid)) is not None]
@@ -60,13 +60,13 @@ class Trees:
 
 
 def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | None = None) -> UsageSample | None:
-    """Add up what processes take. None: there are none.
+    """Return the total usage of processes, or None if none of them runs.
 
     Args:
-        pids: whose.
-        with_pss: also look at the proportional set size, which costs the kernel a walk over all of their memory.
-        cpu_us: their processor time if it is known from elsewhere. Else it is that of these processes and of what they
-            have reaped: it falls when one of them ends that nobody of them reaps.
+        pids: the processes.
+        with_pss: whether to read the proportional set size, for which the kernel walks over all of their memory.
+        cpu_us: their user and system time if the cgroup tells it. Else it is the sum over these processes and their
+            reaped children, which falls when a process ends that is not reaped by another of them.
     """
     processes = threads = user_ticks = system_ticks = rss_pages = 0
     open_files: int | None = 0
@@ -94,7 +94,7 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
         return None
     user_us, system_us = cpu_us or (user_ticks * _TICK_US, system_ticks * _TICK_US)
     return UsageSample(
-        sampled_at_ms=time.time_ns() // 1_000_000,
+        sampled_at_ms=now_ms(),
         processes=processes,
         threads=threads,
         open_files=open_files,
@@ -106,22 +106,22 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
 
 
 def _count_open_files(pid: int) -> int:
-    """Count descriptors. Linux 6.2 tells their number as the folder's size; before, the folder has to be read.
+    """Count a process's descriptors. Since Linux 6.2 their number is the folder's size; else the folder is read.
 
     Raises:
-        PermissionError: they are not shown to us.
+        PermissionError: the daemon may not read them.
     """
     try:
         return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
     except (FileNotFoundError, ProcessLookupError):
-        return 0  # it has just ended
+        return 0  # the process has just ended
 
 
 def _pss_bytes(pid: int) -> int:
-    """Return the proportional set size.
+    """Return the proportional set size of a process.
 
     Raises:
-        PermissionError: it is not shown to us, or not by this kernel.
+        PermissionError: the daemon may not read it, or the kernel does not provide it.
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb", buffering=0) as file:
@@ -129,14 +129,14 @@ def _pss_bytes(pid: int) -> int:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024
     except ProcessLookupError:
-        return 0  # it has just ended
+        return 0  # the process has just ended
     except FileNotFoundError:
         if not os.path.exists(f"/proc/{pid}"):
             return 0
-    raise PermissionError(f"/proc/{pid}/smaps_rollup tells no PSS")
+    raise PermissionError(f"/proc/{pid}/smaps_rollup has no PSS")
 
 
 def _marked(pid: int) -> str | None:
-    """Return the id of the process in whose tree a process was started, as its environment says."""
+    """Return the run key that the environment of a process names, or None."""
     marks = (variable for variable in read_environment(pid) if variable.startswith(_MARKED))
     return next((mark[len(_MARKED) :].decode() for mark in marks), None)
