@@ -110,6 +110,24 @@ def test_each_code_is_told_where_it_can_come() -> None:
     assert "TOO_LARGE" in errors["413"]["description"]
 
 
+def test_the_document_tells_where_values_of_environment_variables_go() -> None:
+    env = DOCUMENT["components"]["schemas"]["StartBody"]["properties"]["env"]["description"]
+    assert "stored encrypted" in env
+    assert "returned, logged or stored" not in json.dumps(DOCUMENT)
+
+
+def test_the_document_says_that_a_name_addresses_a_process() -> None:
+    refs = [
+        parameter["description"]
+        for _, _, operation in OPERATIONS
+        for parameter in operation["parameters"]
+        if parameter["name"] == "ref"
+    ]
+    assert refs
+    for text in (*refs, DOCUMENT["info"]["description"]):
+        assert "name" in text
+
+
 async def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
     page = await server.ask("GET", "/docs")
     assert page.headers["Content-Type"].startswith("text/html")

@@ -17,16 +17,21 @@ from outlast.model import errors
 _INTRODUCTION = """\
 Starts, watches and signals background processes, and keeps every line they print.
 
-`{ref}` in a path is an operating-system pid (all digits: the newest process that has had it) or the permanent
-`id`. Times are integer milliseconds since the epoch. Every error is
-`{"error": "one sentence", "code": "UPPER_SNAKE"}`.
+`{ref}` in a path is the pid, the permanent `id` or the name of a process. A reference of digits only is a pid: it finds
+the newest process that had the pid. A name finds the live process that has the name, or else the newest process that
+had it.
+
+Times are integers: milliseconds since the Unix epoch.
+
+Every error is a JSON object such as `{"error": "there is no process 'web'", "code": "NOT_FOUND"}`. Decide by `code`;
+the sentence in `error` is for people, and may change.
 """
 
 _REF = {
     "name": "ref",
     "in": "path",
     "required": True,
-    "description": "A pid, or the permanent id of a process.",
+    "description": "Pid, permanent id or name of a process.",
     "schema": {"type": "string"},
 }
 _UNAUTHORIZED = ErrorSpec(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or wrong.")

@@ -72,7 +72,9 @@ class StartBody(Strict):
     env = fields.Environment(
         allow_none=True,
         metadata={
-            "description": "Environment variables to set. The values are never returned, logged or stored.",
+            "description": "Environment variables to set. Their values are never returned and never logged. The values of a "
+            "managed process are stored encrypted (the key is `env.key` in the state folder), because later runs need "
+            "them; the values of any other process are not stored.",
             "additionalProperties": {"type": "string"},
         },
     )
