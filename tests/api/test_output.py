@@ -37,7 +37,7 @@ def whole_lines(chunks: list[Chunk]) -> list[bytes]:
 
 def join(chunks: list[Chunk]) -> list[bytes]:
     joiner = LineJoiner()
-    blocks = [block for it in chunks for block in joiner.add(it)] + list(joiner.rest())
+    blocks = [block for it in chunks for block in joiner.join(it)] + list(joiner.rest())
     return [line for block in blocks for line in block.removesuffix(b"\n").split(b"\n")]
 
 
@@ -68,7 +68,7 @@ def test_an_endless_line_stays_in_its_parts() -> None:
 def test_many_small_parts_cost_no_more_than_one() -> None:
     joiner = LineJoiner()
     for seq in range(1, 200_001):
-        assert list(joiner.add(chunk(b".", first_seq=seq))) == []
+        assert list(joiner.join(chunk(b".", first_seq=seq))) == []
     assert list(joiner.rest()) == [b"." * 200_000]
 
 
@@ -190,7 +190,7 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", "/api/v1/processes/42/stdout", headers=headers)
     (record,) = caplog.records
-    assert record.getMessage() == "GET /api/v1/processes/42/stdout broke off"
+    assert record.getMessage() == "GET /api/v1/processes/42/stdout failed after its response had begun"
     assert TOKEN not in caplog.text
 
 
@@ -217,7 +217,7 @@ async def test_a_purge_within_the_bytes_breaks_the_connection(
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
-    assert "has been purged" in caplog.text
+    assert "was purged" in caplog.text
 
 
 @pytest.mark.parametrize(

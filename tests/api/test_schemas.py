@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema
 
-from outlast.api.cursor import make_cursor
+from outlast.api.cursor import page_cursor
 from outlast.api.parsing import load
-from outlast.api.schemas import lists, processes
+from outlast.api.schemas import events, lists, output, processes
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.users import UserSpec
 from outlast.core.query.output_cursor import OutputQuery
@@ -136,7 +136,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("tags", {"k": 1}, "tags.k must be a string"),
         ("tags", {"k": None}, "tags.k must be a string"),
         ("tags", {str(i): "" for i in range(65)}, "tags must not hold more than 64"),
-        ("colour", "red", "colour is not known here"),
+        ("colour", "red", "unknown field: colour"),
         ("name", "", "name must be 1 to 255 characters"),
         ("name", "a/b", "name must be 1 to 255 characters"),
         ("name", "..", "name must be 1 to 255 characters"),
@@ -146,7 +146,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("restart", {"policy": "sometimes"}, "restart.policy must be one of never, on_failure, always"),
         ("restart", {"max_restarts": -1}, "restart.max_restarts must be an integer from 0"),
         ("restart", {"initial_backoff_ms": 2, "max_backoff_ms": 1}, "restart.initial_backoff_ms must not be more"),
-        ("restart", {"x": 1}, "restart.x is not known here"),
+        ("restart", {"x": 1}, "unknown field: restart.x"),
         ("health_check", {}, "health_check.type is required"),
         ("health_check", {"type": "udp", "port": 1}, "health_check.type must be one of http, tcp"),
         ("health_check", {"type": "tcp", "port": 65536}, "health_check.port must be an integer from 1 to 65535"),
@@ -256,15 +256,15 @@ def test_lists() -> None:
     assert load(query, given) == expected
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
         asked = replace(expected, order=Order(order))
-        cursor = make_cursor(asked, 4)
+        cursor = page_cursor(asked, 4)
         assert load(query, {**given, "order": order, "cursor": cursor}) == replace(asked, **{place: 4})
         assert load(query, {**given, "order": order, "cursor": cursor, "limit": "7"}).limit == 7
         for other in ({"status": "running"}, {"name": "x"}, {"tag": ["a:b"]}, {"since": "0"}, {"until": "0"}):
             refusal = refuse(query, {**given, "order": order, "cursor": cursor, **other})
-            assert refusal.startswith("cursor belongs to a list with other parameters")
-    assert refuse(query, {**given, "cursor": cursor}).startswith("cursor belongs to a list")
+            assert refusal.startswith("cursor belongs to another list")
+    assert refuse(query, {**given, "cursor": cursor}).startswith("cursor belongs to another list")
     for garbage in ("", "4", "next", "é", "=" * 20, cursor[:-1], cursor + "A", "A" * 10_000):
-        assert refuse(query, {"cursor": garbage}) == "cursor must be `next` of the page before"
+        assert refuse(query, {"cursor": garbage}) == "cursor must be `next` of the previous page"
 
 
 WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9" * 17, "9" * 5000, "9007199254740992"]
@@ -275,10 +275,10 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
     ("schema", "fields"),
     [
         (lists.ListQuery(), ("since", "until", "limit")),
-        (lists.EventsQuery(), ("after", "tail", "since")),
-        (processes.FollowQuery(), ("after", "tail", "since", "until")),
-        (processes.OutputRange(), ("after", "tail", "since", "until", "limit")),
-        (processes.ResumeHeader(), ("Last-Event-ID",)),
+        (events.EventsQuery(), ("after", "tail", "since")),
+        (output.FollowQuery(), ("after", "tail", "since", "until")),
+        (output.OutputRange(), ("after", "tail", "since", "until", "limit")),
+        (output.ResumeHeader(), ("Last-Event-ID",)),
     ],
 )
 def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
@@ -297,7 +297,7 @@ def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) 
         ({"tag": ["a:b", "a:c"]}, "tag asks for two values of 'a'"),
         ({"name": ""}, "name must not be empty"),
         ({"order": "random"}, "order must be one of newest, oldest"),
-        ({"reason": "lost"}, "reason is not known here"),
+        ({"reason": "lost"}, "unknown field: reason"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
@@ -305,23 +305,23 @@ def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -
 
 
 def test_output_ranges() -> None:
-    schema = processes.OutputRange()
-    assert load(schema, {}) == processes.ReadOptions(where=OutputQuery(), limit=None, grep=None)
+    schema = output.OutputRange()
+    assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
     given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
-    assert load(schema, given) == processes.ReadOptions(where=where, limit=0, grep="é".encode())
+    assert load(schema, given) == output.ReadOptions(where=where, limit=0, grep="é".encode())
     assert load(schema, {"grep": ""}).grep is None
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
-    assert load(processes.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
-    assert "grep is not known" in refuse(processes.FollowQuery(), {"grep": "x"})
+    assert load(output.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
+    assert "unknown field: grep" in refuse(output.FollowQuery(), {"grep": "x"})
 
 
 @pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
 def test_purge(text: str, purge: bool) -> None:
-    assert load(processes.RemoveQuery(), {"purge": text}).purge is purge
-    assert load(processes.RemoveQuery(), {}).purge is False
+    assert load(processes.DeleteQuery(), {"purge": text}).purge is purge
+    assert load(processes.DeleteQuery(), {}).purge is False
 
 
 @pytest.mark.parametrize("wrong", ["", "1", "yes", "TRUE", "on"])
 def test_purging_is_not_guessed(wrong: str) -> None:
-    assert refuse(processes.RemoveQuery(), {"purge": wrong}) == "purge must be true or false"
+    assert refuse(processes.DeleteQuery(), {"purge": wrong}) == "purge must be true or false"

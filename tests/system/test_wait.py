@@ -112,7 +112,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         "until=output&pattern=x&stream=output": "stream must be one of stdout, stderr",
         "until=exit&timeout=0": "timeout must be a number of seconds",
         "until=exit&timeout=soon": "timeout must be a number of seconds",
-        "until=exit&limit=1": "limit is not known here",
+        "until=exit&limit=1": "unknown field: limit",
     }.items():
         answer = await wait(daemon, process, query, 400)
         assert phrase in answer["error"], query

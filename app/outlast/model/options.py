@@ -81,7 +81,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Options of a start. Times are in ms; `timeout_ms` counts from the start of a run, then its whole tree is killed."""
+    """Options of a start. `timeout_ms` counts from the start of each run; after it, the whole tree is killed."""
 
     timeout_ms: int | None = None
     stop_grace_ms: int = DEFAULT_STOP_GRACE_MS

@@ -1,4 +1,4 @@
-"""Waiting until something is so of a process: it has ended, has printed this, listens there, or has fallen silent."""
+"""Conditions that a client can wait for: a process has ended, has printed a line, listens on a port, or is idle."""
 
 import asyncio
 import contextlib
@@ -7,19 +7,24 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import Protocol
 
 from outlast.core.query.matcher import Matcher
+from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
 from outlast.core.query.worker_pool import WorkerPool
 from outlast.model.output import Chunk, Stream
+from outlast.model.process import Process
 
 LOCAL_HOSTS = ("127.0.0.1", "::1")
 _LOOK_S = 0.1
 _CONNECT_S = 1.0
 _LONGEST_LINE_BYTES = 1 << 20
+_IDLE_CHECK_S = (0.02, 0.5)
+"""Shortest and longest time between two checks for idleness."""
 
 
-class WaitFor(StrEnum):
-    """What is waited for."""
+class WaitCondition(StrEnum):
+    """Condition that a client waits for."""
 
     EXIT = "exit"
     OUTPUT = "output"
@@ -27,11 +32,32 @@ class WaitFor(StrEnum):
     IDLE = "idle"
 
 
-class NotMet(StrEnum):
-    """Why something did not come to be so."""
+class NotMetReason(StrEnum):
+    """Reason why a condition was not met. `ENDED`: the process has ended, so the condition cannot be met any more."""
 
     TIMEOUT = "timeout"
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitQuery:
+    """A condition with its parameters.
+
+    Attributes:
+        until: the condition.
+        matcher: for `OUTPUT`, what a line must match.
+        stream: for `OUTPUT` and `IDLE`, one stream; None: both.
+        after: for `OUTPUT`, only lines after this sequence number.
+        port: for `PORT`, the TCP port.
+        idle_ms: for `IDLE`, how long nothing must be printed.
+    """
+
+    until: WaitCondition
+    matcher: Matcher | None = None
+    stream: Stream | None = None
+    after: int = 0
+    port: int = 0
+    idle_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +154,74 @@ async def _is_open(number: int) -> bool:
             writer.close()
             return True
     return False
+
+
+class LineWaits(Protocol):
+    """The part of `Queries` that a wait needs."""
+
+    async def line(self, chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher) -> Line | None:
+        """Wait for a line."""
+
+
+class ProcessWatcher(Protocol):
+    """The part of `ProcessManager` that a wait needs."""
+
+    @property
+    def queries(self) -> LineWaits:
+        """Queries over the store."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the daemon is shutting down."""
+
+    def has_only_others(self, process: Process) -> bool:
+        """Tell whether the process has ended for good and its output is stored."""
+
+    async def ended(self, process: Process) -> None:
+        """Wait until the process has ended."""
+
+    def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
+        """Read stored output."""
+
+    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+        """Follow output."""
+
+
+async def wait_until(
+    query: WaitQuery, process: Process, watcher: ProcessWatcher, *, heartbeat_s: float
+) -> Line | bool | None:
+    """Wait until a condition is met: return the line of `OUTPUT`, or True.
+
+    Args:
+        query: the condition.
+        process: the process.
+        watcher: the process manager.
+        heartbeat_s: maximum time between two checks for a shutdown of the daemon.
+
+    Returns:
+        False or None if the process has ended and the condition cannot be met any more.
+
+    Raises:
+        FollowInterrupted: the daemon is shutting down.
+    """
+    if query.until is WaitCondition.EXIT:
+        await watcher.ended(process)
+        return True
+    if query.until is WaitCondition.OUTPUT and query.matcher is not None:
+        where = OutputQuery(after=query.after, stream=query.stream)
+        chunks = watcher.follow(process, where, heartbeat_s=heartbeat_s)
+        return await watcher.queries.line(chunks, query.matcher)
+    if query.until is WaitCondition.PORT:
+        return await port(query.port, lambda: _has_ended(watcher, process))
+    last_seq, last_ts_ms = 0, process.run.started_at_ms
+    async for chunk in watcher.output(process, OutputQuery(tail=1, stream=query.stream)):
+        last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
+    where = OutputQuery(after=last_seq, stream=query.stream)
+    check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
+    return await silence(watcher.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+
+
+def _has_ended(watcher: ProcessWatcher, process: Process) -> bool:
+    if watcher.is_closing:
+        raise FollowInterrupted
+    return watcher.has_only_others(process)
