@@ -9,13 +9,14 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench bench-scale demo chaos soak fuzz clean
+.PHONY: help serve test check fix docs bench bench-scale demo chaos soak fuzz clean
 
 help:
 	@echo "make serve   install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
 	@echo "make test    run the tests"
 	@echo "make check   formatting, lint, types, import rules"
-	@echo "make fix     format, and mend what the linter can mend"
+	@echo "make fix     format, and fix what the linter can fix"
+	@echo "make docs    write docs/http-api.md and docs/errors.md from the OpenAPI document"
 	@echo "make bench   figures, beside peers run in the same minutes"
 	@echo "make bench-scale   what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
 	@echo "make chaos   kill daemon and shim KILLS=$(KILLS) times and compare every byte (SEED= does it again)"
@@ -69,6 +70,9 @@ check: $(VENV)/installed-dev
 fix: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/installed
+	@$(BIN)/python -m tools.http_reference
 
 bench: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m bench --keep bench/results
