@@ -232,7 +232,9 @@ def _anchor(title: str) -> str:
 
 def _default(schema: Json) -> str:
     value = schema.get("default")
-    return "" if value is None else f"`{json.dumps(value).strip(chr(34))}`"
+    if value is None:
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{json.dumps(value).strip(chr(34))}`"
 
 
 def _cell(text: str) -> str:

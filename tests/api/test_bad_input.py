@@ -1,4 +1,4 @@
-"""Whatever is wrong in whatever field of whatever call: 400, and a sentence that names the field."""
+"""A wrong value in any field of any call is answered with 400, and a sentence that names the field."""
 
 from collections.abc import Iterator
 from typing import Any

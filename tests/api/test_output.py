@@ -22,7 +22,7 @@ RAW = {**BEARER, "Accept": "application/octet-stream"}
 
 
 def whole_lines(chunks: list[Chunk]) -> list[bytes]:
-    """The plain way: parts of a line joined where the line ends, unfinished ones last, without terminators."""
+    """Return the lines by a plain algorithm: parts are joined where the line ends, unfinished lines come last."""
     done: list[bytes] = []
     unfinished: dict[Stream, bytes] = {}
     for it in chunks:
@@ -195,7 +195,7 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
 
 
 async def test_the_size_of_all_bytes_is_told_and_kept_to(server: Server, manager: StubManager) -> None:
-    """Also when more has come since it was told, and when there is less."""
+    """The size holds when more output has come since, and when there is less."""
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     everything = b"".join(it.data for it in manager.chunks)
     for manager.stored_bytes in (len(everything), len(everything) - 7, 250_000, 220_000, 10):

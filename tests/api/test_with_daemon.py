@@ -1,4 +1,4 @@
-"""The surface before the real thing: a daemon, its shim, real processes."""
+"""The API of a real daemon with a shim and processes."""
 
 import asyncio
 import json

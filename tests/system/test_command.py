@@ -1,4 +1,4 @@
-"""The command: what it prints, where settings come from, how it ends."""
+"""The command line: output, sources of settings, and the end of the daemon."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ async def test_the_daemon_says_what_runs_on(daemon: Daemon, number: int) -> None
     assert f"outlast down --state-dir {daemon.state_dir}" in daemon.log
     assert all(is_running(process["pid"]) for process in processes)
     await asyncio.wait([follower], timeout=DEADLINE_S)
-    follower.exception()  # the stream was cut: that is no end of output
+    follower.exception()  # the stream was interrupted, which is not the end of the output
     assert "Traceback" not in daemon.log
 
 
@@ -94,7 +94,7 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
 
 
 async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
-    """What takes the daemon's place before `down` can is ended like it."""
+    """A daemon that takes the place of the stopped one before `down` does is stopped, too."""
     process = await daemon.run("sleep", "1000")
     await daemon._close_session()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"

@@ -1,5 +1,6 @@
 """Makes the OpenAPI 3.1 document from the route table and the schemas."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -74,7 +75,11 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
             paths[route.path][route.method.lower()] = _operation(route, converter)
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
-    return spec.to_dict()
+    document = spec.to_dict()
+    for name, schema in document["components"]["schemas"].items():
+        if answer := getattr(responses, name, None):
+            schema["description"] = inspect.getdoc(answer)
+    return document
 
 
 def _operation(route: Route, converter: Any) -> dict[str, Any]:

@@ -41,9 +41,7 @@ class WaitParameters(Strict):
             "count."
         },
     )
-    regex = fields.QueryFlag(
-        load_default=False, metadata={"description": f"For `output`: {line_fields.regex_meaning('pattern')}"}
-    )
+    regex = fields.QueryFlag(load_default=False, metadata={"description": line_fields.regex_meaning("pattern")})
     stream = line_fields.StreamName(metadata={"description": "For `output` and `idle`: only this stream."})
     after = fields.QueryInteger(metadata={"description": "For `output`: only lines after the one with this id."})
     port = fields.QueryInteger(

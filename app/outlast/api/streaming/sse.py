@@ -142,7 +142,7 @@ class Piece:
 
 
 class EventCache:
-    """Encoder of chunks for followers. It caches the latest results, so many followers cost one encoding."""
+    """Encoder of chunks for followers. Its results are cached: followers of the same process share one encoding."""
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
