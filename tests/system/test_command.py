@@ -236,3 +236,13 @@ async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     await daemon.ended(process)
     assert await daemon.raw(process) == b"alive\n"
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["init"], ["down"], ["sql"], ["shim"], ["shim", "upgrade"]], ids=" ".join
+)
+async def test_help_fits_eighty_columns(command: list[str]) -> None:
+    code, output = await outlast(*command, "--help")
+    assert code == 0
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert not [line for line in output.splitlines() if line.endswith("...") and "COMMAND" not in line]

@@ -163,12 +163,12 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     for body, phrase in (
         ({}, "query is required"),
         ({"query": ""}, "query must be 1 to"),
-        ({"query": "SELECT 1\0"}, "query must not hold a NUL"),
+        ({"query": "SELECT 1\0"}, "query must not contain a NUL"),
         ({"query": "SELECT 1", "limit": 0}, "limit must be an integer from 1 to 10000"),
         ({"query": "SELECT 1", "timeout": 61}, "timeout must be a number of seconds from 0.001 to 60"),
         ({"query": "SELECT ?", "parameters": "x"}, "parameters must be an array, or an object"),
-        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must hold strings, numbers"),
-        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must not hold an integer"),
+        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must contain strings, numbers"),
+        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must not contain an integer"),
         ({"query": "SELECT 1", "write": True}, "unknown field: write"),
     ):
         answer = await daemon.call("POST", "/sql", 400, body)

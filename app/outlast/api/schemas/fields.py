@@ -38,11 +38,11 @@ def check_text(text: object) -> str:
     if not isinstance(text, str):
         raise ValidationError("must be a string")
     if "\0" in text:
-        raise ValidationError("must not hold a NUL character")
+        raise ValidationError("must not contain a NUL character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValidationError("must not hold a lone surrogate") from None
+        raise ValidationError("must not contain a lone surrogate") from None
     return text
 
 

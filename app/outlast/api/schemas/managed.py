@@ -71,7 +71,7 @@ class HealthCheckBody(Strict):
     path = fields.String(
         allow_none=True,
         load_default=None,
-        validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and hold visible ASCII characters only'),
+        validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and contain visible ASCII characters only'),
         metadata={"description": "Path of the GET request (`http` only). Default `/`.", "pattern": "^/[!-~]*$"},
     )
     initial_delay_ms = fields.Integer(
@@ -101,5 +101,5 @@ class HealthCheckBody(Strict):
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> HealthCheck:
         if data["path"] is not None and data["type"] is HealthCheckType.TCP:
-            raise ValidationError({"path": ["is for http only, leave it out"]})
+            raise ValidationError({"path": ["can be used with type http only"]})
         return HealthCheck(**{**data, "path": data["path"] or _CHECK.path})

@@ -57,7 +57,7 @@ class Environment(fields.Dict):
         for key, text in value.items():
             check_text(key)
             if not key or "=" in key:
-                raise ValidationError('must not hold a key that is empty or has "="')
+                raise ValidationError('must not contain a key that is empty or has "="')
             _check_member(key, text)
         return value
 
@@ -72,7 +72,7 @@ class Tags(fields.Dict):
         if not isinstance(value, dict):
             raise self.make_error("invalid")
         if len(value) > MAX_TAGS:
-            raise ValidationError(f"must not hold more than {MAX_TAGS} tags")
+            raise ValidationError(f"must not contain more than {MAX_TAGS} tags")
         for key, text in value.items():
             check_tag_key(key)
             _check_member(key, text)
@@ -96,7 +96,7 @@ class TagFilters(fields.List[str]):
                 raise ValidationError("must have the form key:value")
             check_tag_key(key)
             if wanted.setdefault(key, tag_value) != tag_value:
-                raise ValidationError(f"asks for two values of {key!r}, but a process has one value for each key")
+                raise ValidationError(f"has two values for the key {key!r}, but a process has only one")
         return wanted
 
 

@@ -19,11 +19,11 @@ def _check_parameters(given: Any) -> None:
         raise ValidationError("must be an array, or an object of values by name")
     for value in given.values() if isinstance(given, dict) else given:
         if isinstance(value, list | dict):
-            raise ValidationError("must hold strings, numbers, true, false and null only")
+            raise ValidationError("must contain strings, numbers, true, false and null only")
         if isinstance(value, str):
             fields.check_text(value)
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValidationError("must not hold an integer of more than 64 bits")
+            raise ValidationError("must not contain an integer of more than 64 bits")
 
 
 class SqlBody(Strict):

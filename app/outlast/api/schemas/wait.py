@@ -69,7 +69,7 @@ class WaitParameters(Strict):
             raise ValidationError({required: [f"is required with until={until}"]})
         given = {name for name in data if name not in ("until", "timeout") and data[name] is not False}
         for name in sorted(given - _ALLOWED[until]):
-            raise ValidationError({name: [f"is not for until={until}, leave it out"]})
+            raise ValidationError({name: [f"cannot be used with until={until}"]})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> tuple[WaitQuery, float]:
