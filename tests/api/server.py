@@ -1,4 +1,4 @@
-"""What tests use to talk to the API."""
+"""A server of the API on a stub manager, and a client for it."""
 
 import asyncio
 import contextlib

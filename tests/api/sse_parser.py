@@ -14,7 +14,7 @@ class Event:
 
 
 def parse(stream: bytes) -> tuple[list[Event], list[str]]:
-    """Return the events and the comments. Fails on fields that we never send, and on an event that is not ended."""
+    """Return the events and the comments. Fail on a field that is never sent, and on an unfinished event."""
     text = stream.decode("utf-8", "strict")
     events: list[Event] = []
     comments: list[str] = []

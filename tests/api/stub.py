@@ -1,4 +1,4 @@
-"""A manager without processes, for tests in which the core does not matter: it answers what the test tells it to."""
+"""A stub of the process manager: tests set its answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -29,7 +29,7 @@ def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
 
 @dataclass
 class StubManager:
-    """`calls` collects what was asked. `fail` is raised by every call."""
+    """A process manager without processes. `calls` records every call; every call raises `fail`, if it is set."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fail: BaseException | None = None

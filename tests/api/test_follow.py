@@ -207,7 +207,7 @@ async def test_a_failure_within_a_stream_breaks_the_connection(
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", FOLLOW)
     (record,) = caplog.records
-    assert record.getMessage() == f"GET {FOLLOW} broke off"
+    assert record.getMessage() == f"GET {FOLLOW} failed after its response had begun"
 
 
 async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:

@@ -94,7 +94,7 @@ def test_followers_share_the_same_bytes() -> None:
     st.lists(st.tuples(st.sampled_from([b"a\n", b"b\nc", b"", b"line\n" * 3000]), st.sampled_from(Stream)), min_size=1)
 )
 def test_chunks_together_are_what_each_is_alone(parts: list[tuple[bytes, Stream]]) -> None:
-    """Whoever reads another choice of the same chunks gets its own, also from the same cache."""
+    """A reader of another selection of the same chunks gets its own events, also from the same cache."""
     chunks = []
     seq = 1
     for data, stream in parts:
@@ -122,7 +122,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
 
 
 def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
-    """A piece of one short line takes several times its events."""
+    """A piece of one short line takes several times the memory of its events."""
     cache = sse.EventCache(max_bytes=2_000_000)
     tracemalloc.start()
     try:

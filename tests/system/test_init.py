@@ -186,7 +186,7 @@ async def test_signals_that_come_early_are_not_lost(init: Init) -> None:
     ("command", "code", "says"),
     [
         ([PROGRAM, "serve", "--listen", "nonsense"], 1, "'nonsense' is not HOST:PORT"),
-        ([PROGRAM, "serve", "--config", "/no/such/file"], 1, "/no/such/file can't be read"),
+        ([PROGRAM, "serve", "--config", "/no/such/file"], 1, "/no/such/file cannot be read"),
         ([PROGRAM, "serve", "--nonsense"], 2, "No such option"),
         (["/no/such/program"], 127, "cannot run /no/such/program: No such file or directory"),
         (["sh", "-c", "echo of its own >&2; exit 42"], 42, "of its own"),

@@ -33,7 +33,7 @@ NO_LIMITS: list[tuple[dict[str, Any], str]] = [
     ({"limits": {"cpu_seconds": -1}}, "limits.cpu_seconds"),
     ({"limits": {"processes": 1.5}}, "limits.processes"),
     ({"limits": {"file_size_bytes": 1 << 60}}, "limits.file_size_bytes"),
-    ({"limits": {"memory": 1 << 30}}, "limits.memory is not known here"),
+    ({"limits": {"memory": 1 << 30}}, "unknown field: limits.memory"),
     ({"limits": []}, "limits must be a JSON object"),
     ({"limits": "none"}, "limits must be a JSON object"),
     ({"nice": -21}, "nice must be an integer from -20 to 19"),

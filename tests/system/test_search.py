@@ -138,7 +138,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         ("a\nb", "", "q must be part of one line"),
         ("(", "&regex=true", "q is not a valid RE2 regular expression"),
         ("(.{0,50}){0,20}x", "&regex=true", "q is too large a regular expression"),
-        ("a", "&cursor=x", "cursor must be `next` of the page before"),
+        ("a", "&cursor=x", "cursor must be `next` of the previous page"),
         ("b", f"&cursor={cursor}", "cursor belongs to another search"),
         ("a", f"&cursor={cursor}&order=oldest", "cursor belongs to another search"),
         ("a", "&limit=0", "limit must be an integer from 1 to 1000"),
@@ -151,7 +151,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         ("a", "&ignore_case=1", "ignore_case must be true or false"),
         ("a", f"&cursor={cursor}&ignore_case=true", "cursor belongs to another search"),
         ("a", "&tag=x", "tag must have the form key:value"),
-        ("a", "&color=red", "color is not known here"),
+        ("a", "&color=red", "unknown field: color"),
     ):
         assert phrase in (await search(daemon, q, query, 400))["error"], (q, query)
     assert "q is required" in (await daemon.call("GET", "/search", 400))["error"]

@@ -47,7 +47,7 @@ async def test_everything_can_be_asked(daemon: Daemon) -> None:
     assert (code, text) == (0, "a,a\n1,2\n")
     code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", twice)
     assert code == 1
-    assert text.startswith("Error: two columns are named 'a', and a JSON object holds one: rename one with AS")
+    assert text.startswith("Error: two columns are named 'a', but a JSON object can hold only one: rename one with AS")
     code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "DELETE FROM process")
     assert code == 1
     assert text.startswith("Error: query can't be answered: ")
@@ -163,13 +163,13 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     for body, phrase in (
         ({}, "query is required"),
         ({"query": ""}, "query must be 1 to"),
-        ({"query": "SELECT 1\0"}, "query must not hold a NUL"),
+        ({"query": "SELECT 1\0"}, "query must not contain a NUL"),
         ({"query": "SELECT 1", "limit": 0}, "limit must be an integer from 1 to 10000"),
         ({"query": "SELECT 1", "timeout": 61}, "timeout must be a number of seconds from 0.001 to 60"),
         ({"query": "SELECT ?", "parameters": "x"}, "parameters must be an array, or an object"),
-        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must hold strings, numbers"),
-        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must hold no integer"),
-        ({"query": "SELECT 1", "write": True}, "write is not known here"),
+        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must contain strings, numbers"),
+        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must not contain an integer"),
+        ({"query": "SELECT 1", "write": True}, "unknown field: write"),
     ):
         answer = await daemon.call("POST", "/sql", 400, body)
         assert phrase in answer["error"], body

@@ -99,8 +99,8 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         "until=output": "pattern is required with until=output",
         "until=port": "port is required with until=port",
         "until=idle": "idle_ms is required with until=idle",
-        "until=exit&port=80": "port is not for until=exit",
-        "until=port&port=80&pattern=x": "pattern is not for until=port",
+        "until=exit&port=80": "port cannot be used with until=exit",
+        "until=port&port=80&pattern=x": "pattern cannot be used with until=port",
         "until=port&port=0": "port must be an integer from 1 to 65535",
         "until=port&port=65536": "port must be an integer from 1 to 65535",
         "until=idle&idle_ms=-1": "idle_ms must be an integer",
@@ -112,7 +112,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         "until=output&pattern=x&stream=output": "stream must be one of stdout, stderr",
         "until=exit&timeout=0": "timeout must be a number of seconds",
         "until=exit&timeout=soon": "timeout must be a number of seconds",
-        "until=exit&limit=1": "limit is not known here",
+        "until=exit&limit=1": "unknown field: limit",
     }.items():
         answer = await wait(daemon, process, query, 400)
         assert phrase in answer["error"], query

@@ -24,6 +24,7 @@ from outlast.core.query.event_feed import EventFeed
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
+from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
@@ -37,6 +38,8 @@ from outlast.storage import Storage
 
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
+_IDLE_CHECK_S = (0.02, 0.5)
+"""Shortest and longest time between two checks for silence."""
 
 
 class ProcessManager:
@@ -268,12 +271,48 @@ class ProcessManager:
             if not live.end_stored:
                 raise FollowInterrupted
 
+    async def wait_until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
+        """Wait until a condition is met.
+
+        Args:
+            process: the process.
+            query: the condition.
+            heartbeat_s: maximum time between two checks whether the daemon is stopping.
+
+        Returns:
+            The line for `OUTPUT`, True for the others; False or None if the process has ended, so that the condition
+            cannot be met any more.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        if query.until is WaitCondition.EXIT:
+            await self.wait_ended(process)
+            return True
+        if query.until is WaitCondition.OUTPUT and query.matcher is not None:
+            where = OutputQuery(after=query.after, stream=query.stream)
+            return await self.queries.wait_for_line(self.follow(process, where, heartbeat_s=heartbeat_s), query.matcher)
+        if query.until is WaitCondition.PORT:
+            return await wait_for_port(query.port, lambda: self._is_over(process))
+        last_seq, last_ts_ms = 0, process.run.started_at_ms
+        async for chunk in self.read_output(process, OutputQuery(tail=1, stream=query.stream)):
+            last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
+        where = OutputQuery(after=last_seq, stream=query.stream)
+        check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
+        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""
         if self._managed.registry.get(process.spec.id) is not None:
             return False
         live = self._supervisor.get(process.spec.id)
         return live is None or (live.end_stored and not live.held.frames)
+
+    def _is_over(self, process: Process) -> bool:
+        """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
+        if self._closing:
+            raise FollowInterrupted
+        return self.has_ended(process)
 
     # ---- output
 

@@ -1,4 +1,4 @@
-"""Waiting for a condition of a process: it has exited, printed a line, listens on a port, or printed nothing."""
+"""Conditions that a client can wait for: a process has ended, has printed a line, listens on a port, or is idle."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,8 @@ _CONNECT_S = 1.0
 _MAX_LINE_BYTES = 1 << 20
 
 
-class WaitFor(StrEnum):
-    """A condition that a client waits for."""
+class WaitCondition(StrEnum):
+    """Condition that a client waits for."""
 
     EXIT = "exit"
     OUTPUT = "output"
@@ -27,11 +27,32 @@ class WaitFor(StrEnum):
     IDLE = "idle"
 
 
-class NotMet(StrEnum):
-    """Why a condition was not met."""
+class NotMetReason(StrEnum):
+    """Reason why a condition was not met. `ENDED`: the process has ended, so the condition cannot be met any more."""
 
     TIMEOUT = "timeout"
     ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitQuery:
+    """A condition with its parameters.
+
+    Attributes:
+        until: the condition.
+        matcher: for `OUTPUT`, what a line must match.
+        stream: for `OUTPUT` and `IDLE`, one stream; None: both.
+        after: for `OUTPUT`, only lines after this sequence number.
+        port: for `PORT`, the TCP port.
+        idle_ms: for `IDLE`, how long nothing must be printed.
+    """
+
+    until: WaitCondition
+    matcher: Matcher | None = None
+    stream: Stream | None = None
+    after: int = 0
+    port: int = 0
+    idle_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
