@@ -2,20 +2,18 @@
 
 import asyncio
 import contextlib
-import io
-import json
 import os
 import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from bench.proc import forker_pid
+from harness.http_client import Event, HttpClient
+from harness.proc import forker_pid
 from outlast.config import Settings
 from outlast.daemon.shutdown import end_everything
 from outlast.failpoints import VARIABLE
@@ -30,15 +28,6 @@ PYTHON = sys.executable
 QUICK = {"SSL_CERT_FILE": os.devnull}
 
 
-@dataclass(frozen=True)
-class Event:
-    """One Server-Sent Event. `id` is None where the stream gives none."""
-
-    kind: str
-    id: int | None
-    data: dict[str, Any]
-
-
 class Daemon:
     """`outlast serve` for one state folder. It can be killed and started again."""
 
@@ -49,7 +38,7 @@ class Daemon:
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
         self.stderr = b""
-        self._session: aiohttp.ClientSession | None = None
+        self._client: HttpClient | None = None
 
     # ---- life
 
@@ -106,7 +95,7 @@ class Daemon:
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal the daemon and wait for its end; return its exit code."""
         assert self.process is not None
-        await self._close_session()
+        await self.hang_up()
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)  # asyncio's send_signal may reap it, and then its exit code is lost
@@ -117,7 +106,7 @@ class Daemon:
 
     async def end_everything(self) -> None:
         """End daemon, processes and shim: all that `outlast down` does, less an interpreter for each test."""
-        await self._close_session()
+        await self.hang_up()
         if self.process is not None:
             await self.stop(signal.SIGTERM if self.process.returncode is None else 0)
         async with asyncio.timeout(2 * DEADLINE_S):
@@ -133,30 +122,28 @@ class Daemon:
         return (self.state_dir / "token").read_text().strip()
 
     @property
-    def session(self) -> aiohttp.ClientSession:
-        """A client that shows the token."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self.token}"}, timeout=aiohttp.ClientTimeout(total=120)
-            )
-        return self._session
+    def client(self) -> HttpClient:
+        """Return a client for this run of the daemon."""
+        if self._client is None:
+            self._client = HttpClient(self.url, self.token)
+        return self._client
 
-    async def _close_session(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Return a plain HTTP session whose calls carry the token."""
+        return self.client.session
+
+    async def hang_up(self) -> None:
+        """Close the connections of the client."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     async def call(
         self, method: str, path: str, status: int, body: Any = None, *, data: Any = None, **headers: str
     ) -> Any:
         """Make a call below /api/v1, check its status, and return its JSON (None when it has no body)."""
-        if body is not None:  # a file: aiohttp warns of large bodies that are plain bytes
-            data = io.BytesIO(json.dumps(body).encode())
-            headers = {"Content-Type": "application/json", **headers}
-        async with self.session.request(method, f"{self.url}/api/v1{path}", data=data, headers=headers) as response:
-            raw = await response.read()
-            assert response.status == status, (method, path, response.status, raw[:2000])
-            return json.loads(raw) if raw else None
+        return await self.client.call(method, path, status, body=body, data=data, headers=headers)
 
     async def run(self, command: str, *args: str, **fields: Any) -> dict[str, Any]:
         """Start a process."""
@@ -177,7 +164,7 @@ class Daemon:
 
     async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
         """Wait until a process has ended and all its output is there."""
-        async with self._following(process, "output", "?tail=0") as content:
+        async with self.client.stream(f"/processes/{process['id']}/output/follow?tail=0") as content:
             async for _ in content.iter_any():  # events of a flood are not worth parsing for that
                 pass
         seen = await self.get(process)
@@ -192,27 +179,14 @@ class Daemon:
         self, process: dict[str, Any], stream: str = "output", query: str = "", **headers: str
     ) -> AsyncIterator[Event]:
         """Yield the events of a follow stream, `eof` included."""
-        async with self._following(process, stream, query, **headers) as content:
-            async for event in read_events(content):
+        path = f"/processes/{process['id']}/{stream}/follow{query}"
+        async with contextlib.aclosing(self.client.follow(path, headers=headers)) as events:
+            async for event in events:
                 yield event
-
-    @contextlib.asynccontextmanager
-    async def _following(
-        self, process: dict[str, Any], stream: str, query: str, **headers: str
-    ) -> AsyncIterator[aiohttp.StreamReader]:
-        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}/follow{query}"
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-        async with self.session.get(url, headers=headers, timeout=timeout) as response:
-            assert response.status == 200, await response.read()
-            assert response.content_type == "text/event-stream"
-            yield response.content
 
     async def raw(self, process: dict[str, Any], stream: str = "output", query: str = "") -> bytes:
         """Read the exact bytes of a process's output."""
-        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}{query}"
-        async with self.session.get(url, headers={"Accept": "application/octet-stream"}) as response:
-            assert response.status == 200
-            return await response.read()
+        return await self.client.raw(f"/processes/{process['id']}/{stream}{query}")
 
     async def lines(self, process: dict[str, Any], stream: str = "output", query: str = "") -> list[str]:
         """Read lines of a process's output."""
@@ -224,29 +198,6 @@ class Daemon:
         """Ask the database file, as an operator does."""
         with contextlib.closing(sqlite3.connect(self.state_dir / "outlast.db")) as connection:
             return connection.execute(query, parameters).fetchall()
-
-
-async def read_events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
-    """Parse a stream of Server-Sent Events; comments are passed over."""
-    fields: dict[str, str] = {}
-    async for block in _blocks(content):
-        for line in block.split("\n"):
-            name, _, value = line.partition(":")
-            if name:
-                fields[name] = value.removeprefix(" ")
-        if "data" in fields:
-            number = int(fields["id"]) if "id" in fields else None
-            yield Event(fields.get("event", "message"), number, json.loads(fields["data"]))
-        fields = {}
-
-
-async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[str]:
-    buffered = b""
-    async for data in content.iter_any():
-        buffered += data
-        *blocks, buffered = buffered.split(b"\n\n")
-        for block in blocks:
-            yield block.decode()
 
 
 async def outlast(*args: str, **environment: str) -> tuple[int, str]:

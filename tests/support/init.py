@@ -59,7 +59,7 @@ class Init(Daemon):
 
     async def comes_up(self) -> None:
         """Wait until the next daemon says that it listens."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
@@ -116,7 +116,7 @@ class Init(Daemon):
 
     async def ends(self) -> int:
         """Wait for its end, and return its exit code; `output` is what was printed and not read yet."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
@@ -127,7 +127,7 @@ class Init(Daemon):
 
     async def end_everything(self) -> None:
         """End it, if it has not ended, however that can be done."""
-        await self._close_session()
+        await self.hang_up()
         if self.process is None:
             return
         if self.process.returncode is None:

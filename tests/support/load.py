@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.daemon import Daemon, Event, is_running
+from harness.http_client import Event
+from tests.support.daemon import Daemon, is_running
 from tests.support.waiting import DEADLINE_S, eventually
 
 FLOOD = """

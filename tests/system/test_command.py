@@ -61,7 +61,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     daemonised = await daemon.sh("setsid sh -c 'exec sleep 1000 >/dev/null 2>&1' & exec sleep 1000")
     for process in (polite, deaf):
         await anext(daemon.follow(process))
-    await daemon._close_session()
+    await daemon.hang_up()
     config = daemon.state_dir.parent / "grace.toml"
     config.write_text("stop_grace_ms = 1000\n")
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir), "--config", str(config))
@@ -96,7 +96,7 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
 async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
     """What takes the daemon's place before `down` can is ended like it."""
     process = await daemon.run("sleep", "1000")
-    await daemon._close_session()
+    await daemon.hang_up()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"
     successor = await asyncio.create_subprocess_exec(PYTHON, "-c", queue, str(daemon.state_dir / "lock"))
     try:

@@ -4,37 +4,23 @@ import asyncio
 import contextlib
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
-import aiohttp
 import pytest
 
+from harness.http_client import BROKEN, Event, HttpClient, resume
 from outlast.failpoints import VARIABLE
-from tests.support.daemon import Daemon, Event, read_events
+from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 ENDS = {"exited", "lost"}
 
 
-async def follow(daemon: Daemon, query: str = "", **headers: str) -> AsyncIterator[Event]:
-    """Yield events as they come, over a connection of its own."""
-    headers |= {"Authorization": f"Bearer {daemon.token}"}
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=DEADLINE_S)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(f"{daemon.url}/api/v1/events{query}", headers=headers) as response,
-    ):
-        assert response.status == 200, await response.read()
-        assert response.content_type == "text/event-stream"
-        async for event in read_events(response.content):
-            yield event
-
-
-async def until(kind: str, events: AsyncIterator[Event]) -> list[Event]:
+async def until(kind: str, events: AsyncGenerator[Event, None]) -> list[Event]:
     """Return the events up to the first of a kind."""
     found: list[Event] = []
-    async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(events):  # type: ignore[type-var]
+    async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(events):
         async for event in events:
             found.append(event)
             if event.kind == kind:
@@ -44,15 +30,13 @@ async def until(kind: str, events: AsyncIterator[Event]) -> list[Event]:
 
 async def stored(daemon: Daemon, query: str = "") -> list[dict[str, Any]]:
     """Read what is stored."""
-    headers = {"Accept": "application/x-ndjson"}
-    async with daemon.session.get(f"{daemon.url}/api/v1/events{query}", headers=headers) as response:
-        assert response.status == 200, await response.read()
-        assert response.content_type == "application/x-ndjson"
-        return [json.loads(line) for line in (await response.text()).splitlines()]
+    answer = await daemon.client.request("GET", f"/events{query}", headers={"Accept": "application/x-ndjson"})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+    return [json.loads(line) for line in answer.body.splitlines()]
 
 
 async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> None:
-    listening = asyncio.create_task(until("purged", follow(daemon)))
+    listening = asyncio.create_task(until("purged", daemon.client.follow("/events")))
     process = await daemon.sh("exit 3", tags={"team": "a"})
     assert await daemon.call("POST", "/processes", 422, {"command": "/no/such"})
     await daemon.ended(process)
@@ -87,7 +71,7 @@ async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> N
     assert await stored(daemon, f"?after={started['id']}") == everything[1:]
     assert await stored(daemon, "?tail=2") == everything[-2:]
     assert await stored(daemon, "?tail=1&type=exited") == [ended]
-    resumed = await until("purged", follow(daemon, "?tail=1", **{"Last-Event-ID": str(everything[1]["id"])}))
+    resumed = await until("purged", daemon.client.follow("/events?tail=1", everything[1]["id"]))
     assert [event.id for event in resumed] == [event["id"] for event in everything[2:]]
     rows = daemon.sql("SELECT id, type, process_id, run, pid, exit_code, reason FROM events WHERE id = ?", ended["id"])
     assert rows == [(ended["id"], "exited", process["id"], 1, process["pid"], 3, "exited")]
@@ -103,12 +87,13 @@ async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> N
         error = await daemon.call("GET", f"/events?{query}", 400)
         assert error["error"].startswith(field), error
 
-    following = follow(daemon, "?tail=1")
-    assert (await anext(following)).id == everything[-1]["id"]
-    stopping = asyncio.create_task(daemon.stop())
-    with pytest.raises(StopAsyncIteration):  # the daemon's end ends the stream, and does not wait for it
-        await asyncio.wait_for(anext(following), DEADLINE_S)
-    assert await stopping == 0
+    async with HttpClient(daemon.url, daemon.token) as client:
+        following = client.follow("/events?tail=1")
+        assert (await anext(following)).id == everything[-1]["id"]
+        stopping = asyncio.create_task(daemon.stop())
+        with pytest.raises(StopAsyncIteration):  # the daemon's end ends the stream, and does not wait for it
+            await asyncio.wait_for(anext(following), DEADLINE_S)
+        assert await stopping == 0
 
 
 class Listener:
@@ -121,27 +106,28 @@ class Listener:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        while True:
-            headers = {"Last-Event-ID": str(self.told[-1].id)} if self.told else {}
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async for event in follow(self._daemon, **headers):
-                    self.told.append(event)
-            self.connections += 1
-            await asyncio.sleep(0.01)
+        async for event in resume(self._connect):
+            self.told.append(event)
+
+    async def _connect(self, last_event_id: int | None) -> AsyncGenerator[Event, None]:
+        self.connections += 1
+        async with HttpClient(self._daemon.url, self._daemon.token) as client:
+            async for event in client.follow("/events", last_event_id):
+                yield event
 
 
 async def ask_for_processes(daemon: Daemon, name: str) -> None:
     """Start short processes, one after the other, whatever becomes of the answers."""
     number = 0
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {daemon.token}"}) as session:
+    async with HttpClient(daemon.url, daemon.token) as client:
         while True:
             number += 1
+            client.url = daemon.url
             command = "/no/such" if number % 5 == 0 else "sh"
             body = {"command": command, "args": ["-c", f"exit {number % 7}"], "tags": {"by": name}}
             try:
-                async with session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
-                    assert response.status in {201, 422, 503}
-            except aiohttp.ClientError:
+                await client.call("POST", "/processes", 201, 422, 503, body=body)
+            except BROKEN:
                 await asyncio.sleep(0.02)
 
 

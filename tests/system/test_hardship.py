@@ -88,7 +88,7 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         assert shim is not None
         assert is_running(shim)
         ballast.unlink()
-        await daemon._close_session()
+        await daemon.hang_up()
         assert daemon.process is not None
         await daemon.process.wait()
         await daemon.start()

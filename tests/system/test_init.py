@@ -98,7 +98,7 @@ async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     polite = await init.sh(POLITE)
     plain = await init.sh("setsid sh -c 'exec sleep 1000 >/dev/null 2>&1' & exec sleep 1000")
     await anext(init.follow(polite))
-    await init._close_session()
+    await init.hang_up()
     init.signal(how)
     await eventually(lambda: "ending everything" in init.log)
     while how.endswith("repeated") and lock.holder(init.state_dir / lock.SHIM_LOCK_NAME) is not None:
@@ -134,7 +134,7 @@ async def test_it_can_be_upgraded_in_place(init: Init) -> None:
     assert init.daemon_pid == daemon
     os.kill(daemon, signal.SIGKILL)
     await init.comes_up()
-    await init._close_session()
+    await init.hang_up()
     init.signal("SIGTERM")
     assert await init.ends() == 0
     assert left_over(init.state_dir) == []
@@ -147,7 +147,7 @@ async def test_down_by_hand_ends_it(init: Init) -> None:
     await init.start()
     polite = await init.sh(POLITE)
     await anext(init.follow(polite))
-    await init._close_session()
+    await init.hang_up()
     inside = ["nsenter", "--pid", "--mount", "--target", str(init.init_pid)] if init.is_pid_1 else []
     down = await asyncio.create_subprocess_exec(
         *inside,
@@ -206,7 +206,7 @@ async def test_a_daemon_that_does_not_come_up_again_is_tried_once_a_second(init:
     await init.comes_up()
     process = await init.sh(POLITE)
     await anext(init.follow(process))
-    await init._close_session()
+    await init.hang_up()
     os.kill(init.daemon_pid, signal.SIGKILL)
 
     def starts() -> list[float]:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.http_client import Event
 from outlast.shim.connection.listener import Listener
 from outlast.wire import codec
-from tests.support.daemon import Daemon, Event, is_running, outlast, shim_children, shim_pid
+from tests.support.daemon import Daemon, is_running, outlast, shim_children, shim_pid
 from tests.support.shadow import shadowed
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -319,7 +320,7 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
     """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
     process = await daemon.sh("exit 3")
     await daemon.ended(process)
-    await daemon._close_session()
+    await daemon.hang_up()
     assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
     assert daemon.process is not None
     await daemon.process.wait()

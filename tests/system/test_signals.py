@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
 from tests.support.shadow import NO_GROUPS, shadowed
 from tests.support.waiting import eventually

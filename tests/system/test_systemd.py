@@ -71,7 +71,7 @@ class Manager(Daemon):
 
     async def systemctl(self, *arguments: str) -> str:
         """Tell the manager to do something, and return what it says."""
-        await self._close_session()
+        await self.hang_up()
         code, output = await self.run_inside("systemctl", "--user", *arguments)
         assert code == 0, (arguments, output, (self.folder / "systemd.log").read_text())
         return output.strip()
@@ -115,7 +115,7 @@ async def manager(state_dir: Path, tmp_path: Path) -> AsyncIterator[Manager]:
             pytest.skip(f"no systemd can be run here: {(tmp_path / 'systemd.log').read_text()}")
         yield made
     finally:
-        await made._close_session()
+        await made.hang_up()
         with contextlib.suppress(ProcessLookupError):
             made.process.kill()
         await made.process.wait()
