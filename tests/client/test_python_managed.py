@@ -64,7 +64,7 @@ async def test_a_name_stands_for_a_process_over_its_runs(sandbox: Sandbox) -> No
     assert again.status == ProcessStatus.RUNNING
 
     async def said_twice() -> bool:
-        return (await call(sandbox.get_stdout, NAME)).lines == ["run", "run"]
+        return bool((await call(sandbox.get_stdout, NAME)).lines == ["run", "run"])
 
     await eventually(said_twice)
     with pytest.raises(RemoteAPIError) as caught:

@@ -10,6 +10,7 @@ import pwd
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ async def test_lines_arrive_while_the_process_runs(daemon: Daemon) -> None:
         arrived = []
         for number in range(1, 4):
             await call(sandbox.write_stdin, process.pid, b"go on\n")
-            await eventually(lambda number=number: b"Processing item %d" % number in tap.heard)
+            await eventually(partial(tap.has_sent, b"Processing item %d" % number))
             arrived.append(datetime.now(UTC))
             assert (await call(sandbox.get_process, process.pid)).status == ProcessStatus.RUNNING
             assert not following.done()
@@ -118,7 +119,7 @@ async def test_keep_alive_comments_do_not_disturb(daemon: Daemon) -> None:
             blocking = asyncio.create_task(call(lambda: list(sandbox.follow_output(process.pid))))
             awaited = asyncio.create_task(_follow(other, process.pid))
             for each in (tap, other_tap):
-                await eventually(lambda each=each: b": keep-alive\n\n" in each.heard, deadline_s=KEEP_ALIVE_DEADLINE_S)
+                await eventually(partial(each.has_sent, b": keep-alive\n\n"), deadline_s=KEEP_ALIVE_DEADLINE_S)
             await call(sandbox.write_stdin, process.pid, b"go on\n")
             await call(sandbox.close_stdin, process.pid)
             assert [event.line for event in await blocking] == ["Processing item 1\n"]
@@ -166,7 +167,7 @@ async def test_signals(sandbox: Sandbox) -> None:
 
     async def said(*lines: str) -> None:
         async def look() -> bool:
-            return list(lines) == (await call(sandbox.get_stdout, process.pid)).lines
+            return bool(list(lines) == (await call(sandbox.get_stdout, process.pid)).lines)
 
         await eventually(look, str(lines))
 

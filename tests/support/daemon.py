@@ -6,9 +6,9 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -18,7 +18,7 @@ from outlast.config import Settings
 from outlast.daemon.shutdown import end_everything
 from outlast.failpoints import VARIABLE
 from outlast.shim.kill.cgroup import folder_name
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, eventually
 
 # What the shim marks each run's processes with.
 _KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
@@ -100,7 +100,7 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)  # asyncio's send_signal may reap it, and then its exit code is lost
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
-        self.process._transport.close()
+        close_pipes(self.process)
         self.process = None
         return code
 
@@ -148,7 +148,8 @@ class Daemon:
     async def run(self, command: str, *args: str, **fields: Any) -> dict[str, Any]:
         """Start a process."""
         body = {"command": command, "args": list(args), **fields}
-        return await self.call("POST", "/processes", 201, body)
+        started: dict[str, Any] = await self.call("POST", "/processes", 201, body)
+        return started
 
     async def sh(self, script: str, **fields: Any) -> dict[str, Any]:
         """Start a shell script."""
@@ -160,7 +161,8 @@ class Daemon:
 
     async def get(self, process: dict[str, Any]) -> dict[str, Any]:
         """Look at a process."""
-        return await self.call("GET", f"/processes/{process['id']}", 200)
+        seen: dict[str, Any] = await self.call("GET", f"/processes/{process['id']}", 200)
+        return seen
 
     async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
         """Wait until a process has ended and all its output is there."""
@@ -171,13 +173,22 @@ class Daemon:
         assert seen["status"] != "running"
         return seen
 
+    async def wait_for_lines(self, process: dict[str, Any], count: int, deadline_s: float = DEADLINE_S) -> None:
+        """Wait until `count` lines of a process are there."""
+
+        async def has_lines() -> bool:
+            lines: int = (await self.get(process))["output"]["lines"]
+            return lines >= count
+
+        await eventually(has_lines, f"{count} lines of {process['id']}", deadline_s)
+
     async def drained(self, process: dict[str, Any], stream: str = "output") -> list[Event]:
         """Follow a process to the end of its output."""
         return [event async for event in self.follow(process, stream)]
 
     async def follow(
         self, process: dict[str, Any], stream: str = "output", query: str = "", **headers: str
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield the events of a follow stream, `eof` included."""
         path = f"/processes/{process['id']}/{stream}/follow{query}"
         async with contextlib.aclosing(self.client.follow(path, headers=headers)) as events:
@@ -191,13 +202,19 @@ class Daemon:
     async def lines(self, process: dict[str, Any], stream: str = "output", query: str = "") -> list[str]:
         """Read lines of a process's output."""
         answer = await self.call("GET", f"/processes/{process['id']}/{stream}{query}", 200)
-        assert answer["line_count"] == len(answer["lines"])
-        return answer["lines"]
+        lines: list[str] = answer["lines"]
+        assert answer["line_count"] == len(lines)
+        return lines
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database file, as an operator does."""
         with contextlib.closing(sqlite3.connect(self.state_dir / "outlast.db")) as connection:
             return connection.execute(query, parameters).fetchall()
+
+
+def close_pipes(process: asyncio.subprocess.Process) -> None:
+    """Close what a process that has ended leaves open, also where a child of it still holds the other ends."""
+    cast("Any", process)._transport.close()
 
 
 async def outlast(*args: str, **environment: str) -> tuple[int, str]:
@@ -241,6 +258,16 @@ def shim_pid(state_dir: Path) -> int | None:
             if b"outlast.shim" in words and os.fsencode(state_dir) in words:
                 return pid
     return None
+
+
+async def wait_until_gone(pid: int) -> None:
+    """Wait until a process does not exist any more, but for a zombie."""
+    await eventually(lambda: not is_running(pid))
+
+
+async def wait_for_another_shim(daemon: Daemon, shim: int) -> None:
+    """Wait until another shim than `shim` has taken its place."""
+    await eventually(lambda: shim_pid(daemon.state_dir) not in {None, shim})
 
 
 def shim_children(state_dir: Path) -> set[int]:

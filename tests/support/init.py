@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from outlast.linux import lock
-from tests.support.daemon import QUICK, Daemon, outlast, pids
+from tests.support.daemon import QUICK, Daemon, close_pipes, outlast, pids
 from tests.support.waiting import DEADLINE_S
 
 PROGRAM = str(Path(sys.executable).with_name("outlast"))
@@ -121,7 +121,7 @@ class Init(Daemon):
         assert self.process.stdout is not None
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         self.output = (await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)).decode()
-        self.process._transport.close()
+        close_pipes(self.process)
         self.process = None
         return code
 

@@ -13,9 +13,9 @@ import pytest
 from outlast.linux import lock
 from tests.support.daemon import Daemon, is_running, left_over, outlast
 from tests.support.init import PROGRAM, Init, need_namespaces
+from tests.support.programs import COUNTER
 from tests.support.waiting import DEADLINE_S, eventually
 
-COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
 POLITE = "trap 'echo stopped; exit 5' TERM; echo ready; while :; do sleep 0.01; done"
 # A daemon's command that comes up the first time only; when it was run is in `starts`.
 COMES_UP_ONCE = f"""
@@ -37,13 +37,6 @@ async def init(request: pytest.FixtureRequest, state_dir: Path) -> AsyncIterator
         await made.end_everything()
 
 
-async def wait_for_lines(init: Init, process: dict[str, object], count: int) -> None:
-    async def look() -> bool:
-        return (await init.get(process))["output"]["lines"] >= count
-
-    await eventually(look)
-
-
 async def test_a_killed_daemon_is_back_within_a_second(init: Init) -> None:
     before = time.monotonic()
     await init.start()
@@ -52,7 +45,7 @@ async def test_a_killed_daemon_is_back_within_a_second(init: Init) -> None:
     reader = await init.run("cat", stdin_mode="pipe")
     for _ in range(3):
         seen = (await init.get(counter))["output"]["lines"]
-        await wait_for_lines(init, counter, seen + 20)
+        await init.wait_for_lines(counter, seen + 20)
         killed = init.daemon_pid
         os.kill(killed, signal.SIGKILL)
         before = time.monotonic()
@@ -130,7 +123,7 @@ async def test_it_can_be_upgraded_in_place(init: Init) -> None:
         said, _ = await asyncio.wait_for(upgrade.communicate(), DEADLINE_S)
         assert (upgrade.returncode, b"is upgraded" in said) == (0, True), said
         seen = (await init.get(counter))["output"]["lines"]
-        await wait_for_lines(init, counter, seen + 20)
+        await init.wait_for_lines(counter, seen + 20)
     assert init.daemon_pid == daemon
     os.kill(daemon, signal.SIGKILL)
     await init.comes_up()

@@ -31,7 +31,8 @@ async def until(daemon: Daemon, process: dict[str, Any], **wanted: Any) -> dict[
 
 
 async def runs(daemon: Daemon, process: dict[str, Any]) -> list[dict[str, Any]]:
-    return (await daemon.call("GET", f"/processes/{process['id']}/runs", 200))["runs"]
+    found: list[dict[str, Any]] = (await daemon.call("GET", f"/processes/{process['id']}/runs", 200))["runs"]
+    return found
 
 
 async def test_runs_follow_one_another_to_the_end(daemon: Daemon, tmp_path: Path) -> None:
@@ -109,20 +110,16 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
     """In order: SIGTERM, then SIGKILL after the grace; a grandchild that holds the pipe goes, too."""
     script = "setsid sleep 600 & echo $!; trap 'echo no' TERM; while :; do sleep 0.01; done"
     process = await daemon.sh(script, restart={"policy": "never"}, stop_grace_ms=200)
-    await eventually(lambda: has_lines(daemon, process, 1))
+    await daemon.wait_for_lines(process, 1)
     grandchild = int((await daemon.lines(process))[0])
     again = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
     assert (again["run"], again["pid"] != process["pid"]) == (2, True)
     assert (await runs(daemon, process))[1]["signal"] == 9
     await eventually(lambda: not is_running(grandchild))
-    await eventually(lambda: has_lines(daemon, process, 3))
+    await daemon.wait_for_lines(process, 3)
     assert "no" in await daemon.lines(process)
     await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
     assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
-
-
-async def has_lines(daemon: Daemon, process: dict[str, Any], count: int) -> bool:
-    return len(await daemon.lines(process)) >= count
 
 
 async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
@@ -146,7 +143,7 @@ async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
 
 
 async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
-    return (await daemon.get(process))["run"] >= number
+    return bool((await daemon.get(process))["run"] >= number)
 
 
 async def test_health(daemon: Daemon, tmp_path: Path) -> None:
@@ -188,45 +185,47 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
         *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
     ],
 )
-async def test_no_run_is_begun_twice_or_left_out(mortal: Daemon, tmp_path: Path, armed: str) -> None:
+async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
     """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
-    mortal.environment[VARIABLE] = armed
+    crashable_daemon.environment[VARIABLE] = armed
     started = tmp_path / "started"
     script = f'echo x >> {started}; echo "run $(wc -l < {started})"; [ $(wc -l < {started}) -ge 4 ]'
-    await mortal.start()
+    await crashable_daemon.start()
     with contextlib.suppress(aiohttp.ClientError):  # it may die before it has answered
-        await mortal.sh(script, name="job", restart=QUICK)
-    await mortal.died()
-    await mortal.start()
-    process = await mortal.call("GET", "/processes/job", 200)
-    events = await mortal.drained(process)
+        await crashable_daemon.sh(script, name="job", restart=QUICK)
+    await crashable_daemon.died()
+    await crashable_daemon.start()
+    process = await crashable_daemon.call("GET", "/processes/job", 200)
+    events = await crashable_daemon.drained(process)
     assert [event.data["line"] for event in events[:-1]] == [f"run {n}\n" for n in range(1, 5)]
     assert [event.id for event in events[:-1]] == [1, 2, 3, 4]
     assert started.read_text() == "x\n" * 4
-    told = [(run["run"], run["exit_code"]) for run in await runs(mortal, process)]
+    told = [(run["run"], run["exit_code"]) for run in await runs(crashable_daemon, process)]
     assert told == [(4, 0), (3, 1), (2, 1), (1, 1)]
-    assert (await mortal.get(process))["managed"]["status"] == "stopped"
+    assert (await crashable_daemon.get(process))["managed"]["status"] == "stopped"
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_during_whose_start_both_die_has_not_run(mortal: Daemon, tmp_path: Path, point: str) -> None:
+async def test_a_run_during_whose_start_both_die_has_not_run(
+    crashable_daemon: Daemon, tmp_path: Path, point: str
+) -> None:
     """The gate of every run opens when that run is recorded, and not before."""
-    mortal.environment[VARIABLE] = point
+    crashable_daemon.environment[VARIABLE] = point
     started = tmp_path / "started"
     script = f"echo x >> {started}; [ $(wc -l < {started}) -ge 2 ] && exec sleep 1000; exit 1"
-    await mortal.start()
+    await crashable_daemon.start()
     with contextlib.suppress(aiohttp.ClientError):
-        await mortal.sh(script, name="job", restart=QUICK)
-    await mortal.died()
-    shim = shim_pid(mortal.state_dir)
+        await crashable_daemon.sh(script, name="job", restart=QUICK)
+    await crashable_daemon.died()
+    shim = shim_pid(crashable_daemon.state_dir)
     assert shim is not None
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: not is_running(shim))
     assert started.read_text() == "x\n"
-    await mortal.start()
+    await crashable_daemon.start()
     await eventually(lambda: started.read_text() == "x\n" * 2)
-    process = await mortal.call("GET", "/processes/job", 200)
-    told = [(run["run"], run["reason"]) for run in await runs(mortal, process)]
+    process = await crashable_daemon.call("GET", "/processes/job", 200)
+    told = [(run["run"], run["reason"]) for run in await runs(crashable_daemon, process)]
     lost = [(2, "lost")] if point == "restart-recorded" else []
     assert told == [(2 + len(lost), None), *lost, (1, "exited")]
 
@@ -276,7 +275,7 @@ async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path:
         stubborn = await daemon.sh(
             "trap '' TERM; echo ready; while :; do sleep 0.01; done", name="stubborn", stop_grace_ms=300
         )
-        await eventually(lambda: has_lines(daemon, stubborn, 1))
+        await daemon.wait_for_lines(stubborn, 1)
         before = await until(daemon, waiting, status="backing_off")
         await daemon.kill()
         go.touch()
@@ -313,7 +312,7 @@ async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path:
 async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> None:
     """Shim and daemon die together: what is to run is started again. Without its key, an environment is not guessed."""
     process = await daemon.sh("echo $A; exec sleep 600", name="web", restart=QUICK, env={"A": "value"})
-    await eventually(lambda: has_lines(daemon, process, 1))
+    await daemon.wait_for_lines(process, 1)
     pid = shim_pid(daemon.state_dir)
     assert pid is not None
     await daemon.kill()
@@ -322,7 +321,7 @@ async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> N
     seen = await until(daemon, process, status="running", restart_count=1)
     assert seen["managed"]["last_exit"]["exit_code"] is seen["managed"]["last_exit"]["signal"] is None
     assert not is_running(process["pid"])
-    await eventually(lambda: has_lines(daemon, process, 2))
+    await daemon.wait_for_lines(process, 2)
     assert await daemon.lines(process) == ["value", "value"]
     (daemon.state_dir / "env.key").rename(daemon.state_dir / "gone")
     await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})

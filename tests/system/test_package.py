@@ -58,7 +58,7 @@ async def test_it_works_in_an_environment_of_its_own(wheel: Path, state_dir: Pat
         process = await daemon.sh("echo packaged")
         await daemon.ended(process)
         assert await daemon.lines(process) == ["packaged"]
-        where = [python, "-P", "-c", "import outlast; print(outlast.__file__)"]
+        where = [str(python), "-P", "-c", "import outlast; print(outlast.__file__)"]
         loaded = subprocess.run(where, capture_output=True, check=True)
         assert loaded.stdout.decode().startswith(site)
     finally:

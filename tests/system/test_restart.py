@@ -15,20 +15,12 @@ import pytest
 from harness.http_client import Event
 from outlast.shim.connection.listener import Listener
 from outlast.wire import codec
-from tests.support.daemon import Daemon, is_running, outlast, shim_children, shim_pid
-from tests.support.shadow import shadowed
+from tests.support.daemon import Daemon, close_pipes, is_running, outlast, shim_children, shim_pid
+from tests.support.patched_daemon import patched_daemon
+from tests.support.programs import COUNTER
 from tests.support.waiting import DEADLINE_S, eventually
 
-COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
-
 how_it_ends = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-
-
-async def wait_for_lines(daemon: Daemon, process: dict[str, object], count: int) -> None:
-    async def look() -> bool:
-        return (await daemon.get(process))["output"]["lines"] >= count
-
-    await eventually(look)
 
 
 async def first(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
@@ -55,7 +47,7 @@ async def events_of(daemon: Daemon, process: dict[str, object]) -> list[Event]:
 async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
     counter = await daemon.python(COUNTER)
     reader = await daemon.run("cat", stdin_mode="pipe", tags={"kind": "reader"})
-    await wait_for_lines(daemon, counter, 20)
+    await daemon.wait_for_lines(counter, 20)
     await daemon.stop(number)
     assert is_running(counter["pid"])
     assert is_running(reader["pid"])
@@ -67,7 +59,7 @@ async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
     assert listed[0]["stdin_writable"]
     assert listed[0]["tags"] == {"kind": "reader"}
     before = listed[1]["output"]["lines"]
-    await wait_for_lines(daemon, counter, before + 20)
+    await daemon.wait_for_lines(counter, before + 20)
     await daemon.call("POST", f"/processes/{reader['id']}/stdin", 204, data=b"still there\n")
     await daemon.call("POST", f"/processes/{reader['id']}/stdin/close", 204)
     assert (await daemon.ended(reader))["exit_code"] == 0
@@ -147,7 +139,7 @@ async def test_a_flood_loses_nothing_over_kills(daemon: Daemon) -> None:
         "    sys.stdout.write(''.join(f'{j:09d} {\"x\" * 85}\\n' for j in range(i * 1000, i * 1000 + 1000)))"
     )
     for count in (20_000, 80_000, 150_000, 220_000):
-        await wait_for_lines(daemon, process, count)
+        await daemon.wait_for_lines(process, count)
         await daemon.kill()
         await daemon.start()
     ended = await daemon.ended(process)
@@ -229,19 +221,19 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
 async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     await daemon.stop()
-    other = shadowed(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
+    other = patched_daemon(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
     with pytest.raises(AssertionError):
         await other.start()
     assert other.process is not None
     assert await other.process.wait() == 1
-    other.process._transport.close()
+    close_pipes(other.process)
     assert (
         f"version {codec.PROTOCOL_VERSION} of the protocol, this daemon version 999: nothing was touched" in other.log
     )
     assert is_running(process["pid"])
     await daemon.start()
     before = (await daemon.get(process))["output"]["lines"]
-    await wait_for_lines(daemon, process, before + 10)
+    await daemon.wait_for_lines(process, before + 10)
 
 
 async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon: Daemon) -> None:
@@ -291,7 +283,7 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     async def write(word: bytes) -> None:
         before = (await daemon.get(process))["output"]["lines"]
         await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=word + b"\n")
-        await wait_for_lines(daemon, process, before + 1)
+        await daemon.wait_for_lines(process, before + 1)
 
     await write(b"in the backup")
     with sqlite3.connect(daemon.state_dir / "outlast.db") as live, sqlite3.connect(tmp_path / "copy.db") as copy:

@@ -9,7 +9,8 @@ from tests.support.waiting import eventually
 
 
 async def search(daemon: Daemon, q: str, query: str = "", status: int = 200) -> dict[str, Any]:
-    return await daemon.call("GET", f"/search?q={quote(q)}{query}", status)
+    answer: dict[str, Any] = await daemon.call("GET", f"/search?q={quote(q)}{query}", status)
+    return answer
 
 
 async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tuple[str, int, str]]:

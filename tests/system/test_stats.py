@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
@@ -78,9 +78,7 @@ async def history_of(daemon: Daemon, process: dict[str, Any], count: int) -> dic
         answer = await stats(daemon, process)
         return answer if len(answer["history"]) >= count else None
 
-    answer = await eventually(look, f"{count} samples")
-    assert answer is not None
-    return answer
+    return await eventually(look, f"{count} samples")
 
 
 async def test_a_tree_is_counted_whole_over_kills_and_its_end(daemon: Daemon) -> None:
@@ -130,11 +128,11 @@ async def test_a_tree_is_counted_whole_over_kills_and_its_end(daemon: Daemon) ->
 
 
 async def _ended(daemon: Daemon, process: dict[str, Any]) -> bool:
-    return (await daemon.get(process))["status"] != "running"
+    return bool((await daemon.get(process))["status"] != "running")
 
 
 async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path) -> None:
-    daemon = shadowed(state_dir, NO_GROUPS)
+    daemon = patched_daemon(state_dir, NO_CGROUPS)
     try:
         await daemon.start()
         process = await tree(daemon, name="tree")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, close_pipes
 from tests.support.init import PROGRAM
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -119,7 +119,7 @@ async def manager(state_dir: Path, tmp_path: Path) -> AsyncIterator[Manager]:
         with contextlib.suppress(ProcessLookupError):
             made.process.kill()
         await made.process.wait()
-        made.process._transport.close()
+        close_pipes(made.process)
         await eventually(lambda: all(_remove(group) for group in groups))
 
 
@@ -158,7 +158,7 @@ async def test_systemctl_restarts_and_stops_the_daemon_alone(manager: Manager) -
         assert (before["status"], before["pid"]) == ("running", process["pid"])
 
         async def look() -> bool:
-            return (await manager.get(process))["output"]["lines"] > before["output"]["lines"] + 5
+            return bool((await manager.get(process))["output"]["lines"] > before["output"]["lines"] + 5)
 
         await eventually(look)
 

@@ -20,7 +20,8 @@ for line in sys.stdin:
 
 
 async def wait(daemon: Daemon, process: dict[str, Any], query: str, status: int = 200) -> dict[str, Any]:
-    return await daemon.call("GET", f"/processes/{process['id']}/wait?{query}", status)
+    answer: dict[str, Any] = await daemon.call("GET", f"/processes/{process['id']}/wait?{query}", status)
+    return answer
 
 
 async def say(daemon: Daemon, process: dict[str, Any], text: str) -> None:
