@@ -123,9 +123,10 @@ class Daemon:
 
     @property
     def client(self) -> HttpClient:
-        """Return a client for this run of the daemon."""
+        """Return a client for the daemon that listens now, or did last."""
         if self._client is None:
             self._client = HttpClient(self.url, self.token)
+        self._client.url = self.url
         return self._client
 
     @property

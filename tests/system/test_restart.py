@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,19 +309,17 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     assert (await daemon.ended(process))["exit_code"] == 0
 
 
-async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
-    """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
-    process = await daemon.sh("exit 3")
-    await daemon.ended(process)
-    await daemon.hang_up()
-    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
-    assert daemon.process is not None
-    await daemon.process.wait()
-    forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+class PlayedShim:
+    """A shim that the test plays: it holds one process that has ended, and hears what the daemon has it forget."""
 
-    async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1, "group": None}
-        held |= {
+    def __init__(self, process: dict[str, Any]) -> None:
+        self.forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        self._held = {
+            "slot": 7,
+            "record": {"id": process["id"]},
+            "pid": process["pid"],
+            "started_at_ms": 1,
+            "group": None,
             "has_pidfd": False,
             "stdin_open": False,
             "exited": {"code": 3, "timed_out": False, "ts_ms": 2},
@@ -333,8 +332,11 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
             "timeout_ms": None,
             "deadline_ms": None,
         }
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Meet one daemon."""
         writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
-        writer.write(codec.encode_json(codec.MessageType.INVENTORY, held))
+        writer.write(codec.encode_json(codec.MessageType.INVENTORY, self._held))
         writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         decoder = codec.Decoder(1 << 16)
         while data := await reader.read(1 << 10):
@@ -342,13 +344,23 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
             decoder.filled(len(data))
             for kind, payload in decoder.messages():
                 if kind is codec.MessageType.FORGET:
-                    forgotten.set_result(json.loads(bytes(payload)))
+                    self.forgotten.set_result(json.loads(bytes(payload)))
         writer.close()
 
+
+async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
+    """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
+    process = await daemon.sh("exit 3")
+    await daemon.ended(process)
+    await daemon.hang_up()
+    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
+    assert daemon.process is not None
+    await daemon.process.wait()
+    shim = PlayedShim(process)
     listener = Listener(daemon.state_dir)
-    async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
+    async with await asyncio.start_unix_server(shim.serve, sock=listener.sock):
         await daemon.start()
-        assert await asyncio.wait_for(forgotten, DEADLINE_S) == {"slot": 7}
+        assert await asyncio.wait_for(shim.forgotten, DEADLINE_S) == {"slot": 7}
         assert (await daemon.get(process))["exit_code"] == 3
         await daemon.stop()
     listener.close()
