@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.wire.contract import SHIM_LOCK_NAME
 

@@ -122,7 +122,7 @@ async def test_pages_and_filters(daemon: Daemon) -> None:
         await daemon.ended(process)
     newest_first = [process["id"] for process in reversed(made)]
     found: list[str] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = await daemon.call("GET", f"/processes?limit=2{cursor and '&cursor='}{cursor}", 200)
         found += [process["id"] for process in page["processes"]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.shim.watch.output import SPOOL_NAME
 from outlast.wire.contract import SHIM_LOCK_NAME

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.forkserver import ForkServer
 from outlast.shim.launch.spawn import SpawnOutcome, Start, spawn

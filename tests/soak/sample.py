@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.shim.kill.cgroup import folder_name
 from outlast.wire.contract import SHIM_LOCK_NAME

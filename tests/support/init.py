@@ -15,7 +15,7 @@ import pytest
 
 from outlast.linux import lock
 from outlast.wire.contract import DAEMON_LOCK_NAME, SHIM_LOCK_NAME
-from tests.support.daemon import QUICK, Daemon, outlast, pids
+from tests.support.daemon import QUICK, Daemon, close_pipes, outlast, pids
 from tests.support.waiting import DEADLINE_S
 
 PROGRAM = str(Path(sys.executable).with_name("outlast"))
@@ -60,7 +60,7 @@ class Init(Daemon):
 
     async def comes_up(self) -> None:
         """Wait until the next daemon says that it listens."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
@@ -117,18 +117,18 @@ class Init(Daemon):
 
     async def ends(self) -> int:
         """Wait for its end, and return its exit code; `output` is what was printed and not read yet."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         self.output = (await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)).decode()
-        self.process._transport.close()
+        close_pipes(self.process)
         self.process = None
         return code
 
     async def end_everything(self) -> None:
         """End it, if it has not ended, however that can be done."""
-        await self._close_session()
+        await self.hang_up()
         if self.process is None:
             return
         if self.process.returncode is None:

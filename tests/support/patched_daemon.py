@@ -4,13 +4,13 @@ from pathlib import Path
 
 from tests.support.daemon import Daemon
 
-NO_GROUPS = "import outlast.shim.kill.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
-"""A patch for a system on which cgroups cannot be used."""
+NO_CGROUPS = "import outlast.shim.kill.cgroup as c\nc.CgroupRoot.create = classmethod(lambda cls, state_dir: None)\n"
+"""A patch: control groups are not available."""
 
 
 def patched_daemon(state_dir: Path, patch: str) -> Daemon:
-    """Return a daemon whose program, shim and commands run `patch` when they start."""
-    file = state_dir.parent / "patch" / "sitecustomize.py"
-    file.parent.mkdir()
-    file.write_text(patch)
-    return Daemon(state_dir, PYTHONPATH=str(file.parent))
+    """Make a daemon, not started, whose interpreters (its shim's too) run `patch` first."""
+    module = state_dir.parent / "patch" / "sitecustomize.py"
+    module.parent.mkdir()
+    module.write_text(patch)
+    return Daemon(state_dir, PYTHONPATH=str(module.parent))

@@ -5,12 +5,13 @@ import os
 import signal
 import socket
 import stat
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.daemon import OUTLAST, PYTHON, Daemon, is_running, left_over, outlast, shim_pid
+from tests.support.daemon import OUTLAST, PYTHON, Daemon, close_pipes, is_running, left_over, outlast, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
 
@@ -61,7 +62,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     daemonised = await daemon.sh("setsid sh -c 'exec sleep 1000 >/dev/null 2>&1' & exec sleep 1000")
     for process in (polite, deaf):
         await anext(daemon.follow(process))
-    await daemon._close_session()
+    await daemon.hang_up()
     config = daemon.state_dir.parent / "grace.toml"
     config.write_text("stop_grace_ms = 1000\n")
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir), "--config", str(config))
@@ -96,7 +97,7 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
 async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
     """A daemon that takes the place of the stopped one before `down` does is stopped, too."""
     process = await daemon.run("sleep", "1000")
-    await daemon._close_session()
+    await daemon.hang_up()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"
     successor = await asyncio.create_subprocess_exec(PYTHON, "-c", queue, str(daemon.state_dir / "lock"))
     try:
@@ -203,7 +204,7 @@ async def test_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
             assert response.status == 200
     process.terminate()
     assert await process.wait() == 0
-    process._transport.close()
+    close_pipes(process)
     assert not path.exists()
     assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
 
@@ -228,10 +229,14 @@ async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
+
+    def is_logged(text: str) -> bool:
+        return text in (daemon.state_dir / "shim.log").read_text()
+
     os.kill(shim, signal.SIGHUP)
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(shim, number)
-        await eventually(lambda name=number.name: f"ignored {name}" in (daemon.state_dir / "shim.log").read_text())
+        await eventually(partial(is_logged, f"ignored {number.name}"))
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"alive\n")
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     await daemon.ended(process)

@@ -13,7 +13,7 @@ import pytest
 
 from outlast.shim.state.buffer import READ_BYTES
 from outlast.shim.watch.output import MEMORY_PER_PROCESS_BYTES
-from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.daemon import Daemon, is_running, shim_pid, wait_for_another_shim
 from tests.support.disk import mounted
 from tests.support.waiting import eventually
 
@@ -206,7 +206,7 @@ async def test_the_shim_is_killed_while_a_daemon_takes_over(daemon: Daemon) -> N
         shim = shim_pid(daemon.state_dir)
         assert shim is not None
         os.kill(shim, signal.SIGKILL)
-        await eventually(lambda shim=shim: shim_pid(daemon.state_dir) not in {None, shim})
+        await wait_for_another_shim(daemon, shim)
     assert "was lost" in daemon.log
 
     async def taken() -> bool:
@@ -317,7 +317,7 @@ async def test_memory_is_given_back(daemon: Daemon, daemon_is_there: bool) -> No
         await daemon.start()
 
     async def all_stored() -> bool:
-        return (await daemon.get(process))["output"]["bytes"] == 60_000_000
+        return bool((await daemon.get(process))["output"]["bytes"] == 60_000_000)
 
     await eventually(all_stored, deadline_s=60)
     await eventually(lambda: sum(status.st_blocks for status in output_files(shim)) * 512 <= 2 * MIB)
