@@ -129,7 +129,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         "until=output&pattern=a%0Ab": "pattern must be part of one line",
         "until=output&pattern=(&regex=true": "pattern is not a valid RE2 regular expression",
         "until=output&pattern=(a)%5C1&regex=true": "pattern is not a valid RE2 regular expression",
-        "until=output&pattern=(.{0,50}){0,20}x&regex=true": "pattern is too large a regular expression",
+        "until=output&pattern=(.{0,50}){0,20}x&regex=true": "pattern is too large: it compiles to",
         "until=output&pattern=x&stream=output": "stream must be one of stdout, stderr",
         "until=exit&timeout=0": "timeout must be a number of seconds",
         "until=exit&timeout=soon": "timeout must be a number of seconds",
