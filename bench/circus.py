@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from circus.client import CircusClient
+from circus.client import CircusClient  # type: ignore[import-untyped] # ships no types
 
 from bench.peer import running
 

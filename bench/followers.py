@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import proc, writers
+from bench import writers
 from bench.measure import OURS, Figures, Measure, Row
 from bench.reader import Reader, read_all, read_each
 from bench.serving import Outlast, outlast
+from harness import proc
 
 FOLLOWERS = 200
 LINES_PER_S = 5000

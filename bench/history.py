@@ -83,7 +83,9 @@ def _process(number: int, name: str | None) -> AddProcess:
 
 def _run(number: int, run: int) -> Run:
     started_ms = _started_ms(number) + (run - 1) * _RAN_MS
-    reason, exit_code, signal = Reason.EXITED, 0, None
+    reason = Reason.EXITED
+    exit_code: int | None = 0
+    signal: int | None = None
     if number % _FAILED_EACH == 1:
         exit_code = 1
     if number % _KILLED_EACH == 1:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from bench import proc, writers
+from bench import writers
 from bench.measure import OURS, Contestant, Figures, Measure, Row
 from bench.serving import outlast
 from bench.supervisord import supervisord
+from harness import proc
 
 _LOOK_AGAIN_S = 0.1
 _START_S = 120.0

@@ -6,11 +6,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench import proc, writers
+from bench import writers
 from bench.flood import Flood, run_shell
 from bench.measure import OURS, Figures, Measure, Row
 from bench.reader import Reader, read_all
 from bench.serving import Outlast, outlast
+from harness import proc
 
 _FILE = "FileResponse"
 _COPIED = "file, read and written"

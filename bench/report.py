@@ -81,7 +81,8 @@ def cells(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
 def summary(kept: Record, style: str = "simple") -> str:
     """Make the one table of all rows, in a style of tabulate's."""
     rows = [(measure["name"], *cells(row)) for measure in kept["measures"] for row in measure["rows"]]
-    return tabulate(rows, _HEADERS, tablefmt=style, disable_numparse=True)
+    table: str = tabulate(rows, _HEADERS, tablefmt=style, disable_numparse=True)
+    return table
 
 
 def keep(kept: Record, folder: Path) -> list[Path]:

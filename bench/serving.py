@@ -1,7 +1,6 @@
 """An Outlast of one's own: a daemon over a state folder, and calls to it by plain blocking HTTP."""
 
 import contextlib
-import http.client
 import json
 import select
 import signal
@@ -12,11 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.client import Client
+from harness.http_client import EVENT_STREAM
 from harness.proc import forker_pid
 from outlast.linux import lock
 
 _OUTLAST = (sys.executable, "-m", "outlast")
 _START_S = 30.0
+_ANSWER_S = 60.0
 _END_S = 300.0
 
 
@@ -62,10 +64,14 @@ class Outlast:
         return [self.pid, self.shim_pid, *([] if forker is None else [forker])]
 
     @property
+    def token(self) -> str:
+        """API token of the daemon."""
+        return (self._state_dir / "token").read_text(encoding="utf-8").strip()
+
+    @property
     def headers(self) -> dict[str, str]:
-        """What every call must show."""
-        token = (self._state_dir / "token").read_text(encoding="utf-8").strip()
-        return {"Authorization": f"Bearer {token}"}
+        """Headers that every call needs."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     def start(self) -> None:
         """Start the daemon, at the same address as before, and wait until it listens.
@@ -115,14 +121,15 @@ class Outlast:
         Raises:
             RuntimeError: it was refused.
         """
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_START_S)) as connection:
-            headers = {**self.headers, "Content-Type": "application/json"}
-            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            raw = response.read()
-        if response.status >= http.client.BAD_REQUEST:
-            raise RuntimeError(f"{method} {path}: {response.status} {raw.decode()}")
+        with self.connected() as client:
+            raw = client.request(method, path, body)
         return json.loads(raw) if raw else None
+
+    @contextlib.contextmanager
+    def connected(self, timeout_s: float = _ANSWER_S) -> Iterator[Client]:
+        """Connect a client to the daemon, and close its connection at the end."""
+        with contextlib.closing(Client(self.host, self.port, self.headers, timeout_s)) as client:
+            yield client
 
     def run(self, argv: list[str]) -> dict[str, Any]:
         """Start a process."""
@@ -134,9 +141,8 @@ class Outlast:
 
         One that came in parts, on a busy machine, is several.
         """
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_END_S)) as connection:
-            connection.request("GET", f"/api/v1/processes/{process['id']}/output/follow?tail=0", headers=self.headers)
-            connection.getresponse().read()
+        with self.connected(_END_S) as client:
+            client.get(f"/processes/{process['id']}/output/follow?tail=0", EVENT_STREAM)
         lines: int = self.call("GET", f"/processes/{process['id']}")["output"]["lines"]
         return lines
 

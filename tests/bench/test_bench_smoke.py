@@ -135,7 +135,7 @@ async def test_interrupted_peer(tmp_path: Path, peer: str) -> None:
 
 
 async def test_demo(tmp_path: Path) -> None:
-    process = await start(tmp_path, "bench/demo.py", "--seconds", "2")
+    process = await start(tmp_path, "-m", "examples.demo", "--seconds", "2")
     told = await output(process)
     assert process.returncode == 0, told
     assert told.count("40 of 40 lines: 0 missing, 0 twice") == 2

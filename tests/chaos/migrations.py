@@ -7,9 +7,9 @@ from pathlib import Path
 
 from outlast import failpoints
 from outlast.storage.sqlite.migrate import migrations
-from tests.chaos.door import TOKEN
-from tests.chaos.ending import end_everything
-from tests.chaos.stored import opened
+from tests.chaos.cleanup import end_everything
+from tests.chaos.daemon_client import TOKEN
+from tests.chaos.database import open_database
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S
 
@@ -39,7 +39,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
             if said or code != -signal.SIGKILL:
                 findings.append(f"a daemon armed with {point} said {said!r} and ended with {code}")
             hits[point] += 1
-            with opened(daemon.state_dir / "outlast.db") as database:
+            with open_database(daemon.state_dir / "outlast.db") as database:
                 if database.version() != kept:
                     findings.append(f"killed at {point}, the database has version {database.version()}, not {kept}")
     findings += await _serves(daemon)

@@ -35,22 +35,22 @@ async def run(
     try:
         await campaign.run()
         began = time.monotonic()
-        verdict = await check(campaign.ledger, campaign.door, campaign.before, campaign.daemon.pid)
+        verdict = await check(campaign.log, campaign.client, campaign.before, campaign.daemon.pid)
         checking_s = time.monotonic() - began
     finally:
         await campaign.close()
-    verdict.findings += campaign.ledger.complaints
+    verdict.findings += campaign.log.complaints
     if with_migrations:
         hits, findings = await kill_in_migrations(folder)
-        campaign.ledger.hits += hits
-        campaign.ledger.kills["daemon"] += hits.total()
+        campaign.log.hits += hits
+        campaign.log.kills["daemon"] += hits.total()
         verdict.findings += findings
-    verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.ledger.state_dir)]
+    verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.log.state_dir)]
     verdict.findings += [
         f"nothing was ever killed at {point}"
         for point in (*campaign.points, *(MIGRATION_POINTS if with_migrations else ()))
-        if not campaign.ledger.hits[point]
+        if not campaign.log.hits[point]
     ]
-    if not campaign.ledger.kills["shim"]:
+    if not campaign.log.kills["shim"]:
         verdict.findings.append("no shim was ever killed")
-    return Outcome(not verdict.findings, summary(campaign.ledger, verdict, checking_s))
+    return Outcome(not verdict.findings, summary(campaign.log, verdict, checking_s))

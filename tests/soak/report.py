@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from tests.soak.ledger import Ledger
+from tests.soak.soak_log import SoakLog
 from tests.soak.verdict import MIB, Row, is_memory
 
 _HEAD = ("figure", "life", "samples", "minutes", "first third", "last third", "an hour", "peak", "tolerated", "")
@@ -72,7 +72,7 @@ def idle(before: dict[str, float], after: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def doing(ledger: Ledger, seconds: float) -> str:
+def doing(log: SoakLog, seconds: float) -> str:
     """Say what was done."""
-    counts = sorted(ledger.doing.items())
+    counts = sorted(log.doing.items())
     return "\n".join([f"  {name:<24}{count:>8,}" for name, count in counts] + [f"  {'seconds':<24}{seconds:>8,.0f}"])

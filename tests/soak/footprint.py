@@ -15,7 +15,7 @@ FD_KINDS = ("sockets", "pipes", "memfds", "pidfds", "files", "other fds")
 _BLOCK_BYTES = 512
 
 
-def look(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]:
+def measure(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]:
     """Return every figure by its name; memory and files in bytes.
 
     Raises:

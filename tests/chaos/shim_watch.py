@@ -10,11 +10,12 @@ from pathlib import Path
 
 import aiohttp
 
+from harness.http_client import API_ROOT, BROKEN
 from outlast import failpoints
 from outlast.linux import lock
-from tests.chaos.door import BROKEN, Door
-from tests.chaos.ledger import Ledger, ShimDeath
-from tests.chaos.sidefile import now_ms
+from tests.chaos.campaign_log import CampaignLog, ShimDeath
+from tests.chaos.daemon_client import DaemonClient
+from tests.chaos.journal import now_ms
 from tests.support.waiting import eventually
 
 _LOOK_AGAIN_S = 0.01
@@ -53,9 +54,9 @@ class ShimWatch:
     That death was double unless the same daemon was there before and after it: such a daemon holds everything.
     """
 
-    def __init__(self, door: Door, ledger: Ledger) -> None:
-        self._door = door
-        self._ledger = ledger
+    def __init__(self, client: DaemonClient, log: CampaignLog) -> None:
+        self._client = client
+        self._log = log
         self._life = 0
         self._seen: Shim | None = None
         self._seen_in = 0
@@ -74,12 +75,12 @@ class ShimWatch:
         """Wait until the daemon has taken up a shim, and return that; None: the daemon has died before."""
         deadline = time.monotonic() + _TAKEN_UP_S
         while not death.done():
-            before = Shim.of(self._ledger.state_dir)
-            if before is not None and await self._is_healthy(url) and before == Shim.of(self._ledger.state_dir):
+            before = Shim.of(self._log.state_dir)
+            if before is not None and await self._is_healthy(url) and before == Shim.of(self._log.state_dir):
                 self._note(before)
                 return before
             if time.monotonic() > deadline:
-                self._ledger.complaints.append(f"a daemon had not taken up a shim after {_TAKEN_UP_S} s")
+                self._log.complaints.append(f"a daemon had not taken up a shim after {_TAKEN_UP_S} s")
                 return None
             await asyncio.sleep(_LOOK_AGAIN_S)
         return None
@@ -87,7 +88,7 @@ class ShimWatch:
     async def _is_healthy(self, url: str) -> bool:
         try:
             timeout = aiohttp.ClientTimeout(total=_TAKEN_UP_S)
-            async with self._door.session.get(f"{url}/api/v1/health", timeout=timeout) as response:
+            async with self._client.session.get(f"{url}{API_ROOT}/health", timeout=timeout) as response:
                 return response.status == 200
         except BROKEN:
             return False
@@ -95,13 +96,13 @@ class ShimWatch:
     def _note(self, shim: Shim) -> None:
         if self._seen is not None and shim != self._seen:
             double = self._life != self._seen_in
-            self._ledger.shim_deaths.append(ShimDeath(self._sound_ms, now_ms(), double))
+            self._log.shim_deaths.append(ShimDeath(self._sound_ms, now_ms(), double))
         self._seen, self._seen_in, self._sound_ms = shim, self._life, now_ms()
 
     async def kill(self) -> bool:
         """Kill the shim that is there, and wait for its end. False: there is none."""
         self.look()
-        shim = Shim.of(self._ledger.state_dir)
+        shim = Shim.of(self._log.state_dir)
         if shim is None:
             return False
         with contextlib.suppress(ProcessLookupError):

@@ -68,7 +68,7 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 class Database:
-    """The file, opened by an operator."""
+    """The file, open_database by an operator."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
@@ -88,7 +88,11 @@ class Database:
         chunks: list[StoredChunk] = []
         for *row, parts in rows:
             chunk = StoredChunk(
-                *row[:5],
+                first_seq=row[0],
+                line_count=row[1],
+                stream=row[2],
+                ts_ms=row[3],
+                latest_ts_ms=row[4],
                 ends={1: row[5], 2: row[6]},
                 data=row[7],
                 gap=row[8].decode() if row[8] else None,
@@ -108,7 +112,7 @@ class Database:
         row: tuple[Any, ...] = self._db.execute(sql, (process_id,)).fetchone()
         return row
 
-    def told(self, process_id: str) -> list[str]:
+    def event_types(self, process_id: str) -> list[str]:
         """Return the types of a process's events, in order."""
         rows = self._db.execute("SELECT type FROM events WHERE process_id = ? ORDER BY id", (process_id,))
         return [row[0].decode() for row in rows]
@@ -121,11 +125,11 @@ class Database:
     def integrity(self) -> str:
         """Return what SQLite says of the file."""
         (answer,) = self._db.execute("PRAGMA integrity_check").fetchone()
-        return answer.decode()
+        return str(answer, "utf-8")
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Database]:
+def open_database(path: Path) -> Iterator[Database]:
     """Open a database file for reading."""
     database = Database(path)
     try:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 
-class Gate:
+class LoadSwitch:
     """Lets load through, or waits until there is none.
 
     Attributes:
@@ -15,9 +15,9 @@ class Gate:
     def __init__(self) -> None:
         self.calm = True
         self._is_open = asyncio.Event()
-        self._is_empty = asyncio.Event()
-        self._is_empty.set()
-        self._inside = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._running = 0
 
     @property
     def is_open(self) -> bool:
@@ -25,17 +25,17 @@ class Gate:
         return self._is_open.is_set()
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until the gate is open, and be inside."""
+    async def load(self) -> AsyncIterator[None]:
+        """Wait until the switch is open, and be inside."""
         await self._is_open.wait()
-        self._inside += 1
-        self._is_empty.clear()
+        self._running += 1
+        self._is_idle.clear()
         try:
             yield
         finally:
-            self._inside -= 1
-            if self._inside == 0:
-                self._is_empty.set()
+            self._running -= 1
+            if self._running == 0:
+                self._is_idle.set()
 
     def open(self) -> None:
         """Let load through."""
@@ -44,4 +44,4 @@ class Gate:
     async def close(self) -> None:
         """Let nothing through, and wait until nothing is inside."""
         self._is_open.clear()
-        await self._is_empty.wait()
+        await self._is_idle.wait()

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.soak.door import Wrong
-from tests.soak.kinds import Short
+from tests.soak.daemon_client import UnexpectedResult
+from tests.soak.short_processes import ShortProcess
 
 _FINDINGS_KEPT = 50
 Totals = tuple[int | None, int | None, int]
@@ -13,7 +13,7 @@ Totals = tuple[int | None, int | None, int]
 
 
 @dataclass
-class Ledger:
+class SoakLog:
     """Counts, and for each process that is still in the store how it must be there.
 
     Attributes:
@@ -27,7 +27,7 @@ class Ledger:
     findings: list[str] = field(default_factory=list)
     wrong: int = 0
 
-    def find(self, what: str) -> None:
+    def report(self, what: str) -> None:
         """Note that something is wrong."""
         self.wrong += 1
         if len(self.findings) < _FINDINGS_KEPT:
@@ -39,13 +39,13 @@ def totals_of(info: dict[str, Any]) -> Totals:
     return info["exit_code"], info["signal"], info["output"]["bytes"]
 
 
-def expect(info: dict[str, Any], short: Short) -> Totals:
+def expect(info: dict[str, Any], short: ShortProcess) -> Totals:
     """Check how a process ended, and return its totals.
 
     Raises:
-        Wrong: not as it must have.
+        UnexpectedResult: not as it must have.
     """
     wanted = short.exit_code, short.signal, len(short.stdout) + len(short.stderr)
     if totals_of(info) != wanted or info["status"] == "running":
-        raise Wrong(f"{short.kind} {info['id']}: {info['status']}, {totals_of(info)}, and not {wanted}")
+        raise UnexpectedResult(f"{short.kind} {info['id']}: {info['status']}, {totals_of(info)}, and not {wanted}")
     return wanted

@@ -44,7 +44,7 @@ class ShimDeath:
 
 
 @dataclass(slots=True)
-class Ledger:
+class CampaignLog:
     """One campaign. `folder` holds the state folder and, in `children`, what the children say of themselves."""
 
     folder: Path

@@ -6,16 +6,16 @@ import random
 import signal
 from pathlib import Path
 
-from tests.soak.door import Door, Wrong
-from tests.soak.ledger import Ledger
-from tests.soak.sample import shim_pid
+from tests.soak.daemon_client import DaemonClient, UnexpectedResult
+from tests.soak.footprint import shim_pid
+from tests.soak.soak_log import SoakLog
 from tests.support.daemon import Daemon, is_running, outlast
 from tests.support.waiting import eventually
 
 _LONGEST_AWAY_S = 1.0
 
 
-class Trouble:
+class Restarts:
     """Ends daemons and shims.
 
     Attributes:
@@ -23,12 +23,12 @@ class Trouble:
         shim_life: which shim, from 1 on; one that was upgraded counts as another.
     """
 
-    def __init__(self, daemon: Daemon, door: Door, ledger: Ledger, rng: random.Random) -> None:
+    def __init__(self, daemon: Daemon, client: DaemonClient, log: SoakLog, rng: random.Random) -> None:
         self.daemon_life = 1
         self.shim_life = 1
         self._daemon = daemon
-        self._door = door
-        self._ledger = ledger
+        self._client = client
+        self._log = log
         self._rng = rng
 
     @property
@@ -36,7 +36,7 @@ class Trouble:
         """Whose daemon and shim they are."""
         return self._daemon.state_dir
 
-    async def one_of_each(self, pause_s: float) -> None:
+    async def restart_all(self, pause_s: float) -> None:
         """Make each kind of trouble once, in any order."""
         kinds = [self._terminate, self._kill, self._kill_shim, self.upgrade_shim]
         self._rng.shuffle(kinds)
@@ -51,32 +51,32 @@ class Trouble:
         await self._restart(signal.SIGKILL)
 
     async def _restart(self, number: signal.Signals) -> None:
-        self._door.shut()
+        self._client.daemon_ends()
         await self._daemon.stop(number)
-        await self._door.hang_up()
+        await self._client.disconnect()
         await asyncio.sleep(self._rng.uniform(0.0, _LONGEST_AWAY_S))
         await self._daemon.start()
         self.daemon_life += 1
-        self._ledger.doing[f"{number.name} of the daemon"] += 1
-        self._door.open()
+        self._log.doing[f"{number.name} of the daemon"] += 1
+        self._client.daemon_listens()
 
     async def _kill_shim(self) -> None:
         old = shim_pid(self.state_dir)
         os.kill(old, signal.SIGKILL)
         await eventually(lambda: not is_running(old), "the shim dies", 60.0)
         await eventually(lambda: shim_pid(self.state_dir) not in {0, old}, "another shim runs", 60.0)
-        await self._door.call("GET", "/health", 200)
+        await self._client.call("GET", "/health", 200)
         self.shim_life += 1
-        self._ledger.doing["SIGKILL of the shim"] += 1
+        self._log.doing["SIGKILL of the shim"] += 1
 
     async def upgrade_shim(self) -> None:
         """Let the shim become its next version, which is the same one here."""
         code, output = await outlast("shim", "upgrade", "--state-dir", str(self.state_dir))
         if code == 0:
             self.shim_life += 1
-            self._ledger.doing["upgrades of the shim"] += 1
+            self._log.doing["upgrades of the shim"] += 1
         elif "are being started or killed all the time" in output:
-            self._ledger.doing["upgrades refused"] += 1
+            self._log.doing["upgrades refused"] += 1
         else:
-            raise Wrong(f"outlast shim upgrade: {output}")
-        await self._door.call("GET", "/health", 200)
+            raise UnexpectedResult(f"outlast shim upgrade: {output}")
+        await self._client.call("GET", "/health", 200)

@@ -16,7 +16,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def side_path(folder: Path, tag: str) -> Path:
+def journal_path(folder: Path, tag: str) -> Path:
     """Where the child of a tag gives its account."""
     return folder / f"{tag}.jsonl"
 
@@ -31,13 +31,13 @@ def absence_path(folder: Path, tag: str) -> Path:
     return folder / f"{tag}.absent"
 
 
-class Account:
+class JournalWriter:
     """Written by a child, an atomic append each."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def say(self, what: str, **fields: Any) -> None:
+    def append(self, what: str, **fields: Any) -> None:
         os.write(self._fd, json.dumps({"what": what, **fields}).encode() + b"\n")
 
 
@@ -52,7 +52,7 @@ class Written:
 
 
 @dataclass(slots=True)
-class Told:
+class Journal:
     """What a child's account says."""
 
     pids: list[int] = field(default_factory=list)
@@ -64,25 +64,25 @@ class Told:
     finished: bool = False
 
 
-def read(path: Path) -> Told | None:
+def read_journal(path: Path) -> Journal | None:
     """Read an account; None: the child never ran."""
     if not path.exists():
         return None
-    told = Told()
+    journal = Journal()
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         match entry.pop("what"):
             case "start":
-                told.pids.append(entry["pid"])
-                told.start_ms = entry["ms"]
+                journal.pids.append(entry["pid"])
+                journal.start_ms = entry["ms"]
             case "write":
-                told.writes.append(Written(**entry))
+                journal.writes.append(Written(**entry))
             case "end":
-                told.end_ms = entry["ms"]
+                journal.end_ms = entry["ms"]
             case "finished":
-                told.finished = True
+                journal.finished = True
             case "input-ended":
-                told.input_ended_ms = entry["ms"]
+                journal.input_ended_ms = entry["ms"]
             case "disturbed":
-                told.disturbed.append(entry["why"])
-    return told
+                journal.disturbed.append(entry["why"])
+    return journal

@@ -12,7 +12,7 @@ broken promise if there is one.
 - `promises.py`: what must hold in every state, and in those where nothing more happens.
 - `cases.py`: what has been explored: designs that keep the promises, and what goes wrong without each mechanism.
 
-`python -m docs.protocol_model` explores it all and prints the traces.
+`python -m tests.protocol_model` explores it all and prints the traces.
 
 What is left out, and why that hides nothing:
 

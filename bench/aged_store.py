@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import history
+from bench.client import Client
 from bench.measure import OURS, Figures, Measure, Row
-from bench.questions import Caller, ask, questions
+from bench.queries import queries, time_query
 from bench.serving import Outlast, outlast
 
 RUNNING = 500
@@ -29,23 +30,16 @@ _FIRST_ANSWER = "first answer s"
 
 
 @contextlib.contextmanager
-def aged(folder: Path, processes: int, running: int) -> Iterator[tuple[Outlast, Caller]]:
+def aged(folder: Path, processes: int, running: int) -> Iterator[tuple[Outlast, Client]]:
     """Serve a store in which so many processes have ended (0: an empty one), beside some that run."""
     state = folder / "state"
     state.mkdir(mode=0o700)
     if processes:
         history.write(state / "outlast.db", processes)
-    with outlast(state) as server, calling(server) as caller:
+    with outlast(state) as server, server.connected() as client:
         for _ in range(running):
-            caller.post("/processes", _SLEEPER)
-        yield server, caller
-
-
-@contextlib.contextmanager
-def calling(server: Outlast) -> Iterator[Caller]:
-    """Call a daemon that runs now."""
-    with contextlib.closing(Caller(server)) as caller:
-        yield caller
+            client.post("/processes", _SLEEPER)
+        yield server, client
 
 
 def first_answer_s(server: Outlast) -> float:
@@ -54,8 +48,8 @@ def first_answer_s(server: Outlast) -> float:
     _forget(server.database)
     began = time.monotonic()
     server.start()
-    with calling(server) as caller:
-        caller.get("/processes?limit=10")
+    with server.connected() as client:
+        client.get("/processes?limit=10")
         return time.monotonic() - began
 
 
@@ -83,9 +77,10 @@ def run_empty(folder: Path, processes: int) -> Figures:
 
 
 def _run(folder: Path, processes: int, size: int) -> Figures:
-    with aged(folder, processes, _part(RUNNING, size)) as (server, caller):
-        asked = questions(caller)
-        took = {name: ask(server, caller, asked[question], _part(_TIMES, size)) for name, question in _ASKED.items()}
+    with aged(folder, processes, _part(RUNNING, size)) as (server, client):
+        known = queries(client)
+        times = _part(_TIMES, size)
+        took = {name: time_query(server, client, known[query], times) for name, query in _ASKED.items()}
         return {
             **{_WALL.format(name): each.wall_ms for name, each in took.items()},
             **{_CPU.format(name): each.cpu_ms for name, each in took.items()},

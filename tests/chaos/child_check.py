@@ -5,13 +5,14 @@ import json
 from bisect import bisect_left
 from typing import Any
 
-from tests.chaos.compare import bytes_differ, rows_differ
-from tests.chaos.door import Door
+from harness.http_client import EVENT_STREAM
+from tests.chaos.campaign_log import CampaignLog, Record
+from tests.chaos.daemon_client import DaemonClient
+from tests.chaos.database import WORDS, Database, Line, StoredChunk
+from tests.chaos.differences import bytes_differ, rows_differ
 from tests.chaos.follower import EOF, Follower
-from tests.chaos.ledger import Ledger, Record
+from tests.chaos.journal import Journal, Written, input_path
 from tests.chaos.scripts import LONG_LINE_BYTES, STDERR, STDOUT, expected
-from tests.chaos.sidefile import Told, Written, input_path
-from tests.chaos.stored import WORDS, Database, Line, StoredChunk
 
 _CLOCK_MS = 2
 _TICK_MS = 10
@@ -19,7 +20,6 @@ _TICK_MS = 10
 SLACK_MS = 1500
 """How much later than it was written a line may be read on a busy machine, and less than a long absence of daemons."""
 _NEVER_BLOCKED_BYTES = 60_000
-_RAW = "application/octet-stream"
 
 
 class ChildCheck:
@@ -30,26 +30,26 @@ class ChildCheck:
         findings: what is wrong.
     """
 
-    def __init__(self, record: Record, told: Told | None, listed: dict[str, Any], ledger: Ledger) -> None:
+    def __init__(self, record: Record, journal: Journal | None, listed: dict[str, Any], log: CampaignLog) -> None:
         self._record = record
-        self._told = told or Told()
+        self._journal = journal or Journal()
         self._listed = listed
-        self._ledger = ledger
+        self._log = log
         self._path = f"/processes/{listed['id']}"
         self._wanted = expected(record.start.seed, record.start.kind)
-        self._input_path = input_path(ledger.children_dir, record.start.tag)
+        self._input_path = input_path(log.children_dir, record.start.tag)
         self.is_torn = False
         self.findings: list[str] = []
         self.bytes = self.lines = self.compared_events = self.parted_lines = 0
 
-    async def run(self, door: Door, database: Database) -> None:
+    async def run(self, client: DaemonClient, database: Database) -> None:
         """Compare."""
         chunks = database.chunks(self._listed["id"])
         lines = [line for chunk in chunks for line in chunk.lines()]
         self.is_torn = self._listed["reason"] == "lost" or any(chunk.gap for chunk in chunks)
-        if self._listed["status"] == "running" or not (self._told.finished or self.is_torn):
+        if self._listed["status"] == "running" or not (self._journal.finished or self.is_torn):
             self.findings.append(
-                f"it ended at {self._told.end_ms}, as it says, and is listed: {self._listed['status']}"
+                f"it ended at {self._journal.end_ms}, as it says, and is listed: {self._listed['status']}"
             )
             return
         if self._record.start.kind == "echo":
@@ -63,8 +63,8 @@ class ChildCheck:
         self._check_chunks(chunks, lines)
         self._check_times(chunks)
         self._check_views(database, lines)
-        await self._check_reads(door, lines)
-        await self._check_follows(door, lines)
+        await self._check_reads(client, lines)
+        await self._check_follows(client, lines)
         self.bytes = sum(len(chunk.data) for chunk in chunks)
         self.lines = len(lines)
 
@@ -80,7 +80,7 @@ class ChildCheck:
 
     def _check_torn(self, chunks: list[StoredChunk]) -> None:
         """See that what is there is a beginning, that a gap follows, and that it may be so. The rest is as of all."""
-        if not self._ledger.may_be_lost(self._record):
+        if not self._log.may_be_lost(self._record):
             self.findings.append(
                 f"it is lost ({self._listed['reason']}), and daemon and shim never died together while it ran"
             )
@@ -97,10 +97,10 @@ class ChildCheck:
     # ---- the child itself
 
     def _check_account(self) -> None:
-        pids = self._told.pids
+        pids = self._journal.pids
         if self.is_torn and not pids:
             return  # it was killed at its gate, or before it could say a word
-        self.findings += [f"it was disturbed: {why}" for why in self._told.disturbed if not self.is_torn]
+        self.findings += [f"it was disturbed: {why}" for why in self._journal.disturbed if not self.is_torn]
         self._differ("its pid, as it says and as listed", pids, [self._listed["pid"]])
 
     def _check_input(self) -> bytes:
@@ -118,8 +118,8 @@ class ChildCheck:
         if self.is_torn:
             return got
         closing_ms = self._record.closing_ms
-        if closing_ms is None or (self._told.input_ended_ms or closing_ms) < closing_ms - _CLOCK_MS:
-            self.findings.append(f"its input ended at {self._told.input_ended_ms}, and was closed at {closing_ms}")
+        if closing_ms is None or (self._journal.input_ended_ms or closing_ms) < closing_ms - _CLOCK_MS:
+            self.findings.append(f"its input ended at {self._journal.input_ended_ms}, and was closed at {closing_ms}")
         return got
 
     def _check_end(self) -> None:
@@ -128,13 +128,13 @@ class ChildCheck:
         is_lost = self.is_torn and listed["reason"] == "lost"
         end = (listed["status"], listed["reason"], listed["exit_code"], listed["signal"])
         self._differ("its end", end, (status, "lost" if is_lost else status, wanted.code, wanted.signal))
-        latest_ms = self._told.start_ms if self._told.pids else listed["ended_at"]
+        latest_ms = self._journal.start_ms if self._journal.pids else listed["ended_at"]
         if not self._record.asked_ms - _CLOCK_MS <= listed["started_at"] <= latest_ms + _CLOCK_MS:
             self.findings.append(
                 f"started_at {listed['started_at']} is not between request ({self._record.asked_ms}) and its own "
-                f"start ({self._told.start_ms})"
+                f"start ({self._journal.start_ms})"
             )
-        end_ms, ended_at = self._told.end_ms, listed["ended_at"]
+        end_ms, ended_at = self._journal.end_ms, listed["ended_at"]
         if is_lost:
             return
         if end_ms is None or ended_at is None or not end_ms - _CLOCK_MS <= ended_at <= self._latest(end_ms):
@@ -142,7 +142,7 @@ class ChildCheck:
 
     def _latest(self, ms: int) -> int:
         """Return when at the latest a shim has seen what happened at `ms`."""
-        return self._ledger.seen_by_ms(ms) + SLACK_MS
+        return self._log.seen_by_ms(ms) + SLACK_MS
 
     # ---- plain SQL
 
@@ -171,7 +171,7 @@ class ChildCheck:
         self.parted_lines = sum(not line.data.endswith(b"\n") for line in lines if not line.gap)
 
     def _check_times(self, chunks: list[StoredChunk]) -> None:
-        writes = {stream: [each for each in self._told.writes if each.stream == stream] for stream in WORDS}
+        writes = {stream: [each for each in self._journal.writes if each.stream == stream] for stream in WORDS}
         small = sum(len(data) for data in self._wanted.written.values()) < _NEVER_BLOCKED_BYTES
         latest_ms = 0
         for chunk in chunks:
@@ -200,16 +200,16 @@ class ChildCheck:
 
     # ---- HTTP
 
-    async def _check_reads(self, door: Door, lines: list[Line]) -> None:
+    async def _check_reads(self, client: DaemonClient, lines: list[Line]) -> None:
         for stream, word in WORDS.items():
             wanted = self._wanted.written[stream]
-            self._find(bytes_differ(f"{word} as bytes", await door.get(f"{self._path}/{word}", _RAW), wanted))
-            answer = await door.get(f"{self._path}/{word}")
+            self._find(bytes_differ(f"{word} as bytes", await client.raw(f"{self._path}/{word}"), wanted))
+            answer = await client.get(f"{self._path}/{word}")
             self._differ("line_count", answer["line_count"], len(answer["lines"]))
             self._check_json(word, answer["lines"], wanted)
         both = b"".join(line.data for line in lines)
-        self._find(bytes_differ("output as bytes", await door.get(f"{self._path}/output", _RAW), both))
-        ndjson = (await door.get(f"{self._path}/output", "application/x-ndjson")).decode()
+        self._find(bytes_differ("output as bytes", await client.raw(f"{self._path}/output"), both))
+        ndjson = (await client.read(f"{self._path}/output", "application/x-ndjson")).decode()
         events = [_parse_row(json.loads(row)) for row in ndjson.split("\n")[:-1]]
         self._find(rows_differ("NDJSON", events, _as_events(lines)))
         self.compared_events += len(events)
@@ -224,11 +224,11 @@ class ChildCheck:
         else:  # where an over-long line is parted depends on when it was read
             self._find(bytes_differ(f"{word} as JSON", "".join(got).encode(), "".join(texts).encode()))
 
-    async def _check_follows(self, door: Door, lines: list[Line]) -> None:
-        raw = await door.get(f"{self._path}/output/follow", "text/event-stream")
-        *blocks, last, _ = [b"", *raw.split(b"\n\n")]
-        self._differ("the end of a replay", last, EOF)
-        events = [block for block in blocks[1:] if not block.startswith(b":")]
+    async def _check_follows(self, client: DaemonClient, lines: list[Line]) -> None:
+        raw = await client.read(f"{self._path}/output/follow", EVENT_STREAM)
+        blocks = raw.split(b"\n\n")
+        self._differ("the end of a replay", blocks[-2:], [EOF, b""])
+        events = [block for block in blocks[:-2] if not block.startswith(b":")]
         self._find(rows_differ("replay", [_parse(event) for event in events], _as_events(lines)))
         self.compared_events += len(events)
         if len(events) != len(lines):

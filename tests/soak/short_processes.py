@@ -20,7 +20,7 @@ _DISCARDED = 'echo "$0"; kill -USR1 $$'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Short:
+class ShortProcess:
     """A process that ends soon, and how.
 
     Attributes:
@@ -45,64 +45,68 @@ def _sh(script: str, tag: str, *args: object, **fields: Any) -> dict[str, Any]:
     return {"command": "sh", "args": ["-c", script, tag, *map(str, args)], **fields}
 
 
-def _talk(rng: random.Random, tag: str) -> Short:
+def _talk(rng: random.Random, tag: str) -> ShortProcess:
     lines, code = rng.randint(1, 20), rng.randint(0, 5)
     out, err = ("".join(f"{tag} {name} {i}\n" for i in range(lines)).encode() for name in ("out", "err"))
-    return Short(kind="talk", body=_sh(_TALK, tag, lines, code), stdout=out, stderr=err, exit_code=code)
+    return ShortProcess(kind="talk", body=_sh(_TALK, tag, lines, code), stdout=out, stderr=err, exit_code=code)
 
 
-def _bulk(rng: random.Random, tag: str) -> Short:
+def _bulk(rng: random.Random, tag: str) -> ShortProcess:
     return _lines(rng, tag, "bulk", LARGE_BYTES // 50)
 
 
-def _large(rng: random.Random, tag: str) -> Short:
+def _large(rng: random.Random, tag: str) -> ShortProcess:
     return _lines(rng, tag, "large", LARGE_BYTES)
 
 
-def _lines(rng: random.Random, tag: str, kind: str, most_bytes: int) -> Short:
+def _lines(rng: random.Random, tag: str, kind: str, most_bytes: int) -> ShortProcess:
     line = _long(tag)
     lines = rng.randint(most_bytes // 2, most_bytes) // (len(line) + 1)
-    return Short(kind=kind, body=_sh(_BULK, line, lines), stdout=f"{line}\n".encode() * lines)
+    return ShortProcess(kind=kind, body=_sh(_BULK, line, lines), stdout=f"{line}\n".encode() * lines)
 
 
 def _long(tag: str) -> str:
     return f"{tag} {'x' * 80}"
 
 
-def _binary(_rng: random.Random, tag: str) -> Short:
-    return Short(kind="binary", body=_sh(_BINARY, tag), stdout=b"\x00\xff\r\n" + tag.encode())
+def _binary(_rng: random.Random, tag: str) -> ShortProcess:
+    return ShortProcess(kind="binary", body=_sh(_BINARY, tag), stdout=b"\x00\xff\r\n" + tag.encode())
 
 
-def _signalled(rng: random.Random, tag: str) -> Short:
+def _signalled(rng: random.Random, tag: str) -> ShortProcess:
     do, number = rng.choice([("kill", signal.SIGKILL), ("term", signal.SIGTERM)])
     ready = f"{tag} ready\n".encode()
-    return Short(kind=do, body=_sh(_WAITS, tag), stdout=ready, exit_code=None, signal=number, do=do)
+    return ShortProcess(kind=do, body=_sh(_WAITS, tag), stdout=ready, exit_code=None, signal=number, do=do)
 
 
-def _family(_rng: random.Random, tag: str) -> Short:
+def _family(_rng: random.Random, tag: str) -> ShortProcess:
     ready = f"{tag} ready\n".encode()
-    return Short(kind="family", body=_sh(_FAMILY, tag), stdout=ready, exit_code=None, signal=signal.SIGKILL, do="kill")
+    return ShortProcess(
+        kind="family", body=_sh(_FAMILY, tag), stdout=ready, exit_code=None, signal=signal.SIGKILL, do="kill"
+    )
 
 
-def _orphan(_rng: random.Random, tag: str) -> Short:
-    return Short(kind="orphan", body=_sh(_ORPHAN, tag), stdout=f"{tag} early\n{tag} late\n".encode(), exit_code=3)
+def _orphan(_rng: random.Random, tag: str) -> ShortProcess:
+    return ShortProcess(
+        kind="orphan", body=_sh(_ORPHAN, tag), stdout=f"{tag} early\n{tag} late\n".encode(), exit_code=3
+    )
 
 
-def _fed(rng: random.Random, tag: str) -> Short:
+def _fed(rng: random.Random, tag: str) -> ShortProcess:
     fed = f"{tag}\n".encode() * rng.choice([1, 100, 10_000])
-    return Short(kind="fed", body={"command": "cat", "stdin_mode": "pipe"}, stdout=fed, do="feed", fed=fed)
+    return ShortProcess(kind="fed", body={"command": "cat", "stdin_mode": "pipe"}, stdout=fed, do="feed", fed=fed)
 
 
-def _discarded(_rng: random.Random, tag: str) -> Short:
+def _discarded(_rng: random.Random, tag: str) -> ShortProcess:
     body = _sh(_DISCARDED, tag, stdout_mode="discard")
-    return Short(kind="discarded", body=body, exit_code=None, signal=signal.SIGUSR1)
+    return ShortProcess(kind="discarded", body=body, exit_code=None, signal=signal.SIGUSR1)
 
 
-def _impossible(_rng: random.Random, tag: str) -> Short:
-    return Short(kind="impossible", body={"command": f"/no/such/program/{tag}"}, starts=False)
+def _impossible(_rng: random.Random, tag: str) -> ShortProcess:
+    return ShortProcess(kind="impossible", body={"command": f"/no/such/program/{tag}"}, starts=False)
 
 
-_KINDS: dict[Callable[[random.Random, str], Short], int] = {
+_KINDS: dict[Callable[[random.Random, str], ShortProcess], int] = {
     _talk: 30,
     _bulk: 8,
     _large: 4,
@@ -116,7 +120,7 @@ _KINDS: dict[Callable[[random.Random, str], Short], int] = {
 }
 
 
-def choose(rng: random.Random, tag: str, *, calm: bool) -> Short:
+def choose(rng: random.Random, tag: str, *, calm: bool) -> ShortProcess:
     """Choose a process. `tag` is in all that it prints. Not `calm`: nobody could tell how much it was fed."""
     while True:
         (make,) = rng.choices(list(_KINDS), list(_KINDS.values()))
@@ -135,7 +139,7 @@ for i in itertools.count(1):
 
 
 @dataclass
-class Long:
+class LongProcess:
     """A process that lives as long as the soak.
 
     Attributes:
@@ -147,14 +151,14 @@ class Long:
     fed: bytes = b""
 
 
-def trickler() -> Long:
+def trickler() -> LongProcess:
     """Make one that prints numbers, the odd ones to stdout and the others to stderr."""
-    return Long({"command": sys.executable, "args": ["-c", _TRICKLE]})
+    return LongProcess({"command": sys.executable, "args": ["-c", _TRICKLE]})
 
 
-def listener() -> Long:
+def listener() -> LongProcess:
     """Make one that prints what it is given."""
-    return Long({"command": "cat", "stdin_mode": "pipe"})
+    return LongProcess({"command": "cat", "stdin_mode": "pipe"})
 
 
 def flood(tag: str, size: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The promise, to watch: a process talks, its daemon is killed with -9 twice, and no line is missing.
 
-    python -m bench.demo [--seconds 9]
+    python -m examples.demo [--seconds 9]
 
 Ends with 0 if that is so, else with 1.
 """
@@ -8,25 +8,22 @@ Ends with 0 if that is so, else with 1.
 import argparse
 import asyncio
 import contextlib
-import json
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from bench.serving import Outlast
+from harness.http_client import Event, HttpClient, resume
 
 LINES_PER_S = 20
 _KILLS_AT = (0.25, 0.6)
 _LEAST_AWAY = 0.1
 _ACROSS = 16
-_LOOK_AGAIN_S = 0.05
 _END_S = 30.0
 
 _TALKER = f"""
@@ -85,8 +82,8 @@ class Follower:
 
     def __init__(self, server: Outlast, process: dict[str, Any], screen: Screen) -> None:
         self.seen: list[tuple[int, str]] = []
-        self._url = f"{server.url}/api/v1/processes/{process['id']}/output/follow"
-        self._headers = server.headers
+        self._url, self._token = server.url, server.token
+        self._path = f"/processes/{process['id']}/output/follow"
         self._screen = screen
         self._away: list[Away] = []
         self._killed_ms: int | None = None
@@ -101,36 +98,26 @@ class Follower:
         self._away.append(Away(self._killed_ms, _now_ms()))
 
     async def run(self) -> None:
-        """Read until `eof`."""
-        async with aiohttp.ClientSession(headers=self._headers) as session:
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async for event in self._events(session):
-                        if event["event"] == "eof":
-                            self._screen.end_row()
-                            return
-                        self._take(event)
-                await asyncio.sleep(_LOOK_AGAIN_S)
+        """Read until `eof`, over as many daemons as that takes."""
+        async with (
+            HttpClient(self._url, self._token) as client,
+            contextlib.aclosing(resume(lambda last_id: self._connect(client, last_id))) as events,
+        ):
+            async for event in events:
+                if event.id is not None:
+                    self._show(event.id, event.data)
+        self._screen.end_row()
 
-    async def _events(self, session: aiohttp.ClientSession) -> AsyncIterator[dict[str, str]]:
-        last_id = self.seen[-1][0] if self.seen else 0
-        headers = {"Last-Event-ID": str(last_id)} if last_id else {}
-        async with session.get(self._url, headers=headers, timeout=aiohttp.ClientTimeout(sock_read=60)) as response:
-            response.raise_for_status()
-            if last_id:
-                self._screen.say("follower", f"is back with Last-Event-ID: {last_id}", BLUE)
-            event: dict[str, str] = {}
-            async for raw in response.content:
-                name, _, value = raw.decode().rstrip("\n").partition(": ")
-                if name:
-                    event[name] = value
-                elif event:
-                    yield event
-                    event = {}
+    async def _connect(self, client: HttpClient, last_id: int | None) -> AsyncGenerator[Event, None]:
+        is_back = last_id is not None
+        async with contextlib.aclosing(client.follow(self._path, last_id)) as events:
+            async for event in events:
+                if is_back:
+                    self._screen.say("follower", f"is back with Last-Event-ID: {last_id}", BLUE)
+                    is_back = False
+                yield event
 
-    def _take(self, event: dict[str, str]) -> None:
-        data = json.loads(event["data"])
-        number = int(event["id"])
+    def _show(self, number: int, data: dict[str, Any]) -> None:
         self.seen.append((number, data["line"]))
         alone = any(away.from_ms <= data["timestamp"] <= away.to_ms for away in self._away)
         self._screen.number(number, alone=alone)
@@ -203,7 +190,7 @@ def _now_ms() -> int:
 
 def main() -> int:
     """Run the demonstration and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.demo", description="Kill the daemon, and miss no line.")
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description="Kill the daemon, and miss no line.")
     parser.add_argument("--seconds", type=float, default=9.0, help="how long the process talks [9]")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory(prefix="outlast-demo-") as folder:
