@@ -14,7 +14,7 @@ from bench.serving import Outlast, outlast
 
 RUNNING = 500
 YOUNG = 1000
-"""So many processes have ended in the store with which an old one is compared."""
+"""Ended processes in the young store with which an old one is compared."""
 
 _SLEEPER = {"command": "/bin/sleep", "args": ["86400"]}
 _TIMES = 30
@@ -31,7 +31,7 @@ _FIRST_ANSWER = "first answer s"
 
 @contextlib.contextmanager
 def aged(folder: Path, processes: int, running: int) -> Iterator[tuple[Outlast, Client]]:
-    """Serve a store in which so many processes have ended (0: an empty one), beside some that run."""
+    """Serve a store with `processes` ended processes (0: an empty store) and `running` running ones."""
     state = folder / "state"
     state.mkdir(mode=0o700)
     if processes:
@@ -43,7 +43,7 @@ def aged(folder: Path, processes: int, running: int) -> Iterator[tuple[Outlast, 
 
 
 def first_answer_s(server: Outlast) -> float:
-    """Kill the daemon with -9, and take the seconds from its next start to a list. The file is in no cache by then."""
+    """Kill the daemon with -9, and return the seconds from its next start to a first list, with a cold page cache."""
     server.kill()
     _forget(server.database)
     began = time.monotonic()
@@ -54,24 +54,24 @@ def first_answer_s(server: Outlast) -> float:
 
 
 def _forget(database: Path) -> None:
-    """Let the system's cache have nothing of a file."""
+    """Drop a file from the page cache."""
     with database.open("rb") as file:
-        os.fsync(file.fileno())  # what is not on the disk can't be dropped
+        os.fsync(file.fileno())  # the kernel drops clean pages only
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def run_old(folder: Path, processes: int) -> Figures:
-    """Ask, kill, and ask again."""
+    """Measure a store with all processes."""
     return _run(folder, processes, processes)
 
 
 def run_young(folder: Path, processes: int) -> Figures:
-    """Do the same where little has happened."""
+    """Measure a store with a short history."""
     return _run(folder, min(processes, YOUNG), processes)
 
 
 def run_empty(folder: Path, processes: int) -> Figures:
-    """Be killed, with nothing stored but what runs."""
+    """Measure the first answer of a store that holds running processes only."""
     with aged(folder, 0, _part(RUNNING, processes)) as (server, _):
         return {_FIRST_ANSWER: first_answer_s(server)}
 
@@ -89,7 +89,7 @@ def _run(folder: Path, processes: int, size: int) -> Figures:
 
 
 def _part(whole: int, size: int) -> int:
-    """Return all of it, or less where there is hardly anything to do."""
+    """Return `whole`, or less for a small size."""
     return min(whole, size // _SMALL)
 
 

@@ -14,7 +14,7 @@ _CONFIG = """
 endpoint = ipc://{folder}/ctl
 pubsub_endpoint = ipc://{folder}/pub
 statsd = false
-# It throws away what is in the pipe when it notices an end. So it does not look for ends.
+# circus drops what is in the pipe when it notices an end, so it does not check for ends.
 check_delay = -1
 
 [watcher:flood]

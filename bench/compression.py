@@ -1,4 +1,4 @@
-"""How much room real logs take when they are old, and sealed."""
+"""Bytes on the disk of real logs that are old and compressed."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from outlast.storage.sqlite.maintenance.checkpoint import FREE_PAGES_KEPT
 _LOGS = Path("/var/log")
 _CHECKOUT = Path(__file__).parents[1]
 _FIGURE = "bytes on the disk a byte"
-_SEALED_PART = 0.99  # of what was printed: what is too small stays as it is
+_COMPRESSED_PART = 0.99  # of what was printed: what is too small stays as it is
 _DEADLINE_S = 120.0
 _LOOK_AGAIN_S = 0.05
 
@@ -28,19 +28,19 @@ with open(sys.argv[1], "rb") as file:
 
 
 def run_blocks(folder: Path, lines: int) -> Figures:
-    """Let `cat` print them."""
+    """Print the logs with `cat`."""
     return _run(folder, ["cat", str(_logs(folder, lines))])
 
 
 def run_lines(folder: Path, lines: int) -> Figures:
-    """Let a program print them that hands out each line for itself."""
+    """Print the logs with a program that flushes after each line."""
     return _run(folder, [sys.executable, "-I", "-S", "-c", _BY_LINE, str(_logs(folder, lines))])
 
 
 def _logs(folder: Path, lines: int) -> Path:
-    """Write so many lines of this machine's logs (where it has none, of our own documents) into a file.
+    """Write `lines` lines of this machine's logs (without logs: of our documents) into a file, and return its path.
 
-    They come again and again if there are too few, but farther apart than what is compressed together.
+    Lines are repeated if there are too few, farther apart than what is compressed together.
     """
     sources = sorted(_LOGS.glob("**/*.log")) or sorted(_CHECKOUT.glob("docs/**/*.md"))
     known = [line for source in sources for line in source.read_bytes().splitlines(keepends=True)]
@@ -50,10 +50,10 @@ def _logs(folder: Path, lines: int) -> Path:
 
 
 def _run(folder: Path, argv: list[str]) -> Figures:
-    """Print, wait until it is sealed and the room given back, end everything, and look at what is left.
+    """Print, wait until the output is compressed and free pages are given back, and measure the file.
 
     Raises:
-        RuntimeError: it is not sealed in time.
+        RuntimeError: the output is not compressed in time.
     """
     with outlast(folder / "state", compress_after_s=1) as server:
         process_id = server.run(argv)["id"]
@@ -61,18 +61,18 @@ def _run(folder: Path, argv: list[str]) -> Figures:
         with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:
             (printed,) = db.execute("SELECT bytes FROM processes WHERE id = ?", (process_id,)).fetchone()
             deadline = time.monotonic() + _DEADLINE_S
-            while _sealed_bytes(db) < _SEALED_PART * printed or _free_pages(db) > FREE_PAGES_KEPT:
+            while _compressed_bytes(db) < _COMPRESSED_PART * printed or _free_pages(db) > FREE_PAGES_KEPT:
                 if time.monotonic() > deadline:
                     raise RuntimeError(
-                        f"of {printed} bytes {_sealed_bytes(db)} are sealed, {_free_pages(db)} pages free"
+                        f"of {printed} bytes {_compressed_bytes(db)} are compressed, {_free_pages(db)} pages free"
                     )
                 time.sleep(_LOOK_AGAIN_S)
     return {_FIGURE: server.database.stat().st_size / printed}
 
 
-def _sealed_bytes(db: sqlite3.Connection) -> int:
-    sealed: int = db.execute("SELECT coalesce(sum(raw_bytes), 0) FROM output_chunk").fetchone()[0]
-    return sealed
+def _compressed_bytes(db: sqlite3.Connection) -> int:
+    compressed: int = db.execute("SELECT coalesce(sum(raw_bytes), 0) FROM output_chunk").fetchone()[0]
+    return compressed
 
 
 def _free_pages(db: sqlite3.Connection) -> int:
@@ -83,8 +83,8 @@ def _free_pages(db: sqlite3.Connection) -> int:
 _LINES = "outlast, a line at a time"
 
 MEASURE = Measure(
-    name="sealed",
-    title="{size} lines of this machine's logs, sealed: the whole store, a byte printed",
+    name="compressed",
+    title="{size} lines of this machine's logs, compressed: the whole store, a byte printed",
     contestants={OURS: run_blocks, _LINES: run_lines},
     rows=(
         Row(figure=_FIGURE, yardstick=None, at_most=0.25),

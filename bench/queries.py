@@ -1,4 +1,4 @@
-"""What is asked of a daemon that has a history (`bench.history`), and how long the answers take."""
+"""Queries to a daemon that has a history (`bench.history`), and how long the answers take."""
 
 import json
 import statistics
@@ -28,7 +28,7 @@ ORDER BY seq
 
 @dataclass(frozen=True, slots=True)
 class QueryTimes:
-    """What an answer takes, in milliseconds: the median until it is there; the daemon's processor time, on average."""
+    """Milliseconds of an answer: the median until it has arrived, and the daemon's mean processor time."""
 
     wall_ms: float
     cpu_ms: float
@@ -38,7 +38,7 @@ Query = Callable[[Client], object]
 
 
 def queries(client: Client) -> dict[str, Query]:
-    """Make the questions that fit what the daemon's store holds."""
+    """Return queries that fit what the store holds, by name."""
     newest, middle, after = _landmarks(client)
     one = f"/processes/{middle['id']}"
     talker = f"/processes/{TALKER}/output"
@@ -80,7 +80,7 @@ def queries(client: Client) -> dict[str, Query]:
 
 
 def time_query(server: Outlast, client: Client, query: Query, times: int) -> QueryTimes:
-    """Ask `times` times, and see what that takes. A first answer, which finds nothing in any cache, is not counted."""
+    """Make a query `times` times, and return the times. A first answer, with cold caches, is not counted."""
     query(client)
     walls: list[float] = []
     began_cpu = cpu_s(server.pid)

@@ -1,4 +1,4 @@
-"""What grows with history, and how fast: the same questions about ever longer histories, each ten times the one before.
+"""Growth with history: the same queries on ever longer histories, each ten times the one before.
 
     python -m bench.scale [--processes 1000 10000 ...] [--times 20]
 
@@ -27,10 +27,10 @@ from harness.proc import cpu_s, pss_bytes
 STEPS = (1_000, 10_000, 100_000, 1_000_000)
 
 _GROWS_EXPONENT, _GROWS_RATIO = 0.05, 1.5
-"""A figure grows if it does so faster than this, and comes to more than this."""
+"""A figure grows if its exponent and the ratio of last to first both exceed these."""
 
 Tables = Mapping[str, Mapping[str, float]]
-"""Figures by name, by what they are figures of."""
+"""Figures by name, by the title of their table."""
 
 
 def main() -> None:
@@ -48,10 +48,14 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description="What grows with history, and how fast.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scale", description="Figures that grow with history, and how fast."
+    )
     parser.add_argument("--processes", type=int, nargs="+", default=STEPS, help="the steps [%(default)s]")
-    parser.add_argument("--running", type=int, default=RUNNING, help="so many more run at each step [%(default)s]")
-    parser.add_argument("--times", type=int, default=20, help="each question is asked so often [%(default)s]")
+    parser.add_argument(
+        "--running", type=int, default=RUNNING, help="running processes beside the ended ones [%(default)s]"
+    )
+    parser.add_argument("--times", type=int, default=20, help="repetitions of each query [%(default)s]")
     return parser.parse_args()
 
 
@@ -102,7 +106,7 @@ def _row(figure: str, by_size: Mapping[int, float]) -> tuple[str, ...]:
 
 
 def growth(by_size: Mapping[int, float]) -> float:
-    """Return the exponent with which a figure grows: 0 if it doesn't, 1 if it is proportional to the size."""
+    """Return the exponent with which a figure grows: 0 if it does not grow, 1 if it is proportional to the size."""
     if len(by_size) == 1:
         return 0.0
     logs = [(log(size), log(value)) for size, value in by_size.items()]

@@ -1,4 +1,4 @@
-"""An Outlast of one's own: a daemon over a state folder, and calls to it by plain blocking HTTP."""
+"""An Outlast for a bench: a daemon over a state folder, and blocking calls to it."""
 
 import contextlib
 import json
@@ -31,26 +31,26 @@ class Outlast:
         self._state_dir = state_dir
         self._log = state_dir.with_suffix(".log")
         self._config = state_dir.with_suffix(".toml")
-        settings = f"durable = {str(durable).lower()}\nseal_after_s = {compress_after_s}\nstop_grace_ms = 0\n"
+        settings = f"durable = {str(durable).lower()}\ncompress_after_s = {compress_after_s}\nstop_grace_ms = 0\n"
         self._config.write_text(settings, encoding="utf-8")
         self._daemon: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the daemon."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Of the daemon."""
+        """Pid of the daemon."""
         return self._running().pid
 
     @property
     def shim_pid(self) -> int:
-        """Of the shim.
+        """Pid of the shim.
 
         Raises:
-            RuntimeError: none runs.
+            RuntimeError: no shim runs.
         """
         pid = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
         if pid is None:
@@ -59,7 +59,7 @@ class Outlast:
 
     @property
     def pids(self) -> list[int]:
-        """Of daemon and shim, and of what forks for the shim, once a process was started."""
+        """Pids of daemon and shim, and of the fork helper once a process was started."""
         forker = forker_pid(self.shim_pid)
         return [self.pid, self.shim_pid, *([] if forker is None else [forker])]
 
@@ -77,7 +77,7 @@ class Outlast:
         """Start the daemon, at the same address as before, and wait until it listens.
 
         Raises:
-            RuntimeError: it does not; what it logged is told.
+            RuntimeError: the daemon does not listen; the message holds its log.
         """
         with self._log.open("ab") as log:
             self._daemon = subprocess.Popen(
@@ -95,11 +95,11 @@ class Outlast:
         self.port = urlsplit(said.split()[-1].decode()).port or 0
 
     def kill(self) -> None:
-        """Kill -9 the daemon, and nothing else."""
+        """Kill the daemon alone with SIGKILL."""
         self._stop(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the daemon in order. What runs runs on."""
+        """Stop the daemon by SIGTERM. Processes run on."""
         self._stop(signal.SIGTERM)
 
     def end(self) -> None:
@@ -116,10 +116,10 @@ class Outlast:
         )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Make one call below /api/v1 and return its JSON.
+        """Make one call below the API's root and return its JSON.
 
         Raises:
-            RuntimeError: it was refused.
+            RuntimeError: the daemon refused the call.
         """
         with self.connected() as client:
             raw = client.request(method, path, body)
@@ -139,7 +139,7 @@ class Outlast:
     def stored_lines(self, process: dict[str, Any]) -> int:
         """Wait until a process's output is complete, and count its lines.
 
-        One that came in parts, on a busy machine, is several.
+        A line that came in parts, on a busy machine, counts once for each part.
         """
         with self.connected(_END_S) as client:
             client.get(f"/processes/{process['id']}/output/follow?tail=0", EVENT_STREAM)

@@ -34,7 +34,7 @@ class _Client:
         self.sock.sendall(self._request)
 
     def is_answered(self) -> bool:
-        """Take what has come, and tell whether it is all of the answer.
+        """Receive, and return whether the answer is complete.
 
         Raises:
             RuntimeError: nothing was started.
@@ -108,7 +108,7 @@ async def by_asyncio(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Do what is asked for."""
+    """Start processes by the way that the arguments name, and print the figures."""
     way, count, *rest = sys.argv[1:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

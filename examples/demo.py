@@ -1,8 +1,8 @@
-"""The promise, to watch: a process talks, its daemon is killed with -9 twice, and no line is missing.
+"""A demonstration: a process prints, its daemon is killed with -9 twice, and no line is missing.
 
     python -m examples.demo [--seconds 9]
 
-Ends with 0 if that is so, else with 1.
+Exits with 0 if no line is missing, else with 1.
 """
 
 import argparse
@@ -43,12 +43,12 @@ class Screen:
         self._column = 0
 
     def say(self, who: str, what: str, colour: int = 0) -> None:
-        """Tell what happens, with the time since the beginning."""
+        """Print what happens, with the seconds since the beginning."""
         self.end_row()
         print(f"{time.monotonic() - self._began:6.1f} s  {self._paint(f'{who:<9}', colour)} {what}", flush=True)
 
     def number(self, number: int, *, alone: bool) -> None:
-        """Show that a line has come; `alone`: it was written while there was no daemon."""
+        """Print the number of a line; `alone`: it was written while there was no daemon."""
         if self._column == _ACROSS:
             self.end_row()
         if self._column == 0:
@@ -71,14 +71,14 @@ RED, GREEN, BLUE = 31, 32, 36
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """When there was no daemon, in milliseconds since the epoch."""
+    """A time without a daemon, in milliseconds since the epoch."""
 
     from_ms: int
     to_ms: int
 
 
 class Follower:
-    """Reads a process's output like a browser: when the connection ends it comes back with Last-Event-ID."""
+    """A reader of a process's output that resumes with Last-Event-ID, as a browser does."""
 
     def __init__(self, server: Outlast, process: dict[str, Any], screen: Screen) -> None:
         self.seen: list[tuple[int, str]] = []
@@ -89,11 +89,11 @@ class Follower:
         self._killed_ms: int | None = None
 
     def daemon_died(self) -> None:
-        """Know that what is written from now on is written with nobody there."""
+        """Note that no daemon runs from now on."""
         self._killed_ms = _now_ms()
 
     def daemon_is_back(self) -> None:
-        """Know that this is over."""
+        """Note that a daemon runs again."""
         assert self._killed_ms is not None  # noqa: S101 - it died before
         self._away.append(Away(self._killed_ms, _now_ms()))
 
@@ -124,7 +124,7 @@ class Follower:
 
 
 async def demonstrate(server: Outlast, seconds: float) -> bool:
-    """Show it all, and tell whether the promise was kept."""
+    """Run the demonstration, and return whether no line was lost."""
     screen = Screen()
     lines = round(seconds * LINES_PER_S)
     print("A process talks. Its daemon is killed with -9, twice. No line may be missing.\n", flush=True)
@@ -159,7 +159,7 @@ async def _kill_and_start(server: Outlast, follower: Follower, screen: Screen, l
 
 
 def _judge(server: Outlast, process: dict[str, Any], follower: Follower, screen: Screen, lines: int) -> bool:
-    """Compare what has arrived with what was written, by three ways."""
+    """Compare what was written with what the follower got, what SQL finds, and how the process ended."""
     wanted = [(number, f"line {number}\n") for number in range(1, lines + 1)]
     with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:
         sql = "SELECT seq, line || char(10) FROM output_lines WHERE process_id = ? ORDER BY seq"

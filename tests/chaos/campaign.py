@@ -1,4 +1,4 @@
-"""A campaign: daemons and shims live and die as planned, while children are started, fed and followed."""
+"""A campaign: daemons and shims are killed as planned, while children are started, fed and followed."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ _SETTLE_S = 60.0
 
 
 class Campaign:
-    """Kills daemon and shim of one state folder again and again. Afterwards a last daemon listens, for the checker.
+    """A campaign of kills in one state folder. At its end a last daemon listens, for the checker.
 
     Attributes:
-        points: at each of these something must have died by the end. A short campaign has no time for the shim's.
+        points: failpoints at each of which something must have died. A short campaign has no time for the shim's.
     """
 
     def __init__(self, folder: Path, seed: int, kills: int, minutes: float | None) -> None:
@@ -44,7 +44,7 @@ class Campaign:
             (folder / name).mkdir()
 
     async def run(self) -> None:
-        """Do all of it, to the end of all children."""
+        """Run the campaign, to the end of all children."""
         began = time.monotonic()
         await self._prologue()
         for life in self._planner.lives(self.log.planned):
@@ -65,7 +65,7 @@ class Campaign:
         self.log.complaints += await end_everything(self.daemon)
 
     async def _prologue(self) -> None:
-        """See what daemon and shim hold when they have done nothing yet."""
+        """Measure daemon and shim before the first process."""
         await self.daemon.start()
         self.before = Footprint.of(self.log.state_dir, self.daemon.pid)
         await self.daemon.stop()
@@ -89,7 +89,7 @@ class Campaign:
         upgrade = asyncio.create_task(self._upgrade(life))
         kind = await self._strike_shim(life, death)
         await asyncio.wait({death}, timeout=life.after_s)
-        if life.form is Form.HANDOVER and not death.done():  # there was nothing to hand over
+        if life.form is Form.HANDOVER and not death.done():  # nothing was handed over
             kind = "daemon" if await self._watch.see(self.daemon.url, death) else kind
         self.client.daemon_ends()
         self._watch.look()
@@ -130,13 +130,13 @@ class Campaign:
         return "daemon"
 
     async def _strike_armed_shim(self, life: Life, death: asyncio.Task[int]) -> None:
-        """Kill the shim, and see the next one kill itself, or kill that, too."""
+        """Kill the shim, and wait until the next one has killed itself, or kill that, too."""
         await self._kill_shim("shim")
         self._begin(life)
         shim = await self._watch.see(self.daemon.url, death)
         if shim is None:
-            return  # the daemon has died, which is a finding
-        with contextlib.suppress(AssertionError):  # it did not come to that point
+            return  # the daemon died, which is a finding
+        with contextlib.suppress(AssertionError):  # the shim did not reach that point
             await eventually(lambda: not shim.armed, deadline_s=ARMED_S)
         if shim.lives and shim.armed:
             await self._kill_shim("shim")
@@ -180,7 +180,7 @@ class Campaign:
         return path
 
     async def _settle(self) -> None:
-        """Let everything come to its end, with a daemon that nobody kills any more."""
+        """Run a last daemon until all children have ended."""
         self.daemon.environment[failpoints.VARIABLE] = ""
         await asyncio.sleep(LONG_AWAY_S)
         await self.daemon.start()

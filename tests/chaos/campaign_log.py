@@ -1,4 +1,4 @@
-"""What a campaign has done and was told, for the checker."""
+"""The log of a campaign, for the checker: what was started, fed and killed, and what the API answered."""
 
 from collections import Counter
 from dataclasses import dataclass, field

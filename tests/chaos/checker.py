@@ -1,4 +1,4 @@
-"""The checker: believes nothing. Works out by itself what each child wrote, and compares everything with that."""
+"""The checker: computes what each child wrote, and compares everything that can be read with that."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _PAGE = 1000
 
 @dataclass(slots=True)
 class Verdict:
-    """What was compared, and everything that was not as it must be."""
+    """Counts of what was compared, and all findings."""
 
     processes: int = 0
     bytes: int = 0
@@ -111,7 +111,7 @@ async def _check_record(
 
 
 async def _check_machine(log: CampaignLog, before: Footprint, daemon: int) -> list[str]:
-    """See that daemon and shim hold what they held at the beginning, and nothing of any process."""
+    """Check that daemon and shim hold what they held at the beginning, and nothing of any process."""
 
     def looks_as_before() -> bool:
         return Footprint.of(log.state_dir, daemon) == before

@@ -1,7 +1,7 @@
 """A child of a campaign: `python -S -m tests.chaos.child FOLDER TAG SEED KIND`. Standard library only.
 
-Does what its script says, and gives an account of it in a file of its own, with whatever disturbed it: a signal that it
-did not send itself, a pipe that nobody reads, a standard input that was closed.
+The child runs its script and keeps a journal of that, with everything that disturbed it: a signal from outside, a pipe
+without a reader, a closed standard input.
 """
 
 import os
@@ -21,7 +21,7 @@ DISTURBED = 99
 
 
 class Child:
-    """Does the steps of a script."""
+    """A child that runs a script."""
 
     def __init__(self, folder: Path, tag: str, seed: int, kind: str) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Everything that can be compared of one child."""
+"""The check of one child: everything that can be read of it is compared with its script."""
 
 import itertools
 import json
@@ -16,18 +16,18 @@ from tests.chaos.scripts import LONG_LINE_BYTES, STDERR, STDOUT, expected
 
 _CLOCK_MS = 2
 _TICK_MS = 10
-"""What a shim has read and not noted when it is killed has the time of its file: that of the kernel's last tick."""
+"""Milliseconds of a kernel tick. Output that a killed shim had read and not noted has the time of its file."""
 SLACK_MS = 1500
-"""How much later than it was written a line may be read on a busy machine, and less than a long absence of daemons."""
+"""Milliseconds that a busy machine may take to read a line; less than a long absence of daemons."""
 _NEVER_BLOCKED_BYTES = 60_000
 
 
 class ChildCheck:
-    """Compares one process with what its child was to do.
+    """A comparison of one process with the script of its child.
 
     Attributes:
-        is_torn: nobody saw the end of it, or of its output, because daemon and shim died together.
-        findings: what is wrong.
+        is_torn: the end of the process or of its output is lost, because daemon and shim died together.
+        findings: differences, in sentences.
     """
 
     def __init__(self, record: Record, journal: Journal | None, listed: dict[str, Any], log: CampaignLog) -> None:
@@ -43,7 +43,7 @@ class ChildCheck:
         self.bytes = self.lines = self.compared_events = self.parted_lines = 0
 
     async def run(self, client: DaemonClient, database: Database) -> None:
-        """Compare."""
+        """Compare all of it, and note what was found."""
         chunks = database.chunks(self._listed["id"])
         lines = [line for chunk in chunks for line in chunk.lines()]
         self.is_torn = self._listed["reason"] == "lost" or any(chunk.gap for chunk in chunks)
@@ -79,7 +79,7 @@ class ChildCheck:
     # ---- what was lost
 
     def _check_torn(self, chunks: list[StoredChunk]) -> None:
-        """See that what is there is a beginning, that a gap follows, and that it may be so. The rest is as of all."""
+        """Check that a beginning is stored, that gaps follow, and that a double death explains them."""
         if not self._log.may_be_lost(self._record):
             self.findings.append(
                 f"it is lost ({self._listed['reason']}), and daemon and shim never died together while it ran"
@@ -99,12 +99,12 @@ class ChildCheck:
     def _check_account(self) -> None:
         pids = self._journal.pids
         if self.is_torn and not pids:
-            return  # it was killed at its gate, or before it could say a word
+            return  # the child was killed at its gate, or before it could write its journal
         self.findings += [f"it was disturbed: {why}" for why in self._journal.disturbed if not self.is_torn]
         self._differ("its pid, as it says and as listed", pids, [self._listed["pid"]])
 
     def _check_input(self) -> bytes:
-        """Return what an `echo` has read, if it is what was sent: answered messages whole, others at most once."""
+        """Check and return the input of an `echo`: answered messages are whole, others came at most once."""
         got = self._input_path.read_bytes() if self._input_path.exists() else b""
         rest = got
         for number, (message, answered) in enumerate(self._record.inputs):
@@ -141,7 +141,7 @@ class ChildCheck:
             self.findings.append(f"ended_at is {ended_at}, it says {end_ms}")
 
     def _latest(self, ms: int) -> int:
-        """Return when at the latest a shim has seen what happened at `ms`."""
+        """Return the latest time at which a shim has seen what happened at `ms`."""
         return self._log.seen_by_ms(ms) + SLACK_MS
 
     # ---- plain SQL
@@ -180,9 +180,9 @@ class ChildCheck:
                 self._differ(f"latest time at line {chunk.first_seq}", chunk.latest_ts_ms, latest_ms)
             last = _write_of(writes[chunk.stream], chunk.ends[chunk.stream])
             if chunk.gap or (last is None and self.is_torn):
-                continue  # it was killed before it could say that it had written
+                continue  # the child was killed before it could write its journal
             if last is None:
-                self.findings.append(f"line {chunk.first_seq}: nobody says that it was written")
+                self.findings.append(f"line {chunk.first_seq}: no write of it is in the journal")
             elif chunk.ts_ms < last.begun_ms - _TICK_MS:
                 self.findings.append(
                     f"line {chunk.first_seq} has the time {chunk.ts_ms}, before it was written: {last}"
@@ -232,7 +232,7 @@ class ChildCheck:
         self._find(rows_differ("replay", [_parse(event) for event in events], _as_events(lines)))
         self.compared_events += len(events)
         if len(events) != len(lines):
-            return  # said already: the followers can't be compared
+            return  # a finding already: the followers cannot be compared
         of_stream = {
             word: [event for event, line in zip(events, lines, strict=True) if WORDS[line.stream] == word]
             for word in WORDS.values()
@@ -267,7 +267,7 @@ def _write_of(writes: list[Written], end: int) -> Written | None:
 
 
 def _as_shown(line: bytes) -> bytes:
-    """Say what the SQL view makes of a line: no end, NUL visible, its one noncharacter read as a backslash."""
+    """Return a line as the SQL view shows it: no end, NUL visible, its one noncharacter read as a backslash."""
     return line.removesuffix(b"\n").replace(b"\0", "\u2400".encode()).replace("\ufdd0".encode(), b"\\")
 
 

@@ -1,4 +1,4 @@
-"""Ending everything in a state folder, also when what is under test can't do it."""
+"""The end of everything in a state folder, even when the daemon under test fails to do it."""
 
 import os
 import signal

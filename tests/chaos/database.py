@@ -1,4 +1,4 @@
-"""What the database file holds of one process, read with plain SQL."""
+"""The database file, read with plain SQL: the rows of one process, and what the views show of it."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ WORDS = {1: "stdout", 2: "stderr"}
 
 
 class Line(NamedTuple):
-    """A line, or a part of one, or a gap, by its own number. `data` are its bytes with its end, if it has one."""
+    """A line, a part of a line, or a gap, by its sequence number. `data` includes the line feed, if there is one."""
 
     seq: int
     ts_ms: int
@@ -42,7 +42,7 @@ class StoredChunk:
             yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
 
     def apart(self, parts: list[Any]) -> Iterator["StoredChunk"]:
-        """Take a merged row apart. `parts`: its column."""
+        """Yield the chunks of a merged row; `parts` is its column of that name."""
         lines, seq, ts_ms = _lines(self.data), self.first_seq, self.ts_ms
         end = self.ends[self.stream] - len(self.data)
         for part in parts:
@@ -68,7 +68,7 @@ def _lines(data: bytes) -> list[bytes]:
 
 
 class Database:
-    """The file, open_database by an operator."""
+    """A read-only connection to the database file."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)

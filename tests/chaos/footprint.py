@@ -1,4 +1,4 @@
-"""What daemon and shim hold: descriptors, dead children, groups of control, files."""
+"""Footprint of daemon and shim: descriptors, children, zombies, cgroups, spool files."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ _OF_PROCESSES = ("pipe:", "/memfd:", "anon_inode:[pidfd]")
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Of one daemon and its shim.
+    """Counts of what one daemon and its shim hold.
 
     Attributes:
         held: descriptors of the daemon that can belong to a process: pipes, memory files, pidfds, spool files.
-        fds: how many descriptors the shim has open, but for the two to what forks for it.
-        children: of both, that are no zombies, but for that one.
-        zombies: those that are.
-        groups: control groups that are kept for processes.
+        fds: open descriptors of the shim, without the two to the fork helper.
+        children: living children of both, without the fork helper.
+        zombies: zombies of both.
+        groups: cgroups of processes.
         spooled: files in the spool folder.
     """
 
@@ -36,7 +36,7 @@ class Footprint:
 
     @classmethod
     def of(cls, state_dir: Path, daemon: int) -> "Footprint":
-        """Look at a state folder, whose daemon has this pid."""
+        """Return the footprint in a state folder whose daemon has the pid `daemon`."""
         shim = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
         if shim is None:
             return cls()
@@ -54,7 +54,7 @@ class Footprint:
 
 
 def ids_that_run() -> set[str]:
-    """Return the ids of the processes of which anything runs, as it says itself."""
+    """Return the ids of all processes of which anything runs, by the environment variable that it inherits."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""A child's own account of its life, beside its output: it does not go through what is under test.
+"""The journal of a child: its own record of what it did, which does not pass through the code under test.
 
 One JSON object a line: `start`, a `write` with the times around it (milliseconds since the epoch) and the bytes written
 so far, `end`, `disturbed`. Standard library only: children import it.
@@ -17,22 +17,22 @@ def now_ms() -> int:
 
 
 def journal_path(folder: Path, tag: str) -> Path:
-    """Where the child of a tag gives its account."""
+    """Return the path of the journal of the child with this tag."""
     return folder / f"{tag}.jsonl"
 
 
 def input_path(folder: Path, tag: str) -> Path:
-    """Where an `echo` keeps what it has read."""
+    """Return the path of the copy of its input that an `echo` keeps."""
     return folder / f"{tag}.input"
 
 
 def absence_path(folder: Path, tag: str) -> Path:
-    """The file that says that no daemon is there."""
+    """Return the path of the file whose existence tells a child that no daemon runs."""
     return folder / f"{tag}.absent"
 
 
 class JournalWriter:
-    """Written by a child, an atomic append each."""
+    """A writer of a journal: each entry is one atomic append."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -43,7 +43,7 @@ class JournalWriter:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A write: it began and ended at these times, after which so many bytes of the stream were written."""
+    """A write of a child: begin, end, and the total bytes of the stream after it."""
 
     stream: int
     begun_ms: int
@@ -53,7 +53,7 @@ class Written:
 
 @dataclass(slots=True)
 class Journal:
-    """What a child's account says."""
+    """Content of a journal."""
 
     pids: list[int] = field(default_factory=list)
     start_ms: int = 0
@@ -65,7 +65,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> Journal | None:
-    """Read an account; None: the child never ran."""
+    """Return the content of a journal; None if the child never ran."""
     if not path.exists():
         return None
     journal = Journal()

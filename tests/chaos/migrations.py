@@ -1,4 +1,4 @@
-"""The points inside migrations, which a daemon passes once in the life of a database: kills at each of them."""
+"""Kills at each failpoint inside migrations, which a daemon passes once in the life of a database."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
     """Kill a daemon inside and behind each migration of one database, and see the next one go on from there.
 
     Returns:
-        How often each point was hit, and what was not as it must be.
+        The hits of each point, and findings.
     """
     hits: Counter[str] = Counter()
     findings: list[str] = []
@@ -28,7 +28,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
     home.mkdir()
     daemon = Daemon(home / "state", OUTLAST_TOKEN=TOKEN)
     for version in range(1, len(migrations()) + 1):
-        # Inside: that migration is undone, those before it are kept; so the next daemon's first one is that.
+        # Killed inside, the migration is rolled back, and the next daemon begins with it.
         for point, kept in (("migration-inside", version - 1), ("migration-after", version)):
             daemon.environment[failpoints.VARIABLE] = point
             await daemon.launch()
@@ -47,7 +47,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
 
 
 async def _serves(daemon: Daemon) -> list[str]:
-    """See that a daemon works on what the killed ones have left."""
+    """Check that a daemon works on what the killed ones have left."""
     daemon.environment[failpoints.VARIABLE] = ""
     await daemon.start()
     try:

@@ -7,7 +7,7 @@ _FINDINGS_SHOWN = 20
 
 
 def summary(log: CampaignLog, verdict: Verdict, checking_s: float) -> str:
-    """Say what was done, and what came of it."""
+    """Return the counts of a campaign, and its findings."""
     by_points = sum(log.hits.values())
     kills, doubles = log.kills, sum(death.double for death in log.shim_deaths)
     kinds = f"{kills['daemon']} daemons, {kills['shim']} shims under a daemon that lived, {kills['both']} of both"
@@ -23,7 +23,10 @@ def summary(log: CampaignLog, verdict: Verdict, checking_s: float) -> str:
         ("followers", f"{verdict.followers}, given {verdict.followed_events:,} events"),
         ("compared", f"{verdict.compared_events:,} events"),
         ("seconds", f"{log.seconds:.0f} of killing, {checking_s:.0f} of checking"),
-        ("verdict", "all is as it must be" if not verdict.findings else f"{len(verdict.findings)} FINDINGS"),
+        (
+            "verdict",
+            "nothing lost, repeated or disturbed" if not verdict.findings else f"{len(verdict.findings)} FINDINGS",
+        ),
     ]
     text = "\n".join(f"  {name:<14}{value}" for name, value in rows)
     if not verdict.findings:

@@ -13,7 +13,7 @@ from tests.support.daemon import left_over
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether all was as it must be, and the summary."""
+    """Whether a campaign found nothing wrong, and its summary."""
 
     passed: bool
     summary: str
@@ -25,11 +25,11 @@ async def run(
     """Kill, check, and end everything that was started in `folder`, which must be empty.
 
     Args:
-        folder: where all of it lies.
-        seed: what is done follows from it, but for the kills in migrations, which are always the same.
-        kills: how many, besides those.
-        minutes: no longer than this.
-        with_migrations: kill in migrations, too.
+        folder: folder of all files.
+        seed: seed of the plan. Kills in migrations do not depend on it.
+        kills: number of kills, besides those in migrations.
+        minutes: limit of the killing.
+        with_migrations: whether to kill in migrations, too.
     """
     campaign = Campaign(folder, seed, kills, minutes)
     try:
@@ -45,7 +45,7 @@ async def run(
         campaign.log.hits += hits
         campaign.log.kills["daemon"] += hits.total()
         verdict.findings += findings
-    verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.log.state_dir)]
+    verdict.findings += [f"left after `outlast down`: {what}" for what in left_over(campaign.log.state_dir)]
     verdict.findings += [
         f"nothing was ever killed at {point}"
         for point in (*campaign.points, *(MIGRATION_POINTS if with_migrations else ()))

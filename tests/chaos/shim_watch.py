@@ -1,4 +1,4 @@
-"""The shim of a campaign: killed from outside, and watched, so that it is known which deaths were double."""
+"""The shim of a campaign: kills from outside, and a watch that tells which deaths were double."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _TAKEN_UP_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Shim:
-    """One shim, whatever becomes of its pid. An upgrade keeps both."""
+    """One shim, by its pid and start time. An upgrade keeps both."""
 
     pid: int
     began: str
@@ -42,14 +42,14 @@ class Shim:
 
     @property
     def armed(self) -> bool:
-        """Whether it is to kill itself at a point."""
+        """Whether the shim is to kill itself at a failpoint."""
         with contextlib.suppress(OSError):
             return f"\0{failpoints.VARIABLE}=shim-".encode() in b"\0" + Path(f"/proc/{self.pid}/environ").read_bytes()
         return False
 
 
 class ShimWatch:
-    """Sees which shim a daemon has taken up. Where it is another one than before, a shim has died meanwhile.
+    """A record of which shim a daemon has connected to. Another one than before tells that a shim has died.
 
     That death was double unless the same daemon was there before and after it: such a daemon holds everything.
     """
@@ -63,11 +63,11 @@ class ShimWatch:
         self._sound_ms = now_ms()
 
     def begin_life(self) -> None:
-        """Another daemon comes."""
+        """Note that another daemon starts."""
         self._life += 1
 
     def look(self) -> None:
-        """If the shim that was seen lives, nothing can have been lost so far."""
+        """Note that nothing can have been lost so far, if the shim that was seen still lives."""
         if self._seen is not None and self._seen.lives:
             self._sound_ms = now_ms()
 

@@ -1,4 +1,4 @@
-"""Starts children over HTTP while daemons die, asks again until it is answered, and feeds those that echo."""
+"""The starter: starts children over HTTP while daemons die, repeats unanswered starts, and feeds those that echo."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _BETWEEN_MESSAGES_S = 0.05
 
 
 class Starter:
-    """Carries out the starts of a plan."""
+    """A starter of the children of a plan."""
 
     def __init__(self, client: DaemonClient, log: CampaignLog) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class Starter:
             record.asked_ms = record.asked_ms or now_ms()
             try:
                 answer = await self._client.request("POST", "/processes", json=self._body(record.start))
-            except aiohttp.ClientConnectorError:  # it was not even asked
+            except aiohttp.ClientConnectorError:  # the request was never sent
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:
                 self._log.lost_answers += 1
@@ -118,7 +118,7 @@ class Starter:
             await asyncio.sleep(_BETWEEN_MESSAGES_S)
 
     async def _post(self, path: str, data: bytes) -> int | None:
-        """Return the status; None: the answer was lost, and nobody knows how much was taken."""
+        """Return the status; None if the answer was lost, so that nobody can know how much arrived."""
         while True:
             await self._client.wait_for_daemon()
             try:

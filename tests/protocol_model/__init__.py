@@ -1,4 +1,4 @@
-"""A model of the protocol between daemon and shim, small enough to look at every state that it can get into.
+"""A model of the protocol between daemon and shim, small enough to visit every state.
 
 `docs/protocol.md` says what the messages mean. Here the same is said as a program: one process that writes a few
 characters and ends, one shim, one daemon, one store, one client that asks for the process under an idempotency key
@@ -6,11 +6,11 @@ until it has an answer, and a follower that sees each line as soon as it may. Fr
 and every death: `search` visits all states there are, in order of their distance, and returns the shortest way to a
 broken promise if there is one.
 
-- `state.py`: what there is, and which mechanisms can be taken away (`Design`).
+- `state.py`: all parts of a state, and the mechanisms that can be left out (`Design`).
 - `shim.py`, `daemon.py`: the two programs: what each does when it hears a message, and of its own accord.
 - `world.py`: the program that is run, the socket, deaths.
-- `promises.py`: what must hold in every state, and in those where nothing more happens.
-- `cases.py`: what has been explored: designs that keep the promises, and what goes wrong without each mechanism.
+- `promises.py`: promises that hold in every state, and in those where nothing more happens.
+- `cases.py`: cases that are explored: designs that keep the promises, and what breaks without each mechanism.
 
 `python -m tests.protocol_model` explores it all and prints the traces.
 
@@ -18,7 +18,7 @@ What is left out, and why that hides nothing:
 
 - A step is atomic: what a program does between two effects that others can see. Splicing and noting the frame are one
   step, because what is noted dies with the shim and the size of the file does not; for the same reason reaping and
-  telling are one, as the kernel keeps the status for whoever has a pidfd.
+  telling are one, as the kernel keeps the status for every holder of a pidfd.
 - With `queue=0` a message is handled as it is sent. One that is on its way is otherwise like one that was not sent yet,
   if it gets there, and if it does not, its sender or receiver is dead, and with it the memory that could
   tell the difference. That argument has an exception (what a dead daemon had said and a newer connection replaces), so
@@ -27,7 +27,7 @@ What is left out, and why that hides nothing:
 - The quickest follower stands for all: another one sees a beginning of what it has seen.
 - Standard input, signals and several streams: nothing of theirs is kept over a death but what one stream shows.
 - The store commits: what becomes of a store that refuses, fails or stalls, other tests say.
-- The outcome of a start is its report file: whoever has that may look, again and again.
+- The outcome of a start is its report file: every holder may read it, again and again.
 - An upgrade of the shim changes nothing that is modelled but the connection, which `cuts` break.
 """
 

@@ -1,4 +1,4 @@
-"""What is explored: what keeps every promise, and what is needed for that."""
+"""The cases: designs that keep every promise, and designs without one mechanism, which break one."""
 
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ DEEPER = {
 
 
 class Broken(NamedTuple):
-    """A mechanism that is taken away, and the promise that is broken then."""
+    """A design without one mechanism, and the promise that it breaks."""
 
     model: Model
     promise: str

@@ -1,4 +1,4 @@
-"""The daemon: what it hears, and what it does of its own accord."""
+"""The daemon: its reactions to messages, and its own steps."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
     """Handle one message of the shim.
 
     Raises:
-        BrokenPromise: it can't be what the shim was to send.
+        BrokenPromise: the shim cannot have been meant to send this.
     """
     kind, first, second = message
     if kind == "STARTING":

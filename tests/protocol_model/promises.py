@@ -1,4 +1,4 @@
-"""What must hold in every state, and at the end."""
+"""Promises that hold in every state, and at the end."""
 
 from .state import Model, State, is_held
 

@@ -1,4 +1,4 @@
-"""Breadth first through all states."""
+"""The search: breadth first through all states."""
 
 import gc
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from .world import faults, start_of_daemon, steps
 
 
 class Result(NamedTuple):
-    """What a search found.
+    """Result of a search.
 
     Attributes:
-        states: how many were visited.
-        promise: which one is broken; None: all hold in every state.
-        trace: the shortest way to where it is broken, step by step.
+        states: number of visited states.
+        promise: the broken promise; None if all hold in every state.
+        trace: the shortest way to the broken promise, step by step.
     """
 
     states: int
@@ -81,7 +81,7 @@ class _Search:
         return number
 
     def _circle(self) -> tuple[str | None, int]:
-        """Take away states from the end: what can't be taken away is on the way to a circle."""
+        """Remove states from the end: a state that cannot be removed leads to a circle."""
         left = self._steps_left
         ended = [number for number, count in enumerate(left) if count == 0]
         while ended:

@@ -1,4 +1,4 @@
-"""The shim: what it hears, and what it does of its own accord."""
+"""The shim: its reactions to messages, and its own steps."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def hears(model: Model, state: State, shim: Shim, message: Message) -> State:
     """Handle one message of the daemon.
 
     Raises:
-        BrokenPromise: it asks for a second process under one key.
+        BrokenPromise: the message asks for a second process under one key.
     """
     kind, first, second = message
     if kind == "SPAWN":

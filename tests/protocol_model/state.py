@@ -1,4 +1,4 @@
-"""What there is: small, hashable, and replaced as a whole by every step."""
+"""States: small, hashable, and replaced as a whole by every step."""
 
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ class Design(NamedTuple):
         tells_starts: an inventory tells also of starts that wait or whose outcome is not known, and waits for none.
         keeps_failed: a start that has failed stays known in the shim until the daemon says FORGET.
         withdraws_first: the record of a failed start is withdrawn before the shim may forget it.
-        ends_in_inventory: whoever takes a process over knows which of its pipes had ended already.
+        ends_in_inventory: the shim or daemon that takes a process over knows which of its pipes had ended already.
         outcome_stays: what became of a start can be read again by the next shim when one has read it and died.
         keeps_what_was_told: a daemon goes on with what an inventory told that broke off.
         reads_older_first: the shim reads an older connection to its end before it listens to a newer one.
@@ -43,7 +43,7 @@ class Design(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """How much is explored.
+    """Bounds of an exploration.
 
     Attributes:
         output: what the process writes, character after character.
@@ -62,7 +62,7 @@ class Bounds(NamedTuple):
 
 
 class Process(NamedTuple):
-    """What the kernel keeps, whoever dies.
+    """The state that the kernel keeps over all deaths.
 
     Attributes:
         phase: none, gate (forked, waits), exec (let through), run, failed (never ran), exited.
@@ -80,7 +80,7 @@ class Process(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What the shim remembers of the process.
+    """The shim's record of the process.
 
     Attributes:
         start: starting (at the gate, or between it and the exec), started, failed.
@@ -117,7 +117,7 @@ class Daemon(NamedTuple):
         is_open: it has taken up what was there, and serves clients.
         holds: it has duplicates of the process's descriptors.
         held_eof: as `Entry.eof`, of those.
-        has_slot: the shim that it is connected to looks after the process.
+        has_slot: the connected shim has the process.
         starting: a client waits for a start.
         running: the program is known to have been started.
         failed: the start has failed, and what the client will be: refused or wants (to try again).
@@ -148,7 +148,7 @@ class Daemon(NamedTuple):
 
 
 class Store(NamedTuple):
-    """What is committed. `end`: "", real or lost."""
+    """The committed state. `end`: "", real or lost."""
 
     recorded: bool = False
     lines: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ class Store(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything.
+    """The state of all parts.
 
     Attributes:
         client: wants (to start the process, under its key, again and again), asked, told (201) or refused (422).
@@ -181,7 +181,7 @@ class State(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is explored: a design within bounds. One key starts one program, whoever dies: in every design."""
+    """A design, and the bounds of its exploration. In every design one key starts one program, over all deaths."""
 
     design: Design
     bounds: Bounds

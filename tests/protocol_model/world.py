@@ -8,7 +8,7 @@ from .state import PIPE_HOLDS, Daemon, Model, Shim, State, Step, close_gate, is_
 
 
 def steps(model: Model, state: State) -> Iterator[Step]:
-    """Yield every step that is no death, as what it does and the state behind it."""
+    """Yield every step except deaths, as its label and the state behind it."""
     for label, after in _own_steps(model, state):
         yield label, after if model.bounds.queue else _deliver_all(model, after)
 
@@ -47,7 +47,7 @@ def _program(model: Model, state: State) -> Iterator[Step]:
     if process.phase == "exec":
         yield "program starts", state._replace(process=process._replace(phase="run"), ran=True)
         if model.bounds.refusals:
-            yield "program can't be started", state._replace(process=process._replace(phase="failed"))
+            yield "program cannot be started", state._replace(process=process._replace(phase="failed"))
     if process.phase == "gate" and model.bounds.refusals:
         yield "its user or folder is refused", state._replace(process=process._replace(phase="failed"))
     if process.phase == "run":
@@ -92,7 +92,7 @@ def start_of_daemon(state: State) -> Iterator[Step]:
 
 
 def _disconnected(state: State) -> State:
-    """What the daemon had said is still read by the shim; what it had not read is gone."""
+    """Return the state after a disconnection: the shim still reads what the daemon sent, and its own unread is gone."""
     shim = state.shim
     if shim is not None:
         shim = shim._replace(peer=False, owes_inventory=False, owes_end=False)

@@ -1,4 +1,4 @@
-"""What daemon and shim hold at a moment, seen from outside."""
+"""Figures of daemon and shim at one moment, from outside: memory, threads, descriptors, files."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ def measure(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]
     """
     database = state_dir / "outlast.db"
     shim = _process(shim_pid)
-    if forker_pid(shim_pid) is not None:  # what the shim has of it is there from the first start on
+    if forker_pid(shim_pid) is not None:  # the shim holds two descriptors of the fork helper from the first start on
         shim["sockets"] -= 1
         shim["pidfds"] -= 1
     return {
@@ -37,7 +37,7 @@ def measure(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]
 
 
 def shim_pid(state_dir: Path) -> int:
-    """Return the pid of the folder's shim; 0: there is none."""
+    """Return the pid of the folder's shim; 0 if none runs."""
     return lock.holder(state_dir / lock.SHIM_LOCK_NAME) or 0
 
 

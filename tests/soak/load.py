@@ -30,7 +30,7 @@ _FILLING_FOLLOWED = 12
 
 
 class Load:
-    """Starts processes and sees them end."""
+    """A load of processes that start and end."""
 
     def __init__(self, client: DaemonClient, switch: LoadSwitch, log: SoakLog, rng: random.Random) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class Load:
         self._tags = (f"p{number:x}" for number in itertools.count(1))
 
     async def keep_starting(self) -> None:
-        """Start one short process after another, and check what becomes of it."""
+        """Start one short process after another, and check each."""
         while True:
             async with self._switch.load():
                 short = choose(self._rng, next(self._tags), calm=self._switch.calm)

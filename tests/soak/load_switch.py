@@ -1,4 +1,4 @@
-"""When there is load and when there is none: figures are compared at moments at which nothing goes on."""
+"""The switch that turns load on and off: figures are compared at moments without load."""
 
 import asyncio
 import contextlib
@@ -6,28 +6,28 @@ from collections.abc import AsyncIterator
 
 
 class LoadSwitch:
-    """Lets load through, or waits until there is none.
+    """A switch that all load waits for. Switching off waits until the load under way has ended.
 
     Attributes:
-        calm: no daemon and no shim is being killed.
+        calm: whether neither daemon nor shim is being restarted.
     """
 
     def __init__(self) -> None:
         self.calm = True
-        self._is_open = asyncio.Event()
+        self._is_on = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._running = 0
 
     @property
-    def is_open(self) -> bool:
-        """Whether load goes on."""
-        return self._is_open.is_set()
+    def is_on(self) -> bool:
+        """Whether load is on."""
+        return self._is_on.is_set()
 
     @contextlib.asynccontextmanager
     async def load(self) -> AsyncIterator[None]:
-        """Wait until the switch is open, and be inside."""
-        await self._is_open.wait()
+        """Wait until load is on, and count as load."""
+        await self._is_on.wait()
         self._running += 1
         self._is_idle.clear()
         try:
@@ -37,11 +37,11 @@ class LoadSwitch:
             if self._running == 0:
                 self._is_idle.set()
 
-    def open(self) -> None:
-        """Let load through."""
-        self._is_open.set()
+    def turn_on(self) -> None:
+        """Turn load on."""
+        self._is_on.set()
 
-    async def close(self) -> None:
-        """Let nothing through, and wait until nothing is inside."""
-        self._is_open.clear()
+    async def turn_off(self) -> None:
+        """Turn load off, and wait until none is under way."""
+        self._is_on.clear()
         await self._is_idle.wait()

@@ -1,4 +1,4 @@
-"""Asking a daemon what it holds inside: see `daemon_probe/counts.py`."""
+"""Figures from inside a daemon, which `daemon_probe/counts.py` answers with."""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ _ANSWER_S = 30.0
 
 
 def environment(state_dir: Path) -> dict[str, str]:
-    """Return what a daemon must be started with to answer."""
+    """Return the environment variables with which a daemon answers."""
     folders = [str(Path(__file__).parent / "daemon_probe"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {"PYTHONPATH": os.pathsep.join(filter(None, folders)), _VARIABLE: str(state_dir)}
 
 
 async def ask_daemon(state_dir: Path, pid: int) -> dict[str, float]:
-    """Return the figures of a daemon by their names."""
+    """Ask a daemon, and return its figures by name."""
     async with asyncio.timeout(_ANSWER_S):
         reader, writer = await asyncio.open_unix_connection(f"\0{state_dir}.{pid}")
         raw = await reader.read()

@@ -1,4 +1,4 @@
-"""Followers that come, read a while and go; some that stop reading and stay; readers of what is old; listings."""
+"""Readers: followers that read for a while, followers that stop reading, readers of old output, listings."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _BETWEEN_READS_S = 0.1
 
 
 class Readers:
-    """Reads what others write.
+    """A group of readers of the processes of a soak.
 
     Attributes:
         targets: ids of the processes that are followed; the last has printed much and has ended.
@@ -53,7 +53,7 @@ class Readers:
                     if before is not None and (event.id <= before if stream == "stdout" else event.id != before + 1):
                         raise UnexpectedResult(f"follower of {process_id}: {event.id} came after {before}")
                     before = event.id
-                if not self._switch.is_open:
+                if not self._switch.is_on:
                     return
 
     async def keep_reading(self) -> None:
@@ -84,7 +84,7 @@ class Readers:
     # ---- those that stop reading
 
     async def get_stuck(self) -> None:
-        """Let some followers ask for much and read nothing of it."""
+        """Connect followers of a large output that read nothing."""
         for _ in range(_STUCK):
             _, writer = await asyncio.open_connection("127.0.0.1", self._client.port, limit=1024)
             transport: Any = writer.transport
@@ -97,8 +97,8 @@ class Readers:
             await writer.drain()
             self._stuck.append(writer)
 
-    def hang_up_stuck(self) -> None:
-        """They hang up."""
+    def disconnect_stuck(self) -> None:
+        """Disconnect the followers that stopped reading."""
         for writer in self._stuck:
             writer.transport.abort()
         self._stuck.clear()

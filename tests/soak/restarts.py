@@ -1,4 +1,4 @@
-"""ManagedController: of the daemon, by SIGTERM and SIGKILL, and of the shim, by SIGKILL and by an upgrade in place."""
+"""Restarts of the daemon, by SIGTERM and SIGKILL, and of the shim, by SIGKILL and by upgrades in place."""
 
 import asyncio
 import os
@@ -16,11 +16,11 @@ _LONGEST_AWAY_S = 1.0
 
 
 class Restarts:
-    """Ends daemons and shims.
+    """A source of restarts of daemon and shim.
 
     Attributes:
-        daemon_life: which daemon this is, from 1 on.
-        shim_life: which shim, from 1 on; one that was upgraded counts as another.
+        daemon_life: number of this daemon, from 1 on.
+        shim_life: number of this shim, from 1 on; an upgrade counts as another shim.
     """
 
     def __init__(self, daemon: Daemon, client: DaemonClient, log: SoakLog, rng: random.Random) -> None:
@@ -33,11 +33,11 @@ class Restarts:
 
     @property
     def state_dir(self) -> Path:
-        """Whose daemon and shim they are."""
+        """State folder of daemon and shim."""
         return self._daemon.state_dir
 
     async def restart_all(self, pause_s: float) -> None:
-        """Make each kind of trouble once, in any order."""
+        """Do each kind of restart once, in random order."""
         kinds = [self._terminate, self._kill, self._kill_shim, self.upgrade_shim]
         self._rng.shuffle(kinds)
         for kind in kinds:
@@ -70,7 +70,7 @@ class Restarts:
         self._log.doing["SIGKILL of the shim"] += 1
 
     async def upgrade_shim(self) -> None:
-        """Let the shim become its next version, which is the same one here."""
+        """Upgrade the shim in place, here to the same version."""
         code, output = await outlast("shim", "upgrade", "--state-dir", str(self.state_dir))
         if code == 0:
             self.shim_life += 1

@@ -34,7 +34,7 @@ _SETTLE_LOOK_S = 0.25
 _SETTLE_LOOKS = 20
 _HISTORY_BYTES = 6 << 20
 _READS_AT_ONCE = 16
-# Of the database, besides the output itself: of a process, and of everything (pages that are not full, free ones).
+# Limits of the database file, besides the output: bytes a process, and spare for pages that are free or not full.
 _ROW_BYTES = 8 << 10
 _DATABASE_SPARE = 1.3
 _DATABASE_SPARE_BYTES = 16 * MIB
@@ -42,10 +42,10 @@ _DATABASE_SPARE_BYTES = 16 * MIB
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a soak.
+    """Result of a soak.
 
     Attributes:
-        problems: what is wrong, in sentences; none: it has passed.
+        problems: everything that is wrong, in sentences; empty if the soak passed.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class Soak:
-    """One state folder, and all that happens to it."""
+    """A soak in one state folder."""
 
     def __init__(self, folder: Path, *, seed: int, minutes: float) -> None:
         self._rng = random.Random(seed)
@@ -74,7 +74,7 @@ class Soak:
         self._round_s = min(_LONGEST_ROUND_S, self._calm_s / _ROUNDS)
 
     async def run(self) -> Outcome:
-        """Do it all, and leave nothing running."""
+        """Run the soak, and leave nothing running."""
         try:
             await self._daemon.start()
             self._client.daemon_listens()
@@ -121,32 +121,32 @@ class Soak:
         while time.monotonic() < end or rounds < _ROUNDS:  # a busy machine must not leave too little to judge
             rounds += 1
             await self._feed_listener()
-            self._switch.open()
+            self._switch.turn_on()
             await asyncio.sleep(self._round_s)
-            await self._switch.close()
+            await self._switch.turn_off()
             self._take(await self._settled(), quiet=True)
         self._judged = False
-        self._readers.hang_up_stuck()
+        self._readers.disconnect_stuck()
         for process_id in filling:
             await self._load.purge(process_id)
 
     async def _storm(self) -> None:
         self._switch.calm = False
         await self._restarts.upgrade_shim()
-        self._switch.open()
+        self._switch.turn_on()
         end = time.monotonic() + self._storm_s
         while True:
             await self._restarts.restart_all(self._round_s / 4)
             if time.monotonic() >= end:
                 break
-        await self._switch.close()
+        await self._switch.turn_off()
 
     # ---- samples
 
     async def _sample_under_load(self) -> None:
         while True:
             await asyncio.sleep(_LOAD_LOOK_S)
-            with contextlib.suppress(OSError, AssertionError, ValueError):  # one of them is just being replaced
+            with contextlib.suppress(OSError, AssertionError, ValueError):  # daemon or shim is being replaced
                 self._take(self._look(), quiet=False)
 
     def _look(self) -> dict[str, float]:
@@ -157,13 +157,13 @@ class Soak:
         self._samples.append(Sample(time.monotonic() - self._began, quiet, self._judged, *lives, figures))
 
     async def _touch(self) -> None:
-        """Let the daemon open whatever it opens at its first use."""
+        """Make the daemon open what it opens at its first use."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_READS_AT_ONCE):
                 tasks.create_task(self._client.call("GET", "/processes", 200))
 
     async def _settled(self) -> dict[str, float]:
-        """Close our own connections, and look when nothing is opened or closed any more, or at last anyway."""
+        """Close our own connections, and measure when the counts are stable, or after the last try."""
         await self._client.disconnect()
         before: dict[str, float] = {}
         for _ in range(_SETTLE_LOOKS):
@@ -222,7 +222,7 @@ class Soak:
     # ---- the end
 
     async def _check_store(self) -> None:
-        """Everything that was started and not purged is there, as it was, and nothing else."""
+        """Check that the store holds all that was started and not purged, unchanged, and nothing else."""
         stored: dict[str, Totals] = {}
         path: str | None = "/processes?limit=1000"
         while path:
@@ -241,7 +241,7 @@ class Soak:
         await self._check_size(sum(size for _, _, size in kept.values()))
 
     async def _check_size(self, output_bytes: int) -> None:
-        """What was purged is given back to the file system."""
+        """Check that the file system got back what was purged."""
         most = _DATABASE_SPARE * output_bytes + _ROW_BYTES * len(self._log.kept) + _DATABASE_SPARE_BYTES
         try:
             await eventually(lambda: self._look()["database"] <= most, "the database shrinks", 60.0)
@@ -250,7 +250,7 @@ class Soak:
             self._log.report(f"the database has {size:,.0f} bytes for {output_bytes:,} of output")
 
     async def _groups_are_gone(self) -> None:
-        """No process is left: neither shim nor cgroups may hold anything."""
+        """Wait until no cgroups are left. No process runs any more."""
         with contextlib.suppress(AssertionError):  # what is left is told with the other figures
             await eventually(lambda: not footprint.groups(self._daemon.state_dir), "no cgroups", 5.0)
 
@@ -266,7 +266,7 @@ class Soak:
         printed = self._daemon.log
         if (at := printed.find("Traceback")) >= 0:
             problems.append(f"the log has a traceback: {printed[max(0, at - 200) : at + 2000]}")
-        said = "flat, and all is as it must be" if not problems else f"{len(problems)} PROBLEMS"
+        said = "flat, and nothing wrong" if not problems else f"{len(problems)} PROBLEMS"
         parts = [
             report.doing(log, time.monotonic() - self._began),
             report.table(rows),

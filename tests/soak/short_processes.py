@@ -1,4 +1,4 @@
-"""The short processes of a soak: what to start, what to do to it, and what must be stored of it afterwards."""
+"""The processes of a soak: the request that starts each, what is done to it, and its expected output and end."""
 
 import random
 import signal
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LARGE_BYTES = 2_000_000
-"""About as much as the daemon keeps of one process in memory."""
+"""Bytes that the daemon caches of one process, about."""
 
 _TALK = 'i=0; while [ "$i" -lt "$1" ]; do echo "$0 out $i"; echo "$0 err $i" >&2; i=$((i+1)); done; exit "$2"'
 _BULK = 'yes "$0" | head -n "$1"'
@@ -21,13 +21,13 @@ _DISCARDED = 'echo "$0"; kill -USR1 $$'
 
 @dataclass(frozen=True, kw_only=True)
 class ShortProcess:
-    """A process that ends soon, and how.
+    """A process that ends soon, and its expected end.
 
     Attributes:
-        body: of the request that starts it.
-        do: what is done to it when it has printed its first line: `kill`, `term`, `feed`, or nothing.
-        fed: what is written to its standard input.
-        starts: whether it can be started at all.
+        body: body of the request that starts the process.
+        do: action after its first line: `kill`, `term`, `feed`, or empty.
+        fed: bytes for its standard input.
+        starts: whether the program exists.
     """
 
     kind: str
@@ -121,7 +121,7 @@ _KINDS: dict[Callable[[random.Random, str], ShortProcess], int] = {
 
 
 def choose(rng: random.Random, tag: str, *, calm: bool) -> ShortProcess:
-    """Choose a process. `tag` is in all that it prints. Not `calm`: nobody could tell how much it was fed."""
+    """Choose a process. All its output contains `tag`. Unless `calm`, none is fed: lost answers hide what arrived."""
     while True:
         (make,) = rng.choices(list(_KINDS), list(_KINDS.values()))
         if calm or make is not _fed:
@@ -143,7 +143,7 @@ class LongProcess:
     """A process that lives as long as the soak.
 
     Attributes:
-        fed: what was written to its standard input so far.
+        fed: bytes written to its standard input so far.
     """
 
     body: dict[str, Any]
@@ -152,15 +152,15 @@ class LongProcess:
 
 
 def trickler() -> LongProcess:
-    """Make one that prints numbers, the odd ones to stdout and the others to stderr."""
+    """Return a process that prints numbers, odd ones to stdout and even ones to stderr."""
     return LongProcess({"command": sys.executable, "args": ["-c", _TRICKLE]})
 
 
 def listener() -> LongProcess:
-    """Make one that prints what it is given."""
+    """Return a process that prints its standard input."""
     return LongProcess({"command": "cat", "stdin_mode": "pipe"})
 
 
 def flood(tag: str, size: int) -> dict[str, Any]:
-    """Return what starts a process that prints `size` bytes, as fast as it can."""
+    """Return the request that starts a process which prints `size` bytes as fast as it can."""
     return _sh('yes "$0" | head -c "$1"', _long(tag), size)

@@ -1,4 +1,4 @@
-"""What was done, and what was found wrong."""
+"""The log of a soak: what was done, and what was found wrong."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,17 +9,18 @@ from tests.soak.short_processes import ShortProcess
 
 _FINDINGS_KEPT = 50
 Totals = tuple[int | None, int | None, int]
-"""Exit code, signal, and how many bytes of output."""
+"""Exit code, signal, and bytes of output."""
 
 
 @dataclass
 class SoakLog:
-    """Counts, and for each process that is still in the store how it must be there.
+    """Counts, findings, and the expected totals of each process that is still in the store.
 
     Attributes:
-        doing: how often what was done.
-        kept: by process id.
-        findings: what is not as it must be; the first ones only, `wrong` counts all.
+        doing: counts of what was done, by name.
+        kept: expected totals by process id.
+        findings: the first things found wrong, in sentences.
+        wrong: number of all of them.
     """
 
     doing: Counter[str] = field(default_factory=Counter)
@@ -28,14 +29,14 @@ class SoakLog:
     wrong: int = 0
 
     def report(self, what: str) -> None:
-        """Note that something is wrong."""
+        """Note a finding."""
         self.wrong += 1
         if len(self.findings) < _FINDINGS_KEPT:
             self.findings.append(what)
 
 
 def totals_of(info: dict[str, Any]) -> Totals:
-    """Return what an answer says."""
+    """Return the totals in an answer of the API."""
     return info["exit_code"], info["signal"], info["output"]["bytes"]
 
 
@@ -43,7 +44,7 @@ def expect(info: dict[str, Any], short: ShortProcess) -> Totals:
     """Check how a process ended, and return its totals.
 
     Raises:
-        UnexpectedResult: not as it must have.
+        UnexpectedResult: the process ended otherwise.
     """
     wanted = short.exit_code, short.signal, len(short.stdout) + len(short.stderr)
     if totals_of(info) != wanted or info["status"] == "running":

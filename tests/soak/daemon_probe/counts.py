@@ -1,8 +1,8 @@
-"""Lets a daemon say what it holds, on a thread of its own, and only when asked.
+"""Counts of a daemon's tasks and objects, on a thread of its own, and only when asked.
 
-Objects are counted by their classes' rooms. Those of the model are not: caches keep them, and an SQLite thread
-keeps what it read last; both have bounds of their own.
-"""  # noqa: INP001 - a folder of PYTHONPATH is no package
+Objects are counted if their class is one of ours. Those of the model are left out: bounded caches keep them, and the
+SQLite thread keeps what it read last.
+"""  # noqa: INP001 - a folder of PYTHONPATH has no __init__
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ _CACHED = {"Piece", "_Cached"}
 
 
 def answer_on(address: str) -> None:
-    """Answer whoever connects to a unix socket with the counts, as JSON."""
+    """Answer each connection to a Unix socket with the counts, as JSON."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(address)
     server.listen()

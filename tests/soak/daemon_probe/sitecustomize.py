@@ -1,4 +1,4 @@
-"""Python imports this at its start, because the soak puts this folder into PYTHONPATH. Only a daemon is looked into."""  # noqa: INP001 - no package
+"""Python imports this module at its start, because the soak puts its folder into PYTHONPATH. Only daemons answer."""  # noqa: INP001 - a folder of PYTHONPATH has no __init__
 
 import importlib
 import os
