@@ -50,7 +50,7 @@ def pm2(folder: Path, script: Path) -> Iterator[Pm2]:
     """Run pm2 in `folder`, with the shell script as its one program.
 
     Raises:
-        RuntimeError: it does not come up.
+        RuntimeError: pm2 did not start.
     """
     output, is_up, lasting = folder / "stdout.log", folder / "up", folder / "lasting.sh"
     # pm2 drops unwritten output when a program ends, so the program stays until its input is closed.
@@ -58,7 +58,7 @@ def pm2(folder: Path, script: Path) -> Iterator[Pm2]:
     environment = {
         **os.environ,
         "PM2_HOME": str(folder / "home"),
-        "PM2_DISABLE_VERSION_CHECK": "1",  # it would ask the network
+        "PM2_DISABLE_VERSION_CHECK": "1",  # the check uses the network
     }
     argv = ["node", str(_PEERS / "pm2.mjs"), str(lasting), str(output), str(is_up)]
     with running(argv, ready=is_up.exists, log=folder / "pm2.log", environment=environment) as process:

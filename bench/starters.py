@@ -1,7 +1,7 @@
-"""`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print what it took as JSON.
+"""`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print the figures as JSON.
 
-`http HOST PORT` asks a daemon for them, with the header that standard input names: a client that does as little as it
-can, for it has the same processors. `asyncio` starts them itself by asyncio, and nothing else.
+`http HOST PORT` starts them by a daemon, with the authorization that standard input holds. The client does as little
+as possible, because it shares the processors. `asyncio` starts them by asyncio alone.
 """
 
 import asyncio
