@@ -83,8 +83,8 @@ bench: $(VENV)/installed-dev $(PEERS)/installed
 bench-scale: $(VENV)/installed-dev
 	@$(BIN)/python -m bench.scale
 
-demo: $(VENV)/installed-dev
-	@$(BIN)/python -m bench.demo
+demo: $(VENV)/installed
+	@$(BIN)/python -m examples.demo
 
 chaos: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""`python -m bench`: the figures that this project is held to, beside peers in the same minutes.
+"""`python -m bench`: figures of Outlast and of its peers, measured in the same minutes.
 
 Everything runs in a temporary folder (TMPDIR chooses where) and on loopback, and is ended at the end.
 """
@@ -32,14 +32,12 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Figures beside peers. Ratios come first.")
-    parser.add_argument(
-        "--only", choices=MEASURES, action="append", help="one of the measures; repeat it for several [all]"
-    )
-    parser.add_argument("--rounds", type=_positive, default=3, help="each contestant in turn, so often [3]")
-    parser.add_argument("--size", type=_positive, help="how much there is to do [each measure has its own]")
-    parser.add_argument("--smoke", action="store_true", help="hardly anything to do: to see that it works")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write the figures into files there")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Figures of Outlast beside its peers.")
+    parser.add_argument("--only", choices=MEASURES, action="append", help="measure to run; may be repeated [all]")
+    parser.add_argument("--rounds", type=_positive, default=3, help="rounds; each runs every contestant once [3]")
+    parser.add_argument("--size", type=_positive, help="amount of work [each measure has its own]")
+    parser.add_argument("--smoke", action="store_true", help="a minimum of work, to test the bench itself")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="folder for the files with the figures")
     return parser.parse_args()
 
 

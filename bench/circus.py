@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from circus.client import CircusClient
+from circus.client import CircusClient  # type: ignore[import-untyped] # ships no types
 
 from bench.peer import running
 
@@ -14,7 +14,7 @@ _CONFIG = """
 endpoint = ipc://{folder}/ctl
 pubsub_endpoint = ipc://{folder}/pub
 statsd = false
-# It throws away what is in the pipe when it notices an end. So it does not look for ends.
+# circus drops what is in the pipe when it notices an end, so it does not check for ends.
 check_delay = -1
 
 [watcher:flood]
@@ -39,7 +39,7 @@ class Circus:
         self.call("start", name="flood")
 
     def call(self, command: str, **properties: str) -> None:
-        """Give a command, and wait until it is taken."""
+        """Send a command, and wait for the answer."""
         client = CircusClient(endpoint=self._endpoint, timeout=_ANSWER_S)
         try:
             client.send_message(command, **properties)
@@ -52,12 +52,12 @@ def circus(folder: Path, script: Path) -> Iterator[Circus]:
     """Run circus in `folder`, with the shell script as its one program.
 
     Raises:
-        RuntimeError: it does not come up.
+        RuntimeError: circus did not start.
     """
     config = folder / "circus.ini"
     config.write_text(_CONFIG.format(folder=folder, script=script), encoding="utf-8")
     server = Circus(folder)
     argv = [sys.executable, "-W", "ignore", "-m", "circus.circusd", str(config)]
     with running(argv, ready=(folder / "ctl").exists, log=folder / "circus.log"):
-        server.call("list")  # the socket is there before it is looked at
+        server.call("list")  # the socket exists before circus serves it
         yield server

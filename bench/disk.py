@@ -1,4 +1,4 @@
-"""How much room output takes on the disk, for each byte that was printed."""
+"""Bytes on the disk for each byte of output."""
 
 import contextlib
 import sqlite3
@@ -12,17 +12,17 @@ _FIGURE = "bytes on the disk a byte"
 
 
 def run_printed(folder: Path, lines: int) -> Figures:
-    """Store what comes in pieces of all sizes, as fast as it is read."""
+    """Store output that comes in pieces of all sizes, as fast as it is read."""
     return _run(folder, writers.printer(lines), lines)
 
 
 def run_at_once(folder: Path, lines: int) -> Figures:
-    """Store what comes in pieces that are as large as can be."""
+    """Store output that comes in the largest pieces."""
     return _run(folder, writers.flood(lines), lines)
 
 
 def _run(folder: Path, argv: list[str], lines: int) -> Figures:
-    """Let a process write, end everything, and look at what is left: the log is written back by then.
+    """Run a process, end everything, and measure the file: the write-ahead log is written back by then.
 
     Raises:
         RuntimeError: output is missing.

@@ -1,7 +1,7 @@
-"""The yardsticks of reading: `python -m bench.fileserver (kernel|copy) FILE`. Prints its port.
+"""A file server, the yardstick of reading: `python -m bench.fileserver (kernel|copy) FILE`. It prints its port.
 
-`kernel` is aiohttp's own way to send a file, which no byte of it passes (sendfile). With `copy` each piece is read, and
-written to the client, as by any program that has to look for the bytes, or to change them.
+`kernel` sends the file with sendfile, as aiohttp does by itself. `copy` reads each piece and writes it to the client,
+as a program must that inspects or changes the bytes.
 """
 
 import asyncio
@@ -54,5 +54,5 @@ async def _serve(how: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    # uvloop can't let the kernel copy the file: each has the loop with which it is the faster.
+    # uvloop has no sendfile: each way runs on the loop that is faster for it.
     (uvloop.run if sys.argv[1] == "copy" else asyncio.run)(_serve(sys.argv[1], Path(sys.argv[2])))

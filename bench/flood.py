@@ -26,24 +26,24 @@ _CHECKOUT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What is written: so many lines, by one of `writers.PROGRAMS`."""
+    """A number of lines, and the program of `writers.PROGRAMS` that writes them."""
 
     lines: int
     program: str
 
     @property
     def argv(self) -> list[str]:
-        """The program."""
+        """Command that writes the flood."""
         return writers.PROGRAMS[self.program].argv(self.lines)
 
     @property
     def bytes(self) -> int:
-        """How much it writes in all."""
+        """Size of the flood."""
         return self.lines * writers.LINE_BYTES
 
 
 def run_outlast(folder: Path, flood: Flood, *, durable: bool = True) -> float:
-    """Take the seconds from the start of the process until its last line is readable by SQL.
+    """Return the seconds from the start of the process until its last line is readable by SQL.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
@@ -51,7 +51,7 @@ def run_outlast(folder: Path, flood: Flood, *, durable: bool = True) -> float:
     with outlast(folder / "state", durable=durable) as server, contextlib.closing(_read_only(server.database)) as db:
         started = time.monotonic()
         process_id = server.run(flood.argv)["id"]
-        # What is committed is what the view `output_lines` shows; to ask for that is cheap, however much it is.
+        # The view `processes` counts what is committed, at a cost that does not grow with the output.
         _until(lambda: _one(db, "SELECT bytes FROM processes WHERE id = ?", process_id), flood.bytes)
         seconds = time.monotonic() - started
         _verify_rows(db, process_id, flood.lines)
@@ -59,14 +59,14 @@ def run_outlast(folder: Path, flood: Flood, *, durable: bool = True) -> float:
 
 
 def run_outlast_relaxed(folder: Path, flood: Flood) -> float:
-    """Do the same with the setting `durable = false`."""
+    """Measure Outlast with the setting `durable = false`."""
     return run_outlast(folder, flood, durable=False)
 
 
 def run_peer(
     peer: Callable[[Path, Path], contextlib.AbstractContextManager[Peer]], folder: Path, flood: Flood
 ) -> float:
-    """Take the seconds from the start of the process until all its bytes are in a peer's file.
+    """Return the seconds from the start of the process until all its bytes are in a peer's file.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
@@ -83,13 +83,13 @@ def run_peer(
 
 
 def run_shell(folder: Path, flood: Flood, *, through: str = "", synced: bool = False) -> float:
-    """Take the seconds that the same program needs with its output redirected to a file by the shell.
+    """Return the seconds that the same program needs when the shell redirects its output to a file.
 
     Args:
-        folder: where the file is.
-        flood: what is written.
-        through: what stands between the program and the file.
-        synced: until the file is on the disk.
+        folder: folder of the file.
+        flood: lines to write.
+        through: shell words between the program and the redirection.
+        synced: whether to wait until the file is on the disk.
 
     Raises:
         RuntimeError: lines are missing, or not what was written.
@@ -107,7 +107,7 @@ def run_shell(folder: Path, flood: Flood, *, through: str = "", synced: bool = F
 
 
 def run_sqlite(folder: Path, flood: Flood) -> float:
-    """Take the seconds that the same program needs with its output stored by `sqlite_sink`.
+    """Return the seconds that the same program needs when `sqlite_sink` stores its output.
 
     Raises:
         RuntimeError: bytes are missing.
@@ -150,7 +150,7 @@ _ROWS = (
     Row(figure="lines/s", yardstick="supervisord", ours=_SQLITE),
     Row(figure="lines/s", yardstick="supervisord", ours=_RELAXED),
 )
-# It reads 1 KiB at a time. With all of the lines it would take more of the bench's time than all others together.
+# circus reads 1 KiB at a time: with all lines it would take longer than all other contestants together.
 _SHARES = {"circus": 10}
 _LEFT_OUT = {"pm2": why} if (why := pm2.missing()) else {}
 
@@ -194,10 +194,10 @@ MEASURES = [_measure(program) for program in writers.PROGRAMS]
 
 
 def _until(progress: Callable[[], int], wanted: int) -> None:
-    """Wait until `progress` has come to `wanted`.
+    """Wait until `progress` has reached `wanted`.
 
     Raises:
-        RuntimeError: it stands still.
+        RuntimeError: the progress stalled.
     """
     seen, stalls_at = -1, 0.0
     while (now := progress()) < wanted:
@@ -218,14 +218,14 @@ def _one(db: sqlite3.Connection, sql: str, process_id: str) -> int:
 
 
 def _verify_rows(db: sqlite3.Connection, process_id: str, lines: int) -> None:
-    """Read every line once through the view, as an operator would."""
+    """Check every line through the SQL view, as an operator would read it."""
     count, last_seq = db.execute(
         "SELECT count(*), max(seq) FROM output_lines WHERE process_id = ?", (process_id,)
     ).fetchone()
     (last_line,) = db.execute(
         "SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq DESC LIMIT 1", (process_id,)
     ).fetchone()
-    # A line whose rest keeps the daemon waiting, on a busy machine perhaps, is two rows: its part, and the rest.
+    # On a busy machine the rest of a line may come late: the line is then stored as two parts.
     (parts,) = db.execute("SELECT count(*) FROM output_chunk WHERE substr(data, -1) <> x'0a'").fetchone()
     if parts:
         print(f"  note: {parts} of the lines were stored in two parts", flush=True)

@@ -1,4 +1,4 @@
-"""Many followers of one process: what an event costs the daemon, and what a follower takes, whether it reads or not."""
+"""Many followers of one process: processor time of an event, and memory of a follower that reads or does not."""
 
 import contextlib
 import time
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import proc, writers
+from bench import writers
 from bench.measure import OURS, Figures, Measure, Row
 from bench.reader import Reader, read_all, read_each
 from bench.serving import Outlast, outlast
+from harness import proc
 
 FOLLOWERS = 200
 LINES_PER_S = 5000
@@ -23,13 +24,13 @@ _EOF = b"event: eof\ndata: {}\n\n\r\n0\r\n\r\n"
 
 
 def run_outlast(folder: Path, lines: int) -> Figures:
-    """Let many follow one process, one that says nothing, and one that floods them while they do not read.
+    """Follow a process that prints, one that is silent, and one that floods followers which do not read.
 
     Raises:
-        RuntimeError: a follower has missed something.
+        RuntimeError: a follower missed an event.
     """
     with outlast(folder / "state") as server:
-        silent = _silent_bytes(server)  # first of all: what followers took, the next ones find there to be used
+        silent = _silent_bytes(server)  # comes first: later followers reuse the memory of earlier ones
         cpu_s = _cpu_s(server, lines)
         stopped = _stopped_bytes(server, _FLOOD_LINES if lines >= LINES_PER_S else _SMOKE_FLOOD_LINES)
         return {
@@ -71,7 +72,7 @@ def _verify(reader: Reader, lines: int) -> None:
 
 
 def _silent_bytes(server: Outlast) -> int:
-    """Return by how much the daemon grows when followers are there for whom there is nothing."""
+    """Return the bytes by which the daemon grows with followers of a silent process."""
     process = server.run(["sleep", "infinity"])
     before = proc.pss_bytes(server.pid)
     with _following(server, process, FOLLOWERS) as readers:
@@ -81,13 +82,13 @@ def _silent_bytes(server: Outlast) -> int:
 
 
 def _stopped_bytes(server: Outlast, lines: int) -> float:
-    """Return by how much the daemon grows for each follower of much output that reads next to nothing of it.
+    """Return the bytes by which the daemon grows for each follower of a large output that hardly reads.
 
-    The first ones also bring about what is there once for all, some megabytes: they are not counted.
+    The first followers are not counted: they also cause some megabytes that all share.
     """
     process = server.run(writers.flood(lines))
     stored = server.stored_lines(process)
-    server.kill()  # what the flood took would be there to be used
+    server.kill()  # otherwise followers would reuse the memory of the flood
     server.start()
     with _following(server, process, 1) as [reader]:
         read_all(reader)
@@ -99,7 +100,7 @@ def _stopped_bytes(server: Outlast, lines: int) -> float:
 
 
 def _bytes_when_full(server: Outlast, readers: list[Reader]) -> int:
-    """Return the daemon's memory when nothing more can be sent to `readers`."""
+    """Return the daemon's memory when the buffers of `readers` are full."""
     for reader in readers:
         reader.read(bytearray(1))
     spent_s = 0.0

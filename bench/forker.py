@@ -1,7 +1,7 @@
 """`python -S -m bench.forker COUNT [FILE]`: start processes by fork, eight at a time, each of which waits at a gate.
 
-What any interpreter pays that starts processes and must do something before they run: here, if FILE is given, append a
-line for each eight of them to it and sync it. Nothing else is done, and nothing unneeded is imported. Prints as JSON.
+The yardstick of a start: the cost for any interpreter that must do something before the programs run. With FILE, a line
+is appended and synced for each eight processes. Nothing else is done or imported. The figures are printed as JSON.
 """
 
 import os
@@ -16,7 +16,7 @@ _PROGRAM = ("/bin/sleep", "3600")
 
 
 def _start() -> tuple[int, int, int, list[int]]:
-    """Fork one. Returns its pid, its gate, what ends when its program runs, and its output's pipes."""
+    """Fork a process. Return its pid, its gate, a pipe that ends when its program runs, and its output pipes."""
     out, their_out = os.pipe()
     err, their_err = os.pipe()
     opened, gate = os.pipe()
@@ -40,7 +40,7 @@ def _start() -> tuple[int, int, int, list[int]]:
 
 
 def main(count: int, file: str | None) -> None:
-    """Start them, print how fast that went, and end them."""
+    """Start `count` processes, print the figures, and end them."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log = -1 if file is None else os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

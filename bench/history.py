@@ -1,7 +1,7 @@
-"""A long history, written straight into a store: in minutes what years of use leave behind.
+"""A long history, written straight into a store: years of use in minutes.
 
 Each process adds a hundred lines of 96 bytes: fifty of its own, on both streams, and fifty to the output of the first
-process, which so comes to hold half of all there is, in chunks of 240 KB.
+process, which then holds half of all output, in chunks of 240 KB.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from outlast.storage import AddProcess, BeginRun, Change, RecordUsage, SetManage
 from outlast.testing.storage.samples import EPOCH_MS, Output
 
 LINES_EACH = 100
-"""So many lines a process, on average."""
+"""Lines of each process, on average."""
 
 TALKER = "talker"
 NIGHTLY = "nightly"
 TEAMS = 10
 MARK = "begins its work"
-"""What each process prints first."""
+"""Text in the first line of each process."""
 
 _BATCH = 1000
 _OWN_OUTPUT, _OWN_ERRORS = 40, 10
@@ -40,7 +40,7 @@ _ERRORS = b"".join(flood_line(n) + b"\n" for n in range(_OWN_ERRORS))
 
 
 def write(database: Path, processes: int) -> None:
-    """Make a store that holds so many processes, all ended."""
+    """Create a store with `processes` ended processes."""
     asyncio.run(_write(database, processes))
 
 
@@ -83,7 +83,9 @@ def _process(number: int, name: str | None) -> AddProcess:
 
 def _run(number: int, run: int) -> Run:
     started_ms = _started_ms(number) + (run - 1) * _RAN_MS
-    reason, exit_code, signal = Reason.EXITED, 0, None
+    reason = Reason.EXITED
+    exit_code: int | None = 0
+    signal: int | None = None
     if number % _FAILED_EACH == 1:
         exit_code = 1
     if number % _KILLED_EACH == 1:
@@ -99,7 +101,7 @@ def _run(number: int, run: int) -> Run:
 
 
 def _life(number: int, handle: int, process: AddProcess) -> Iterator[Change]:
-    """Tell what follows upon the first start."""
+    """Yield the changes that follow the first start."""
     first_ms = _started_ms(number)
     if process.spec.name is not None:
         for run in range(2, _NIGHTLY_RUNS + 1):

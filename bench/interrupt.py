@@ -1,4 +1,4 @@
-"""Ending early: whatever was started is ended on the way out."""
+"""Interruption: all that was started is ended on the way out."""
 
 import signal
 import sys

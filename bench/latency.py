@@ -29,12 +29,12 @@ def run_outlast(folder: Path, lines: int) -> Figures:
 
 
 def run_relay(_folder: Path, lines: int) -> Figures:
-    """Read from `bench.relay`, which does nothing but pass on."""
+    """Read from `bench.relay`, which only forwards."""
     return _relay(lines)
 
 
 def run_syncing_relay(folder: Path, lines: int) -> Figures:
-    """Read from `bench.relay`, which passes on what is on the disk."""
+    """Read from `bench.relay`, which syncs each piece to the disk before it forwards it."""
     return _relay(lines, "--sync", str(folder / "relayed"))
 
 
@@ -74,7 +74,7 @@ MEASURE = Measure(
 
 
 def _receive(sock: socket.socket, lines: int) -> Figures:
-    """Take the time whenever something comes, and compare it with the times that it carries.
+    """Compare the time of each receipt with the times that the lines carry.
 
     Raises:
         RuntimeError: the stream ended before its last line.

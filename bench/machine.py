@@ -1,4 +1,4 @@
-"""What a figure depends on: machine, versions, commit, the file system underneath."""
+"""Facts that a figure depends on: machine, versions, commit, file system."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ _PEERS = ("supervisor", "circus")
 
 
 def describe(folder: Path) -> list[str]:
-    """Say it in a few lines; `folder` is where the measuring writes."""
+    """Return the facts as lines of text; `folder` is where the bench writes."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return [
         f"machine   {_cpu()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB",
@@ -28,7 +28,7 @@ def describe(folder: Path) -> list[str]:
 
 
 def load() -> float:
-    """Return how many processes ran or wanted to, on the average of the last minute."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 

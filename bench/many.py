@@ -1,4 +1,4 @@
-"""Many processes at once: what it costs to take what they print, and whether any of them is held up."""
+"""Many processes at once: the cost of capturing their output, and how long any of them is delayed."""
 
 import contextlib
 import os
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from bench import proc, writers
+from bench import writers
 from bench.measure import OURS, Contestant, Figures, Measure, Row
 from bench.serving import outlast
 from bench.supervisord import supervisord
+from harness import proc
 
 _LOOK_AGAIN_S = 0.1
 _START_S = 120.0
@@ -36,19 +37,19 @@ class Crowd:
 
     @property
     def lines(self) -> int:
-        """What each prints."""
+        """Lines of each process."""
         return self.bursts * self.burst_lines
 
     @property
     def bytes(self) -> int:
-        """What all of them print."""
+        """Bytes of all processes together."""
         return self.processes * self.lines * writers.LINE_BYTES
 
 
 class Stage:
-    """Where a crowd waits for its beginning, tells how it went, and waits for its end.
+    """A folder in which a crowd waits for its beginning, reports its delays, and waits for its end.
 
-    Nobody prints before all are there, so that no start is part of what is measured, nor is an end.
+    No process prints before all have started, so that neither starts nor ends are measured.
     """
 
     def __init__(self, folder: Path, crowd: Crowd) -> None:
@@ -66,34 +67,34 @@ class Stage:
         self.end()
 
     def argv(self, number: int | str) -> list[str]:
-        """The program of one of them."""
+        """Return the command of one process."""
         crowd = self._crowd
         return writers.pacer(self.folder, number, crowd.processes, crowd.bursts, crowd.burst_lines, crowd.interval_ms)
 
     def until_all_are_here(self) -> None:
-        """Wait for them.
+        """Wait until all processes have started.
 
         Raises:
-            RuntimeError: some don't come.
+            RuntimeError: some did not start in time.
         """
         _until(lambda: sum(1 for _ in self.folder.iterdir()) > self._crowd.processes, _START_S)
 
     def begin(self) -> None:
-        """Let them print."""
+        """Open the gate: the processes print."""
         self._gate_fd = os.open(self._gate, os.O_WRONLY)
 
     def delays_ms(self) -> list[float]:
         """Wait until all have printed, and return how far each was behind its pace when it was furthest behind.
 
         Raises:
-            RuntimeError: some print no more.
+            RuntimeError: some processes stalled.
         """
         reports = [self.folder / str(number) for number in range(self._crowd.processes)]
         _until(lambda: all(report.stat().st_size for report in reports), _STALLED_S + self._crowd.bursts)
         return [int(report.read_text()) / 1e6 for report in reports]
 
     def end(self) -> None:
-        """Let them end. Those that still wait begin first, and end when nobody reads them."""
+        """Close the gate: the processes end. Those that still wait begin, and end when their pipe has no reader."""
         with contextlib.suppress(OSError):  # nobody waits
             self._gate_fd = self._gate_fd if self._gate_fd >= 0 else os.open(self._gate, os.O_WRONLY | os.O_NONBLOCK)
             os.close(self._gate_fd)
@@ -101,10 +102,10 @@ class Stage:
 
 
 def run_outlast(folder: Path, crowd: Crowd) -> Figures:
-    """Let Outlast start them, and take what its daemon and its shim need from their beginning until all is stored.
+    """Run the crowd in Outlast, and measure daemon and shim from the first line until all is stored.
 
-    The daemon is started anew before they begin and ended before they end: so what it writes is their output and
-    nothing else, and all of that, its log written back.
+    The daemon is restarted before they begin and stopped before they end: all that it writes is their output, with the
+    write-ahead log written back.
 
     Raises:
         RuntimeError: something is missing, or not what was printed.
@@ -131,7 +132,7 @@ def run_outlast(folder: Path, crowd: Crowd) -> Figures:
 
 
 def run_supervisord(folder: Path, crowd: Crowd) -> Figures:
-    """Let supervisord start them, and take what it needs from their beginning until all is in its files.
+    """Run the crowd in supervisord, and measure it from the first line until all is in its files.
 
     Raises:
         RuntimeError: something is missing, or not what was printed.
@@ -153,10 +154,10 @@ def run_supervisord(folder: Path, crowd: Crowd) -> Figures:
 
 
 def run_unread(folder: Path, crowd: Crowd) -> Figures:
-    """Start them with their output going nowhere: what they are late by then is the machine's doing.
+    """Run the crowd with its output discarded: the delays are the machine's own.
 
     Raises:
-        RuntimeError: some don't get to the end.
+        RuntimeError: some processes stalled.
     """
     with Stage(folder / "stage", crowd) as stage, contextlib.ExitStack() as running:
         for number in range(crowd.processes):
@@ -169,7 +170,7 @@ def run_unread(folder: Path, crowd: Crowd) -> Figures:
 
 
 class _Spent:
-    """What processes spend from now on."""
+    """Processor time and writes of processes from now on."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = pids
@@ -180,7 +181,7 @@ class _Spent:
         return {"CPU s": sum(map(proc.cpu_s, self._pids)) - self._cpu_s, **_delays(delays_ms)}
 
     def written_bytes(self, left: Sequence[int]) -> int:
-        """Return how much they have written; of those that are not `left` any more, without it."""
+        """Return the bytes written from then on by the processes that are `left`, and by the others before."""
         return sum(map(proc.written_bytes, left)) - self._written_bytes
 
 
@@ -208,11 +209,11 @@ def _verify(crowd: Crowd, number: int, output: bytes) -> None:
         raise RuntimeError(f"of process {number} {len(output)} bytes are there, and not what it printed")
 
 
-def _until(is_so: Callable[[], bool], at_most_s: float) -> None:
+def _until(condition: Callable[[], bool], at_most_s: float) -> None:
     deadline = time.monotonic() + at_most_s
-    while not is_so():
+    while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError("it does not get there: something is missing, or stuck")
+            raise RuntimeError("timed out: output is missing, or a process is stuck")
         time.sleep(_LOOK_AGAIN_S)
 
 
@@ -221,13 +222,13 @@ def _contestant(run: Callable[[Path, Crowd], Figures], crowd: Callable[[int], Cr
 
 
 def _busy(lines: int) -> Crowd:
-    """200 processes for as long as it takes; to see that it works, fewer."""
+    """Return 200 processes that print `lines` lines together; fewer for a smoke run."""
     processes = min(200, lines // _BUSY_LINES_PER_S)
     return Crowd(processes, lines // processes // _BURST_LINES, _BURST_LINES, 1000 * _BURST_LINES // _BUSY_LINES_PER_S)
 
 
 def _quiet(lines: int) -> Crowd:
-    """1,000 processes, a line a second each; to see that it works, fewer."""
+    """Return 1,000 processes that print a line a second each; fewer for a smoke run."""
     processes = min(1000, lines)
     return Crowd(processes, lines // processes, 1, 1000)
 

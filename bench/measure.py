@@ -1,4 +1,4 @@
-"""What a measure is: contestants who do the same work in turn, and the rows of the table that compare them."""
+"""Measures: contestants that do the same work in turn, and the rows of the table that compares them."""
 
 import statistics
 import tempfile
@@ -9,23 +9,23 @@ from pathlib import Path
 OURS = "outlast"
 
 Figures = Mapping[str, float]
-"""What a contestant's work came to, by the figure's name (`lines/s`, `CPU s`, `p50 us`)."""
+"""Results of one contestant, by the figure's name (`lines/s`, `CPU s`, `p50 us`)."""
 
 Contestant = Callable[[Path, int], Figures]
-"""Does work of a given size in an empty folder and leaves nothing running. RuntimeError: something got lost."""
+"""Function that does work of a given size in an empty folder, and ends what it started. RuntimeError: data was lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A comparison, and perhaps what it is to come to.
+    """A comparison, and its target if there is one.
 
     Attributes:
-        figure: of which figure.
+        figure: name of the figure that is compared.
         yardstick: the contestant whose figure ours is divided by; None: ours stands for itself.
         ours: the contestant that is compared.
         at_least: the target, if more is better.
         at_most: the target, if less is better.
-        is_difference: the yardstick's figure is not divided by, but taken away.
+        is_difference: the yardstick's figure is subtracted instead of divided by.
     """
 
     figure: str
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def target(self) -> str:
-        """The target in words."""
+        """Text of the target; empty if there is none."""
         if self.at_least is not None:
             return f">= {self.at_least:g}"
         return f"<= {self.at_most:g}" if self.at_most is not None else ""
@@ -51,17 +51,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """Work that several do in turn.
+    """Work that several contestants do in turn.
 
     Attributes:
-        name: by which it is asked for.
-        title: what is measured, from when until when; `{size}` stands for the size.
-        contestants: who does it, ours first.
-        rows: what is compared.
-        size: how much there is to do.
-        smoke_size: how much, to see in seconds that it works at all.
-        lacks: what a contestant does not have of what ours does, for the table.
-        left_out: contestants who can't take part here, and why.
+        name: name for `bench --only`.
+        title: description, from when until when it is measured; `{size}` stands for the size.
+        contestants: contestants by name, ours first.
+        rows: comparisons.
+        size: amount of work.
+        smoke_size: amount of work that takes seconds, for tests.
+        lacks: features of ours that a contestant lacks, for the table.
+        left_out: contestants that cannot run here, and why.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the rounds of a measure came to: of each contestant, in the order of the rounds."""
+    """Figures of all rounds of a measure, by contestant, in the order of the rounds."""
 
     measure: Measure
     size: int
@@ -97,7 +97,7 @@ class Result:
 
 
 def run(measure: Measure, size: int, rounds: int) -> Result:
-    """Let each contestant do the work once a round: what the machine does meanwhile hits them alike.
+    """Run each contestant once a round, so that other load on the machine hits all alike.
 
     Raises:
         RuntimeError: a contestant lost something.

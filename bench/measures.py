@@ -1,6 +1,6 @@
 """All measures, in the order in which they run."""
 
-from bench import aged, disk, flood, followers, latency, many, memory, recovery, replay, sealing, start
+from bench import aged_store, compression, disk, flood, followers, latency, many, memory, recovery, replay, start
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -14,8 +14,8 @@ MEASURES: dict[str, Measure] = {
         start.MEASURE,
         memory.MEASURE,
         recovery.MEASURE,
-        aged.MEASURE,
+        aged_store.MEASURE,
         disk.MEASURE,
-        sealing.MEASURE,
+        compression.MEASURE,
     )
 }

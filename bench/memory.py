@@ -1,4 +1,4 @@
-"""What Outlast takes with nothing to do, beside supervisord: memory, and with idle processes memory and time."""
+"""Memory of an idle Outlast beside supervisord, and memory and processor time with idle processes."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SUPERVISORD = "supervisord"
 
 
 def run_outlast(folder: Path, processes: int) -> Figures:
-    """Look at all that is ours: when a first request has been answered, with one process, and with idle processes."""
+    """Measure all of Outlast: after a first request, with one process, and with idle processes."""
     with outlast(folder / "state") as server:
         server.call("GET", "/processes?limit=10")
         idle, anonymous = _bytes(server.pids, "Pss"), _bytes(server.pids, "Pss_Anon")
@@ -29,7 +29,7 @@ def run_outlast(folder: Path, processes: int) -> Figures:
 
 
 def run_supervisord(folder: Path, processes: int) -> Figures:
-    """Look at supervisord: with one program that is not started, and at another one with idle processes."""
+    """Measure supervisord: with one program that is not started, and another one with idle processes."""
     script = folder / "sleep.sh"
     script.write_text(f"exec sleep {_SLEEP_S}\n", encoding="utf-8")
     with supervisord(folder, script) as server:
@@ -42,7 +42,7 @@ def run_supervisord(folder: Path, processes: int) -> Figures:
 
 
 def _with_processes(pids: Sequence[int], before_bytes: int, processes: int, parent: int) -> Figures:
-    """Look when as many run. `before_bytes`: of anonymous memory; files' share depends on who else has them open."""
+    """Measure when `processes` run. `before_bytes` is anonymous memory: the share of files depends on others."""
     deadline = time.monotonic() + _STARTED_S
     while (running := _children(parent)) < processes:
         if time.monotonic() > deadline:

@@ -18,7 +18,7 @@ class Peer(Protocol):
 
     @property
     def output(self) -> Path:
-        """The file into which it writes."""
+        """File into which the peer writes."""
 
     def start_program(self) -> None:
         """Start the script, and wait for nothing more than its start."""
@@ -31,7 +31,7 @@ def running(
     """Run a peer's daemon, with a pipe to its standard input, and end it with the context.
 
     Raises:
-        RuntimeError: it does not come up; what it logged is told.
+        RuntimeError: the peer did not start; the message holds its log.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

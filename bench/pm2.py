@@ -16,17 +16,17 @@ _PACKAGE = _PEERS / "node_modules" / "pm2" / "package.json"
 
 
 def missing() -> str:
-    """Say why it can't be run here; nothing if it can."""
+    """Return why pm2 cannot run here; empty if it can."""
     if shutil.which("node") is None:
         return "node is missing"
     return "" if _PACKAGE.exists() else "not installed: `make bench` does it, where npm is"
 
 
 def version() -> str:
-    """Return its version, and that of the node under it.
+    """Return the versions of pm2 and of node.
 
     Raises:
-        OSError: it is `missing`.
+        OSError: pm2 is `missing`.
     """
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     return f"{json.loads(_PACKAGE.read_bytes())['version']} on node {node.removeprefix('v')}"
@@ -50,15 +50,15 @@ def pm2(folder: Path, script: Path) -> Iterator[Pm2]:
     """Run pm2 in `folder`, with the shell script as its one program.
 
     Raises:
-        RuntimeError: it does not come up.
+        RuntimeError: pm2 did not start.
     """
     output, is_up, lasting = folder / "stdout.log", folder / "up", folder / "lasting.sh"
-    # It throws away what it has not written yet when a program ends. So this one stays, until its input is closed.
+    # pm2 drops unwritten output when a program ends, so the program stays until its input is closed.
     lasting.write_text(f"/bin/sh {script}\nread _\n", encoding="utf-8")
     environment = {
         **os.environ,
         "PM2_HOME": str(folder / "home"),
-        "PM2_DISABLE_VERSION_CHECK": "1",  # it would ask the network
+        "PM2_DISABLE_VERSION_CHECK": "1",  # the check uses the network
     }
     argv = ["node", str(_PEERS / "pm2.mjs"), str(lasting), str(output), str(is_up)]
     with running(argv, ready=is_up.exists, log=folder / "pm2.log", environment=environment) as process:

@@ -1,4 +1,4 @@
-"""Readers that do next to nothing with what they read: they count it, and look at its end."""
+"""Readers over plain sockets that only count what they read, so that the daemon is measured and not the client."""
 
 import select
 import socket
@@ -11,13 +11,13 @@ _SILENT_S = 60.0
 
 
 class Reader:
-    """One HTTP connection that is read to its end.
+    """An HTTP connection that is read to its end.
 
     Attributes:
-        count: how often `mark` was read. It must be two bytes that nothing else makes, in any order.
-        bytes: how much was read, with all that HTTP adds.
-        end: the last of it.
-        ended: there is no more.
+        count: number of `mark`s read. A mark is two bytes that occur nowhere else, in either order.
+        bytes: bytes read, HTTP framing included.
+        end: the last bytes.
+        ended: whether the connection has ended.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Reader:
         mark: bytes | None,
         buffer_bytes: int | None = None,
     ) -> None:
-        """Send the request. `buffer_bytes`: what the system keeps for us, instead of what it thinks fit."""
+        """Connect and send the request. `buffer_bytes`: size of the receive buffer; None leaves it to the kernel."""
         self.count = self.bytes = 0
         self.end = b""
         self.ended = False
@@ -43,7 +43,7 @@ class Reader:
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode())
 
     def read(self, buffer: bytearray) -> None:
-        """Read once, into `buffer`, which many may share."""
+        """Read once, into `buffer`, which readers may share."""
         size = self.sock.recv_into(buffer)
         if size == 0:
             self.ended = True
@@ -55,12 +55,12 @@ class Reader:
         self.end = (self.end + buffer[max(0, size - _END_BYTES) : size])[-_END_BYTES:]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.sock.close()
 
 
 def read_all(reader: Reader) -> float:
-    """Read to the end, and return the seconds from now that it took."""
+    """Read to the end, and return the seconds that it took."""
     began = time.monotonic()
     buffer = bytearray(_BUFFER_BYTES)
     while not reader.ended:
@@ -70,10 +70,10 @@ def read_all(reader: Reader) -> float:
 
 
 def read_each(readers: Sequence[Reader]) -> None:
-    """Read all of them to their ends, whichever has something.
+    """Read all connections to their ends, each as soon as it has data.
 
     Raises:
-        RuntimeError: nothing comes any more.
+        RuntimeError: no data came for a minute.
     """
     buffer = bytearray(_BUFFER_BYTES)
     by_fd = {reader.sock.fileno(): reader for reader in readers}

@@ -1,4 +1,4 @@
-"""How long it takes until the successor of a killed daemon answers: with processes that run, and with none."""
+"""Seconds until the successor of a killed daemon answers, with running processes and with none."""
 
 import time
 from pathlib import Path
@@ -10,10 +10,10 @@ _EMPTY = "empty store"
 
 
 def run_outlast(folder: Path, processes: int) -> Figures:
-    """Take the seconds from the start of a daemon until it has answered a list, with so many processes that run.
+    """Return the seconds from the start of a daemon until it has answered a list, beside running processes.
 
     Raises:
-        RuntimeError: they do not all run on.
+        RuntimeError: not all processes survived.
     """
     with outlast(folder / "state") as server:
         for _ in range(processes):
@@ -30,7 +30,7 @@ def run_outlast(folder: Path, processes: int) -> Figures:
 
 
 def run_empty(folder: Path, _processes: int) -> Figures:
-    """Take the same of a daemon and a shim that have none."""
+    """Return the seconds of a daemon and a shim without processes."""
     return run_outlast(folder, 0)
 
 

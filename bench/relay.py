@@ -1,8 +1,8 @@
-"""The yardsticks of the latency: `python -m bench.relay PROGRAM ...`, from a pipe to a socket and nothing else.
+"""A relay from a pipe to a socket, the yardstick of latency: `python -m bench.relay PROGRAM ...`.
 
-Prints its port, takes one connection, starts the program, and passes on what it writes. No framing, no store. With
-`--sync FILE` before the program, what is passed on is first appended to a file and synced: what no promise to have
-stored a line can do without.
+The relay prints its port, accepts one connection, starts the program, and forwards its output, without framing or
+store. With `--sync FILE` before the program, each piece is first appended to the file and synced: the least that a
+promise to have stored a line costs.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import uvloop
 
 
 class _Pipe(asyncio.Protocol):
-    """Passes on what comes, once it is in the file `log`, if there is one."""
+    """A forwarder of a pipe, which first appends to the file `log`, if there is one."""
 
     def __init__(self, out: asyncio.StreamWriter, log: int | None) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""How fast stored output is read again: as events, as NDJSON, as bytes; beside aiohttp's sending of the same file."""
+"""Speed of reading stored output as events, NDJSON and bytes, beside aiohttp sending a file of the same bytes."""
 
 import contextlib
 import subprocess
@@ -6,11 +6,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bench import proc, writers
+from bench import writers
 from bench.flood import Flood, run_shell
 from bench.measure import OURS, Figures, Measure, Row
 from bench.reader import Reader, read_all
 from bench.serving import Outlast, outlast
+from harness import proc
 
 _FILE = "FileResponse"
 _COPIED = "file, read and written"
@@ -20,7 +21,7 @@ _LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 def run_outlast(folder: Path, lines: int) -> Figures:
-    """Read what a process has printed, once in each of three ways.
+    """Read the output of a process in each of three ways.
 
     Raises:
         RuntimeError: something is missing.
@@ -44,7 +45,7 @@ def run_outlast(folder: Path, lines: int) -> Figures:
 
 
 def run_file_server(folder: Path, lines: int, how: str) -> Figures:
-    """Let `bench.fileserver` send a file of the same bytes. `how`: by the `kernel`, or as a `copy`.
+    """Read a file of the same bytes from `bench.fileserver`. `how`: `kernel` or `copy`.
 
     Raises:
         RuntimeError: something is missing.

@@ -1,4 +1,4 @@
-"""What was measured, as tables to read and as files to keep."""
+"""Reports of a bench: tables to read and files to keep."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from tabulate import tabulate
 from bench.measure import Measure, Result
 
 Record = Mapping[str, Any]
-"""What is kept of a bench, as in its JSON file: `taken`, `machine`, and of each of `measures` the rows and rounds."""
+"""Content of the JSON file of a bench: `taken`, `machine`, and of each of `measures` the rows and rounds."""
 
 _HEADERS = ("measure", "compared", "of", "ratio", "target", "")
 _VERDICTS = {True: "met", False: "missed", None: ""}
@@ -47,7 +47,7 @@ def show(result: Result) -> str:
 
 
 def record(results: Sequence[Result], machine: Sequence[str]) -> Record:
-    """Make what is kept of results, for JSON."""
+    """Return the record of results, for JSON."""
     return {
         "taken": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": list(machine),
@@ -66,7 +66,7 @@ def record(results: Sequence[Result], machine: Sequence[str]) -> Record:
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    """Say a row of a record in words: what is compared, of which figure, its value, its target, whether that is met."""
+    """Return the texts of a row: what is compared, figure, value, target, verdict."""
     ours, yardstick, value = row["ours"], row["yardstick"], f"{row['value']:.3g}"
     sign, unit = ("-", "") if row["is_difference"] else ("/", " x")
     return (
@@ -81,7 +81,8 @@ def cells(row: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
 def summary(kept: Record, style: str = "simple") -> str:
     """Make the one table of all rows, in a style of tabulate's."""
     rows = [(measure["name"], *cells(row)) for measure in kept["measures"] for row in measure["rows"]]
-    return tabulate(rows, _HEADERS, tablefmt=style, disable_numparse=True)
+    table: str = tabulate(rows, _HEADERS, tablefmt=style, disable_numparse=True)
+    return table
 
 
 def keep(kept: Record, folder: Path) -> list[Path]:

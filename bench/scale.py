@@ -1,4 +1,4 @@
-"""What grows with history, and how fast: the same questions about ever longer histories, each ten times the one before.
+"""Growth with history: the same queries on ever longer histories, each ten times the one before.
 
     python -m bench.scale [--processes 1000 10000 ...] [--times 20]
 
@@ -17,19 +17,20 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench import history, machine
-from bench.aged import RUNNING, aged, first_answer_s
+from bench.aged_store import RUNNING, aged, first_answer_s
 from bench.interrupt import end_when_interrupted
-from bench.questions import ask, processor_s, questions
+from bench.queries import queries, time_query
 from bench.serving import Outlast
 from bench.writers import LINE_BYTES
+from harness.proc import cpu_s, pss_bytes
 
 STEPS = (1_000, 10_000, 100_000, 1_000_000)
 
 _GROWS_EXPONENT, _GROWS_RATIO = 0.05, 1.5
-"""A figure grows if it does so faster than this, and comes to more than this."""
+"""A figure grows if its exponent and the ratio of last to first both exceed these."""
 
 Tables = Mapping[str, Mapping[str, float]]
-"""Figures by name, by what they are figures of."""
+"""Figures by name, by the title of their table."""
 
 
 def main() -> None:
@@ -47,25 +48,29 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description="What grows with history, and how fast.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scale", description="Figures that grow with history, and how fast."
+    )
     parser.add_argument("--processes", type=int, nargs="+", default=STEPS, help="the steps [%(default)s]")
-    parser.add_argument("--running", type=int, default=RUNNING, help="so many more run at each step [%(default)s]")
-    parser.add_argument("--times", type=int, default=20, help="each question is asked so often [%(default)s]")
+    parser.add_argument(
+        "--running", type=int, default=RUNNING, help="running processes beside the ended ones [%(default)s]"
+    )
+    parser.add_argument("--times", type=int, default=20, help="repetitions of each query [%(default)s]")
     return parser.parse_args()
 
 
 def _measure(folder: Path, processes: int, running: int, times: int) -> Tables:
-    with aged(folder, processes, running) as (server, caller):
+    with aged(folder, processes, running) as (server, client):
         disk = _disk_ratio(server, processes)
-        took = {name: ask(server, caller, question, times) for name, question in questions(caller).items()}
-        memory_mib = _pss_mib(server.pid)
+        took = {name: time_query(server, client, query, times) for name, query in queries(client).items()}
+        memory_mib = pss_bytes(server.pid) / (1 << 20)
         waited_s = first_answer_s(server)
         return {
             "the daemon and its file": {
                 "bytes on the disk a byte of output": disk,
                 "memory (PSS), MiB": memory_mib,
                 "first answer after kill -9, s": waited_s,
-                "first answer, processor s": processor_s(server.pid),
+                "first answer, processor s": cpu_s(server.pid),
             },
             "processor time of the daemon, ms an answer": {name: answer.cpu_ms for name, answer in took.items()},
             "until the answer, ms": {name: answer.wall_ms for name, answer in took.items()},
@@ -76,14 +81,6 @@ def _disk_ratio(server: Outlast, processes: int) -> float:
     return server.database.stat().st_size / (processes * history.LINES_EACH * LINE_BYTES)
 
 
-def _pss_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name == "Pss":
-            return int(value.split()[0]) / 1024
-    raise RuntimeError(f"the system does not tell the memory of process {pid}")
-
-
 def show(steps: Mapping[int, Tables], running: int) -> str:
     """Make the tables: each figure at each step, the last divided by the first, and the exponent of its growth."""
     about = f"{history.LINES_EACH} lines for each ended process, half of them of one; {running} run besides"
@@ -91,13 +88,14 @@ def show(steps: Mapping[int, Tables], running: int) -> str:
     return "\n\n".join(("", about, *(_table(table, steps) for table in first)))
 
 
-def _table(table: str, steps: Mapping[int, Tables]) -> str:
+def _table(name: str, steps: Mapping[int, Tables]) -> str:
     rows = [
-        _row(figure, {size: tables[table][figure] for size, tables in steps.items()})
-        for figure in next(iter(steps.values()))[table]
+        _row(figure, {size: tables[name][figure] for size, tables in steps.items()})
+        for figure in next(iter(steps.values()))[name]
     ]
-    header = (table, *(f"{size:,}" for size in steps), "last / first", "exponent", "")
-    return tabulate(rows, header, disable_numparse=True)
+    header = (name, *(f"{size:,}" for size in steps), "last / first", "exponent", "")
+    table: str = tabulate(rows, header, disable_numparse=True)
+    return table
 
 
 def _row(figure: str, by_size: Mapping[int, float]) -> tuple[str, ...]:
@@ -108,7 +106,7 @@ def _row(figure: str, by_size: Mapping[int, float]) -> tuple[str, ...]:
 
 
 def growth(by_size: Mapping[int, float]) -> float:
-    """Return the exponent with which a figure grows: 0 if it doesn't, 1 if it is proportional to the size."""
+    """Return the exponent with which a figure grows: 0 if it does not grow, 1 if it is proportional to the size."""
     if len(by_size) == 1:
         return 0.0
     logs = [(log(size), log(value)) for size, value in by_size.items()]

@@ -1,7 +1,6 @@
-"""An Outlast of one's own: a daemon over a state folder, and calls to it by plain blocking HTTP."""
+"""An Outlast for a bench: a daemon over a state folder, and blocking calls to it."""
 
 import contextlib
-import http.client
 import json
 import select
 import signal
@@ -12,12 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.client import Client
+from harness.http_client import EVENT_STREAM
 from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.wire.contract import SHIM_LOCK_NAME
 
 _OUTLAST = (sys.executable, "-m", "outlast")
 _START_S = 30.0
+_ANSWER_S = 60.0
 _END_S = 300.0
 
 
@@ -30,26 +32,26 @@ class Outlast:
         self._state_dir = state_dir
         self._log = state_dir.with_suffix(".log")
         self._config = state_dir.with_suffix(".toml")
-        settings = f"durable = {str(durable).lower()}\nseal_after_s = {compress_after_s}\nstop_grace_ms = 0\n"
+        settings = f"durable = {str(durable).lower()}\ncompress_after_s = {compress_after_s}\nstop_grace_ms = 0\n"
         self._config.write_text(settings, encoding="utf-8")
         self._daemon: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the daemon."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Of the daemon."""
+        """Pid of the daemon."""
         return self._running().pid
 
     @property
     def shim_pid(self) -> int:
-        """Of the shim.
+        """Pid of the shim.
 
         Raises:
-            RuntimeError: none runs.
+            RuntimeError: no shim runs.
         """
         pid = lock.holder(self._state_dir / SHIM_LOCK_NAME)
         if pid is None:
@@ -58,21 +60,25 @@ class Outlast:
 
     @property
     def pids(self) -> list[int]:
-        """Of daemon and shim, and of what forks for the shim, once a process was started."""
+        """Pids of daemon and shim, and of the fork helper once a process was started."""
         forker = forker_pid(self.shim_pid)
         return [self.pid, self.shim_pid, *([] if forker is None else [forker])]
 
     @property
+    def token(self) -> str:
+        """API token of the daemon."""
+        return (self._state_dir / "token").read_text(encoding="utf-8").strip()
+
+    @property
     def headers(self) -> dict[str, str]:
-        """What every call must show."""
-        token = (self._state_dir / "token").read_text(encoding="utf-8").strip()
-        return {"Authorization": f"Bearer {token}"}
+        """Headers that every call needs."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     def start(self) -> None:
         """Start the daemon, at the same address as before, and wait until it listens.
 
         Raises:
-            RuntimeError: it does not; what it logged is told.
+            RuntimeError: the daemon does not listen; the message holds its log.
         """
         with self._log.open("ab") as log:
             self._daemon = subprocess.Popen(
@@ -90,11 +96,11 @@ class Outlast:
         self.port = urlsplit(said.split()[-1].decode()).port or 0
 
     def kill(self) -> None:
-        """Kill -9 the daemon, and nothing else."""
+        """Kill the daemon alone with SIGKILL."""
         self._stop(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the daemon in order. What runs runs on."""
+        """Stop the daemon by SIGTERM. Processes run on."""
         self._stop(signal.SIGTERM)
 
     def end(self) -> None:
@@ -111,19 +117,20 @@ class Outlast:
         )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Make one call below /api/v1 and return its JSON.
+        """Make one call below the API's root and return its JSON.
 
         Raises:
-            RuntimeError: it was refused.
+            RuntimeError: the daemon refused the call.
         """
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_START_S)) as connection:
-            headers = {**self.headers, "Content-Type": "application/json"}
-            connection.request(method, f"/api/v1{path}", None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            raw = response.read()
-        if response.status >= http.client.BAD_REQUEST:
-            raise RuntimeError(f"{method} {path}: {response.status} {raw.decode()}")
+        with self.connected() as client:
+            raw = client.request(method, path, body)
         return json.loads(raw) if raw else None
+
+    @contextlib.contextmanager
+    def connected(self, timeout_s: float = _ANSWER_S) -> Iterator[Client]:
+        """Connect a client to the daemon, and close its connection at the end."""
+        with contextlib.closing(Client(self.host, self.port, self.headers, timeout_s)) as client:
+            yield client
 
     def run(self, argv: list[str]) -> dict[str, Any]:
         """Start a process."""
@@ -133,11 +140,10 @@ class Outlast:
     def stored_lines(self, process: dict[str, Any]) -> int:
         """Wait until a process's output is complete, and count its lines.
 
-        One that came in parts, on a busy machine, is several.
+        A line that came in parts, on a busy machine, counts once for each part.
         """
-        with contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=_END_S)) as connection:
-            connection.request("GET", f"/api/v1/processes/{process['id']}/output/follow?tail=0", headers=self.headers)
-            connection.getresponse().read()
+        with self.connected(_END_S) as client:
+            client.get(f"/processes/{process['id']}/output/follow?tail=0", EVENT_STREAM)
         lines: int = self.call("GET", f"/processes/{process['id']}")["output"]["lines"]
         return lines
 

@@ -1,7 +1,7 @@
-"""A program that stores in SQLite what it reads, and does nothing else: `python -m bench.sqlite_sink FILE`.
+"""A program that only stores its standard input in SQLite: `python -m bench.sqlite_sink FILE`.
 
-It keeps of Outlast's promises the one that costs most: what is stored survives a loss of power, and any program can
-read it by SQL. It has no processes, times, lines, numbers or followers.
+The program keeps the most expensive promise of Outlast: stored output survives a loss of power, and any program can
+read it by SQL. Processes, times, lines, numbers and followers are left out.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _PAGE_BYTES = 16 << 10  # as Outlast has them, as all of these
 
 
 def store(source: int, file: str) -> None:
-    """Store what comes from a pipe until it ends."""
+    """Store the bytes of a pipe until it ends."""
     fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
@@ -40,7 +40,7 @@ def store(source: int, file: str) -> None:
 
 
 def _read(source: int) -> bytes:
-    """Read a chunk: less only at the end."""
+    """Read a whole chunk, or less at the end of the pipe."""
     parts = []
     left = _CHUNK_BYTES
     while left and (part := os.read(source, left)):

@@ -1,4 +1,4 @@
-"""How many processes can be started a second, by eight clients at once: Outlast, and asyncio by itself."""
+"""Starts a second with eight clients at once, by Outlast and by asyncio alone."""
 
 import json
 import subprocess
@@ -13,10 +13,10 @@ _END_S = 300.0
 
 
 def run_outlast(folder: Path, starts: int, *, durable: bool = True) -> Figures:
-    """Ask a daemon for them, until the last answer: each runs then, and is in the store.
+    """Start processes by a daemon, until the last answer: each runs then, and is stored.
 
     Raises:
-        RuntimeError: one was refused, or is not there.
+        RuntimeError: a start was refused, or a process does not run.
     """
     with outlast(folder / "state", durable=durable) as server:
         before_s = sum(map(cpu_s, server.pids))
@@ -29,17 +29,17 @@ def run_outlast(folder: Path, starts: int, *, durable: bool = True) -> Figures:
 
 
 def run_relaxed(folder: Path, starts: int) -> Figures:
-    """Do the same with the setting `durable = false`."""
+    """Measure Outlast with the setting `durable = false`."""
     return run_outlast(folder, starts, durable=False)
 
 
 def run_asyncio(_folder: Path, starts: int) -> Figures:
-    """Start them by asyncio.create_subprocess_exec, until the last is started."""
+    """Start processes by asyncio.create_subprocess_exec, until the last has started."""
     return _starters("asyncio", str(starts))
 
 
 def run_fork(folder: Path, starts: int) -> Figures:
-    """Start them by a bare interpreter that forks, and syncs a line for each eight before their programs run."""
+    """Start processes by a bare interpreter that forks, and syncs a line for each eight before their programs run."""
     return _python("-S", "-m", "bench.forker", str(starts), str(folder / "log"))
 
 

@@ -1,7 +1,7 @@
-"""`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print what it took as JSON.
+"""`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print the figures as JSON.
 
-`http HOST PORT` asks a daemon for them, with the header that standard input names: a client that does as little as it
-can, for it has the same processors. `asyncio` starts them itself by asyncio, and nothing else.
+`http HOST PORT` starts them by a daemon, with the authorization that standard input holds. The client does as little
+as possible, because it shares the processors. `asyncio` starts them by asyncio alone.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class _Client:
         self.sock.sendall(self._request)
 
     def is_answered(self) -> bool:
-        """Take what has come, and tell whether it is all of the answer.
+        """Receive, and return whether the answer is complete.
 
         Raises:
             RuntimeError: nothing was started.
@@ -108,7 +108,7 @@ async def by_asyncio(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Do what is asked for."""
+    """Start processes by the way that the arguments name, and print the figures."""
     way, count, *rest = sys.argv[1:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

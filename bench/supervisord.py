@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped] # ships no types
 
 from bench.peer import running
 
@@ -45,8 +45,8 @@ class Supervisord:
     """A running supervisord with one program.
 
     Attributes:
-        pid: its own.
-        outputs: the file of each copy of the program.
+        pid: pid of supervisord.
+        outputs: file of each copy of the program.
     """
 
     def __init__(self, folder: Path, pid: int, copies: int) -> None:
@@ -56,7 +56,7 @@ class Supervisord:
 
     @property
     def output(self) -> Path:
-        """The file of the only copy."""
+        """File of the only copy."""
         return self.outputs[0]
 
     def start_program(self) -> None:
@@ -70,7 +70,7 @@ def _rpc(folder: Path) -> Any:
 
 
 def _answers(folder: Path) -> bool:
-    """Tell whether it takes calls."""
+    """Return whether supervisord answers calls."""
     try:
         _rpc(folder).getState()
     except (OSError, xmlrpc.client.Error):
@@ -85,10 +85,10 @@ def supervisord(folder: Path, script: Path, copies: int = 1) -> Iterator[Supervi
     Several copies, each of which is told its number from 0, are started at once; a single one is not started yet.
 
     Raises:
-        RuntimeError: it does not come up.
+        RuntimeError: supervisord did not start.
     """
     config = folder / "supervisord.conf"
-    own_name = pwd.getpwuid(os.geteuid()).pw_name  # it wants root to say that root is meant
+    own_name = pwd.getpwuid(os.geteuid()).pw_name  # supervisord run by root wants its user named
     settings = {"copies": copies, "is_started": copies > 1, "open_files": 1024 + 4 * copies}
     config.write_text(_CONFIG.format(folder=folder, script=script, user=own_name, **settings), encoding="utf-8")
     argv = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(config)]

@@ -82,7 +82,7 @@ def printer(lines: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A way to write a flood: in words, and the command for so many lines."""
+    """A program that writes a flood: a description, and its command for a number of lines."""
 
     how: str
     argv: Callable[[int], list[str]]

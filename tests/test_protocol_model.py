@@ -1,11 +1,11 @@
-"""The model of the protocol (docs/protocol_model) keeps its promises, and would not without each of its mechanisms."""
+"""The model of the protocol (tests/protocol_model) keeps its promises, and would not without each of its mechanisms."""
 
 import sys
 
 import pytest
 
-from docs.protocol_model import Design, search
-from docs.protocol_model.cases import BROKEN, SOUND
+from tests.protocol_model import Design, search
+from tests.protocol_model.cases import BROKEN, SOUND
 
 
 @pytest.mark.parametrize("name", SOUND)

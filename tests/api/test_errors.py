@@ -36,7 +36,7 @@ async def test_errors_have_the_contracts_form(
     manager.fail = error
     answer = await server.ask("GET", "/api/v1/processes/42")
     assert answer.status == status
-    expected = {"error": "x", "code": code}
+    expected: dict[str, str | int] = {"error": "x", "code": code}
     if isinstance(error, errors.SpawnFailed):
         expected["errno"] = errno.ENOENT
     assert answer.json == expected

@@ -1,4 +1,4 @@
-"""They run to their ends and leave nothing behind. No speed is asserted."""
+"""Benchmarks and demo run to their ends and leave nothing behind. No speed is asserted."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ def running_in(folder: Path) -> list[str]:
 
 
 def test_no_contestant_is_left_out() -> None:
-    """What comes from npm is installed by `make test`."""
+    """`make test` installs what comes from npm."""
     left_out = {name: dict(measure.left_out) for name, measure in MEASURES.items() if measure.left_out}
     if left_out and "CI" not in os.environ:
         pytest.skip(f"left out: {left_out}")
@@ -135,7 +135,7 @@ async def test_interrupted_peer(tmp_path: Path, peer: str) -> None:
 
 
 async def test_demo(tmp_path: Path) -> None:
-    process = await start(tmp_path, "-m", "bench.demo", "--seconds", "2")
+    process = await start(tmp_path, "-m", "examples.demo", "--seconds", "2")
     told = await output(process)
     assert process.returncode == 0, told
     assert told.count("40 of 40 lines: 0 missing, 0 twice") == 2

@@ -1,4 +1,4 @@
-"""A campaign: daemons and shims live and die as planned, while children are started, fed and followed."""
+"""A campaign: daemons and shims are killed as planned, while children are started, fed and followed."""
 
 import asyncio
 import contextlib
@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from outlast import failpoints
-from tests.chaos.door import TOKEN, Door
-from tests.chaos.ending import end_everything
-from tests.chaos.ledger import Ledger
-from tests.chaos.machine import Footprint
+from tests.chaos.campaign_log import CampaignLog
+from tests.chaos.cleanup import end_everything
+from tests.chaos.daemon_client import TOKEN, DaemonClient
+from tests.chaos.footprint import Footprint
+from tests.chaos.journal import absence_path
 from tests.chaos.plan import ARMED_S, HANDOVER_POINTS, LONG_AWAY_S, POINTS, SHIM_POINTS, Form, Life, Planner
-from tests.chaos.shim import ShimWatch
-from tests.chaos.sidefile import absence_path
+from tests.chaos.shim_watch import ShimWatch
 from tests.chaos.starter import Starter
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import eventually
@@ -24,19 +24,19 @@ _SETTLE_S = 60.0
 
 
 class Campaign:
-    """Kills daemon and shim of one state folder again and again. Afterwards a last daemon listens, for the checker.
+    """A campaign of kills in one state folder. At its end a last daemon listens, for the checker.
 
     Attributes:
-        points: at each of these something must have died by the end. A short campaign has no time for the shim's.
+        points: failpoints at each of which something must have died. A short campaign has no time for the shim's.
     """
 
     def __init__(self, folder: Path, seed: int, kills: int, minutes: float | None) -> None:
-        self.ledger = Ledger(folder, seed, kills)
-        self.daemon = Daemon(self.ledger.state_dir, OUTLAST_TOKEN=TOKEN)
-        self.door = Door()
+        self.log = CampaignLog(folder, seed, kills)
+        self.daemon = Daemon(self.log.state_dir, OUTLAST_TOKEN=TOKEN)
+        self.client = DaemonClient()
         self.points = POINTS if kills < _LONG_KILLS else (*POINTS, *SHIM_POINTS, *HANDOVER_POINTS)
-        self._starter = Starter(self.door, self.ledger)
-        self._watch = ShimWatch(self.door, self.ledger)
+        self._starter = Starter(self.client, self.log)
+        self._watch = ShimWatch(self.client, self.log)
         self._planner = Planner(seed)
         self._until = time.monotonic() + minutes * 60 if minutes else None
         self.before = Footprint()
@@ -44,30 +44,30 @@ class Campaign:
             (folder / name).mkdir()
 
     async def run(self) -> None:
-        """Do all of it, to the end of all children."""
+        """Run the campaign, to the end of all children."""
         began = time.monotonic()
         await self._prologue()
-        for life in self._planner.lives(self.ledger.planned):
+        for life in self._planner.lives(self.log.planned):
             await self._live(life)
             if self._until is not None and time.monotonic() > self._until:
                 break
         for point in self.points:
             for _ in range(_TRIES_FOR_A_POINT):
-                if not self.ledger.hits[point]:
+                if not self.log.hits[point]:
                     await self._live(self._planner.armed(point))
         await self._settle()
-        self.ledger.seconds = time.monotonic() - began
+        self.log.seconds = time.monotonic() - began
 
     async def close(self) -> None:
         """End everything that was started."""
         await self._starter.stop()
-        await self.door.close()
-        self.ledger.complaints += await end_everything(self.daemon)
+        await self.client.close()
+        self.log.complaints += await end_everything(self.daemon)
 
     async def _prologue(self) -> None:
-        """See what daemon and shim hold when they have done nothing yet."""
+        """Measure daemon and shim before the first process."""
         await self.daemon.start()
-        self.before = Footprint.of(self.ledger.state_dir, self.daemon.pid)
+        self.before = Footprint.of(self.log.state_dir, self.daemon.pid)
         await self.daemon.stop()
 
     # ---- one life
@@ -83,15 +83,15 @@ class Campaign:
             await self._kill_shim("both")
         if not life.while_starting and await self.daemon.announcement():
             await self._watch.see(self.daemon.url, death)
-            self.door.open(self.daemon.url)
+            self.client.daemon_listens(self.daemon.url)
         if life.form is not Form.SHIM_POINT:
             self._begin(life)
         upgrade = asyncio.create_task(self._upgrade(life))
         kind = await self._strike_shim(life, death)
         await asyncio.wait({death}, timeout=life.after_s)
-        if life.form is Form.HANDOVER and not death.done():  # there was nothing to hand over
+        if life.form is Form.HANDOVER and not death.done():  # nothing was handed over
             kind = "daemon" if await self._watch.see(self.daemon.url, death) else kind
-        self.door.shut()
+        self.client.daemon_ends()
         self._watch.look()
         died_alone = death.done()
         code = await self.daemon.stop(signal.SIGKILL)
@@ -99,7 +99,7 @@ class Campaign:
         if life.form in {Form.DAEMON_FIRST, Form.START}:
             await asyncio.sleep(life.between_s)
             kind = "both" if await self._watch.kill() else kind
-        self.ledger.kills[kind] += 1
+        self.log.kills[kind] += 1
         await death
         await upgrade
         if died_alone:
@@ -130,52 +130,57 @@ class Campaign:
         return "daemon"
 
     async def _strike_armed_shim(self, life: Life, death: asyncio.Task[int]) -> None:
-        """Kill the shim, and see the next one kill itself, or kill that, too."""
+        """Kill the shim, and wait until the next one has killed itself, or kill that, too."""
         await self._kill_shim("shim")
         self._begin(life)
         shim = await self._watch.see(self.daemon.url, death)
         if shim is None:
-            return  # the daemon has died, which is a finding
-        with contextlib.suppress(AssertionError):  # it did not come to that point
+            return  # the daemon died, which is a finding
+        with contextlib.suppress(AssertionError):  # the shim did not reach that point
             await eventually(lambda: not shim.armed, deadline_s=ARMED_S)
         if shim.lives and shim.armed:
             await self._kill_shim("shim")
         else:
             assert life.point is not None
-            self.ledger.hits[life.point] += 1
-            self.ledger.kills["shim"] += 1
+            self.log.hits[life.point] += 1
+            self.log.kills["shim"] += 1
         await self._watch.see(self.daemon.url, death)
 
     async def _kill_shim(self, kind: str) -> None:
-        self.ledger.kills[kind] += await self._watch.kill()
+        self.log.kills[kind] += await self._watch.kill()
 
     async def _upgrade(self, life: Life) -> None:
         if life.form is not Form.UPGRADE:
             return
         await asyncio.sleep(life.shim_after_s[0])
-        code, said = await outlast("shim", "upgrade", "--state-dir", str(self.ledger.state_dir))
-        self.ledger.upgrades += code == 0
+        code, said = await outlast("shim", "upgrade", "--state-dir", str(self.log.state_dir))
+        self.log.upgrades += code == 0
         if code:
-            self.ledger.complaints.append(f"`outlast shim upgrade` ended with {code}: {said}")
+            self.log.complaints.append(f"`outlast shim upgrade` ended with {code}: {said}")
 
     def _note_death(self, life: Life, code: int) -> None:
-        if life.point in failpoints.POINTS and life.point not in SHIM_POINTS and code == -signal.SIGKILL:
-            self.ledger.hits[life.point] += 1
+        if (
+            life.point is not None
+            and life.point in failpoints.POINTS
+            and life.point not in SHIM_POINTS
+            and code == -signal.SIGKILL
+        ):
+            self.log.hits[life.point] += 1
         else:
-            self.ledger.complaints.append(f"a daemon ended by itself with {code}: see {self.ledger.folder}/daemon.log")
+            self.log.complaints.append(f"a daemon ended by itself with {code}: see {self.log.folder}/daemon.log")
 
     def _tell_the_absent(self) -> None:
-        for record in self.ledger.records:
+        for record in self.log.records:
             if record.start.kind == "absent" and record.process is not None:
-                absence_path(self.ledger.children_dir, record.start.tag).touch()
+                absence_path(self.log.children_dir, record.start.tag).touch()
 
     def _room(self, room_bytes: int) -> Path:
-        path = self.ledger.folder / f"room-{room_bytes}.toml"
+        path = self.log.folder / f"room-{room_bytes}.toml"
         path.write_text(f"shim_room_bytes = {room_bytes}\n")
         return path
 
     async def _settle(self) -> None:
-        """Let everything come to its end, with a daemon that nobody kills any more."""
+        """Run a last daemon until all children have ended."""
         self.daemon.environment[failpoints.VARIABLE] = ""
         await asyncio.sleep(LONG_AWAY_S)
         await self.daemon.start()
@@ -183,9 +188,9 @@ class Campaign:
         self._watch.begin_life()
         death = asyncio.create_task(self.daemon.process.wait())
         await self._watch.see(self.daemon.url, death)
-        self.door.open(self.daemon.url)
-        for record in self.ledger.records:
+        self.client.daemon_listens(self.daemon.url)
+        for record in self.log.records:
             if record.start.kind == "absent":
-                absence_path(self.ledger.children_dir, record.start.tag).touch()
+                absence_path(self.log.children_dir, record.start.tag).touch()
         await self._starter.finish(_SETTLE_S)
         death.cancel()

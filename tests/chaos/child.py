@@ -1,7 +1,7 @@
 """A child of a campaign: `python -S -m tests.chaos.child FOLDER TAG SEED KIND`. Standard library only.
 
-Does what its script says, and gives an account of it in a file of its own, with whatever disturbed it: a signal that it
-did not send itself, a pipe that nobody reads, a standard input that was closed.
+The child runs its script and keeps a journal of that, with everything that disturbed it: a signal from outside, a pipe
+without a reader, a closed standard input.
 """
 
 import os
@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chaos.journal import JournalWriter, absence_path, input_path, journal_path, now_ms
 from tests.chaos.scripts import HAS_INPUT, STDOUT, AwaitAbsence, Echo, End, HandOver, Pause, Write, steps
-from tests.chaos.sidefile import Account, absence_path, input_path, now_ms, side_path
 
 _LOOK_AGAIN_S = 0.005
 _READ_BYTES = 64 << 10
@@ -21,19 +21,19 @@ DISTURBED = 99
 
 
 class Child:
-    """Does the steps of a script."""
+    """A child that runs a script."""
 
     def __init__(self, folder: Path, tag: str, seed: int, kind: str) -> None:
         self._folder = folder
         self._tag = tag
         self._steps = steps(seed, kind)
-        self._account = Account(side_path(folder, tag))
+        self._journal = JournalWriter(journal_path(folder, tag))
         self._totals = {1: 0, 2: 0}
         self._is_heir = False
         self._may_look_at_input = kind in HAS_INPUT and kind != "echo"
 
     def run(self) -> None:
-        self._account.say("start", ms=now_ms(), pid=os.getpid())
+        self._journal.append("start", ms=now_ms(), pid=os.getpid())
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
             signal.signal(number, self._on_signal)
         for step in self._steps:
@@ -53,11 +53,11 @@ class Child:
                     self._end(step)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        self._account.say("disturbed", why=f"signal {number}", ms=now_ms())
+        self._journal.append("disturbed", why=f"signal {number}", ms=now_ms())
 
     def _look_at_input(self) -> None:
         if self._may_look_at_input and select.select([0], [], [], 0)[0]:
-            self._account.say("disturbed", why="standard input was closed", ms=now_ms())
+            self._journal.append("disturbed", why="standard input was closed", ms=now_ms())
             self._may_look_at_input = False
 
     def _write(self, stream: int, data: bytes) -> None:
@@ -67,16 +67,18 @@ class Child:
             try:
                 left = left[os.write(stream, left) :]
             except OSError as exc:
-                self._account.say("disturbed", why=f"write to {stream}: {exc}", ms=now_ms())
+                self._journal.append("disturbed", why=f"write to {stream}: {exc}", ms=now_ms())
                 os._exit(DISTURBED)
         self._totals[stream] += len(data)
-        self._account.say("write", stream=stream, begun_ms=begun_ms, done_ms=now_ms(), total_bytes=self._totals[stream])
+        self._journal.append(
+            "write", stream=stream, begun_ms=begun_ms, done_ms=now_ms(), total_bytes=self._totals[stream]
+        )
 
     def _await_absence(self) -> None:
         deadline = time.monotonic() + _ABSENCE_S
         while not absence_path(self._folder, self._tag).exists():
             if time.monotonic() > deadline:
-                self._account.say("disturbed", why="the campaign has gone", ms=now_ms())
+                self._journal.append("disturbed", why="the campaign has gone", ms=now_ms())
                 os._exit(DISTURBED)
             time.sleep(_LOOK_AGAIN_S)
 
@@ -85,18 +87,18 @@ class Child:
             while data := os.read(0, _READ_BYTES):
                 kept.write(data)
                 self._write(STDOUT, data)
-        self._account.say("input-ended", ms=now_ms())
+        self._journal.append("input-ended", ms=now_ms())
 
     def _hand_over(self, code: int) -> None:
         if os.fork():
-            self._account.say("end", ms=now_ms())
+            self._journal.append("end", ms=now_ms())
             os._exit(code)
         self._is_heir = True
 
     def _end(self, how: End) -> None:
-        self._account.say("finished", ms=now_ms())
+        self._journal.append("finished", ms=now_ms())
         if not self._is_heir:
-            self._account.say("end", ms=now_ms())
+            self._journal.append("end", ms=now_ms())
         if how.signal is None:
             os._exit(how.code or 0)
         if how.signal != signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Shows what a campaign did, whether it passed or not: its seed does it again."""
+"""Shows the summary of each campaign, passed or failed: its seed repeats it."""
 
 import pytest
 

@@ -1,20 +1,24 @@
-"""A follower over Server-Sent Events: it comes back with Last-Event-ID after each kill, and keeps what it was given."""
+"""A follower over Server-Sent Events: it resumes with Last-Event-ID after each kill, and keeps the events as sent."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from tests.chaos.door import BROKEN, Door
+import aiohttp
+
+from harness.http_client import Event, SseParser, UnexpectedStatusError, resume
+from tests.chaos.daemon_client import DaemonClient
+from tests.chaos.journal import now_ms
 from tests.chaos.plan import FollowerPlan
-from tests.chaos.sidefile import now_ms
 
 _SLOW_READ_BYTES = 16 << 10
-_LOOK_AGAIN_S = 0.01
-_NEVER = 1 << 62
+_END_OF_EVENT = b"\n\n"
 EOF = b"event: eof\ndata: {}"
 
 
 class Follower:
-    """Follows one process to the end of its output. `path` holds the events, as they came, without comments."""
+    """A follower of one process. The file `path` gets the bytes of the events that it was sent, without comments."""
 
     def __init__(self, plan: FollowerPlan, path: Path) -> None:
         self.plan = plan
@@ -25,44 +29,49 @@ class Follower:
         self.finished_ms: int | None = None
         self.complaints: list[str] = []
 
-    async def run(self, door: Door, process_id: str) -> None:
+    async def run(self, client: DaemonClient, process_id: str) -> None:
+        """Follow until `eof`, over as many daemons as that takes."""
         await asyncio.sleep(self.plan.join_s)
-        while self.finished_ms is None:
-            url = await door.url()
-            try:
-                await self._connect(door, f"{url}/processes/{process_id}/{self.plan.stream}/follow")
-            except BROKEN:
-                await asyncio.sleep(_LOOK_AGAIN_S)
+        path = f"/processes/{process_id}/{self.plan.stream}/follow"
+        async with contextlib.aclosing(resume(lambda last_id: self._connect(client, path, last_id))) as events:
+            async for event in events:
+                if event.kind == "eof":
+                    self.finished_ms = now_ms()
+                elif event.id is not None:
+                    self.events += 1
+                    self.last_id = event.id
 
-    async def _connect(self, door: Door, url: str) -> None:
-        headers = {"Last-Event-ID": str(self.last_id)} if self.last_id else {}
+    async def _connect(self, client: DaemonClient, path: str, last_id: int | None) -> AsyncGenerator[Event, None]:
+        await client.wait_for_daemon()
         query = f"?tail={self.plan.tail}" if self.plan.tail is not None else ""
-        session = door.narrow_session if self.plan.pause_s else door.session
-        async with session.get(url + query, headers=headers) as response:
-            if response.status != 200:
-                self.complaints.append(f"status {response.status}: {(await response.read())[:200]!r}")
-                return
-            self.connections += 1
-            buffered = b""
-            leaves_at = self.events + (self.plan.leaves_after or _NEVER)
-            while self.events < leaves_at and (data := await self._read(response.content)):
-                *blocks, buffered = (buffered + data).split(b"\n\n")
-                self._keep(blocks)
+        headers = None if last_id is None else {"Last-Event-ID": str(last_id)}
+        http_client = client.slow if self.plan.pause_s else client
+        try:
+            async with http_client.stream(path + query, headers=headers) as content:
+                self.connections += 1
+                async for event in self._events(content):
+                    yield event
+        except UnexpectedStatusError as exc:
+            self.complaints.append(str(exc))
 
-    async def _read(self, content: asyncio.StreamReader) -> bytes:
+    async def _events(self, content: aiohttp.StreamReader) -> AsyncGenerator[Event, None]:
+        """Read a connection at the planned pace, until it ends or the follower is to hang up."""
+        parser, buffered = SseParser(), b""
+        leaves_at = None if self.plan.leaves_after is None else self.events + self.plan.leaves_after
+        while (leaves_at is None or self.events < leaves_at) and (data := await self._read(content)):
+            *blocks, buffered = (buffered + data).split(_END_OF_EVENT)
+            self._keep([block for block in blocks if block != EOF and not block.startswith(b":")])
+            for block in blocks:
+                for event in parser.feed(block + _END_OF_EVENT):
+                    yield event
+
+    async def _read(self, content: aiohttp.StreamReader) -> bytes:
         if not self.plan.pause_s:
             return await content.readany()
         await asyncio.sleep(self.plan.pause_s)
         return await content.read(_SLOW_READ_BYTES)
 
     def _keep(self, blocks: list[bytes]) -> None:
-        events = [block for block in blocks if not block.startswith(b":")]
-        if events and events[-1] == EOF:
-            self.finished_ms = now_ms()
-            events.pop()
-        if not events:
-            return
-        with self.path.open("ab") as file:
-            file.write(b"\n\n".join(events) + b"\n\n")
-        self.events += len(events)
-        self.last_id = int(events[-1].partition(b"\n")[0].removeprefix(b"id: "))
+        if blocks:
+            with self.path.open("ab") as file:
+                file.write(_END_OF_EVENT.join(blocks) + _END_OF_EVENT)

@@ -1,4 +1,4 @@
-"""The points inside migrations, which a daemon passes once in the life of a database: kills at each of them."""
+"""Kills at each failpoint inside migrations, which a daemon passes once in the life of a database."""
 
 import asyncio
 import signal
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from outlast import failpoints
 from outlast.storage.sqlite.migrate import migrations
-from tests.chaos.door import TOKEN
-from tests.chaos.ending import end_everything
-from tests.chaos.stored import opened
+from tests.chaos.cleanup import end_everything
+from tests.chaos.daemon_client import TOKEN
+from tests.chaos.database import open_database
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S
 
@@ -20,7 +20,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
     """Kill a daemon inside and behind each migration of one database, and see the next one go on from there.
 
     Returns:
-        How often each point was hit, and what was not as it must be.
+        The hits of each point, and findings.
     """
     hits: Counter[str] = Counter()
     findings: list[str] = []
@@ -28,7 +28,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
     home.mkdir()
     daemon = Daemon(home / "state", OUTLAST_TOKEN=TOKEN)
     for version in range(1, len(migrations()) + 1):
-        # Inside: that migration is undone, those before it are kept; so the next daemon's first one is that.
+        # Killed inside, the migration is rolled back, and the next daemon begins with it.
         for point, kept in (("migration-inside", version - 1), ("migration-after", version)):
             daemon.environment[failpoints.VARIABLE] = point
             await daemon.launch()
@@ -39,7 +39,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
             if said or code != -signal.SIGKILL:
                 findings.append(f"a daemon armed with {point} said {said!r} and ended with {code}")
             hits[point] += 1
-            with opened(daemon.state_dir / "outlast.db") as database:
+            with open_database(daemon.state_dir / "outlast.db") as database:
                 if database.version() != kept:
                     findings.append(f"killed at {point}, the database has version {database.version()}, not {kept}")
     findings += await _serves(daemon)
@@ -47,7 +47,7 @@ async def kill_in_migrations(folder: Path) -> tuple[Counter[str], list[str]]:
 
 
 async def _serves(daemon: Daemon) -> list[str]:
-    """See that a daemon works on what the killed ones have left."""
+    """Check that a daemon works on what the killed ones have left."""
     daemon.environment[failpoints.VARIABLE] = ""
     await daemon.start()
     try:

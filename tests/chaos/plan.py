@@ -1,4 +1,4 @@
-"""What a campaign will do, from its seed alone: the daemons and how each dies, the children and who follows them."""
+"""The plan of a campaign, from its seed alone: daemons and how each dies, children and their followers."""
 
 import itertools
 import random
@@ -17,17 +17,17 @@ POINTS = tuple(
     and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
     and point not in ("inside-merge", "inside-seal")
 )
-"""Where a daemon can be killed by itself. Migrations, managed processes, merging and sealing have their own tests."""
+"""Failpoints of the daemon. Migrations, managed processes, compaction and compression have their own tests."""
 
 HANDOVER_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("handover-"))
-"""Likewise, when its shim has died."""
+"""Failpoints of a daemon whose shim has died."""
 
 SHIM_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("shim-"))
-"""Where a shim can be killed by itself."""
+"""Failpoints of the shim."""
 
 ARMED_S = 1.5
 LONG_AWAY_S = 2.5
-"""So long that the time of a recovery can't be taken for the time of reading."""
+"""Seconds without a daemon that are long enough to tell the time of a recovery from that of reading."""
 
 _HIGHEST_COUNT = {
     "frame-read": 60,
@@ -74,13 +74,13 @@ _T = TypeVar("_T")
 
 
 class Form(StrEnum):
-    """What dies in the life of a daemon, besides the daemon at its end."""
+    """Kills in the life of a daemon, besides that of the daemon at its end."""
 
     DAEMON = "nothing"
     UPGRADE = "nothing; the shim is upgraded"
     SHIM = "the shim, while the daemon lives"
     SHIM_POINT = "the shim, and the next one by itself"
-    # Of these, nobody holds the processes any more.
+    # After these, no living process holds the descriptors.
     SHIM_FIRST = "the shim, and at once the daemon"
     DAEMON_FIRST = "the daemon, and at once the shim"
     STARTING = "the shim, before the daemon has met it"
@@ -106,10 +106,10 @@ class FollowerPlan:
 
     Attributes:
         stream: `output`, `stdout` or `stderr`.
-        join_s: how long after the start it begins.
-        pause_s: it reads a little, waits so long, and reads on. 0: it reads what comes.
-        leaves_after: it hangs up after so many events and comes back at once, again and again. None: it stays.
-        tail: it begins so many lines back. None: at the beginning.
+        join_s: seconds from the start to the first connection.
+        pause_s: seconds between small reads. 0: reads take all that has come.
+        leaves_after: number of events after which the follower reconnects, again and again. None: never.
+        tail: number of last lines to begin with. None: from the first line.
     """
 
     stream: str
@@ -121,7 +121,7 @@ class FollowerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A child, started so long after its daemon listens."""
+    """A child, started `after_s` seconds after its daemon listens."""
 
     number: int
     kind: str
@@ -131,7 +131,7 @@ class Start:
 
     @property
     def tag(self) -> str:
-        """The value of the tag `start`: names the child also when the answer to its start was lost."""
+        """Value of the tag `start`, which names the child even when the answer to its start was lost."""
         return f"{self.number:05d}"
 
 
@@ -140,15 +140,15 @@ class Life:
     """One daemon.
 
     Attributes:
-        form: what else dies.
-        point: where it (or its shim) kills itself, at the `count`-th time. None: it is killed from outside only.
-        while_starting: the kill from outside counts from its launch, and comes before it listens; else from then on.
-        after_s: when it is killed from outside.
-        away_s: how long nobody is there afterwards.
-        room_bytes: what the shim may keep of one process meanwhile.
+        form: kills besides that of the daemon.
+        point: failpoint at which daemon or shim kills itself, at the `count`-th pass. None: no such kill.
+        while_starting: `after_s` counts from the launch of the daemon instead of from when it listens.
+        after_s: seconds until the daemon is killed from outside.
+        away_s: seconds without a daemon afterwards.
+        room_bytes: buffer limit of the shim.
         starts: children to start.
-        shim_after_s: when the shim is killed, or upgraded: so long after it was taken up, each time.
-        between_s: how much later than the one the other dies.
+        shim_after_s: seconds from when the daemon has connected to a shim until that is killed or upgraded.
+        between_s: seconds between the deaths of the two.
     """
 
     form: Form
@@ -164,12 +164,12 @@ class Life:
 
     @property
     def kills(self) -> int:
-        """How many kills this is. The death of both is one."""
+        """Number of kills. The death of both counts once."""
         return {Form.SHIM: 1 + len(self.shim_after_s), Form.SHIM_POINT: 3, Form.STARTING: 2}.get(self.form, 1)
 
 
 class Planner:
-    """Draws lives one after the other."""
+    """A random generator of lives."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -183,7 +183,7 @@ class Planner:
         self._quick = 0
 
     def lives(self, kills: int) -> Iterator[Life]:
-        """Yield lives with so many kills."""
+        """Yield lives until they have at least `kills` kills."""
         done = 0
         while done < kills:
             life = self._life()
@@ -191,7 +191,7 @@ class Planner:
             yield life
 
     def armed(self, point: str) -> Life:
-        """A further life for a point that was missed."""
+        """Return a further life for a point that was missed."""
         form = Form.SHIM_POINT if point in SHIM_POINTS else Form.HANDOVER if point in HANDOVER_POINTS else Form.DAEMON
         return self._draw(form, point=point, count=1, after_s=2 * ARMED_S)
 
@@ -230,7 +230,7 @@ class Planner:
         return self._rng.choice((0.05, 0.3, 0.8, 2.5)) * self._rng.random()
 
     def _all(self, what: Sequence[_T]) -> Iterator[_T]:
-        """Yield all of it in some order, then in another, and so on."""
+        """Yield all items in random order, again and again."""
         return itertools.chain.from_iterable(self._rng.sample(what, len(what)) for _ in itertools.count())
 
     def _draw(

@@ -13,7 +13,7 @@ from tests.support.daemon import left_over
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether all was as it must be, and the summary."""
+    """Whether a campaign found nothing wrong, and its summary."""
 
     passed: bool
     summary: str
@@ -25,32 +25,32 @@ async def run(
     """Kill, check, and end everything that was started in `folder`, which must be empty.
 
     Args:
-        folder: where all of it lies.
-        seed: what is done follows from it, but for the kills in migrations, which are always the same.
-        kills: how many, besides those.
-        minutes: no longer than this.
-        with_migrations: kill in migrations, too.
+        folder: folder of all files.
+        seed: seed of the plan. Kills in migrations do not depend on it.
+        kills: number of kills, besides those in migrations.
+        minutes: limit of the killing.
+        with_migrations: whether to kill in migrations, too.
     """
     campaign = Campaign(folder, seed, kills, minutes)
     try:
         await campaign.run()
         began = time.monotonic()
-        verdict = await check(campaign.ledger, campaign.door, campaign.before, campaign.daemon.pid)
+        verdict = await check(campaign.log, campaign.client, campaign.before, campaign.daemon.pid)
         checking_s = time.monotonic() - began
     finally:
         await campaign.close()
-    verdict.findings += campaign.ledger.complaints
+    verdict.findings += campaign.log.complaints
     if with_migrations:
         hits, findings = await kill_in_migrations(folder)
-        campaign.ledger.hits += hits
-        campaign.ledger.kills["daemon"] += hits.total()
+        campaign.log.hits += hits
+        campaign.log.kills["daemon"] += hits.total()
         verdict.findings += findings
-    verdict.findings += [f"still there after `outlast down`: {what}" for what in left_over(campaign.ledger.state_dir)]
+    verdict.findings += [f"left after `outlast down`: {what}" for what in left_over(campaign.log.state_dir)]
     verdict.findings += [
         f"nothing was ever killed at {point}"
         for point in (*campaign.points, *(MIGRATION_POINTS if with_migrations else ()))
-        if not campaign.ledger.hits[point]
+        if not campaign.log.hits[point]
     ]
-    if not campaign.ledger.kills["shim"]:
+    if not campaign.log.kills["shim"]:
         verdict.findings.append("no shim was ever killed")
-    return Outcome(not verdict.findings, summary(campaign.ledger, verdict, checking_s))
+    return Outcome(not verdict.findings, summary(campaign.log, verdict, checking_s))

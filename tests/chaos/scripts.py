@@ -1,4 +1,4 @@
-"""What a child of a campaign does: a pure function of its seed and kind. Child and checker both work it out.
+"""Scripts of children: each is a pure function of seed and kind, which child and checker both compute.
 
 Every line says its stream, its number in that stream and the checksum of its text, so that a difference can be read.
 """
@@ -97,7 +97,7 @@ def _trickler(lines: _Lines) -> Iterator[Step]:
 
 
 def _chatter(lines: _Lines) -> Iterator[Step]:
-    """Begins at once and writes without a pause to speak of: whoever joins, joins in the middle of a commit."""
+    """Yield writes from the beginning and almost without pauses: followers join in the middle of a commit."""
     for number in range(lines.rng.randint(300, 1500)):
         yield Write(STDOUT, lines.short(STDOUT))
         yield Pause(0.0005 if number % 100 else lines.rng.uniform(0.0, 0.3))
@@ -105,7 +105,7 @@ def _chatter(lines: _Lines) -> Iterator[Step]:
 
 
 def _stream(lines: _Lines) -> Iterator[Step]:
-    """Writes for seconds what is much for a slow follower: it is still given history when new lines come."""
+    """Yield writes for seconds, too fast for a slow follower: it still reads history when new lines come."""
     for _ in range(lines.rng.randint(100, 250)):
         yield Write(STDOUT, b"".join(lines.line(STDOUT, lines.text(1000)) for _ in range(20)))
         yield Pause(0.02)
@@ -168,7 +168,7 @@ def _suicide(lines: _Lines) -> Iterator[Step]:
 
 
 def _absent(lines: _Lines) -> Iterator[Step]:
-    """Ends while the daemon is away."""
+    """Yield an end while no daemon runs."""
     for _ in range(5):
         yield Write(STDOUT, lines.short(STDOUT))
     yield AwaitAbsence()
@@ -232,7 +232,7 @@ def steps(seed: int, kind: str) -> Iterator[Step]:
 
 @dataclass(slots=True)
 class Expected:
-    """What must be found of a child. Of `echo`, standard output depends on its input."""
+    """Expected output and end of a child. The standard output of `echo` depends on its input."""
 
     written: dict[int, bytes] = field(default_factory=lambda: {STDOUT: b"", STDERR: b""})
     code: int | None = None
@@ -240,7 +240,7 @@ class Expected:
 
 
 def expected(seed: int, kind: str) -> Expected:
-    """Work out what a child writes and how it ends."""
+    """Compute what a child writes and how it ends."""
     result = Expected()
     written: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
     handed_over = False

@@ -1,4 +1,4 @@
-"""Starts children over HTTP while daemons die, asks again until it is answered, and feeds those that echo."""
+"""The starter: starts children over HTTP while daemons die, repeats unanswered starts, and feeds those that echo."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,13 @@ from typing import Any
 
 import aiohttp
 
-from tests.chaos.door import BROKEN, Door
+from harness.http_client import BROKEN
+from tests.chaos.campaign_log import CampaignLog, Record
+from tests.chaos.daemon_client import DaemonClient
 from tests.chaos.follower import Follower
-from tests.chaos.ledger import Ledger, Record
+from tests.chaos.journal import now_ms
 from tests.chaos.plan import Start
 from tests.chaos.scripts import HAS_INPUT, messages
-from tests.chaos.sidefile import now_ms
 
 ROOT = Path(__file__).parents[2]
 _LOOK_AGAIN_S = 0.01
@@ -22,17 +23,17 @@ _BETWEEN_MESSAGES_S = 0.05
 
 
 class Starter:
-    """Carries out the starts of a plan."""
+    """A starter of the children of a plan."""
 
-    def __init__(self, door: Door, ledger: Ledger) -> None:
-        self._door = door
-        self._ledger = ledger
+    def __init__(self, client: DaemonClient, log: CampaignLog) -> None:
+        self._client = client
+        self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, start: Start) -> None:
         """Start a child, with this daemon or, if it dies too early, with a later one."""
         record = Record(start)
-        self._ledger.records.append(record)
+        self._log.records.append(record)
         self._go(self._start(record))
 
     async def finish(self, timeout_s: float) -> None:
@@ -56,48 +57,48 @@ class Starter:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._ledger.complaints.append(f"the campaign itself failed: {error!r}")
+            self._log.complaints.append(f"the campaign itself failed: {error!r}")
 
     # ---- starts
 
     async def _start(self, record: Record) -> None:
         while record.process is None:
-            url = await self._door.url()
+            await self._client.wait_for_daemon()
             await asyncio.sleep(record.start.after_s)
             record.asked_ms = record.asked_ms or now_ms()
             try:
-                async with self._door.session.post(f"{url}/processes", json=self._body(record.start)) as response:
-                    status, answer = response.status, await response.json()
-            except aiohttp.ClientConnectorError:  # it was not even asked
+                answer = await self._client.request("POST", "/processes", json=self._body(record.start))
+            except aiohttp.ClientConnectorError:  # the request was never sent
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:
-                self._ledger.lost_answers += 1
+                self._log.lost_answers += 1
             else:
-                if status in {200, 201}:
-                    self._take(record, answer)
-                elif status == 503:
+                if answer.status in {200, 201}:
+                    self._take(record, answer.json)
+                elif answer.status == 503:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 else:
-                    self._ledger.complaints.append(f"start {record.start.tag} was refused: {status} {answer}")
+                    refusal = f"start {record.start.tag} was refused: {answer.status} {answer.body!r}"
+                    self._log.complaints.append(refusal)
                     return
 
     def _body(self, start: Start) -> dict[str, Any]:
-        words = [str(self._ledger.children_dir), start.tag, str(start.seed), start.kind]
+        words = [str(self._log.children_dir), start.tag, str(start.seed), start.kind]
         return {
             "command": sys.executable,
             "args": ["-S", "-m", "tests.chaos.child", *words],
             "working_dir": str(ROOT),
             "stdin_mode": "pipe" if start.kind in HAS_INPUT else "closed",
             "tags": {"start": start.tag},
-            "idempotency_key": f"{self._ledger.seed}-{start.tag}",
+            "idempotency_key": f"{self._log.seed}-{start.tag}",
         }
 
     def _take(self, record: Record, process: dict[str, Any]) -> None:
         record.process = process
         for number, plan in enumerate(record.start.followers):
-            follower = Follower(plan, self._ledger.folder / "followers" / f"{record.start.tag}-{number}")
+            follower = Follower(plan, self._log.folder / "followers" / f"{record.start.tag}-{number}")
             record.followers.append(follower)
-            self._go(follower.run(self._door, process["id"]))
+            self._go(follower.run(self._client, process["id"]))
         if record.start.kind == "echo":
             self._go(self._feed(record, f"/processes/{process['id']}/stdin"))
 
@@ -117,14 +118,12 @@ class Starter:
             await asyncio.sleep(_BETWEEN_MESSAGES_S)
 
     async def _post(self, path: str, data: bytes) -> int | None:
-        """Return the status; None: the answer was lost, and nobody knows how much was taken."""
+        """Return the status; None if the answer was lost, so that nobody can know how much arrived."""
         while True:
-            url = await self._door.url()
+            await self._client.wait_for_daemon()
             try:
                 headers = {"Content-Type": "application/octet-stream"}
-                async with self._door.session.post(url + path, data=data, headers=headers) as response:
-                    await response.read()
-                    return response.status
+                return (await self._client.request("POST", path, data=data, headers=headers)).status
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:

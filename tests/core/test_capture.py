@@ -108,11 +108,11 @@ async def test_the_end_of_a_stream_ends_its_last_line() -> None:
     emitted = Emitted()
     emitted.feed(b"last")
     emitted.feed(b"error", Stream.STDERR)
-    assert not emitted.capture.drained
+    drained = [emitted.capture.drained]
     emitted.capture.on_end(Stream.STDOUT)
     assert emitted.data == [b"last"]
     emitted.capture.on_end(Stream.STDERR)
     assert emitted.data == [b"last", b"error"]
-    assert emitted.capture.drained
+    assert [*drained, emitted.capture.drained] == [False, True]
     assert emitted.chunks[-1].position == Position(last_seq=2, stdout_end=4, stderr_end=5)
     emitted.capture.stop()

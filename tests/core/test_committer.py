@@ -1,6 +1,7 @@
 """The committer when its store fails: which callers fail, what is tried again, and how it recovers."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,13 @@ async def test_submitted_changes_are_stored_once_and_in_order(
     output = Output(await added(storage))
     inject(control, Fault(mode=Mode.TEAR, part=1))
     done: list[int] = []
+
+    def note(seq: int, _handle: int) -> None:
+        done.append(seq)
+
     chunks = [output.chunk(b"%d\n" % n) for n in range(5)]
     for chunk in chunks:
-        committer.submit(chunk, lambda _handle, chunk=chunk: done.append(chunk.first_seq))
+        committer.submit(chunk, partial(note, chunk.first_seq))
     await eventually(lambda: committer.failure is not None)
     assert done == []
     inject(control, Fault())
@@ -72,10 +77,20 @@ async def test_a_rejected_change_drops_only_changes_of_its_process(
     rejected: list[Change] = []
     committer.on_rejected = lambda change, _reason: rejected.append(change)
     done: list[Change] = []
+
+    def note(change: Change, _handle: int) -> None:
+        done.append(change)
+
     first = bad.chunk(b"bad\n")
-    changes = [good.chunk(b"1\n"), first, end_of(bad.handle), CompleteOutput(bad.handle, 1), good.chunk(b"2\n")]
+    changes: list[Change] = [
+        good.chunk(b"1\n"),
+        first,
+        end_of(bad.handle),
+        CompleteOutput(bad.handle, 1),
+        good.chunk(b"2\n"),
+    ]
     for change in changes:
-        committer.submit(change, lambda _handle, change=change: done.append(change))
+        committer.submit(change, partial(note, change))
     await committer.wait_until_idle()
     assert rejected == [first]
     assert done == [changes[0], changes[4]]

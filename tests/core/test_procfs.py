@@ -47,8 +47,8 @@ def running(program: str, lines: int, **environment: str) -> Iterator[dict[str, 
         pids = {"": process.pid}
         try:
             for _ in range(lines):
-                name, pid = process.stdout.readline().split()
-                pids[name] = int(pid)
+                name, number = process.stdout.readline().split()
+                pids[name] = int(number)
             del pids[""]
             yield pids
         finally:

@@ -42,7 +42,7 @@ def refuse_harm(request: requests.PreparedRequest) -> None:
     if request.method != "POST" or urlsplit(request.url or "").path not in STARTS:
         return
     try:
-        body = json.loads(request.body or b"null")
+        body = json.loads(request.body if isinstance(request.body, str | bytes) else b"null")
     except (ValueError, TypeError):
         return  # a body that is not JSON starts nothing
     command = body.get("command") if isinstance(body, dict) else None

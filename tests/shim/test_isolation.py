@@ -6,7 +6,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import outlast
-from outlast.shim import __main__ as shim_main
 
 
 def test_the_fork_helper_imports_next_to_nothing() -> None:
@@ -29,4 +28,3 @@ def test_the_shim_imports_the_standard_library_only() -> None:
     assert not loaded & {"asyncio", "uvloop", "sqlite3", "http", "ssl", "logging"}
     # These take as much memory as all modules of the shim, and a fork copies the page tables of all of it.
     assert not loaded & {"dataclasses", "hashlib", "inspect"}
-    assert shim_main.main

@@ -1,1 +1,1 @@
-"""Long lives: thousands of starts and ends, followers, restarts; and nothing that grows."""
+"""LongProcess lives: thousands of starts and ends, followers, restarts; and nothing that grows."""

@@ -1,15 +1,15 @@
-"""What a soak prints."""
+"""The report of a soak, as text."""
 
 from collections.abc import Iterable, Sequence
 
-from tests.soak.ledger import Ledger
+from tests.soak.soak_log import SoakLog
 from tests.soak.verdict import MIB, Row, is_memory
 
 _HEAD = ("figure", "life", "samples", "minutes", "first third", "last third", "an hour", "peak", "tolerated", "")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows, aligned. Of counts that are the same from life to life there is only the number."""
+    """Return the rows, aligned. Flat counts from life to life are left out, but for their number."""
     shown = [row for row in rows if row.minutes or is_memory(row.figure) or not row.is_flat]
     cells = [_HEAD, *(_cells(row) for row in shown)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
@@ -49,7 +49,7 @@ def _count(value: float) -> str:
 
 
 def growing(rows: Iterable[Row]) -> list[str]:
-    """Say of each figure that is not flat how much it grows."""
+    """Return a sentence for each figure that is not flat, with its growth."""
     sentences = []
     for row in rows:
         if not row.is_flat:
@@ -63,7 +63,7 @@ def growing(rows: Iterable[Row]) -> list[str]:
 
 
 def idle(before: dict[str, float], after: dict[str, float]) -> str:
-    """Show all figures when nothing had begun and when everything had ended."""
+    """Return all figures before anything had started and after everything had ended."""
     width = max(map(len, before))
     lines = [f"  {'when nothing runs':<{width}}  {'before':>10}  {'after':>10}"]
     for name, value in before.items():
@@ -72,7 +72,7 @@ def idle(before: dict[str, float], after: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def doing(ledger: Ledger, seconds: float) -> str:
-    """Say what was done."""
-    counts = sorted(ledger.doing.items())
+def doing(log: SoakLog, seconds: float) -> str:
+    """Return the counts of what was done."""
+    counts = sorted(log.doing.items())
     return "\n".join([f"  {name:<24}{count:>8,}" for name, count in counts] + [f"  {'seconds':<24}{seconds:>8,.0f}"])

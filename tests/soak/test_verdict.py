@@ -1,6 +1,7 @@
 """The judge is judged, by figures whose growth is known."""
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.soak.verdict import MIB, Sample, judge, left_at_the_end
 _EVERY_S = 10.0
 
 
-def samples(figure: str, values: list[float], *, life: int = 1) -> list[Sample]:
+def samples(figure: str, values: Sequence[float], *, life: int = 1) -> list[Sample]:
     return [Sample(i * _EVERY_S, True, True, life, life, {figure: value}) for i, value in enumerate(values)]
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 
 MIB = 1 << 20
 WARM_UP = 1 / 3
-"""So much of a life is not judged: caches fill, and the allocator finds its size."""
+"""Share of a life that is not judged: caches fill, and the allocator finds its size."""
 
 _FEWEST_SAMPLES = 3
 # In lives of seconds memory still finds its size.
@@ -150,7 +150,7 @@ def _slope(series: Sequence[tuple[float, float]]) -> float:
 
 
 def left_at_the_end(before: dict[str, float], after: dict[str, float]) -> list[str]:
-    """Say what is more when everything has ended than it was when nothing had begun."""
+    """Return a sentence for each figure that is higher after everything has ended than before anything started."""
     return [
         f"{name} was {before[name]:,.0f} before anything was started, and is {after[name]:,.0f} when all has ended"
         for name in before
@@ -159,5 +159,5 @@ def left_at_the_end(before: dict[str, float], after: dict[str, float]) -> list[s
 
 
 def is_memory(figure: str) -> bool:
-    """Tell whether a figure is in bytes."""
+    """Return whether a figure is in bytes."""
     return figure.endswith(("SS", "bytes", "WAL", "database", "spool"))

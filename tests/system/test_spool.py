@@ -1,6 +1,7 @@
 """What processes print while no daemon is there: kept in memory, then on disk, whole, with its times, within bounds."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -292,8 +293,9 @@ async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
 
 def output_files(pid: int) -> Iterator[os.stat_result]:
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        if "memfd:outlast-output" in str(path.readlink()):
-            yield path.stat()
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if "memfd:outlast-output" in str(path.readlink()):
+                yield path.stat()
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,0 +1,1 @@
+"""Programs that show what Outlast does. They need what `make serve` installs, and nothing else."""

@@ -1,0 +1,138 @@
+"""The database file, read with plain SQL: the rows of one process, and what the views show of it."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+WORDS = {1: "stdout", 2: "stderr"}
+
+
+class Line(NamedTuple):
+    """A line, a part of a line, or a gap, by its sequence number. `data` includes the line feed, if there is one."""
+
+    seq: int
+    ts_ms: int
+    stream: int
+    data: bytes
+    gap: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk: a row of `output_chunk`, or a part of one that was merged, of which only the last has `latest_ts_ms`."""
+
+    first_seq: int
+    line_count: int
+    stream: int
+    ts_ms: int
+    latest_ts_ms: int | None
+    ends: dict[int, int]
+    data: bytes
+    gap: str | None
+    missing_bytes: int | None
+
+    def lines(self) -> Iterator[Line]:
+        if self.gap:
+            yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap)
+        for number, line in enumerate(_lines(self.data)):
+            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
+
+    def apart(self, parts: list[Any]) -> Iterator["StoredChunk"]:
+        """Yield the chunks of a merged row; `parts` is its column of that name."""
+        lines, seq, ts_ms = _lines(self.data), self.first_seq, self.ts_ms
+        end = self.ends[self.stream] - len(self.data)
+        for part in parts:
+            count, later_ms = part if isinstance(part, list) else (1, part)
+            ts_ms += later_ms
+            data, lines = b"".join(lines[:count]), lines[count:]
+            end += len(data)
+            yield replace(
+                self,
+                first_seq=seq,
+                line_count=count,
+                ts_ms=ts_ms,
+                latest_ts_ms=None if lines else self.latest_ts_ms,
+                ends={**self.ends, self.stream: end},
+                data=data,
+            )
+            seq += count
+
+
+def _lines(data: bytes) -> list[bytes]:
+    parts = data.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+class Database:
+    """A read-only connection to the database file."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self._db.text_factory = bytes
+
+    def close(self) -> None:
+        self._db.close()
+
+    def chunks(self, process_id: str) -> list[StoredChunk]:
+        """Return a process's output as it is kept, in the order of its numbers."""
+        rows = self._db.execute(
+            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap,"
+            " missing_bytes, parts FROM output_chunk"
+            " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
+            (process_id,),
+        )
+        chunks: list[StoredChunk] = []
+        for *row, parts in rows:
+            chunk = StoredChunk(
+                first_seq=row[0],
+                line_count=row[1],
+                stream=row[2],
+                ts_ms=row[3],
+                latest_ts_ms=row[4],
+                ends={1: row[5], 2: row[6]},
+                data=row[7],
+                gap=row[8].decode() if row[8] else None,
+                missing_bytes=row[9],
+            )
+            chunks += chunk.apart(json.loads(parts)) if parts else [chunk]
+        return chunks
+
+    def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:
+        """Return what the view `output_lines` shows of a process: seq, ts, stream, line."""
+        sql = "SELECT seq, ts, stream, line FROM output_lines WHERE process_id = ? ORDER BY seq"
+        return self._db.execute(sql, (process_id,)).fetchall()
+
+    def shown_process(self, process_id: str) -> tuple[Any, ...]:
+        """Return what the view `processes` shows: exit code, signal, lines, bytes, whether the output is complete."""
+        sql = "SELECT exit_code, signal, lines, bytes, output_complete FROM processes WHERE id = ?"
+        row: tuple[Any, ...] = self._db.execute(sql, (process_id,)).fetchone()
+        return row
+
+    def event_types(self, process_id: str) -> list[str]:
+        """Return the types of a process's events, in order."""
+        rows = self._db.execute("SELECT type FROM events WHERE process_id = ? ORDER BY id", (process_id,))
+        return [row[0].decode() for row in rows]
+
+    def version(self) -> int:
+        """Return the version of the schema."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def integrity(self) -> str:
+        """Return what SQLite says of the file."""
+        (answer,) = self._db.execute("PRAGMA integrity_check").fetchone()
+        return str(answer, "utf-8")
+
+
+@contextlib.contextmanager
+def open_database(path: Path) -> Iterator[Database]:
+    """Open a database file for reading."""
+    database = Database(path)
+    try:
+        yield database
+    finally:
+        database.close()
