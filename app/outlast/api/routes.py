@@ -91,6 +91,7 @@ def _output_routes(word: str, stream: Stream | None) -> tuple[Route, Route]:
             call=follow.handler_for(stream),
             summary=f"Follow output: {what}",
             group="Output",
+            description="Use `curl -N` to try this call: the page /docs shows a stream only after its end.",
             query=output_schemas.FollowQuery,
             headers=_RESUMES,
             answer=_FOLLOWED,
