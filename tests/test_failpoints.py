@@ -47,4 +47,4 @@ def test_a_point_that_is_not_armed_does_nothing(armed: str) -> None:
 def test_an_unknown_point_is_refused() -> None:
     ended = passes("nowhere")
     assert ended.returncode == 1
-    assert "there is no point 'nowhere'" in ended.stderr
+    assert "unknown failpoint 'nowhere'" in ended.stderr
