@@ -227,7 +227,7 @@ async def test_when_it_cannot_end_in_order_it_ends_all_the_same(init: Init, tmp_
     config.write_text("nonsense")  # `outlast down` will refuse it
     os.kill(init.init_pid, signal.SIGTERM)
     assert await init.ends() == 1
-    assert "`outlast down` has failed: what runs is killed" in init.log
+    assert "`outlast down` has failed: all processes are killed" in init.log
     assert left_over(init.state_dir) == []
     config.write_text("")
     await _serve_once(init.state_dir)

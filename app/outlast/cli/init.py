@@ -12,7 +12,7 @@ import click
 
 from outlast.config import Settings
 from outlast.daemon.state_folder import prepare
-from outlast.wire.contract import BLOCKED_SIGNALS, MODE
+from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE
 
 _DOWN_TAKES_S = 60.0
 """Time that `outlast down` takes besides the grace: 30 s for the daemon, 10 s for killed processes, and a reserve."""
@@ -61,7 +61,7 @@ def become_init(settings: Settings, config: str | None, command: Sequence[str]) 
     end_within_s = settings.stop_grace_ms / 1000 + _DOWN_TAKES_S
     python = [sys.executable, "-P", "-m"]
     down = [*python, "outlast", "down", "--state-dir", str(settings.state_path)]
-    init = [*python, "outlast.shim", str(settings.state_path), MODE, str(open_files), str(end_within_s)]
+    init = [*python, "outlast.shim", str(settings.state_path), INIT_MODE, str(open_files), str(end_within_s)]
     # The kernel drops a SIGTERM to PID 1 that has no handler yet. Blocked, the signal stays pending.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     sys.stdout.flush()

@@ -23,7 +23,7 @@ def acquire(path: Path) -> int | None:
 
 
 def holder(path: Path) -> int | None:
-    """Return the pid of the process that holds the lock at `path`, 0 if it is in another pid namespace. None: nobody.
+    """Return the pid of the process that holds the lock at `path`. None: no process. 0: one outside this container.
 
     The holder itself must not call this.
     """

@@ -1,4 +1,4 @@
-"""Unix sockets: who is at the other end, and addresses of any length."""
+"""Unix sockets: the user at the other end, and addresses of any length."""
 
 import socket
 import struct

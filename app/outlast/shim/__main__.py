@@ -20,14 +20,14 @@ from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
-from outlast.wire.contract import BLOCKED_SIGNALS, MODE, SHIM_LOCK_NAME, STATE_VERSION
+from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE, SHIM_LOCK_NAME, STATE_VERSION
 
 
 def main() -> None:
     """Run the shim for the state folder argv[1]. argv[3] is the soft limit on open files that processes get."""
     if sys.argv[1] == upgrade.RESUME:
         _resume(int(sys.argv[2]))
-    if sys.argv[2] == MODE:
+    if sys.argv[2] == INIT_MODE:
         init.run_init(sys.argv[1:])
     state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     os.set_inheritable(ready_fd, False)

@@ -247,8 +247,8 @@ class Children:
     def reap(self) -> None:
         """Reap what has ended: processes by their own handler, orphans here.
 
-        Nothing else in this process reaps, so that the child which `os.waitid` shows (WNOWAIT) is the one that is
-        reaped next, and no exit status is taken from another.
+        Nothing else in this process reaps. So the child that `os.waitid` shows (WNOWAIT) is still there when it is
+        reaped by its pid, and no exit status is lost.
         """
         self._reaping_waits = False
         while True:

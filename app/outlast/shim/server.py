@@ -271,7 +271,7 @@ class Shim:
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
-        # An init waits for the process that asked it to end, so that one must not wait for the init.
+        # An init waits for the process that asked it to end. That process must not wait for the init.
         connection.send(encode_reply(message["request"], ended=self._ending, waits=self._supervisor is not None))
 
     def _start_pending(self, connection: Connection) -> None:

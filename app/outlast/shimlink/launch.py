@@ -130,9 +130,8 @@ def start_shim(state_dir: Path) -> None:
 
 def _environment() -> dict[str, str]:
     environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-    if armed := os.environ.pop(
-        failpoints.VARIABLE, None
-    ):  # for the first shim only: otherwise its successors would die there, too
+    # Failpoints are for the first shim only: its successors would die there, too.
+    if armed := os.environ.pop(failpoints.VARIABLE, None):
         environment[failpoints.VARIABLE] = armed
     return environment
 

@@ -19,7 +19,7 @@ DAEMON_LOCK_NAME = "lock"
 STATE_VERSION = 2
 """Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""
 
-MODE = "init"
+INIT_MODE = "init"
 """The argument that makes `python -m outlast.shim` an init; it stands where READY_FD stands otherwise."""
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals on which an init ends everything."""

@@ -48,7 +48,7 @@ def limit_group(group: str | None, limits: Limits) -> None:
 
 def _settings(name: str, value: float) -> list[tuple[str, str]]:
     if name == "memory_bytes":
-        # The kernel kills the whole tree: half of a tree is of no use, and nobody would be told of the other half.
+        # The kernel kills the whole tree: half of a tree is of no use, and no exit would tell of the other half.
         return [("memory.max", str(value)), ("memory.oom.group", "1"), ("memory.swap.max", "0")]
     if name == "cpus":
         return [("cpu.max", f"{round(value * _CPU_PERIOD_US)} {_CPU_PERIOD_US}")]

@@ -199,9 +199,9 @@ class Child:
         for stream, buffer in self.streams.items():
             for offset, size, ts_ms, spooled in buffer.read_after(known[stream]):
                 self._restore_frame(Frame(stream, ts_ms, offset, size), spooled=spooled)
-        # A pipe may have ended, and its daemon been told so, before the end of the stream was sent to that daemon.
-        told = {end.stream for end in ends}
-        silent = [stream for stream, buffer in self.streams.items() if buffer.pipe is None and stream not in told]
+        # A daemon that describes a stream as ended may not have got the end itself, with its time.
+        known_ends = {end.stream for end in ends}
+        silent = [stream for stream, buffer in self.streams.items() if buffer.pipe is None and stream not in known_ends]
         self.ends = [*ends, *(Frame(stream, now_ms(), self.streams[stream].end, 0) for stream in silent)]
         self.unsent.extend(self.ends)
 

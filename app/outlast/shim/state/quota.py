@@ -6,8 +6,8 @@ from outlast.wire.contract import FRAME_OVERHEAD_BYTES
 EXACT_FRAMES = 4096
 """Number of waiting frames of one process up to which times are exact.
 
-Frames that nobody takes must not pile up without bound: each further `EXACT_FRAMES` of them double the time that one
-frame may span.
+Frames must not pile up without limit while no daemon takes them: each further `EXACT_FRAMES` of them double the time
+that one frame may span.
 """
 _EXACT_FRAMES_PRESSED = 16
 """`EXACT_FRAMES` while memory is short."""

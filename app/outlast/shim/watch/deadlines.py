@@ -54,7 +54,7 @@ class Deadlines:
                 self._wake_at(deadline_ms)
             else:
                 del self._by_slot[child.slot]
-                if not has_ended(child.pidfd):  # one that ended by itself in time is not told as timed out
+                if not has_ended(child.pidfd):  # a process that ended by itself in time is not killed
                     self._kill(child.id)
 
 
