@@ -1,4 +1,4 @@
-"""What tests use to talk to the API."""
+"""A server of the API over a stub manager, and calls to it."""
 
 import asyncio
 import contextlib

@@ -94,7 +94,7 @@ def test_followers_share_the_same_bytes() -> None:
     st.lists(st.tuples(st.sampled_from([b"a\n", b"b\nc", b"", b"line\n" * 3000]), st.sampled_from(Stream)), min_size=1)
 )
 def test_chunks_together_are_what_each_is_alone(parts: list[tuple[bytes, Stream]]) -> None:
-    """Whoever reads another choice of the same chunks gets its own, also from the same cache."""
+    """A reader of another choice of the same chunks gets its own, also from the same cache."""
     chunks = []
     seq = 1
     for data, stream in parts:

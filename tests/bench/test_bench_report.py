@@ -1,4 +1,4 @@
-"""What is kept of a bench: the table of all measures, and the plot."""
+"""The record that a bench leaves: the table of all measures, and the plot."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""They run to their ends and leave nothing behind. No speed is asserted."""
+"""Benchmarks run to their ends and leave nothing behind. No speed is asserted."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ def running_in(folder: Path) -> list[str]:
 
 
 def test_no_contestant_is_left_out() -> None:
-    """What comes from npm is installed by `make test`."""
+    """The contestant that comes from npm is installed by `make test`."""
     left_out = {name: dict(measure.left_out) for name, measure in MEASURES.items() if measure.left_out}
     if left_out and "CI" not in os.environ:
         pytest.skip(f"left out: {left_out}")
