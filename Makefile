@@ -7,13 +7,16 @@ MINUTES ?= 10
 STATE_DIR ?= $(CURDIR)/.outlast
 KILLS ?= 1000
 EXAMPLES ?= 300
+TESTS ?= tests
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix docs bench bench-scale demo chaos soak fuzz release clean
+.PHONY: help serve test test-quick coverage check fix docs bench bench-scale demo chaos soak fuzz release clean
 
 help:
 	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
 	@echo "make test         run the tests"
+	@echo "make test-quick   run the tests that take no more than a few seconds each"
+	@echo "make coverage     run the tests, and tell which lines and branches of app/ they reach (TESTS=$(TESTS))"
 	@echo "make check        check formatting, lint, types and import rules"
 	@echo "make fix          format, and fix what the linter can fix"
 	@echo "make docs         write docs/http-api.md and docs/errors.md from the OpenAPI document"
@@ -63,6 +66,16 @@ serve: $(VENV)/installed
 
 test: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/pytest --numprocesses 4
+
+test-quick: $(VENV)/installed-dev
+	@$(BIN)/pytest --numprocesses 4 -m 'not slow'
+
+# What is measured runs slower: a test that compares costs may fail here, and the figures are told all the same.
+coverage: $(VENV)/installed-dev
+	@$(BIN)/coverage erase
+	@PYTHONPATH=$(CURDIR)/tests/support/coverage_site $(BIN)/python -m pytest --numprocesses 4 $(TESTS) || echo "some tests failed under measurement"
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --sort=cover
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .

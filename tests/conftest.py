@@ -17,7 +17,7 @@ settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would do it anew."""
+    """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would compile it again."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(outlast.__file__).parent, quiet=2)
 

@@ -58,7 +58,7 @@ async def test_every_route_and_unknown_path_wants_the_token(
     assert manager.calls == []
 
 
-async def test_two_authorizations_are_none(server: Server) -> None:
+async def test_two_authorizations_are_refused(server: Server) -> None:
     reader, _ = await server.connect(
         b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         + f"Authorization: Bearer {TOKEN}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -132,7 +132,7 @@ def test_an_empty_token_is_refused() -> None:
         Guard("")
 
 
-async def test_only_who_has_the_token_is_asked_for_a_body(server: Server) -> None:
+async def test_a_body_is_read_only_with_the_token(server: Server) -> None:
     request = "POST /api/v1/processes/42/stdin HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n"
     reader, writer = await server.connect(f"{request}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
     assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"

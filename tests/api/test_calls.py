@@ -43,7 +43,7 @@ RUNNING = {
 }
 
 
-async def test_start_and_show(server: Server, manager: StubManager) -> None:
+async def test_a_start_answers_with_the_process(server: Server, manager: StubManager) -> None:
     answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "args": ["x"]})
     assert (answer.status, answer.json) == (201, RUNNING)
     name, request = manager.calls.pop()
@@ -53,7 +53,7 @@ async def test_start_and_show(server: Server, manager: StubManager) -> None:
     assert ProcessInfo().validate(answer.json) == {}
 
 
-async def test_a_start_whose_key_is_known_is_no_creation(server: Server, manager: StubManager) -> None:
+async def test_a_start_whose_key_is_known_answers_200(server: Server, manager: StubManager) -> None:
     manager.key_is_known = True
     answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "idempotency_key": "k 1"})
     assert (answer.status, answer.json) == (200, RUNNING)
@@ -131,7 +131,7 @@ async def test_small_calls(
 
 
 @pytest.mark.parametrize("query", ["?wait=0", "?wait=0&purge=true"])
-async def test_what_is_not_gone_in_time_is_shown(server: Server, manager: StubManager, query: str) -> None:
+async def test_a_process_that_a_delete_could_not_end_is_shown(server: Server, manager: StubManager, query: str) -> None:
     manager.lives_on = True
     answer = await server.ask("DELETE", f"/api/v1/processes/42{query}")
     assert (answer.status, answer.json) == (202, RUNNING)

@@ -151,7 +151,7 @@ async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
     assert manager.followers == 0
 
 
-async def test_hanging_up_is_no_error_where_handlers_are_not_cancelled(
+async def test_a_disconnect_is_not_logged_where_handlers_are_not_cancelled(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(manager, handler_cancellation=False) as server:
@@ -171,7 +171,7 @@ async def test_hanging_up_is_no_error_where_handlers_are_not_cancelled(
     assert caplog.records == []
 
 
-async def test_hanging_up_before_the_answer_begins_is_no_error(
+async def test_a_disconnect_before_the_answer_is_not_logged(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.wait_in_get = asyncio.Event()

@@ -235,7 +235,7 @@ def test_signals(given_signal: Any, number: int) -> None:
 @pytest.mark.parametrize(
     "wrong", [0, 65, -1, True, False, 15.0, "15", "", "SIG", "sigterm", "SIGSIGTERM", "SIG_DFL", "FOO", None, [15], {}]
 )
-def test_what_is_no_signal(wrong: Any) -> None:
+def test_unknown_signals_are_refused(wrong: Any) -> None:
     assert refuse(processes.SignalBody(), {"signal": wrong}).startswith("signal must ")
 
 

@@ -59,7 +59,7 @@ async def test_ranges(daemon: Daemon) -> None:
         assert (await daemon.raw(process, "output", query)).decode().splitlines() == expected, query
 
 
-async def test_a_prompt_comes_as_a_part_and_reads_as_one_line(daemon: Daemon) -> None:
+async def test_a_prompt_is_followed_as_a_part_of_its_line(daemon: Daemon) -> None:
     process = await daemon.sh("printf 'name? '; read name; echo hello $name", stdin_mode="pipe")
     follower = daemon.follow(process)
     first = await anext(follower)
@@ -71,7 +71,7 @@ async def test_a_prompt_comes_as_a_part_and_reads_as_one_line(daemon: Daemon) ->
     assert await daemon.lines(process) == ["name? hello Bob"]
 
 
-async def test_a_follower_that_comes_back_misses_nothing_and_sees_nothing_twice(daemon: Daemon) -> None:
+async def test_a_follower_that_resumes_sees_each_line_once(daemon: Daemon) -> None:
     process = await daemon.sh("seq 1 20000")
     seen: list[int] = []
     last = 0

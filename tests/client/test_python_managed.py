@@ -107,7 +107,7 @@ async def test_what_fails_is_started_again_as_often_as_wanted(sandbox: Sandbox) 
     await until(sandbox, "waiting", lambda managed: managed.status == ManagedProcessStatus.STOPPED)
 
 
-async def test_health_is_looked_after(sandbox: Sandbox, unused_tcp_port_factory: Callable[[], int]) -> None:
+async def test_an_unhealthy_process_is_restarted(sandbox: Sandbox, unused_tcp_port_factory: Callable[[], int]) -> None:
     port = unused_tcp_port_factory()
     quick = {"initial_delay_ms": 0, "interval_ms": 50, "timeout_ms": 2000, "failure_threshold": 200}
     check = ProcessHealthCheck(type=ProcessHealthCheckType.HTTP, port=port, path="/ready", **quick)

@@ -15,7 +15,7 @@ from .blocking import call
 NASTY = b'a\rb\t\x00\xff \xf0\x9f\x90\x99 "quoted" \\n\n\nno newline at the end'
 
 
-async def test_run_gives_what_a_command_printed_and_how_it_ended(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_run_returns_the_result_of_a_command(sandbox: Sandbox, daemon: Daemon) -> None:
     folder = str(daemon.state_dir)
     script = 'echo "$GREETING from $PWD"; echo second; echo wrong >&2; exit 3'
     me = ProcessUserSpec(uid=os.getuid(), gid=os.getgid())

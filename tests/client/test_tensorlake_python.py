@@ -185,7 +185,7 @@ async def test_kill(sandbox: Sandbox) -> None:
     end = await ended(sandbox, process.pid)
     assert (end.status, end.signal) == (ProcessStatus.SIGNALED, signal.SIGKILL)
     assert end.ended_at >= end.started_at
-    await call(sandbox.kill_process, process.pid)  # a second time is no error
+    await call(sandbox.kill_process, process.pid)  # a second time is not an error
 
 
 async def test_user(sandbox: Sandbox) -> None:

@@ -23,7 +23,7 @@ DEADLINE_S = 120.0
 def install() -> None:
     """Install the client and its Node beside the scripts, once for each `package.json`.
 
-    Where that can't be (no npm, no network), the test is skipped; in CI it fails.
+    Where that fails (no npm, no network), the test is skipped; in CI it fails.
     """
     if platform.machine() != "x86_64":
         pytest.skip("the Node that runs the client is for x86_64")

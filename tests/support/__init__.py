@@ -1,1 +1,1 @@
-"""What the tests share: real daemons, and waiting for conditions."""
+"""Tools that tests share: real daemons, and waiting for conditions."""

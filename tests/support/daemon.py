@@ -72,12 +72,12 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """What all daemons of this state folder have logged."""
+        """Read the log of all daemons of this state folder."""
         return (self.state_dir.parent / "daemon.log").read_text()
 
     @property
     def pid(self) -> int:
-        """Of the daemon."""
+        """Return the pid of the daemon."""
         assert self.process is not None
         return self.process.pid
 
@@ -243,7 +243,7 @@ def pids() -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process exists and is no zombie."""
+    """Tell whether a process exists, zombies apart."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -288,7 +288,7 @@ def group_folders(state_dir: Path) -> list[Path]:
 
 
 def left_over(state_dir: Path) -> list[str]:
-    """What still runs for a state folder: daemon or shim (they name it), or a process that one of them started."""
+    """List what still runs for a state folder: daemon or shim (they name it), or a process that one of them started."""
     ids = set()
     database = state_dir / "outlast.db"
     if database.exists():

@@ -23,7 +23,7 @@ class FaultyStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of a daemon that has the plug-in installed and uses it."""
+        """Return the environment of a daemon that has the plug-in installed and uses it."""
         paths = [str(self._path), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {"PYTHONPATH": os.pathsep.join(paths), "OUTLAST_STORAGE": self.url}
 

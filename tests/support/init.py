@@ -69,14 +69,14 @@ class Init(Daemon):
 
     @property
     def init_pid(self) -> int:
-        """Of the shim."""
+        """Return the pid of the shim."""
         pid = lock.holder(self.state_dir / SHIM_LOCK_NAME)
         assert pid is not None
         return pid
 
     @property
     def daemon_pid(self) -> int:
-        """Of the daemon."""
+        """Return the pid of the daemon."""
         pid = lock.holder(self.state_dir / DAEMON_LOCK_NAME)
         assert pid is not None
         return pid

@@ -70,7 +70,7 @@ class Followed:
 
 
 class Load:
-    """What writes while the store fails."""
+    """Processes that write while the store fails."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -110,7 +110,7 @@ class Load:
         await self.interrupted()
 
     async def end_stoppable(self) -> None:
-        """Let the mortal end, and wait until it has. No daemon is needed for that."""
+        """Let one process end, and wait until it has. No daemon is needed for that."""
         pid = self.stoppable.process["pid"]
         Path(f"/proc/{pid}/fd/0").write_text("\n")
         await eventually(lambda: not is_running(pid))

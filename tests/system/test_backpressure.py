@@ -47,7 +47,7 @@ def memory_bytes(pid: int, figure: str) -> int:
 
 
 def buffered_bytes(pid: int) -> int:
-    """What the buffer files take that the shim has open: no process's memory counts them."""
+    """Return the bytes of the buffer files that the shim has open: no process's memory counts them."""
     found = 0
     for path in Path(f"/proc/{pid}/fd").iterdir():
         if "outlast-output" in str(path.readlink()):

@@ -24,7 +24,7 @@ async def test_the_state_folder_is_private(daemon: Daemon) -> None:
     assert modes["token"] == 0o600
 
 
-async def test_the_token_is_made_once_and_shown_nowhere(daemon: Daemon) -> None:
+async def test_the_token_is_made_once(daemon: Daemon) -> None:
     token = daemon.token
     assert len(token) >= 32
     process = await daemon.run("sleep", "1000")
@@ -94,8 +94,8 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
     assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
 
 
-async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
-    """A daemon that takes the place of the stopped one before `down` does is stopped, too."""
+async def test_down_ends_a_daemon_that_a_supervisor_restarts(daemon: Daemon) -> None:
+    """A daemon that takes the place of another before `down` can is ended like it."""
     process = await daemon.run("sleep", "1000")
     await daemon.hang_up()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"

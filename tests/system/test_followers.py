@@ -23,7 +23,7 @@ SLACK_BYTES = 24 * MIB  # what a second flood may take that a first did not
 IDS = re.compile(rb"\nid: (\d+)\n")
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 
-# Prints so many more lines of that length whenever it is told to.
+# Prints a given number of lines of that length whenever it is told to.
 _PRINT = """
 import sys
 count, digits, first = int(sys.argv[1]), int(sys.argv[2]) - 1, 0
@@ -90,7 +90,7 @@ async def print_more(daemon: Daemon, process: dict[str, Any], lines: int) -> Non
 
 
 @pytest.mark.slow
-async def test_those_that_do_not_read_a_flood_take_a_piece_each_and_miss_nothing(daemon: Daemon) -> None:
+async def test_followers_that_do_not_read_hold_one_piece_of_a_flood(daemon: Daemon) -> None:
     process = await daemon.python(_PRINT, str(LINES), "1000", stdin_mode="pipe")
     async with contextlib.AsyncExitStack() as stack:
         reader = await stack.enter_async_context(connected(daemon, process))
@@ -109,7 +109,7 @@ async def test_those_that_do_not_read_a_flood_take_a_piece_each_and_miss_nothing
         assert await reading == list(range(1, 2 * LINES + 1))
 
 
-async def test_those_that_wait_hold_nothing_of_what_they_have_read(crashable_daemon: Daemon) -> None:
+async def test_waiting_followers_hold_no_output(crashable_daemon: Daemon) -> None:
     daemon = crashable_daemon
     await daemon.start()
     process = await daemon.python(_PRINT, "2", str(MIB), stdin_mode="pipe")

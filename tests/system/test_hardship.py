@@ -1,4 +1,4 @@
-"""What goes wrong around us: full disks, lost files, takeovers, hostile neighbours."""
+"""Trouble around the daemon: full disks, lost files, takeovers, hostile neighbours."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""One `idempotency_key`, one process: whoever asks again, whatever was killed meanwhile."""
+"""One `idempotency_key`, one process: also when a client asks again, whatever was killed meanwhile."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ async def test_the_same_key_gives_the_same_process(daemon: Daemon) -> None:
     ]
 
 
-async def test_it_is_shown_as_it_is_now_also_ended_and_after_restarts(daemon: Daemon) -> None:
+async def test_a_known_key_answers_with_the_present_state_of_its_process(daemon: Daemon) -> None:
     body = {"command": "sh", "args": ["-c", "echo once; exit 3"], "idempotency_key": "job"}
     _, process = await post(daemon, body)
     ended = await daemon.ended(process)
@@ -109,8 +109,8 @@ async def test_a_caller_that_hangs_up_finds_its_process_again(daemon: Daemon) ->
     assert shim_children(daemon.state_dir) == {process["pid"]}
 
 
-async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(daemon: Daemon) -> None:
-    """As the store has it when a commit came through whose answer did not, until the start is taken back."""
+async def test_the_key_of_a_start_that_is_being_withdrawn_is_taken(daemon: Daemon) -> None:
+    """As the store has it when a commit came through whose answer did not, until the start is withdrawn."""
     storage = storage_from_url(f"sqlite:///{daemon.state_dir}/outlast.db")
     await storage.open()
     await storage.commit([new_process(key="key 1")])
@@ -161,8 +161,8 @@ async def test_a_start_whose_daemon_died_is_found_under_its_key(crashable_daemon
 
 
 @pytest.mark.slow
-async def test_a_start_that_is_not_recorded_yet_has_its_key_already(crashable_daemon: Daemon, tmp_path: Path) -> None:
-    """The daemon died before the record, and the next one can't commit it: nothing else may be started for it."""
+async def test_an_unrecorded_start_holds_its_key(crashable_daemon: Daemon, tmp_path: Path) -> None:
+    """The daemon died before the record, and the next one cannot commit it: nothing else may be started for it."""
     log = tmp_path / "starts"
     body = {"command": "sh", "args": ["-c", f"echo >> {log}; exec sleep 1000"], "idempotency_key": "k"}
     crashable_daemon.environment[VARIABLE] = "start-forked"

@@ -77,7 +77,7 @@ async def test_a_daemon_that_was_ended_in_order_is_back_too(init: Init) -> None:
     assert (await init.get(process))["status"] == "running"
 
 
-async def test_what_is_orphaned_is_reaped(init: Init) -> None:
+async def test_orphans_are_reaped(init: Init) -> None:
     await init.start()
     orphans = await init.sh("for i in $(seq 40); do (sh -c 'echo $$; exit 3' & ); done; exit 7")
     assert (await init.ended(orphans))["exit_code"] == 7
@@ -112,8 +112,8 @@ async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     assert "Traceback" not in init.log
 
 
-async def test_it_can_be_upgraded_in_place(init: Init) -> None:
-    """It stays the first process, and the daemon's parent: there could be no other."""
+async def test_an_init_is_upgraded_in_place(init: Init) -> None:
+    """The init stays the first process, and the daemon's parent: there could be no other."""
     await init.start()
     counter = await init.python(COUNTER)
     daemon = init.daemon_pid
@@ -138,7 +138,7 @@ async def test_it_can_be_upgraded_in_place(init: Init) -> None:
     assert lines == [str(i) for i in range(1, len(lines) + 1)]
 
 
-async def test_down_by_hand_ends_it(init: Init) -> None:
+async def test_down_by_hand_ends_the_init(init: Init) -> None:
     await init.start()
     polite = await init.sh(POLITE)
     await anext(init.follow(polite))
@@ -187,7 +187,7 @@ async def test_signals_that_come_early_are_not_lost(init: Init) -> None:
     ],
     ids=lambda value: " ".join(value)[-20:] if isinstance(value, list) else None,
 )
-async def test_a_daemon_that_never_comes_up_ends_it(init: Init, command: list[str], code: int, says: str) -> None:
+async def test_a_daemon_that_never_comes_up_ends_the_init(init: Init, command: list[str], code: int, says: str) -> None:
     await init.launch(*command, flags=["--state-dir", str(init.state_dir)])
     assert await init.ends() == code
     assert says in init.log
@@ -218,7 +218,7 @@ async def test_a_daemon_that_does_not_come_up_again_is_tried_once_a_second(init:
     assert init.sql("SELECT exit_code FROM processes") == [(5,)]
 
 
-async def test_when_it_cannot_end_in_order_it_ends_all_the_same(init: Init, tmp_path: Path) -> None:
+async def test_an_init_that_cannot_end_in_order_ends_all_the_same(init: Init, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("durable = false\n")
     await init.start("--config", str(config))
@@ -252,7 +252,7 @@ async def test_limits_are_the_ordinary_ones(init: Init, tmp_path: Path) -> None:
     assert await init.lines(process) == ["512"]
 
 
-async def test_only_one_looks_after_a_folder(init: Init) -> None:
+async def test_a_folder_has_one_init(init: Init) -> None:
     await init.start()
     flags = ["--state-dir", str(init.state_dir)]
     code, output = await outlast("serve", "--listen", "127.0.0.1:0", *flags)
@@ -286,7 +286,7 @@ async def test_a_daemon_served_by_hand_is_left_in_peace(init: Init) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--state-dir", "--config"])
-async def test_a_flag_given_twice_and_differently_is_a_mistake(state_dir: Path, flag: str) -> None:
+async def test_a_flag_given_twice_with_two_values_is_refused(state_dir: Path, flag: str) -> None:
     code, output = await outlast("init", flag, str(state_dir), "--", "/usr/bin/outlast", "serve", flag, "/other")
     assert code == 2
     assert f"{flag} is given twice, as {state_dir} and as /other: give it once" in output

@@ -40,7 +40,7 @@ if os.fork() == 0:
     os.kill(os.getpid(), signal.SIGSTOP)
 stay("leader")
 """
-# Six levels of two children each, and whoever loses one makes another: killed one by one, it grows again.
+# Six levels of two children each, and a parent that loses one makes another: killed one by one, it grows again.
 STORM = """
 import os, time
 def grow(level):

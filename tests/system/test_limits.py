@@ -1,4 +1,4 @@
-"""What a process may use: limits, its nice value, and whom it runs as."""
+"""Limits of a process: resources, its nice value, and whom it runs as."""
 
 import errno
 import os
@@ -97,7 +97,7 @@ async def test_what_goes_beyond_a_limit_ends_as_the_system_says(daemon: Daemon, 
 
 
 async def test_a_start_that_fails_says_so_under_any_limits(daemon: Daemon) -> None:
-    """What the child may not use any more, it does not need to tell of its failure."""
+    """A child needs nothing that a limit can take from it to report its failure."""
     for limits in ({"file_size_bytes": 0}, {"address_space_bytes": MIB}, {"open_files": 4}):
         error = await daemon.call("POST", "/processes", 422, {"command": "no-such-command", "limits": limits})
         assert error["code"] == "SPAWN_FAILED"
@@ -106,7 +106,7 @@ async def test_a_start_that_fails_says_so_under_any_limits(daemon: Daemon) -> No
 
 
 @as_root
-async def test_what_can_not_be_had_is_refused(state_dir: Path) -> None:
+async def test_limits_that_are_not_available_are_refused(state_dir: Path) -> None:
     """As a user without rights: here, a daemon that has given them up."""
     daemon = Daemon(state_dir)
     daemon.command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", *daemon.command]
@@ -138,7 +138,7 @@ async def test_root_may_go_above_its_own(daemon: Daemon) -> None:
     assert await daemon.lines(process) == ["-3", str(limits["open_files"]), "64321"]
 
 
-async def test_what_a_cgroup_bounds_is_had_or_refused(daemon: Daemon) -> None:
+async def test_cgroup_limits_are_set_or_refused(daemon: Daemon) -> None:
     for name, value, controller in (("memory_bytes", 64 * MIB, "memory"), ("cpus", 0.5, "cpu"), ("pids", 20, "pids")):
         body = {"command": "sleep", "args": ["1000"], "limits": {name: value}}
         async with daemon.session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
@@ -171,7 +171,7 @@ async def test_a_tree_out_of_memory_is_told(daemon: Daemon) -> None:
     assert seen["signal"] == signal.SIGKILL
 
 
-async def test_what_is_no_limit(daemon: Daemon) -> None:
+async def test_malformed_limits_are_refused(daemon: Daemon) -> None:
     for body, says in NO_LIMITS:
         error = await daemon.call("POST", "/processes", 400, {"command": "true", **body})
         assert error["code"] == "INVALID_REQUEST"

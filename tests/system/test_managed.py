@@ -152,7 +152,7 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
 
 
 async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
-    """Never; on failure only; at most so often in a row; always. A program that can't be run any more is a failure."""
+    """Never; on failure only; at most so often in a row; always. A program that cannot be run any more is a failure."""
     never = await daemon.sh("exit 1", restart={**QUICK, "policy": "never"})
     fine = await daemon.sh("exit 0", restart=QUICK)
     thrice = await daemon.sh("exit 1", restart={**QUICK, "max_restarts": 3})
@@ -235,7 +235,7 @@ async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_p
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_during_whose_start_both_die_has_not_run(
+async def test_a_run_whose_daemon_and_shim_die_at_its_start_has_not_run(
     crashable_daemon: Daemon, tmp_path: Path, point: str
 ) -> None:
     """The gate of every run opens when that run is recorded, and not before."""
@@ -265,7 +265,7 @@ async def end_is_seen(daemon: Daemon, process: dict[str, Any]) -> bool:
 
 @pytest.mark.slow
 async def test_a_stop_waits_for_an_end_that_is_not_stored_yet(state_dir: Path, tmp_path: Path) -> None:
-    """It ends by itself while it is being stored that it is to stop: nobody is held up meanwhile."""
+    """The process ends by itself while the wish to stop it is being stored: nobody is held up meanwhile."""
     store = FaultyStore(tmp_path, state_dir)
     daemon = Daemon(state_dir, **store.environment)
     try:

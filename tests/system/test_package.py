@@ -67,7 +67,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environm
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A project with packages called `app`, `tests` and `harness`, each of which breaks whoever imports it."""
+    """A project with packages called `app`, `tests` and `harness`, none of which can be imported."""
     project = tmp_path / "project"
     for name in ("app", "tests", "harness"):
         (project / name).mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_an_outlast_module_in_the_folder_does_not_disturb_the_command(installed:
 
 
 def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environment, folder: Path) -> None:
-    """This is Python's rule: the test says why it is not promised above, and tells if the rule changes."""
+    """Python's own rule, and the reason why the test above promises no more."""
     (folder / "outlast.py").write_text(BROKEN)
     assert BROKEN.split("'")[1] in installed.run(folder, "outlast", "--version", PYTHONPATH=".").stderr
     assert BROKEN.split("'")[1] in installed.run(folder, "python", "-m", "outlast", "--version").stderr

@@ -18,12 +18,12 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-_MOST_LOG_BYTES = 48 << 20  # far from where the log begins anew: until then its newest bytes are its last
+_MOST_LOG_BYTES = 48 << 20  # far from where the log begins again: until then its newest bytes are its last
 _COPIES = 8
 
 
 class Seen:
-    """What a follower has been shown: the last line's number, and how long the log was after that.
+    """The output that a follower has been shown: the last line's number, and how long the log was after that.
 
     A follower is shown a line after its commit, so what the log got later holds nothing that the line needs.
     """

@@ -25,7 +25,7 @@ how_it_ends = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL]
 
 
 async def first(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
-    """Yield the first so many events."""
+    """Yield the first `count` events."""
     async for event in events:
         yield event
         count -= 1
@@ -34,7 +34,7 @@ async def first(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event
 
 
 async def events_of(daemon: Daemon, process: dict[str, object]) -> list[Event]:
-    """What is stored now, as events."""
+    """Read the stored output as events."""
     last = (await daemon.get(process))["output"]["last_seq"]
     events: list[Event] = []
     async for event in daemon.follow(process):
@@ -164,7 +164,7 @@ async def test_what_is_written_meanwhile_is_there_afterwards(daemon: Daemon) -> 
     assert await daemon.raw(process) == (b"y" * 1023 + b"\n") * (40 * 1024)
 
 
-async def test_beyond_the_shims_room_a_process_waits_and_nothing_is_lost(state_dir: Path, tmp_path: Path) -> None:
+async def test_a_process_waits_at_the_buffer_limit(state_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "small.toml"
     config.write_text(f"shim_room_bytes = {1 << 20}\n")
     daemon = Daemon(state_dir)
@@ -196,7 +196,7 @@ async def test_a_partial_line_survives_a_kill(daemon: Daemon) -> None:
     assert await daemon.raw(process) == b"before after\n"
 
 
-async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> None:
+async def test_a_process_is_lost_when_the_machine_goes_down(daemon: Daemon) -> None:
     process = await daemon.sh("echo here; sleep 1000")
     await anext(daemon.follow(process))
     shim = shim_pid(daemon.state_dir)
@@ -237,7 +237,7 @@ async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     await daemon.wait_for_lines(process, before + 10)
 
 
-async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon: Daemon) -> None:
+async def test_an_unrecorded_start_is_recorded_by_the_next_daemon(daemon: Daemon) -> None:
     """A start whose daemon dies before the record: nothing runs that the next daemon does not list."""
     burst = [asyncio.create_task(daemon.run("sleep", "1000")) for _ in range(40)]
 
@@ -269,7 +269,7 @@ async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp
             events = [event async for event in first(daemon.follow(process), 1 if word == b"before" else 2)]
             assert [event.kind for event in events] == ["gap", "output"][-len(events) :]
             assert events[-1].data["line"] == word.decode() + "\n"
-            await daemon.get(process)  # answered after the shim was told that the line is stored: it has let go of it
+            await daemon.get(process)  # answered when the shim has dropped the stored line
             await daemon.kill()
             await daemon.start("--config", str(config))
         await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)

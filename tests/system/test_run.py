@@ -116,7 +116,7 @@ async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
     assert (ended["exit_code"], await daemon.lines(first)) == (7, ["before", "after"])
 
 
-async def test_who_hangs_up_while_the_shim_is_away_has_it_killed_later(daemon: Daemon) -> None:
+async def test_a_command_whose_client_left_is_killed_when_the_shim_is_back(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     async with running(daemon, "sleep", "1000") as stream:

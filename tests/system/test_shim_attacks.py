@@ -27,7 +27,7 @@ def kill_shim(daemon: Daemon) -> int:
 
 
 async def counts_on(daemon: Daemon, process: dict[str, Any]) -> None:
-    """It runs, and what it prints arrives without a hole."""
+    """Check that a process runs, and that its output arrives without a hole."""
     before = (await daemon.get(process))["output"]["lines"]
     await daemon.wait_for_lines(process, before + 20)
     lines = (await daemon.raw(process)).split(b"\n")[:-1]
@@ -203,7 +203,7 @@ async def test_a_shim_that_is_stopped_holds_up_nobody_for_ever(daemon: Daemon, t
     assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 2
 
 
-async def test_too_few_open_files_fail_a_start_and_nothing_else(daemon: Daemon) -> None:
+async def test_too_few_open_files_fail_only_the_start(daemon: Daemon) -> None:
     """Wherever in a start they run out, nothing of it is left, and nothing that runs suffers."""
     counter = await daemon.python(COUNTER)
     shim = shim_pid(daemon.state_dir)
@@ -235,7 +235,7 @@ async def test_too_few_open_files_fail_a_start_and_nothing_else(daemon: Daemon) 
 
 @pytest.mark.parametrize("room", [0, 2, 5])
 async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: Daemon, room: int) -> None:
-    """It can't have more than it has: it waits until it may."""
+    """The daemon has no file to spare: it waits until it has one."""
     counter = await daemon.python(COUNTER)
     await daemon.wait_for_lines(counter, 5)
     limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
@@ -253,7 +253,9 @@ async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: 
 
 
 @pytest.mark.parametrize("setting", ["shim_room_bytes", "shim_memory_bytes", "shim_spool_bytes"])
-async def test_no_room_at_all_is_for_when_there_is_no_daemon(state_dir: Path, tmp_path: Path, setting: str) -> None:
+async def test_without_buffers_a_process_waits_only_while_no_daemon_runs(
+    state_dir: Path, tmp_path: Path, setting: str
+) -> None:
     config = tmp_path / "none.toml"
     config.write_text(f"{setting} = 0\n")
     daemon = Daemon(state_dir, OUTLAST_CONFIG=str(config))
@@ -305,7 +307,7 @@ def fifo(daemon: Daemon) -> Path:
 
 @pytest.mark.parametrize("point", ["handover-begun", "handover-step", "handover-step:2"])
 async def test_the_daemon_dies_while_it_hands_over(state_dir: Path, point: str) -> None:
-    """What it had handed over goes on; of the rest nobody is left who could read it, and that is said."""
+    """Processes that were handed over go on; the others are lost, and reported so."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:
         await daemon.start()

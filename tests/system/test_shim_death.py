@@ -37,7 +37,7 @@ async def kill_shim(daemon: Daemon) -> int:
     return int(pid)
 
 
-async def test_processes_do_not_die_of_it_and_nothing_is_lost(daemon: Daemon) -> None:
+async def test_a_shim_death_loses_no_process_or_line(daemon: Daemon) -> None:
     counter = await daemon.python(COUNTER)
     echo = await daemon.run("cat", stdin_mode="pipe")
     for kill in range(3):
@@ -66,7 +66,7 @@ async def test_a_flood_goes_on_through_kills(daemon: Daemon) -> None:
     assert await daemon.raw(process) == b"".join(b"%09d %s\n" % (i, b"x" * 85) for i in range(200_000))
 
 
-async def test_a_follower_sees_nothing_of_it(daemon: Daemon) -> None:
+async def test_a_follower_does_not_notice_a_shim_death(daemon: Daemon) -> None:
     process = await daemon.sh("for i in $(seq 400); do echo out $i; echo err $i >&2; sleep 0.005; done")
 
     async def follow() -> list[tuple[int | None, str, str]]:
@@ -181,7 +181,7 @@ async def test_a_start_that_fails_while_the_shim_dies_has_failed(state_dir: Path
 
 
 @pytest.mark.parametrize("point", ["start-asked", "start-forked", "start-recorded", "before-commit"])
-async def test_a_start_during_which_both_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_a_start_whose_daemon_and_shim_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
     """Nothing runs that nobody knows of: the gate of a start opens when it is recorded, and not before."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:
@@ -227,7 +227,7 @@ async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
-async def test_what_outlives_both_is_ended_and_lost(daemon: Daemon) -> None:
+async def test_a_process_whose_daemon_and_shim_die_is_lost(daemon: Daemon) -> None:
     """Nobody reads its output any more, and nobody could tell how it ends: it is not left running unwatched."""
     process = await daemon.sh("setsid sleep 1000 & sleep 1000")
     shim = shim_pid(daemon.state_dir)

@@ -150,7 +150,7 @@ async def test_stop_and_continue(daemon: Daemon) -> None:
     assert (await daemon.get(process))["signal"] == signal.SIGKILL
 
 
-async def test_what_is_no_signal(daemon: Daemon) -> None:
+async def test_unknown_signals_are_refused(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     refused: tuple[Any, ...] = (0, -1, 65, 99999, "SIGNOSUCH", "", None, True, 15.5, [15], {})
     for given in refused:
@@ -179,7 +179,7 @@ async def test_exit_codes_are_each_processes_own(daemon: Daemon) -> None:
     assert [(await daemon.ended(process))["exit_code"] for process in processes] == list(range(40))
 
 
-async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Daemon) -> None:
+async def test_the_shim_leaks_neither_zombies_nor_descriptors(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
 
     def descriptors() -> int:
@@ -201,7 +201,7 @@ async def test_no_zombie_and_no_leaked_descriptor_stays_with_the_shim(daemon: Da
     await eventually(clean)
 
 
-async def test_purge_deletes_record_and_output(daemon: Daemon) -> None:
+async def test_a_purge_deletes_all_of_a_process(daemon: Daemon) -> None:
     process = await daemon.sh("echo something; sleep 1000")
     await anext(daemon.follow(process))
     kept = await daemon.sh("echo kept")

@@ -1,4 +1,4 @@
-"""What processes print while no daemon is there: kept in memory, then on disk, whole, with its times, within bounds."""
+"""Output that processes print while no daemon is there: kept in memory, then on disk, whole, with its times."""
 
 import asyncio
 import contextlib
@@ -125,7 +125,7 @@ async def test_64_mib_are_taken_without_a_daemon(daemon: Daemon, program: str) -
     await nothing_is_left_of_it(daemon)
 
 
-async def test_beyond_the_room_it_waits_and_nothing_is_lost(serve: Callable[..., Daemon]) -> None:
+async def test_a_process_waits_when_its_spool_is_full(serve: Callable[..., Daemon]) -> None:
     daemon = serve(shim_room_bytes=8 * MIB)
     await daemon.start()
     size = 16_000_000
@@ -270,7 +270,7 @@ async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., 
 
 @pytest.mark.slow
 async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
-    """What is written a second apart is a second apart, in memory and on disk, and nothing lies in the future."""
+    """Lines that are written a second apart have times a second apart, in memory or on disk, and none in the future."""
     program = (
         "import os, sys, time\nsys.stdin.readline()\nfor i in range(4):\n"
         "    os.write(1, b'out %d\\n' % time.time_ns())\n    time.sleep(1)\n"

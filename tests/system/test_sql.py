@@ -132,7 +132,7 @@ async def test_nothing_else_can_be_done(daemon: Daemon) -> None:
         assert answer["error"].startswith("query can't be answered: "), query
 
 
-async def test_a_query_that_does_not_end_is_ended_and_holds_up_nobody(daemon: Daemon) -> None:
+async def test_an_endless_query_is_ended_at_its_timeout(daemon: Daemon) -> None:
     answer = await sql(daemon, ENDLESS, 400, timeout=0.2)
     assert answer["error"].startswith("query took longer than 0.2 s")
 
@@ -142,7 +142,7 @@ async def test_a_query_that_does_not_end_is_ended_and_holds_up_nobody(daemon: Da
             return response.status
 
     async def occupy() -> None:
-        while await status(ENDLESS) == 503:  # the place is taken by whoever looks whether it is
+        while await status(ENDLESS) == 503:  # the place is taken by the query that asks whether it is
             pass
 
     endless = [asyncio.create_task(occupy()) for _ in range(2)]

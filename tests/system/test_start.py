@@ -1,4 +1,4 @@
-"""Starting: what a process gets, what it does not get, and what is said when it can't be started."""
+"""Starting: what a process gets, what it does not get, and the error when it cannot be started."""
 
 import asyncio
 import errno
@@ -113,7 +113,7 @@ async def test_signals_limits_and_umask_are_ordinary(daemon: Daemon) -> None:
     process = await daemon.sh("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)'; umask; ulimit -Sn")
     await daemon.ended(process)
     *masks, umask, files = await daemon.lines(process)
-    # Signals 32 and 33 are the C library's own: nobody can set them through it, whoever started us may have.
+    # Signals 32 and 33 are the C library's own, which does not let us set them; our parent may have ignored them.
     reserved = 1 << 31 | 1 << 32
     assert [int(mask.split()[1], 16) & ~reserved for mask in masks] == [0, 0, 0]
     current = os.umask(0)

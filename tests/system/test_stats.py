@@ -1,4 +1,4 @@
-"""What a process and everything it started take of the machine, through HTTP."""
+"""Resources that a process and everything it started take, through HTTP."""
 
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path) -> None:
         await daemon.end_everything()
 
 
-async def test_what_is_asked_for_and_is_not_there(daemon: Daemon) -> None:
+async def test_unknown_statistics_are_an_error(daemon: Daemon) -> None:
     short = await daemon.ended(await daemon.sh("exit 3"))
     answer = await stats(daemon, short)
     assert answer["current"] is None

@@ -30,7 +30,7 @@ async def test_any_size_arrives_whole(daemon: Daemon) -> None:
     assert await daemon.lines(process) == [digest.hexdigest()]
 
 
-async def test_nothing_and_binary(daemon: Daemon) -> None:
+async def test_empty_or_binary_input_arrives_whole(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"")
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\0\xff\n")
@@ -86,7 +86,7 @@ async def test_two_writers_do_not_mix(daemon: Daemon) -> None:
     assert sorted(await daemon.lines(process)) == [letter * 200_000 for letter in "abc"]
 
 
-async def test_what_can_not_be_written_to(daemon: Daemon) -> None:
+async def test_stdin_that_is_not_writable_is_an_error(daemon: Daemon) -> None:
     closed = await daemon.run("sleep", "1000")
     error = await daemon.call("POST", f"/processes/{closed['id']}/stdin", 400, data=b"x")
     assert error["code"] == "STDIN_NOT_WRITABLE"

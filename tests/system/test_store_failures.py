@@ -201,7 +201,7 @@ async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStor
     await load.leave()
 
 
-async def test_where_a_refused_process_stands_is_asked_until_the_store_can_tell(
+async def test_the_position_of_a_quarantined_process_is_read_again_until_the_store_answers(
     daemon: Daemon, store: FaultyStore
 ) -> None:
     load = Load(daemon)

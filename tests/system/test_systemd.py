@@ -83,7 +83,7 @@ class Manager(Daemon):
 
     @property
     def environ(self) -> dict[str, str]:
-        """Of the manager and of those who talk to it."""
+        """Return the environment of the manager and of its clients."""
         own = {"XDG_RUNTIME_DIR": "/run/user", "XDG_CONFIG_HOME": str(self.folder), "HOME": str(self.folder)}
         return {**os.environ, **own}
 

@@ -1,4 +1,4 @@
-"""A process whose time is over is killed with all that it started, whoever is there to see it."""
+"""A process whose time is over is killed with all that it started, with or without a daemon."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ async def test_time_runs_on_when_the_shim_is_upgraded(daemon: Daemon, state_dir:
     assert how(await daemon.ended(timed)) == TIMED_OUT
 
 
-async def test_what_is_no_time_is_refused(daemon: Daemon) -> None:
+async def test_malformed_timeouts_are_refused(daemon: Daemon) -> None:
     refused: tuple[Any, ...] = (0, -1, 0.0001, True, "5", 10**10, [], float("1e300"))
     for timeout in refused:
         answer = await daemon.call("POST", "/processes", 400, {"command": "true", "timeout": timeout})

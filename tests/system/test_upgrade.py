@@ -77,7 +77,7 @@ async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
         return int((await daemon.ended(process))["signal"])
 
     async def again_if_away(job: object, *args: int) -> int:
-        while True:  # while the daemon connects anew, it answers 503
+        while True:  # while the daemon connects again, it answers 503
             try:
                 return await job(*args)  # type: ignore[operator,no-any-return]
             except AssertionError as exc:
