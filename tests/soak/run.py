@@ -266,7 +266,7 @@ class Soak:
         printed = self._daemon.log
         if (at := printed.find("Traceback")) >= 0:
             problems.append(f"the log has a traceback: {printed[max(0, at - 200) : at + 2000]}")
-        said = "flat, and nothing wrong" if not problems else f"{len(problems)} PROBLEMS"
+        said = "flat, and everything matches" if not problems else f"{len(problems)} PROBLEMS"
         parts = [
             report.doing(log, time.monotonic() - self._began),
             report.table(rows),
