@@ -25,7 +25,7 @@ def summary(log: CampaignLog, verdict: Verdict, checking_s: float) -> str:
         ("seconds", f"{log.seconds:.0f} of killing, {checking_s:.0f} of checking"),
         (
             "verdict",
-            "nothing lost, repeated or disturbed" if not verdict.findings else f"{len(verdict.findings)} FINDINGS",
+            "everything matches" if not verdict.findings else f"{len(verdict.findings)} FINDINGS",
         ),
     ]
     text = "\n".join(f"  {name:<14}{value}" for name, value in rows)
