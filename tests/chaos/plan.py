@@ -15,9 +15,9 @@ POINTS = tuple(
     for point, what in failpoints.POINTS.items()
     if what.startswith("daemon:")
     and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
-    and point not in ("inside-merge", "inside-seal")
+    and point not in ("inside-compaction", "inside-compression")
 )
-"""Where a daemon can be killed by itself. Migrations, managed processes, merging and sealing have their own tests."""
+"""Failpoints of a daemon alone. Migrations, managed processes, compaction and compression have tests of their own."""
 
 HANDOVER_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("handover-"))
 """Likewise, when its shim has died."""

@@ -16,7 +16,7 @@ from outlast.storage.sqlite import listing, queries, read, read_events
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
-from outlast.storage.sqlite.scan import scan
+from outlast.storage.sqlite.scan import scan_output
 from outlast.testing.storage.samples import EPOCH_MS, Output, end_of, new_process
 from tests.storage.stores import commit_each
 
@@ -56,7 +56,7 @@ def _events(wanted: EventFilter, *, from_end: int = 0) -> Work:
 
 
 def _scan(asked: ScanQuery) -> Work:
-    return lambda db: scan(db, asked)
+    return lambda db: scan_output(db, asked)
 
 
 def _scan_on(order: Order, seq: int) -> Work:
@@ -65,7 +65,7 @@ def _scan_on(order: Order, seq: int) -> Work:
     def work(db: sqlite3.Connection) -> object:
         row_id: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
         position = row_id * MAX_MERGED_LINES + (0 if order is Order.NEWEST else MAX_MERGED_LINES - 1)
-        return scan(db, ScanQuery(handle=1, order=order, position=position, max_bytes=10))
+        return scan_output(db, ScanQuery(handle=1, order=order, position=position, max_bytes=10))
 
     return work
 
@@ -75,7 +75,7 @@ def _scan_since(order: Order) -> Work:
 
     def work(db: sqlite3.Connection) -> object:
         last_ms: int = db.execute("SELECT max(ts) FROM minute").fetchone()[0]
-        return scan(db, ScanQuery(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
+        return scan_output(db, ScanQuery(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
 
     return work
 

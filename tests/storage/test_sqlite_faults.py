@@ -148,13 +148,13 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["merge", "seal"])
+@pytest.mark.parametrize("change", ["compaction", "compression"])
 async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
     answered = 0
     for count in (1, 2, 9):
         environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}
         child = subprocess.run(
-            [*_WRITER, str(path), f"{change}s"],
+            [*_WRITER, str(path), change],
             env=environment,
             capture_output=True,
             text=True,
