@@ -9,13 +9,14 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test check fix bench bench-scale demo chaos soak fuzz release clean
+.PHONY: help serve test check fix docs bench bench-scale demo chaos soak fuzz release clean
 
 help:
 	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
 	@echo "make test         run the tests"
 	@echo "make check        check formatting, lint, types and import rules"
 	@echo "make fix          format, and fix what the linter can fix"
+	@echo "make docs         write docs/http-api.md and docs/errors.md from the OpenAPI document"
 	@echo "make demo         kill the daemon under a printing process, and show that no line is missing"
 	@echo "make bench        measure beside peers that run in the same minutes"
 	@echo "make bench-scale  measure what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
@@ -72,6 +73,9 @@ check: $(VENV)/installed-dev
 fix: $(VENV)/installed-dev
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/installed
+	@$(BIN)/python -m tools.http_reference
 
 bench: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m bench --keep bench/results

@@ -119,10 +119,10 @@ def run_outlast(folder: Path, crowd: Crowd) -> Figures:
         delays_ms = stage.delays_ms()
         _until(lambda: _stored_bytes(server.database) >= crowd.bytes, _STALLED_S)
         figures = spent.figures(delays_ms)
-        earlier_bytes = proc.written_bytes_of_the_gone()
+        earlier_bytes = proc.written_bytes_of_ended_children()
         written_bytes = spent.written_bytes([server.shim_pid])
         server.stop()
-        written_bytes += proc.written_bytes_of_the_gone() - earlier_bytes
+        written_bytes += proc.written_bytes_of_ended_children() - earlier_bytes
         with _database(server.database) as db:
             for number, process_id in enumerate(ids):
                 rows = db.execute(_OUTPUT, (process_id,))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import OURS, Figures, Measure, Row
-from bench.proc import cpu_s, pss_bytes
 from bench.serving import outlast
 from bench.supervisord import supervisord
+from harness.proc import cpu_s, pss_bytes
 
 _SLEEP_S = 86_400
 _STARTED_S = 120.0

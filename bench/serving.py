@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
+from outlast.wire.contract import SHIM_LOCK_NAME
 
 _OUTLAST = (sys.executable, "-m", "outlast")
 _START_S = 30.0
@@ -50,7 +51,7 @@ class Outlast:
         Raises:
             RuntimeError: none runs.
         """
-        pid = lock.holder(self._state_dir / lock.SHIM_LOCK_NAME)
+        pid = lock.holder(self._state_dir / SHIM_LOCK_NAME)
         if pid is None:
             raise RuntimeError("no shim runs")
         return pid

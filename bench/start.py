@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from bench.measure import OURS, Figures, Measure, Row
-from bench.proc import cpu_s
 from bench.serving import outlast
+from harness.proc import cpu_s
 
 _END_S = 300.0
 

@@ -42,7 +42,7 @@ async def daemon(state_dir: Path) -> AsyncIterator[Daemon]:
 
 
 @pytest.fixture
-async def mortal(state_dir: Path) -> AsyncIterator[Daemon]:
+async def crashable_daemon(state_dir: Path) -> AsyncIterator[Daemon]:
     """A daemon that is not running yet, and may be told where to die."""
     daemon = Daemon(state_dir)
     yield daemon

@@ -1,4 +1,4 @@
-"""What a start does not need is not imported: each import is paid for at every start of a daemon."""
+"""Imports that a program does not need are left out: each is paid for at every start of a daemon."""
 
 import subprocess
 import sys
@@ -10,6 +10,12 @@ def imported(program: str) -> set[str]:
     return set(
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     )
+
+
+def test_the_package_alone_imports_no_module() -> None:
+    program = "import sys; before = set(sys.modules); import outlast; print(*(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == ["outlast"]
 
 
 def test_the_command_itself_needs_hardly_anything() -> None:

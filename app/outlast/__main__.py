@@ -1,4 +1,4 @@
-"""`python -m outlast` is `outlast`."""
+"""Run `outlast` by `python -m outlast`."""
 
 from outlast.cli import main
 

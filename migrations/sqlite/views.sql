@@ -1,4 +1,4 @@
--- The views of the newest schema: dropped and made anew, all of them, whenever a migration has been applied.
+-- The views of the newest schema. All of them are dropped and created again whenever a migration is applied.
 
 CREATE VIEW processes AS
 SELECT
@@ -101,11 +101,11 @@ SELECT
 FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
 
--- What is sealed can't be read by SQL alone: one line says so. `outlast sql` has a view of this name that unseals.
+-- SQL alone cannot read compressed rows: one line says so. `outlast sql` has a view of this name that decompresses.
 CREATE VIEW output_readable AS
 SELECT
     id, handle, run, first_seq, line_count, stream, ts, gap, parts,
-    iif(codec IS NULL, data, '[sealed: ' || line_count || ' lines; ask with: outlast sql]') AS data
+    iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: outlast sql]') AS data
 FROM output_chunk;
 
 CREATE VIEW output_compressed AS
@@ -119,16 +119,15 @@ SELECT
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     c.line_count AS lines,
     c.raw_bytes AS bytes,
-    length(c.data) AS sealed_bytes
+    length(c.data) AS compressed_bytes
 FROM process p
 JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
 
--- Gaps are left out: no data would be shown as an empty line.
--- Of a merged row, t.value is a JSON array with the time of each of its lines.
--- Each chunk is turned into a JSON array of its lines. A backslash in the output is parked on the noncharacter
--- U+FDD0, so that a backslash in what json_quote returns can only be one that it wrote itself: "\n" is then a line's
--- end and nothing else, and the last one leaves an empty text behind it. json_each ends a string at NUL, so NUL is
--- shown as U+2400.
+-- Each row becomes a JSON array of its lines. A backslash in the output is first replaced by the noncharacter U+FDD0, so
+-- that every backslash in the result of json_quote is one that json_quote wrote: "\n" is then the end of a line and
+-- nothing else, and the last one leaves an empty text behind it. json_each ends a string at NUL, so NUL is shown as
+-- U+2400. For a row of several chunks, t.value is a JSON array with the time of each line. Gaps are left out, because a
+-- row without data would be shown as an empty line.
 CREATE VIEW output_lines AS
 SELECT
     p.id AS process_id,
@@ -153,7 +152,7 @@ CROSS JOIN json_each('[' || replace(replace(json_quote(replace(
     CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
 WHERE j.key < c.line_count;
 
--- The same, of each process's last 100 rows of chunks only: the last lines of a long output without reading all of it.
+-- The same for the last 100 rows of each process: the last lines of a long output, without reading all of it.
 CREATE VIEW output_tail AS
 SELECT
     p.id AS process_id,

@@ -1,4 +1,4 @@
-"""Chunks for tests, made by the rules of the capture, and what a plain reader would make of them."""
+"""Chunks for tests, made by the rules of the capture."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""What tests use to talk to the API."""
+"""A server of the API on a stub manager, and a client for it."""
 
 import asyncio
 import contextlib
@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import aiohttp
 from aiohttp import web
 
+from harness.http_client import Answer, HttpClient
 from outlast.api.application import make_app
 from outlast.core.manager import ProcessManager
 
@@ -22,32 +22,21 @@ SHUTDOWN_S = 0.5
 
 
 @dataclass
-class Answer:
-    status: int
-    headers: Any
-    body: bytes
-    json: Any
-
-
-@dataclass
 class Server:
-    session: aiohttp.ClientSession
+    client: HttpClient
     port: int
     runner: web.AppRunner
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def connections(self) -> int:
-        """How many clients are connected, those of the session included."""
+        """How many clients are connected, those of `client` included."""
         assert self.runner.server is not None
         return len(self.runner.server.connections)
 
     async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
         """Make a request with the token, unless `headers` say otherwise, and read the whole answer."""
-        async with self.session.request(method, path, headers=BEARER if headers is None else headers, **kwargs) as got:
-            body = await got.read()
-            is_json = got.content_type == "application/json"
-            return Answer(got.status, got.headers, body, await got.json() if is_json else None)
+        return await self.client.request(method, path, headers=BEARER if headers is None else headers, **kwargs)
 
     async def connect(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection of its own and send `request` as it is."""
@@ -73,8 +62,8 @@ async def serving(manager: StubManager, *, handler_cancellation: bool = True) ->
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as session:
-        server = Server(session, port, runner)
+    async with HttpClient(f"http://127.0.0.1:{port}", root="", auto_decompress=False) as client:
+        server = Server(client, port, runner)
         try:
             yield server
         finally:

@@ -1,4 +1,4 @@
-"""A manager without processes, for tests in which the core does not matter: it answers what the test tells it to."""
+"""A stub of the process manager: tests set its answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outlast.core.commands.start_request import StartRequest
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.model.output import Chunk
 from outlast.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
@@ -28,7 +29,7 @@ def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
 
 @dataclass
 class StubManager:
-    """`calls` collects what was asked. `fail` is raised by every call."""
+    """A process manager without processes. `calls` records every call; every call raises `fail`, if it is set."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fail: BaseException | None = None
@@ -113,20 +114,20 @@ class StubManager:
     def interrupt_followers(self) -> None:
         self._interrupted.set()
 
-    async def output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
+    async def read_output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
         self._called("output", process.handle, query)
         for chunk in self.chunks:
             yield chunk
         if self.fail_after_chunks is not None:
             raise self.fail_after_chunks
 
-    async def follow_together(
+    async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncIterator[Sequence[Chunk]]:
         self._called("follow", process.handle, query, heartbeat_s)
         self.followers += 1
         try:
-            async for chunk in self.output(process, query):
+            async for chunk in self.read_output(process, query):
                 if chunk.last_seq > query.after:
                     yield [chunk.after(query.after)]
             if self.follow_forever:

@@ -1,4 +1,4 @@
-"""Whatever is wrong in whatever field of whatever call: 400, and a sentence that names the field."""
+"""A wrong value in any field of any call is answered with 400, and a sentence that names the field."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from marshmallow import fields as ma_fields
 
 from outlast.api.route import Route
 from outlast.api.routes import ROUTES
-from outlast.api.schemas import fields
+from outlast.api.schemas import fields, process_fields
 
 from .server import Server
 from .stub import ULID
@@ -25,10 +25,10 @@ WRONG: dict[type[Any], tuple[Any, ...]] = {
     fields.String: (1, True, [], {}, 1.5),
     fields.Choice: ("", "no such", 0, True, [], {}),
     fields.Strings: ("x", {}, 1, [1], [None], [["x"]]),
-    fields.Environment: ("x", [], 1, {"A": 1}, {"": "x"}, {"A=B": "x"}),
-    fields.Tags: ("x", [], 1, {"a": 1}, {"": "x"}, {"a:b": "x"}),
-    fields.SignalNumber: ("", "SIGNONE", 0, -1, 65, 10**30, 1.5, True, [], {}),
-    fields.User: ("", ":", "1:", 1, True, [], {}, {"uid": -1}, {"uid": 2**32}, {"name": "a", "uid": 1}),
+    process_fields.Environment: ("x", [], 1, {"A": 1}, {"": "x"}, {"A=B": "x"}),
+    process_fields.Tags: ("x", [], 1, {"a": 1}, {"": "x"}, {"a:b": "x"}),
+    process_fields.SignalNumber: ("", "SIGNONE", 0, -1, 65, 10**30, 1.5, True, [], {}),
+    process_fields.User: ("", ":", "1:", 1, True, [], {}, {"uid": -1}, {"uid": 2**32}, {"name": "a", "uid": 1}),
     fields.QuerySeconds: ("", "0", "0.0", "-1", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryInteger: ("", "-1", "1.5", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryFlag: ("", "1", "TRUE", "yes"),

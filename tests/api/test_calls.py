@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outlast.api.cursor import make_cursor
+from outlast.api.cursor import page_cursor
 from outlast.api.handlers.serializers import process_info
 from outlast.api.routes import ROUTES
 from outlast.api.schemas.responses import ProcessInfo, ProcessPage
@@ -85,9 +85,9 @@ async def test_pages(server: Server, manager: StubManager) -> None:
     manager.views = [view(handle=handle, pid=handle + 100) for handle in (9, 8, 7)]
     query = ProcessQuery(status=Status.RUNNING, tags={"a": "b", "c": "d"})
     path = "/api/v1/processes?limit=2&tag=a:b&tag=c:d&status=running&cursor="
-    answer = await server.ask("GET", path + make_cursor(query, 10))
+    answer = await server.ask("GET", path + page_cursor(query, 10))
     assert [process["handle"] for process in answer.json["processes"]] == [9, 8]
-    assert answer.json["next"] == make_cursor(query, 8)
+    assert answer.json["next"] == page_cursor(query, 8)
     assert ProcessPage().validate(answer.json) == {}
     (_, asked) = manager.calls.pop()
     assert asked == replace(query, before_handle=10, limit=3)

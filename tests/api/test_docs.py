@@ -9,7 +9,8 @@ from outlast.api.errors import ERROR_SPECS
 from outlast.api.openapi import make_document
 from outlast.api.routes import ROUTES
 from outlast.api.schemas.lists import ListQuery
-from outlast.api.schemas.processes import FollowQuery, OutputRange, SignalBody, StartBody
+from outlast.api.schemas.output import FollowQuery, OutputRange
+from outlast.api.schemas.processes import SignalBody, StartBody
 
 from .server import Server
 
@@ -108,6 +109,48 @@ def test_each_code_is_told_where_it_can_come() -> None:
     errors = DOCUMENT["paths"]["/api/v1/processes"]["post"]["responses"]
     assert "SPAWN_FAILED" in errors["422"]["description"]
     assert "TOO_LARGE" in errors["413"]["description"]
+
+
+def test_the_document_tells_where_values_of_environment_variables_go() -> None:
+    env = DOCUMENT["components"]["schemas"]["StartBody"]["properties"]["env"]["description"]
+    assert "stored encrypted" in env
+    assert "returned, logged or stored" not in json.dumps(DOCUMENT)
+
+
+def test_the_document_says_that_a_name_addresses_a_process() -> None:
+    refs = [
+        parameter["description"]
+        for _, _, operation in OPERATIONS
+        for parameter in operation["parameters"]
+        if parameter["name"] == "ref"
+    ]
+    assert refs
+    for text in (*refs, DOCUMENT["info"]["description"]):
+        assert "name" in text
+
+
+def test_every_field_is_described() -> None:
+    bare = [
+        f"{name}.{field}"
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        for field, meaning in schema["properties"].items()
+        if "description" not in meaning
+    ]
+    assert bare == []
+
+
+def test_examples_of_bodies_are_accepted() -> None:
+    examples = {
+        route.path: route.body.example
+        for route in ROUTES
+        if isinstance(route.body, type) and hasattr(route.body, "example")
+    }
+    assert set(examples) == {route.path for route in ROUTES if isinstance(route.body, type)}
+    for route in ROUTES:
+        if isinstance(route.body, type):
+            assert route.body().validate(examples[route.path]) == {}
+            body = DOCUMENT["paths"][route.path][route.method.lower()]["requestBody"]
+            assert body["content"]["application/json"]["example"] == examples[route.path]
 
 
 async def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:

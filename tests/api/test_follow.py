@@ -1,9 +1,9 @@
 import asyncio
-import json
 
 import aiohttp
 import pytest
 
+from harness.http_client import Event, parse_events
 from outlast.api.handlers.follow import HEARTBEAT_S
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import StorageUnavailable
@@ -11,7 +11,6 @@ from outlast.model.output import Stream
 
 from .chunks import numbered
 from .server import BEARER, TOKEN, Server, serving, until
-from .sse_parser import Event, parse
 from .stub import StubManager
 
 FOLLOW = "/api/v1/processes/42/output/follow"
@@ -32,13 +31,13 @@ async def test_history_then_eof(server: Server, manager: StubManager) -> None:
     assert answer.headers["Content-Type"] == "text/event-stream"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Accel-Buffering"] == "no"
-    events, _ = parse(answer.body)
-    assert [(event.last_id, json.loads(event.data)["line"]) for event in events[:-1]] == [
-        ("1", "one\n"),
-        ("2", "two"),
-        ("3", "!\n"),
+    events, _ = parse_events(answer.body)
+    assert [(event.id, event.data["line"]) for event in events[:-1]] == [
+        (1, "one\n"),
+        (2, "two"),
+        (3, "!\n"),
     ]
-    assert events[-1] == Event("eof", "{}", "3")
+    assert events[-1] == Event("eof", None, "{}")
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
@@ -207,7 +206,7 @@ async def test_a_failure_within_a_stream_breaks_the_connection(
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", FOLLOW)
     (record,) = caplog.records
-    assert record.getMessage() == f"GET {FOLLOW} broke off"
+    assert record.getMessage() == f"GET {FOLLOW} failed after its response had begun"
 
 
 async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:

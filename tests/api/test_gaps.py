@@ -1,4 +1,4 @@
-"""Gaps through a real daemon. They are put into the store while no daemon runs."""
+"""Gaps in the answers of a daemon. The test puts them into the store while no daemon runs."""
 
 import json
 from typing import Any

@@ -22,7 +22,7 @@ RAW = {**BEARER, "Accept": "application/octet-stream"}
 
 
 def whole_lines(chunks: list[Chunk]) -> list[bytes]:
-    """The plain way: parts of a line joined where the line ends, unfinished ones last, without terminators."""
+    """Return the lines by a plain algorithm: parts are joined where the line ends, unfinished lines come last."""
     done: list[bytes] = []
     unfinished: dict[Stream, bytes] = {}
     for it in chunks:
@@ -37,7 +37,7 @@ def whole_lines(chunks: list[Chunk]) -> list[bytes]:
 
 def join(chunks: list[Chunk]) -> list[bytes]:
     joiner = LineJoiner()
-    blocks = [block for it in chunks for block in joiner.add(it)] + list(joiner.rest())
+    blocks = [block for it in chunks for block in joiner.join(it)] + list(joiner.rest())
     return [line for block in blocks for line in block.removesuffix(b"\n").split(b"\n")]
 
 
@@ -68,7 +68,7 @@ def test_an_endless_line_stays_in_its_parts() -> None:
 def test_many_small_parts_cost_no_more_than_one() -> None:
     joiner = LineJoiner()
     for seq in range(1, 200_001):
-        assert list(joiner.add(chunk(b".", first_seq=seq))) == []
+        assert list(joiner.join(chunk(b".", first_seq=seq))) == []
     assert list(joiner.rest()) == [b"." * 200_000]
 
 
@@ -190,12 +190,12 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", "/api/v1/processes/42/stdout", headers=headers)
     (record,) = caplog.records
-    assert record.getMessage() == "GET /api/v1/processes/42/stdout broke off"
+    assert record.getMessage() == "GET /api/v1/processes/42/stdout failed after its response had begun"
     assert TOKEN not in caplog.text
 
 
 async def test_the_size_of_all_bytes_is_told_and_kept_to(server: Server, manager: StubManager) -> None:
-    """Also when more has come since it was told, and when there is less."""
+    """The size holds when more output has come since, and when there is less."""
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     everything = b"".join(it.data for it in manager.chunks)
     for manager.stored_bytes in (len(everything), len(everything) - 7, 250_000, 220_000, 10):
@@ -217,7 +217,7 @@ async def test_a_purge_within_the_bytes_breaks_the_connection(
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
-    assert "has been purged" in caplog.text
+    assert "was purged" in caplog.text
 
 
 @pytest.mark.parametrize(

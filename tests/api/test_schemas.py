@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema
 
-from outlast.api.cursor import make_cursor
+from outlast.api.cursor import page_cursor
 from outlast.api.parsing import load
-from outlast.api.schemas import lists, processes
+from outlast.api.schemas import events, lists, output, processes
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.users import UserSpec
 from outlast.core.query.output_cursor import OutputQuery
@@ -80,25 +80,25 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("command", 7, "command must be a string"),
         ("command", ["ls"], "command must be a string"),
         ("command", True, "command must be a string"),
-        ("command", "a\0b", "command must not hold a NUL"),
-        ("command", "\ud800", "command must not hold a lone surrogate"),
+        ("command", "a\0b", "command must not contain a NUL"),
+        ("command", "\ud800", "command must not contain a lone surrogate"),
         ("args", "-l", "args must be an array"),
         ("args", {"0": "-l"}, "args must be an array"),
         ("args", ["ok", 3], "args[1] must be a string"),
         ("args", [None], "args[0] must not be null"),
-        ("args", ["\0"], "args[0] must not hold a NUL"),
-        ("args", ["\udfff"], "args[0] must not hold a lone surrogate"),
+        ("args", ["\0"], "args[0] must not contain a NUL"),
+        ("args", ["\udfff"], "args[0] must not contain a lone surrogate"),
         ("env", ["A=b"], "env must be an object"),
-        ("env", {"": "x"}, "env must not hold a key that is empty"),
-        ("env", {"A=B": "x"}, "env must not hold a key"),
-        ("env", {"A\0": "x"}, "env must not hold a NUL"),
-        ("env", {"A": "x\0"}, "env.A must not hold a NUL"),
+        ("env", {"": "x"}, "env must not contain a key that is empty"),
+        ("env", {"A=B": "x"}, "env must not contain a key"),
+        ("env", {"A\0": "x"}, "env must not contain a NUL"),
+        ("env", {"A": "x\0"}, "env.A must not contain a NUL"),
         ("env", {"A": 1}, "env.A must be a string"),
         ("env", {"A": None}, "env.A must be a string"),
-        ("env", {"A": "\ud800"}, "env.A must not hold a lone surrogate"),
+        ("env", {"A": "\ud800"}, "env.A must not contain a lone surrogate"),
         ("working_dir", "relative", "working_dir must be an absolute path"),
         ("working_dir", "", "working_dir must be an absolute path"),
-        ("working_dir", "/a\0", "working_dir must not hold a NUL"),
+        ("working_dir", "/a\0", "working_dir must not contain a NUL"),
         ("stdin_mode", "capture", "stdin_mode must be one of closed, pipe"),
         ("stdin_mode", "PIPE", "stdin_mode must be one of closed, pipe"),
         ("stdin_mode", 1, "stdin_mode must be one of closed, pipe"),
@@ -117,7 +117,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("user", "\uff11\uff12", "user must be"),
         ("user", "4294967295", "user must have ids from 0 to 4294967294"),
         ("user", "9" * 5000, "user must be"),
-        ("user", "a\0", "user must not hold a NUL"),
+        ("user", "a\0", "user must not contain a NUL"),
         ("user", {}, "user must have either"),
         ("user", {"gid": 1}, "user must have either"),
         ("user", {"name": "a", "uid": 1}, "user must have either"),
@@ -135,8 +135,8 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("tags", {"k": "v" * 1025}, "tags.k must not be longer than 1024"),
         ("tags", {"k": 1}, "tags.k must be a string"),
         ("tags", {"k": None}, "tags.k must be a string"),
-        ("tags", {str(i): "" for i in range(65)}, "tags must not hold more than 64"),
-        ("colour", "red", "colour is not known here"),
+        ("tags", {str(i): "" for i in range(65)}, "tags must not contain more than 64"),
+        ("colour", "red", "unknown field: colour"),
         ("name", "", "name must be 1 to 255 characters"),
         ("name", "a/b", "name must be 1 to 255 characters"),
         ("name", "..", "name must be 1 to 255 characters"),
@@ -146,11 +146,11 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("restart", {"policy": "sometimes"}, "restart.policy must be one of never, on_failure, always"),
         ("restart", {"max_restarts": -1}, "restart.max_restarts must be an integer from 0"),
         ("restart", {"initial_backoff_ms": 2, "max_backoff_ms": 1}, "restart.initial_backoff_ms must not be more"),
-        ("restart", {"x": 1}, "restart.x is not known here"),
+        ("restart", {"x": 1}, "unknown field: restart.x"),
         ("health_check", {}, "health_check.type is required"),
         ("health_check", {"type": "udp", "port": 1}, "health_check.type must be one of http, tcp"),
         ("health_check", {"type": "tcp", "port": 65536}, "health_check.port must be an integer from 1 to 65535"),
-        ("health_check", {"type": "tcp", "port": 1, "path": "/"}, "health_check.path is for http only"),
+        ("health_check", {"type": "tcp", "port": 1, "path": "/"}, "health_check.path can be used with type http only"),
         ("health_check", {"type": "http", "port": 1, "path": "/a b"}, 'health_check.path must start with "/"'),
         ("health_check", {"type": "http", "port": 1, "interval_ms": 0}, "health_check.interval_ms must be an integer"),
         ("timeout", 0, "timeout must be a number of seconds from 0.001 to"),
@@ -159,8 +159,8 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("idempotency_key", "x" * 256, "idempotency_key must be 1 to 255 printable"),
         ("idempotency_key", "a\nb", "idempotency_key must be 1 to 255 printable"),
         ("idempotency_key", "a\u200bb", "idempotency_key must be 1 to 255 printable"),
-        ("idempotency_key", "a\0", "idempotency_key must not hold a NUL"),
-        ("idempotency_key", "\ud800", "idempotency_key must not hold a lone surrogate"),
+        ("idempotency_key", "a\0", "idempotency_key must not contain a NUL"),
+        ("idempotency_key", "\ud800", "idempotency_key must not contain a lone surrogate"),
         ("idempotency_key", 1, "idempotency_key must be a string"),
     ],
 )
@@ -256,15 +256,15 @@ def test_lists() -> None:
     assert load(query, given) == expected
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
         asked = replace(expected, order=Order(order))
-        cursor = make_cursor(asked, 4)
+        cursor = page_cursor(asked, 4)
         assert load(query, {**given, "order": order, "cursor": cursor}) == replace(asked, **{place: 4})
         assert load(query, {**given, "order": order, "cursor": cursor, "limit": "7"}).limit == 7
         for other in ({"status": "running"}, {"name": "x"}, {"tag": ["a:b"]}, {"since": "0"}, {"until": "0"}):
             refusal = refuse(query, {**given, "order": order, "cursor": cursor, **other})
-            assert refusal.startswith("cursor belongs to a list with other parameters")
-    assert refuse(query, {**given, "cursor": cursor}).startswith("cursor belongs to a list")
+            assert refusal.startswith("cursor belongs to another list")
+    assert refuse(query, {**given, "cursor": cursor}).startswith("cursor belongs to another list")
     for garbage in ("", "4", "next", "é", "=" * 20, cursor[:-1], cursor + "A", "A" * 10_000):
-        assert refuse(query, {"cursor": garbage}) == "cursor must be `next` of the page before"
+        assert refuse(query, {"cursor": garbage}) == "cursor must be `next` of the previous page"
 
 
 WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9" * 17, "9" * 5000, "9007199254740992"]
@@ -275,10 +275,10 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
     ("schema", "fields"),
     [
         (lists.ListQuery(), ("since", "until", "limit")),
-        (lists.EventsQuery(), ("after", "tail", "since")),
-        (processes.FollowQuery(), ("after", "tail", "since", "until")),
-        (processes.OutputRange(), ("after", "tail", "since", "until", "limit")),
-        (processes.ResumeHeader(), ("Last-Event-ID",)),
+        (events.EventsQuery(), ("after", "tail", "since")),
+        (output.FollowQuery(), ("after", "tail", "since", "until")),
+        (output.OutputRange(), ("after", "tail", "since", "until", "limit")),
+        (output.ResumeHeader(), ("Last-Event-ID",)),
     ],
 )
 def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
@@ -294,10 +294,10 @@ def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) 
         ({"limit": "10001"}, "limit must be an integer from 1 to 10000"),
         ({"tag": ["a"]}, "tag must have the form key:value"),
         ({"tag": [":b"]}, "tag must have keys"),
-        ({"tag": ["a:b", "a:c"]}, "tag asks for two values of 'a'"),
+        ({"tag": ["a:b", "a:c"]}, "tag has two values for the key 'a'"),
         ({"name": ""}, "name must not be empty"),
         ({"order": "random"}, "order must be one of newest, oldest"),
-        ({"reason": "lost"}, "reason is not known here"),
+        ({"reason": "lost"}, "unknown field: reason"),
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
@@ -305,23 +305,23 @@ def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -
 
 
 def test_output_ranges() -> None:
-    schema = processes.OutputRange()
-    assert load(schema, {}) == processes.ReadOptions(where=OutputQuery(), limit=None, grep=None)
+    schema = output.OutputRange()
+    assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
     given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
-    assert load(schema, given) == processes.ReadOptions(where=where, limit=0, grep="é".encode())
+    assert load(schema, given) == output.ReadOptions(where=where, limit=0, grep="é".encode())
     assert load(schema, {"grep": ""}).grep is None
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
-    assert load(processes.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
-    assert "grep is not known" in refuse(processes.FollowQuery(), {"grep": "x"})
+    assert load(output.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
+    assert "unknown field: grep" in refuse(output.FollowQuery(), {"grep": "x"})
 
 
 @pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
 def test_purge(text: str, purge: bool) -> None:
-    assert load(processes.RemoveQuery(), {"purge": text}).purge is purge
-    assert load(processes.RemoveQuery(), {}).purge is False
+    assert load(processes.DeleteQuery(), {"purge": text}).purge is purge
+    assert load(processes.DeleteQuery(), {}).purge is False
 
 
 @pytest.mark.parametrize("wrong", ["", "1", "yes", "TRUE", "on"])
 def test_purging_is_not_guessed(wrong: str) -> None:
-    assert refuse(processes.RemoveQuery(), {"purge": wrong}) == "purge must be true or false"
+    assert refuse(processes.DeleteQuery(), {"purge": wrong}) == "purge must be true or false"

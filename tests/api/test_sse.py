@@ -4,11 +4,11 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.http_client import Event, parse_events
 from outlast.api.streaming import sse
 from outlast.model.output import Chunk, Stream
 
 from .chunks import DATA, chunk, gap
-from .sse_parser import Event, parse
 
 
 def encoded(cache: sse.EventCache, *chunks: Chunk) -> bytes:
@@ -27,11 +27,11 @@ def test_a_strict_reader_gets_each_line_as_if_it_were_encoded_alone(
     data: bytes, first_seq: int, stream: Stream
 ) -> None:
     it = chunk(data, first_seq=first_seq, stream=stream)
-    events, comments = parse(encoded(sse.EventCache(), it))
+    events, comments = parse_events(encoded(sse.EventCache(), it))
     assert comments == []
-    assert [json.loads(event.data) for event in events] == expected_events(it)
-    assert [int(event.last_id) for event in events] == list(range(first_seq, it.last_seq + 1))
-    assert {event.name for event in events} == {"output"}
+    assert [event.data for event in events] == expected_events(it)
+    assert [event.id for event in events] == list(range(first_seq, it.last_seq + 1))
+    assert {event.kind for event in events} == {"output"}
 
 
 @given(data=DATA)
@@ -52,8 +52,8 @@ def test_the_form_is_that_of_the_contract() -> None:
         b'data: {"line":"Processing item 1/10\\n","timestamp":1710000000000,"stream":"stdout"}\n\n'
     )
     assert sse.EOF == b"event: eof\ndata: {}\n\n"
-    assert parse(sse.EOF) == ([Event("eof", "{}", "")], [])
-    assert parse(sse.KEEP_ALIVE) == ([], ["keep-alive"])
+    assert parse_events(sse.EOF) == ([Event("eof", None, "{}")], [])
+    assert parse_events(sse.KEEP_ALIVE) == ([], ["keep-alive"])
 
 
 def test_a_gap_is_an_event_of_its_own() -> None:
@@ -94,7 +94,7 @@ def test_followers_share_the_same_bytes() -> None:
     st.lists(st.tuples(st.sampled_from([b"a\n", b"b\nc", b"", b"line\n" * 3000]), st.sampled_from(Stream)), min_size=1)
 )
 def test_chunks_together_are_what_each_is_alone(parts: list[tuple[bytes, Stream]]) -> None:
-    """Whoever reads another choice of the same chunks gets its own, also from the same cache."""
+    """A reader of another selection of the same chunks gets its own events, also from the same cache."""
     chunks = []
     seq = 1
     for data, stream in parts:
@@ -122,7 +122,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
 
 
 def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
-    """A piece of one short line takes several times its events."""
+    """A piece of one short line takes several times the memory of its events."""
     cache = sse.EventCache(max_bytes=2_000_000)
     tracemalloc.start()
     try:
@@ -144,8 +144,8 @@ def test_pieces_are_small_whatever_the_lines_are() -> None:
 
 def test_a_long_line_is_one_event() -> None:
     data = b"short\n" + b"x" * (1 << 20) + b"\nshort\n"
-    events, _ = parse(encoded(sse.EventCache(), chunk(data)))
-    assert [len(json.loads(event.data)["line"]) for event in events] == [6, (1 << 20) + 1, 6]
+    events, _ = parse_events(encoded(sse.EventCache(), chunk(data)))
+    assert [len(event.data["line"]) for event in events] == [6, (1 << 20) + 1, 6]
 
 
 @given(data=DATA)

@@ -1,4 +1,4 @@
-"""The surface before the real thing: a daemon, its shim, real processes."""
+"""The API of a real daemon with a shim and processes."""
 
 import asyncio
 import json
@@ -122,7 +122,7 @@ async def test_pages_and_filters(daemon: Daemon) -> None:
         await daemon.ended(process)
     newest_first = [process["id"] for process in reversed(made)]
     found: list[str] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = await daemon.call("GET", f"/processes?limit=2{cursor and '&cursor='}{cursor}", 200)
         found += [process["id"] for process in page["processes"]]
@@ -163,3 +163,18 @@ async def test_followers_that_hang_up_leave_nothing_behind(daemon: Daemon) -> No
         await follower.aclose()
     await until(lambda: open_files(daemon.pid) <= before)
     assert "Traceback" not in daemon.log
+
+
+async def test_examples_of_the_document_work(daemon: Daemon) -> None:
+    """The page /docs sends them when "Execute" is clicked."""
+    document = await daemon.call("GET", "/openapi.json", 200)
+
+    def example(path: str) -> Any:
+        return document["paths"][f"/api/v1{path}"]["post"]["requestBody"]["content"]["application/json"]["example"]
+
+    process = await daemon.call("POST", "/processes", 201, example("/processes"))
+    await daemon.call("POST", f"/processes/{process['id']}/signal", 200, example("/processes/{ref}/signal"))
+    assert (await daemon.call("POST", "/sql", 200, example("/sql")))["rows"][0][0] == process["id"]
+    async with daemon.session.post(f"{daemon.url}/api/v1/processes/run", json=example("/processes/run")) as answer:
+        assert answer.status == 200
+        assert '"exit_code":0' in await answer.text()

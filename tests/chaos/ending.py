@@ -4,12 +4,13 @@ import os
 import signal
 
 from outlast.linux import lock
+from outlast.wire.contract import SHIM_LOCK_NAME
 from tests.support.daemon import Daemon, outlast
 
 
 async def end_everything(daemon: Daemon) -> list[str]:
     """End daemon, processes and shim by `outlast down`, and return what was wrong with that."""
-    path = daemon.state_dir / lock.SHIM_LOCK_NAME
+    path = daemon.state_dir / SHIM_LOCK_NAME
     shim = lock.holder(path)
     config = daemon.state_dir.parent / "impatient.toml"
     config.write_text("stop_grace_ms = 0\n")

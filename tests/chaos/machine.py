@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.shim.watch.output import SPOOL_NAME
+from outlast.wire.contract import SHIM_LOCK_NAME
 from tests.support.daemon import group_folders
 
 _OF_PROCESSES = ("pipe:", "/memfd:", "anon_inode:[pidfd]")
@@ -37,7 +38,7 @@ class Footprint:
     @classmethod
     def of(cls, state_dir: Path, daemon: int) -> "Footprint":
         """Look at a state folder, whose daemon has this pid."""
-        shim = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
+        shim = lock.holder(state_dir / SHIM_LOCK_NAME)
         if shim is None:
             return cls()
         states = [*_children(shim), *_children(daemon)]

@@ -12,6 +12,7 @@ import aiohttp
 
 from outlast import failpoints
 from outlast.linux import lock
+from outlast.wire.contract import SHIM_LOCK_NAME
 from tests.chaos.door import BROKEN, Door
 from tests.chaos.ledger import Ledger, ShimDeath
 from tests.chaos.sidefile import now_ms
@@ -31,7 +32,7 @@ class Shim:
     @classmethod
     def of(cls, state_dir: Path) -> "Shim | None":
         """Return the shim that holds the lock of a state folder."""
-        pid = lock.holder(state_dir / lock.SHIM_LOCK_NAME)
+        pid = lock.holder(state_dir / SHIM_LOCK_NAME)
         began = _began(pid) if pid is not None else None
         return cls(pid, began) if pid is not None and began is not None else None
 

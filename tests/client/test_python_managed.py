@@ -47,9 +47,12 @@ async def until(sandbox: Sandbox, process: int | str, holds: Callable[[ManagedPr
     return await eventually(look)
 
 
-async def test_a_name_stands_for_a_process_over_its_runs(sandbox: Sandbox) -> None:
-    script = "echo run; exec sleep 1000"
-    started = await call(sandbox.start_process, "sh", ["-c", script], name=NAME)
+async def start_named(sandbox: Sandbox) -> Any:
+    return await call(sandbox.start_process, "sh", ["-c", "echo run; exec sleep 1000"], name=NAME)
+
+
+async def test_a_named_process_is_managed_with_the_defaults(sandbox: Sandbox) -> None:
+    started = await start_named(sandbox)
     assert started.managed.name == NAME
     assert started.managed.id == NAME
     assert started.managed.restart == RestartPolicyConfig(policy=RestartPolicy.ON_FAILURE)
@@ -58,22 +61,29 @@ async def test_a_name_stands_for_a_process_over_its_runs(sandbox: Sandbox) -> No
     assert (started.managed.restart_count, started.managed.last_exit) == (0, None)
     assert (await call(sandbox.get_process, NAME)).pid == started.pid
 
+
+async def test_a_name_stands_for_a_process_over_its_runs(sandbox: Sandbox) -> None:
+    started = await start_named(sandbox)
     again = await call(sandbox.restart_process, NAME)
     assert again.handle == started.handle
     assert again.pid != started.pid
     assert again.status == ProcessStatus.RUNNING
 
-    async def said_twice() -> bool:
-        return (await call(sandbox.get_stdout, NAME)).lines == ["run", "run"]
+    async def has_said_it_twice() -> bool:
+        return bool((await call(sandbox.get_stdout, NAME)).lines == ["run", "run"])
 
-    await eventually(said_twice)
-    with pytest.raises(RemoteAPIError) as caught:
-        await call(sandbox.start_process, "true", name=NAME)
-    assert (caught.value.status_code, caught.value.code) == (409, "NAME_IN_USE")
+    await eventually(has_said_it_twice)
     await call(sandbox.kill_process, NAME)
     stopped = await until(sandbox, NAME, lambda managed: managed.status == ManagedProcessStatus.STOPPED)
     assert (stopped.status, stopped.signal) == (ProcessStatus.SIGNALED, signal.SIGTERM)
     assert await events(sandbox.follow_output, NAME) == [("run\n", "stdout")] * 2
+
+
+async def test_a_name_in_use_is_refused(sandbox: Sandbox) -> None:
+    await start_named(sandbox)
+    with pytest.raises(RemoteAPIError) as caught:
+        await call(sandbox.start_process, "true", name=NAME)
+    assert (caught.value.status_code, caught.value.code) == (409, "NAME_IN_USE")
 
 
 async def test_what_fails_is_started_again_as_often_as_wanted(sandbox: Sandbox) -> None:

@@ -10,6 +10,7 @@ import pwd
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ async def test_lines_arrive_while_the_process_runs(daemon: Daemon) -> None:
         arrived = []
         for number in range(1, 4):
             await call(sandbox.write_stdin, process.pid, b"go on\n")
-            await eventually(lambda number=number: b"Processing item %d" % number in tap.heard)
+            await eventually(partial(tap.has_sent, b"Processing item %d" % number))
             arrived.append(datetime.now(UTC))
             assert (await call(sandbox.get_process, process.pid)).status == ProcessStatus.RUNNING
             assert not following.done()
@@ -118,7 +119,7 @@ async def test_keep_alive_comments_do_not_disturb(daemon: Daemon) -> None:
             blocking = asyncio.create_task(call(lambda: list(sandbox.follow_output(process.pid))))
             awaited = asyncio.create_task(_follow(other, process.pid))
             for each in (tap, other_tap):
-                await eventually(lambda each=each: b": keep-alive\n\n" in each.heard, deadline_s=KEEP_ALIVE_DEADLINE_S)
+                await eventually(partial(each.has_sent, b": keep-alive\n\n"), deadline_s=KEEP_ALIVE_DEADLINE_S)
             await call(sandbox.write_stdin, process.pid, b"go on\n")
             await call(sandbox.close_stdin, process.pid)
             assert [event.line for event in await blocking] == ["Processing item 1\n"]
@@ -166,7 +167,7 @@ async def test_signals(sandbox: Sandbox) -> None:
 
     async def said(*lines: str) -> None:
         async def look() -> bool:
-            return list(lines) == (await call(sandbox.get_stdout, process.pid)).lines
+            return bool(list(lines) == (await call(sandbox.get_stdout, process.pid)).lines)
 
         await eventually(look, str(lines))
 
@@ -287,41 +288,67 @@ async def _follow(sandbox: AsyncSandbox, pid: int) -> list[Any]:
     return list(await sandbox.follow_output(pid))
 
 
-async def test_managed_processes(sandbox: Sandbox) -> None:
-    """Started, found, restarted and stopped by name; its restarts and its health as the client's own models say."""
-    process = await call(
+NAME = "web é"
+RESTART = RestartPolicyConfig(policy="always", max_restarts=3, initial_backoff_ms=1, max_backoff_ms=2)
+
+
+async def start_managed(sandbox: Sandbox) -> Any:
+    return await call(
         sandbox.start_process,
         "sh",
         args=["-c", 'echo "$A"; exec sleep 600'],
         env={"A": "value"},
-        name="web é",
-        restart=RestartPolicyConfig(policy="always", max_restarts=3, initial_backoff_ms=1, max_backoff_ms=2),
+        name=NAME,
+        restart=RESTART,
         health_check=ProcessHealthCheck(type="http", port=1, path="/health", failure_threshold=7),
     )
-    assert process.managed.restart == RestartPolicyConfig(
-        policy="always", max_restarts=3, initial_backoff_ms=1, max_backoff_ms=2
-    )
+
+
+async def test_a_managed_process_is_described_in_the_clients_own_models(sandbox: Sandbox) -> None:
+    process = await start_managed(sandbox)
+    assert process.managed.restart == RESTART
     assert process.managed.health_check.failure_threshold == 7
-    assert (process.managed.id, process.managed.health_status.value) == ("web é", "starting")
+    assert (process.managed.id, process.managed.health_status.value) == (NAME, "starting")
+
+
+async def test_a_name_in_use_is_a_conflict(sandbox: Sandbox) -> None:
+    await start_managed(sandbox)
     with pytest.raises(RemoteAPIError) as raised:
-        await call(sandbox.start_process, "true", name="web é")
+        await call(sandbox.start_process, "true", name=NAME)
     assert raised.value.status_code == 409
-    again = await call(sandbox.restart_process, "web é")
+
+
+async def test_a_managed_process_is_restarted_by_name(sandbox: Sandbox) -> None:
+    process = await start_managed(sandbox)
+    again = await call(sandbox.restart_process, NAME)
     assert (again.pid != process.pid, again.managed.restart_count, again.managed.status.value) == (True, 1, "running")
     assert again.managed.last_exit.signal == signal.SIGTERM
-    await call(sandbox.send_signal, "web é", signal.SIGKILL)
+
+
+async def test_a_managed_process_that_is_killed_is_started_again(sandbox: Sandbox) -> None:
+    await start_managed(sandbox)
+    await call(sandbox.restart_process, NAME)
+    await call(sandbox.send_signal, NAME, signal.SIGKILL)
 
     async def third() -> Any:
-        seen = await call(sandbox.get_process, "web é")
+        seen = await call(sandbox.get_process, NAME)
         return seen if seen.managed.restart_count == 2 else None
 
     seen = await eventually(third)
     assert seen.managed.last_exit.signal == signal.SIGKILL
     await eventually(lambda: has_printed(sandbox, 3))
-    await call(sandbox.kill_process, "web é")
-    stopped = await call(sandbox.get_process, "web é")
+    await call(sandbox.kill_process, NAME)
+    assert [event.line for event in await call(lambda: list(sandbox.follow_output(NAME)))] == ["value\n"] * 3
+
+
+async def test_a_managed_process_is_stopped_by_name(sandbox: Sandbox) -> None:
+    await start_managed(sandbox)
+    await call(sandbox.kill_process, NAME)
+    stopped = await call(sandbox.get_process, NAME)
     assert stopped.managed.status.value == "stopped"
-    assert [event.line for event in await call(lambda: list(sandbox.follow_output("web é")))] == ["value\n"] * 3
+
+
+async def test_a_process_that_is_not_managed_cannot_be_restarted(sandbox: Sandbox) -> None:
     other = await call(sandbox.start_process, "true")
     with pytest.raises(RemoteAPIError) as raised:
         await call(sandbox.restart_process, other.pid)
@@ -329,4 +356,4 @@ async def test_managed_processes(sandbox: Sandbox) -> None:
 
 
 async def has_printed(sandbox: Sandbox, count: int) -> bool:
-    return len((await call(sandbox.get_stdout, "web é")).lines) >= count
+    return len((await call(sandbox.get_stdout, NAME)).lines) >= count

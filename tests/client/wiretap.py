@@ -1,4 +1,4 @@
-"""What a client is sent, seen on its own connection: a relay that passes everything on and keeps a copy."""
+"""A relay between a client and the daemon that keeps a copy of all that the client is sent."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,10 @@ class Wiretap:
         self.heard = b""
         self._upstream = urlsplit(url)
         self._writers: set[asyncio.StreamWriter] = set()
+
+    def has_sent(self, data: bytes) -> bool:
+        """Tell whether the daemon has sent `data` through this relay."""
+        return data in self.heard
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection in both directions, until either side ends it."""

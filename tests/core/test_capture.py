@@ -1,4 +1,4 @@
-"""Capture: when a part of a line is told for itself, and when it waits for its rest."""
+"""Capture: when a part of a line becomes a chunk of its own, and when it waits for its rest."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ class Emitted:
             position=Position(),
             streams=set(Stream),
             emit=self.chunks.append,
-            hurry=self._hurry,
+            flush_now=self._hurry,
         )
         self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
 
@@ -43,7 +43,7 @@ class Emitted:
             await asyncio.sleep(0.005)
 
 
-async def test_a_prompt_comes_by_itself() -> None:
+async def test_a_prompt_is_emitted_without_its_newline() -> None:
     emitted = Emitted()
     started = time.monotonic()
     emitted.feed(b"name? ")
@@ -56,19 +56,19 @@ async def test_a_prompt_comes_by_itself() -> None:
     emitted.capture.stop()
 
 
-async def test_a_loop_that_was_held_up_parts_no_line() -> None:
-    """The time is up, but the rest was there before anybody could look."""
+async def test_a_blocked_event_loop_splits_no_line() -> None:
+    """The time of the part is up, but its rest had arrived before the event loop could run."""
     emitted = Emitted()
     emitted.feed(b"one ")
-    time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - the loop is held up: that is the point
+    time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - blocks the event loop on purpose
     emitted.capture._on_timer()
     emitted.feed(b"line\n")
     assert emitted.data == [b"one line\n"]
     emitted.capture.stop()
 
 
-async def test_no_line_is_parted_while_chunks_wait_for_the_store() -> None:
-    """The rest may be at the shim, which waits for an acknowledgement before it sends more."""
+async def test_no_line_is_split_while_chunks_wait_for_the_store() -> None:
+    """The shim may have the rest, and wait for an acknowledgement before it sends more."""
     emitted = Emitted()
     emitted.feed(b"whole\npart")
     time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - likewise
@@ -81,7 +81,7 @@ async def test_no_line_is_parted_while_chunks_wait_for_the_store() -> None:
     emitted.capture.stop()
 
 
-async def test_a_prompt_behind_stored_lines_comes() -> None:
+async def test_a_prompt_after_stored_lines_is_emitted() -> None:
     emitted = Emitted()
     emitted.feed(b"whole\nname? ")
     emitted.capture.on_stored()
@@ -90,7 +90,7 @@ async def test_a_prompt_behind_stored_lines_comes() -> None:
     emitted.capture.stop()
 
 
-def test_what_was_taken_before_is_passed_over_and_a_hole_is_not() -> None:
+def test_repeated_bytes_are_skipped_and_missing_bytes_are_an_error() -> None:
     async def check() -> None:
         emitted = Emitted()
         emitted.feed(b"one\ntwo\n")
@@ -104,7 +104,7 @@ def test_what_was_taken_before_is_passed_over_and_a_hole_is_not() -> None:
     asyncio.run(check())
 
 
-async def test_ends_of_streams_end_lines_and_drain() -> None:
+async def test_the_end_of_a_stream_ends_its_last_line() -> None:
     emitted = Emitted()
     emitted.feed(b"last")
     emitted.feed(b"error", Stream.STDERR)

@@ -1,4 +1,4 @@
-"""What is kept in memory of recent output is bounded by what it takes, and not only by what was printed."""
+"""The chunk cache is limited by the memory that it takes, and not only by the bytes of output."""
 
 import tracemalloc
 
@@ -9,17 +9,17 @@ from outlast.model.output import Chunk, Stream
 
 
 @pytest.mark.parametrize(("processes", "lines"), [(1, 6_000), (5_000, 1), (500, 20)])
-def test_what_is_counted_is_what_is_taken_also_when_each_line_comes_alone(processes: int, lines: int) -> None:
-    kept = ChunkCache()
+def test_the_counted_bytes_are_the_memory_taken_also_for_single_lines(processes: int, lines: int) -> None:
+    cache = ChunkCache()
     tracemalloc.start()
     try:
         for handle in range(1_000, 1_000 + processes):
             for seq in range(1_000, 1_000 + lines):
-                kept.append(_line(handle, seq))
+                cache.append_chunk(_line(handle, seq))
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert taken < 1.1 * kept._total_bytes
+    assert taken < 1.1 * cache._total_bytes
 
 
 def _line(handle: int, seq: int) -> Chunk:

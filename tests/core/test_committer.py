@@ -1,4 +1,4 @@
-"""The committer when its store fails: who is told, what is tried again, and that it goes on by itself."""
+"""The committer when its store fails: which callers fail, what is tried again, and how it recovers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,7 +34,7 @@ async def committer(storage: FaultyStorage) -> AsyncIterator[Committer]:
 
 
 @pytest.mark.parametrize("mode", [Mode.ERR, Mode.BREAK, Mode.TEAR])
-async def test_what_waits_fails_and_the_store_is_found_well_again(
+async def test_a_waiting_caller_fails_and_the_committer_recovers(
     committer: Committer, control: Path, mode: Mode
 ) -> None:
     inject(control, Fault(mode=mode))
@@ -46,7 +46,7 @@ async def test_what_waits_fails_and_the_store_is_found_well_again(
     assert await committer.commit(new_process()) > 0
 
 
-async def test_what_is_patient_is_stored_once_and_in_order(
+async def test_submitted_changes_are_stored_once_and_in_order(
     committer: Committer, storage: FaultyStorage, control: Path
 ) -> None:
     output = Output(await added(storage))
@@ -58,29 +58,29 @@ async def test_what_is_patient_is_stored_once_and_in_order(
     await eventually(lambda: committer.failure is not None)
     assert done == []
     inject(control, Fault())
-    await committer.settled()
+    await committer.wait_until_idle()
     assert done == [1, 2, 3, 4, 5]
     assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 20) == chunks
 
 
 @pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BREAK])
-async def test_a_refusal_drops_what_is_of_that_process_and_nothing_else(
+async def test_a_rejected_change_drops_only_changes_of_its_process(
     committer: Committer, storage: FaultyStorage, control: Path, mode: Mode
 ) -> None:
     good, bad = Output(await added(storage)), Output(await added(storage))
     inject(control, Fault(mode=mode, handle=bad.handle))
-    refused: list[Change] = []
-    committer.on_refused = lambda change, _reason: refused.append(change)
+    rejected: list[Change] = []
+    committer.on_rejected = lambda change, _reason: rejected.append(change)
     done: list[Change] = []
     first = bad.chunk(b"bad\n")
     changes = [good.chunk(b"1\n"), first, end_of(bad.handle), CompleteOutput(bad.handle, 1), good.chunk(b"2\n")]
     for change in changes:
         committer.submit(change, lambda _handle, change=change: done.append(change))
-    await committer.settled()
-    assert refused == [first]
+    await committer.wait_until_idle()
+    assert rejected == [first]
     assert done == [changes[0], changes[4]]
     assert committer.failure is None
-    with pytest.raises(StorageError, match="refuses"):
+    with pytest.raises(StorageError, match="rejects"):
         await committer.commit(end_of(bad.handle))
     await committer.commit(PurgeProcess(bad.handle))
     assert await storage.total() == 1

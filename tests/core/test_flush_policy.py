@@ -1,4 +1,4 @@
-"""Output that nobody watches is held back for a while; what somebody waits for never is."""
+"""The flush policy: output without followers is held back for a while; what somebody waits for never is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from outlast.core.manager import ProcessManager
 from outlast.core.output import flush_policy
 from outlast.core.output.committer import Committer
 from outlast.core.query.output_cursor import OutputQuery
-from outlast.core.supervision.buffer_limits import BufferLimits
+from outlast.core.supervision.supervisor import BufferLimits
 from outlast.model.process import StdinMode
 from outlast.storage import Change
 from outlast.storage.memory.storage import MemoryStorage
@@ -22,7 +22,7 @@ ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 <
 
 
 class CostlyStorage(MemoryStorage):
-    """Takes so long for each commit that nobody would wait for the next to come by itself."""
+    """A storage whose commits are slow, so that the pause after each is longer than the test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class CostlyStorage(MemoryStorage):
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush_policy, "LONGEST_S", 1000.0)
+def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_policy, "MAX_PAUSE_S", 1000.0)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def committer(storage: CostlyStorage) -> AsyncIterator[Committer]:
 
 
 class Printer:
-    """Something that prints, and knows which of its lines are stored."""
+    """A process that prints, and knows which of its chunks are stored."""
 
     def __init__(self, committer: Committer, handle: int) -> None:
         self.handle = handle
@@ -73,23 +73,23 @@ class Printer:
 
 @pytest.fixture
 async def printer(committer: Committer, storage: CostlyStorage) -> Printer:
-    """Its first line was stored at once, and a second is held back."""
+    """A process whose first line is stored, and whose second line is held back."""
     printer = Printer(committer, await added(storage))
     printer.print(b"first\n")
     await eventually(printer.all_is_stored)
     printer.print(b"second\n")
-    await turns()
+    await run_ready_tasks()
     assert not printer.all_is_stored()
     return printer
 
 
-async def turns() -> None:
-    """Let whoever can go on do so."""
+async def run_ready_tasks() -> None:
+    """Let every task run that can."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def test_what_is_held_back_goes_with_what_is_waited_for(
+async def test_held_back_output_is_committed_with_a_change_that_is_waited_for(
     committer: Committer, storage: CostlyStorage, printer: Printer
 ) -> None:
     printer.print(b"third\n")
@@ -98,47 +98,47 @@ async def test_what_is_held_back_goes_with_what_is_waited_for(
     assert storage.batches[2:] == [[*printer.printed[1:], end]]
 
 
-def a_full_room(_committer: Committer, printer: Printer) -> None:
+def fill_hold_back_bytes(_committer: Committer, printer: Printer) -> None:
     for _ in range(10):
         printer.print(b"x" * 1000 + b"\n")
 
 
 REASONS: dict[str, Callable[[Committer, Printer], object]] = {
-    "an end": lambda committer, printer: committer.submit(end_of(printer.handle), lambda _handle: None),
-    "a part of a line": lambda committer, _printer: committer.hurry(),
-    "much output": a_full_room,
+    "an end": lambda committer, printer: committer.submit(end_of(printer.handle)),
+    "a part of a line": lambda committer, _printer: committer.flush_now(),
+    "much output": fill_hold_back_bytes,
 }
 
 
 @pytest.mark.parametrize("reason", REASONS)
-async def test_what_ends_the_waiting(committer: Committer, printer: Printer, reason: str) -> None:
+async def test_reasons_to_commit_at_once(committer: Committer, printer: Printer, reason: str) -> None:
     REASONS[reason](committer, printer)
     await eventually(printer.all_is_stored)
 
 
 WAITERS: dict[str, Callable[[Committer], Awaitable[None]]] = {
     "a reader": Committer.catch_up,
-    "who ends everything": Committer.settled,
-    "the daemon's end": lambda committer: committer.stop(10),
+    "shutdown": Committer.wait_until_idle,
+    "the end of the daemon": lambda committer: committer.stop(10),
 }
 
 
 @pytest.mark.parametrize("waiter", WAITERS)
-async def test_who_needs_all_gets_all(committer: Committer, printer: Printer, waiter: str) -> None:
+async def test_waiting_commits_everything(committer: Committer, printer: Printer, waiter: str) -> None:
     async with asyncio.timeout(10):
         await WAITERS[waiter](committer)
     assert printer.all_is_stored()
 
 
-async def test_who_settles_while_the_last_commit_is_under_way(committer: Committer, printer: Printer) -> None:
-    committer.hurry()
-    await turns()
+async def test_waiting_until_idle_during_the_last_commit(committer: Committer, printer: Printer) -> None:
+    committer.flush_now()
+    await run_ready_tasks()
     async with asyncio.timeout(10):
-        await committer.settled()
+        await committer.wait_until_idle()
     assert printer.all_is_stored()
 
 
-async def test_nothing_is_held_back_of_what_is_watched(
+async def test_output_of_a_watched_process_is_not_held_back(
     committer: Committer, storage: CostlyStorage, printer: Printer
 ) -> None:
     with committer.watching(printer.handle):
@@ -146,23 +146,23 @@ async def test_nothing_is_held_back_of_what_is_watched(
         printer.print(b"third\n")
         await eventually(printer.all_is_stored)
     printer.print(b"fourth\n")
-    await turns()
+    await run_ready_tasks()
     end = end_of(printer.handle)
     await committer.commit(end)
     assert storage.batches[-1] == [printer.printed[-1], end]
 
 
-async def test_it_is_not_held_back_for_ever(
+async def test_output_is_held_back_for_a_limited_time(
     committer: Committer, printer: Printer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flush_policy, "LONGEST_S", 0.05)
-    committer.hurry()
+    monkeypatch.setattr(flush_policy, "MAX_PAUSE_S", 0.05)
+    committer.flush_now()
     await eventually(printer.all_is_stored)
     printer.print(b"third\n")
     await eventually(printer.all_is_stored)
 
 
-async def test_who_follows_a_process_gets_its_lines(storage: CostlyStorage, state_dir: Path) -> None:
+async def test_a_follower_gets_held_back_lines(storage: CostlyStorage, state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700)
     manager = ProcessManager(storage, state_dir, ROOM)
     await manager.open()
@@ -182,7 +182,7 @@ async def test_who_follows_a_process_gets_its_lines(storage: CostlyStorage, stat
         await eventually(lambda: got == [b"before\n", b"after\n"])
         following.cancel()
     finally:
-        await manager.end_everything(0)
+        await manager.shutdown(0)
         await manager.close()
 
 

@@ -1,4 +1,4 @@
-"""Framing: blocks of whole lines, however the bytes arrive."""
+"""The line framer: blocks of whole lines, however the bytes arrive."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +46,7 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(pieces: list[bytes]) -> Non
 
 
 @given(PIECES)
-def test_only_over_long_lines_come_in_parts(pieces: list[bytes]) -> None:
+def test_only_lines_over_the_limit_are_split(pieces: list[bytes]) -> None:
     framer = LineFramer(LIMIT)
     blocks = [block for piece in pieces for block in framer.feed(piece)]
     for block in blocks:
@@ -63,7 +63,7 @@ def test_parts_and_flushes_do_not_cut_characters(text: str, data: st.DataObject)
     blocks = []
     for start in range(len(raw)):
         blocks += framer.feed(raw[start : start + 1])
-        if framer.pending_bytes >= 4 and data.draw(st.booleans()):  # what is less may be all there is of a character
+        if framer.pending_bytes >= 4 and data.draw(st.booleans()):  # fewer bytes may be one incomplete character
             blocks += framer.flush()
     blocks += framer.finish()
     for block in blocks:
@@ -71,7 +71,7 @@ def test_parts_and_flushes_do_not_cut_characters(text: str, data: st.DataObject)
     assert b"".join(blocks) == raw
 
 
-def test_a_flush_holds_back_the_beginning_of_a_character() -> None:
+def test_a_flush_holds_back_an_incomplete_character() -> None:
     framer = LineFramer()
     euro = "€".encode()
     assert framer.feed(b"price: " + euro[:2]) == []
@@ -80,7 +80,7 @@ def test_a_flush_holds_back_the_beginning_of_a_character() -> None:
     assert framer.feed(euro[2:] + b"5\n") == [euro + b"5\n"]
 
 
-def test_a_beginning_of_a_character_that_is_all_there_is_comes() -> None:
+def test_a_flush_returns_an_incomplete_character_if_nothing_else_is_pending() -> None:
     framer = LineFramer()
     framer.feed(b"\xc3")
     assert framer.flush() == [b"\xc3"]

@@ -1,17 +1,17 @@
-"""What matches: bytes, which may be no characters."""
+"""Matchers on bytes, which may not be valid UTF-8."""
 
 import pytest
 import re2
 
-from outlast.core.query.matcher import MAX_PROGRAM, matcher
+from outlast.core.query.matcher import MAX_PROGRAM, make_matcher
 from outlast.model.errors import InvalidRequest
 
 
 def found(pattern: str, line: bytes, *, is_regex: bool = False, ignore_case: bool = False) -> bool:
-    """Look in a line, and in the middle of many."""
-    looks = matcher(pattern, "q", is_regex=is_regex, ignore_case=ignore_case)
-    among = looks.may_match(b"\n\xff\n" + line + b"\n\n")
-    matches = looks.matches(line)
+    """Match a line alone, and among other lines."""
+    matcher = make_matcher(pattern, "q", is_regex=is_regex, ignore_case=ignore_case)
+    among = matcher.may_match(b"\n\xff\n" + line + b"\n\n")
+    matches = matcher.matches(line)
     assert among or not matches, "no chunk is passed over that has a line"
     return matches
 
@@ -31,12 +31,12 @@ def found(pattern: str, line: bytes, *, is_regex: bool = False, ignore_case: boo
         ("\U0001f4a9" * 1000, ("\U0001f4a9" * 1000).encode(), True, True),
     ],
 )
-def test_a_text(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
+def test_texts(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
     assert found(pattern, line) is exactly
     assert found(pattern, line, ignore_case=True) is any_case
 
 
-def test_an_expression() -> None:
+def test_expressions() -> None:
     assert found("^(E)rr.\\d$", b"Err 5", is_regex=True)
     assert not found("^(E)rr.\\d$", b"ERR 5", is_regex=True)
     assert found("^(E)rr.\\d$", b"eRR 5", is_regex=True, ignore_case=True)
@@ -45,21 +45,21 @@ def test_an_expression() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(.{0,50}){0,20}x", "(a|b)*a" + "[ab]{1000}" * 5, "\\pL{0,30}"])
-def test_a_large_program_is_refused(pattern: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"q is too large .* at most {MAX_PROGRAM} are taken; repeat less"):
-        matcher(pattern, "q", is_regex=True)
+def test_a_large_expression_is_rejected(pattern: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"q is too large: .* the maximum is {MAX_PROGRAM}; use fewer repetitions"):
+        make_matcher(pattern, "q", is_regex=True)
 
 
 def test_usual_expressions_are_not_large() -> None:
     for pattern in ("\\pL+ \\d{1,20}", "(?i)error.{0,200}timeout", "x" * 1000, "([0-9a-f]{8}-){4}"):
-        assert matcher(pattern, "q", is_regex=True)
+        assert make_matcher(pattern, "q", is_regex=True)
 
 
-def test_no_program_is_kept() -> None:
-    """The library would keep 128, with up to 8 MiB each."""
+def test_re2_caches_no_expression() -> None:
+    """By default, the library caches 128 expressions of up to 8 MiB each."""
     for pattern in ("(", "a"):
         try:
-            matcher(pattern, "q", is_regex=True)
+            make_matcher(pattern, "q", is_regex=True)
         except InvalidRequest:
             continue
     assert re2._Regexp._make.cache_info().currsize == 0

@@ -1,4 +1,4 @@
-"""The cursor: whatever is committed at whatever moment, a follower gets every line once, and comes to an end."""
+"""The cursor: a follower gets every line once and ends, whatever is committed at whatever moment."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outlast.core.output.chunk_cache import ChunkCache
-from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import ProcessSpec, Run
@@ -20,16 +21,16 @@ STREAMS = st.sampled_from(Stream)
 
 
 class Process:
-    """A process being written, whose commits happen exactly when the test says."""
+    """A process that prints, whose commits happen exactly when the test says."""
 
-    def __init__(self, storage: Storage, *, keeps_recent: bool) -> None:
+    def __init__(self, storage: Storage, *, is_cached: bool) -> None:
         spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
         held = HeldProcess(pid=1, started_at_ms=0, group=None, pidfd=None, stdin=None, streams={})
         self.live = LiveProcess(spec, Run(pid=1, started_at_ms=0), 1, held)
-        self.recent = ChunkCache()
+        self.chunk_cache = ChunkCache()
         self.written: list[tuple[int, Stream]] = []
         self._storage = storage
-        self._keeps_recent = keeps_recent
+        self._is_cached = is_cached
 
     async def record(self) -> None:
         handles = await self._storage.commit([AddProcess(self.live.spec, self.live.run)])
@@ -37,16 +38,16 @@ class Process:
         self._output = Output(self.live.handle)
 
     async def write(self, stream: Stream, lines: int) -> None:
-        """Print so many lines; none: leave a gap."""
+        """Print `lines` lines; 0 stands for a gap."""
         first = len(self.written) + 1
         data = b"".join(b"%d\n" % (first + i) for i in range(lines))
         chunk = self._output.chunk(data, stream, ts_ms=first) if lines else self._output.gap(9, stream, ts_ms=first)
         await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
-        # As LiveProcess does after a commit.
+        # As RunRecorder does after a commit.
         self.live.position = chunk.position
-        if self._keeps_recent:
-            self.recent.append(chunk)
+        if self._is_cached:
+            self.chunk_cache.append_chunk(chunk)
         self.live.wake()
 
     def finish(self) -> None:
@@ -55,7 +56,7 @@ class Process:
 
 
 class RacingStorage:
-    """Runs something behind each read, before the reader sees its answer: what a commit at the worst moment does."""
+    """A storage that runs something after each read, before the reader gets the result: the worst moment."""
 
     def __init__(self, storage: Storage, race: Callable[[], "asyncio.Future[None] | None"]) -> None:
         self._storage = storage
@@ -71,11 +72,11 @@ class RacingStorage:
 
 
 async def follow(
-    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, *, keeps_recent: bool
+    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, *, is_cached: bool
 ) -> None:
     storage = storage_from_url("memory:")
     await storage.open()
-    process = Process(storage, keeps_recent=keeps_recent)
+    process = Process(storage, is_cached=is_cached)
     await process.record()
     pending = list(actions)
 
@@ -96,13 +97,13 @@ async def follow(
 
     racing = RacingStorage(storage, race)
     query = OutputQuery(stream=wanted, after=after)
-    cursor = Cursor(racing, process.recent, process.live.handle, process.live, query)  # type: ignore[arg-type]
+    cursor = Cursor(racing, process.chunk_cache, process.live.handle, process.live, query)  # type: ignore[arg-type]
     got: list[int] = []
 
     async def read() -> None:
         async for chunks in cursor.follow(heartbeat_s=0.001):
             if not chunks:
-                # The cursor waits: the reads race no more, so the process goes on by itself.
+                # The cursor waits, and no more reads race with commits, so the process continues by itself.
                 if pending:
                     await act()
                 else:
@@ -117,7 +118,7 @@ async def follow(
 
 
 def seqs_of(chunk: Chunk) -> list[int]:
-    """Return its numbers, which are also its lines."""
+    """Return the chunk's sequence numbers, which are also its lines."""
     seqs = list(range(chunk.first_seq, chunk.last_seq + 1))
     assert [int(line) for line in chunk.lines()] == ([] if chunk.gap else seqs)
     return seqs
@@ -131,21 +132,21 @@ def seqs_of(chunk: Chunk) -> list[int]:
     st.integers(0, 12),
     st.booleans(),
 )
-def test_every_line_once_whatever_is_committed_when(
-    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, keeps_recent: bool
+def test_every_line_comes_once_whatever_is_committed_when(
+    actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, is_cached: bool
 ) -> None:
-    asyncio.run(follow(actions, before, wanted, after, keeps_recent=keeps_recent))
+    asyncio.run(follow(actions, before, wanted, after, is_cached=is_cached))
 
 
-async def test_what_is_committed_behind_an_empty_read_is_not_passed_over() -> None:
-    await follow([(Stream.STDOUT, 1), (Stream.STDOUT, 2)], 0, None, 0, keeps_recent=False)
+async def test_a_commit_after_an_empty_read_is_not_missed() -> None:
+    await follow([(Stream.STDOUT, 1), (Stream.STDOUT, 2)], 0, None, 0, is_cached=False)
 
 
-async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() -> None:
-    """The last lines and the end are both committed while an empty read is on its way back."""
+async def test_an_end_after_the_last_read_does_not_hide_lines_before_it() -> None:
+    """The last lines and the end are both committed after an empty read, before the reader sees its result."""
     storage = storage_from_url("memory:")
     await storage.open()
-    process = Process(storage, keeps_recent=False)
+    process = Process(storage, is_cached=False)
     await process.record()
     pending = [True]
 
@@ -156,7 +157,7 @@ async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() 
     def race() -> "asyncio.Future[None] | None":
         return asyncio.ensure_future(write_and_finish()) if pending and pending.pop() else None
 
-    cursor = Cursor(RacingStorage(storage, race), process.recent, 1, process.live, OutputQuery())  # type: ignore[arg-type]
+    cursor = Cursor(RacingStorage(storage, race), process.chunk_cache, 1, process.live, OutputQuery())  # type: ignore[arg-type]
     got = [chunk.first_seq async for chunks in cursor.follow(heartbeat_s=10) for chunk in chunks]
     assert got == [1]
 
@@ -164,9 +165,9 @@ async def test_an_end_behind_the_last_read_is_not_taken_for_the_end_before_it() 
 async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
     storage = storage_from_url("memory:")
     await storage.open()
-    process = Process(storage, keeps_recent=True)
+    process = Process(storage, is_cached=True)
     await process.record()
-    cursor = Cursor(storage, process.recent, process.live.handle, process.live, OutputQuery(stream=Stream.STDOUT))
+    cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery(stream=Stream.STDOUT))
 
     async def busy() -> None:
         while True:
@@ -183,9 +184,9 @@ async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
 async def test_interrupting_ends_a_follower_that_waits_and_one_that_reads() -> None:
     storage = storage_from_url("memory:")
     await storage.open()
-    process = Process(storage, keeps_recent=True)
+    process = Process(storage, is_cached=True)
     await process.record()
-    cursor = Cursor(storage, process.recent, process.live.handle, process.live, OutputQuery())
+    cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery())
     waiting = asyncio.ensure_future(anext(cursor.follow(heartbeat_s=60)))
     await asyncio.sleep(0)
     cursor.interrupt()

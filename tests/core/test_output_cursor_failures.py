@@ -1,4 +1,4 @@
-"""A follower keeps its connection while the store can't be read, and hears that it is still alive."""
+"""A follower keeps its connection, and gets heartbeats, while the store cannot be read."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from outlast.core.output.chunk_cache import ChunkCache
-from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.storage import Chunk
 from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject
@@ -24,7 +25,7 @@ def control(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def cursor(control: Path) -> AsyncIterator[Cursor]:
-    """Over three lines of a process that has ended, of which the last two are wanted."""
+    """A cursor for the last two of three lines, of a process that has ended."""
     storage = FaultyStorage.from_url(f"faulty:{control}?memory:", durable=True)
     await storage.open()
     output = Output(await added(storage))
@@ -38,7 +39,7 @@ async def _next(found: AsyncIterator[Sequence[Chunk]]) -> Sequence[Chunk]:
 
 
 @pytest.mark.parametrize("mode", [Mode.ERR, Mode.STALL])
-async def test_history_comes_when_it_can_be_read(cursor: Cursor, control: Path, mode: Mode) -> None:
+async def test_history_comes_once_the_store_can_be_read(cursor: Cursor, control: Path, mode: Mode) -> None:
     inject(control, Fault(mode=mode, reads=True))
     follow = cursor.follow(HEARTBEAT_S)
     for _ in range(2):
@@ -51,9 +52,7 @@ async def test_history_comes_when_it_can_be_read(cursor: Cursor, control: Path, 
 
 
 @pytest.mark.parametrize("mode", [Mode.ERR, Mode.STALL])
-async def test_the_end_of_the_daemon_ends_a_follower_that_cannot_read(
-    cursor: Cursor, control: Path, mode: Mode
-) -> None:
+async def test_a_stopping_daemon_ends_a_follower_that_cannot_read(cursor: Cursor, control: Path, mode: Mode) -> None:
     inject(control, Fault(mode=mode, reads=True))
     follow = cursor.follow(HEARTBEAT_S)
     assert await _next(follow) == ()

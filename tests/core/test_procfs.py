@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from outlast.core.usage import procfs
-from outlast.shim.kill.cgroup import members
-from outlast.shim.kill.tree import MARKER
+from outlast.linux.cgroup import members
+from outlast.wire.contract import MARKER
 
 TREE = """
 import os, time
@@ -35,7 +35,7 @@ time.sleep(1000)
 
 @contextmanager
 def running(program: str, lines: int, **environment: str) -> Iterator[dict[str, int]]:
-    """Run a program in a session of its own, and give the pids that it prints by name."""
+    """Run a program in its own session, and return the pids that it prints, by name."""
     with subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
@@ -60,22 +60,22 @@ def test_a_tree_without_a_group_is_found() -> None:
     with running(TREE, 3, **{MARKER: "one"}) as one, running(TREE, 3, **{MARKER: "two"}) as two:
         trees = procfs.Trees()
         for leaders in ({one["leader"]: "one"}, {one["leader"]: "one", two["leader"]: "two"}):
-            found = trees.look(leaders)
+            found = trees.find_pids(leaders)
             assert sorted(found["one"]) == sorted(one.values())
         assert sorted(found["two"]) == sorted(two.values())
-        assert procfs.Trees().look({}) == {}
+        assert procfs.Trees().find_pids({}) == {}
 
 
-def test_what_was_found_once_stays_found() -> None:
-    """It is known by its session and its parent only, and then has neither any more."""
+def test_a_process_stays_in_its_tree() -> None:
+    """A process is recognized by its session and its parent, and then has neither any more."""
     with running(PAIR, 2) as pids:
         trees = procfs.Trees()
-        assert sorted(trees.look({pids["leader"]: "x"})["x"]) == sorted(pids.values())
-        assert sorted(trees.look({1 << 30: "x"})["x"]) == sorted(pids.values())
-        assert procfs.Trees().look({1 << 30: "x"}) == {"x": []}
+        assert sorted(trees.find_pids({pids["leader"]: "x"})["x"]) == sorted(pids.values())
+        assert sorted(trees.find_pids({1 << 30: "x"})["x"]) == sorted(pids.values())
+        assert procfs.Trees().find_pids({1 << 30: "x"}) == {"x": []}
 
 
-def test_what_may_not_be_looked_into_is_not_known() -> None:
+def test_a_figure_that_may_not_be_read_is_unknown() -> None:
     look = (
         "import os, sys\nfrom outlast.core.usage import procfs\n"
         "if os.geteuid() == 0: os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
@@ -87,7 +87,7 @@ def test_what_may_not_be_looked_into_is_not_known() -> None:
     subprocess.run([sys.executable, "-c", look], check=True)
 
 
-def test_what_is_gone_counts_for_nothing() -> None:
+def test_an_ended_process_uses_nothing() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
         assert procfs.measure([process.pid], with_pss=True) is None

@@ -1,4 +1,4 @@
-"""When a managed process is started again."""
+"""The restart policy: when a managed process is restarted."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +36,7 @@ def test_a_wait_is_below_a_bound_that_doubles_up_to_the_maximum(restart: Restart
 
 
 @given(restarts, endings, st.integers(0, 10), st.integers(0, 2 * STABLE_MS), draws)
-def test_who_is_started_again(
+def test_which_ends_lead_to_a_restart(
     restart: Restart, ending: ExitStatus | None, failures: int, ran_ms: int, draw: float
 ) -> None:
     verdict = decide(restart, ending, failures=failures, ran_ms=ran_ms, ended_at_ms=1000, draw=draw)

@@ -1,4 +1,4 @@
-"""Searching: pages join without loss or repeat, whatever ends them, and nobody waits for the looking."""
+"""Search: pages join without loss or repeat, whatever ends them, and searches block nothing else."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from outlast.core.query.matcher import matcher
+from outlast.core.query.matcher import make_matcher
 from outlast.core.query.queries import Queries
 from outlast.core.query.search import SearchPage, SearchQuery
 from outlast.model.output import Stream
@@ -18,12 +18,12 @@ from outlast.storage.base import PurgeProcess
 from outlast.testing.storage.samples import Output, added
 from tests.support.waiting import DEADLINE_S, eventually
 
-MANY = 3000  # more lines than are looked at between two looks at the clock
+MANY = 3000  # more lines than are searched between two checks of the deadline
 
 
 @dataclass
-class Pieces:
-    """A storage that gives so much in a piece, and counts the pieces."""
+class PiecewiseStorage:
+    """A storage that returns at most `max_bytes` in a piece, and counts the pieces."""
 
     storage: Storage
     max_bytes: int = 1 << 20
@@ -39,41 +39,41 @@ class Pieces:
 
 @dataclass
 class Everything:
-    """Matches every line, and tells of each look. `go_on`: hold the threads until it is set."""
+    """A matcher of every line that counts its calls. `resume`: blocks the threads until it is set."""
 
-    looks: int = 0
+    calls: int = 0
     threads: set[str] = field(default_factory=set)
-    go_on: threading.Event | None = None
+    resume: threading.Event | None = None
 
     def may_match(self, data: bytes) -> bool:
         return bool(data)
 
     def matches(self, line: bytes) -> bool:
         del line
-        assert threading.current_thread() is not threading.main_thread(), "the event loop is there"
-        self.looks += 1
+        assert threading.current_thread() is not threading.main_thread(), "the event loop must not be blocked"
+        self.calls += 1
         self.threads.add(threading.current_thread().name)
-        if self.go_on is not None:
-            assert self.go_on.wait(DEADLINE_S)
+        if self.resume is not None:
+            assert self.resume.wait(DEADLINE_S)
         return True
 
 
 @pytest.fixture
-async def pieces() -> Pieces:
+async def pieces() -> PiecewiseStorage:
     storage = storage_from_url("memory:")
     await storage.open()
-    return Pieces(storage)
+    return PiecewiseStorage(storage)
 
 
 @pytest.fixture
-def queries(pieces: Pieces) -> Any:
+def queries(pieces: PiecewiseStorage) -> Any:
     queries = Queries(cast("Storage", pieces))
     yield queries
     queries.close()
 
 
 async def written(storage: Storage) -> list[tuple[int, int, bytes]]:
-    """Let three processes print by turns, and return every line of theirs in the order of storing."""
+    """Let three processes print in turn, and return all their lines in the order in which they are stored."""
     outputs = [Output(await added(storage)) for _ in range(3)]
     lines: list[tuple[int, int, bytes]] = []
     for number in range(4):
@@ -86,7 +86,7 @@ async def written(storage: Storage) -> list[tuple[int, int, bytes]]:
 
 
 async def joined(queries: Queries, query: SearchQuery, most_pages: int) -> list[tuple[int, int, bytes]]:
-    """Go on from page to page."""
+    """Search page by page."""
     lines: list[tuple[int, int, bytes]] = []
     for _ in range(most_pages):
         page = await queries.search(query)
@@ -105,9 +105,9 @@ async def joined(queries: Queries, query: SearchQuery, most_pages: int) -> list[
     ("max_bytes", "limit", "timeout_s"), [(1, 1000, 60.0), (1, 1000, 0.0), (1 << 20, 1000, 0.0), (10, 61, 60.0)]
 )
 async def test_pages_join_without_loss_or_repeat(
-    pieces: Pieces, queries: Queries, order: Order, max_bytes: int, limit: int, timeout_s: float
+    pieces: PiecewiseStorage, queries: Queries, order: Order, max_bytes: int, limit: int, timeout_s: float
 ) -> None:
-    """Whether a page ends because it is full, or because the time is over: then it has got on by a piece of work."""
+    """A page ends when it is full, or when its time is over; in both cases the search has made progress."""
     pieces.max_bytes = max_bytes
     lines = await written(pieces.storage)
     query = SearchQuery(matcher=Everything(), order=order, limit=limit, timeout_s=timeout_s)
@@ -117,47 +117,49 @@ async def test_pages_join_without_loss_or_repeat(
     assert found == (lines if order is Order.OLDEST else lines[::-1])
 
 
-async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: Pieces, queries: Queries) -> None:
-    """It looks at no line that it does not need."""
+async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: PiecewiseStorage, queries: Queries) -> None:
+    """A search examines no line that it does not need."""
     output = Output(await added(pieces.storage))
     await pieces.storage.commit([output.chunk(b"\n" * 100_000)])
     for order in Order:
         limited = Everything()
         page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
-        assert (len(page.matches), page.complete, limited.looks) == (3, True, 3)
+        assert (len(page.matches), page.complete, limited.calls) == (3, True, 3)
         late = Everything()
         page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
         assert not page.complete
-        assert 0 < late.looks < 3000
+        assert 0 < late.calls < 3000
 
 
-async def test_a_page_has_a_bounded_size(pieces: Pieces, queries: Queries) -> None:
+async def test_a_page_has_a_limited_size(pieces: PiecewiseStorage, queries: Queries) -> None:
     output = Output(await added(pieces.storage))
     for _ in range(12):
         await pieces.storage.commit([output.chunk(b"x" * (1 << 20) + b"\n")])
-    page = await queries.search(SearchQuery(matcher=matcher("x", "q", is_regex=False)))
+    page = await queries.search(SearchQuery(matcher=make_matcher("x", "q", is_regex=False)))
     assert (len(page.matches), page.complete) == (4, True)
     assert page.next is not None
 
 
-async def test_what_is_purged_during_a_search_is_not_shown(pieces: Pieces, queries: Queries) -> None:
-    """And the page is filled with what comes behind it."""
+async def test_a_process_purged_during_a_search_is_not_found(pieces: PiecewiseStorage, queries: Queries) -> None:
+    """The page is filled with the lines that follow."""
     gone, kept = [Output(await added(pieces.storage)) for _ in range(2)]
     await pieces.storage.commit([kept.chunk(b"a\n" * 3), gone.chunk(b"b\n" * 3)])
-    waits = Everything(go_on=threading.Event())
-    assert waits.go_on is not None
+    waits = Everything(resume=threading.Event())
+    assert waits.resume is not None
     search = asyncio.create_task(queries.search(SearchQuery(matcher=waits, limit=2)))
-    await eventually(lambda: waits.looks)
+    await eventually(lambda: waits.calls)
     await pieces.storage.commit([PurgeProcess(gone.handle)])
-    waits.go_on.set()
+    waits.resume.set()
     assert [match.data for match in (await search).matches] == [b"a\n"] * 2
 
 
-async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces: Pieces, queries: Queries) -> None:
-    """A look holds up neither the event loop nor a thread that others use; one that was given up still has its turn."""
+async def test_a_few_search_at_once_and_the_others_wait_within_their_time(
+    pieces: PiecewiseStorage, queries: Queries
+) -> None:
+    """A search blocks neither the event loop nor other threads. A cancelled one keeps its thread until it ends."""
     lines = await written(pieces.storage)
-    slow = Everything(go_on=threading.Event())
-    assert slow.go_on is not None
+    slow = Everything(resume=threading.Event())
+    assert slow.resume is not None
 
     def search(timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
         query = SearchQuery(matcher=slow, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position)
@@ -165,39 +167,39 @@ async def test_a_few_search_at_once_and_the_others_wait_within_their_time(pieces
 
     searches = [search(600) for _ in range(6)]
     try:
-        await eventually(lambda: slow.looks >= 2)
+        await eventually(lambda: slow.calls >= 2)
         for position in (0, 5):
             page = await search(0.01, position)
             assert (list(page.matches), page.next, page.complete) == ([], (position, 2 * position), False)
-        assert pieces.scans == 2, "whoever waits has nothing in memory"
+        assert pieces.scans == 2, "a search that waits holds nothing in memory"
         await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
         for task in searches[:2]:
             task.cancel()
         await asyncio.wait(searches[:2])
         assert not (await search(0.01)).complete
-        assert (pieces.scans, slow.looks) == (2, 2)
+        assert (pieces.scans, slow.calls) == (2, 2)
     finally:
-        slow.go_on.set()
+        slow.resume.set()
     for task in searches[2:]:
         assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
     assert slow.threads == {"search_0", "search_1"}
 
 
-async def test_a_wait_looks_on_threads_of_its_own(queries: Queries) -> None:
+async def test_waits_and_searches_use_different_threads(queries: Queries) -> None:
     chunk = Output(1).chunk(b"x\n")
 
     async def chunks() -> Any:
         yield chunk
 
-    slow = Everything(go_on=threading.Event())
-    assert slow.go_on is not None
-    waits = [asyncio.create_task(queries.line(chunks(), slow)) for _ in range(6)]
+    slow = Everything(resume=threading.Event())
+    assert slow.resume is not None
+    waits = [asyncio.create_task(queries.wait_for_line(chunks(), slow)) for _ in range(6)]
     try:
-        await eventually(lambda: slow.looks >= 2)
+        await eventually(lambda: slow.calls >= 2)
         await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
-        assert slow.looks == 2
+        assert slow.calls == 2
     finally:
-        slow.go_on.set()
+        slow.resume.set()
     found = await asyncio.gather(*waits)
     assert [line and line.data for line in found] == [b"x\n"] * 6
     assert slow.threads == {"wait_0", "wait_1"}

@@ -1,4 +1,4 @@
-"""What the shim keeps of a start is enough to record it."""
+"""The record that the shim keeps of a start is enough to store the process."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The link to the shim may be lost at any time, also while what was lost with an earlier one is being mended."""
+"""The link to the shim may be lost at any time, also while the daemon recovers from an earlier loss."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,8 @@ from outlast.core.commands.start_request import StartRequest
 from outlast.core.manager import ProcessManager
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.buffer_limits import BufferLimits
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.core.supervision.supervisor import Supervisor
+from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.model.errors import ShimUnavailable
 from outlast.model.process import Process, ProcessSpec, Reason, Run, StdinMode
 from outlast.model.ulid import new_ulid
@@ -33,17 +32,17 @@ ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 <
 
 
 class HesitantStorage(MemoryStorage):
-    """Tells what is unfinished only when it is let."""
+    """A storage that returns what is unfinished only once `resume` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked = asyncio.Event()
-        self.go_on = asyncio.Event()
-        self.go_on.set()
+        self.resume = asyncio.Event()
+        self.resume.set()
 
     async def unfinished(self) -> list[Unfinished]:
         self.asked.set()
-        await self.go_on.wait()
+        await self.resume.wait()
         return await super().unfinished()
 
 
@@ -54,17 +53,17 @@ async def storage() -> HesitantStorage:
 
 @pytest.fixture
 async def manager(storage: HesitantStorage, state_dir: Path) -> AsyncIterator[ProcessManager]:
-    """A daemon's inside that takes the place of an earlier one, not open yet. The end of the test ends everything."""
+    """A manager that is not open yet, to replace an earlier one. The end of the test ends everything."""
     state_dir.mkdir(mode=0o700)
     manager = ProcessManager(storage, state_dir, ROOM)
     yield manager
     await eventually(lambda: manager.health() is None)
-    await manager.end_everything(0)
+    await manager.shutdown(0)
     await manager.close()
 
 
 async def cat(storage: HesitantStorage, state_dir: Path, count: int) -> list[Process]:
-    """Let an earlier daemon start processes, and go."""
+    """Let an earlier daemon start processes, and stop."""
     earlier = ProcessManager(storage, state_dir, ROOM)
     await earlier.open()
     request = StartRequest(command="cat", stdin_mode=StdinMode.PIPE)
@@ -84,19 +83,19 @@ async def printed(storage: HesitantStorage, process: Process) -> bytes:
     return b"".join(c.data for c in await storage.chunks(process.handle, after_seq=0, max_bytes=1 << 20))
 
 
-async def test_the_shim_dies_while_the_daemon_takes_up_what_it_had(
+async def test_the_shim_dies_while_the_daemon_recovers_its_processes(
     storage: HesitantStorage, manager: ProcessManager, state_dir: Path
 ) -> None:
     processes = await cat(storage, state_dir, 3)
     storage.asked.clear()
-    storage.go_on.clear()
+    storage.resume.clear()
     opening = asyncio.create_task(manager.open())
     await storage.asked.wait()
     shim = shim_pid(state_dir)
     assert shim is not None
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: manager.health() is not None)
-    storage.go_on.set()
+    storage.resume.set()
     await opening
     await eventually(lambda: manager.health() is None)
     for number, process in enumerate(processes):
@@ -118,8 +117,8 @@ async def test_the_shim_dies_while_the_daemon_takes_up_what_it_had(
         assert (ending.reason, ending.exit_code) == (Reason.EXITED, 0)
 
 
-async def test_a_shim_that_dies_at_once_again_and_again_is_looked_for_again(state_dir: Path) -> None:
-    """Whatever the moment: here, in the same breath in which it says that its inventory is whole."""
+async def test_the_daemon_reconnects_to_a_shim_that_dies_again_and_again(state_dir: Path) -> None:
+    """Here, the shim dies just as it has sent the end of its inventory."""
     state_dir.mkdir(mode=0o700)
     greeted = left = 0
 
@@ -147,7 +146,7 @@ async def test_a_shim_that_dies_at_once_again_and_again_is_looked_for_again(stat
     listener.close()
 
 
-async def test_a_shim_that_dies_while_it_sweeps_leaves_that_to_the_next(state_dir: Path) -> None:
+async def test_a_sweep_is_repeated_if_the_shim_dies_during_it(state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700)
     storage = MemoryStorage()
     lost = new_process()
@@ -192,7 +191,7 @@ async def test_a_shim_that_dies_while_it_sweeps_leaves_that_to_the_next(state_di
 
 
 class _Link:
-    """Takes processes over; `adopt` does what a test wants to happen meanwhile."""
+    """A link whose `adopt` and `kill` do what a test wants to happen meanwhile."""
 
     connected = True
 
@@ -215,12 +214,12 @@ class _Link:
         self.killed.append(process_id)
 
 
-def a_live(supervisor: Supervisor, slot: int = 0) -> LiveProcess:
-    """A process that runs and has nothing open."""
+def registered(supervisor: Supervisor, slot: int = 0) -> LiveProcess:
+    """Register a process that runs and has nothing open."""
     spec = ProcessSpec(id=new_ulid(1), command="x", working_dir="/")
     held = HeldProcess(pid=1, started_at_ms=1, group=None, pidfd=None, stdin=None, streams={})
     live = LiveProcess(spec, Run(pid=1, started_at_ms=1), slot, held)
-    supervisor._table.add(live)
+    supervisor._registry.register(live)
     return live
 
 
@@ -229,24 +228,24 @@ def a_live(supervisor: Supervisor, slot: int = 0) -> LiveProcess:
     [(0, [0, 1], [1], [0, 2]), (1, [0], [], [1, 0])],
     ids=["the one that is being handed over", "the next one"],
 )
-async def test_what_is_finished_during_a_handover_stays_with_nobody(
+async def test_a_process_that_finishes_during_a_handover_is_not_handed_over(
     tmp_path: Path, finished: int, adopted: list[int], forgotten: list[int], slots: list[int]
 ) -> None:
     storage = MemoryStorage()
     supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
-    lives = [a_live(supervisor) for _ in range(2)]
+    lives = [registered(supervisor) for _ in range(2)]
     link = _Link(lambda: supervisor.release(lives[finished]))
-    await supervisor._recovery.meet_again(link, [])  # type: ignore[arg-type]
+    await supervisor._recovery.reconnect(link, [])  # type: ignore[arg-type]
     assert link.adopted == [lives[index].spec.id for index in adopted]
     assert link.forgotten == forgotten
     assert [live.slot for live in lives] == slots
 
 
-async def test_a_start_is_undone_also_if_the_shim_dies_meanwhile(tmp_path: Path) -> None:
-    """It stays known, so that it is handed over, until it certainly was killed."""
+async def test_a_spawn_is_undone_even_if_the_shim_dies_meanwhile(tmp_path: Path) -> None:
+    """The process stays registered, so that it is handed over, until it is certainly killed."""
     storage = MemoryStorage()
     supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
-    live = a_live(supervisor, slot=3)
+    live = registered(supervisor, slot=3)
     tries = 0
 
     def fail_twice() -> None:
@@ -258,6 +257,6 @@ async def test_a_start_is_undone_also_if_the_shim_dies_meanwhile(tmp_path: Path)
 
     link = _Link(fail_twice)
     supervisor._link = link  # type: ignore[assignment]
-    await supervisor.undo(live)
+    await supervisor.undo_spawn(live)
     assert (tries, link.killed, link.forgotten) == (3, [live.spec.id], [3])
     assert supervisor.get(live.spec.id) is None

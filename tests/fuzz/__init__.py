@@ -1,1 +1,1 @@
-"""The served document against the served API: schemathesis makes requests from it and judges each answer by it."""
+"""Schemathesis makes requests from the OpenAPI document of a daemon, and checks each answer against it."""

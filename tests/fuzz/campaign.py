@@ -1,4 +1,4 @@
-"""Each operation of the document, tried with what fits it, with what does not, and with values at their limits."""
+"""A campaign: each operation of the document is tried with valid, with invalid, and with extreme requests."""
 
 import itertools
 from collections.abc import Iterator
@@ -43,13 +43,13 @@ class Campaign:
         self.statuses: dict[str, set[int]] = {}
 
     def run(self) -> list[str]:
-        """Try everything; return what is wrong, in words."""
+        """Try every operation, and return the failures as text."""
         document = self._session.get(f"{self._url}/api/v1/openapi.json", headers=self._headers).json()
         schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config())
         world = World(self._url, self._headers, self._ended)
         operations = [found.ok() for found in schema.get_all_operations()]
         wrong = []
-        # What is deleted can't be looked at any more.
+        # DELETE comes last: a deleted process cannot be tried any more.
         for operation in sorted(operations, key=lambda each: each.method == "delete"):
             failures = itertools.chain(self._at_the_limits(operation, world), self._at_random(operation, world))
             wrong += list(itertools.islice(failures, MAX_REPORTED))
@@ -105,7 +105,7 @@ class Campaign:
 
 
 def names_what_is_wrong(_: Any, response: Any, case: Any) -> None:
-    """Check that an answer about a wrong request names a part of it, or what it lacks."""
+    """Check that an error about a wrong request names a field of the request, or a missing one."""
     if response.status_code != requests.codes.bad_request or response.json()["code"] != "INVALID_REQUEST":
         return
     sentence = response.json()["error"]

@@ -1,4 +1,4 @@
-"""The client that what schemathesis invents goes through: nothing harmful is sent, nothing endless is waited for."""
+"""The HTTP client of schemathesis: it sends nothing harmful, and does not wait for endless streams."""
 
 import json
 import time
@@ -12,13 +12,13 @@ from urllib3.exceptions import HTTPError
 HARMLESS = ("true", "false", "echo")  # programs that end at once, whatever arguments and environment they are given
 STARTS = frozenset({"/api/v1/processes", "/api/v1/processes/run"})
 EVENT_STREAM = "text/event-stream"
-QUIET_S = 0.2  # so long a stream of events may be silent before it counts as read
+QUIET_S = 0.2  # a stream of events that is silent for this time counts as read
 MAX_STREAM_BYTES = 64 * 1024
 TIMEOUT_S = 60.0
 
 
 class Session(requests.Session):
-    """A client that starts harmless programs only, and hangs up on streams that have no end."""
+    """A client that starts harmless programs only, and disconnects from endless streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Session(requests.Session):
         self.mount("http://", HTTPAdapter(pool_maxsize=1))
 
     def send(self, request: requests.PreparedRequest, **fields: Any) -> requests.Response:
-        """Send what is harmless."""
+        """Send a request that is harmless."""
         refuse_harm(request)
         response = super().send(request, **{**fields, "stream": True, "timeout": TIMEOUT_S})
         if response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
@@ -44,7 +44,7 @@ def refuse_harm(request: requests.PreparedRequest) -> None:
     try:
         body = json.loads(request.body or b"null")
     except (ValueError, TypeError):
-        return  # what is no JSON starts nothing
+        return  # a body that is not JSON starts nothing
     command = body.get("command") if isinstance(body, dict) else None
     if isinstance(command, str) and command not in {*HARMLESS, ""}:
         raise RuntimeError(f"about to start {command!r} for real")

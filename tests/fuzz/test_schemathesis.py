@@ -1,4 +1,4 @@
-"""Every answer of the API is one that its document tells of."""
+"""Every answer of the API is one that the OpenAPI document describes."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
 LIMITS = 4 * EXAMPLES
 
 
-NEEDED = {"until": "exit"}  # parameters that calls can't be made without
+NEEDED = {"until": "exit"}  # required parameters of calls
 IMPOSSIBLE_REFS = (
     *("0", "99999999999", "9" * 400, "%00", "%FF", "%2E%2E", "%2F", "%EF%BC%91", "%F0%9F%90%99"),
     *("a" * 5000, "%7Bref%7D", "%0D%0A", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),

@@ -1,4 +1,4 @@
-"""What there is to call for: processes that run and that have ended, and requests bent towards them."""
+"""Processes that run and that have ended, and requests that are redirected to them."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ ENDED_ID = "ended, by id"
 ENDED_PID = "ended, by pid"
 RUNNING = "running"
 REFS = (ENDED_ID, ENDED_PID, RUNNING, INVENTED)
-# What these calls are made for may end by them: then they get another one.
+# These calls may end their process: then they get another one.
 SPENDING = ("/signal", "/stdin", "/stdin/close")
 
 
 class World:
-    """Processes of a daemon for its calls to be tried on, besides `ended`, which has output."""
+    """Processes of a daemon to try its calls on, besides `ended`, which has output."""
 
     def __init__(self, url: str, headers: dict[str, str], ended: dict[str, Any]) -> None:
         self._url = f"{url}/api/v1/processes"
@@ -28,11 +28,11 @@ class World:
         self._managed = self._start(restart={"policy": "never"})
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._session.close()
 
     def prepare(self, case: Any, ref: str) -> None:
-        """Bend a request: it names a process of the kind `ref`, and starts nothing that is not harmless."""
+        """Change a request so that it names a process of the kind `ref`, and starts harmless programs only."""
         path = case.operation.path
         if "{ref}" in path and ref != INVENTED:
             if ref == RUNNING and path.endswith("/restart"):
@@ -62,17 +62,17 @@ class World:
 
 
 def _harmless(body: dict[str, Any]) -> dict[str, Any]:
-    """Replace what would be done in earnest; what is wrong stays wrong."""
+    """Return `body` with a harmless program and no restarts; what is wrong in it stays wrong."""
     command, restart = body.get("command"), body.get("restart")
     if isinstance(command, str) and command:
         body = {**body, "command": HARMLESS[len(command) % len(HARMLESS)]}
     if isinstance(restart, dict) and isinstance(restart.get("max_restarts", 0), int | None):
-        body = {**body, "restart": {**restart, "max_restarts": 0}}  # nothing goes on for ever
+        body = {**body, "restart": {**restart, "max_restarts": 0}}  # nothing restarts without end
     return body
 
 
 def _hurry(case: Any) -> None:
-    """Let a call that waits wait as briefly as the document allows."""
+    """Make a call that waits wait for the shortest time that the document allows."""
     parameter = case.operation.get_parameter("timeout", "query")
     given = (case.query or {}).get("timeout", 0)
     if parameter is not None and isinstance(given, int | float):

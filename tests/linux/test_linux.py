@@ -1,14 +1,14 @@
-"""What Linux tells, and what it only seems to tell."""
+"""Exit statuses of processes that are not our children."""
 
 import os
 
 import pytest
 
-from outlast.linux.linux import exit_status, has_ended, pidfd_open
+from outlast.linux.process import exit_status, has_ended, pidfd_open
 
 
 def _fork(real_user: int) -> int:
-    """Start a process of that real user that exits with 7 at once; root may look into it, others may not."""
+    """Start a process of a real user that exits with 7 at once. Root sees all of it, other users do not."""
     pid = os.fork()
     if pid == 0:
         os.setresuid(real_user, 0, 0)
@@ -32,7 +32,7 @@ def _seen_by(user: int, pidfd: int, pid: int) -> bytes:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs processes of two users")
-def test_the_exit_code_of_a_zombie_that_may_not_be_looked_into_is_not_taken_for_0() -> None:
+def test_the_exit_code_of_a_zombie_that_the_kernel_hides_is_not_read_as_0() -> None:
     pid = _fork(4242)
     pidfd = pidfd_open(pid)
     try:

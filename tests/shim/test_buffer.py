@@ -1,4 +1,4 @@
-"""Buffer files: what is stored is given back, on disk as in memory."""
+"""Buffer files: stored output is freed, on disk as in memory."""
 
 import os
 from pathlib import Path
@@ -18,11 +18,11 @@ def used_bytes(segment: Segment) -> int:
 def fill(buffer: StreamBuffer, writer: int, size: int) -> None:
     while size:
         size -= os.write(writer, b"x" * min(size, 64 << 10))
-        assert buffer.read()
+        assert buffer.read_pipe()
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_what_is_stored_is_given_back(tmp_path: Path, on_disk: bool) -> None:
+def test_stored_output_is_freed(tmp_path: Path, on_disk: bool) -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     segment = spool_segment(tmp_path / "spool", 0) if on_disk else memory_segment(0)
@@ -32,7 +32,7 @@ def test_what_is_stored_is_given_back(tmp_path: Path, on_disk: bool) -> None:
         os.fsync(segment.fd)
         assert used_bytes(segment) >= SIZE
         for stored in range(0, SIZE + 1, READ_BYTES):
-            buffer.release(stored)
+            buffer.trim(stored)
             assert used_bytes(segment) <= SIZE - stored + STEP
         assert used_bytes(segment) == 0
         assert os.fstat(segment.fd).st_size == SIZE

@@ -1,6 +1,7 @@
-"""What a shim holds of one process: nothing is lost or repeated, whoever dies, and what it takes is bounded."""
+"""One process in the shim: no output is lost or repeated if daemon or shim die, and its frames are bounded."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections import deque
@@ -15,9 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from outlast.model.output import Position, Stream
 from outlast.shim.state import child as module
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
-from outlast.shim.state.child import STDERR, STDOUT, BufferUsage, Child
-from outlast.shim.state.handover import describe, full_state, restore, restore_full
+from outlast.shim.state.child import Child
+from outlast.shim.state.frames import STDERR, STDOUT
+from outlast.shim.state.handover import describe, dump_state, load_state, restore
+from outlast.shim.state.quota import EXACT_FRAMES, BufferUsage
 from outlast.shimlink import HeldProcess
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES
+from outlast.wire.description import ProcessDescription
 
 STREAMS = st.sampled_from([STDOUT, STDERR])
 RECORD = {"id": "01"}
@@ -29,9 +34,26 @@ def pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def new_child(room: BufferUsage) -> tuple[Child, dict[int, int]]:
-    """A process that is nobody, and our ends of what would be its pipes."""
-    child = Child(1, RECORD, None, room)
+def sent(description: ProcessDescription) -> ProcessDescription:
+    """Return a description as the other end of a socket gets it."""
+    return ProcessDescription.from_json(json.loads(json.dumps(description.to_json())))
+
+
+def hold(child: Child) -> HeldProcess:
+    """Return what a daemon holds that the shim has described a process to."""
+    description, fds = describe(child)
+    return HeldProcess.from_description(sent(description), [os.dup(fd) for fd in fds])
+
+
+def hand_over(held: HeldProcess, usage: BufferUsage) -> Child:
+    """Return the process in another shim, which a daemon has handed it over to."""
+    description, fds = held.describe(None)
+    return restore(2, RECORD, sent(description), [os.dup(fd) for fd in fds], usage)
+
+
+def new_child(usage: BufferUsage) -> tuple[Child, dict[int, int]]:
+    """Make a child without a real process, and the writing ends of its pipes."""
+    child = Child(1, RECORD, None, usage)
     child.pid, child.started = 4711, True
     writers = {}
     for stream in (STDOUT, STDERR):
@@ -48,14 +70,14 @@ def close_all(child: Child) -> None:
 
 
 class Deaths(RuleBasedStateMachine):
-    """A process writes, a shim reads, daemons come and take, and either dies at any time."""
+    """A process writes, a shim reads, daemons connect and store; shim and daemon die at any time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.files = 0
-        self.room = BufferUsage()
-        self.child, self.writers = new_child(self.room)
+        self.usage = BufferUsage()
+        self.child, self.writers = new_child(self.usage)
         self.written = {STDOUT: b"", STDERR: b""}
         self.held: HeldProcess | None = None
         self.fed = {STDOUT: 0, STDERR: 0}
@@ -82,34 +104,33 @@ class Deaths(RuleBasedStateMachine):
     @rule(stream=STREAMS)
     def read(self, stream: int) -> None:
         buffer = self.child.streams[stream]
-        if buffer.pipe is not None and self.child.read(stream) == 0:
+        if buffer.pipe is not None and self.child.read_stream(stream) == 0:
             os.close(buffer.pipe)
             buffer.pipe = None
 
     @precondition(lambda self: self.held is None)
     @rule(stream=STREAMS)
-    def go_on_on_disk(self, stream: int) -> None:
+    def continue_on_disk(self, stream: int) -> None:
         buffer = self.child.streams[stream]
         if buffer.pipe is not None and not buffer.spools:
             self.files += 1
-            buffer.grow(spool_segment(Path(self.folder.name) / str(self.files), buffer.end))
+            buffer.append_segment(spool_segment(Path(self.folder.name) / str(self.files), buffer.end))
 
     @rule()
     def become_the_next_version(self) -> None:
         self.daemon_dies()
-        state, fds = full_state(self.child)
-        room = BufferUsage()
-        child = restore_full({**state, "ends": state["ends"]}, fds, room)
-        assert (room.memory_bytes, room.spool_bytes) == (self.room.memory_bytes, self.room.spool_bytes)
-        self.child, self.room = child, room
+        state, fds = dump_state(self.child)
+        usage = BufferUsage()
+        child = load_state(json.loads(json.dumps(state)), fds, usage)
+        assert (usage.memory_bytes, usage.spool_bytes) == (self.usage.memory_bytes, self.usage.spool_bytes)
+        self.child, self.usage = child, usage
 
     @precondition(lambda self: self.held is not None)
     @rule()
     def shim_dies(self) -> None:
         assert self.held is not None
-        described, fds = self.held.handover(None)
-        old, self.room = self.child, BufferUsage()
-        self.child = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], self.room)
+        old, self.usage = self.child, BufferUsage()
+        self.child = hand_over(self.held, self.usage)
         close_all(old)
         self._attach()
 
@@ -120,9 +141,8 @@ class Deaths(RuleBasedStateMachine):
         self.daemon_dies()
         for buffer in self.child.streams.values():
             if buffer.pipe is not None and buffer.spools:
-                buffer.grow(memory_segment(buffer.end))
-        description, fds = describe(self.child)
-        self.held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
+                buffer.append_segment(memory_segment(buffer.end))
+        self.held = hold(self.child)
         self._attach()
 
     def _attach(self) -> None:
@@ -154,16 +174,16 @@ class Deaths(RuleBasedStateMachine):
                 continue
             data = self.held.read(stream, frame.ts_ms, frame.offset, frame.size)
             assert len(data) == frame.size
-            assert frame.offset <= self.fed[stream], "a hole"
-            passed_over = self.fed[stream] - frame.offset
-            assert data[passed_over:] == self.written[stream][frame.offset : frame.end][passed_over:]
+            assert frame.offset <= self.fed[stream], "output is missing"
+            skipped = self.fed[stream] - frame.offset
+            assert data[skipped:] == self.written[stream][frame.offset : frame.end][skipped:]
             self.fed[stream] = max(self.fed[stream], frame.end)
             self.received.append((stream, frame.end))
 
     @precondition(lambda self: bool(self.received))
     @rule(count=st.integers(1, 6), part=st.integers(0, 5000))
     def store(self, count: int, part: int) -> None:
-        """Store what was received, perhaps without the last part of it: an unfinished line."""
+        """Store received frames, perhaps without the last part: an unfinished line."""
         assert self.held is not None
         for left in reversed(range(count)):
             if not self.received:
@@ -177,16 +197,16 @@ class Deaths(RuleBasedStateMachine):
         self.held.acknowledge(Position(stdout_end=self.stored[STDOUT], stderr_end=self.stored[STDERR]))
         self.child.acknowledge(self.stored[STDOUT], self.stored[STDERR])
 
-    # ---- always
+    # ---- invariants
 
     @invariant()
-    def is_counted_right(self) -> None:
+    def usage_is_counted(self) -> None:
         held = sum(frame.size for frame in (*self.child.unacked, *self.child.unsent))
         assert self.child.held_bytes == held
         frames = sum(1 for frame in (*self.child.unacked, *self.child.unsent) if frame.size)
-        in_memory = self.room.memory_bytes - frames * module.FRAME_OVERHEAD_BYTES
+        in_memory = self.usage.memory_bytes - frames * FRAME_OVERHEAD_BYTES
         assert self.child.memory_bytes == in_memory
-        assert in_memory + self.room.spool_bytes == held
+        assert in_memory + self.usage.spool_bytes == held
 
     def teardown(self) -> None:
         for stream in tuple(self.writers):
@@ -202,7 +222,7 @@ class Deaths(RuleBasedStateMachine):
             self.send(10)
         while self.received:
             self.store(10, 0)
-        left = (self.child.held_bytes, self.room.memory_bytes, self.room.spool_bytes)
+        left = (self.child.held_bytes, self.usage.memory_bytes, self.usage.spool_bytes)
         stored, ended = self.stored, self.ended
         self.daemon_dies()
         close_all(self.child)
@@ -230,7 +250,7 @@ def test_the_order_of_reading_is_kept(writes: list[tuple[int, int]]) -> None:
     with made() as (child, writers):
         for stream, size in writes:
             os.write(writers[stream], b"x" * size)
-            assert child.read(stream) == size
+            assert child.read_stream(stream) == size
         told = [frame.stream for frame in child.unsent for _ in range(frame.size)]
         assert told == [stream for stream, size in writes for _ in range(size)]
 
@@ -239,7 +259,7 @@ def test_the_order_of_reading_is_kept(writes: list[tuple[int, int]]) -> None:
 def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_times(
     monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]
 ) -> None:
-    """A write each 20 ms, for a quarter of an hour in which nobody takes anything."""
+    """A process writes every 20 ms for a quarter of an hour, while no daemon is connected."""
     clock = [1_000_000]
     monkeypatch.setattr(module, "now_ms", lambda: clock[0])
     with made() as (child, writers):
@@ -248,17 +268,17 @@ def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_ti
             clock[0] += 20
             stream = streams[i % len(streams)]
             os.write(writers[stream], b"x")
-            assert child.read(stream) == 1
+            assert child.read_stream(stream) == 1
             read_at[stream].append(clock[0])
-        assert len(child.unsent) <= module._EXACT_FRAMES * 8
+        assert len(child.unsent) <= EXACT_FRAMES * 8
         for count, frame in enumerate(child.unsent):
             for offset in range(frame.offset, frame.end):
                 error_ms = read_at[frame.stream][offset] - frame.ts_ms
-                assert 0 <= error_ms < 1 << (count // module._EXACT_FRAMES + 1)
+                assert 0 <= error_ms < 1 << (count // EXACT_FRAMES + 1)
 
 
 def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that has met the shim knows when everything was read that the shim had read by then."""
+    """A daemon that has connected to the shim knows the times of all reads until then."""
     clock = [1_000_000]
     monkeypatch.setattr(module, "now_ms", lambda: clock[0])
     with made() as (child, writers):
@@ -268,13 +288,11 @@ def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch:
             stream = (STDOUT, STDERR)[i % 3 == 0]
             expected.append((stream, clock[0]))
             os.write(writers[stream], b"x\n")
-            assert child.read(stream) == 2
-        description, fds = describe(child)
-        held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
+            assert child.read_stream(stream) == 2
+        held = hold(child)
         os.write(writers[STDERR], b"x\n")
-        assert child.read(STDERR) == 2
-        described, fds = held.handover(None)
-        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], BufferUsage())
+        assert child.read_stream(STDERR) == 2
+        heir = hand_over(held, BufferUsage())
         held.close()
         assert [(frame.stream, frame.ts_ms) for frame in heir.unsent][:10] == expected
         assert sum(frame.size for frame in heir.unsent) == 22
@@ -282,20 +300,18 @@ def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch:
 
 
 def test_a_frame_does_not_reach_from_one_file_into_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever reads a frame reads one file. After a handover, both files may look as if they were in memory."""
+    """A reader of a frame reads one file. After a handover, both files may look as if they were in memory."""
     monkeypatch.setattr(module, "now_ms", lambda: 1_000_000)
     with made() as (child, writers):
         buffer = child.streams[STDOUT]
-        buffer.grow(spool_segment(tmp_path / "spool", 0))
+        buffer.append_segment(spool_segment(tmp_path / "spool", 0))
         os.write(writers[STDOUT], b"on ")
-        assert child.read(STDOUT) == 3
-        buffer.grow(memory_segment(3))
-        description, fds = describe(child)
-        held = HeldProcess.of(description, [os.dup(fd) for fd in fds])
-        described, fds = held.handover(None)
-        heir = restore(2, {**described, "record": RECORD}, [os.dup(fd) for fd in fds], BufferUsage())
+        assert child.read_stream(STDOUT) == 3
+        buffer.append_segment(memory_segment(3))
+        held = hold(child)
+        heir = hand_over(held, BufferUsage())
         os.write(writers[STDOUT], b"disk\n")
-        assert heir.read(STDOUT) == 5
+        assert heir.read_stream(STDOUT) == 5
         assert [(frame.offset, frame.size) for frame in heir.unsent] == [(0, 3), (3, 5)]
         read = [held.read(Stream.STDOUT, frame.ts_ms, frame.offset, frame.size) for frame in heir.unsent]
         assert b"".join(read) == b"on disk\n"

@@ -1,4 +1,4 @@
-"""What forks in the shim's place: its children are the shim's. Where it cannot be, or is killed, nothing is lost."""
+"""The fork helper: its children are the shim's, and starts work without it, too."""
 
 import ctypes
 import errno
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.forkserver import ForkServer
-from outlast.shim.launch.spawn import Command, SpawnOutcome, Start, spawn
+from outlast.shim.launch.spawn import SpawnOutcome, Start, spawn
+from outlast.wire.contract import Command
 from tests.support.daemon import Daemon, shim_pid
 from tests.support.waiting import eventually
 
@@ -71,8 +72,8 @@ def server() -> Iterator[ForkServer]:
         os.waitpid(pid, 0)
 
 
-def served() -> int:
-    """The pid of what forks for this process."""
+def helper_pid() -> int:
+    """Return the pid of this process's fork helper."""
     pid = forker_pid(os.getpid())
     assert pid is not None
     return pid
@@ -87,12 +88,12 @@ def run(server: ForkServer, text: str) -> bytes:
         close(start)
 
 
-def test_what_is_forked_is_a_child_of_who_asked(server: ForkServer) -> None:
+def test_a_forked_process_is_a_child_of_the_caller(server: ForkServer) -> None:
     words = run(server, "echo $PPID $(ulimit -Sn) $(ulimit -Hn) $(ls /proc/self/fd | wc -w)").split()
-    assert words == [str(os.getpid()).encode(), b"1024", b"4096", b"4"]  # 0, 1 and 2, and that of `ls`
+    assert words == [str(os.getpid()).encode(), b"1024", b"4096", b"4"]  # 0, 1, 2, and the folder that `ls` reads
 
 
-def test_all_that_are_asked_for_together_are_forked(server: ForkServer) -> None:
+def test_all_processes_of_one_request_are_forked(server: ForkServer) -> None:
     starts = [Start(command(f"echo {n}"), group=None, open_files=LIMITS) for n in range(40)]
     spawn(starts, server)
     assert [output_of(start) for start in starts] == [b"%d\n" % n for n in range(40)]
@@ -100,7 +101,7 @@ def test_all_that_are_asked_for_together_are_forked(server: ForkServer) -> None:
         close(start)
 
 
-def test_what_is_large_gets_through(server: ForkServer) -> None:
+def test_a_large_command_is_forked(server: ForkServer) -> None:
     words = ["x" * 100_000] * 15
     start = Start(
         command("echo $#")._replace(argv=["sh", "-c", "echo $#", "sh", *words]), group=None, open_files=LIMITS
@@ -110,19 +111,19 @@ def test_what_is_large_gets_through(server: ForkServer) -> None:
     close(start)
 
 
-def test_another_one_is_started_when_it_is_killed(server: ForkServer) -> None:
+def test_a_killed_helper_is_replaced(server: ForkServer) -> None:
     assert run(server, "echo 1") == b"1\n"
-    first = served()
+    first = helper_pid()
     os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
     assert run(server, "echo 2") == b"2\n"
-    assert served() != first
+    assert helper_pid() != first
 
 
-async def test_it_is_killed_when_it_is_stopped(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stopped_helper_is_killed(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "_ANSWER_S", 0.2)
     assert run(server, "echo 1") == b"1\n"
-    first = served()
+    first = helper_pid()
     os.kill(first, signal.SIGSTOP)
     start = Start(command("echo no"), group=None, open_files=LIMITS)
     spawn([start], server)
@@ -133,7 +134,7 @@ async def test_it_is_killed_when_it_is_stopped(server: ForkServer, monkeypatch: 
     assert run(server, "echo 2") == b"2\n"
 
 
-def test_one_of_another_version_is_not_used(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_of_another_version_is_not_used(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forkserver, "HELLO", b"outlast forker 0\n")
     assert run(server, "echo $PPID") == b"%d\n" % os.getpid()
     assert not server.is_usable()
@@ -145,7 +146,7 @@ SYS_CLONE3 = 435
 
 
 def forbid_clone3() -> None:
-    """Answer as Docker's filter did for years: there is no such call."""
+    """Make clone3 fail with ENOSYS, as Docker's filter of system calls did for years."""
     rules = [(0x20, 0, 0, 0), (0x15, 0, 1, SYS_CLONE3), (0x06, 0, 0, SECCOMP_ENOSYS), (0x06, 0, 0, SECCOMP_ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *rule) for rule in rules))
     program = struct.pack("@HP", len(rules), ctypes.addressof(code))
@@ -154,7 +155,7 @@ def forbid_clone3() -> None:
     assert libc.prctl(22, 2, ctypes.create_string_buffer(program), 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 
 
-def test_without_such_a_fork_the_asker_forks_by_itself() -> None:
+def test_without_clone3_the_caller_forks_by_itself() -> None:
     program = (
         "from tests.shim.test_forkserver import *\n"
         "forbid_clone3()\n"
@@ -166,7 +167,7 @@ def test_without_such_a_fork_the_asker_forks_by_itself() -> None:
     assert done.stdout == "[True, True] False\n", done.stderr
 
 
-async def test_a_shim_gets_over_its_end(daemon: Daemon) -> None:
+async def test_a_shim_survives_the_end_of_its_helper(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     for number in range(3):
@@ -178,7 +179,7 @@ async def test_a_shim_gets_over_its_end(daemon: Daemon) -> None:
         await eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists())
 
 
-async def test_it_ends_with_its_shim(daemon: Daemon) -> None:
+async def test_the_helper_ends_with_its_shim(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     process = await daemon.sh("exec sleep 300")

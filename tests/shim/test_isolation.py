@@ -1,4 +1,4 @@
-"""The shim is small: it imports nothing that it could do without."""
+"""The shim and its fork helper are small: they import nothing that they could do without."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ import outlast
 from outlast.shim import __main__ as shim_main
 
 
-def test_what_forks_imports_hardly_anything() -> None:
+def test_the_fork_helper_imports_next_to_nothing() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import outlast.shim.launch.forker; print('\\n'.join(sys.modules))"
     )
     argv = [sys.executable, "-I", "-S", "-c", program, str(Path(outlast.__file__).parents[1])]
     output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    # Each process that is started begins as a copy of this.
+    # Every process that is started begins as a copy of the helper.
     assert not set(output.split()) & {"typing", "pathlib", "contextlib", "re", "json", "tempfile", "subprocess"}
 
 
@@ -27,6 +27,6 @@ def test_the_shim_imports_the_standard_library_only() -> None:
     started_by_site = {name for name in third_party if name.startswith(("_", "sitecustomize"))}
     assert third_party - started_by_site == set()
     assert not loaded & {"asyncio", "uvloop", "sqlite3", "http", "ssl", "logging"}
-    # Each fork copies the tables of all that is in memory: these take as much as all that is ours.
+    # These take as much memory as all modules of the shim, and a fork copies the page tables of all of it.
     assert not loaded & {"dataclasses", "hashlib", "inspect"}
     assert shim_main.main

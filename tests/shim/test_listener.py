@@ -1,4 +1,4 @@
-"""The shim's socket: what happens to it must not hurt the shim, nor who looks for it."""
+"""The shim's socket: accidents to it must harm neither the shim nor its callers."""
 
 import os
 import socket
@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import ShimUnavailable
-from outlast.shim.connection.listener import SOCKET_NAME, Listener
+from outlast.shim.connection.listener import Listener
 from outlast.shimlink.launch import find_shim
+from outlast.wire.contract import SOCKET_NAME
 
 
-def test_one_that_cannot_be_renewed_goes_on(tmp_path: Path) -> None:
+def test_a_socket_that_cannot_be_made_again_still_listens(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     listener = Listener(folder)
@@ -26,7 +27,7 @@ def test_one_that_cannot_be_renewed_goes_on(tmp_path: Path) -> None:
     os.close(listener.fds[0])
 
 
-def test_a_shim_that_accepts_nobody_does_not_stop_who_asks(tmp_path: Path) -> None:
+def test_a_shim_that_accepts_no_connection_does_not_block_its_caller(tmp_path: Path) -> None:
     listener = Listener(tmp_path)
     found: list[socket.socket | None] = []
 
@@ -34,7 +35,7 @@ def test_a_shim_that_accepts_nobody_does_not_stop_who_asks(tmp_path: Path) -> No
         while len(found) < 1000:
             found.append(find_shim(tmp_path))
 
-    with pytest.raises(ShimUnavailable, match="takes no connections"):
+    with pytest.raises(ShimUnavailable, match="accepts no connections"):
         fill()
     for sock in found:
         assert sock is not None

@@ -1,4 +1,4 @@
-"""Starts that are asked for together are forked together; each gets its own answer."""
+"""Starts that are requested together are forked together; each gets its own answer."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from outlast.model.output import Position, Stream
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.limits import STAGES
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
+from outlast.wire.contract import STAGES, Command, Stage
 from tests.support.waiting import eventually
 
 ROOM = {"room_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}
 COUNT = 40
 
 
-class Heard:
-    """What the shim tells."""
+class Events:
+    """An owner of a link that notes what the shim reports."""
 
     def __init__(self) -> None:
         self.failed: dict[int, int] = {}
@@ -49,7 +47,7 @@ class Heard:
 
 
 def command(number: int) -> Command:
-    """Of four one can't be had (there is no such limit) and one can't be run."""
+    """Return a command. Of four, one asks for an impossible limit and one cannot be run."""
     return Command(
         argv=["no-such-command"] if number % 4 == 2 else ["sh", "-c", f"printf {number}; exit {number}"],
         env={"PATH": os.environ["PATH"]},
@@ -66,19 +64,19 @@ def command(number: int) -> Command:
     )
 
 
-async def ask_together(link: ShimLink) -> list[Spawned | BaseException]:
-    os.kill(link.shim_pid, signal.SIGSTOP)  # what it reads then has come together
+async def start_together(link: ShimLink) -> list[Spawned | BaseException]:
+    os.kill(link.shim_pid, signal.SIGSTOP)  # when it runs again, it reads all requests at once
     try:
         starts = [asyncio.create_task(link.spawn({"id": f"P{n}"}, command(n), Position())) for n in range(COUNT)]
-        await asyncio.sleep(0)  # they have all been asked for
+        await asyncio.sleep(0)  # all requests are sent
     finally:
         os.kill(link.shim_pid, signal.SIGCONT)
     return await asyncio.gather(*starts, return_exceptions=True)
 
 
-async def check(link: ShimLink, heard: Heard) -> None:
+async def check(link: ShimLink, events: Events) -> None:
     spawned = {}
-    for number, answer in enumerate(await ask_together(link)):
+    for number, answer in enumerate(await start_together(link)):
         if number % 4 == 1:
             assert isinstance(answer, SpawnRefused)
             assert STAGES[answer.stage] == "memory_bytes"
@@ -88,23 +86,25 @@ async def check(link: ShimLink, heard: Heard) -> None:
             link.attach(answer.slot, Position())
     missing = [answer.slot for number, answer in spawned.items() if number % 4 == 2]
     runs = {answer.slot: number for number, answer in spawned.items() if number % 4 != 2}
-    await eventually(lambda: len(heard.failed) == len(missing) and len(heard.exited) == len(heard.output) == len(runs))
-    assert heard.failed == dict.fromkeys(missing, errno.ENOENT)
-    assert heard.exited == runs
+    await eventually(
+        lambda: len(events.failed) == len(missing) and len(events.exited) == len(events.output) == len(runs)
+    )
+    assert events.failed == dict.fromkeys(missing, errno.ENOENT)
+    assert events.exited == runs
     for answer in spawned.values():
         if answer.slot in runs:
-            assert answer.held.read(*heard.output[answer.slot]) == b"%d" % runs[answer.slot]
+            assert answer.held.read(*events.output[answer.slot]) == b"%d" % runs[answer.slot]
         answer.held.close()
         link.forget(answer.slot)
 
 
 async def test_each_of_many_starts_gets_its_own_answer(tmp_path: Path) -> None:
-    heard = Heard()
+    events = Events()
     state_dir = tmp_path / "state"
     state_dir.mkdir(mode=0o700)
-    link = await connect_or_start(state_dir, heard, ROOM)
+    link = await connect_or_start(state_dir, events, ROOM)
     try:
-        await check(link, heard)
+        await check(link, events)
         assert await link.end_shim()
     finally:
         with contextlib.suppress(ProcessLookupError):

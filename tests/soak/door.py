@@ -7,7 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.daemon import Daemon, Event, read_events
+from harness.http_client import Event, read_events
+from tests.support.daemon import Daemon
 
 _PATIENCE_S = 120.0
 _BETWEEN_TRIES_S = 0.05

@@ -6,10 +6,10 @@ from typing import Any
 
 import aiohttp
 
+from harness.http_client import read_events
 from tests.soak.door import BROKEN, Door, Wrong
 from tests.soak.gate import Gate
 from tests.soak.ledger import Ledger
-from tests.support.daemon import read_events
 
 _STUCK = 3
 _BETWEEN_READS_S = 0.1

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from outlast.linux import lock
 from outlast.shim.kill.cgroup import folder_name
+from outlast.wire.contract import SHIM_LOCK_NAME
 
 FD_KINDS = ("sockets", "pipes", "memfds", "pidfds", "files", "other fds")
 _BLOCK_BYTES = 512
@@ -38,7 +39,7 @@ def look(state_dir: Path, daemon_pid: int, shim_pid: int) -> dict[str, float]:
 
 def shim_pid(state_dir: Path) -> int:
     """Return the pid of the folder's shim; 0: there is none."""
-    return lock.holder(state_dir / lock.SHIM_LOCK_NAME) or 0
+    return lock.holder(state_dir / SHIM_LOCK_NAME) or 0
 
 
 def groups(state_dir: Path) -> list[Path]:

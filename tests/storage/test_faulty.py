@@ -1,12 +1,14 @@
 """The store that fails on command: transparent until told otherwise, and then as its docstring says."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.model.sql import SqlQuery
 from outlast.storage.base import Storage
 from outlast.testing.storage.conformance import StorageConformance
 from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject
@@ -98,3 +100,13 @@ async def test_reads_go_wrong_if_asked_to(storage: FaultyStorage, control: Path)
     inject(control, Fault())
     await eventually(reading.done)
     assert await reading == 0
+
+
+async def test_sql_is_forwarded(control: Path, tmp_path: Path) -> None:
+    storage = FaultyStorage.from_url(f"faulty:{control}?sqlite:///{tmp_path}/outlast.db", durable=True)
+    await storage.open()
+    try:
+        answer = json.loads(await storage.sql(SqlQuery(query="SELECT 1 AS one")))
+    finally:
+        await storage.close()
+    assert answer["rows"] == [[1]]

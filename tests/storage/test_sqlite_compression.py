@@ -90,14 +90,14 @@ async def test_plain_sql_names_compressed_rows_and_outlast_sql_shows_their_lines
             for view in _VIEWS:
                 rows = db.execute(f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq").fetchall()  # noqa: S608
                 assert rows == [
-                    (1, EPOCH_MS + 1000, "stdout", "[sealed: 3 lines; ask with: outlast sql]"),
-                    (5, EPOCH_MS + 2000, "stderr", "[sealed: 100 lines; ask with: outlast sql]"),
+                    (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
+                    (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
                 ]
             compressed = db.execute(
                 "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq"
             ).fetchall()
             assert compressed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
-            (less,) = db.execute("SELECT sealed_bytes FROM output_compressed WHERE seq = 5").fetchone()
+            (less,) = db.execute("SELECT compressed_bytes FROM output_compressed WHERE seq = 5").fetchone()
             assert less < len(_LOG) / 4
             assert db.execute("SELECT lines, bytes FROM processes").fetchall() == counts
             assert db.execute("SELECT seq FROM output_gaps").fetchall() == [(4,)]
@@ -189,7 +189,7 @@ async def test_old_rows_are_compressed_when_they_are_merged(path: Path) -> None:
         for _ in range(5):
             await storage.commit([output.chunk(few)])
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT id FROM sealed_upto").fetchone() == (5,)
+            assert db.execute("SELECT id FROM compressed_upto").fetchone() == (5,)
             assert _compressed_ids(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
             assert _compressed_ids(db) == [5]
@@ -210,7 +210,7 @@ async def test_rows_are_compressed_when_it_is_known_whether_they_merge(path: Pat
         for chunk in chunks:
             await storage.commit([chunk])
         with closing(sqlite3.connect(path)) as db:
-            assert db.execute("SELECT id FROM sealed_upto").fetchone() == (4,)
+            assert db.execute("SELECT id FROM compressed_upto").fetchone() == (4,)
             assert _compressed_ids(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
             assert _compressed_ids(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])

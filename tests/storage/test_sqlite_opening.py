@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import StorageError, StorageUnavailable
-from outlast.model.scan import ScanQuery
-from outlast.storage.base import Change, PurgeProcess
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage, connection, migrate
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
-from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
+from outlast.testing.storage.samples import Output, added
 from tests.storage.stores import sqlite_storage
 
 
@@ -112,7 +109,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
         names: tuple[str, ...] = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
-        names += ("tally", "minute", "unmerged", "sealed_upto")
+        names += ("tally", "minute", "unmerged", "compressed_upto")
         assert set(tables) == {(name, 1) for name in names}
 
 
@@ -243,43 +240,6 @@ async def test_every_older_version_leads_to_the_same_schema(path: Path, version:
             schemas.append(_schema(db))
     assert schemas[0] == schemas[1]
     assert schemas[0][-2] == (len(migrations),)
-
-
-async def _as_before(path: Path, table: str, changes: Callable[[Output], list[Change]]) -> SqliteStorage:
-    """Open a store in which `changes` were made before there was a table."""
-    storage = sqlite_storage(path)
-    await storage.open()
-    await storage.commit(changes(Output(await added(storage))))
-    await storage.close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute(f"DROP TABLE {table}")
-        db.executescript(next(sql for sql in migrations if f"CREATE TABLE {table}" in sql))
-    await storage.open()
-    return storage
-
-
-async def test_what_was_purged_before_there_was_a_tally_is_not_counted(path: Path) -> None:
-    storage = await _as_before(path, "tally", lambda output: [new_process(), PurgeProcess(output.handle)])
-    try:
-        assert await storage.total() == 1
-        await added(storage)
-        assert await storage.total() == 2
-    finally:
-        await storage.close()
-
-
-async def test_what_was_stored_before_minutes_were_noted_is_found(path: Path) -> None:
-    def late(output: Output) -> list[Change]:
-        return [output.chunk(b"late\n", ts_ms=EPOCH_MS + 600_000)]
-
-    storage = await _as_before(path, "minute", late)
-    try:
-        output = Output(1, await storage.position(1))
-        await storage.commit([output.chunk(b"early\n", ts_ms=EPOCH_MS)])
-        found = await storage.scan(ScanQuery(since_ms=EPOCH_MS + 30_000))
-        assert [chunk.data for _, chunk in found.chunks] == [b"late\n"]
-    finally:
-        await storage.close()
 
 
 def test_a_migration_is_applied_whole_or_not_at_all(path: Path) -> None:

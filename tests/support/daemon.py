@@ -2,25 +2,23 @@
 
 import asyncio
 import contextlib
-import io
-import json
 import os
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
-from bench.proc import forker_pid
+from harness.http_client import Event, HttpClient
+from harness.proc import forker_pid
 from outlast.config import Settings
-from outlast.daemon.shutdown import end_everything
+from outlast.daemon.shutdown import shutdown
 from outlast.failpoints import VARIABLE
 from outlast.shim.kill.cgroup import folder_name
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, eventually
 
 # What the shim marks each run's processes with.
 _KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
@@ -28,15 +26,6 @@ OUTLAST = [sys.executable, "-m", "outlast"]
 PYTHON = sys.executable
 # No test speaks TLS, and aiohttp reads all of the machine's certificates when it is imported.
 QUICK = {"SSL_CERT_FILE": os.devnull}
-
-
-@dataclass(frozen=True)
-class Event:
-    """One Server-Sent Event. `id` is None where the stream gives none."""
-
-    kind: str
-    id: int | None
-    data: dict[str, Any]
 
 
 class Daemon:
@@ -49,7 +38,7 @@ class Daemon:
         self.process: asyncio.subprocess.Process | None = None
         self.url = ""
         self.stderr = b""
-        self._session: aiohttp.ClientSession | None = None
+        self._client: HttpClient | None = None
 
     # ---- life
 
@@ -106,22 +95,22 @@ class Daemon:
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal the daemon and wait for its end; return its exit code."""
         assert self.process is not None
-        await self._close_session()
+        await self.hang_up()
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)  # asyncio's send_signal may reap it, and then its exit code is lost
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
-        self.process._transport.close()
+        close_pipes(self.process)
         self.process = None
         return code
 
     async def end_everything(self) -> None:
         """End daemon, processes and shim: all that `outlast down` does, less an interpreter for each test."""
-        await self._close_session()
+        await self.hang_up()
         if self.process is not None:
             await self.stop(signal.SIGTERM if self.process.returncode is None else 0)
         async with asyncio.timeout(2 * DEADLINE_S):
-            await end_everything(Settings(state_dir=str(self.state_dir), stop_grace_ms=0))
+            await shutdown(Settings(state_dir=str(self.state_dir), stop_grace_ms=0))
 
     # ---- calls
 
@@ -133,35 +122,35 @@ class Daemon:
         return (self.state_dir / "token").read_text().strip()
 
     @property
-    def session(self) -> aiohttp.ClientSession:
-        """A client that shows the token."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self.token}"}, timeout=aiohttp.ClientTimeout(total=120)
-            )
-        return self._session
+    def client(self) -> HttpClient:
+        """Return a client for the daemon that listens now, or did last."""
+        if self._client is None:
+            self._client = HttpClient(self.url, self.token)
+        self._client.url = self.url
+        return self._client
 
-    async def _close_session(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Return a plain HTTP session whose calls carry the token."""
+        return self.client.session
+
+    async def hang_up(self) -> None:
+        """Close the connections of the client."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     async def call(
         self, method: str, path: str, status: int, body: Any = None, *, data: Any = None, **headers: str
     ) -> Any:
         """Make a call below /api/v1, check its status, and return its JSON (None when it has no body)."""
-        if body is not None:  # a file: aiohttp warns of large bodies that are plain bytes
-            data = io.BytesIO(json.dumps(body).encode())
-            headers = {"Content-Type": "application/json", **headers}
-        async with self.session.request(method, f"{self.url}/api/v1{path}", data=data, headers=headers) as response:
-            raw = await response.read()
-            assert response.status == status, (method, path, response.status, raw[:2000])
-            return json.loads(raw) if raw else None
+        return await self.client.call(method, path, status, body=body, data=data, headers=headers)
 
     async def run(self, command: str, *args: str, **fields: Any) -> dict[str, Any]:
         """Start a process."""
         body = {"command": command, "args": list(args), **fields}
-        return await self.call("POST", "/processes", 201, body)
+        started: dict[str, Any] = await self.call("POST", "/processes", 201, body)
+        return started
 
     async def sh(self, script: str, **fields: Any) -> dict[str, Any]:
         """Start a shell script."""
@@ -173,16 +162,26 @@ class Daemon:
 
     async def get(self, process: dict[str, Any]) -> dict[str, Any]:
         """Look at a process."""
-        return await self.call("GET", f"/processes/{process['id']}", 200)
+        seen: dict[str, Any] = await self.call("GET", f"/processes/{process['id']}", 200)
+        return seen
 
     async def ended(self, process: dict[str, Any]) -> dict[str, Any]:
         """Wait until a process has ended and all its output is there."""
-        async with self._following(process, "output", "?tail=0") as content:
+        async with self.client.stream(f"/processes/{process['id']}/output/follow?tail=0") as content:
             async for _ in content.iter_any():  # events of a flood are not worth parsing for that
                 pass
         seen = await self.get(process)
         assert seen["status"] != "running"
         return seen
+
+    async def wait_for_lines(self, process: dict[str, Any], count: int, deadline_s: float = DEADLINE_S) -> None:
+        """Wait until `count` lines of a process are there."""
+
+        async def has_lines() -> bool:
+            lines: int = (await self.get(process))["output"]["lines"]
+            return lines >= count
+
+        await eventually(has_lines, f"{count} lines of {process['id']}", deadline_s)
 
     async def drained(self, process: dict[str, Any], stream: str = "output") -> list[Event]:
         """Follow a process to the end of its output."""
@@ -190,35 +189,23 @@ class Daemon:
 
     async def follow(
         self, process: dict[str, Any], stream: str = "output", query: str = "", **headers: str
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield the events of a follow stream, `eof` included."""
-        async with self._following(process, stream, query, **headers) as content:
-            async for event in read_events(content):
+        path = f"/processes/{process['id']}/{stream}/follow{query}"
+        async with contextlib.aclosing(self.client.follow(path, headers=headers)) as events:
+            async for event in events:
                 yield event
-
-    @contextlib.asynccontextmanager
-    async def _following(
-        self, process: dict[str, Any], stream: str, query: str, **headers: str
-    ) -> AsyncIterator[aiohttp.StreamReader]:
-        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}/follow{query}"
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-        async with self.session.get(url, headers=headers, timeout=timeout) as response:
-            assert response.status == 200, await response.read()
-            assert response.content_type == "text/event-stream"
-            yield response.content
 
     async def raw(self, process: dict[str, Any], stream: str = "output", query: str = "") -> bytes:
         """Read the exact bytes of a process's output."""
-        url = f"{self.url}/api/v1/processes/{process['id']}/{stream}{query}"
-        async with self.session.get(url, headers={"Accept": "application/octet-stream"}) as response:
-            assert response.status == 200
-            return await response.read()
+        return await self.client.raw(f"/processes/{process['id']}/{stream}{query}")
 
     async def lines(self, process: dict[str, Any], stream: str = "output", query: str = "") -> list[str]:
         """Read lines of a process's output."""
         answer = await self.call("GET", f"/processes/{process['id']}/{stream}{query}", 200)
-        assert answer["line_count"] == len(answer["lines"])
-        return answer["lines"]
+        lines: list[str] = answer["lines"]
+        assert answer["line_count"] == len(lines)
+        return lines
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database file, as an operator does."""
@@ -226,27 +213,9 @@ class Daemon:
             return connection.execute(query, parameters).fetchall()
 
 
-async def read_events(content: aiohttp.StreamReader) -> AsyncIterator[Event]:
-    """Parse a stream of Server-Sent Events; comments are passed over."""
-    fields: dict[str, str] = {}
-    async for block in _blocks(content):
-        for line in block.split("\n"):
-            name, _, value = line.partition(":")
-            if name:
-                fields[name] = value.removeprefix(" ")
-        if "data" in fields:
-            number = int(fields["id"]) if "id" in fields else None
-            yield Event(fields.get("event", "message"), number, json.loads(fields["data"]))
-        fields = {}
-
-
-async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[str]:
-    buffered = b""
-    async for data in content.iter_any():
-        buffered += data
-        *blocks, buffered = buffered.split(b"\n\n")
-        for block in blocks:
-            yield block.decode()
+def close_pipes(process: asyncio.subprocess.Process) -> None:
+    """Close what a process that has ended leaves open, also where a child of it still holds the other ends."""
+    cast("Any", process)._transport.close()
 
 
 async def outlast(*args: str, **environment: str) -> tuple[int, str]:
@@ -290,6 +259,16 @@ def shim_pid(state_dir: Path) -> int | None:
             if b"outlast.shim" in words and os.fsencode(state_dir) in words:
                 return pid
     return None
+
+
+async def wait_until_gone(pid: int) -> None:
+    """Wait until a process does not exist any more, but for a zombie."""
+    await eventually(lambda: not is_running(pid))
+
+
+async def wait_for_another_shim(daemon: Daemon, shim: int) -> None:
+    """Wait until another shim than `shim` has taken its place."""
+    await eventually(lambda: shim_pid(daemon.state_dir) not in {None, shim})
 
 
 def shim_children(state_dir: Path) -> set[int]:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from outlast.linux import lock
-from tests.support.daemon import QUICK, Daemon, outlast, pids
+from outlast.wire.contract import DAEMON_LOCK_NAME, SHIM_LOCK_NAME
+from tests.support.daemon import QUICK, Daemon, close_pipes, outlast, pids
 from tests.support.waiting import DEADLINE_S
 
 PROGRAM = str(Path(sys.executable).with_name("outlast"))
@@ -59,7 +60,7 @@ class Init(Daemon):
 
     async def comes_up(self) -> None:
         """Wait until the next daemon says that it listens."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
@@ -69,14 +70,14 @@ class Init(Daemon):
     @property
     def init_pid(self) -> int:
         """Of the shim."""
-        pid = lock.holder(self.state_dir / lock.SHIM_LOCK_NAME)
+        pid = lock.holder(self.state_dir / SHIM_LOCK_NAME)
         assert pid is not None
         return pid
 
     @property
     def daemon_pid(self) -> int:
         """Of the daemon."""
-        pid = lock.holder(self.state_dir / lock.DAEMON_LOCK_NAME)
+        pid = lock.holder(self.state_dir / DAEMON_LOCK_NAME)
         assert pid is not None
         return pid
 
@@ -84,7 +85,7 @@ class Init(Daemon):
         """Send SIGTERM or SIGINT; `Ctrl-C` reaches the whole process group, as from a terminal (but not `unshare`)."""
         assert self.process is not None
         number = signal.SIGTERM if how.startswith("SIGTERM") else signal.SIGINT
-        targets = [lock.holder(self.state_dir / lock.SHIM_LOCK_NAME)]
+        targets = [lock.holder(self.state_dir / SHIM_LOCK_NAME)]
         if how.startswith("Ctrl-C"):
             targets = [pid for pid in pids() if _group(pid) == self.process.pid]
         for pid in targets:
@@ -116,18 +117,18 @@ class Init(Daemon):
 
     async def ends(self) -> int:
         """Wait for its end, and return its exit code; `output` is what was printed and not read yet."""
-        await self._close_session()
+        await self.hang_up()
         assert self.process is not None
         assert self.process.stdout is not None
         code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         self.output = (await asyncio.wait_for(self.process.stdout.read(), DEADLINE_S)).decode()
-        self.process._transport.close()
+        close_pipes(self.process)
         self.process = None
         return code
 
     async def end_everything(self) -> None:
         """End it, if it has not ended, however that can be done."""
-        await self._close_session()
+        await self.hang_up()
         if self.process is None:
             return
         if self.process.returncode is None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.daemon import Daemon, Event, is_running
+from harness.http_client import Event
+from tests.support.daemon import Daemon, is_running
 from tests.support.waiting import DEADLINE_S, eventually
 
 FLOOD = """
@@ -28,7 +29,7 @@ while not select.select([0], [], [], 0.05)[0]:
 print("end", written)
 sys.exit(4)
 """
-MORTAL = """
+STOPPABLE = """
 import sys
 print("alive", flush=True)
 sys.stdin.readline()
@@ -75,13 +76,13 @@ class Load:
         self._daemon = daemon
         self.flood: Followed
         self.trickle: Followed
-        self.mortal: Followed
+        self.stoppable: Followed
 
     async def start(self) -> None:
         """Start the processes and their followers, and wait until each has been heard of."""
-        programs = ((FLOOD, "0.012"), (TRICKLE,), (MORTAL,))
+        programs = ((FLOOD, "0.012"), (TRICKLE,), (STOPPABLE,))
         started = [await self._daemon.python(*program, stdin_mode="pipe") for program in programs]
-        self.flood, self.trickle, self.mortal = self.all = [Followed(process) for process in started]
+        self.flood, self.trickle, self.stoppable = self.all = [Followed(process) for process in started]
         self.follow()
         await eventually(lambda: all(followed.events for followed in self.all))
 
@@ -108,9 +109,9 @@ class Load:
                 followed.task.cancel()
         await self.interrupted()
 
-    async def let_one_die(self) -> None:
+    async def end_stoppable(self) -> None:
         """Let the mortal end, and wait until it has. No daemon is needed for that."""
-        pid = self.mortal.process["pid"]
+        pid = self.stoppable.process["pid"]
         Path(f"/proc/{pid}/fd/0").write_text("\n")
         await eventually(lambda: not is_running(pid))
 
@@ -131,4 +132,4 @@ class Load:
             assert [seq for (seq,) in numbers] == list(range(1, len(followed.lines) + 1))
         assert self.flood.lines == flood_lines(int(self.flood.lines[-1].split()[1]))
         assert sorted(self.trickle.lines) == sorted(trickle_lines(int(self.trickle.lines[-1].split()[1])))
-        assert sorted(self.mortal.lines) == ["alive\n", "dying\n", "no newline"]
+        assert sorted(self.stoppable.lines) == ["alive\n", "dying\n", "no newline"]

@@ -1,16 +1,17 @@
-"""The command: what it prints, where settings come from, how it ends."""
+"""The command line: output, sources of settings, and the end of the daemon."""
 
 import asyncio
 import os
 import signal
 import socket
 import stat
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.daemon import OUTLAST, PYTHON, Daemon, is_running, left_over, outlast, shim_pid
+from tests.support.daemon import OUTLAST, PYTHON, Daemon, close_pipes, is_running, left_over, outlast, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
 
@@ -47,11 +48,11 @@ async def test_the_daemon_says_what_runs_on(daemon: Daemon, number: int) -> None
     processes = [await daemon.run("sleep", "1000") for _ in range(2)]
     follower = asyncio.create_task(daemon.drained(processes[0]))
     assert await daemon.stop(number) == 0
-    assert "2 processes run on" in daemon.log
+    assert "2 processes keep running" in daemon.log
     assert f"outlast down --state-dir {daemon.state_dir}" in daemon.log
     assert all(is_running(process["pid"]) for process in processes)
     await asyncio.wait([follower], timeout=DEADLINE_S)
-    follower.exception()  # the stream was cut: that is no end of output
+    follower.exception()  # the stream was interrupted, which is not the end of the output
     assert "Traceback" not in daemon.log
 
 
@@ -61,7 +62,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     daemonised = await daemon.sh("setsid sh -c 'exec sleep 1000 >/dev/null 2>&1' & exec sleep 1000")
     for process in (polite, deaf):
         await anext(daemon.follow(process))
-    await daemon._close_session()
+    await daemon.hang_up()
     config = daemon.state_dir.parent / "grace.toml"
     config.write_text("stop_grace_ms = 1000\n")
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir), "--config", str(config))
@@ -94,9 +95,9 @@ async def test_down_without_a_daemon(daemon: Daemon) -> None:
 
 
 async def test_down_against_somebody_who_keeps_daemons_alive(daemon: Daemon) -> None:
-    """What takes the daemon's place before `down` can is ended like it."""
+    """A daemon that takes the place of the stopped one before `down` does is stopped, too."""
     process = await daemon.run("sleep", "1000")
-    await daemon._close_session()
+    await daemon.hang_up()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"
     successor = await asyncio.create_subprocess_exec(PYTHON, "-c", queue, str(daemon.state_dir / "lock"))
     try:
@@ -122,7 +123,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
     assert code == 1
-    assert f"can't listen on {address}" in output
+    assert f"cannot listen on {address}" in output
     assert shim_pid(state_dir) is None
 
 
@@ -132,8 +133,8 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         (["--listen", "nonsense"], "'nonsense' is not HOST:PORT"),
         (["--listen", "127.0.0.1:99999"], "is not HOST:PORT"),
         (["--listen", "0.0.0.0:0"], "set OUTLAST_TOKEN"),
-        (["--config", "/no/such/file"], "/no/such/file can't be read"),
-        (["--state-dir", "/proc/nowhere"], "/proc/nowhere can't be used"),
+        (["--config", "/no/such/file"], "/no/such/file cannot be read"),
+        (["--state-dir", "/proc/nowhere"], "/proc/nowhere cannot be used"),
     ],
 )
 async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -> None:
@@ -146,15 +147,15 @@ async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("nonsense = 1", "there is no setting 'nonsense'"),
-        ('inherit_env = "HOME"', "inherit_env must be a list of names"),
-        ('inherit_env = ["A=B"]', "inherit_env must be a list of names"),
-        ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not name OUTLAST_TOKEN"),
-        ("listen = 1", "listen must be of type str"),
-        ("durable = 1", "durable must be of type bool"),
+        ("nonsense = 1", "unknown setting: nonsense"),
+        ('inherit_env = "HOME"', "inherit_env must be an array of names"),
+        ('inherit_env = ["A=B"]', "inherit_env must be an array of names"),
+        ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not contain OUTLAST_TOKEN"),
+        ("listen = 1", "listen must be a string"),
+        ("durable = 1", "durable must be true or false"),
         ("stop_grace_ms = -1", "must not be negative"),
-        ("token = 'x'", "a token does not belong into this file"),
-        ("=", "is not TOML"),
+        ("token = 'x'", "token is not allowed in this file"),
+        ("=", "is not valid TOML"),
         ("storage = 'nosuch://x'", "no storage plug-in is called 'nosuch'"),
     ],
 )
@@ -203,7 +204,7 @@ async def test_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
             assert response.status == 200
     process.terminate()
     assert await process.wait() == 0
-    process._transport.close()
+    close_pipes(process)
     assert not path.exists()
     assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
 
@@ -228,11 +229,25 @@ async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
+
+    def is_logged(text: str) -> bool:
+        return text in (daemon.state_dir / "shim.log").read_text()
+
     os.kill(shim, signal.SIGHUP)
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(shim, number)
-        await eventually(lambda name=number.name: f"ignored {name}" in (daemon.state_dir / "shim.log").read_text())
+        await eventually(partial(is_logged, f"ignored {number.name}"))
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"alive\n")
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     await daemon.ended(process)
     assert await daemon.raw(process) == b"alive\n"
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["init"], ["down"], ["sql"], ["shim"], ["shim", "upgrade"]], ids=" ".join
+)
+async def test_help_fits_eighty_columns(command: list[str]) -> None:
+    code, output = await outlast(*command, "--help")
+    assert code == 0
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert not [line for line in output.splitlines() if line.endswith("...") and "COMMAND" not in line]

@@ -1,40 +1,28 @@
-"""What happens to processes is told to whoever listens: each start and each end once, whatever is killed meanwhile."""
+"""Events: each start and each end of a process is told once to every listener, whatever is killed meanwhile."""
 
 import asyncio
 import contextlib
 import json
+import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import pytest
 
+from harness.http_client import BROKEN, Event, HttpClient, resume
 from outlast.failpoints import VARIABLE
-from tests.support.daemon import Daemon, Event, read_events
+from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 ENDS = {"exited", "lost"}
 
 
-async def follow(daemon: Daemon, query: str = "", **headers: str) -> AsyncIterator[Event]:
-    """Yield events as they come, over a connection of its own."""
-    headers |= {"Authorization": f"Bearer {daemon.token}"}
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=DEADLINE_S)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(f"{daemon.url}/api/v1/events{query}", headers=headers) as response,
-    ):
-        assert response.status == 200, await response.read()
-        assert response.content_type == "text/event-stream"
-        async for event in read_events(response.content):
-            yield event
-
-
-async def until(kind: str, events: AsyncIterator[Event]) -> list[Event]:
+async def until(kind: str, events: AsyncGenerator[Event, None]) -> list[Event]:
     """Return the events up to the first of a kind."""
     found: list[Event] = []
-    async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(events):  # type: ignore[type-var]
+    async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(events):
         async for event in events:
             found.append(event)
             if event.kind == kind:
@@ -44,53 +32,91 @@ async def until(kind: str, events: AsyncIterator[Event]) -> list[Event]:
 
 async def stored(daemon: Daemon, query: str = "") -> list[dict[str, Any]]:
     """Read what is stored."""
-    headers = {"Accept": "application/x-ndjson"}
-    async with daemon.session.get(f"{daemon.url}/api/v1/events{query}", headers=headers) as response:
-        assert response.status == 200, await response.read()
-        assert response.content_type == "application/x-ndjson"
-        return [json.loads(line) for line in (await response.text()).splitlines()]
+    answer = await daemon.client.request("GET", f"/events{query}", headers={"Accept": "application/x-ndjson"})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+    return [json.loads(line) for line in answer.body.splitlines()]
 
 
-async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> None:
-    listening = asyncio.create_task(until("purged", follow(daemon)))
-    process = await daemon.sh("exit 3", tags={"team": "a"})
+@dataclass(frozen=True)
+class History:
+    """Three processes, and what a listener was told of them: one that exited, one that failed, one that was purged."""
+
+    told: list[Event]
+    exited: dict[str, Any]
+    failed_id: str
+    purged_id: str
+
+    def told_of(self, process_id: str) -> list[str]:
+        """Return the types of the events of a process."""
+        return [event.kind for event in self.told if event.data["process_id"] == process_id]
+
+
+@pytest.fixture
+async def history(daemon: Daemon) -> History:
+    listening = asyncio.create_task(until("purged", daemon.client.follow("/events")))
+    exited = await daemon.sh("exit 3", tags={"team": "a"})
     assert await daemon.call("POST", "/processes", 422, {"command": "/no/such"})
-    await daemon.ended(process)
+    await daemon.ended(exited)
     sleeper = await daemon.run("sleep", "1000")
     await daemon.call("DELETE", f"/processes/{sleeper['id']}?purge=true", 204)
     told = await listening
-    ids = [event.id for event in told if event.id is not None]
-    assert ids == sorted(set(ids))
-    by_process: dict[str, list[str]] = defaultdict(list)
-    for event in told:
-        assert event.kind == event.data["type"]
-        by_process[event.data["process_id"]].append(event.kind)
-    (refused,) = by_process.keys() - {process["id"], sleeper["id"]}
-    assert by_process[process["id"]] == ["started", "exited"]
-    # One event stands for all of a process that is gone: a slow listener gets that alone.
-    assert by_process[refused] in (["started", "failed"], ["failed"])
-    assert by_process[sleeper["id"]] in (["started", "exited", "purged"], ["started", "purged"], ["purged"])
+    (failed_id,) = {event.data["process_id"] for event in told} - {exited["id"], sleeper["id"]}
+    return History(told, exited, failed_id, sleeper["id"])
 
+
+async def test_events_are_told_as_they_happen(history: History) -> None:
+    ids = [event.id for event in history.told if event.id is not None]
+    assert ids == sorted(set(ids))
+    assert all(event.kind == event.data["type"] for event in history.told)
+    assert history.told_of(history.exited["id"]) == ["started", "exited"]
+    # One event stands for all of a process that is gone: a slow listener gets that alone.
+    assert history.told_of(history.failed_id) in (["started", "failed"], ["failed"])
+    assert history.told_of(history.purged_id) in (["started", "exited", "purged"], ["started", "purged"], ["purged"])
+
+
+async def test_a_start_and_an_exit_are_stored_whole(daemon: Daemon, history: History) -> None:
+    process = history.exited
     started, ended = await stored(daemon, f"?process={process['id']}")
     common = {"process_id": process["id"], "name": None, "tags": {"team": "a"}, "pid": process["pid"], "run": 1}
-    assert started == {**common, "id": ids[0], "type": "started", "timestamp": process["started_at"]}
+    first_id = history.told[0].id
+    assert started == {**common, "id": first_id, "type": "started", "timestamp": process["started_at"]}
     at = (await daemon.get(process))["ended_at"]
     end = {**common, "type": "exited", "timestamp": at, "exit_code": 3, "signal": None, "reason": "exited"}
     assert ended == {**end, "id": ended["id"]}
-    everything = await stored(daemon)
-    assert [event["type"] for event in everything if event["process_id"] == refused] == ["failed"]
-    assert [event["type"] for event in everything if event["process_id"] == sleeper["id"]] == ["purged"]
 
+
+async def test_one_event_is_kept_of_a_process_that_is_gone(daemon: Daemon, history: History) -> None:
+    everything = await stored(daemon)
+    assert [event["type"] for event in everything if event["process_id"] == history.failed_id] == ["failed"]
+    assert [event["type"] for event in everything if event["process_id"] == history.purged_id] == ["purged"]
+
+
+async def test_stored_events_are_filtered(daemon: Daemon, history: History) -> None:
+    everything = await stored(daemon)
+    started, ended = await stored(daemon, f"?process={history.exited['id']}")
     assert await stored(daemon, "?type=exited&type=failed&tag=team:a") == [ended]
     assert await stored(daemon, f"?since={started['timestamp']}") == everything
     assert await stored(daemon, "?since=9999999999999") == []
     assert await stored(daemon, f"?after={started['id']}") == everything[1:]
     assert await stored(daemon, "?tail=2") == everything[-2:]
     assert await stored(daemon, "?tail=1&type=exited") == [ended]
-    resumed = await until("purged", follow(daemon, "?tail=1", **{"Last-Event-ID": str(everything[1]["id"])}))
+
+
+@pytest.mark.usefixtures("history")
+async def test_a_follower_resumes_behind_its_last_event(daemon: Daemon) -> None:
+    everything = await stored(daemon)
+    resumed = await until("purged", daemon.client.follow("/events?tail=1", everything[1]["id"]))
     assert [event.id for event in resumed] == [event["id"] for event in everything[2:]]
+
+
+async def test_an_event_is_a_row_for_sql(daemon: Daemon, history: History) -> None:
+    process = history.exited
+    (ended,) = await stored(daemon, f"?process={process['id']}&type=exited")
     rows = daemon.sql("SELECT id, type, process_id, run, pid, exit_code, reason FROM events WHERE id = ?", ended["id"])
     assert rows == [(ended["id"], "exited", process["id"], 1, process["pid"], 3, "exited")]
+
+
+async def test_malformed_parameters_are_refused_by_name(daemon: Daemon) -> None:
     for query, field in [
         ("process=42", "process"),
         ("type=gone", "type"),
@@ -103,12 +129,15 @@ async def test_what_happens_is_told_as_it_happens_and_later(daemon: Daemon) -> N
         error = await daemon.call("GET", f"/events?{query}", 400)
         assert error["error"].startswith(field), error
 
-    following = follow(daemon, "?tail=1")
-    assert (await anext(following)).id == everything[-1]["id"]
-    stopping = asyncio.create_task(daemon.stop())
-    with pytest.raises(StopAsyncIteration):  # the daemon's end ends the stream, and does not wait for it
-        await asyncio.wait_for(anext(following), DEADLINE_S)
-    assert await stopping == 0
+
+async def test_the_daemons_end_ends_a_stream_of_events(daemon: Daemon, history: History) -> None:
+    async with HttpClient(daemon.url, daemon.token) as client:
+        following = client.follow("/events?tail=1")
+        assert (await anext(following)).id == history.told[-1].id
+        stopping = asyncio.create_task(daemon.stop())
+        with pytest.raises(StopAsyncIteration):  # the daemon does not wait for the stream
+            await asyncio.wait_for(anext(following), DEADLINE_S)
+        assert await stopping == 0
 
 
 class Listener:
@@ -121,79 +150,108 @@ class Listener:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        while True:
-            headers = {"Last-Event-ID": str(self.told[-1].id)} if self.told else {}
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async for event in follow(self._daemon, **headers):
-                    self.told.append(event)
-            self.connections += 1
-            await asyncio.sleep(0.01)
+        async for event in resume(self._connect):
+            self.told.append(event)
+
+    async def _connect(self, last_event_id: int | None) -> AsyncGenerator[Event, None]:
+        self.connections += 1
+        async with HttpClient(self._daemon.url, self._daemon.token) as client:
+            async for event in client.follow("/events", last_event_id):
+                yield event
 
 
 async def ask_for_processes(daemon: Daemon, name: str) -> None:
     """Start short processes, one after the other, whatever becomes of the answers."""
     number = 0
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {daemon.token}"}) as session:
+    async with HttpClient(daemon.url, daemon.token) as client:
         while True:
             number += 1
+            client.url = daemon.url
             command = "/no/such" if number % 5 == 0 else "sh"
             body = {"command": command, "args": ["-c", f"exit {number % 7}"], "tags": {"by": name}}
             try:
-                async with session.post(f"{daemon.url}/api/v1/processes", json=body) as response:
-                    assert response.status in {201, 422, 503}
-            except aiohttp.ClientError:
+                await client.call("POST", "/processes", 201, 422, 503, body=body)
+            except BROKEN:
                 await asyncio.sleep(0.02)
 
 
-async def test_each_start_and_each_end_is_told_once_over_kills(mortal: Daemon) -> None:
-    await mortal.start()
-    listener = Listener(mortal)
-    tasks = [asyncio.create_task(listener.run())]
-    starters = [asyncio.create_task(ask_for_processes(mortal, name)) for name in "ab"]
+@dataclass(frozen=True)
+class Snapshot:
+    """The store at one moment: processes, and the ids of their events."""
+
+    running: int
+    ends: dict[str, tuple[Any, ...]]
+    event_ids: set[int]
+
+    @classmethod
+    def take(cls, daemon: Daemon) -> "Snapshot":
+        """Read all of it in one transaction: starts whose client is gone may still be under way."""
+        with contextlib.closing(sqlite3.connect(daemon.state_dir / "outlast.db", isolation_level=None)) as db:
+            db.execute("BEGIN")
+            ((running,),) = db.execute("SELECT count(*) FROM processes WHERE status = 'running'")
+            ends = {row[0]: row[1:] for row in db.execute("SELECT id, pid, exit_code, reason FROM processes")}
+            return cls(running, ends, {row[0] for row in db.execute("SELECT id FROM events")})
+
+
+async def kill_and_start(daemon: Daemon, listener: Listener) -> None:
+    """Kill the daemon at five points while processes start and end, and let it run in the end."""
+    for armed in ("", "after-commit:15", "inside-commit:25", "before-commit:15", "end-seen:4"):
+        if armed:
+            daemon.environment[VARIABLE] = armed
+            await daemon.start()
+            assert daemon.process is not None
+            await asyncio.wait_for(daemon.process.wait(), DEADLINE_S)
+        else:
+            await eventually(lambda: len(listener.told) >= 20)
+        await daemon.kill()
+    daemon.environment.pop(VARIABLE)
+    await daemon.start()
+    seen = len(listener.told)
+    await eventually(lambda: len(listener.told) >= seen + 10)
+
+
+async def tell_over_kills(daemon: Daemon) -> tuple[Listener, Snapshot]:
+    """Return a listener that went through kills, and the store at the moment when it had heard of all."""
+    await daemon.start()
+    listener = Listener(daemon)
+    listening = asyncio.create_task(listener.run())
+    starters = [asyncio.create_task(ask_for_processes(daemon, name)) for name in "ab"]
     try:
-        for armed in ("", "after-commit:15", "inside-commit:25", "before-commit:15", "end-seen:4"):
-            if armed:
-                mortal.environment[VARIABLE] = armed
-                await mortal.start()
-                assert mortal.process is not None
-                await asyncio.wait_for(mortal.process.wait(), DEADLINE_S)
-            else:
-                await eventually(lambda: len(listener.told) >= 20)
-            await mortal.kill()
-        mortal.environment.pop(VARIABLE)
-        await mortal.start()
-        seen = len(listener.told)
-        await eventually(lambda: len(listener.told) >= seen + 10)
+        await kill_and_start(daemon, listener)
     finally:
         for starter in starters:
             starter.cancel()
     failures = [result for result in await asyncio.gather(*starters, return_exceptions=True) if result]
     assert all(isinstance(failure, asyncio.CancelledError) for failure in failures), failures
 
-    async def settled() -> bool:
-        running = mortal.sql("SELECT count(*) FROM processes WHERE status = 'running'")
-        last = mortal.sql("SELECT max(id) FROM events")
-        return running == [(0,)] and last == [(listener.told[-1].id,)] and not tasks[0].done()
+    def settled() -> Snapshot | None:
+        snapshot = Snapshot.take(daemon)
+        has_all = max(snapshot.event_ids) == listener.told[-1].id and not listening.done()
+        return snapshot if has_all and snapshot.running == 0 else None
 
-    await eventually(settled)
-    tasks[0].cancel()
+    snapshot = await eventually(settled)
+    listening.cancel()
+    return listener, snapshot
+
+
+async def test_each_start_and_each_end_is_told_once_over_kills(crashable_daemon: Daemon) -> None:
+    listener, snapshot = await tell_over_kills(crashable_daemon)
     assert listener.connections >= 5
     ids = [event.id for event in listener.told if event.id is not None]
     assert ids == sorted(set(ids))
+    assert snapshot.event_ids <= set(ids)
     by_process: dict[str, list[Event]] = defaultdict(list)
     for event in listener.told:
         by_process[event.data["process_id"]].append(event)
-    known = {row[0]: row[1:] for row in mortal.sql("SELECT id, pid, exit_code, reason FROM processes")}
-    assert len(known) >= 20
-    assert known.keys() <= by_process.keys()
-    failed = 0
-    for process_id, events in by_process.items():
-        kinds = [event.kind for event in events]
-        if process_id in known:
-            assert (kinds[0], len(kinds), kinds[-1] in ENDS) == ("started", 2, True), kinds
-            end = events[1].data
-            assert (end["pid"], end["exit_code"], end["reason"]) == known[process_id]
-        else:
-            assert kinds in (["started", "failed"], ["failed"])
-            failed += 1
+    assert len(snapshot.ends) >= 20
+    assert snapshot.ends.keys() <= by_process.keys()
+    for process_id, end in snapshot.ends.items():
+        started, ended = by_process[process_id]
+        assert started.kind == "started"
+        assert ended.kind in ENDS
+        assert (ended.data["pid"], ended.data["exit_code"], ended.data["reason"]) == end
+    failed = by_process.keys() - snapshot.ends.keys()
     assert failed
+    for process_id in failed:
+        kinds = [event.kind for event in by_process[process_id]]
+        assert kinds in (["started", "failed"], ["failed"])

@@ -109,8 +109,8 @@ async def test_those_that_do_not_read_a_flood_take_a_piece_each_and_miss_nothing
         assert await reading == list(range(1, 2 * LINES + 1))
 
 
-async def test_those_that_wait_hold_nothing_of_what_they_have_read(mortal: Daemon) -> None:
-    daemon = mortal
+async def test_those_that_wait_hold_nothing_of_what_they_have_read(crashable_daemon: Daemon) -> None:
+    daemon = crashable_daemon
     await daemon.start()
     process = await daemon.python(_PRINT, "2", str(MIB), stdin_mode="pipe")
     await print_more(daemon, process, 2)

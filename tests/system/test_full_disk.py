@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.disk import Disk, mounted
-from tests.support.health import health, is_healthy, unavailable
+from tests.support.health import health, unavailable, wait_until_healthy
 from tests.support.load import Load
 from tests.support.waiting import eventually
 
@@ -38,9 +38,9 @@ async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, disk: Disk) ->
     disk.fill()
     assert "full" in await eventually(lambda: health(daemon))
     assert "full" in await unavailable(daemon, "POST", "/processes", {"command": "true"})
-    await load.let_one_die()
+    await load.end_stoppable()
     for method, path in (("DELETE", ""), ("DELETE", "?purge=true")):
-        await unavailable(daemon, method, f"/processes/{load.mortal.process['id']}{path}")
+        await unavailable(daemon, method, f"/processes/{load.stoppable.process['id']}{path}")
     assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 3
     async for event in daemon.follow(load.flood.process):
         assert event == load.flood.events[0]
@@ -48,7 +48,7 @@ async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, disk: Disk) ->
     disk.give_back(16)  # a little room is soon full again
     await eventually(lambda: health(daemon))
     disk.make_room()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     assert all(followed.task is not None and not followed.task.done() for followed in (load.flood, load.trickle))
     await daemon.ended(await daemon.run("true"))
     await load.finish()
@@ -60,7 +60,7 @@ async def test_the_daemon_ends_and_starts_on_a_full_disk(daemon: Daemon, disk: D
     await load.start()
     disk.fill()
     await eventually(lambda: health(daemon))
-    await load.let_one_die()
+    await load.end_stoppable()
     assert daemon.process is not None
     daemon.process.send_signal(number)
     await load.interrupted()
@@ -70,5 +70,5 @@ async def test_the_daemon_ends_and_starts_on_a_full_disk(daemon: Daemon, disk: D
     load.follow()
     assert "full" in await eventually(lambda: health(daemon))
     disk.make_room()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     await load.finish()

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast, shim_children, shim_pid
 from tests.support.disk import mounted
+from tests.support.health import is_healthy, wait_until_healthy
 from tests.support.waiting import eventually
 
 
@@ -22,12 +24,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk.path
 
 
-async def healthy(daemon: Daemon) -> bool:
-    async with daemon.session.get(f"{daemon.url}/api/v1/health") as response:
-        return response.status == 200
-
-
-async def fill(daemon: Daemon, disk: Path) -> tuple[dict[str, object], Path]:
+async def fill(daemon: Daemon, disk: Path) -> tuple[dict[str, Any], Path]:
     """Take all room, and have a process write until the store cannot commit."""
     process = await daemon.python(
         "import sys\nprint('ready', flush=True)\nsys.stdin.readline()\n"
@@ -43,7 +40,7 @@ async def fill(daemon: Daemon, disk: Path) -> tuple[dict[str, object], Path]:
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
 
     async def full() -> bool:
-        return not await healthy(daemon)
+        return not await is_healthy(daemon)
 
     await eventually(full)
     return process, ballast
@@ -64,10 +61,7 @@ async def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
         assert "full" in error["error"]
         ballast.unlink()
 
-        async def well() -> bool:
-            return await healthy(daemon)
-
-        await eventually(well)
+        await wait_until_healthy(daemon)
         await whole(daemon, process)
     finally:
         await daemon.end_everything()
@@ -88,7 +82,7 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         assert shim is not None
         assert is_running(shim)
         ballast.unlink()
-        await daemon._close_session()
+        await daemon.hang_up()
         assert daemon.process is not None
         await daemon.process.wait()
         await daemon.start()

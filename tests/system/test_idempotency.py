@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ async def test_it_is_shown_as_it_is_now_also_ended_and_after_restarts(daemon: Da
 
 async def test_another_command_with_the_same_key_is_refused(daemon: Daemon) -> None:
     _, process = await post(daemon, BODY)
-    for changed in ({"command": "true"}, {"args": ["999"]}, {"args": []}):
+    changes: tuple[dict[str, Any], ...] = ({"command": "true"}, {"args": ["999"]}, {"args": []})
+    for changed in changes:
         status, error = await post(daemon, {**BODY, **changed})
         assert (status, error["code"]) == (400, "INVALID_REQUEST")
         assert error["error"].startswith("idempotency_key belongs to a start of another command, or with other args")
@@ -118,6 +120,10 @@ async def test_a_process_that_nobody_looks_after_keeps_its_key_and_is_not_shown(
     assert shim_children(daemon.state_dir) == set()
 
 
+def started_since(daemon: Daemon, before: set[int]) -> set[int]:
+    return shim_children(daemon.state_dir) - before
+
+
 async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -> None:
     """Ask a daemon that dies of it."""
     with pytest.raises(aiohttp.ClientError):
@@ -129,91 +135,92 @@ async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["start-forked", "start-recorded", "before-commit", "inside-commit", "after-commit"])
-async def test_a_start_whose_daemon_died_is_found_under_its_key(mortal: Daemon, point: str) -> None:
+async def test_a_start_whose_daemon_died_is_found_under_its_key(crashable_daemon: Daemon, point: str) -> None:
     """Killed at the first start, then at the second, and so on: each time the next daemon has that very process."""
     started: list[dict[str, Any]] = []
     for count in range(1, 4):
-        mortal.environment[VARIABLE] = f"{point}:{count}" if point.startswith("start") else f"{point}:1"
-        await mortal.start()
+        crashable_daemon.environment[VARIABLE] = f"{point}:{count}" if point.startswith("start") else f"{point}:1"
+        await crashable_daemon.start()
         if point.startswith("start"):
             for number in range(1, count):
                 body = {**BODY, "idempotency_key": f"round {count}, start {number}"}
-                started.append((await post(mortal, body))[1])
+                started.append((await post(crashable_daemon, body))[1])
         body = {**BODY, "idempotency_key": f"round {count}, the last"}
-        before = shim_children(mortal.state_dir)
-        await asked_of_the_dying(mortal, body, point)
-        (pid,) = await eventually(lambda before=before: shim_children(mortal.state_dir) - before)
-        del mortal.environment[VARIABLE]
-        await mortal.start()
-        status, process = await post(mortal, body)
+        before = shim_children(crashable_daemon.state_dir)
+        await asked_of_the_dying(crashable_daemon, body, point)
+        (pid,) = await eventually(partial(started_since, crashable_daemon, before))
+        del crashable_daemon.environment[VARIABLE]
+        await crashable_daemon.start()
+        status, process = await post(crashable_daemon, body)
         assert (status, process["pid"], process["status"]) == (200, pid, "running")
         started.append(process)
-        assert shim_children(mortal.state_dir) == {each["pid"] for each in started}
-        listed = (await mortal.call("GET", "/processes", 200))["processes"]
+        assert shim_children(crashable_daemon.state_dir) == {each["pid"] for each in started}
+        listed = (await crashable_daemon.call("GET", "/processes", 200))["processes"]
         assert [each["id"] for each in listed[::-1]] == [each["id"] for each in started]
-        await mortal.stop()
+        await crashable_daemon.stop()
 
 
 @pytest.mark.slow
-async def test_a_start_that_is_not_recorded_yet_has_its_key_already(mortal: Daemon, tmp_path: Path) -> None:
+async def test_a_start_that_is_not_recorded_yet_has_its_key_already(crashable_daemon: Daemon, tmp_path: Path) -> None:
     """The daemon died before the record, and the next one can't commit it: nothing else may be started for it."""
     log = tmp_path / "starts"
     body = {"command": "sh", "args": ["-c", f"echo >> {log}; exec sleep 1000"], "idempotency_key": "k"}
-    mortal.environment[VARIABLE] = "start-forked"
-    await mortal.start()
-    await asked_of_the_dying(mortal, body, "start-forked")
-    del mortal.environment[VARIABLE]
-    with contextlib.closing(sqlite3.connect(mortal.state_dir / "outlast.db", isolation_level=None)) as locked:
+    crashable_daemon.environment[VARIABLE] = "start-forked"
+    await crashable_daemon.start()
+    await asked_of_the_dying(crashable_daemon, body, "start-forked")
+    del crashable_daemon.environment[VARIABLE]
+    with contextlib.closing(sqlite3.connect(crashable_daemon.state_dir / "outlast.db", isolation_level=None)) as locked:
         locked.execute("BEGIN IMMEDIATE")
-        await mortal.start()
-        status, error = await post(mortal, body)
+        await crashable_daemon.start()
+        status, error = await post(crashable_daemon, body)
         assert (status, error["code"]) == (503, "UNAVAILABLE")
 
     async def recorded() -> Any:
-        status, answer = await post(mortal, body)
+        status, answer = await post(crashable_daemon, body)
         return answer if status == 200 else None
 
     process = await eventually(recorded)
-    assert shim_children(mortal.state_dir) == {process["pid"]}
+    assert shim_children(crashable_daemon.state_dir) == {process["pid"]}
     await eventually(lambda: log.exists() and log.read_text() == "\n")
+
+
+async def ask_until_answered(daemon: Daemon, body: dict[str, Any], answered: dict[str, dict[str, Any]]) -> None:
+    """Ask for a start again and again, over the deaths of daemons, and keep the answer under its key."""
+    key = body["idempotency_key"]
+
+    async def is_answered() -> bool:
+        try:
+            status, answer = await post(daemon, body)
+        except (aiohttp.ClientError, RuntimeError):  # its session may be closed under it
+            return False
+        if status == 401:  # a daemon of another test has the port of the one that was killed
+            return False
+        assert status in {200, 201, 503}, answer
+        if status != 503:
+            answered[key] = answer
+        return status != 503
+
+    await eventually(is_answered, key, deadline_s=3 * DEADLINE_S)
 
 
 @pytest.mark.slow
 async def test_kills_at_any_moment_leave_one_process_a_key(daemon: Daemon, tmp_path: Path) -> None:
-    """Callers that ask until they are answered, and a daemon that is killed again and again meanwhile."""
     log = tmp_path / "starts"
     keys = [f"key {n}" for n in range(60)]
     answered: dict[str, dict[str, Any]] = {}
-    down = asyncio.Event()
 
-    async def ask(key: str) -> None:
-        script = f"echo {key!r} >> {log}; exec sleep 1000"
-        body = {"command": "sh", "args": ["-c", script], "idempotency_key": key}
-
-        async def is_answered() -> bool:
-            try:
-                status, answer = await post(daemon, body)
-            except (aiohttp.ClientError, RuntimeError):  # its session may be closed under it
-                return False
-            assert status in {200, 201, 503}, answer
-            if status != 503:
-                answered[key] = answer
-            return status != 503
-
-        await eventually(is_answered, key, deadline_s=3 * DEADLINE_S)
-
-    async def kill() -> None:
-        for count in range(1, 8):
-            await eventually(lambda count=count: len(answered) >= 6 * count, deadline_s=2 * DEADLINE_S)
-            await daemon.kill()
-            await daemon.start()
-        down.set()
+    def are_answered(count: int) -> bool:
+        return len(answered) >= count
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(kill())
         for key in keys:
-            group.create_task(ask(key))
-    assert down.is_set()
+            script = f"echo {key!r} >> {log}; exec sleep 1000"
+            body = {"command": "sh", "args": ["-c", script], "idempotency_key": key}
+            group.create_task(ask_until_answered(daemon, body, answered))
+        for count in range(1, 8):
+            await eventually(partial(are_answered, 6 * count), deadline_s=2 * DEADLINE_S)
+            await daemon.kill()
+            await daemon.start()
     await eventually(lambda: len(log.read_text().splitlines()) >= len(keys))
     assert sorted(log.read_text().splitlines()) == sorted(keys)
     assert shim_children(daemon.state_dir) == {process["pid"] for process in answered.values()}

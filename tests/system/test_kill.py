@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, is_running, pids
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 # One that ignores what it can, in each of the places where a descendant may hide, and one that is stopped.
@@ -93,7 +93,7 @@ t.kill_tree = lambda *args, **fields: kill_tree(*args, **fields) + os.path.exist
 @pytest.fixture(params=["cgroup", "proc"])
 async def either(request: pytest.FixtureRequest, state_dir: Path) -> AsyncIterator[Daemon]:
     """A daemon whose shim has control groups, if they can be made here, and one whose shim has none."""
-    daemon = Daemon(state_dir) if request.param == "cgroup" else shadowed(state_dir, NO_GROUPS)
+    daemon = Daemon(state_dir) if request.param == "cgroup" else patched_daemon(state_dir, NO_CGROUPS)
     try:
         await daemon.start()
         yield daemon
@@ -165,15 +165,17 @@ async def test_a_signal_reaches_its_scope(either: Daemon) -> None:
         hits = [line.split()[1] for line in await either.lines(process) if line.startswith("hit ")]
         assert sorted(hits) == sorted(reached)
     assert not [line for line in await either.lines(bystander) if line.startswith("hit ")]
-    for body in ({"signal": 15, "scope": "all"}, {"signal": 15, "scope": None}, {"signal": 15, "scope": 1}):
-        error = await either.call("POST", f"/processes/{bystander['id']}/signal", 400, body)
+    unknown: tuple[Any, ...] = ("all", None, 1)
+    for given in unknown:
+        asked = {"signal": 15, "scope": given}
+        error = await either.call("POST", f"/processes/{bystander['id']}/signal", 400, asked)
         assert "scope" in error["error"]
 
 
 async def test_how_long_delete_waits(state_dir: Path) -> None:
     flag = state_dir.parent / "unkillable"
     flag.touch()
-    daemon = shadowed(state_dir, NO_GROUPS + UNKILLABLE.format(flag=str(flag)))
+    daemon = patched_daemon(state_dir, NO_CGROUPS + UNKILLABLE.format(flag=str(flag)))
     try:
         await daemon.start()
         for wait in ("-1", "61", "x", "1e3", "", "nan"):

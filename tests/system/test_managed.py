@@ -18,6 +18,7 @@ from tests.support.faulty import FaultyStore
 from tests.support.waiting import eventually
 
 QUICK = {"policy": "on_failure", "initial_backoff_ms": 1, "max_backoff_ms": 1}
+LONG_BACKOFF = {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000}
 
 
 async def until(daemon: Daemon, process: dict[str, Any], **wanted: Any) -> dict[str, Any]:
@@ -31,72 +32,101 @@ async def until(daemon: Daemon, process: dict[str, Any], **wanted: Any) -> dict[
 
 
 async def runs(daemon: Daemon, process: dict[str, Any]) -> list[dict[str, Any]]:
-    return (await daemon.call("GET", f"/processes/{process['id']}/runs", 200))["runs"]
+    found: list[dict[str, Any]] = (await daemon.call("GET", f"/processes/{process['id']}/runs", 200))["runs"]
+    return found
 
 
-async def test_runs_follow_one_another_to_the_end(daemon: Daemon, tmp_path: Path) -> None:
-    """Numbers, lines and offsets go on, following goes on, and there is one `eof`: when it is not started again."""
+@pytest.fixture
+async def job(daemon: Daemon, tmp_path: Path) -> dict[str, Any]:
+    """A process that has failed twice and then succeeded; its secret is in its environment and in its output."""
     counter = tmp_path / "count"
     script = f'echo "$SECRET out"; echo err >&2; echo x >> {counter}; [ $(wc -l < {counter}) -ge 3 ]'
     process = await daemon.sh(script, name="job-1", restart=QUICK, env={"SECRET": "s3cret"})
     assert process["managed"]["status"] == "running"
-    events = await daemon.drained(process)
+    return process
+
+
+async def test_output_goes_on_over_all_runs(daemon: Daemon, job: dict[str, Any]) -> None:
+    """Numbers go on, following goes on, and there is one `eof`: when the process is not started again."""
+    events = await daemon.drained(job)
     assert [event.kind for event in events] == ["output"] * 6 + ["eof"]
     assert [event.id for event in events[:-1]] == [1, 2, 3, 4, 5, 6]
     assert sorted(event.data["line"] for event in events[:-1]) == ["err\n"] * 3 + ["s3cret out\n"] * 3
-    seen = await daemon.get(process)
+    assert await daemon.raw(job, "stdout") == b"s3cret out\n" * 3
+
+
+async def test_a_job_is_started_again_until_it_succeeds(daemon: Daemon, job: dict[str, Any]) -> None:
+    await daemon.drained(job)
+    seen = await daemon.get(job)
     assert (seen["run"], seen["managed"]["status"], seen["managed"]["restart_count"]) == (3, "stopped", 2)
     assert seen["managed"]["last_exit"]["exit_code"] == seen["exit_code"] == 0
-    told = await runs(daemon, process)
+    assert daemon.sql("SELECT name, status, restart_count FROM managed_processes") == [("job-1", "stopped", 2)]
+
+
+async def test_each_run_is_listed(daemon: Daemon, job: dict[str, Any]) -> None:
+    await daemon.drained(job)
+    told = await runs(daemon, job)
     assert [(run["run"], run["exit_code"]) for run in told] == [(3, 0), (2, 1), (1, 1)]
-    page = await daemon.call("GET", f"/processes/{process['id']}/runs?limit=2", 200)
-    rest = await daemon.call("GET", f"/processes/{process['id']}/runs?limit=2&cursor={page['next']}", 200)
+    page = await daemon.call("GET", f"/processes/{job['id']}/runs?limit=2", 200)
+    rest = await daemon.call("GET", f"/processes/{job['id']}/runs?limit=2&cursor={page['next']}", 200)
     assert page["runs"] + rest["runs"] == told
     assert rest["next"] is None
     for run in told:
-        assert (await daemon.call("GET", f"/processes/{run['pid']}", 200))["id"] == process["id"]
-    assert await daemon.raw(process, "stdout") == b"s3cret out\n" * 3
+        assert (await daemon.call("GET", f"/processes/{run['pid']}", 200))["id"] == job["id"]
+
+
+async def test_an_environment_is_stored_encrypted_alone(daemon: Daemon, job: dict[str, Any]) -> None:
+    await daemon.drained(job)
     for path in daemon.state_dir.rglob("*"):
         if path.is_file() and path.name != "env.key":
             assert b"s3cret" not in path.read_bytes().replace(b"s3cret out", b""), path
     assert (daemon.state_dir / "env.key").stat().st_mode & 0o777 == 0o600
-    assert daemon.sql("SELECT name, status, restart_count FROM managed_processes") == [("job-1", "stopped", 2)]
 
 
-async def test_names(daemon: Daemon) -> None:
-    """One live holder at a time, also when two ask at once and while it waits; else the newest that had it."""
-    body = {"command": "sleep", "args": ["600"], "name": "web é:?"}
+NAMED = {"command": "sleep", "args": ["600"], "name": "web é:?"}
+BY_NAME = "/processes/web%20%C3%A9%3A%3F"
+
+
+async def test_a_name_has_one_live_holder(daemon: Daemon) -> None:
     async with asyncio.TaskGroup() as group:
-        starts = [group.create_task(start(daemon, body)) for _ in range(4)]
+        starts = [group.create_task(start(daemon, NAMED)) for _ in range(4)]
     answers = [task.result() for task in starts]
     assert sorted(status for status, _ in answers) == [201, 409, 409, 409]
     assert {answer["code"] for status, answer in answers if status == 409} == {"NAME_IN_USE"}
     (process,) = [answer for status, answer in answers if status == 201]
-    by_name = "/processes/web%20%C3%A9%3A%3F"
-    assert (await daemon.call("GET", by_name, 200))["id"] == process["id"]
-    assert process["managed"]["id"] == process["managed"]["name"] == body["name"]
-    await daemon.call("DELETE", by_name, 204)
+    assert (await daemon.call("GET", BY_NAME, 200))["id"] == process["id"]
+    assert process["managed"]["id"] == process["managed"]["name"] == NAMED["name"]
+
+
+async def test_a_process_is_stopped_by_its_name(daemon: Daemon) -> None:
+    _, process = await start(daemon, NAMED)
+    await daemon.call("DELETE", BY_NAME, 204)
     assert not is_running(process["pid"])
-    stopped = await daemon.call("GET", by_name, 200)
+    stopped = await daemon.call("GET", BY_NAME, 200)
     assert (stopped["id"], stopped["managed"]["status"], stopped["signal"]) == (process["id"], "stopped", 15)
-    failing = {
-        "command": "false",
-        "name": body["name"],
-        "restart": {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000},
-    }
-    _, second = await start(daemon, failing)
+
+
+async def test_a_name_is_held_while_its_process_waits_for_a_restart(daemon: Daemon) -> None:
+    _, process = await start(daemon, NAMED)
+    await daemon.call("DELETE", BY_NAME, 204)
+    _, second = await start(daemon, {"command": "false", "name": NAMED["name"], "restart": LONG_BACKOFF})
     waiting = await until(daemon, second, status="backing_off")
     assert waiting["managed"]["next_restart_at"] >= waiting["ended_at"]
-    assert (await start(daemon, body))[0] == 409
+    assert (await start(daemon, NAMED))[0] == 409
     await daemon.call("POST", f"/processes/{process['id']}/restart", 409)
-    assert (await daemon.call("GET", by_name, 200))["id"] == second["id"]
-    await daemon.call("DELETE", by_name, 204)
+    assert (await daemon.call("GET", BY_NAME, 200))["id"] == second["id"]
+    await daemon.call("DELETE", BY_NAME, 204)
     again = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
     assert (again["run"], again["status"], again["managed"]["status"]) == (2, "running", "running")
-    assert (await daemon.call("GET", by_name, 200))["id"] == process["id"]
-    assert (await daemon.call("POST", f"/processes/{(await daemon.sh('true'))['id']}/restart", 400))[
-        "code"
-    ] == "NOT_MANAGED"
+    assert (await daemon.call("GET", BY_NAME, 200))["id"] == process["id"]
+
+
+async def test_a_process_that_is_not_managed_is_not_restarted(daemon: Daemon) -> None:
+    process = await daemon.sh("true")
+    assert (await daemon.call("POST", f"/processes/{process['id']}/restart", 400))["code"] == "NOT_MANAGED"
+
+
+async def test_an_unknown_name_is_not_found(daemon: Daemon) -> None:
     assert (await daemon.call("GET", "/processes/nobody", 404))["code"] == "NOT_FOUND"
 
 
@@ -109,20 +139,16 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
     """In order: SIGTERM, then SIGKILL after the grace; a grandchild that holds the pipe goes, too."""
     script = "setsid sleep 600 & echo $!; trap 'echo no' TERM; while :; do sleep 0.01; done"
     process = await daemon.sh(script, restart={"policy": "never"}, stop_grace_ms=200)
-    await eventually(lambda: has_lines(daemon, process, 1))
+    await daemon.wait_for_lines(process, 1)
     grandchild = int((await daemon.lines(process))[0])
     again = await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
     assert (again["run"], again["pid"] != process["pid"]) == (2, True)
     assert (await runs(daemon, process))[1]["signal"] == 9
     await eventually(lambda: not is_running(grandchild))
-    await eventually(lambda: has_lines(daemon, process, 3))
+    await daemon.wait_for_lines(process, 3)
     assert "no" in await daemon.lines(process)
     await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
     assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
-
-
-async def has_lines(daemon: Daemon, process: dict[str, Any], count: int) -> bool:
-    return len(await daemon.lines(process)) >= count
 
 
 async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
@@ -146,7 +172,7 @@ async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
 
 
 async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
-    return (await daemon.get(process))["run"] >= number
+    return bool((await daemon.get(process))["run"] >= number)
 
 
 async def test_health(daemon: Daemon, tmp_path: Path) -> None:
@@ -188,45 +214,47 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
         *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
     ],
 )
-async def test_no_run_is_begun_twice_or_left_out(mortal: Daemon, tmp_path: Path, armed: str) -> None:
+async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
     """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
-    mortal.environment[VARIABLE] = armed
+    crashable_daemon.environment[VARIABLE] = armed
     started = tmp_path / "started"
     script = f'echo x >> {started}; echo "run $(wc -l < {started})"; [ $(wc -l < {started}) -ge 4 ]'
-    await mortal.start()
+    await crashable_daemon.start()
     with contextlib.suppress(aiohttp.ClientError):  # it may die before it has answered
-        await mortal.sh(script, name="job", restart=QUICK)
-    await mortal.died()
-    await mortal.start()
-    process = await mortal.call("GET", "/processes/job", 200)
-    events = await mortal.drained(process)
+        await crashable_daemon.sh(script, name="job", restart=QUICK)
+    await crashable_daemon.died()
+    await crashable_daemon.start()
+    process = await crashable_daemon.call("GET", "/processes/job", 200)
+    events = await crashable_daemon.drained(process)
     assert [event.data["line"] for event in events[:-1]] == [f"run {n}\n" for n in range(1, 5)]
     assert [event.id for event in events[:-1]] == [1, 2, 3, 4]
     assert started.read_text() == "x\n" * 4
-    told = [(run["run"], run["exit_code"]) for run in await runs(mortal, process)]
+    told = [(run["run"], run["exit_code"]) for run in await runs(crashable_daemon, process)]
     assert told == [(4, 0), (3, 1), (2, 1), (1, 1)]
-    assert (await mortal.get(process))["managed"]["status"] == "stopped"
+    assert (await crashable_daemon.get(process))["managed"]["status"] == "stopped"
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_during_whose_start_both_die_has_not_run(mortal: Daemon, tmp_path: Path, point: str) -> None:
+async def test_a_run_during_whose_start_both_die_has_not_run(
+    crashable_daemon: Daemon, tmp_path: Path, point: str
+) -> None:
     """The gate of every run opens when that run is recorded, and not before."""
-    mortal.environment[VARIABLE] = point
+    crashable_daemon.environment[VARIABLE] = point
     started = tmp_path / "started"
     script = f"echo x >> {started}; [ $(wc -l < {started}) -ge 2 ] && exec sleep 1000; exit 1"
-    await mortal.start()
+    await crashable_daemon.start()
     with contextlib.suppress(aiohttp.ClientError):
-        await mortal.sh(script, name="job", restart=QUICK)
-    await mortal.died()
-    shim = shim_pid(mortal.state_dir)
+        await crashable_daemon.sh(script, name="job", restart=QUICK)
+    await crashable_daemon.died()
+    shim = shim_pid(crashable_daemon.state_dir)
     assert shim is not None
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: not is_running(shim))
     assert started.read_text() == "x\n"
-    await mortal.start()
+    await crashable_daemon.start()
     await eventually(lambda: started.read_text() == "x\n" * 2)
-    process = await mortal.call("GET", "/processes/job", 200)
-    told = [(run["run"], run["reason"]) for run in await runs(mortal, process)]
+    process = await crashable_daemon.call("GET", "/processes/job", 200)
+    told = [(run["run"], run["reason"]) for run in await runs(crashable_daemon, process)]
     lost = [(2, "lost")] if point == "restart-recorded" else []
     assert told == [(2 + len(lost), None), *lost, (1, "exited")]
 
@@ -261,59 +289,67 @@ async def test_a_stop_waits_for_an_end_that_is_not_stored_yet(state_dir: Path, t
         await daemon.end_everything()
 
 
-async def test_what_is_remembered_outlives_the_daemon(state_dir: Path, tmp_path: Path) -> None:
-    """Backoffs and counters go on; an end that no daemon saw is acted upon; a stop that had begun is finished."""
-    daemon = Daemon(state_dir)
+async def test_a_backoff_outlives_the_daemon(daemon: Daemon) -> None:
+    waiting = await daemon.sh("exit 1", name="waiting", restart=LONG_BACKOFF)
+    before = await until(daemon, waiting, status="backing_off")
+    await daemon.kill()
+    await daemon.start()
+    assert (await daemon.get(waiting))["managed"] == before["managed"]
+    await daemon.kill()
+    await daemon.start()
+    again = await daemon.call("POST", "/processes/waiting/restart", 200)
+    assert again["run"] == 2
+    await until(daemon, waiting, status="backing_off", restart_count=1)
+
+
+async def test_an_end_that_no_daemon_saw_is_acted_upon(daemon: Daemon, tmp_path: Path) -> None:
     failing, go = tmp_path / "failing", tmp_path / "go"
     failing.touch()
-    slow = {"initial_backoff_ms": 86400000, "max_backoff_ms": 86400000}
-    try:
-        await daemon.start()
-        waiting = await daemon.sh("exit 1", name="waiting", restart=slow)
-        unseen = await daemon.sh(
-            f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]", name="unseen", restart=QUICK
-        )
-        stubborn = await daemon.sh(
-            "trap '' TERM; echo ready; while :; do sleep 0.01; done", name="stubborn", stop_grace_ms=300
-        )
-        await eventually(lambda: has_lines(daemon, stubborn, 1))
-        before = await until(daemon, waiting, status="backing_off")
-        await daemon.kill()
-        go.touch()
-        await eventually(lambda: not is_running(unseen["pid"]))
-        daemon.environment = {"OUTLAST_FAILPOINTS": "stop-wanted"}
-        await daemon.start()
-        assert (await daemon.get(waiting))["managed"] == before["managed"]
-        await until(daemon, unseen, status="running")
-        await eventually(lambda: has_run(daemon, unseen, 3))
-        failing.unlink()
-        await until(daemon, unseen, status="stopped")
-        with pytest.raises((OSError, aiohttp.ClientError)):
-            await daemon.call("DELETE", "/processes/stubborn", 204)
-        await daemon.stop(0)
-        assert is_running(stubborn["pid"])
-        daemon.environment = {}
-        await daemon.start()
-        seen = await until(daemon, stubborn, status="stopped")
-        assert (seen["signal"], seen["run"]) == (9, 1)
-        again = await daemon.call("POST", "/processes/waiting/restart", 200)
-        assert again["run"] == 2
-        await until(daemon, waiting, status="backing_off", restart_count=1)
-        steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
-        await daemon.stop()
-        code, output = await outlast("down", "--state-dir", str(state_dir), OUTLAST_STOP_GRACE_MS="0")
-        assert code == 0, output
-        await daemon.start()
-        for process in (waiting, steady):
-            assert (await daemon.get(process))["managed"]["status"] == "stopped"
-    finally:
-        await daemon.end_everything()
+    script = f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]"
+    unseen = await daemon.sh(script, name="unseen", restart=QUICK)
+    await daemon.kill()
+    go.touch()
+    await eventually(lambda: not is_running(unseen["pid"]))
+    await daemon.start()
+    await until(daemon, unseen, status="running")
+    await eventually(lambda: has_run(daemon, unseen, 3))
+    failing.unlink()
+    await until(daemon, unseen, status="stopped")
+
+
+async def test_the_next_daemon_finishes_a_stop(crashable_daemon: Daemon) -> None:
+    daemon = crashable_daemon
+    daemon.environment[VARIABLE] = "stop-wanted"
+    await daemon.start()
+    stubborn = await daemon.sh(
+        "trap '' TERM; echo ready; while :; do sleep 0.01; done", name="stubborn", stop_grace_ms=300
+    )
+    await daemon.wait_for_lines(stubborn, 1)
+    with pytest.raises((OSError, aiohttp.ClientError)):
+        await daemon.call("DELETE", "/processes/stubborn", 204)
+    await daemon.died()
+    assert is_running(stubborn["pid"])
+    await daemon.start()
+    seen = await until(daemon, stubborn, status="stopped")
+    assert (seen["signal"], seen["run"]) == (9, 1)
+
+
+async def test_down_stops_managed_processes_for_good(daemon: Daemon) -> None:
+    waiting = await daemon.sh("exit 1", name="waiting", restart=LONG_BACKOFF)
+    await until(daemon, waiting, status="backing_off")
+    steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
+    await daemon.stop()
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_STOP_GRACE_MS="0")
+    assert code == 0, output
+    await daemon.start()
+    for process in (waiting, steady):
+        assert (await daemon.get(process))["managed"]["status"] == "stopped"
 
 
 async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> None:
     """Shim and daemon die together: what is to run is started again. Without its key, an environment is not guessed."""
     process = await daemon.sh("echo $A; exec sleep 600", name="web", restart=QUICK, env={"A": "value"})
-    await eventually(lambda: has_lines(daemon, process, 1))
+    await daemon.wait_for_lines(process, 1)
     pid = shim_pid(daemon.state_dir)
     assert pid is not None
     await daemon.kill()
@@ -322,7 +358,7 @@ async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> N
     seen = await until(daemon, process, status="running", restart_count=1)
     assert seen["managed"]["last_exit"]["exit_code"] is seen["managed"]["last_exit"]["signal"] is None
     assert not is_running(process["pid"])
-    await eventually(lambda: has_lines(daemon, process, 2))
+    await daemon.wait_for_lines(process, 2)
     assert await daemon.lines(process) == ["value", "value"]
     (daemon.state_dir / "env.key").rename(daemon.state_dir / "gone")
     await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})

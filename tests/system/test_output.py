@@ -193,7 +193,7 @@ async def test_a_grandchild_holds_the_pipe_after_its_parents_end(daemon: Daemon,
     assert (await anext(stream)).data["line"] == "early\n"
 
     async def ended() -> bool:
-        return (await daemon.get(process))["status"] == "exited"
+        return bool((await daemon.get(process))["status"] == "exited")
 
     await eventually(ended)  # told by GET, while the stream goes on
     assert (await daemon.get(process))["exit_code"] == 7

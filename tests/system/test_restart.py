@@ -9,25 +9,19 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.http_client import Event
 from outlast.shim.connection.listener import Listener
 from outlast.wire import codec
-from tests.support.daemon import Daemon, Event, is_running, outlast, shim_children, shim_pid
-from tests.support.shadow import shadowed
+from tests.support.daemon import Daemon, close_pipes, is_running, outlast, shim_children, shim_pid
+from tests.support.patched_daemon import patched_daemon
+from tests.support.programs import COUNTER
 from tests.support.waiting import DEADLINE_S, eventually
 
-COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
-
 how_it_ends = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-
-
-async def wait_for_lines(daemon: Daemon, process: dict[str, object], count: int) -> None:
-    async def look() -> bool:
-        return (await daemon.get(process))["output"]["lines"] >= count
-
-    await eventually(look)
 
 
 async def first(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
@@ -54,7 +48,7 @@ async def events_of(daemon: Daemon, process: dict[str, object]) -> list[Event]:
 async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
     counter = await daemon.python(COUNTER)
     reader = await daemon.run("cat", stdin_mode="pipe", tags={"kind": "reader"})
-    await wait_for_lines(daemon, counter, 20)
+    await daemon.wait_for_lines(counter, 20)
     await daemon.stop(number)
     assert is_running(counter["pid"])
     assert is_running(reader["pid"])
@@ -66,7 +60,7 @@ async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
     assert listed[0]["stdin_writable"]
     assert listed[0]["tags"] == {"kind": "reader"}
     before = listed[1]["output"]["lines"]
-    await wait_for_lines(daemon, counter, before + 20)
+    await daemon.wait_for_lines(counter, before + 20)
     await daemon.call("POST", f"/processes/{reader['id']}/stdin", 204, data=b"still there\n")
     await daemon.call("POST", f"/processes/{reader['id']}/stdin/close", 204)
     assert (await daemon.ended(reader))["exit_code"] == 0
@@ -146,7 +140,7 @@ async def test_a_flood_loses_nothing_over_kills(daemon: Daemon) -> None:
         "    sys.stdout.write(''.join(f'{j:09d} {\"x\" * 85}\\n' for j in range(i * 1000, i * 1000 + 1000)))"
     )
     for count in (20_000, 80_000, 150_000, 220_000):
-        await wait_for_lines(daemon, process, count)
+        await daemon.wait_for_lines(process, count)
         await daemon.kill()
         await daemon.start()
     ended = await daemon.ended(process)
@@ -228,19 +222,19 @@ async def test_what_ran_when_the_machine_went_down_is_lost(daemon: Daemon) -> No
 async def test_a_shim_of_another_version_is_left_alone(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     await daemon.stop()
-    other = shadowed(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
+    other = patched_daemon(daemon.state_dir, "import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = 999\n")
     with pytest.raises(AssertionError):
         await other.start()
     assert other.process is not None
     assert await other.process.wait() == 1
-    other.process._transport.close()
+    close_pipes(other.process)
     assert (
         f"version {codec.PROTOCOL_VERSION} of the protocol, this daemon version 999: nothing was touched" in other.log
     )
     assert is_running(process["pid"])
     await daemon.start()
     before = (await daemon.get(process))["output"]["lines"]
-    await wait_for_lines(daemon, process, before + 10)
+    await daemon.wait_for_lines(process, before + 10)
 
 
 async def test_what_the_shim_had_started_and_nobody_recorded_is_recorded(daemon: Daemon) -> None:
@@ -290,7 +284,7 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     async def write(word: bytes) -> None:
         before = (await daemon.get(process))["output"]["lines"]
         await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=word + b"\n")
-        await wait_for_lines(daemon, process, before + 1)
+        await daemon.wait_for_lines(process, before + 1)
 
     await write(b"in the backup")
     with sqlite3.connect(daemon.state_dir / "outlast.db") as live, sqlite3.connect(tmp_path / "copy.db") as copy:
@@ -308,26 +302,24 @@ async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp
     lines = await daemon.lines(process)
     assert (lines[0], lines[-1]) == ("in the backup", "behind the hole")
     assert "after the backup" not in lines
-    assert "bytes that process" in daemon.log
+    assert "bytes of process" in daemon.log
     gaps = [event for event in await events_of(daemon, process) if event.kind == "gap"]
     assert [event.data["reason"] for event in gaps] == ["store_replaced"]
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     assert (await daemon.ended(process))["exit_code"] == 0
 
 
-async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
-    """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
-    process = await daemon.sh("exit 3")
-    await daemon.ended(process)
-    await daemon._close_session()
-    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
-    assert daemon.process is not None
-    await daemon.process.wait()
-    forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+class PlayedShim:
+    """A shim that the test plays: it holds one process that has ended, and hears what the daemon has it forget."""
 
-    async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held = {"slot": 7, "record": {"id": process["id"]}, "pid": process["pid"], "started_at_ms": 1, "group": None}
-        held |= {
+    def __init__(self, process: dict[str, Any]) -> None:
+        self.forgotten: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        self._held = {
+            "slot": 7,
+            "record": {"id": process["id"]},
+            "pid": process["pid"],
+            "started_at_ms": 1,
+            "group": None,
             "has_pidfd": False,
             "stdin_open": False,
             "exited": {"code": 3, "timed_out": False, "ts_ms": 2},
@@ -340,8 +332,11 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
             "timeout_ms": None,
             "deadline_ms": None,
         }
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Meet one daemon."""
         writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
-        writer.write(codec.encode_json(codec.MessageType.INVENTORY, held))
+        writer.write(codec.encode_json(codec.MessageType.INVENTORY, self._held))
         writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         decoder = codec.Decoder(1 << 16)
         while data := await reader.read(1 << 10):
@@ -349,13 +344,23 @@ async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: 
             decoder.filled(len(data))
             for kind, payload in decoder.messages():
                 if kind is codec.MessageType.FORGET:
-                    forgotten.set_result(json.loads(bytes(payload)))
+                    self.forgotten.set_result(json.loads(bytes(payload)))
         writer.close()
 
+
+async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
+    """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
+    process = await daemon.sh("exit 3")
+    await daemon.ended(process)
+    await daemon.hang_up()
+    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
+    assert daemon.process is not None
+    await daemon.process.wait()
+    shim = PlayedShim(process)
     listener = Listener(daemon.state_dir)
-    async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
+    async with await asyncio.start_unix_server(shim.serve, sock=listener.sock):
         await daemon.start()
-        assert await asyncio.wait_for(forgotten, DEADLINE_S) == {"slot": 7}
+        assert await asyncio.wait_for(shim.forgotten, DEADLINE_S) == {"slot": 7}
         assert (await daemon.get(process))["exit_code"] == 3
         await daemon.stop()
     listener.close()

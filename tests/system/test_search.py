@@ -1,15 +1,19 @@
 """GET /api/v1/search: over the output of all processes, in either order, page by page."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.waiting import eventually
 
 
 async def search(daemon: Daemon, q: str, query: str = "", status: int = 200) -> dict[str, Any]:
-    return await daemon.call("GET", f"/search?q={quote(q)}{query}", status)
+    answer: dict[str, Any] = await daemon.call("GET", f"/search?q={quote(q)}{query}", status)
+    return answer
 
 
 async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tuple[str, int, str]]:
@@ -26,7 +30,18 @@ async def every_page(daemon: Daemon, q: str, query: str, limit: int) -> list[tup
     raise AssertionError(f"there is no end: {found}")
 
 
-async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
+@dataclass(frozen=True)
+class Written:
+    """Three processes, and all of their lines that begin with "hit": process id, number, text."""
+
+    first: dict[str, Any]
+    second: dict[str, Any]
+    binary: dict[str, Any]
+    hits: list[tuple[str, int, str]]
+
+
+@pytest.fixture
+async def written(daemon: Daemon) -> Written:
     script = "for i in 1 2 3 4 5; do echo hit $i $0; echo miss $i; echo hit err $i >&2; done"
     first = await daemon.run("sh", "-c", script, "a", tags={"team": "a"})
     await daemon.ended(first)
@@ -34,60 +49,88 @@ async def test_lines_are_found_over_all_processes(daemon: Daemon) -> None:
     await daemon.ended(second)
     binary = await daemon.sh("printf 'hit \\377\\000 here\\n'; printf 'hit without end'")
     await daemon.ended(binary)
-
-    everything = []
+    hits = []
     for process in (first, second, binary):
-        lines = await daemon.call("GET", f"/processes/{process['id']}/output", 200)
-        everything += [
-            (process["id"], seq, line) for seq, line in enumerate(lines["lines"], 1) if line.startswith("hit")
-        ]
-    assert len(everything) == 22
-    for limit in (1, 3, 1000):
-        assert await every_page(daemon, "hit", "&order=oldest", limit) == everything
-        assert await every_page(daemon, "hit", "", limit) == everything[::-1]
-    of_second = [line for line in everything if line[0] == second["id"]]
+        output = await daemon.call("GET", f"/processes/{process['id']}/output", 200)
+        hits += [(process["id"], seq, line) for seq, line in enumerate(output["lines"], 1) if line.startswith("hit")]
+    assert len(hits) == 22
+    return Written(first, second, binary, hits)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+async def test_pages_hold_each_match_once(daemon: Daemon, written: Written, limit: int) -> None:
+    assert await every_page(daemon, "hit", "&order=oldest", limit) == written.hits
+    assert await every_page(daemon, "hit", "", limit) == written.hits[::-1]
+
+
+async def test_a_search_is_narrowed_to_processes(daemon: Daemon, written: Written) -> None:
+    of_second = [line for line in written.hits if line[0] == written.second["id"]]
     assert await every_page(daemon, "hit", "&tag=team:b&order=oldest", 4) == of_second
-    assert await every_page(daemon, "hit", f"&process={second['id'].lower()}&order=oldest", 4) == of_second
-    errors = [line for line in everything if "err" in line[2]]
+    assert await every_page(daemon, "hit", f"&process={written.second['id'].lower()}&order=oldest", 4) == of_second
+
+
+async def test_a_search_is_narrowed_to_a_stream(daemon: Daemon, written: Written) -> None:
+    errors = [line for line in written.hits if "err" in line[2]]
     assert await every_page(daemon, "hit", "&stream=stderr&order=oldest", 4) == errors
+
+
+async def test_lines_are_found_by_a_regular_expression(daemon: Daemon, written: Written) -> None:
     assert await every_page(daemon, "^hit (err )?[45]( b)?$", "&regex=true&order=oldest", 4) == [
-        line for line in everything if line[2][-1] in "45" or line[2][-3:] in ("4 b", "5 b")
+        line for line in written.hits if line[2][-1] in "45" or line[2][-3:] in ("4 b", "5 b")
     ]
-    ended_at = (await daemon.get(binary))["ended_at"]
+
+
+async def test_a_search_is_narrowed_to_a_time(daemon: Daemon, written: Written) -> None:
+    ended_at = (await daemon.get(written.binary))["ended_at"]
     assert await every_page(daemon, "hit", f"&since={ended_at + 60_000}", 4) == []
-    assert await every_page(daemon, "hit", f"&until={ended_at + 60_000}", 1000) == everything[::-1]
+    assert await every_page(daemon, "hit", f"&until={ended_at + 60_000}", 1000) == written.hits[::-1]
+
+
+@pytest.mark.usefixtures("written")
+async def test_case_matters(daemon: Daemon) -> None:
     assert await every_page(daemon, "HIT", "", 4) == []
+
+
+async def test_a_match_says_where_it_stands(daemon: Daemon, written: Written) -> None:
     (match,) = (await search(daemon, "without end"))["matches"]
     assert {**match, "timestamp": 0} == {
-        "process_id": binary["id"],
+        "process_id": written.binary["id"],
         "name": None,
         "command": "sh",
         "run": 1,
-        "pid": binary["pid"],
+        "pid": written.binary["pid"],
         "seq": 2,
         "timestamp": 0,
         "stream": "stdout",
         "line": "hit without end",
     }
 
-    # NDJSON; a time that runs out; what is purged.
-    url = f"{daemon.url}/api/v1/search?q=hit&limit=2"
-    async with daemon.session.get(url, headers={"Accept": "application/x-ndjson"}) as response:
-        rows = [json.loads(line) async for line in response.content]
+
+@pytest.mark.usefixtures("written")
+async def test_matches_are_given_as_ndjson(daemon: Daemon) -> None:
+    answer = await daemon.client.request("GET", "/search?q=hit&limit=2", headers={"Accept": "application/x-ndjson"})
+    rows = [json.loads(line) for line in answer.body.splitlines()]
     assert [row.get("line") for row in rows] == ["hit without end", "hit \ufffd\0 here", None]
     assert rows[-1]["complete"] is True
+
+
+async def test_a_search_whose_time_runs_out_is_resumed(daemon: Daemon, written: Written) -> None:
     big = await daemon.python("import sys\nfor n in range(600000):\n    sys.stdout.write(f'{n:>30}\\n')")
     await daemon.ended(big)
     page = await search(daemon, "hit err 1", "&timeout=0.001")
     assert (page["matches"], page["complete"]) == ([], False)
     while not page["matches"]:
         page = await search(daemon, "hit err 1", f"&timeout=0.001&cursor={page['next']}")
-    assert page["matches"][0]["process_id"] == second["id"]
-    await daemon.call("DELETE", f"/processes/{second['id']}?purge=true", 204)
-    assert {line[0] for line in await every_page(daemon, "hit", "", 1000)} == {first["id"], binary["id"]}
+    assert page["matches"][0]["process_id"] == written.second["id"]
 
 
-async def test_a_name_and_either_case(daemon: Daemon) -> None:
+async def test_purged_output_is_not_found(daemon: Daemon, written: Written) -> None:
+    await daemon.call("DELETE", f"/processes/{written.second['id']}?purge=true", 204)
+    found = {line[0] for line in await every_page(daemon, "hit", "", 1000)}
+    assert found == {written.first["id"], written.binary["id"]}
+
+
+async def test_a_name_narrows_a_search_to_its_runs(daemon: Daemon) -> None:
     """A name is that of every run, and each run has its pid."""
     web = await daemon.sh("echo Hit \u00c9 $$; exec sleep 1000", name="web")
     await daemon.call("GET", f"/processes/{web['id']}/wait?until=output&pattern=Hit", 200)
@@ -136,9 +179,9 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     for q, query, phrase in (
         ("", "", "q must be 1 to 1000 characters long"),
         ("a\nb", "", "q must be part of one line"),
-        ("(", "&regex=true", "q is no regular expression of RE2"),
-        ("(.{0,50}){0,20}x", "&regex=true", "q is too large a regular expression"),
-        ("a", "&cursor=x", "cursor must be `next` of the page before"),
+        ("(", "&regex=true", "q is not a valid RE2 regular expression"),
+        ("(.{0,50}){0,20}x", "&regex=true", "q is too large: it compiles to"),
+        ("a", "&cursor=x", "cursor must be `next` of the previous page"),
         ("b", f"&cursor={cursor}", "cursor belongs to another search"),
         ("a", f"&cursor={cursor}&order=oldest", "cursor belongs to another search"),
         ("a", "&limit=0", "limit must be an integer from 1 to 1000"),
@@ -151,7 +194,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         ("a", "&ignore_case=1", "ignore_case must be true or false"),
         ("a", f"&cursor={cursor}&ignore_case=true", "cursor belongs to another search"),
         ("a", "&tag=x", "tag must have the form key:value"),
-        ("a", "&color=red", "color is not known here"),
+        ("a", "&color=red", "unknown field: color"),
     ):
         assert phrase in (await search(daemon, q, query, 400))["error"], (q, query)
     assert "q is required" in (await daemon.call("GET", "/search", 400))["error"]

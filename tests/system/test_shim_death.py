@@ -12,9 +12,10 @@ import pytest
 
 from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon, is_running, left_over, outlast, shim_pid
+from tests.support.health import wait_until_healthy
+from tests.support.programs import COUNTER
 from tests.support.waiting import eventually
 
-COUNTER = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.002)"
 FLOOD = (
     "import sys\nfor i in range(200):\n"
     "    sys.stdout.write(''.join(f'{j:09d} {\"x\" * 85}\\n' for j in range(i * 1000, i * 1000 + 1000)))"
@@ -32,34 +33,22 @@ async def kill_shim(daemon: Daemon) -> int:
         return shim_pid(daemon.state_dir)
 
     pid = await eventually(replaced)
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     return int(pid)
-
-
-async def is_healthy(daemon: Daemon) -> bool:
-    async with daemon.session.get(f"{daemon.url}/api/v1/health") as response:
-        return response.status == 200
-
-
-async def wait_for_lines(daemon: Daemon, process: dict[str, Any], count: int) -> None:
-    async def look() -> bool:
-        return (await daemon.get(process))["output"]["lines"] >= count
-
-    await eventually(look)
 
 
 async def test_processes_do_not_die_of_it_and_nothing_is_lost(daemon: Daemon) -> None:
     counter = await daemon.python(COUNTER)
     echo = await daemon.run("cat", stdin_mode="pipe")
     for kill in range(3):
-        await wait_for_lines(daemon, counter, 50 * (kill + 1))
+        await daemon.wait_for_lines(counter, 50 * (kill + 1))
         await kill_shim(daemon)
         await daemon.call("POST", f"/processes/{echo['id']}/stdin", 204, data=b"%d\n" % kill)
     await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
     assert (await daemon.ended(echo))["exit_code"] == 0
     assert await daemon.raw(echo) == b"0\n1\n2\n"
     before = (await daemon.get(counter))["output"]["lines"]
-    await wait_for_lines(daemon, counter, before + 50)
+    await daemon.wait_for_lines(counter, before + 50)
     await daemon.call("POST", f"/processes/{counter['id']}/signal", 200, {"signal": "SIGTERM"})
     ended = await daemon.ended(counter)
     assert (ended["status"], ended["signal"], ended["reason"]) == ("signaled", signal.SIGTERM, "signaled")
@@ -70,7 +59,7 @@ async def test_processes_do_not_die_of_it_and_nothing_is_lost(daemon: Daemon) ->
 async def test_a_flood_goes_on_through_kills(daemon: Daemon) -> None:
     process = await daemon.python(FLOOD)
     for count in (20_000, 80_000, 140_000):
-        await wait_for_lines(daemon, process, count)
+        await daemon.wait_for_lines(process, count)
         await kill_shim(daemon)
     ended = await daemon.ended(process)
     assert ended["exit_code"] == 0
@@ -85,7 +74,7 @@ async def test_a_follower_sees_nothing_of_it(daemon: Daemon) -> None:
 
     following = asyncio.create_task(follow())
     for kill in range(2):
-        await wait_for_lines(daemon, process, 100 * (kill + 1))
+        await daemon.wait_for_lines(process, 100 * (kill + 1))
         await kill_shim(daemon)
     events = await following
     assert [event[0] for event in events[:-1]] == list(range(1, 801))
@@ -124,12 +113,12 @@ async def test_an_end_while_there_was_no_shim_is_known(daemon: Daemon) -> None:
 async def test_the_daemon_may_be_killed_afterwards(daemon: Daemon) -> None:
     """The new shim keeps what it has taken over like what it has started."""
     process = await daemon.python(COUNTER)
-    await wait_for_lines(daemon, process, 20)
+    await daemon.wait_for_lines(process, 20)
     await kill_shim(daemon)
     await daemon.kill()
     await daemon.start()
     before = (await daemon.get(process))["output"]["lines"]
-    await wait_for_lines(daemon, process, before + 20)
+    await daemon.wait_for_lines(process, before + 20)
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
     ended = await daemon.ended(process)
     assert (ended["signal"], ended["reason"]) == (signal.SIGKILL, "signaled")
@@ -163,7 +152,7 @@ async def test_the_shim_dies_at_the_worst_moments(state_dir: Path, tmp_path: Pat
             async with daemon.session.post(url, json=body) as response:
                 answers.append(await response.json() if response.status == 201 else None)
                 assert response.status in {201, 503}, await response.text()
-            await eventually(lambda: is_healthy(daemon))
+            await wait_until_healthy(daemon)
         listed = {p["id"] for p in (await daemon.call("GET", "/processes", 200))["processes"]}
         assert listed == {answer["id"] for answer in answers if answer is not None}
         for i, answer in enumerate(answers):
@@ -185,7 +174,7 @@ async def test_a_start_that_fails_while_the_shim_dies_has_failed(state_dir: Path
         assert error["code"] == "SPAWN_FAILED"
         assert "was lost" in daemon.log, "the shim was to die"
         assert (await daemon.call("GET", "/processes", 200))["processes"] == []
-        await eventually(lambda: is_healthy(daemon))
+        await wait_until_healthy(daemon)
         assert (await daemon.ended(await daemon.sh("exit 3")))["exit_code"] == 3
     finally:
         await daemon.end_everything()

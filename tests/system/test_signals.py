@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
-from bench.proc import forker_pid
+from harness.proc import forker_pid
 from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
 # A tree of four: leader, a child in its group, one in a session of its own, a daemonised one that ignores SIGTERM.
@@ -66,7 +67,7 @@ async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
     os.kill(members["leader"], signal.SIGKILL)
 
     async def ended() -> bool:
-        return (await daemon.get(process))["status"] == "signaled"
+        return bool((await daemon.get(process))["status"] == "signaled")
 
     await eventually(ended)
     assert is_running(members["daemonised"])
@@ -75,7 +76,7 @@ async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
 
 
 async def test_without_cgroups_the_tree_is_followed(state_dir: Path) -> None:
-    daemon = shadowed(state_dir, NO_GROUPS)
+    daemon = patched_daemon(state_dir, NO_CGROUPS)
     try:
         await daemon.start()
         process, members = await tree(daemon)
@@ -151,7 +152,8 @@ async def test_stop_and_continue(daemon: Daemon) -> None:
 
 async def test_what_is_no_signal(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
-    for given in (0, -1, 65, 99999, "SIGNOSUCH", "", None, True, 15.5, [15], {}):
+    refused: tuple[Any, ...] = (0, -1, 65, 99999, "SIGNOSUCH", "", None, True, 15.5, [15], {})
+    for given in refused:
         error = await daemon.call("POST", f"/processes/{process['id']}/signal", 400, {"signal": given})
         assert error["code"] == "INVALID_REQUEST", given
         assert "signal" in error["error"], given

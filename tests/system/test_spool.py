@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from outlast.shim.state.buffer import READ_BYTES
-from outlast.shim.watch.output import MEMORY_A_PROCESS_BYTES
-from tests.support.daemon import Daemon, is_running, shim_pid
+from outlast.shim.watch.output import MEMORY_PER_PROCESS_BYTES
+from tests.support.daemon import Daemon, is_running, shim_pid, wait_for_another_shim
 from tests.support.disk import mounted
 from tests.support.waiting import eventually
 
@@ -113,8 +113,8 @@ async def test_64_mib_are_taken_without_a_daemon(daemon: Daemon, program: str) -
     assert {stat.S_IMODE(status.st_mode) for status in files.values()} == {0o600}
     assert stat.S_IMODE((daemon.state_dir / "spool").stat().st_mode) == 0o700
     # The room is 64 MiB; the little that is written beyond it may wait in the pipes.
-    await eventually(lambda: spool_bytes(daemon.state_dir) >= 64 * MIB - MEMORY_A_PROCESS_BYTES - READ_BYTES)
-    assert spool_bytes(daemon.state_dir) <= size - MEMORY_A_PROCESS_BYTES
+    await eventually(lambda: spool_bytes(daemon.state_dir) >= 64 * MIB - MEMORY_PER_PROCESS_BYTES - READ_BYTES)
+    assert spool_bytes(daemon.state_dir) <= size - MEMORY_PER_PROCESS_BYTES
     await daemon.start()
     assert (await daemon.ended(process))["output"]["bytes"] == size
     if program is ON_BOTH:
@@ -144,7 +144,7 @@ async def test_files_go_while_their_process_runs_on(daemon: Daemon) -> None:
     process = await daemon.python(program, "16000000", stdin_mode="pipe")
     await daemon.kill()
     go(process)
-    await eventually(lambda: spool_bytes(daemon.state_dir) >= 16_000_000 - MEMORY_A_PROCESS_BYTES - READ_BYTES)
+    await eventually(lambda: spool_bytes(daemon.state_dir) >= 16_000_000 - MEMORY_PER_PROCESS_BYTES - READ_BYTES)
     await daemon.start()
     await nothing_is_left_of_it(daemon)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
@@ -160,7 +160,7 @@ async def test_the_next_daemons_are_killed_while_they_take_over(daemon: Daemon) 
     go(ends)
     go(goes_on)
     await gone(ends)
-    await eventually(lambda: spool_bytes(daemon.state_dir) >= 2 * (size - MEMORY_A_PROCESS_BYTES - READ_BYTES))
+    await eventually(lambda: spool_bytes(daemon.state_dir) >= 2 * (size - MEMORY_PER_PROCESS_BYTES - READ_BYTES))
     in_the_middle = 0
     for _ in range(4):
         await daemon.start()
@@ -206,7 +206,7 @@ async def test_the_shim_is_killed_while_a_daemon_takes_over(daemon: Daemon) -> N
         shim = shim_pid(daemon.state_dir)
         assert shim is not None
         os.kill(shim, signal.SIGKILL)
-        await eventually(lambda shim=shim: shim_pid(daemon.state_dir) not in {None, shim})
+        await wait_for_another_shim(daemon, shim)
     assert "was lost" in daemon.log
 
     async def taken() -> bool:
@@ -312,12 +312,12 @@ async def test_memory_is_given_back(daemon: Daemon, daemon_is_there: bool) -> No
     go(process)
     if not daemon_is_there:
         await eventually(lambda: spool_bytes(daemon.state_dir) > 50_000_000, deadline_s=60)
-        assert sum(status.st_blocks for status in output_files(shim)) * 512 >= MEMORY_A_PROCESS_BYTES
+        assert sum(status.st_blocks for status in output_files(shim)) * 512 >= MEMORY_PER_PROCESS_BYTES
         assert resident_bytes(shim) - before < 24 * MIB
         await daemon.start()
 
     async def all_stored() -> bool:
-        return (await daemon.get(process))["output"]["bytes"] == 60_000_000
+        return bool((await daemon.get(process))["output"]["bytes"] == 60_000_000)
 
     await eventually(all_stored, deadline_s=60)
     await eventually(lambda: sum(status.st_blocks for status in output_files(shim)) * 512 <= 2 * MIB)

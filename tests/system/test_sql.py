@@ -5,8 +5,10 @@ import base64
 import json
 from typing import Any
 
+import pytest
+
 from outlast.model.sql import MAX_ANSWER_BYTES
-from outlast.shim.kill.tree import MARKER
+from outlast.wire.contract import MARKER
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import eventually
 
@@ -17,42 +19,69 @@ async def sql(daemon: Daemon, query: str, status: int = 200, **fields: Any) -> A
     return await daemon.call("POST", "/sql", status, {"query": query, **fields})
 
 
-async def test_everything_can_be_asked(daemon: Daemon) -> None:
+@pytest.fixture
+async def process(daemon: Daemon) -> dict[str, Any]:
+    """A process that has ended, with two lines."""
     process = await daemon.sh("echo one; echo two")
     await daemon.ended(process)
+    return process
+
+
+async def command(daemon: Daemon, *words: str) -> tuple[int, str]:
+    """Ask the store of a daemon by `outlast sql`."""
+    return await outlast("sql", "--state-dir", str(daemon.state_dir), *words)
+
+
+async def test_a_query_takes_parameters_by_place(daemon: Daemon, process: dict[str, Any]) -> None:
     answer = await sql(daemon, "SELECT seq, line FROM output_lines WHERE process_id = ?", parameters=[process["id"]])
     assert answer == {"columns": ["seq", "line"], "rows": [[1, "one"], [2, "two"]], "truncated": False}
+
+
+async def test_a_query_takes_parameters_by_name(daemon: Daemon) -> None:
     answer = await sql(daemon, "SELECT :n + 1 AS next", parameters={"n": 41})
     assert answer == {"columns": ["next"], "rows": [[42]], "truncated": False}
+
+
+async def test_values_that_json_does_not_have(daemon: Daemon) -> None:
     values = "SELECT x'00ff', 9007199254740993, 9e999, 0.5, NULL, 'é\u2028\"', CAST(x'ff' AS TEXT)"
     (row,) = (await sql(daemon, values))["rows"]
     blob = {"base64": base64.b64encode(b"\0\xff").decode()}
     assert row == [blob, "9007199254740993", "inf", 0.5, None, 'é\u2028"', "\ufffd"]
+
+
+async def test_rows_are_limited(daemon: Daemon) -> None:
     thousands = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000) SELECT x FROM n"
     for limit, truncated in ((10, True), (5000, False), (None, True)):
         answer = await sql(daemon, thousands, **({"limit": limit} if limit else {}))
         assert (len(answer["rows"]), answer["truncated"]) == (limit or 1000, truncated)
 
-    # As a command, with a daemon and without one.
-    query = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), query)
-    assert (code, text) == (0, "seq    text\n-----  ------\n1      one\n2      two\n")
+
+QUERY = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
+
+
+@pytest.mark.usefixtures("process")
+async def test_the_command_asks_beside_a_daemon(daemon: Daemon) -> None:
+    assert await command(daemon, QUERY) == (0, "seq    text\n-----  ------\n1      one\n2      two\n")
+
+
+async def test_the_command_asks_without_a_daemon(daemon: Daemon, process: dict[str, Any]) -> None:
     await daemon.stop()
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format", "csv", query)
-    assert (code, text) == (0, "seq,text\n1,one\n2,two\n")
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", "--limit=1", query)
+    assert await command(daemon, "--format", "csv", QUERY) == (0, "seq,text\n1,one\n2,two\n")
+    code, text = await command(daemon, "--format=json", "--limit=1", QUERY)
     assert (code, text.splitlines()[0]) == (0, '{"seq": 1, "text": "one"}')
-    twice = "SELECT 1 AS a, 2 AS a"
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=csv", twice)
-    assert (code, text) == (0, "a,a\n1,2\n")
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "--format=json", twice)
+    code, text = await command(daemon, "DELETE FROM process")
     assert code == 1
-    assert text.startswith("Error: two columns are named 'a', and a JSON object holds one: rename one with AS")
-    code, text = await outlast("sql", "--state-dir", str(daemon.state_dir), "DELETE FROM process")
-    assert code == 1
-    assert text.startswith("Error: query can't be answered: ")
+    assert text.startswith("Error: query cannot be answered: ")
     await daemon.start()
     assert (await daemon.get(process))["exit_code"] == 0
+
+
+async def test_a_json_object_cannot_hold_two_columns_of_one_name(daemon: Daemon) -> None:
+    twice = "SELECT 1 AS a, 2 AS a"
+    assert await command(daemon, "--format=csv", twice) == (0, "a,a\n1,2\n")
+    code, text = await command(daemon, "--format=json", twice)
+    assert code == 1
+    assert text.startswith("Error: two columns are named 'a', but a JSON object can hold only one: rename one with AS")
 
 
 async def test_an_answer_is_bounded_as_it_is_sent(daemon: Daemon) -> None:
@@ -100,7 +129,7 @@ async def test_nothing_else_can_be_done(daemon: Daemon) -> None:
     for query in REFUSED:
         answer = await sql(daemon, query, 400)
         assert answer["code"] == "INVALID_REQUEST"
-        assert answer["error"].startswith("query can't be answered: "), query
+        assert answer["error"].startswith("query cannot be answered: "), query
 
 
 async def test_a_query_that_does_not_end_is_ended_and_holds_up_nobody(daemon: Daemon) -> None:
@@ -163,13 +192,13 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     for body, phrase in (
         ({}, "query is required"),
         ({"query": ""}, "query must be 1 to"),
-        ({"query": "SELECT 1\0"}, "query must not hold a NUL"),
+        ({"query": "SELECT 1\0"}, "query must not contain a NUL"),
         ({"query": "SELECT 1", "limit": 0}, "limit must be an integer from 1 to 10000"),
         ({"query": "SELECT 1", "timeout": 61}, "timeout must be a number of seconds from 0.001 to 60"),
         ({"query": "SELECT ?", "parameters": "x"}, "parameters must be an array, or an object"),
-        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must hold strings, numbers"),
-        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must hold no integer"),
-        ({"query": "SELECT 1", "write": True}, "write is not known here"),
+        ({"query": "SELECT ?", "parameters": [[1]]}, "parameters must contain strings, numbers"),
+        ({"query": "SELECT ?", "parameters": [2**63]}, "parameters must not contain an integer"),
+        ({"query": "SELECT 1", "write": True}, "unknown field: write"),
     ):
         answer = await daemon.call("POST", "/sql", 400, body)
         assert phrase in answer["error"], body

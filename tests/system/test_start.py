@@ -210,7 +210,7 @@ async def test_listing(daemon: Daemon) -> None:
     page = await daemon.call("GET", "/processes?limit=3&order=oldest", 200)
     assert await listed(f"?order=oldest&cursor={page['next']}") == ids[-4::-1]
     error = await daemon.call("GET", f"/processes?limit=3&cursor={page['next']}", 400)
-    assert error["error"].startswith("cursor belongs to a list with other parameters")
+    assert error["error"].startswith("cursor belongs to another list")
 
 
 async def test_references(daemon: Daemon) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
-from tests.support.shadow import NO_GROUPS, shadowed
+from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
@@ -78,45 +78,52 @@ async def history_of(daemon: Daemon, process: dict[str, Any], count: int) -> dic
         answer = await stats(daemon, process)
         return answer if len(answer["history"]) >= count else None
 
-    answer = await eventually(look, f"{count} samples")
-    assert answer is not None
-    return answer
+    return await eventually(look, f"{count} samples")
 
 
-async def test_a_tree_is_counted_whole_over_kills_and_its_end(daemon: Daemon) -> None:
-    process = await tree(daemon)
-    answer = await stats(daemon, process)
+async def test_a_tree_is_counted_whole(daemon: Daemon) -> None:
+    answer = await stats(daemon, await tree(daemon))
     check_tree(answer["current"])
     assert answer["current"]["memory"]["pss_bytes"] > 96 * MIB
     assert answer["current"]["cpu"]["percent"] > 0
     check_tree(answer["peak"])
 
+
+async def test_history_is_in_order(daemon: Daemon) -> None:
+    process = await tree(daemon)
     answer = await history_of(daemon, process, 2)
     first, second = answer["history"][:2]
     check_tree(second)
     assert process["started_at"] < first["sampled_at"] < second["sampled_at"] <= answer["current"]["sampled_at"]
     assert cpu_ms(first) <= cpu_ms(second) <= cpu_ms(answer["current"])
 
-    # An orderly end stores what is known, -9 leaves the next daemon what was stored.
+
+async def test_figures_outlive_the_daemon(daemon: Daemon) -> None:
+    """An orderly end stores what is known, -9 leaves the next daemon what was stored."""
+    process = await tree(daemon)
+    before = (await history_of(daemon, process, 2))["history"][:2]
     await daemon.stop()
     await daemon.start()
     again = await stats(daemon, process)
-    assert again["history"][:2] == [first, second]
+    assert again["history"][:2] == before
     check_tree(again["current"])
     await daemon.kill()
     await daemon.start()
     again = await history_of(daemon, process, len(again["history"]) + 1)
-    assert again["history"][:2] == [first, second]
+    assert again["history"][:2] == before
     check_tree(again["peak"])
-    before = cpu_ms(again["current"])
 
+
+async def test_peaks_outlive_the_process(daemon: Daemon) -> None:
+    process = await tree(daemon)
+    before = await history_of(daemon, process, 2)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"x")
     await eventually(lambda: _ended(daemon, process), "its end")
     ended = await stats(daemon, process)
     assert ended["current"] is None
     check_tree(ended["peak"])
-    assert cpu_ms(ended["peak"]) >= before
-    assert ended["history"][: len(again["history"])] == again["history"]
+    assert cpu_ms(ended["peak"]) >= cpu_ms(before["current"])
+    assert ended["history"][: len(before["history"])] == before["history"]
     await daemon.kill()
     await daemon.start()
     assert await stats(daemon, process) == ended
@@ -130,11 +137,11 @@ async def test_a_tree_is_counted_whole_over_kills_and_its_end(daemon: Daemon) ->
 
 
 async def _ended(daemon: Daemon, process: dict[str, Any]) -> bool:
-    return (await daemon.get(process))["status"] != "running"
+    return bool((await daemon.get(process))["status"] != "running")
 
 
 async def test_a_tree_without_a_group_is_counted_whole(state_dir: Path) -> None:
-    daemon = shadowed(state_dir, NO_GROUPS)
+    daemon = patched_daemon(state_dir, NO_CGROUPS)
     try:
         await daemon.start()
         process = await tree(daemon, name="tree")

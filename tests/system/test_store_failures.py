@@ -11,7 +11,7 @@ import pytest
 from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import Daemon, outlast, shim_children
 from tests.support.faulty import FaultyStore
-from tests.support.health import health, is_healthy, unavailable
+from tests.support.health import health, unavailable, wait_until_healthy
 from tests.support.load import Load
 from tests.support.waiting import eventually
 
@@ -52,11 +52,11 @@ async def daemon(state_dir: Path, store: FaultyStore) -> AsyncIterator[Daemon]:
 
 
 def stored(daemon: Daemon) -> int:
-    return daemon.sql("SELECT count(*) FROM processes")[0][0]
+    return int(daemon.sql("SELECT count(*) FROM processes")[0][0])
 
 
 async def counted(daemon: Daemon) -> int:
-    return (await daemon.call("GET", "/info", 200))["total_processes"]
+    return int((await daemon.call("GET", "/info", 200))["total_processes"])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -66,19 +66,19 @@ async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, store: FaultyS
     store.inject(**FAULTS[fault])
     assert REASONS[FAULTS[fault]["mode"]] in await eventually(lambda: health(daemon))
     await unavailable(daemon, "POST", "/processes", {"command": "true"})
-    await load.let_one_die()
+    await load.end_stoppable()
     if FAULTS[fault].get("reads") and "err" in fault:
         await unavailable(daemon, "GET", "/processes")
         await unavailable(daemon, "GET", f"/processes/{load.flood.process['id']}/output")
     elif not FAULTS[fault].get("reads"):
         assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 3
         for method, path in (("DELETE", ""), ("DELETE", "?purge=true")):
-            await unavailable(daemon, method, f"/processes/{load.mortal.process['id']}{path}")
+            await unavailable(daemon, method, f"/processes/{load.stoppable.process['id']}{path}")
         async for event in daemon.follow(load.flood.process):  # history is there, though nothing new comes
             assert event == load.flood.events[0]
             break
     store.mend()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     assert all(followed.task is not None and not followed.task.done() for followed in (load.flood, load.trickle))
     await daemon.ended(await daemon.run("true"))
     await load.finish()
@@ -94,7 +94,7 @@ async def test_the_daemon_ends_while_its_store_fails(
     await load.start()
     store.inject(**FAULTS[fault])
     await eventually(lambda: health(daemon))
-    await load.let_one_die()
+    await load.end_stoppable()
     assert daemon.process is not None
     daemon.process.send_signal(number)
     await load.interrupted()
@@ -103,7 +103,7 @@ async def test_the_daemon_ends_while_its_store_fails(
     load.follow()
     await eventually(lambda: health(daemon))
     store.mend()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     await load.finish()
     assert stored(daemon) == await counted(daemon) == 3
 
@@ -113,7 +113,7 @@ async def test_a_slow_store_is_no_failure(daemon: Daemon, store: FaultyStore) ->
     await load.start()
     store.inject(Mode.SLOW, delay_s=1.0)
     process = await daemon.run("true")
-    await load.let_one_die()
+    await load.end_stoppable()
     await daemon.ended(process)
     assert await health(daemon) == ""
     store.mend()
@@ -157,7 +157,7 @@ async def test_a_purge_whose_commit_tears_is_carried_through(daemon: Daemon, sto
     await unavailable(daemon, "DELETE", f"/processes/{process['id']}?purge=true")
     assert stored(daemon) == 0
     store.mend()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     assert await counted(daemon) == 0
     await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 404)
 
@@ -170,11 +170,11 @@ async def test_a_refused_process_holds_up_no_other(daemon: Daemon, store: Faulty
     store.inject(mode, handle=poisoned.process["handle"])
     assert poisoned.process["id"] in await eventually(lambda: health(daemon))
     await daemon.ended(await eventually(lambda: _start_again(daemon, {"command": "true"})))
-    await load.let_one_die()
-    await eventually(load.mortal.has_eof)
+    await load.end_stoppable()
+    await eventually(load.stoppable.has_eof)
     await eventually(lambda: len(load.trickle.events) > seen + 20)
     store.mend()
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     await load.finish()
 
 
@@ -192,11 +192,11 @@ async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStor
             return response.status == 204
 
     await eventually(purged)
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     assert stored(daemon) == await counted(daemon) == 2
     await eventually(lambda: shim_children(daemon.state_dir) == pids - {poisoned["pid"]})
     store.mend()
-    await load.let_one_die()
+    await load.end_stoppable()
     await eventually(load.flood.has_eof)
     await load.leave()
 
@@ -212,8 +212,8 @@ async def test_where_a_refused_process_stands_is_asked_until_the_store_can_tell(
     tried = time.monotonic()
     await eventually(lambda: time.monotonic() > tried + 2)  # it is tried every second
     store.mend()
-    await eventually(lambda: is_healthy(daemon))
-    await load.let_one_die()
+    await wait_until_healthy(daemon)
+    await load.end_stoppable()
     await load.finish()
 
 

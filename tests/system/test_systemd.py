@@ -8,10 +8,11 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, close_pipes
 from tests.support.init import PROGRAM
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -71,7 +72,7 @@ class Manager(Daemon):
 
     async def systemctl(self, *arguments: str) -> str:
         """Tell the manager to do something, and return what it says."""
-        await self._close_session()
+        await self.hang_up()
         code, output = await self.run_inside("systemctl", "--user", *arguments)
         assert code == 0, (arguments, output, (self.folder / "systemd.log").read_text())
         return output.strip()
@@ -115,11 +116,11 @@ async def manager(state_dir: Path, tmp_path: Path) -> AsyncIterator[Manager]:
             pytest.skip(f"no systemd can be run here: {(tmp_path / 'systemd.log').read_text()}")
         yield made
     finally:
-        await made._close_session()
+        await made.hang_up()
         with contextlib.suppress(ProcessLookupError):
             made.process.kill()
         await made.process.wait()
-        made.process._transport.close()
+        close_pipes(made.process)
         await eventually(lambda: all(_remove(group) for group in groups))
 
 
@@ -147,50 +148,60 @@ def _remove(group: Path) -> bool:
     return not group.exists()
 
 
-async def test_systemctl_restarts_and_stops_the_daemon_alone(manager: Manager) -> None:
+@pytest.fixture
+async def counter(manager: Manager) -> dict[str, Any]:
+    """A process of the service that counts, and says so when it is stopped."""
     await manager.systemctl("start", "outlast")
-    process = await manager.sh(
-        "trap 'echo stopped; exit 5' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"
-    )
+    return await manager.sh("trap 'echo stopped; exit 5' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done")
 
-    async def goes_on() -> None:
-        before = await manager.get(process)
-        assert (before["status"], before["pid"]) == ("running", process["pid"])
 
-        async def look() -> bool:
-            return (await manager.get(process))["output"]["lines"] > before["output"]["lines"] + 5
+async def goes_on(manager: Manager, process: dict[str, Any]) -> None:
+    """Wait until the process has printed more; the service answers at once."""
+    before = await manager.get(process)
+    assert (before["status"], before["pid"]) == ("running", process["pid"])
+    await manager.wait_for_lines(process, before["output"]["lines"] + 6)
 
-        await eventually(look)
 
-    await goes_on()
-    first = await manager.shows("MainPID")
-    await manager.systemctl("restart", "outlast")
-    second = await manager.shows("MainPID")
-    assert second not in {"0", first}
-    await goes_on()  # at once: it is started when it answers
-
-    await manager.systemctl("kill", "--signal=KILL", "--kill-whom=main", "outlast")
-
-    async def is_back() -> bool:
-        return await manager.shows("NRestarts") == "1" and await manager.shows("ActiveState") == "active"
-
-    await eventually(is_back)
-    assert await manager.shows("MainPID") not in {"0", second}
-    await goes_on()
-
-    await manager.systemctl("stop", "outlast")
-    assert await manager.shows("ActiveState") == "inactive"
-    await manager.systemctl("start", "outlast")
-    await goes_on()
-
+async def ends_whole(manager: Manager) -> None:
+    """Stop everything as at shutdown, and check that the counter was stopped in order and no line is missing."""
     await manager.systemctl("start", "outlast-down")
-    await manager.systemctl("stop", "outlast-down")  # as at shutdown
+    await manager.systemctl("stop", "outlast-down")
     assert await manager.shows("ActiveState") == "inactive"
     assert manager.sql("SELECT exit_code, reason FROM processes") == [(5, "exited")]
     rows = manager.sql("SELECT line FROM output_lines WHERE stream = 'stdout' ORDER BY seq")
     *numbers, last = [row[0] for row in rows]
     assert last == "stopped"
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+
+
+async def test_systemctl_restart_leaves_processes_running(manager: Manager, counter: dict[str, Any]) -> None:
+    await goes_on(manager, counter)
+    first = await manager.shows("MainPID")
+    await manager.systemctl("restart", "outlast")
+    assert await manager.shows("MainPID") not in {"0", first}
+    await goes_on(manager, counter)  # at once: it is started when it answers
+    await ends_whole(manager)
+
+
+async def test_systemd_restarts_a_killed_daemon(manager: Manager, counter: dict[str, Any]) -> None:
+    first = await manager.shows("MainPID")
+    await manager.systemctl("kill", "--signal=KILL", "--kill-whom=main", "outlast")
+
+    async def is_back() -> bool:
+        return await manager.shows("NRestarts") == "1" and await manager.shows("ActiveState") == "active"
+
+    await eventually(is_back)
+    assert await manager.shows("MainPID") not in {"0", first}
+    await goes_on(manager, counter)
+    await ends_whole(manager)
+
+
+async def test_systemctl_stop_leaves_processes_running(manager: Manager, counter: dict[str, Any]) -> None:
+    await manager.systemctl("stop", "outlast")
+    assert await manager.shows("ActiveState") == "inactive"
+    await manager.systemctl("start", "outlast")
+    await goes_on(manager, counter)
+    await ends_whole(manager)
 
 
 async def test_down_by_hand_is_for_good(manager: Manager) -> None:

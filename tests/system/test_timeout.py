@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from outlast.shimlink.upgrade import upgrade_shim
-from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.daemon import Daemon, is_running, shim_pid, wait_for_another_shim
 from tests.support.waiting import eventually
 
 # Leaves a grandchild in a session of its own, and says who it is.
@@ -54,7 +54,7 @@ async def test_time_runs_on_when_the_shim_is_killed(daemon: Daemon) -> None:
     ended = await daemon.ended(timed)
     assert how(ended) == TIMED_OUT
     assert ended["ended_at"] - ended["started_at"] < 60_000
-    await eventually(lambda: shim_pid(daemon.state_dir) not in (None, shim))
+    await wait_for_another_shim(daemon, shim)
 
 
 async def test_time_runs_on_when_the_shim_is_upgraded(daemon: Daemon, state_dir: Path) -> None:
@@ -64,6 +64,7 @@ async def test_time_runs_on_when_the_shim_is_upgraded(daemon: Daemon, state_dir:
 
 
 async def test_what_is_no_time_is_refused(daemon: Daemon) -> None:
-    for timeout in (0, -1, 0.0001, True, "5", 10**10, [], float("1e300")):
+    refused: tuple[Any, ...] = (0, -1, 0.0001, True, "5", 10**10, [], float("1e300"))
+    for timeout in refused:
         answer = await daemon.call("POST", "/processes", 400, {"command": "true", "timeout": timeout})
         assert answer["error"].startswith("timeout must be a number of seconds from 0.001 to "), answer

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from outlast.shim import upgrade
-from outlast.wire import codec
+from outlast.wire import codec, contract
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
+from tests.support.health import is_healthy, wait_until_healthy
+from tests.support.programs import COUNTER
 from tests.support.waiting import eventually
-from tests.system.test_shim_death import COUNTER, FLOOD, is_healthy, wait_for_lines
+from tests.system.test_shim_death import FLOOD
 
 
 def shadow(folder: Path, change: str) -> str:
@@ -31,10 +32,10 @@ async def test_processes_pipes_and_output_are_kept(daemon: Daemon) -> None:
     flood = await daemon.python(FLOOD)
     before = shim_pid(daemon.state_dir)
     for round_number in range(3):
-        await wait_for_lines(daemon, counter, 50 * (round_number + 1))
+        await daemon.wait_for_lines(counter, 50 * (round_number + 1))
         code, output = await upgrade_shim(daemon)
         assert (code, output) == (0, f"the shim (pid {before}) is upgraded; processes and their output were kept\n")
-        await eventually(lambda: is_healthy(daemon))
+        await wait_until_healthy(daemon)
         await daemon.call("POST", f"/processes/{echo['id']}/stdin", 204, data=b"%d\n" % round_number)
     assert shim_pid(daemon.state_dir) == before
     await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
@@ -95,14 +96,14 @@ async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
     ("change", "why"),
     [
         (
-            f"import outlast.shim.upgrade\noutlast.shim.upgrade.STATE_VERSION = {upgrade.STATE_VERSION + 1}\n",
+            f"import outlast.wire.contract\noutlast.wire.contract.STATE_VERSION = {contract.STATE_VERSION + 1}\n",
             "state in version",
         ),
         (
             f"import outlast.wire.codec\noutlast.wire.codec.PROTOCOL_VERSION = {codec.PROTOCOL_VERSION + 1}\n",
             "the daemon speaks",
         ),
-        ("import sys\nsys.executable = '/no/such/python'\n", "can't be run"),
+        ("import sys\nsys.executable = '/no/such/python'\n", "cannot be run"),
     ],
     ids=["state", "protocol", "program"],
 )
@@ -118,7 +119,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_touched(
     assert await is_healthy(daemon)
     assert shim_pid(daemon.state_dir) == shim
     before = (await daemon.get(process))["output"]["lines"]
-    await wait_for_lines(daemon, process, before + 10)
+    await daemon.wait_for_lines(process, before + 10)
     assert "was lost" not in daemon.log
 
 
@@ -134,12 +135,12 @@ async def test_the_upgraded_shim_may_be_killed(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     assert (await upgrade_shim(daemon))[0] == 0
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: not is_running(shim))
-    await eventually(lambda: is_healthy(daemon))
+    await wait_until_healthy(daemon)
     before = (await daemon.get(process))["output"]["lines"]
-    await wait_for_lines(daemon, process, before + 50)
+    await daemon.wait_for_lines(process, before + 50)
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
     lines = await daemon.lines(process)
     assert lines == [str(i) for i in range(1, len(lines) + 1)]

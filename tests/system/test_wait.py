@@ -20,7 +20,8 @@ for line in sys.stdin:
 
 
 async def wait(daemon: Daemon, process: dict[str, Any], query: str, status: int = 200) -> dict[str, Any]:
-    return await daemon.call("GET", f"/processes/{process['id']}/wait?{query}", status)
+    answer: dict[str, Any] = await daemon.call("GET", f"/processes/{process['id']}/wait?{query}", status)
+    return answer
 
 
 async def say(daemon: Daemon, process: dict[str, Any], text: str) -> None:
@@ -31,37 +32,51 @@ def outcome(answer: dict[str, Any]) -> tuple[Any, ...]:
     return answer["met"], answer["reason"], answer["seq"], answer["line"], answer["stream"]
 
 
-async def test_output_and_end(daemon: Daemon) -> None:
-    echo = await daemon.python(ECHO, stdin_mode="pipe")
+@pytest.fixture
+async def echo(daemon: Daemon) -> dict[str, Any]:
+    return await daemon.python(ECHO, stdin_mode="pipe")
+
+
+async def test_a_wait_ends_with_the_line_it_waits_for(daemon: Daemon, echo: dict[str, Any]) -> None:
     waits = [
         asyncio.create_task(wait(daemon, echo, query))
-        for query in (
-            "until=output&pattern=listening%20on%207",
-            "until=output&pattern=^ready.*\\d$&regex=true",
-            "until=exit",
-            "until=output&pattern=never",
-        )
+        for query in ("until=output&pattern=listening%20on%207", "until=output&pattern=^ready.*\\d$&regex=true")
     ]
     assert outcome(await wait(daemon, echo, "until=output&pattern=x&timeout=0.05"))[:2] == (False, "timeout")
-    assert outcome(await wait(daemon, echo, "until=exit&timeout=0.05"))[:2] == (False, "timeout")
     await say(daemon, echo, "hello_listen")
     await eventually(lambda: daemon.sql("SELECT max(seq) FROM output_lines") == [(2,)])  # as a part of a line
     await say(daemon, echo, "ing on 7_ready 5_")
     assert outcome(await waits[0]) == (True, None, 3, "listening on 7", "stdout")
     assert outcome(await waits[1]) == (True, None, 4, "ready 5", "stdout")
-    # What is stored already counts, from `after` on.
-    assert outcome(await wait(daemon, echo, "until=output&pattern=hello")) == (True, None, 1, "hello", "stdout")
-    for query in ("pattern=hello&after=1", "pattern=hello&stream=stderr", "pattern=HELLO"):
-        assert (await wait(daemon, echo, f"until=output&timeout=0.05&{query}"))["reason"] == "timeout", query
     await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
-    ended = await waits[2]
-    assert (ended["met"], ended["process"]["status"], ended["process"]["exit_code"]) == (True, "exited", 0)
-    assert outcome(await waits[3]) == (False, "ended", None, None, None)
-    assert (await wait(daemon, echo, "until=exit"))["met"]
+    await daemon.ended(echo)
     assert outcome(await wait(daemon, echo, "until=output&pattern=ready"))[:3] == (True, None, 4)
 
 
-async def test_silence_and_port(daemon: Daemon) -> None:
+async def test_stored_lines_count_from_after_on(daemon: Daemon, echo: dict[str, Any]) -> None:
+    await say(daemon, echo, "hello_")
+    await daemon.wait_for_lines(echo, 1)
+    assert outcome(await wait(daemon, echo, "until=output&pattern=hello")) == (True, None, 1, "hello", "stdout")
+    for query in ("pattern=hello&after=1", "pattern=hello&stream=stderr", "pattern=HELLO"):
+        assert (await wait(daemon, echo, f"until=output&timeout=0.05&{query}"))["reason"] == "timeout", query
+
+
+async def test_a_wait_for_the_exit_is_met_by_it(daemon: Daemon, echo: dict[str, Any]) -> None:
+    assert outcome(await wait(daemon, echo, "until=exit&timeout=0.05"))[:2] == (False, "timeout")
+    waiting = asyncio.create_task(wait(daemon, echo, "until=exit"))
+    await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
+    ended = await waiting
+    assert (ended["met"], ended["process"]["status"], ended["process"]["exit_code"]) == (True, "exited", 0)
+    assert (await wait(daemon, echo, "until=exit"))["met"]
+
+
+async def test_a_wait_for_output_is_ended_by_the_exit(daemon: Daemon, echo: dict[str, Any]) -> None:
+    waiting = asyncio.create_task(wait(daemon, echo, "until=output&pattern=never"))
+    await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
+    assert outcome(await waiting) == (False, "ended", None, None, None)
+
+
+async def test_a_wait_for_a_port_is_met_when_it_listens(daemon: Daemon) -> None:
     listener = (
         "import socket, sys\nsys.stdin.readline()\ns = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
         "sys.stdin.readline()"
@@ -77,6 +92,8 @@ async def test_silence_and_port(daemon: Daemon) -> None:
     assert (await wait(daemon, process, "until=exit"))["met"]
     assert outcome(await wait(daemon, process, f"until=port&port={port}"))[:2] == (False, "ended")
 
+
+async def test_a_wait_for_silence_begins_again_with_each_line(daemon: Daemon) -> None:
     ticking = await daemon.sh("while read line; do echo $line; done", stdin_mode="pipe")
     assert (await wait(daemon, ticking, "until=idle&idle_ms=1"))["met"]
     waiting = asyncio.create_task(wait(daemon, ticking, "until=idle&idle_ms=700"))
@@ -86,9 +103,13 @@ async def test_silence_and_port(daemon: Daemon) -> None:
     assert (await waiting)["met"]
     ((silent_since,),) = daemon.sql("SELECT max(ts) FROM output_lines WHERE process_id = ?", ticking["id"])
     assert time.time() * 1000 >= silent_since + 700
-    assert (await wait(daemon, ticking, "until=idle&idle_ms=600000&timeout=0.1"))["reason"] == "timeout"
-    await daemon.call("DELETE", f"/processes/{ticking['id']}", 204)
-    assert (await wait(daemon, ticking, "until=idle&idle_ms=600000"))["reason"] == "ended"
+
+
+async def test_a_wait_for_silence_ends_with_its_process(daemon: Daemon) -> None:
+    silent = await daemon.run("sleep", "1000")
+    assert (await wait(daemon, silent, "until=idle&idle_ms=600000&timeout=0.1"))["reason"] == "timeout"
+    await daemon.call("DELETE", f"/processes/{silent['id']}", 204)
+    assert (await wait(daemon, silent, "until=idle&idle_ms=600000"))["reason"] == "ended"
 
 
 async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
@@ -99,20 +120,20 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
         "until=output": "pattern is required with until=output",
         "until=port": "port is required with until=port",
         "until=idle": "idle_ms is required with until=idle",
-        "until=exit&port=80": "port is not for until=exit",
-        "until=port&port=80&pattern=x": "pattern is not for until=port",
+        "until=exit&port=80": "port cannot be used with until=exit",
+        "until=port&port=80&pattern=x": "pattern cannot be used with until=port",
         "until=port&port=0": "port must be an integer from 1 to 65535",
         "until=port&port=65536": "port must be an integer from 1 to 65535",
         "until=idle&idle_ms=-1": "idle_ms must be an integer",
         "until=output&pattern=": "pattern must be 1 to 1000 characters long",
         "until=output&pattern=a%0Ab": "pattern must be part of one line",
-        "until=output&pattern=(&regex=true": "pattern is no regular expression of RE2",
-        "until=output&pattern=(a)%5C1&regex=true": "pattern is no regular expression of RE2",
-        "until=output&pattern=(.{0,50}){0,20}x&regex=true": "pattern is too large a regular expression",
+        "until=output&pattern=(&regex=true": "pattern is not a valid RE2 regular expression",
+        "until=output&pattern=(a)%5C1&regex=true": "pattern is not a valid RE2 regular expression",
+        "until=output&pattern=(.{0,50}){0,20}x&regex=true": "pattern is too large: it compiles to",
         "until=output&pattern=x&stream=output": "stream must be one of stdout, stderr",
         "until=exit&timeout=0": "timeout must be a number of seconds",
         "until=exit&timeout=soon": "timeout must be a number of seconds",
-        "until=exit&limit=1": "limit is not known here",
+        "until=exit&limit=1": "unknown field: limit",
     }.items():
         answer = await wait(daemon, process, query, 400)
         assert phrase in answer["error"], query

@@ -1,4 +1,4 @@
-"""The wire: messages come out as they went in, however the bytes arrive; what is none is refused."""
+"""Messages: they are decoded as they were encoded, however their bytes arrive; anything else is refused."""
 
 import pytest
 from hypothesis import given
@@ -42,9 +42,9 @@ def test_output(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> N
     assert codec.decode_output(memoryview(payload)) == (slot, stream, ts_ms, offset, size)
 
 
-def test_marks_and_input() -> None:
-    ((_, mark),) = decode(codec.encode_mark(MessageType.ACK, 7, 2**40, 3), [], 64)
-    assert codec.decode_mark(memoryview(mark)) == (7, 2**40, 3)
+def test_positions_and_input() -> None:
+    ((_, position),) = decode(codec.encode_position(MessageType.ACK, 7, 2**40, 3), [], 64)
+    assert codec.decode_position(memoryview(position)) == (7, 2**40, 3)
     ((_, data),) = decode(codec.encode_stdin(5, 7, b"\0x"), [], 64)
     assert codec.decode_stdin(memoryview(data)) == (5, 7, b"\0x")
 
@@ -59,7 +59,7 @@ def test_the_greeting_tells_versions_apart() -> None:
             codec.decode_greeting(memoryview(nonsense))
 
 
-def test_what_is_no_message_is_refused() -> None:
+def test_bytes_that_are_not_a_message_are_refused() -> None:
     with pytest.raises(WireError, match="unknown message type"):
         decode(b"\0\0\0\0\xff", [], 64)
     with pytest.raises(WireError, match="over the limit"):

@@ -1,7 +1,9 @@
-"""The HTTP surface: routes, schemas, authentication, errors, Server-Sent Events, the API's document.
+"""The HTTP API: routes, handlers, schemas, authentication, errors, streams, and the OpenAPI document.
 
-routes.py        the whole surface as one table; read this first
+routes.py        the route table: the whole HTTP surface; read this first
 application.py   makes the aiohttp application from the table
-<subject>.py     handlers: processes, output, follow, stdin, meta, docs
-schemas.py       what is accepted (list_schemas.py: by lists; fields.py: building blocks); answers.py: what is sent
+handlers/        what each call does
+schemas/         what each call accepts and answers
+streaming/       responses that are sent in pieces
+openapi.py       makes the OpenAPI document from the table and the schemas
 """

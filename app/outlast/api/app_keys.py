@@ -1,8 +1,8 @@
-"""Everything that handlers find on the application."""
+"""Keys of the objects that the application holds for its handlers."""
 
 from aiohttp import web
 
-from outlast.api.document import Document
+from outlast.api.lazy_openapi import LazyOpenApi
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
@@ -10,5 +10,5 @@ from outlast.core.manager import ProcessManager
 MANAGER = web.AppKey("MANAGER", ProcessManager)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
-BACKGROUND_TASKS = web.AppKey("CHANGES", BackgroundTasks)
-DOCUMENT = web.AppKey("DOCUMENT", Document)
+BACKGROUND_TASKS = web.AppKey("BACKGROUND_TASKS", BackgroundTasks)
+OPENAPI = web.AppKey("OPENAPI", LazyOpenApi)

@@ -1,4 +1,4 @@
-"""Makes the aiohttp application from what the composition root hands it. Nothing here opens a socket."""
+"""The aiohttp application: routes, middlewares, headers. Nothing here opens a socket."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from outlast.api import app_keys, errors
 from outlast.api.auth import Guard
-from outlast.api.document import Document
+from outlast.api.lazy_openapi import LazyOpenApi
 from outlast.api.parsing import MAX_BODY_BYTES
 from outlast.api.route import make_handler
 from outlast.api.routes import ROUTES
@@ -19,17 +19,17 @@ from outlast.core.manager import ProcessManager
 def make_app(
     manager: ProcessManager, *, token: str, version: str, allowed_hosts: Iterable[str] = ()
 ) -> web.Application:
-    """Make the application that serves `manager`.
+    """Return the application that serves `manager`.
 
-    Run it with `handler_cancellation=True`: then a client that hangs up ends its stream at once, and not with the
-    next keep-alive. Shutting it down interrupts the manager's followers before it waits for their handlers; those
-    whose clients do not read are cut off after the runner's `shutdown_timeout`.
+    Run it with `handler_cancellation=True`: then the stream of a client that disconnects ends at once, and not at the
+    next keep-alive. A shutdown interrupts the manager's followers before it waits for their handlers; a stream whose
+    client does not read is cut after the runner's `shutdown_timeout`.
 
     Args:
-        manager: what to serve; its owner opens and closes it.
-        token: who sends it may call.
-        version: of the program, for callers to see.
-        allowed_hosts: host names under which browsers reach this server, beside loopback and plain addresses.
+        manager: the process manager; its owner opens and closes it.
+        token: API token that clients must send.
+        version: version of the program, shown to clients.
+        allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
 
     Raises:
         ValueError: the token is empty.
@@ -40,17 +40,17 @@ def make_app(
     app[app_keys.VERSION] = version
     app[app_keys.EVENTS] = EventCache()
     app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
-    app[app_keys.DOCUMENT] = Document(lambda: _describe(version))
+    app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     for route in ROUTES:
-        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's own pattern leaves braces out
+        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's default pattern excludes braces
         app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
-    app.on_shutdown.append(_end)
+    app.on_shutdown.append(_end_streams)
     return app
 
 
-def _describe(version: str) -> dict[str, Any]:
-    from outlast.api.openapi import make_document  # noqa: PLC0415 - its imports are what a start shall not wait for
+def _make_document(version: str) -> dict[str, Any]:
+    from outlast.api.openapi import make_document  # noqa: PLC0415 - a start must not wait for its imports
 
     return make_document(ROUTES, version)
 
@@ -62,6 +62,6 @@ async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
 
 
-async def _end(app: web.Application) -> None:
+async def _end_streams(app: web.Application) -> None:
     app[app_keys.MANAGER].interrupt_followers()
     await app[app_keys.BACKGROUND_TASKS].settle()

@@ -1,10 +1,9 @@
-"""Who may call: the token, on every route and also on paths that do not exist.
+"""Authentication: the API token is required on every path, also on paths that do not exist.
 
-`Authorization: Bearer TOKEN` is for programs. HTTP Basic (any user name, the token as password) lets a
-browser open /docs. A browser sends Basic by itself with every request, also with one that a foreign page
-makes; so with Basic the request must come from our own page (Origin, Sec-Fetch-Site) and through a name
-that is ours (Host, against DNS rebinding). With Bearer any Host will do: only someone who knows the token
-can send it.
+Programs send `Authorization: Bearer TOKEN`. HTTP Basic (any user name, the token as password) lets a browser open
+/docs. A browser adds Basic credentials to every request by itself, also to one that a foreign page makes. So a request
+with Basic must come from this server's own page (Origin, Sec-Fetch-Site) and by a known name (Host, against DNS
+rebinding). A request with Bearer may come by any Host, because only a client that knows the token can send it.
 """
 
 import base64
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from outlast.api.errors import error_response
+from outlast.api.errors import UNAUTHORIZED, error_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -25,50 +24,50 @@ _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
 
 
 class Guard:
-    """Decides about requests.
+    """Middleware that rejects requests without the token, and foreign requests of browsers.
 
     Args:
-        token: what callers must send; not empty.
-        allowed_hosts: host names by which browsers reach us, beside loopback and plain addresses.
+        token: API token that clients must send; not empty.
+        allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
     """
 
     def __init__(self, token: str, allowed_hosts: Iterable[str] = ()) -> None:
         if not token:
-            raise ValueError("a token is needed: without one, everybody could start processes")
+            raise ValueError("the token must not be empty: without a token, anybody could start processes")
         self._token = token.encode()
         self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts)}
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
-        """Return what to answer instead of serving `request`, or None when it may be served."""
+        """Return the error response if `request` must be rejected, else None."""
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
         scheme, _, credentials = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         scheme = scheme.lower()
         if scheme == "bearer" and self._is_token(_to_bytes(credentials.strip())):
             return None
         if scheme == "basic" and self._is_token(_password(credentials.strip())):
-            return self._foreign(request)
+            return self._reject_foreign(request)
         return error_response(
-            web.HTTPUnauthorized.status_code,
-            "UNAUTHORIZED",
-            "send the header Authorization: Bearer TOKEN, with the token of this daemon",
+            UNAUTHORIZED.status,
+            UNAUTHORIZED.code,
+            "the token is missing or wrong: send the header Authorization: Bearer TOKEN with the token of this daemon",
             {hdrs.WWW_AUTHENTICATE: _CHALLENGE},
         )
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let through what may be served."""
+        """Pass `request` on to `handler`, or reject it."""
         return self.refusal(request) or await handler(request)
 
     async def expect(self, request: web.Request) -> None:
-        """Answer `Expect: 100-continue`, so that only who has the token is asked for a body."""
+        """Answer `Expect: 100-continue`, so that only a client with the token sends its body."""
         if request.headers[hdrs.EXPECT].lower() == "100-continue" and self.refusal(request) is None:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _is_token(self, given: bytes) -> bool:
         return hmac.compare_digest(given, self._token)
 
-    def _foreign(self, request: web.BaseRequest) -> web.Response | None:
-        """Return what to answer a browser that a foreign page sends here, or None if it is our own page."""
+    def _reject_foreign(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the error response for a browser that a foreign page sends here, else None."""
         host = request.headers.get(hdrs.HOST, "").lower()
         if not self._is_known(host):
             wrong = "Host"
@@ -81,8 +80,8 @@ class Guard:
         return error_response(
             web.HTTPForbidden.status_code,
             "FORBIDDEN",
-            f"with a password, call from this server's own pages and by its own name ({wrong} is foreign); "
-            "programs send Authorization: Bearer TOKEN",
+            f"the header {wrong} belongs to another site: with a password, open this server's own pages by its own "
+            "name; programs send Authorization: Bearer TOKEN instead",
         )
 
     def _is_known(self, host: str) -> bool:
@@ -96,7 +95,7 @@ class Guard:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return True  # nobody's page can have an address of ours as its origin but we
+        return True  # the origin of a foreign page is never an IP address of this server
 
 
 def _is_same(origin: str | None, host: str) -> bool:
@@ -115,5 +114,5 @@ def _password(credentials: str) -> bytes:
 
 
 def _to_bytes(header: str) -> bytes:
-    """Undo aiohttp's decoding of a header."""
+    """Return the bytes of a header that aiohttp has decoded."""
     return header.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Where a page ends: an opaque text that belongs to one question, so that no page is taken for the next of another."""
+"""Cursors: opaque text that says where a page ended. A cursor belongs to one query, and is rejected with any other."""
 
 import base64
 import binascii
@@ -12,61 +12,67 @@ from marshmallow import ValidationError
 
 from outlast.model.process import Order, ProcessQuery
 
-_NUMBER_BYTES = 7  # so that whatever comes in is a number that every store can take
-_MARK_BYTES = 8
+_NUMBER_BYTES = 7  # a decoded number always fits into 64 bits, which every store can hold
+_DIGEST_BYTES = 8
 
 
-def seal(place: Sequence[int], asked: Any) -> str:
-    """Make a cursor.
+def encode(place: Sequence[int], query: Any) -> str:
+    """Return a cursor.
 
     Args:
-        place: where to go on: numbers >= 0.
-        asked: what tells the question from others, ready for JSON.
+        place: numbers >= 0 that say where the next page begins.
+        query: what distinguishes the query from others, JSON-ready.
     """
-    raw = b"".join(number.to_bytes(_NUMBER_BYTES) for number in place) + _mark(asked)
+    raw = b"".join(number.to_bytes(_NUMBER_BYTES) for number in place) + _digest(query)
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def unseal(cursor: str, count: int, asked: Any, foreign: str) -> list[int]:
-    """Return the `count` numbers that `seal` was given.
+def decode(cursor: str, count: int, query: Any, foreign: str) -> list[int]:
+    """Return the `count` numbers that `encode` was given.
+
+    Args:
+        cursor: what a client sent.
+        count: how many numbers the cursor must hold.
+        query: as in `encode`.
+        foreign: error message for a cursor of another query.
 
     Raises:
-        ValidationError: it is not one of our cursors; or it belongs to another question, and `foreign` says so.
+        ValidationError: `encode` did not make this cursor, or made it for another query.
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     end = count * _NUMBER_BYTES
-    if len(raw) != end + _MARK_BYTES:
-        raise ValidationError({"cursor": ["must be `next` of the page before"]})
-    if raw[end:] != _mark(asked):
+    if len(raw) != end + _DIGEST_BYTES:
+        raise ValidationError({"cursor": ["must be `next` of the previous page"]})
+    if raw[end:] != _digest(query):
         raise ValidationError({"cursor": [foreign]})
     return [int.from_bytes(raw[start : start + _NUMBER_BYTES]) for start in range(0, end, _NUMBER_BYTES)]
 
 
-def _mark(asked: Any) -> bytes:
-    return hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=_MARK_BYTES).digest()
+def _digest(query: Any) -> bytes:
+    return hashlib.blake2b(orjson.dumps(query, option=orjson.OPT_SORT_KEYS), digest_size=_DIGEST_BYTES).digest()
 
 
-def make_cursor(query: ProcessQuery, handle: int) -> str:
-    """Make the cursor that goes on behind the process `handle` of the list that `query` asks for."""
-    return seal([handle], _asked(query))
+def page_cursor(query: ProcessQuery, handle: int) -> str:
+    """Return the cursor of the page after the process `handle` in the list of `query`."""
+    return encode([handle], _identity(query))
 
 
-def go_on(query: ProcessQuery, cursor: str) -> ProcessQuery:
-    """Return `query` for the page behind `cursor`.
+def apply_cursor(query: ProcessQuery, cursor: str) -> ProcessQuery:
+    """Return `query` for the page after `cursor`.
 
     Raises:
-        ValidationError: it is not one of our cursors, or belongs to another list.
+        ValidationError: `cursor` is not a cursor, or belongs to another list.
     """
-    foreign = "belongs to a list with other parameters: repeat those of the page before (limit may change)"
-    (handle,) = unseal(cursor, 1, _asked(query), foreign)
+    foreign = "belongs to another list: repeat the parameters of the previous page (only limit may change)"
+    (handle,) = decode(cursor, 1, _identity(query), foreign)
     if query.order is Order.OLDEST:
         return replace(query, after_handle=handle)
     return replace(query, before_handle=handle)
 
 
-def _asked(query: ProcessQuery) -> list[Any]:
-    """Return what tells lists apart."""
+def _identity(query: ProcessQuery) -> list[Any]:
+    """Return the conditions that distinguish one list from another."""
     return [query.status, query.name, dict(query.tags), query.since_ms, query.until_ms, query.order]

@@ -1,4 +1,4 @@
-"""Every answer that is not a success: one table from errors to statuses and codes, one form for all."""
+"""Error responses: one table from errors to statuses and codes, and one form for all of them."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,58 +18,125 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:
-    """How an error looks over HTTP. `meaning` is for the API's document."""
+    """One error code: its HTTP status, and what the documentation says of it.
+
+    Attributes:
+        status: HTTP status.
+        code: what programs decide by.
+        meaning: what has happened.
+        advice: what the client can do.
+    """
 
     status: HTTPStatus
     code: str
     meaning: str
+    advice: str
 
 
 ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.InvalidRequest: ErrorSpec(
-        HTTPStatus.BAD_REQUEST, "INVALID_REQUEST", "The request is wrong; the sentence names the field."
+        HTTPStatus.BAD_REQUEST,
+        "INVALID_REQUEST",
+        "The request is wrong. The sentence names the field.",
+        "Correct the request.",
     ),
-    errors.NotFound: ErrorSpec(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such process."),
-    errors.NotRunning: ErrorSpec(HTTPStatus.BAD_REQUEST, "NOT_RUNNING", "The process has ended."),
+    errors.NotFound: ErrorSpec(
+        HTTPStatus.NOT_FOUND,
+        "NOT_FOUND",
+        "No process has this pid, id or name, or nothing is served at this path.",
+        "List the processes, or look the path up.",
+    ),
+    errors.NotRunning: ErrorSpec(
+        HTTPStatus.BAD_REQUEST,
+        "NOT_RUNNING",
+        "The process has ended.",
+        "`GET` the process to see how it ended.",
+    ),
     errors.NotManaged: ErrorSpec(
-        HTTPStatus.BAD_REQUEST, "NOT_MANAGED", "It was started without name, restart and health_check."
+        HTTPStatus.BAD_REQUEST,
+        "NOT_MANAGED",
+        "The process is not managed (it has no `name`, `restart` or `health_check`), so it cannot be restarted.",
+        "Start a new process.",
     ),
     errors.EnvKeyLost: ErrorSpec(
-        HTTPStatus.CONFLICT, "ENV_KEY_LOST", "The environment that it was started with can't be opened any more."
+        HTTPStatus.CONFLICT,
+        "ENV_KEY_LOST",
+        "The stored environment of the process cannot be decrypted, so it cannot be restarted.",
+        "Put `env.key` back into the state folder, or start a new process.",
     ),
     errors.StdinNotWritable: ErrorSpec(
-        HTTPStatus.BAD_REQUEST, "STDIN_NOT_WRITABLE", "Its standard input is not a pipe, or is closed."
+        HTTPStatus.BAD_REQUEST,
+        "STDIN_NOT_WRITABLE",
+        "Standard input of the process is not a pipe, or is closed.",
+        "Start the process with `stdin_mode` `pipe`.",
     ),
     errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
         "FORBIDDEN",
-        "A browser sent the password for a foreign page, or the system does not let the daemon do it.",
+        "A browser sent the password for a page of another site, or the kernel does not permit the daemon to do this.",
+        "Call from the server's own pages, or send a bearer token. For a signal: run the daemon as root, or as the "
+        "user of the process.",
     ),
-    errors.NameInUse: ErrorSpec(HTTPStatus.CONFLICT, "NAME_IN_USE", "A live process holds the name."),
-    errors.TooLarge: ErrorSpec(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_LARGE", "The body is over the limit."),
+    errors.NameInUse: ErrorSpec(
+        HTTPStatus.CONFLICT,
+        "NAME_IN_USE",
+        "Another live process has the name.",
+        "Choose another name, or `DELETE` that process first.",
+    ),
+    errors.TooLarge: ErrorSpec(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "TOO_LARGE",
+        "The JSON body is larger than 8 MiB.",
+        "Send less, for instance through a file or standard input.",
+    ),
     errors.SpawnFailed: ErrorSpec(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "SPAWN_FAILED",
-        "The system could not start it; `errno` is the system's error number. Nothing was recorded.",
+        "The kernel could not start the process; `errno` is its error number. Nothing was recorded.",
+        "Correct what the sentence names: the command, `working_dir`, `user`, `nice` or a limit.",
     ),
     errors.Unavailable: ErrorSpec(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "UNAVAILABLE",
-        "The store or the keeper of the processes cannot take it now; try again after `Retry-After` seconds.",
+        "The store or the shim cannot serve the request now.",
+        "Try again after `Retry-After` seconds. To repeat a start safely, send an `idempotency_key`.",
     ),
 }
 
-# What aiohttp itself raises, in our words.
-_SENTENCES: Mapping[int, str] = {
-    HTTPStatus.NOT_FOUND: "there is nothing at this path; /docs shows the paths there are",
-    HTTPStatus.METHOD_NOT_ALLOWED: "this path does not take this method; see the header Allow",
+UNAUTHORIZED = ErrorSpec(
+    HTTPStatus.UNAUTHORIZED,
+    "UNAUTHORIZED",
+    "The token is missing or wrong.",
+    "Send the header `Authorization: Bearer TOKEN`. The token is in the file `token` in the state folder, or in "
+    "`OUTLAST_TOKEN` of the daemon.",
+)
+METHOD_NOT_ALLOWED = ErrorSpec(
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    "METHOD_NOT_ALLOWED",
+    "The path does not accept this method.",
+    "Use a method that the header `Allow` names.",
+)
+INTERNAL = ErrorSpec(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "INTERNAL",
+    "The daemon has failed in an unexpected way. Its log has the details.",
+    "Report the error with the traceback in the log.",
+)
+
+ALL_SPECS = (*ERROR_SPECS.values(), UNAUTHORIZED, METHOD_NOT_ALLOWED, INTERNAL)
+"""Every error code of the API."""
+
+_AIOHTTP_SENTENCES: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "nothing is served at this path; /docs lists all paths",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path does not accept this method; the header Allow names those it accepts",
 }
+"""Error sentences for what aiohttp itself raises, by status."""
 
 
 def error_response(
     status: int, code: str, sentence: str, headers: Mapping[str, str] | None = None, **extra: Any
 ) -> web.Response:
-    """Make the answer `{"error", "code", **extra}`."""
+    """Return the JSON response `{"error": sentence, "code": code, **extra}`."""
     return web.Response(
         status=status,
         body=orjson.dumps({"error": sentence, "code": code, **extra}),
@@ -79,20 +146,20 @@ def error_response(
 
 
 def to_response(error: errors.OutlastError) -> web.Response | None:
-    """Make the answer for an error that a caller can do something about; None for the others."""
-    shape = next((ERROR_SPECS[cls] for cls in type(error).__mro__ if cls in ERROR_SPECS), None)
-    if shape is None:
+    """Return the response for an error that is in the table; None for any other."""
+    spec = next((ERROR_SPECS[cls] for cls in type(error).__mro__ if cls in ERROR_SPECS), None)
+    if spec is None:
         return None
     extra = {"errno": error.errno} if isinstance(error, errors.SpawnFailed) else {}
     headers = {str(hdrs.RETRY_AFTER): str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else None
-    return error_response(shape.status, shape.code, str(error), headers, **extra)
+    return error_response(spec.status, spec.code, str(error), headers, **extra)
 
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn whatever a handler raises into an answer.
+    """Turn what a handler raises into an error response.
 
-    A handler that has begun its answer deals with its own errors (`streaming.send`).
+    A handler that has begun to send its response handles its own errors (`streaming.response.send_from`).
     """
     try:
         return await handler(request)
@@ -102,24 +169,20 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return to_response(error) or _internal(request)
     except Exception as error:  # noqa: BLE001 - the last resort; logged with its traceback
         if isinstance(error, ConnectionError) and request.transport is None:
-            return web.Response(status=HTTPStatus.BAD_REQUEST)  # the caller hung up: nobody will read this
+            return web.Response(status=HTTPStatus.BAD_REQUEST)  # the client has disconnected: nobody will read this
         return _internal(request)
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        sentence = f"the body is over the limit of {request.client_max_size} bytes, send less"
+        sentence = f"the body is larger than {request.client_max_size} bytes: send less"
         return to_response(errors.TooLarge(sentence)) or _internal(request)
     headers = {str(hdrs.ALLOW): error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else None
-    sentence = _SENTENCES.get(error.status, error.reason)
+    sentence = _AIOHTTP_SENTENCES.get(error.status, error.reason)
     return error_response(error.status, HTTPStatus(error.status).name, sentence, headers)
 
 
 def _internal(request: web.Request) -> web.Response:
-    # The path, not the request: its headers hold the token.
+    # The path only: the headers hold the token, and the query string may hold a secret.
     _log.exception("%s %s failed", request.method, request.path)
-    return error_response(
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "INTERNAL",
-        "something went wrong inside the daemon; its log says what",
-    )
+    return error_response(INTERNAL.status, INTERNAL.code, "the daemon has failed; its log has the details")

@@ -1,12 +1,12 @@
-"""Which form of an answer a caller prefers (RFC 9110, section 12.5.1)."""
+"""Content negotiation by the header Accept (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
-    """Choose one of `offers`, content types in our order of preference, by the header `Accept`.
+    """Return the one of `offers`, content types in the server's order of preference, that `accept` prefers.
 
-    The first offer if the header is absent, malformed, or takes none of them: an answer is more use than an
+    If the header is absent, malformed, or accepts none of them, return the first: an answer is more useful than an
     error.
     """
     weights = dict(_parse(part) for part in accept.lower().split(",") if part.strip())
@@ -14,7 +14,7 @@ def preferred(accept: str, offers: Sequence[str]) -> str:
 
 
 def _weight(weights: dict[str, float], offer: str) -> tuple[float, int]:
-    """Return the offer's weight, and how exactly it is named (of equal weights, the one asked for by name is meant)."""
+    """Return the weight of an offer, and how exactly the header names it: of equal weights, the exact name wins."""
     group = f"{offer.partition('/')[0]}/*"
     names = ("*/*", group, offer)
     weight, exactness = next(((weights[names[i]], i) for i in (2, 1, 0) if names[i] in weights), (0.0, 0))

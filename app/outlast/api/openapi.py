@@ -1,5 +1,6 @@
-"""The API's document (OpenAPI 3.1), made from the route table and the schemas."""
+"""Makes the OpenAPI 3.1 document from the route table and the schemas."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -9,32 +10,37 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from outlast.api.errors import ERROR_SPECS, ErrorSpec
+from outlast.api.errors import ERROR_SPECS, INTERNAL, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, responses
+from outlast.api.schemas import fields, process_fields, responses
 from outlast.model import errors
 
 _INTRODUCTION = """\
-Starts, watches and signals background processes, and keeps every line they print.
+Starts, watches and signals background processes over HTTP, and keeps every line they print.
 
-`{ref}` in a path is an operating-system pid (all digits: the newest process that has had it) or the permanent
-`id`. Times are integer milliseconds since the epoch. Every error is
-`{"error": "one sentence", "code": "UPPER_SNAKE"}`.
+Send the token with every request: `Authorization: Bearer TOKEN`.
+
+`{ref}` in a path is the pid, the permanent `id` or the name of a process. A reference of digits only is a pid: it finds
+the newest process that had the pid. A name finds the live process that has the name, or else the newest process that
+had it.
+
+Times are integers: milliseconds since the Unix epoch.
+
+Every error is a JSON object such as `{"error": "there is no process 'web'", "code": "NOT_FOUND"}`. Decide by `code`;
+the sentence in `error` is for people, and may change.
 """
 
 _REF = {
     "name": "ref",
     "in": "path",
     "required": True,
-    "description": "A pid, or the permanent id of a process.",
+    "description": "Pid, permanent id or name of a process.",
     "schema": {"type": "string"},
 }
-_UNAUTHORIZED = ErrorSpec(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or wrong.")
-_INTERNAL = ErrorSpec(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong in the daemon.")
 
 
 def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
-    """Make the document as a JSON-ready dictionary."""
+    """Return the OpenAPI document of `routes` as a JSON-ready dictionary."""
     plugin = MarshmallowPlugin()
     spec = APISpec(
         title="Outlast",
@@ -46,20 +52,22 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     )
     converter = plugin.converter
     if converter is None:
-        raise RuntimeError("apispec sets a converter up with the document")
+        raise RuntimeError("apispec has not set up its converter")
     for field, kind in (
         (fields.Choice, "string"),
-        (fields.User, None),
-        (fields.SignalNumber, None),
-        (fields.TagFilters, "array"),
+        (process_fields.User, None),
+        (process_fields.SignalNumber, None),
+        (process_fields.TagFilters, "array"),
         (fields.Seconds, "number"),
         (fields.QuerySeconds, "number"),
     ):
         converter.map_to_openapi_type(field, kind, None)  # type: ignore[no-untyped-call]
-    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    spec.components.security_scheme(
+        "bearer", {"type": "http", "scheme": "bearer", "description": "The token of the daemon."}
+    )
     spec.components.security_scheme(
         "basic",
-        {"type": "http", "scheme": "basic", "description": "Any user name; the token is the password."},
+        {"type": "http", "scheme": "basic", "description": "Any user name, with the token as the password."},
     )
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for route in routes:
@@ -67,7 +75,11 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
             paths[route.path][route.method.lower()] = _operation(route, converter)
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
-    return spec.to_dict()
+    document = spec.to_dict()
+    for name, schema in document["components"]["schemas"].items():
+        if answer := getattr(responses, name, None):
+            schema["description"] = inspect.getdoc(answer)
+    return document
 
 
 def _operation(route: Route, converter: Any) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
             *converter.schema2parameters(route.query(), location="query"),
             *(
                 {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-                for name, description in route.headers
+                for name, description in route.headers.items()
             ),
         ],
         "responses": _responses(route),
@@ -100,19 +112,19 @@ def _operation_id(route: Route) -> str:
 
 def _responses(route: Route) -> dict[str, Any]:
     successes = [route.answer] if route.other_answer is None else [route.answer, route.other_answer]
-    shapes = [
-        _UNAUTHORIZED,
+    specs = [
+        UNAUTHORIZED,
         ERROR_SPECS[errors.Forbidden],
         ERROR_SPECS[errors.InvalidRequest],
-        _INTERNAL,
+        INTERNAL,
         ERROR_SPECS[errors.Unavailable],
     ]
     if isinstance(route.body, type):
-        shapes.append(ERROR_SPECS[errors.TooLarge])
-    shapes.extend(ERROR_SPECS[error] for error in route.raises)
+        specs.append(ERROR_SPECS[errors.TooLarge])
+    specs.extend(ERROR_SPECS[error] for error in route.raises)
     by_status: dict[HTTPStatus, list[str]] = defaultdict(list)
-    for shape in shapes:
-        by_status[shape.status].append(f"`{shape.code}`: {shape.meaning}")
+    for spec in specs:
+        by_status[spec.status].append(f"`{spec.code}`: {spec.meaning}")
     return {
         **{str(answer.status.value): _success(answer) for answer in successes},
         **{
@@ -128,11 +140,12 @@ def _responses(route: Route) -> dict[str, Any]:
 def _success(answer: Answer) -> dict[str, Any]:
     success: dict[str, Any] = {"description": answer.meaning}
     if answer.content:
-        success["content"] = {name: _media(shape) for name, shape in answer.content.items()}
+        success["content"] = {name: _media(schema) for name, schema in answer.content.items()}
     return success
 
 
-def _media(shape: type[Schema] | str) -> dict[str, Any]:
-    if isinstance(shape, str):
-        return {"schema": {"description": shape}}
-    return {"schema": shape}
+def _media(schema: type[Schema] | str) -> dict[str, Any]:
+    if isinstance(schema, str):
+        return {"schema": {"description": schema}}
+    example = getattr(schema, "example", None)
+    return {"schema": schema} if example is None else {"schema": schema, "example": example}

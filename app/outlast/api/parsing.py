@@ -1,4 +1,4 @@
-"""From a request to what its schemas make of it, or one sentence about what is wrong with it."""
+"""Parsing of requests: query string and body become what their schemas load, or one error sentence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,22 @@ from marshmallow.exceptions import SCHEMA
 
 from outlast.model.errors import InvalidRequest
 
-MAX_BODY_BYTES = 8 * 1024 * 1024  # of a JSON body; standard input has no limit
-MAX_NAME_CHARS = 64  # of a caller's own key, when an error quotes it
+UNKNOWN_FIELD = "unknown field"
+"""Error message of a field that the schema does not have."""
 
-MAX_PHRASES = 5  # in one error
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Maximum size of a JSON body. Standard input has no maximum."""
+
+MAX_NAME_CHARS = 64
+"""Maximum number of characters of a client's own field name that an error quotes."""
+
+MAX_PHRASES = 5
+"""Maximum number of mistakes that one error names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestInput:
-    """What a caller gave, as its route's schemas loaded it."""
+    """Query string and body of a request, as the schemas of its route loaded them."""
 
     query: Any
     body: Any
@@ -30,7 +37,7 @@ def load_query(schema: Schema, request: web.Request) -> Any:
     """Load the query string.
 
     Raises:
-        InvalidRequest: a parameter is unknown, wrong, or given twice where one is meant.
+        InvalidRequest: a parameter is unknown or wrong, or is repeated and must not be.
     """
     given: dict[str, Any] = {}
     for name in request.query:
@@ -38,7 +45,7 @@ def load_query(schema: Schema, request: web.Request) -> Any:
         if isinstance(schema.fields.get(name), ma_fields.List):
             given[name] = values
         elif len(values) > 1:
-            raise InvalidRequest(f"{_shorten(name)} is given {len(values)} times, give it once")
+            raise InvalidRequest(f"{_shorten(name)} must be given once, not {len(values)} times")
         else:
             given[name] = values[0]
     return load(schema, given)
@@ -48,8 +55,8 @@ async def load_body(schema: Schema, request: web.Request) -> Any:
     """Load a JSON body.
 
     Raises:
-        InvalidRequest: the Content-Type is another, it is not JSON, or a field is wrong.
-        web.HTTPRequestEntityTooLarge: it is longer than the application's `client_max_size`.
+        InvalidRequest: the Content-Type or a field is wrong, or the body is not a JSON object.
+        web.HTTPRequestEntityTooLarge: the body is larger than the application's `client_max_size`.
     """
     if request.content_type != "application/json":
         raise InvalidRequest("the body must be JSON, with the header Content-Type: application/json")
@@ -64,10 +71,10 @@ async def load_body(schema: Schema, request: web.Request) -> Any:
 
 
 def load(schema: Schema, given: Mapping[str, Any]) -> Any:
-    """Load `given`.
+    """Load `given` by `schema`.
 
     Raises:
-        InvalidRequest: `str()` names each field and says what it should be.
+        InvalidRequest: a field is wrong; the sentence names each wrong field and says what it must be.
     """
     try:
         return schema.load(given)
@@ -82,13 +89,15 @@ def _phrases(messages: Any, path: str) -> list[str]:
             for key, inner in messages.items()
             for phrase in _phrases(inner, f"{path}[{key}]" if isinstance(key, int) else _join(path, key))
         ]
-    if isinstance(messages, list):
-        return [f"{path} {message}" for message in messages]
-    return [f"{path} {messages}"]
+    return [_phrase(path, message) for message in (messages if isinstance(messages, list) else [messages])]
+
+
+def _phrase(path: str, message: str) -> str:
+    return f"{message}: {path}" if message == UNKNOWN_FIELD else f"{path} {message}"
 
 
 def _join(path: str, key: str) -> str:
-    if path and key == SCHEMA:  # a part as a whole
+    if path and key == SCHEMA:  # the message is about the whole object at `path`
         return path
     return f"{path}.{_shorten(key)}" if path else _shorten(key)
 

@@ -1,7 +1,7 @@
-"""One call of the API: what the route table is made of."""
+"""A route: one row of the route table, and the aiohttp handler that is made from it."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -16,13 +16,20 @@ from outlast.api.schemas.base import NoQuery
 from outlast.model import errors
 
 MAX_PID_DIGITS = 10
+"""Maximum number of digits that are looked up as a pid."""
 
 Call = Callable[[web.Request, RequestInput], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A success: by content type, the schema of a JSON answer, or a sentence about another."""
+    """A successful answer.
+
+    Attributes:
+        status: HTTP status.
+        meaning: description for the OpenAPI document.
+        content: by content type, the schema of the answer, or a description if the answer has no schema.
+    """
 
     status: HTTPStatus = HTTPStatus.OK
     meaning: str
@@ -31,19 +38,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A method on a path.
+    """A method on a path, with what the call accepts and answers.
 
     Attributes:
-        summary: one line for the document.
-        group: heading in the document.
-        changes: it changes something, so it is carried through once it has begun (`streaming.Changes`).
+        summary: one line for the OpenAPI document.
+        group: heading in the OpenAPI document.
+        changes: whether the call changes something. Such a call runs to completion even if its client disconnects
+            (`BackgroundTasks`).
         query: schema of the query string.
-        body: schema of the JSON body, a sentence about a raw one, or None.
-        other_answer: a second success, for the document.
-        raises: errors of `outlast.model.errors` that are answers of this call, besides those of every call.
-        description: more for the document, if a line does not do.
-        headers: request headers it knows: name to description.
-        documented: whether the document tells of it; what serves the document itself is left out.
+        body: schema of the JSON body; a description of a raw body; or None.
+        other_answer: a second successful answer.
+        raises: errors of `outlast.model.errors` that this call answers with, besides those of every call.
+        description: details for the OpenAPI document, if the summary is not enough.
+        headers: request headers: description by name.
+        documented: whether the OpenAPI document lists the route. Files of the page /docs are not listed.
     """
 
     method: str
@@ -58,12 +66,12 @@ class Route:
     other_answer: Answer | None = None
     raises: tuple[type[errors.OutlastError], ...] = ()
     description: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
     documented: bool = True
 
 
 def make_handler(route: Route) -> Handler:
-    """Make the aiohttp handler that loads what `route` accepts and calls it."""
+    """Return the aiohttp handler that loads query string and body by the schemas of `route`, and calls it."""
     query = route.query()
     body = route.body() if isinstance(route.body, type) else None
 
@@ -88,14 +96,16 @@ def ref_of(request: web.Request) -> str:
     """Return the path's `{ref}`.
 
     Raises:
-        NotFound: it is all digits, and more than a pid can have.
+        NotFound: the reference is all digits, and longer than any pid.
     """
     ref: str = request.match_info["ref"]
     if ref.isdigit() and not (ref.isascii() and len(ref) <= MAX_PID_DIGITS):
-        raise errors.NotFound("no process can have that pid, list the processes for those there are")
+        raise errors.NotFound(
+            f"there is no process with this pid: a pid has at most {MAX_PID_DIGITS} digits from 0 to 9"
+        )
     return ref
 
 
 def json_response(data: Any, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    """Answer with `data` as JSON."""
+    """Return a response with `data` as JSON."""
     return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")

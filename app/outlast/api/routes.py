@@ -1,11 +1,17 @@
-"""The whole HTTP surface. The router and the API's document are both made from this table."""
+"""The route table: the whole HTTP surface. The router and the OpenAPI document are both made from it."""
 
 from http import HTTPStatus
 
 from outlast.api.handlers import daemon, docs, events, follow, output, processes, run, search, sql, stats, stdin, wait
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import lists, managed, responses
+from outlast.api.schemas import events as event_schemas
+from outlast.api.schemas import lists, responses
+from outlast.api.schemas import output as output_schemas
 from outlast.api.schemas import processes as process_schemas
+from outlast.api.schemas import runs as run_schemas
+from outlast.api.schemas import search as search_schemas
+from outlast.api.schemas import sql as sql_schemas
+from outlast.api.schemas import wait as wait_schemas
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
 
@@ -13,65 +19,81 @@ PROCESSES = "/api/v1/processes"
 PROCESS = f"{PROCESSES}/{{ref}}"
 
 _JSON = "application/json"
+_NDJSON = "application/x-ndjson"
+_SSE = "text/event-stream"
 _GAP = (
-    '{"from","to","reason"}` where output is missing: `lost`, nobody could see what was written; `store_replaced`, an '
-    "older copy took the place of the store that had it"
+    '`{"from", "to", "reason"}`: output with these ids is missing. `lost`: nobody can know what was written. '
+    "`store_replaced`: the store was replaced by an older copy"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
-_DONE = Answer(status=HTTPStatus.NO_CONTENT, meaning="Done.", content={})
 _FILE = Answer(meaning="A file.", content={})
 
 _LINES = Answer(
-    meaning="The stored output; the header Accept chooses its form.",
+    meaning="The stored output. The header `Accept` chooses the form.",
     content={
         _JSON: responses.OutputLines,
-        "application/x-ndjson": 'One event a line: `{"id","line","timestamp","stream"}`, with terminators; or '
-        '`{"id","gap","timestamp","stream"}`, with `gap` as following tells it.',
+        _NDJSON: (
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break; or '
+            f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
+        ),
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
     },
 )
-_EVENTS = Answer(
-    meaning="History, then what comes, then `event: eof` once it has ended and all of its output is sent.",
+_FOLLOWED = Answer(
+    meaning="The stored output, then new output as it comes, then the event `eof` when the process has ended and all "
+    "of its output was sent.",
     content={
-        "text/event-stream": 'Events `output` with `id` and `data: {"line","timestamp","stream"}`, with '
-        f"terminators in `line`. Events `gap` with `id` and `data: {_GAP}. Comments keep the connection alive; `eof` "
-        "at the end. A stream that ends without `eof` was interrupted: come back with Last-Event-ID."
+        _SSE: 'Event `output`: `id`, and data `{"line", "timestamp", "stream"}`, where `line` keeps its line break. '
+        f"Event `gap`: `id`, and data {_GAP}. Event `eof`: the end; the data is `{{}}`. Comments keep the connection "
+        "alive. A stream that ends without `eof` was interrupted: reconnect with `Last-Event-ID`. An `EventSource` in "
+        "a browser reconnects by itself: close it at `eof`."
     },
 )
 _RUN = Answer(
-    meaning="What it prints, as it comes, then how it ended. A stream without the latter was interrupted.",
+    meaning="The output of the command as it comes, then its exit status.",
     content={
-        "text/event-stream": 'Events of data only. First `{"pid","started_at","id"}`; then '
-        '`{"line","timestamp","stream"}`, whole lines without terminators; `{"gap","timestamp","stream"}` where output '
-        'is missing; last `{"exit_code"}` or `{"signal"}` (neither when it is lost) with `"oom_killed"` and `"reason"`.'
+        _SSE: 'Events without a name. The first has the data `{"pid", "started_at", "id"}`. Then each line has '
+        '`{"line", "timestamp", "stream"}`, without its line break, and a gap has `{"gap", "timestamp", "stream"}`. '
+        'The last has `"oom_killed"`, `"reason"`, and `"exit_code"` or `"signal"` (neither if the end is `lost`). A '
+        "stream without this last event was interrupted: the process and its output are found by `id`."
     },
 )
-_RESUMES = ((follow.LAST_EVENT_ID, "Go on after this id. With `after`, the later one holds; `tail` no longer does."),)
+_RESUMES = {
+    follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it. If "
+    "`after` is later, it continues after that one; `tail` is ignored."
+}
 
 
-def _reads(word: str, stream: Stream | None) -> tuple[Route, Route]:
-    what = "both streams, in the order they were read" if stream is None else f"standard {word[3:]}put"
-    what = "standard error" if stream is Stream.STDERR else what
+def _done(meaning: str) -> Answer:
+    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
+
+
+def _output_routes(word: str, stream: Stream | None) -> tuple[Route, Route]:
+    what = {
+        Stream.STDOUT: "standard output",
+        Stream.STDERR: "standard error",
+        None: "both output streams, in the order in which they were read",
+    }[stream]
     return (
         Route(
             method="GET",
             path=f"{PROCESS}/{word}",
-            call=output.of(stream),
-            summary=f"Read what is stored of {what}",
+            call=output.handler_for(stream),
+            summary=f"Read stored output: {what}",
             group="Output",
-            query=process_schemas.OutputRange,
+            query=output_schemas.OutputRange,
             answer=_LINES,
             raises=(NotFound,),
         ),
         Route(
             method="GET",
             path=f"{PROCESS}/{word}/follow",
-            call=follow.of(stream),
-            summary=f"Follow {what}",
+            call=follow.handler_for(stream),
+            summary=f"Follow output: {what}",
             group="Output",
-            query=process_schemas.FollowQuery,
+            query=output_schemas.FollowQuery,
             headers=_RESUMES,
-            answer=_EVENTS,
+            answer=_FOLLOWED,
             raises=(NotFound,),
         ),
     )
@@ -88,11 +110,11 @@ ROUTES: tuple[Route, ...] = (
         body=process_schemas.StartBody,
         answer=Answer(
             status=HTTPStatus.CREATED,
-            meaning="It runs, and is recorded.",
+            meaning="The process was started and is recorded.",
             content={_JSON: responses.ProcessInfo},
         ),
         other_answer=Answer(
-            meaning="A process has the `idempotency_key`: this one, as it is now. Nothing was started.",
+            meaning="A process with this `idempotency_key` exists: the process as it is now. Nothing was started.",
             content={_JSON: responses.ProcessInfo},
         ),
         raises=(NameInUse, SpawnFailed),
@@ -101,12 +123,12 @@ ROUTES: tuple[Route, ...] = (
         method="POST",
         path=f"{PROCESSES}/run",
         call=run.run,
-        summary="Run a command and stream it to its end",
+        summary="Run a command and stream its output until it ends",
         group="Processes",
-        description="Its output is kept like any other's. When the caller hangs up, the command is killed with all "
-        "that it started, unless `detach` is given; a restart of the daemon is no hanging up: it goes on. The stream "
-        "ends when the command has ended and its output is complete, or, if others hold its output open, when nothing "
-        "has come for a second.",
+        description="If the client disconnects, the command and its children are killed; `?detach=true` keeps them "
+        "running. A restart of the daemon interrupts the stream, but the command keeps running. The stream ends when "
+        "the command has ended and its output is complete. If children of an ended command keep its output open, the "
+        "stream ends when no output has come for one second. The process and its output are stored like any other.",
         query=process_schemas.RunQuery,
         body=process_schemas.RunBody,
         answer=_RUN,
@@ -115,11 +137,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET",
         path=PROCESSES,
-        call=processes.list_all,
+        call=processes.list_processes,
         summary="List processes",
         group="Processes",
         query=lists.ListQuery,
-        answer=Answer(meaning="A page.", content={_JSON: responses.ProcessPage}),
+        answer=Answer(meaning="A page of processes.", content={_JSON: responses.ProcessPage}),
     ),
     Route(
         method="GET",
@@ -133,18 +155,19 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE",
         path=PROCESS,
-        call=processes.remove,
+        call=processes.delete,
         changes=True,
-        summary="Kill a process and everything it started",
+        summary="Kill a process and all its descendants",
         group="Processes",
-        description="Answered when everything is gone and its end is recorded. A process that has ended already is no "
-        "error. A managed one is stopped for good: first SIGTERM to the group, and SIGKILL after `stop_grace_ms`.",
-        query=process_schemas.RemoveQuery,
-        answer=_DONE,
+        description="Returns when the whole process tree is gone and the end is recorded. A process that has ended "
+        "already is not an error. A managed process is stopped for good: its process group gets SIGTERM, and the tree "
+        "gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are deleted, too.",
+        query=process_schemas.DeleteQuery,
+        answer=_done("The process tree is gone."),
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
-            meaning="SIGKILL is sent, but within `wait` not everything is gone and recorded: the process as it is now. "
-            "With `purge`, nothing is deleted yet. Ask again.",
+            meaning="SIGKILL was sent, but the tree is not gone (or the end is not recorded) after `wait` seconds: the "
+            "process as it is now. With `purge`, nothing was deleted. Repeat the request.",
             content={_JSON: responses.ProcessInfo},
         ),
         raises=(NotFound,),
@@ -156,18 +179,19 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Restart a managed process",
         group="Processes",
-        description="Stops it first if it runs: SIGTERM to the group, SIGKILL after `stop_grace_ms`.",
-        answer=Answer(meaning="Its new run.", content={_JSON: responses.ProcessInfo}),
+        description="A process that runs is stopped first: its process group gets SIGTERM, and the tree gets SIGKILL "
+        "after `stop_grace_ms`.",
+        answer=Answer(meaning="The process with its new run.", content={_JSON: responses.ProcessInfo}),
         raises=(NotFound, NotManaged, NameInUse, EnvKeyLost, SpawnFailed),
     ),
     Route(
         method="GET",
         path=f"{PROCESS}/runs",
-        call=processes.runs,
+        call=processes.list_runs,
         summary="List the runs of a process, newest first",
         group="Processes",
-        query=managed.RunsQuery,
-        answer=Answer(meaning="A page.", content={_JSON: responses.RunPage}),
+        query=run_schemas.RunsQuery,
+        answer=Answer(meaning="A page of runs.", content={_JSON: responses.RunPage}),
         raises=(NotFound,),
     ),
     Route(
@@ -175,34 +199,34 @@ ROUTES: tuple[Route, ...] = (
         path=f"{PROCESS}/signal",
         call=processes.send_signal,
         changes=True,
-        summary="Send a signal: to the whole process group, or what `scope` says",
+        summary="Send a signal",
         group="Processes",
         body=process_schemas.SignalBody,
-        answer=Answer(meaning="It is sent.", content={_JSON: responses.Success}),
+        answer=Answer(meaning="The signal was sent.", content={_JSON: responses.Success}),
         raises=(NotFound, NotRunning),
     ),
     Route(
         method="GET",
         path=f"{PROCESS}/stats",
         call=stats.stats,
-        summary="Tell what a process and everything it started take of the machine",
+        summary="Show the resource use of a process tree",
         group="Processes",
-        description="Looked at now, with the peaks of the run and its last samples, which are taken every 1 to 5 s "
-        "and kept with the process.",
-        query=process_schemas.StatsQuery,
-        answer=Answer(meaning="Of one run.", content={_JSON: responses.ProcessStats}),
+        description="CPU, memory, processes, threads and open files of the process and its descendants: now, the "
+        "highest values of the run, and its last samples, which are taken every 1 to 5 seconds and stored.",
+        query=run_schemas.StatsQuery,
+        answer=Answer(meaning="Resource use of one run.", content={_JSON: responses.ProcessStats}),
         raises=(NotFound,),
     ),
     Route(
         method="GET",
         path=f"{PROCESS}/wait",
         call=wait.wait,
-        summary="Wait until it has ended, has printed something, listens on a port, or has fallen silent",
+        summary="Wait until a process has ended, has printed a line, listens on a port, or is idle",
         group="Processes",
-        description="Answers at once when it is so already; otherwise as soon as it is, can't be any more, or time is "
-        "over.",
-        query=wait.WaitQuery,
-        answer=Answer(meaning="Whether it is so.", content={_JSON: responses.Waited}),
+        description="Returns as soon as the condition is met (at once if it is met already), or cannot be met any "
+        "more, or after `timeout` seconds.",
+        query=wait_schemas.WaitParameters,
+        answer=Answer(meaning="Whether the condition was met, and the process.", content={_JSON: responses.Waited}),
         raises=(NotFound,),
     ),
     Route(
@@ -211,10 +235,10 @@ ROUTES: tuple[Route, ...] = (
         call=stdin.write,
         summary="Write to standard input",
         group="Input",
-        description="Answered once every byte is in the pipe. The body may have any size; it is read as the "
-        "process reads it.",
+        description="Returns when every byte is in the pipe. The body may have any size: it is read as fast as the "
+        "process reads its standard input.",
         body="The bytes to write.",
-        answer=_DONE,
+        answer=_done("Everything was written."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
     Route(
@@ -224,30 +248,30 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Close standard input",
         group="Input",
-        answer=_DONE,
+        answer=_done("Standard input is closed."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
-    *_reads("stdout", Stream.STDOUT),
-    *_reads("stderr", Stream.STDERR),
-    *_reads("output", None),
+    *_output_routes("stdout", Stream.STDOUT),
+    *_output_routes("stderr", Stream.STDERR),
+    *_output_routes("output", None),
     Route(
         method="GET",
         path="/api/v1/events",
         call=events.follow,
-        summary="Follow what happens to processes: starts, ends, and what lies between",
+        summary="Follow events: starts, restarts and ends of processes",
         group="Events",
-        description="History first, then what comes, without end. Nothing is missed or told twice between connections "
-        "joined by Last-Event-ID, over restarts of the daemon. Kept for as long as its process is; a purge deletes a "
-        "process's events and leaves one, `purged`.",
-        query=lists.EventsQuery,
+        description="Stored events first, then new events as they come, without end. A client that reconnects with "
+        "`Last-Event-ID` misses no event and gets none twice, also over restarts of the daemon. Events are stored as "
+        "long as their process; a purge deletes them and leaves one event, `purged`.",
+        query=event_schemas.EventsQuery,
         headers=_RESUMES,
         answer=Answer(
-            meaning="Events; the header Accept chooses the form.",
+            meaning="Events. The header `Accept` chooses the form.",
             content={
-                "text/event-stream": "Events with `id`, and their `type` as `event`. `data` has the fields of the "
-                "other form, but `id`. Comments keep the connection alive. A stream that ends was interrupted: come "
-                "back with Last-Event-ID.",
-                "application/x-ndjson": responses.Event,
+                _SSE: "Stored and new events: `id`, `type` as the name of the event, and data with the other fields of "
+                "the NDJSON form. Comments keep the connection alive. A stream that ends was interrupted: reconnect "
+                "with `Last-Event-ID`.",
+                _NDJSON: responses.Event,
             },
         ),
     ),
@@ -257,64 +281,67 @@ ROUTES: tuple[Route, ...] = (
         call=search.search,
         summary="Search the output of many processes",
         group="Search",
-        description="In the order in which it was stored, or against it.",
-        query=search.SearchParameters,
+        description="Searches in the order in which output was stored, newest or oldest first.",
+        query=search_schemas.SearchParameters,
         answer=Answer(
-            meaning="A page. In NDJSON, a line for each match, and a last one with `next` and `complete`.",
+            meaning="A page of lines. The header `Accept` chooses the form.",
             content={
                 _JSON: responses.FoundLines,
-                "application/x-ndjson": "One match a line, then `next` and `complete`.",
+                _NDJSON: "One object in each line: the matches, then one with `next` and `complete`.",
             },
         ),
     ),
     Route(
         method="POST",
         path="/api/v1/sql",
-        call=sql.ask,
-        summary="Ask the store in SQL",
+        call=sql.query,
+        summary="Run a read-only SQL query",
         group="Search",
-        description="Reads only, on a connection and in a process of its own. The views to ask are described in "
-        "docs/storage.md: `processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
-        body=sql.SqlBody,
-        answer=Answer(meaning="Rows.", content={_JSON: responses.SqlRows}),
+        description="The query runs in a process of its own and can only read. docs/storage.md describes the views: "
+        "`processes`, `runs`, `output_lines`, `output_tail`, `output_gaps` and others.",
+        body=sql_schemas.SqlBody,
+        answer=Answer(meaning="The rows of the result.", content={_JSON: responses.SqlRows}),
     ),
     Route(
         method="GET",
         path="/api/v1/health",
         call=daemon.health,
-        summary="Tell whether the daemon can take requests",
+        summary="Check the health of the daemon",
         group="Daemon",
-        answer=Answer(meaning="It can.", content={_JSON: responses.Health}),
+        answer=Answer(
+            meaning="The daemon can serve requests. Otherwise the answer is 503 with the reason.",
+            content={_JSON: responses.Health},
+        ),
     ),
     Route(
         method="GET",
         path="/api/v1/info",
         call=daemon.info,
-        summary="Tell about the daemon",
+        summary="Show version and counts of the daemon",
         group="Daemon",
-        answer=Answer(meaning="Version and counts.", content={_JSON: responses.Info}),
+        answer=Answer(meaning="Version and counts of the daemon.", content={_JSON: responses.Info}),
     ),
     Route(
         method="GET",
         path="/api/v1/openapi.json",
-        call=docs.document,
-        summary="Describe this API (OpenAPI 3.1)",
+        call=docs.openapi,
+        summary="Get the OpenAPI 3.1 document of this API",
         group="Daemon",
-        answer=Answer(meaning="The document.", content={_JSON: "This document."}),
+        answer=Answer(meaning="The OpenAPI document.", content={_JSON: "The OpenAPI document."}),
     ),
     Route(
         method="GET",
         path="/docs",
         call=docs.page,
-        summary="Show this API in a browser",
+        summary="Show the API documentation in a browser",
         group="Daemon",
-        answer=Answer(meaning="A page to read and try the API.", content={"text/html": "The page."}),
+        answer=Answer(meaning="A page that shows the API and can send requests.", content={"text/html": "The page."}),
     ),
     Route(
         method="GET",
         path="/docs/{file}",
         call=docs.file,
-        summary="Give what the page is made of",
+        summary="Get a file of the documentation page",
         group="Daemon",
         answer=_FILE,
         documented=False,

@@ -1,4 +1,4 @@
-"""The `outlast` command."""
+"""The command line: `outlast` and its commands."""
 
 from outlast.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`outlast init`: settle whose init this is to be, then become it."""
+"""`outlast init`: find the state folder of the daemon, then become the shim that keeps the daemon running."""
 
 import os
 import resource
@@ -12,18 +12,17 @@ import click
 
 from outlast.config import Settings
 from outlast.daemon.state_folder import prepare
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS
-from outlast.shim.init import MODE
+from outlast.wire.contract import BLOCKED_SIGNALS, MODE
 
-# `outlast down` waits for the daemon (30 s) and, behind the grace, for what was killed (10 s); then some.
 _DOWN_TAKES_S = 60.0
+"""Time that `outlast down` takes besides the grace: 30 s for the daemon, 10 s for killed processes, and a reserve."""
 
 
-def flags_of(command: Sequence[str], serve: click.Command) -> dict[str, str | None]:
-    """Return the `state_dir` and `config` that `command` names itself: those of `outlast serve`, else none.
+def serve_flags(command: Sequence[str], serve: click.Command) -> dict[str, str | None]:
+    """Return the flags `state_dir` and `config` in `command` if it is `outlast serve`; otherwise None for both.
 
     Raises:
-        click.UsageError: it is `outlast serve` with flags that `outlast serve` does not know.
+        click.UsageError: `command` is `outlast serve` with an unknown flag.
     """
     if Path(command[0]).name != "outlast" or "serve" not in command[1:2]:
         return {"state_dir": None, "config": None}
@@ -31,11 +30,11 @@ def flags_of(command: Sequence[str], serve: click.Command) -> dict[str, str | No
         return {name: context.params[name] for name in ("state_dir", "config")}
 
 
-def one_of(name: str, own: str | None, commands: str | None) -> str | None:
-    """Return the value of a flag that may be given to `init` or to the command behind it.
+def merge_flag(name: str, own: str | None, commands: str | None) -> str | None:
+    """Return the value of a flag that can be given to `init` or to the command that it runs.
 
     Raises:
-        click.UsageError: both are given and differ.
+        click.UsageError: both have the flag, with different values.
     """
     if own is not None and commands is not None and own != commands:
         raise click.UsageError(f"--{name} is given twice, as {own} and as {commands}: give it once")
@@ -43,18 +42,18 @@ def one_of(name: str, own: str | None, commands: str | None) -> str | None:
 
 
 def become_init(settings: Settings, config: str | None, command: Sequence[str]) -> NoReturn:
-    """Replace this process by the shim as an init that keeps `command` alive; the pid stays.
+    """Replace this process by the shim as an init that keeps `command` running. The pid stays the same.
 
     Args:
-        settings: as `command` will have them, too.
-        config: path of the file that they come from, if a flag named it.
-        command: runs the daemon.
+        settings: settings of `command`, too.
+        config: path of the configuration file, if a flag named one.
+        command: the command that runs the daemon.
 
     Raises:
-        ConfigError: the state folder can't be made or used.
+        ConfigError: the state folder cannot be made or used.
     """
     prepare(settings.state_path)
-    # Whatever the command is: it, and `outlast down`, are about this folder.
+    # Both the command and `outlast down` must use this folder.
     os.environ["OUTLAST_STATE_DIR"] = str(settings.state_path)
     if config is not None:
         os.environ["OUTLAST_CONFIG"] = str(Path(config).absolute())
@@ -63,7 +62,7 @@ def become_init(settings: Settings, config: str | None, command: Sequence[str]) 
     python = [sys.executable, "-P", "-m"]
     down = [*python, "outlast", "down", "--state-dir", str(settings.state_path)]
     init = [*python, "outlast.shim", str(settings.state_path), MODE, str(open_files), str(end_within_s)]
-    # A SIGTERM that comes before there is a handler would be nothing to PID 1. Blocked, it waits.
+    # The kernel drops a SIGTERM to PID 1 that has no handler yet. Blocked, the signal stays pending.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,7 @@
-"""`outlast serve`, `outlast init`, `outlast shim upgrade`, `outlast sql` and `outlast down`.
+"""The commands `serve`, `init`, `down`, `sql` and `shim upgrade`.
 
-Each command imports what it needs when it runs: most of what `serve` takes to start is imports that no other command
-needs, and `init`, which a container waits for, needs hardly any.
+Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
+no other command needs, and `init`, which a container waits for, needs hardly any.
 """
 
 import logging
@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from outlast.cli.init import become_init, flags_of, one_of
+from outlast.cli.init import become_init, merge_flag, serve_flags
 from outlast.config import Settings, load_settings
 from outlast.daemon.state_folder import TOKEN_NAME
 from outlast.model.errors import OutlastError
 
-_STATE_DIR = click.option("--state-dir", metavar="DIR", help="Folder of the database, the token and the shim's socket.")
-_CONFIG = click.option("--config", metavar="FILE", help="TOML file; config/outlast.toml names every setting.")
+_STATE_DIR = click.option("--state-dir", metavar="DIR", help="State folder: database, token, socket of the shim.")
+_CONFIG = click.option("--config", metavar="FILE", help="TOML file with settings; see docs/configuration.md.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,12 +26,12 @@ def main() -> None:
     """Start, watch and signal background processes over HTTP, and keep every line they print."""
 
 
-@main.command("serve")
-@click.option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one. [127.0.0.1:9501]")
+@main.command("serve", short_help="Run the daemon.")
+@click.option("--listen", metavar="HOST:PORT", help="Address of the HTTP API; port 0: any free port. [127.0.0.1:9501]")
 @_STATE_DIR
 @_CONFIG
 def serve_command(listen: str | None, state_dir: str | None, config: str | None) -> None:
-    """Run the daemon. Ending or killing it leaves the processes running; `outlast down` ends them."""
+    """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
     from outlast.daemon.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -44,39 +44,43 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
         click.echo(f"the token is in {token}", err=True)
 
     running = _run(serve(settings, announce))
-    what = "1 process runs" if running == 1 else f"{running or 'no'} processes run"
+    count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
     down = f"outlast down --state-dir {settings.state_path}"
-    click.echo(f"the daemon has ended; {what} on. `{down}` ends what runs, and the shim.", err=True)
+    click.echo(f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim.", err=True)
 
 
-@main.command("init", context_settings={"allow_interspersed_args": False})
+@main.command(
+    "init", short_help="Run as the first process of a container.", context_settings={"allow_interspersed_args": False}
+)
 @_STATE_DIR
 @_CONFIG
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def init_command(state_dir: str | None, config: str | None, command: tuple[str, ...]) -> None:
-    """Be a container's first process: keep COMMAND, for instance `outlast serve`, alive; SIGTERM ends everything.
+    """Run as the first process (PID 1) of a container.
 
-    The state folder and the configuration file are COMMAND's own, if it is `outlast serve`.
+    COMMAND, for instance `outlast serve`, is restarted whenever it ends. SIGTERM stops every process and the container.
+
+    If COMMAND is `outlast serve`, its --state-dir and --config count for both.
     """
-    named = flags_of(command, serve_command)
-    config = one_of("config", config, named["config"])
-    settings = _settings(config, state_dir=one_of("state-dir", state_dir, named["state_dir"]))
+    flags = serve_flags(command, serve_command)
+    config = merge_flag("config", config, flags["config"])
+    settings = _settings(config, state_dir=merge_flag("state-dir", state_dir, flags["state_dir"]))
     try:
         become_init(settings, config, command)
     except OutlastError as exc:
         raise click.ClickException(str(exc)) from None
 
 
-@main.group("shim")
+@main.group("shim", short_help="Manage the shim, the parent of all processes.")
 def shim_group() -> None:
-    """Look after the shim, the parent of the processes."""
+    """Manage the shim, the long-lived parent of all processes."""
 
 
-@shim_group.command("upgrade")
+@shim_group.command("upgrade", short_help="Upgrade the running shim.")
 @_STATE_DIR
 @_CONFIG
 def upgrade_command(state_dir: str | None, config: str | None) -> None:
-    """Let the running shim become this version's, in place. Processes, their pipes and their output are kept."""
+    """Upgrade the running shim to this version. Processes keep running, and their output is kept."""
     from outlast.shimlink import upgrade_shim
 
     settings = _settings(config, state_dir=state_dir)
@@ -87,42 +91,61 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
     click.echo(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
 
-@main.command("down")
+@main.command("down", short_help="Stop every process, the daemon and the shim.")
 @_STATE_DIR
 @_CONFIG
 def down_command(state_dir: str | None, config: str | None) -> None:
-    """End every process (SIGTERM, then SIGKILL after a grace), then shim and daemon. What they printed stays."""
-    from outlast.daemon.shutdown import end_everything
+    """Stop every process, the daemon and the shim.
+
+    Each process gets SIGTERM, and SIGKILL after a grace period (setting stop_grace_ms). Stored output is kept.
+    """
+    from outlast.daemon.shutdown import shutdown
 
     settings = _settings(config, state_dir=state_dir)
-    ended = _run(end_everything(settings))
+    ended = _run(shutdown(settings))
     if ended is None:
         click.echo(f"nothing runs for {settings.state_path}")
     else:
         click.echo(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
 
 
-@main.command("sql")
+@main.command("sql", short_help="Run a read-only SQL query.")
 @_STATE_DIR
 @_CONFIG
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Rows at most.")
-@click.option("--timeout", type=click.FloatRange(0.001, 3600), default=10, show_default=True, help="Seconds at most.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Maximum number of rows."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.001, 3600),
+    default=10,
+    show_default=True,
+    help="Maximum time in seconds.",
+)
 @click.argument("query", required=False)
 def sql_command(
     state_dir: str | None, config: str | None, form: str, limit: int, timeout: float, query: str | None
 ) -> None:
-    """Ask the store with QUERY (else from standard input), which can only read. No daemon need run."""
-    from outlast.cli.sql import ask
+    """Run a read-only SQL QUERY (stdin if omitted). Works without a running daemon."""
+    from outlast.cli.sql import run_query
     from outlast.model.sql import SqlQuery
 
     settings = _settings(config, state_dir=state_dir)
-    asked = query or sys.stdin.read()
-    question = SqlQuery(query=asked, max_rows=limit, timeout_s=timeout)
-    text, truncated = _run(ask(settings, question, form))
+    sql_query = SqlQuery(query=query or sys.stdin.read(), max_rows=limit, timeout_s=timeout)
+    text, truncated = _run(run_query(settings, sql_query, form))
     click.echo(text)
     if truncated:
-        click.echo(f"only the first rows, {limit} at most, are shown: --limit takes more", err=True)
+        click.echo(
+            f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True
+        )
 
 
 def _settings(config: str | None, **flags: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""`outlast sql`: ask the store, whether or not a daemon runs."""
+"""`outlast sql`: run a query on the store, with or without a running daemon."""
 
 import csv
 import io
@@ -13,14 +13,19 @@ from outlast.model.sql import SqlQuery
 from outlast.storage import storage_from_url
 
 
-async def ask(settings: Settings, question: SqlQuery, form: str) -> tuple[str, bool]:
-    """Return the answer as text (`form`: table, json or csv), and whether there were more rows.
+async def run_query(settings: Settings, query: SqlQuery, form: str) -> tuple[str, bool]:
+    """Run a query and return its result as text, and whether rows were left out.
+
+    Args:
+        settings: where the store is.
+        query: the query.
+        form: `table`, `json` or `csv`.
 
     Raises:
-        OutlastError: the query can't be answered, or not in this form; the sentence says why.
+        OutlastError: the query fails, or its result does not fit the form; the sentence says why.
     """
     storage = storage_from_url(settings.storage_url, durable=settings.durable)
-    answer = json.loads(await storage.sql(question))
+    answer = json.loads(await storage.sql(query))
     columns, rows = answer["columns"], answer["rows"]
     cells = [[_cell(cell) for cell in row] for row in rows]
     if form == "json":
@@ -39,7 +44,8 @@ def _check_names(columns: list[str]) -> None:
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
         raise InvalidRequest(
-            f"two columns are named {twice!r}, and a JSON object holds one: rename one with AS, or take --format csv"
+            f"two columns are named {twice!r}, but a JSON object can hold only one: rename one with AS, or use "
+            "--format csv"
         )
 
 

@@ -1,4 +1,4 @@
-"""Settings: their names, defaults and where they come from."""
+"""Settings: names, defaults and sources."""
 
 from outlast.config.settings import Settings, load_settings
 

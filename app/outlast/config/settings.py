@@ -1,4 +1,4 @@
-"""Every setting with its default, and the order of precedence: defaults < file < environment < flags."""
+"""All settings with their defaults. Order of precedence: defaults < file < environment < flags."""
 
 import os
 from collections.abc import Mapping
@@ -16,24 +16,27 @@ ENVIRONMENT = {
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
+_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What can be set. `config/outlast.toml` names the same with the same defaults.
+    """All settings. `config/outlast.toml` has the same names and defaults.
 
     Attributes:
-        listen: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 takes a free one.
-        state_dir: folder of the database, the token and the shim's socket; made 0700 if missing. Empty: the platform's.
+        listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
+        state_dir: state folder: database, token, socket of the shim. Made with mode 0700 if missing. Empty: the
+            platform's default.
         storage: URL of the store. Empty: SQLite, `outlast.db` in the state folder.
-        token: what callers must show. Empty: made once and kept in the state folder's `token`. Never in the file.
-        durable: a commit survives a loss of power (`synchronous=FULL`), not just the daemon's death.
-        compress_after_s: output that is so old is compressed where it lies. 0: none is.
-        stop_grace_ms: how long `outlast down` waits between SIGTERM and SIGKILL.
-        inherit_env: names of environment variables of the daemon's that processes get too. None of `OUTLAST_...`.
-        shim_room_bytes: what the shim keeps of one process's output while the daemon is away; then the process blocks.
-        shim_memory_bytes: what the shim keeps in memory of all processes together; the rest goes to disk.
-        shim_spool_bytes: what it keeps on disk, in the state folder's `spool`, of all processes together.
+        token: API token. Empty: made at the first start, and kept in the file `token` in the state folder. Not allowed
+            in the configuration file.
+        durable: whether a commit survives a power failure (`synchronous=FULL`).
+        compress_after_s: age in seconds at which stored output is compressed; 0: never.
+        stop_grace_ms: time between SIGTERM and SIGKILL in `outlast down`.
+        inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
+        shim_room_bytes: buffer limit of one process while no daemon runs; then the process blocks.
+        shim_memory_bytes: buffers in memory of all processes together; the rest goes to disk.
+        shim_spool_bytes: buffers on disk (folder `spool` in the state folder) of all processes together.
     """
 
     listen: str = "127.0.0.1:9501"
@@ -50,34 +53,34 @@ class Settings:
 
     @property
     def state_path(self) -> Path:
-        """The state folder, absolute."""
+        """Absolute path of the state folder."""
         return Path(self.state_dir or default_state_dir()).expanduser().absolute()
 
     @property
     def storage_url(self) -> str:
-        """The store's URL."""
+        """URL of the store."""
         return self.storage or f"sqlite:///{self.state_path / 'outlast.db'}"
 
 
 def default_state_dir() -> str:
-    """Return `/var/lib/outlast` for root, else the user's own state folder (XDG)."""
+    """Return `/var/lib/outlast` for root, and the state folder of XDG for any other user."""
     if os.geteuid() == 0:
         return "/var/lib/outlast"
-    import platformdirs  # noqa: PLC0415 - a start that names its folder does without
+    import platformdirs  # noqa: PLC0415 - not needed if the state folder is named
 
     return platformdirs.user_state_dir("outlast")
 
 
 def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], config_file: str | None = None) -> Settings:
-    """Put the settings together.
+    """Return the settings from all sources.
 
     Args:
-        environment: as in `os.environ`.
-        flags: by setting name; None stands for a flag that was not given.
-        config_file: path of a TOML file; without it `OUTLAST_CONFIG`, without that no file.
+        environment: environment variables, as in `os.environ`.
+        flags: values by setting name; None is a flag that was not given.
+        config_file: path of a TOML file; None: the file that `OUTLAST_CONFIG` names, if it is set.
 
     Raises:
-        ConfigError: the file can't be read, or a setting is unknown or of the wrong kind.
+        ConfigError: the file cannot be read, or a setting is unknown or has a wrong value.
     """
     values: dict[str, Any] = {}
     path = config_file or environment.get(CONFIG_VARIABLE)
@@ -89,25 +92,25 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 - a start without a file does without
+    import tomllib  # noqa: PLC0415 - not needed without a file
 
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
     except OSError as exc:
-        raise ConfigError(f"the configuration file {path} can't be read: {exc.strerror}") from None
+        raise ConfigError(f"the configuration file {path} cannot be read: {exc.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"the configuration file {path} is not TOML: {exc}") from None
+        raise ConfigError(f"the configuration file {path} is not valid TOML: {exc}") from None
     kinds = {field.name: type(field.default) for field in fields(Settings) if field.name != "token"}
     for name, value in values.items():
         if name == "token":
-            raise ConfigError(f"{path}: a token does not belong into this file: use OUTLAST_TOKEN or the token file")
+            raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
         if name not in kinds:
-            raise ConfigError(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(kinds))}")
+            raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
         if name == "inherit_env":
             values[name] = _read_names(value, path)
         elif type(value) is not kinds[name]:
-            raise ConfigError(f"{path}: {name} must be of type {kinds[name].__name__}, not {value!r}")
+            raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
         if isinstance(value, int) and value < 0:
             raise ConfigError(f"{path}: {name} must not be negative")
     return values
@@ -116,11 +119,9 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _read_names(value: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) and name and "=" not in name for name in value):
         raise ConfigError(
-            f'{path}: inherit_env must be a list of names of environment variables, such as ["HTTP_PROXY"]'
+            f'{path}: inherit_env must be an array of names of environment variables, such as ["HTTP_PROXY"]'
         )
     for name in value:
         if name.startswith("OUTLAST_"):
-            raise ConfigError(
-                f"{path}: inherit_env must not name {name}: what is the daemon's own is not for processes"
-            )
+            raise ConfigError(f"{path}: inherit_env must not contain {name}: OUTLAST_... is for the daemon only")
     return tuple(value)

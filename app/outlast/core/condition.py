@@ -1,17 +1,17 @@
-"""Waiting for something to come true."""
+"""Waiting until a condition holds."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Condition:
-    """Whoever waits looks again whenever it is said that something has changed."""
+    """A set of waiters that check their condition again whenever `wake` is called."""
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
     async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `until()` holds, looked at whenever `wake` is called. False: timed out."""
+        """Wait until `until()` is true, checked now and after each `wake`. Return False after `timeout_s`."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout_s is None else loop.time() + timeout_s
         while not until():
@@ -29,7 +29,7 @@ class Condition:
         return True
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Let every waiter check its condition again."""
         waiters, self._waiters = self._waiters, set()
         for future in waiters:
             _resolve(future)

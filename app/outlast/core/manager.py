@@ -1,8 +1,10 @@
-"""The product's calls: what the API, and nothing else, uses of the core."""
+"""The process manager: all calls that the API makes to the core.
+
+The API uses the core's other modules only for the types of arguments and results, and for conditions to wait for.
+"""
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
@@ -10,79 +12,84 @@ from pathlib import Path
 
 from outlast.core.commands import users
 from outlast.core.commands.idempotency import IdempotentStarts
-from outlast.core.commands.shutdown import end_everything
-from outlast.core.commands.start_request import StartRequest, explain, make_command, make_spec
-from outlast.core.commands.starter import started
+from outlast.core.commands.shutdown import shutdown
+from outlast.core.commands.start_request import StartRequest, make_spec
+from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.managed.controller import ManagedController
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
-from outlast.core.query.output_cursor import Cursor, FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
-from outlast.core.supervision import health
-from outlast.core.supervision.buffer_limits import BufferLimits
+from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.core.supervision.supervisor import Supervisor
+from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.failpoints import failpoint
-from outlast.model.errors import Forbidden, NotFound, NotRunning, OutlastError, StorageUnavailable
+from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable
 from outlast.model.managed import ManagedState
-from outlast.model.output import Chunk, Position
-from outlast.model.process import Process, ProcessQuery, ProcessSpec, Run, SignalScope
+from outlast.model.output import Chunk
+from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.ulid import is_ulid
-from outlast.shimlink import SpawnRefused
-from outlast.storage import AddProcess, Storage, WithdrawProcess
-
-log = logging.getLogger(__name__)
+from outlast.storage import Storage
 
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
+_IDLE_CHECK_S = (0.02, 0.5)
+"""Shortest and longest time between two checks for silence."""
 
 
 class ProcessManager:
-    """Starts, lists, follows, signals and ends processes. Between `open` and `close`, from one event loop."""
+    """The processes of one state folder. To be used between `open` and `close`, from one event loop.
 
-    def __init__(self, storage: Storage, state_dir: Path, room: BufferLimits, inherit_env: Sequence[str] = ()) -> None:
-        """`inherit_env` names what processes get of this program's environment."""
-        self._inherit_env = inherit_env
+    Attributes:
+        events: the events of all processes.
+        queries: searches, SQL, and waits for a line.
+    """
+
+    def __init__(
+        self, storage: Storage, state_dir: Path, limits: BufferLimits, inherit_env: Sequence[str] = ()
+    ) -> None:
+        """`inherit_env`: names of environment variables that processes inherit from the daemon."""
         self._storage = storage
-        self._committer = Committer(storage, min(BATCH_BYTES, room.least_bytes // 4))
+        self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
         self._committer.on_committed = self.events.on_committed
-        self._recent = ChunkCache()
-        self._supervisor = Supervisor(storage, self._committer, self._recent, state_dir, room)
-        self._keyed = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
-        self._restarts = ManagedController(storage, self._committer, self._supervisor, state_dir, inherit_env)
-        self._removal = Termination(storage, self._committer, self._supervisor, self._recent)
+        self._chunk_cache = ChunkCache()
+        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits)
+        self._starter = Starter(self._committer, self._supervisor, inherit_env)
+        self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
+        self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
+        self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._closing = False
         self._opened_at = 0.0
-        self._own = users.resolve(None)
+        self._own_identity = users.resolve(None)
 
     # ---- life of the daemon
 
     async def open(self) -> None:
-        """Connect to the shim and take up every process. See `Supervisor.open` for what is raised."""
+        """Connect to the shim and recover every process. See `Supervisor.open` for what is raised."""
         self._opened_at = time.monotonic()
         self._committer.start()
         await self._supervisor.open()
         self._sampler.start()
-        await self._restarts.open()
+        await self._managed.open()
 
-    def look_after(self) -> None:
-        """Begin to start managed processes again, and to check their health."""
-        self._restarts.look_after()
+    def resume_managed(self) -> None:
+        """Restart managed processes, and check their health, from now on."""
+        self._managed.resume()
 
     async def close(self) -> None:
-        """Leave the processes to the shim. What was read and is not stored yet, the shim still has."""
+        """Leave the processes to the shim, which still has all output that is not stored."""
         self.interrupt_followers()
-        await self._restarts.close()
+        await self._managed.close()
         self._supervisor.stop()
         await self._sampler.stop()
         self.queries.close()
@@ -90,7 +97,7 @@ class ProcessManager:
         await self._supervisor.close()
 
     def interrupt_followers(self) -> None:
-        """End every `follow` with `FollowInterrupted`, and every one that begins later."""
+        """End every follow stream, now and later, with `FollowInterrupted`."""
         self._closing = True
         self.events.interrupt()
         for cursor in tuple(self._cursors):
@@ -99,160 +106,120 @@ class ProcessManager:
             live.wake()
 
     def health(self) -> str | None:
-        """Return None, or one sentence that says what is wrong."""
-        return health.of_store(self._committer, self._supervisor) or health.of_shim(self._supervisor)
+        """Return a sentence that says what is wrong with store or shim, or None."""
+        return self._supervisor.store_problem() or self._supervisor.shim_problem()
 
     @property
     def uptime_s(self) -> float:
         """Seconds since `open`."""
         return time.monotonic() - self._opened_at
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the daemon is stopping: streams that end now can be continued at the next daemon."""
+        return self._closing
+
     def running(self) -> int:
-        """Count the processes that have not ended."""
+        """Return the number of processes that have not ended."""
         return sum(1 for live in self._supervisor if not live.ended)
 
     def total(self) -> int:
-        """Count the processes in the store."""
+        """Return the number of processes in the store."""
         return self._supervisor.total
 
-    # ---- calls
+    async def shutdown(self, grace_s: float) -> int:
+        """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""
+        await self._managed.stop_all()
+        return await shutdown(self._supervisor, self._committer, grace_s)
 
-    async def catch_up(self) -> None:
-        """Let what has come in be stored, before what is stored is read. See `Committer.catch_up`."""
-        await self._committer.catch_up()
+    # ---- processes
 
     async def start(self, request: StartRequest) -> StartOutcome:
-        """Start a process. When this returns, it runs (or has run) and is in the store.
+        """Start a process. When this returns, it runs (or has run) and is stored.
 
-        With an `idempotency_key` that a process has, that one is returned, as it is now: see `IdempotentStarts.start`.
+        If a process has the request's `idempotency_key`, that process is returned: see `IdempotentStarts`.
 
         Raises:
-            InvalidRequest: the key belongs to another command, or other arguments.
-            NameInUse: a live process holds the name.
-            SpawnFailed: it could not be started; no trace of it is kept.
-            Unavailable: store or shim cannot take it now; nothing runs.
+            InvalidRequest: the key belongs to a start with another command or other arguments.
+            NameInUse: a live process has the name.
+            SpawnFailed: the process could not be started; nothing of it is kept.
+            Unavailable: the store or the shim is not available now; nothing was started.
         """
         if request.idempotency_key is not None:
-            process, created = await self._keyed.start(request, request.idempotency_key)
+            process, created = await self._idempotent_starts.find_or_start(request, request.idempotency_key)
         else:
-            # A caller that hangs up must not leave a process between its start and the record of it.
+            # If the caller is cancelled, the start continues: no process may be left without its record.
             process, created = await asyncio.shield(asyncio.create_task(self._start(request))), True
         return StartOutcome(view=self._view(process), created=created)
 
     async def _start(self, request: StartRequest) -> Process:
         if self._committer.failure is not None:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
-        identity = self._own if request.user is None else await asyncio.to_thread(users.resolve, request.user)
+        identity = self._own_identity
+        if request.user is not None:
+            identity = await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         if spec.is_managed and request.env:
-            spec = replace(spec, encrypted_env=await asyncio.to_thread(self._restarts.seal.close, request.env))
-        self._restarts.table.reserve(spec)
+            encrypted_env = await asyncio.to_thread(self._managed.env_encryption.encrypt, request.env)
+            spec = replace(spec, encrypted_env=encrypted_env)
+        registry = self._managed.registry
+        registry.reserve_name(spec)
         try:
-            process, live = await self._start_first(request, spec, identity)
+            live = await self._starter.start_run(spec, request.env, identity)
         except BaseException:
-            self._restarts.table.free(spec)
+            registry.free_name(spec)
             raise
+        managed = ManagedState() if spec.is_managed else None
+        process = Process(handle=live.handle, spec=spec, run=live.run, managed=managed)
         if spec.is_managed:
-            self._restarts.add(process, live)
+            self._managed.manage(process, live)
         return process
 
-    async def _start_first(
-        self, request: StartRequest, spec: ProcessSpec, identity: users.Identity
-    ) -> tuple[Process, LiveProcess]:
-        try:
-            live = await self._supervisor.start(spec, make_command(request, spec, identity, self._inherit_env))
-        except SpawnRefused as exc:
-            raise explain(exc, spec) from None
-        failpoint("start-forked")
-        try:
-            handle = await self._committer.commit(AddProcess(spec, live.run))
-        except OutlastError:
-            # It may be stored, or will be when a commit under way returns: this comes behind it.
-            self._committer.submit(WithdrawProcess(spec.id), lambda _handle: None)
-            await self._supervisor.undo(live)
-            raise
-        failpoint("start-recorded")
-        self._supervisor.total += 1
-        self._supervisor.begin(live, handle, Position())
-        await started(live)
-        managed = ManagedState() if spec.is_managed else None
-        return Process(handle=handle, spec=spec, run=live.run, managed=managed), live
-
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid (the newest that had it), id, or name (the live one, else the newest that had it).
+        """Find a process by pid, id or name. Of several with the pid or name, return the live one, else the newest.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no process has this pid, id or name.
         """
         process = None
         if ref.isascii() and ref.isdigit():
             process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
         elif is_ulid(ref.upper()):
             process = await self._storage.process_by_id(ref.upper())
-        elif (holder := self._restarts.table.holder(ref)) is not None:
+        elif (holder := self._managed.registry.name_holder(ref)) is not None:
             process = await self._storage.process_by_id(holder)
         else:
             process = await self._storage.process_by_name(ref)
         if process is None:
-            raise NotFound(f"there is no process {ref!r}: name it by its pid, id or name, as the list shows them")
+            raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
         return self._view(process)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, in the order that the query names."""
+        """List processes, in the order of the query."""
         return [self._view(process) for process in await self._storage.processes(query)]
-
-    async def stats(self, ref: str, run: int | None) -> UsageView:
-        """Tell what a process takes of the machine. See `UsageSampler.of`."""
-        process = (await self.get(ref)).process
-        return await self._sampler.of(process, self._supervisor.get(process.spec.id), run)
-
-    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """SIGKILL a process and everything that it started. It may have ended already. See `Removal.kill`.
-
-        A managed one is stopped for good, in order: see `ManagedController.stop`; `wait_s` counts from then on.
-
-        Returns:
-            None: all of it is gone, and its end is stored. Else it is not, after `wait_s`: the process as it is now.
-        """
-        process = await self._stopped((await self.get(ref)).process)
-        return None if await self._removal.kill(process, wait_s) else await self.get(process.spec.id)
-
-    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """Kill a process and delete its record and output. See `Removal.purge`; returned is the same as by `kill`."""
-        process = await self._stopped((await self.get(ref)).process)
-        return None if await self._removal.purge(process, wait_s) else await self.get(process.spec.id)
-
-    async def _stopped(self, process: Process) -> Process:
-        """Stop it if it is managed, and return it as it is then."""
-        managed = self._restarts.table.get(process.spec.id)
-        if managed is None:
-            return process
-        await self._restarts.stop(managed)
-        return (await self.get(process.spec.id)).process
-
-    async def restart(self, ref: str) -> ProcessView:
-        """Stop a managed process in order, if it runs, and start it. Raises what `ManagedController.restart` does."""
-        process = (await self.get(ref)).process
-        await self._restarts.restart(process)
-        return await self.get(process.spec.id)
 
     async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
         """List the runs of a process, newest first."""
         process = (await self.get(ref)).process
         return await self._storage.runs(process.handle, before_number=before_number, limit=limit)
 
+    async def stats(self, ref: str, run: int | None) -> UsageView:
+        """Return the resources that a run uses. See `UsageSampler.usage_of`."""
+        process = (await self.get(ref)).process
+        return await self._sampler.usage_of(process, self._supervisor.get(process.spec.id), run)
+
     async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
-        """Send a signal to a process, its group, or everything that it started.
+        """Send a signal to a process, its group, or its tree.
 
         Raises:
-            NotRunning: it has ended.
-            Forbidden: the system refuses.
+            NotRunning: the process has ended.
+            Forbidden: the system does not permit it.
         """
         live = self._running(await self.get(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
-            raise Forbidden("the system does not let the daemon signal all of it: some runs as another user") from None
+            raise Forbidden("the daemon may not signal every process of the tree: some run as another user") from None
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input. See `StandardInput.write`."""
@@ -262,41 +229,41 @@ class ProcessManager:
         """Close a process's standard input. See `StandardInput.close`."""
         await self._stdin.close(self._running(await self.get(ref)))
 
-    def output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
-        """Read what is stored now."""
-        return self._cursor(process, query).stored()
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """SIGKILL a process and its tree. See `Termination.kill`.
 
-    async def follow(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Chunk | None, None]:
-        """Read as `follow_together` does, chunk by chunk; None when nothing came for `heartbeat_s`."""
-        async with contextlib.aclosing(self.follow_together(process, query, heartbeat_s=heartbeat_s)) as found:
-            async for chunks in found:
-                for chunk in chunks or (None,):
-                    yield chunk
+        A managed process is first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
 
-    async def follow_together(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Read what is stored, then what comes, to the end. See `Cursor.follow`."""
-        cursor = self._cursor(process, query)
-        if self._closing:
-            raise FollowInterrupted
-        self._cursors.add(cursor)
-        try:
-            with self._committer.watching(process.handle):
-                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as found:
-                    async for chunks in found:
-                        yield chunks
-                        del chunks  # it would be held until the next ones are there, which may take hours
-        finally:
-            self._cursors.discard(cursor)
+        Returns:
+            None if the tree is gone and the end is stored; after `wait_s`, the process as it is then.
+        """
+        process = await self._stop_if_managed((await self.get(ref)).process)
+        return None if await self._termination.kill(process, wait_s) else await self.get(process.spec.id)
 
-    async def ended(self, process: Process) -> None:
-        """Return when it has ended, and its end is stored.
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
+        process = await self._stop_if_managed((await self.get(ref)).process)
+        return None if await self._termination.purge(process, wait_s) else await self.get(process.spec.id)
+
+    async def _stop_if_managed(self, process: Process) -> Process:
+        """Stop a process if it is managed, and return it as it is then."""
+        managed = self._managed.registry.get(process.spec.id)
+        if managed is None:
+            return process
+        await self._managed.stop(managed)
+        return (await self.get(process.spec.id)).process
+
+    async def restart(self, ref: str) -> ProcessView:
+        """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
+        process = (await self.get(ref)).process
+        await self._managed.restart(process)
+        return await self.get(process.spec.id)
+
+    async def wait_ended(self, process: Process) -> None:
+        """Wait until the current run has ended, and its end is stored.
 
         Raises:
-            FollowInterrupted: the daemon is shutting down.
+            FollowInterrupted: the daemon is stopping.
         """
         live = self._supervisor.get(process.spec.id)
         if live is not None:
@@ -304,42 +271,102 @@ class ProcessManager:
             if not live.end_stored:
                 raise FollowInterrupted
 
-    async def end_everything(self, grace_s: float) -> int:
-        """End every process and the shim. See `outlast.core.commands.shutdown.end_everything`."""
-        await self._restarts.stop_all()
-        return await end_everything(
-            self._supervisor, self._committer, lambda: health.of_store(self._committer, self._supervisor), grace_s
-        )
+    async def wait_until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
+        """Wait until a condition is met.
+
+        Args:
+            process: the process.
+            query: the condition.
+            heartbeat_s: maximum time between two checks whether the daemon is stopping.
+
+        Returns:
+            The line for `OUTPUT`, True for the others; False or None if the process has ended, so that the condition
+            cannot be met any more.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        if query.until is WaitCondition.EXIT:
+            await self.wait_ended(process)
+            return True
+        if query.until is WaitCondition.OUTPUT and query.matcher is not None:
+            where = OutputQuery(after=query.after, stream=query.stream)
+            return await self.queries.wait_for_line(self.follow(process, where, heartbeat_s=heartbeat_s), query.matcher)
+        if query.until is WaitCondition.PORT:
+            return await wait_for_port(query.port, lambda: self._is_over(process))
+        last_seq, last_ts_ms = 0, process.run.started_at_ms
+        async for chunk in self.read_output(process, OutputQuery(tail=1, stream=query.stream)):
+            last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
+        where = OutputQuery(after=last_seq, stream=query.stream)
+        check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
+        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+
+    def has_ended(self, process: Process) -> bool:
+        """Return whether the process has ended for good and its output is stored. Its children may still print."""
+        if self._managed.registry.get(process.spec.id) is not None:
+            return False
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.end_stored and not live.held.frames)
+
+    def _is_over(self, process: Process) -> bool:
+        """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
+        if self._closing:
+            raise FollowInterrupted
+        return self.has_ended(process)
+
+    # ---- output
+
+    async def catch_up(self) -> None:
+        """Store what is held back, before a caller reads the store. See `Committer.catch_up`."""
+        await self._committer.catch_up()
+
+    def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
+        """Read the output that is stored now."""
+        return self._cursor(process, query).stored()
+
+    async def follow(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Chunk | None, None]:
+        """Follow like `follow_batches`, chunk by chunk; yield None after `heartbeat_s` without output."""
+        async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
+            async for chunks in batches:
+                for chunk in chunks or (None,):
+                    yield chunk
+
+    async def follow_batches(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
+        cursor = self._cursor(process, query)
+        if self._closing:
+            raise FollowInterrupted
+        self._cursors.add(cursor)
+        try:
+            with self._committer.watching(process.handle):
+                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as batches:
+                    async for chunks in batches:
+                        yield chunks
+                        del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
+        finally:
+            self._cursors.discard(cursor)
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
-        managed = self._restarts.table.get(process.spec.id)
+        managed = self._managed.registry.get(process.spec.id)
         if managed is not None:
             process = replace(process, managed=managed.state)
         return ProcessView(
             process=process,
             stdin_writable=live is not None and live.stdin_open,
-            starting=managed is not None and managed.is_beginning,
+            starting=managed is not None and managed.is_starting,
         )
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the daemon is going: streams that end now are not over."""
-        return self._closing
-
-    def has_only_others(self, process: Process) -> bool:
-        """Tell whether it has ended for good, and what was read of its output is stored: what comes, others write."""
-        if self._restarts.table.get(process.spec.id) is not None:
-            return False
-        live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and not live.held.frames)
 
     def _running(self, view: ProcessView) -> LiveProcess:
         live = self._supervisor.get(view.process.spec.id)
         if live is None or live.ended:
-            raise NotRunning(f"process {view.process.run.pid} has ended; GET it to see how")
+            raise NotRunning(f"process {view.process.run.pid} has ended (GET it to see how)")
         return live
 
     def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
-        source = self._restarts.table.get(process.spec.id) or self._supervisor.get(process.spec.id)
-        return Cursor(self._storage, self._recent, process.handle, source, query)
+        source = self._managed.registry.get(process.spec.id) or self._supervisor.get(process.spec.id)
+        return Cursor(self._storage, self._chunk_cache, process.handle, source, query)

@@ -1,4 +1,4 @@
-"""What the calls of the core answer with."""
+"""Results that the core's calls return."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from outlast.model.usage import RunUsage, UsageSample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessView:
-    """A process as the store knows it, and what only the shim knows.
+    """A process as the store knows it, and what only this daemon knows of it.
 
     Attributes:
-        stdin_writable: its standard input is an open pipe.
-        starting: a managed process's next run is just beginning.
+        stdin_writable: whether its standard input is an open pipe.
+        starting: whether its next run (of a managed process) is being started now.
     """
 
     process: Process
@@ -22,7 +22,7 @@ class ProcessView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOutcome:
-    """A process that was asked for. Not `created`: it was there before, under the same `idempotency_key`."""
+    """The process that a start returns. Not `created`: it existed already, under the same `idempotency_key`."""
 
     view: ProcessView
     created: bool
@@ -30,7 +30,7 @@ class StartOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageView:
-    """What a run takes now (None: it has ended, or can't be looked at) and what it took."""
+    """The resources of one run: `usage` so far, and `current` (None: the run has ended, or cannot be measured)."""
 
     process: Process
     run: int

@@ -1,1 +1,1 @@
-"""The composition root: lock, token, store, shim, sockets, and the order in which they come and go."""
+"""The composition root: lock, token, store, shim and sockets, and the order in which they are opened and closed."""

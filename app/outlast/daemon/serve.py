@@ -1,4 +1,4 @@
-"""`outlast serve`: from nothing to listening, and back in the opposite order."""
+"""`outlast serve`: open everything, listen, and close everything in the opposite order."""
 
 import asyncio
 import contextlib
@@ -22,34 +22,34 @@ from outlast.config import Settings
 from outlast.core.manager import ProcessManager
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
-from outlast.daemon.systemd_notify import tell_ready
-from outlast.linux.linux import keep_freed_memory
+from outlast.daemon.systemd_notify import notify_ready
+from outlast.linux.memory import keep_freed_memory
 from outlast.model.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_HANDLERS_END_S = 5.0
+_HANDLER_TIMEOUT_S = 5.0
 _UNIX = "unix:"
-_LAST_PORT = 65535
+_MAX_PORT = 65535
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     """Serve until SIGTERM or SIGINT, and leave the processes running.
 
     Args:
-        settings: all of them.
-        announce: called with the address, once requests are answered.
+        settings: the settings of the daemon.
+        announce: called with the daemon's address, once it serves requests.
 
     Returns:
-        How many processes run on.
+        Number of processes that continue to run.
 
     Raises:
-        OutlastError: it can't be done; the sentence says why.
+        OutlastError: the daemon cannot start.
     """
-    _raise_open_files()
+    _raise_open_files_limit()
     keep_freed_memory()
-    logging.getLogger("aiohttp.server").addFilter(_drop_what_is_no_http)
+    logging.getLogger("aiohttp.server").addFilter(_is_not_malformed_request)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -57,10 +57,10 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     state_folder.prepare(state_dir)
     with state_folder.locked(state_dir):
         token = state_folder.load_token(state_dir, settings.token)
-        sock = _bind(settings)  # before anything is started: a port in use is a mistake to learn of first
+        sock = _bind(settings)  # before anything is started: a port in use is a common mistake
         try:
             async with running_manager(settings) as manager:
-                manager.look_after()
+                manager.resume_managed()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()
         finally:
@@ -69,8 +69,8 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
                 _unlink(settings.listen.removeprefix(_UNIX))
 
 
-def _drop_what_is_no_http(record: logging.LogRecord) -> bool:
-    """Keep malformed requests out of the log: anybody can send them, and a malformed header may hold the token."""
+def _is_not_malformed_request(record: logging.LogRecord) -> bool:
+    """Return False for the log record of a malformed request: any client can send one, and it may contain the token."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
@@ -88,34 +88,34 @@ async def _serve_on(
         app,
         access_log=None,
         handler_cancellation=True,
-        shutdown_timeout=_HANDLERS_END_S,
+        shutdown_timeout=_HANDLER_TIMEOUT_S,
         handle_signals=False,
     )
     await runner.setup()
-    # What is here now stays: collections need not look at it again and again.
+    # Objects that exist now are never freed: the garbage collector does not have to visit them.
     gc.collect()
     gc.freeze()
     try:
         await web.SockSite(runner, sock, backlog=_BACKLOG).start()
         announce(_address(sock))
-        tell_ready()
+        notify_ready()
         await stop.wait()
     finally:
         await runner.cleanup()
 
 
-def _raise_open_files() -> None:
-    """Every follower is an open file: take what the system allows."""
+def _raise_open_files_limit() -> None:
+    """Raise the limit of open files as far as the system allows. Every follower is an open file."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind(settings: Settings) -> socket.socket:
-    """Take the address, without listening yet.
+    """Bind the listen address, without listening yet.
 
     Raises:
-        ConfigError: it is no address, in use, or open to the network without a token of the operator's choice.
+        ConfigError: the address is invalid or in use, or is reachable from the network and no token is set.
     """
     try:
         if settings.listen.startswith(_UNIX):
@@ -123,19 +123,19 @@ def _bind(settings: Settings) -> socket.socket:
         host, port = _parse(settings.listen)
         if not settings.token and not _is_loopback(host):
             raise ConfigError(
-                f"listening on {host} opens this daemon to the network: first set OUTLAST_TOKEN to a secret of yours"
+                f"listening on {host} makes the daemon reachable from the network: first set OUTLAST_TOKEN to a secret"
             )
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=0)
     except OSError as exc:
         raise ConfigError(
-            f"can't listen on {settings.listen}: {exc.strerror or exc}; choose another --listen"
+            f"cannot listen on {settings.listen}: {exc.strerror or exc}; choose another --listen"
         ) from None
 
 
 def _bind_unix(path: Path) -> socket.socket:
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()  # the state folder's lock says that no other daemon of this folder uses it
+        path.unlink()  # this daemon holds the state folder's lock, so no other daemon of the folder uses the socket
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -156,8 +156,8 @@ def _unlink(path: str) -> None:
 def _parse(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
-        raise ConfigError(f"listen {listen!r} is not HOST:PORT (or unix:/path): for instance 127.0.0.1:9501")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
+        raise ConfigError(f"listen {listen!r} is not HOST:PORT (or unix:/path), for example 127.0.0.1:9501")
     return host, int(port)
 
 

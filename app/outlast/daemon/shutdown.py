@@ -1,4 +1,4 @@
-"""`outlast down`: end the daemon, then every process, then the shim, and record how they ended."""
+"""`outlast down`: end the daemon, then every process, then the shim, and store how the processes ended."""
 
 import asyncio
 import contextlib
@@ -12,42 +12,42 @@ from outlast.model.errors import AlreadyServed
 from outlast.shimlink import SHIM_LOG_NAME, find_running_shim
 from outlast.storage import storage_from_url
 
-_DAEMON_END_S = 30.0
-_LOOK_AGAIN_S = 0.02
-_TAKEOVERS = 10
+_DAEMON_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+_ATTEMPTS = 10
 
 
-async def end_everything(settings: Settings) -> int | None:
-    """End what runs for this state folder. It need not have a daemon: the shim and the processes are ended, too.
+async def shutdown(settings: Settings) -> int | None:
+    """End daemon, processes and shim of the state folder. Works without a running daemon, too.
 
     Returns:
-        How many processes were running; None: nothing at all ran here.
+        Number of processes that were running; None if neither daemon nor shim nor any process was.
 
     Raises:
-        OutlastError: it can't be done; the sentence says why.
+        OutlastError: the shutdown failed.
     """
     state_dir = settings.state_path
     had_daemon = False
-    for _ in range(_TAKEOVERS):
+    for _ in range(_ATTEMPTS):
         had_daemon |= await _end_daemon(settings)
         shim = await find_running_shim(state_dir)
         if shim is not None:
             shim.close()
-        elif not await _left_something(settings):
+        elif not await _has_unfinished(settings):
             return 0 if had_daemon else None
         with contextlib.ExitStack() as lock:
             try:
                 lock.enter_context(state_folder.locked(state_dir))
             except AlreadyServed:
-                continue  # whoever keeps the daemon alive was quicker
-            # The same that a daemon does, less the socket: exits and last lines are stored like any other.
+                continue  # a new daemon was started meanwhile
+            # Like a daemon without a listening socket: exits and last lines are stored as always.
             async with running_manager(settings) as manager:
-                return await manager.end_everything(settings.stop_grace_ms / 1000)
-    raise AlreadyServed("the daemon is started again whenever it is ended: first stop whoever does that")
+                return await manager.shutdown(settings.stop_grace_ms / 1000)
+    raise AlreadyServed("another program restarts the daemon whenever it ends: first stop the service that does")
 
 
-async def _left_something(settings: Settings) -> bool:
-    """Tell whether something has not ended or is to be started again: shim and daemon, or the machine, were killed."""
+async def _has_unfinished(settings: Settings) -> bool:
+    """Return whether the store has processes that have not ended, or are to be restarted: the shim has been killed."""
     if not _had_shim(settings):
         return False
     storage = storage_from_url(settings.storage_url, durable=settings.durable)
@@ -63,26 +63,25 @@ def _had_shim(settings: Settings) -> bool:
 
 
 async def _end_daemon(settings: Settings) -> bool:
-    """SIGTERM the daemon and wait until it has let go of the lock."""
+    """SIGTERM the daemon, and wait until it has released the lock. Return whether one was running."""
     pid = state_folder.lock_holder(settings.state_path)
     if pid is None:
         return False
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:  # just now
+    except ProcessLookupError:  # it has just ended
         return True
     try:
-        if (
-            state_folder.lock_holder(settings.state_path) == pid
-        ):  # so the descriptor stands for the daemon, and no later process
+        # Checked after pidfd_open: the descriptor is the daemon's, not that of a later process with the same pid.
+        if state_folder.lock_holder(settings.state_path) == pid:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DAEMON_END_S
+        deadline = loop.time() + _DAEMON_TIMEOUT_S
         while state_folder.lock_holder(settings.state_path) == pid:
             if loop.time() > deadline:
-                raise AlreadyServed(f"the daemon (pid {pid}) does not end; look at its log, or kill it and try again")
-            await asyncio.sleep(_LOOK_AGAIN_S)
+                raise AlreadyServed(f"the daemon (pid {pid}) does not end: see its log, or kill it and try again")
+            await asyncio.sleep(_POLL_S)
     finally:
         os.close(pidfd)
     return True

@@ -1,4 +1,4 @@
-"""Telling the service manager (systemd) how far we are. Nothing is told where none asked for it."""
+"""Notification of systemd, or another service manager, by the protocol of sd_notify(3)."""
 
 import contextlib
 import os
@@ -7,8 +7,8 @@ import socket
 VARIABLE = "NOTIFY_SOCKET"
 
 
-def tell_ready() -> None:
-    """Say that requests are answered. Whoever waits for it must not hold us up, nor can it hurt us by having gone."""
+def notify_ready() -> None:
+    """Tell the service manager, if any, that the daemon serves requests. Never block, and ignore errors."""
     address = os.environ.get(VARIABLE, "")
     if not address.startswith(("/", "@")):
         return

@@ -1,1 +1,1 @@
-"""Linux's own system calls, each behind one function with its fallback beside it."""
+"""System calls and files that only Linux has, each behind one function with its fallback beside it."""

@@ -1,6 +1,6 @@
-"""Forking a process that is somebody else's child, into its cgroup at once: only Linux has it.
+"""Forking a child of this process's parent, directly into a cgroup.
 
-Nothing unneeded is imported here: see `forker.py`.
+Every process that is started begins as a copy of this module's importer: it imports next to nothing.
 """
 
 import ctypes
@@ -8,24 +8,23 @@ import os
 import struct
 
 _SYS_CLONE3 = 435  # on every architecture
-# struct clone_args of linux/sched.h, as far as its version of Linux 5.7 went
-_CLONE_ARGS = struct.Struct("=11Q")
+_CLONE_ARGS = struct.Struct("=11Q")  # struct clone_args of linux/sched.h as of Linux 5.7
 _CLONE_PARENT, _CLONE_INTO_CGROUP = 0x8000, 0x200000000
-# The lock of the interpreter stays taken: in the new process there would be nobody to give it back to.
+# PyDLL keeps the interpreter's lock during the call: the new process has no other thread that could return it.
 _LIBC = ctypes.PyDLL(None, use_errno=True)
 
 
 def fork_sibling(group: str | None) -> tuple[int, bool]:
-    """Fork a child of this process's parent, in a cgroup if one is given and that can be done.
+    """Fork a child of this process's parent, in cgroup `group` if one is given and the kernel allows that.
 
-    Nothing is done of what Python and the C library do at a fork: this process must have one thread only, and the new
-    one become a program soon.
+    The fork handlers of Python and of the C library do not run: this process must have one thread only, and the new
+    process must exec soon.
 
     Returns:
-        The pid, or 0 in the new process; and whether that is in `group`.
+        The pid, or 0 in the new process; and whether the new process is in `group`.
 
     Raises:
-        OSError: the system can't, or has no room now.
+        OSError: the kernel has no such call, or no room now.
     """
     if group is not None:
         try:
@@ -35,15 +34,15 @@ def fork_sibling(group: str | None) -> tuple[int, bool]:
             finally:
                 os.close(folder)
         except OSError:
-            pass  # Linux < 5.7, or it may not live there: whoever joins it later says which
+            pass  # Linux < 5.7, or the cgroup takes no processes: `join_cgroup` later tells which
     return _clone(_CLONE_PARENT), False
 
 
-def join(group: str) -> None:
+def join_cgroup(group: str) -> None:
     """Move the calling process into a cgroup.
 
     Raises:
-        OSError: it may not.
+        OSError: the cgroup takes no processes, or not this one.
     """
     fd = os.open(group + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     try:

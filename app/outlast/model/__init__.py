@@ -1,1 +1,1 @@
-"""What the product talks about: processes, runs, output, errors. Pure: no I/O, no third-party imports."""
+"""Processes, runs, output, events and errors as plain data. Pure: no I/O, no third-party imports."""

@@ -1,36 +1,49 @@
-"""Every error that the product raises on purpose.
+"""The errors that the product raises on purpose, drawn as one tree.
+
+Those that a client of the API can meet are defined here; `outlast.api.errors` maps them to HTTP statuses and codes.
+The others stand beside the code that handles them, in the module that is named behind them.
 
 OutlastError
-|-- InvalidRequest          the caller's input is wrong; the sentence names the field
-|-- NotFound                no such process
-|-- NotManaged              nobody looks after the process, so nobody can start it again
+|-- InvalidRequest          the request is wrong; the sentence names the field
+|-- NotFound                no process has this pid, id or name
+|-- NotManaged              the process is not managed, so it cannot be restarted
 |-- NotRunning              the process has ended
-|-- StdinNotWritable        its standard input is not a pipe, or is closed
-|-- Forbidden               the system does not let the daemon do it
-|-- NameInUse               a live process holds the name
-|-- TooLarge                the request's body is over the limit
-|-- EnvKeyLost              the environment of a managed process can't be opened
-|-- SpawnFailed             the system could not start it (errno)
+|-- StdinNotWritable        the process's standard input is not a pipe, or is closed
+|-- Forbidden               the kernel does not permit the daemon to do this
+|-- NameInUse               another live process has the name
+|-- TooLarge                the request's body is larger than the limit
+|-- EnvKeyLost              the environment of a managed process cannot be decrypted
+|-- SpawnFailed             the kernel could not start the process (errno)
 |-- Unavailable             try again later
 |   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
 |   `-- ShimUnavailable     the shim cannot be reached now
+|       `-- ShimLost        the connection to the shim broke (outlast.shimlink)
+|           `-- GreetingCut the connection broke during the greeting (outlast.shimlink)
+|-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
 |-- StorageError            the store cannot be used at all: newer schema, damaged file, bad URL
-|-- ProtocolError           the other end of the shim's socket does not speak our version
-|-- AlreadyServed           another daemon holds this state folder
+|-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
+|-- AlreadyServed           another daemon uses the state folder
 `-- ConfigError             a setting is wrong; the sentence names it
+
+Exception
+|-- FollowInterrupted       the daemon is shutting down, so a follower's stream ends (outlast.core)
+`-- WireError               a message on the shim's socket breaks the protocol (outlast.wire)
+
+OSError
+`-- LimitRefused            the kernel refuses a limit of a process (outlast.shim)
 """
 
 
 class OutlastError(Exception):
-    """Base of all. `str()` is one sentence that says what to do."""
+    """Base class. `str()` is one sentence that says what happened and, where that is not obvious, what to do."""
 
 
 class InvalidRequest(OutlastError):
-    """The caller's input is wrong."""
+    """The request is wrong; the sentence names the field."""
 
 
 class NotFound(OutlastError):
-    """No such process."""
+    """No process has this pid, id or name."""
 
 
 class NotRunning(OutlastError):
@@ -38,7 +51,7 @@ class NotRunning(OutlastError):
 
 
 class NotManaged(OutlastError):
-    """Nobody looks after the process, so nobody can start it again."""
+    """The process is not managed, so it cannot be restarted."""
 
 
 class StdinNotWritable(OutlastError):
@@ -46,19 +59,19 @@ class StdinNotWritable(OutlastError):
 
 
 class Forbidden(OutlastError):
-    """The system does not let the daemon do it."""
+    """The kernel does not permit the daemon to do this."""
 
 
 class NameInUse(OutlastError):
-    """A live process holds the name."""
+    """Another live process has the name."""
 
 
 class TooLarge(OutlastError):
-    """The request's body is over the limit."""
+    """The request's body is larger than the limit."""
 
 
 class SpawnFailed(OutlastError):
-    """The system could not start the process. `errno` is the system's error number."""
+    """The kernel could not start the process. `errno` is the kernel's error number."""
 
     def __init__(self, message: str, errno: int) -> None:
         super().__init__(message)
@@ -66,11 +79,11 @@ class SpawnFailed(OutlastError):
 
 
 class EnvKeyLost(OutlastError):
-    """The environment of a managed process can't be opened: its key is gone."""
+    """The environment of a managed process cannot be decrypted: its key is gone."""
 
 
 class Unavailable(OutlastError):
-    """It cannot be done now; try again after `retry_after_s` seconds."""
+    """The daemon cannot do this now; try again after `retry_after_s` seconds."""
 
     retry_after_s = 1
 
@@ -88,12 +101,12 @@ class StorageError(OutlastError):
 
 
 class ProtocolError(OutlastError):
-    """The other end of the shim's socket does not speak our version of the protocol."""
+    """The other end of the shim's socket speaks another version of the protocol."""
 
 
 class AlreadyServed(OutlastError):
-    """Another daemon holds this state folder."""
+    """Another daemon uses the state folder."""
 
 
 class ConfigError(OutlastError):
-    """A setting is wrong."""
+    """A setting is wrong; the sentence names it."""

@@ -1,4 +1,4 @@
-"""What happens to processes, as it is told to whoever listens: their starts, their ends, and what lies between."""
+"""Events of processes: starts, ends, and what happens in between."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from outlast.model.process import ExitStatus, Reason
 
 
 class EventType(StrEnum):
-    """What has happened.
+    """Kind of an event.
 
-    `STARTED`: a process is recorded, and is about to run its program. `FAILED`: that could not be done, and its record
-    was taken back. `RESTARTED`: a further run of it has started. `EXITED`: a run has ended, in whatever way. `LOST`: a
-    run has ended, and nobody could see how. `UNHEALTHY`: its health check has failed as often as it may. `PURGED`: its
-    record and its output were deleted.
+    `STARTED`: a process is recorded, and is about to execute its program. `FAILED`: its program could not be executed,
+    and the record of the start was withdrawn. `RESTARTED`: a later run has started. `EXITED`: a run has ended, by exit
+    or by signal. `LOST`: a run has ended, and its exit status cannot be known. `UNHEALTHY`: the health check has
+    reached its failure threshold. `PURGED`: record and output of the process were deleted.
     """
 
     STARTED = "started"
@@ -26,24 +26,25 @@ class EventType(StrEnum):
 
     @classmethod
     def of_end(cls, ending: ExitStatus) -> "EventType":
-        """Return the type of event that an end is."""
+        """Return the type of the event of an end: `LOST` or `EXITED`."""
         return cls.LOST if ending.reason is Reason.LOST else cls.EXITED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One of them. It says all by itself: its process may be purged by now.
+    """An event. All fields are its own, because its process may be purged.
 
     Attributes:
-        id: ascends in the order of commits, is never used again, and has holes.
-        type: what has happened.
-        ts_ms: when; milliseconds since the epoch. Not in the order of `id`: an end is seen later, a clock set back.
-        process_id: of whom.
-        name: the process's.
-        tags: the process's.
-        run: number of the run; of a process that is gone, of its last.
-        pid: of that run.
-        ending: of an end, how.
+        id: ascends in the order of commits, with holes; never used again.
+        type: kind of the event.
+        ts_ms: time, in milliseconds since the epoch. May fall while `id` rises: an end may be seen late, or the clock
+            be set back.
+        process_id: id of the process.
+        name: name of the process.
+        tags: tags of the process.
+        run: number of the run; of a process that is deleted, of its last run.
+        pid: pid of that run.
+        ending: exit status, in an event of an end.
     """
 
     id: int
@@ -59,13 +60,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events. Conditions combine.
+    """Conditions on events. All of them must hold.
 
     Attributes:
-        process_id: only this process's.
-        types: only these; none: all.
-        tags: only those of processes that have each of these tags, with this value.
-        since_ms: only those with a `ts_ms` >= this.
+        process_id: only events of this process.
+        types: only events of these types; empty: of all types.
+        tags: only events of processes that have all of these tags, with these values.
+        since_ms: only events with `ts_ms` >= this.
     """
 
     process_id: str | None = None
@@ -74,7 +75,7 @@ class EventFilter:
     since_ms: int | None = None
 
     def matches(self, event: Event) -> bool:
-        """Tell whether an event is wanted."""
+        """Return whether an event meets the conditions."""
         return (
             self.process_id in (None, event.process_id)
             and (not self.types or event.type in self.types)
@@ -85,7 +86,7 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Events in the order of their ids, and how far was looked: what is wanted up to `last_id` is among them."""
+    """Events in the order of their ids: all that meet the conditions up to `last_id`."""
 
     events: list[Event]
     last_id: int

@@ -1,11 +1,11 @@
-"""How a run ends, and the table of states."""
+"""Exit status of a run, and the status that the API shows for it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """A run's status as the API tells it. These four and no other: the Python client refuses more."""
+    """Status of a run in the API. Exactly these four: the official Python client rejects any other."""
 
     RUNNING = "running"
     EXITED = "exited"
@@ -14,7 +14,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a run ended. `LOST`: it ended while nobody could see its exit status; no code is guessed."""
+    """Reason why a run ended. `LOST`: nobody can know how it ended; no exit code is guessed."""
 
     EXITED = "exited"
     SIGNALED = "signaled"
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitStatus:
-    """How a run ended. At most one of `exit_code` and `signal` is set; neither when lost."""
+    """Exit status of a run. At most one of `exit_code` and `signal` is set; neither if the run is lost."""
 
     reason: Reason
     exit_code: int | None = None
@@ -40,7 +40,7 @@ class ExitStatus:
 
     @property
     def status(self) -> Status:
-        """The status that goes with this ending."""
+        """The status that the API shows."""
         if self.reason is Reason.OOM_KILLED:
             return Status.OOM_KILLED
         return Status.SIGNALED if self.signal is not None else Status.EXITED

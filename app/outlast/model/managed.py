@@ -1,4 +1,4 @@
-"""What is remembered of a process that is looked after: whether it is to run, and how often it has failed."""
+"""State of a managed process: whether it should run, and how often it has failed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,14 +9,14 @@ from outlast.model.exit_status import ExitStatus, Reason
 
 
 class Desired(StrEnum):
-    """Whether a managed process is started again when it ends. `STOPPED`: for good, unless somebody asks."""
+    """Whether a managed process should run. `STOPPED`: it stays stopped until a client restarts it."""
 
     RUNNING = "running"
     STOPPED = "stopped"
 
 
 class ManagedStatus(StrEnum):
-    """What is being done for a managed process, as the API tells it."""
+    """Status of a managed process in the API."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -25,7 +25,7 @@ class ManagedStatus(StrEnum):
 
 
 class HealthStatus(StrEnum):
-    """What the health checks of the current run have said. `DISABLED`: there are none."""
+    """Result of the health checks of the current run. `DISABLED`: the process has no health check."""
 
     DISABLED = "disabled"
     STARTING = "starting"
@@ -35,18 +35,18 @@ class HealthStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagedState:
-    """What must outlive the daemon so that the next one goes on where it was.
+    """The part of a managed process that outlives the daemon, so that the next daemon continues where this one stopped.
 
     Attributes:
-        desired: whether it is to run.
-        failures: how many times it was started again since it last ran for a stable minute.
-        decided_run: number of the run whose end has been acted upon; 0 before the first.
-        next_restart_at_ms: when the run after `decided_run` is due; None: none is.
-        last_error: why it could not be started, or is not started again.
+        desired: whether the process should run.
+        failures: restarts since a run last lasted a stable minute.
+        decided_run: number of the last run whose end was acted upon; 0 before the first.
+        next_restart_at_ms: when the run after `decided_run` is due; None if no restart is scheduled.
+        last_error: why the process could not be started, or is not restarted.
         last_exit: how `decided_run` ended.
-        health_run: number of the run that the next two are about.
-        health: None until a check has said something.
-        health_failures: of the checks, one after the other.
+        health_run: number of the run that `health` and `health_failures` belong to.
+        health: result of the checks; None before the first result.
+        health_failures: consecutive failed checks.
     """
 
     desired: Desired = Desired.RUNNING
@@ -60,12 +60,12 @@ class ManagedState:
     health_failures: int = 0
 
     def to_record(self) -> dict[str, Any]:
-        """Return what `from_record` reads, ready for JSON."""
+        """Return the state as a JSON-ready dictionary, which `from_record` reads."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ManagedState":
-        """Read back what `to_record` made."""
+        """Return the state that `to_record` wrote."""
         parts = dict(record)
         if exited := parts.get("last_exit"):
             parts["last_exit"] = ExitStatus(**{**exited, "reason": Reason(exited["reason"])})

@@ -1,4 +1,4 @@
-"""What may be asked of a process besides its command: limits, a time to live, and how it is looked after."""
+"""Options of a process besides its command: limits, timeout, restart policy and health check."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,16 +10,16 @@ DEFAULT_STOP_GRACE_MS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a process may use. None: as the daemon itself.
+    """Resource limits of a process. None: the daemon's own limit.
 
     Attributes:
-        cpu_seconds: processor time of each of its processes (setrlimit).
-        address_space_bytes: virtual memory of each (setrlimit).
-        open_files: descriptors of each (setrlimit).
-        processes: processes and threads of its user, all together (setrlimit).
-        file_size_bytes: largest file that each may write (setrlimit).
+        cpu_seconds: CPU time of each process of the tree (setrlimit).
+        address_space_bytes: virtual memory of each process (setrlimit).
+        open_files: open file descriptors of each process (setrlimit).
+        processes: processes and threads of the user, all together (setrlimit).
+        file_size_bytes: largest file that each process may write (setrlimit).
         memory_bytes: memory of the whole tree (cgroup).
-        cpus: processors that the whole tree may keep busy, such as 0.5 (cgroup).
+        cpus: CPUs that the whole tree may use, such as 0.5 (cgroup).
         pids: processes and threads of the whole tree (cgroup).
     """
 
@@ -34,7 +34,7 @@ class Limits:
 
     @property
     def given(self) -> dict[str, int | float]:
-        """Those that are asked for, by name."""
+        """The limits that are set, by name."""
         return {name: value for name in _LIMITS if (value := getattr(self, name)) is not None}
 
 
@@ -42,7 +42,7 @@ _LIMITS = tuple(field.name for field in fields(Limits))
 
 
 class RestartPolicy(StrEnum):
-    """After which ends a managed process is started again."""
+    """Ends after which a managed process is restarted."""
 
     NEVER = "never"
     ON_FAILURE = "on_failure"
@@ -51,7 +51,7 @@ class RestartPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """When, how often and after what time a managed process is started again."""
+    """Restart policy of a managed process: when, how often and after what delay it is restarted."""
 
     policy: RestartPolicy = RestartPolicy.ON_FAILURE
     max_restarts: int | None = None
@@ -60,7 +60,7 @@ class Restart:
 
 
 class HealthCheckType(StrEnum):
-    """`HTTP`: a GET is answered with 2xx or 3xx; `TCP`: a connection is taken."""
+    """Kind of a health check. `HTTP`: a GET is answered with 2xx or 3xx; `TCP`: a connection is accepted."""
 
     HTTP = "http"
     TCP = "tcp"
@@ -68,7 +68,7 @@ class HealthCheckType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How to look whether a managed process does its work, on a port of this machine."""
+    """Health check of a managed process, on a port of this machine."""
 
     type: HealthCheckType
     port: int
@@ -81,7 +81,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """See each part. Times are in ms; `timeout_ms`, counted from the start of a run, ends its whole tree."""
+    """Options of a start. `timeout_ms` counts from the start of each run; after it, the whole tree is killed."""
 
     timeout_ms: int | None = None
     stop_grace_ms: int = DEFAULT_STOP_GRACE_MS
@@ -91,7 +91,7 @@ class Options:
     health_check: HealthCheck | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """Return what `from_record` reads, ready for JSON: only what differs from the defaults."""
+        """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
         plain = Options()
         record: dict[str, Any] = {}
         for name in ("timeout_ms", "stop_grace_ms", "nice"):
@@ -105,7 +105,7 @@ class Options:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Options":
-        """Read back what `to_record` made."""
+        """Return the options that `to_record` wrote."""
         parts = dict(record)
         if "limits" in parts:
             parts["limits"] = Limits(**parts["limits"])

@@ -1,8 +1,8 @@
-r"""Output as it is kept: chunks of whole lines (or parts of lines) and gaps, numbered across both streams.
+r"""Output as the store keeps it: chunks of whole lines (or parts of lines) and gaps, numbered across both streams.
 
-A *line* here is what one sequence number stands for: bytes that end with "\n", or a part of a line that
-ends without one (a prompt, the last line of a process, a piece of an over-long line). A *gap* takes one
-sequence number, too: it stands where bytes are missing that nothing can bring back.
+A *line* here is what one sequence number stands for: bytes that end with "\n", or a part of a line without "\n" (a
+prompt, the last line of a process, a piece of a line that is too long). A *gap* takes one sequence number, too. It
+stands where bytes are missing for good.
 """
 
 from dataclasses import dataclass, replace
@@ -11,22 +11,22 @@ from typing import Self
 
 
 class Stream(IntEnum):
-    """Where a line was written."""
+    """Stream to which a line was written."""
 
     STDOUT = 1
     STDERR = 2
 
     @property
     def word(self) -> str:
-        """`stdout` or `stderr`."""
+        """Name of the stream: `stdout` or `stderr`."""
         return self.name.lower()
 
 
 class GapReason(StrEnum):
-    """Why something is missing.
+    """Reason why output is missing.
 
-    `LOST`: nobody could see what the process wrote after this: the shim and the daemon were killed, or the machine
-    went down. `STORE_REPLACED`: the store that was shown this was replaced by an older copy.
+    `LOST`: shim and daemon were killed at once, or the machine went down, so output written after this point was not
+    read. `STORE_REPLACED`: the store that held the output was replaced by an older copy.
     """
 
     LOST = "lost"
@@ -35,13 +35,12 @@ class GapReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """How far a process's output is in the store: what the shim need not keep any longer.
+    """How far a process's output is stored. The shim keeps only what comes after it.
 
     Attributes:
-        last_seq: sequence number of the last stored line or gap, 0 before the first.
-        stdout_end: count of the bytes of standard output that are stored or known to be missing, from the process's
-            beginning.
-        stderr_end: the same of standard error.
+        last_seq: sequence number of the last stored line or gap; 0: none.
+        stdout_end: bytes of standard output, since the process's first start, that are stored or known to be missing.
+        stderr_end: the same for standard error.
     """
 
     last_seq: int = 0
@@ -54,17 +53,18 @@ class Chunk:
     r"""Consecutive lines of one stream, read at one moment, or a gap in that stream.
 
     Attributes:
-        handle: of the process.
-        run: number of the run that wrote it.
+        handle: handle of the process.
+        run: number of the run that wrote the chunk.
         first_seq: sequence number of the first line; the others follow without holes.
-        line_count: how many sequence numbers it takes. Those of the lines in `data`: its "\n", plus one if it does
-            not end with "\n". A gap takes one.
-        stream: which stream.
-        ts_ms: when it was read, or the gap was found; milliseconds since the epoch.
+        line_count: sequence numbers that the chunk takes: one for each "\n" in `data`, plus one if `data` does not end
+            with "\n". A gap takes one.
+        stream: stream of the lines.
+        ts_ms: time at which the chunk was read or the gap was found, in milliseconds since the epoch.
         stdout_end: `Position.stdout_end` once this chunk is stored.
         stderr_end: `Position.stderr_end` once this chunk is stored.
         data: the bytes exactly as written; empty in a gap, and in no other chunk.
-        gap: why something is missing here. Its stream's end then grows by what is missing, 0 if that isn't known.
+        gap: reason why output is missing here. The end of its stream grows by the missing bytes, by 0 if their number
+            is not known.
     """
 
     handle: int
@@ -90,7 +90,7 @@ class Chunk:
         reason: GapReason,
         ts_ms: int,
     ) -> Self:
-        """Make the gap that comes next after `before`. `missing_bytes` (>= 0): how many bytes of `stream` it skips."""
+        """Return the gap that follows `before` and skips `missing_bytes` (>= 0) of `stream`."""
         return cls(
             handle=handle,
             run=run,
@@ -111,15 +111,19 @@ class Chunk:
 
     @property
     def position(self) -> Position:
-        """The process's position once this chunk is stored."""
+        """Position of the process once this chunk is stored."""
         return Position(last_seq=self.last_seq, stdout_end=self.stdout_end, stderr_end=self.stderr_end)
 
     def lines(self) -> list[bytes]:
-        r"""Split into its lines, each with its "\n" if it has one. A gap has none."""
+        r"""Return the lines, each with its "\n" if it has one. A gap has no lines."""
         return split_lines(self.data)
 
     def after(self, seq: int) -> "Chunk":
-        """Drop the lines up to and including `seq`, which must leave at least one (or the gap)."""
+        """Return the chunk without the lines up to and including `seq`.
+
+        Raises:
+            ValueError: no line (nor gap) would be left.
+        """
         skip = seq - self.first_seq + 1
         if skip <= 0:
             return self
@@ -131,7 +135,7 @@ class Chunk:
         return replace(self, first_seq=seq + 1, line_count=self.line_count - skip, data=self.data[cut:])
 
     def first(self, count: int) -> "Chunk":
-        """Keep the first `count` (>= 1) lines. The positions stay those of the whole chunk."""
+        """Return the chunk with only its first `count` (>= 1) lines, and the positions of the whole chunk."""
         if count < 1:
             raise ValueError("a chunk takes at least one sequence number")
         if count >= self.line_count:
@@ -153,5 +157,5 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def count_lines(data: bytes) -> int:
-    r"""Count the lines in `data`: its "\n", plus one for a last part without."""
+    r"""Return the number of lines in `data`: one for each "\n", plus one if bytes follow the last."""
     return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))

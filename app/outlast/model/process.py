@@ -1,4 +1,4 @@
-"""What a process is: its specification and its runs."""
+"""A process: its specification, its runs, and the query that lists processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class SignalScope(StrEnum):
-    """Whom a signal is for: the process itself, its process group, or everything that it ever started."""
+    """Scope of a signal: the process itself, its process group, or its tree (the process and all its descendants)."""
 
     PROCESS = "process"
     GROUP = "group"
@@ -33,14 +33,14 @@ class SignalScope(StrEnum):
 
 
 class StdinMode(StrEnum):
-    """`CLOSED` is /dev/null; `PIPE` is written through the API."""
+    """Standard input: `CLOSED` is /dev/null; `PIPE` is a pipe that the API writes to."""
 
     CLOSED = "closed"
     PIPE = "pipe"
 
 
 class OutputMode(StrEnum):
-    """`CAPTURE` keeps every byte in the store; `DISCARD` is /dev/null."""
+    """Standard output or error: `CAPTURE` keeps every byte in the store; `DISCARD` is /dev/null."""
 
     CAPTURE = "capture"
     DISCARD = "discard"
@@ -48,16 +48,19 @@ class OutputMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What was asked for when a process was created. Never changes. Environment values are not kept.
+    """The request that a process was started by. It never changes.
+
+    Values of environment variables are kept only for a managed process, and only encrypted: later runs need them.
 
     Attributes:
         id: ULID, permanent.
         env_keys: names of the environment variables that the request set, sorted.
-        working_dir: absolute path in which it was started.
-        user: as requested ("name" or "uid:gid"), None for the daemon's own.
-        idempotency_key: a start that is asked for with the same key again means this process.
-        options: limits, a time to live, and how it is looked after.
-        encrypted_env: of a managed process, its environment, encrypted: see `outlast.core.managed.env_encryption`.
+        working_dir: absolute path of the folder in which the process starts.
+        user: as requested ("name" or "uid:gid"); None is the daemon's own user.
+        idempotency_key: a start with the same key returns this process instead of starting another.
+        options: limits, timeout, restart policy and health check.
+        encrypted_env: the environment of a managed process, encrypted (`outlast.core.managed.env_encryption`); else
+            None.
     """
 
     id: str
@@ -77,25 +80,25 @@ class ProcessSpec:
 
     @property
     def is_managed(self) -> bool:
-        """It is looked after: it may be started again when it ends."""
+        """Whether the process is managed: restarted by policy, restartable on request."""
         return self.name is not None or self.options.restart is not None or self.options.health_check is not None
 
     @property
     def captured(self) -> tuple[Stream, ...]:
-        """The streams that are kept, in order."""
+        """The streams whose output is kept, in order."""
         modes = ((Stream.STDOUT, self.stdout_mode), (Stream.STDERR, self.stderr_mode))
         return tuple(stream for stream, mode in modes if mode is OutputMode.CAPTURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One start of a process.
+    """One execution of a process.
 
     Attributes:
         number: 1, 2, 3 ... within its process.
-        pid: the operating system's process id, also the process group and session.
-        ending: None while it runs.
-        output_complete: its pipes are drained and all of it is in the store: nothing more will come.
+        pid: the kernel's process id, also the id of the process group and of the session.
+        ending: how the run ended; None while it runs.
+        output_complete: the pipes are at end of file and all output is stored: nothing more will come.
     """
 
     number: int = 1
@@ -106,20 +109,23 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """`RUNNING` until the ending is known."""
+        """The status that goes with `ending`; `RUNNING` until the ending is known."""
         return self.ending.status if self.ending else Status.RUNNING
 
 
 def run_key(process_id: str, number: int) -> str:
-    """Name one run. What is meant for one (a kill that takes several rounds) must never reach the next."""
+    """Return the run key: the shim's name of one run.
+
+    The key keeps a command that is meant for one run (such as a kill in several rounds) from reaching the next.
+    """
     return process_id if number == 1 else f"{process_id}.{number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary:
-    """What the store holds of a process's output. `first_seq` and `last_seq` are 0 when it holds nothing.
+    """Size of the stored output of a process. `first_seq` and `last_seq` are 0 when nothing is stored.
 
-    Gaps take sequence numbers, but are not counted in `lines`, nor are the bytes that they skip in `bytes`.
+    A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`.
     """
 
     lines: int = 0
@@ -130,12 +136,12 @@ class OutputSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process as the store knows it.
+    """A process as the store records it.
 
     Attributes:
-        handle: permanent, small, ascending in order of creation.
-        run: the current or last one.
-        managed: None if it is not managed.
+        handle: permanent integer id, ascending in order of creation.
+        run: the current or last run.
+        managed: state of a managed process; None for any other.
     """
 
     handle: int
@@ -146,12 +152,12 @@ class Process:
 
     @property
     def key(self) -> str:
-        """What the shim knows its run by."""
+        """The run key of the current or last run."""
         return run_key(self.spec.id, self.run.number)
 
 
 class Order(StrEnum):
-    """In which order processes are listed: that of their handles, falling or ascending."""
+    """Order of a list by handle: `NEWEST` first or `OLDEST` first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -159,20 +165,20 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessQuery:
-    """Which processes to list. Conditions combine.
+    """Query that lists processes. All conditions must hold.
 
-    For `since_ms` and `until_ms`, both inclusive, the time of a process is that of its first start, or the latest
-    first start before it, if the clock was set back meanwhile. So it never falls from one process to the next, a
-    restart doesn't move a process, and both bounds cut a whole range out of the list.
+    `since_ms` and `until_ms`, both inclusive, compare with the time of a process's first start. If the clock was set
+    back, the latest first start of any earlier process counts instead. So the time never decreases from one handle to
+    the next, a restart does not move a process, and the two bounds select one contiguous range.
 
     Attributes:
-        status: of its current run.
-        name: exactly this.
-        tags: each of these must be set to this value.
-        before_handle: only those below this handle: how a list goes on that begins with the newest.
-        after_handle: only those above this handle: how one goes on that begins with the oldest.
-        order: which come first.
-        limit: at most so many.
+        status: status of the current or last run.
+        name: exact name.
+        tags: tags that a process must have, with their values.
+        before_handle: only handles below this one: the next page, newest first.
+        after_handle: only handles above this one: the next page, oldest first.
+        order: newest or oldest first.
+        limit: maximum number of processes.
     """
 
     status: Status | None = None

@@ -1,4 +1,4 @@
-"""Reading the output of many processes, piece by piece, in the order in which it was stored."""
+"""Scans: reads of the output of many processes, page by page, in the order in which it was stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from outlast.model.process import Order
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanQuery:
-    """Which chunks to read next, gaps never.
+    """Conditions on the next chunks of a scan. Gaps are never part of it.
 
     Attributes:
-        position: go on behind this one, in the direction of `order`; None: begin.
-        handle: only this process's.
-        since_ms: only those read at this time or later, by their own time.
-        until_ms: likewise, or earlier.
-        max_chunks: look at so many at most, also those that are not wanted.
-        max_bytes: stop after the chunk with which the data reach this size.
+        position: continue behind this position, in the direction of `order`; None: from the beginning.
+        handle: only chunks of this process.
+        stream: only chunks of this stream.
+        since_ms: only chunks with `ts_ms` >= this.
+        until_ms: only chunks with `ts_ms` <= this.
+        max_chunks: maximum number of chunks to examine, including those that do not meet the conditions.
+        max_bytes: the page ends with the chunk that brings its data to this size.
     """
 
     order: Order = Order.NEWEST
@@ -32,7 +33,7 @@ class ScanQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPage:
-    """What was found: chunks with their positions (>= 1), and the `position` to go on from; None: there is no more."""
+    """Chunks with their positions (>= 1), and the `position` from which the scan continues; None: it is complete."""
 
     chunks: Sequence[tuple[int, Chunk]]
     position: int | None

@@ -1,22 +1,22 @@
-"""What a run takes of the machine: samples of the whole tree of its processes, and the highest of them."""
+"""Resource usage of a run: samples of its process tree, and the peaks."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class UsageSample(NamedTuple):
-    """One look at all processes of a run's tree. A tuple, because a store keeps many of them as rows of JSON.
+    """One sample of all processes of a run's tree. A tuple, because a store keeps many samples as rows of JSON.
 
     Attributes:
-        sampled_at_ms: when, in milliseconds since the epoch.
-        processes: how many there were; what has ended and is not reaped yet is not counted.
-        threads: of all of them.
-        open_files: descriptors of all of them; None: the system did not let all be looked at.
-        cpu_user_ms: processor time in user mode since the run began, that of processes that have ended included.
+        sampled_at_ms: time of the sample, in milliseconds since the epoch.
+        processes: number of processes, without zombies.
+        threads: threads of all processes.
+        open_files: open descriptors of all processes; None: the system did not permit to read all of them.
+        cpu_user_ms: processor time in user mode since the run began, including processes that have ended.
         cpu_system_ms: the same in the kernel.
-        rss_bytes: resident memory; pages that several of them share are counted for each.
-        pss_bytes: resident memory in which each shared page is divided among those who share it; None: not looked
-            at in this sample, or not readable.
+        rss_bytes: resident memory; a page that several processes share is counted for each.
+        pss_bytes: resident memory in which a shared page is divided among the processes that share it; None: not
+            measured in this sample, or not readable.
     """
 
     sampled_at_ms: int
@@ -30,7 +30,7 @@ class UsageSample(NamedTuple):
 
 
 class PeakUsage(NamedTuple):
-    """The highest of each figure of `UsageSample` that was seen in a run, in the same order. None: never seen."""
+    """Highest value of each figure of `UsageSample` in a run, in the same order. None: never measured."""
 
     processes: int | None = None
     threads: int | None = None
@@ -42,11 +42,11 @@ class PeakUsage(NamedTuple):
 
     @classmethod
     def of(cls, sample: UsageSample) -> "PeakUsage":
-        """The figures of one sample."""
+        """Return the figures of one sample."""
         return cls(*sample[1:])
 
     def raised_to(self, other: "PeakUsage") -> "PeakUsage":
-        """Return the higher of both, figure by figure."""
+        """Return the higher value of each figure."""
         return PeakUsage(*map(_higher, self, other))
 
 
@@ -55,10 +55,11 @@ _NOTHING_SEEN = PeakUsage()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunUsage:
-    """What is known of a run.
+    """Usage of a run: its peaks, and its last samples.
 
     Attributes:
-        history: its last samples, oldest first.
+        peak: highest value of each figure.
+        history: last samples, oldest first.
     """
 
     peak: PeakUsage = _NOTHING_SEEN

@@ -1,7 +1,8 @@
-"""`python -m outlast.shim STATE_DIR READY_FD OPEN_FILES`: become a process of our own, listen, and say so on READY_FD.
+"""The shim's program.
 
+`python -m outlast.shim STATE_DIR READY_FD OPEN_FILES`: become a process of its own, listen, and report on READY_FD.
 `python -m outlast.shim STATE_DIR init ...`: stay the process that this is; see `init.py`.
-`python -m outlast.shim --resume FD STATE_DIR`: go on as what an earlier version of this program was; see `upgrade.py`.
+`python -m outlast.shim --resume FD STATE_DIR`: continue as an earlier version of this program; see `upgrade.py`.
 """
 
 import contextlib
@@ -12,56 +13,63 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
-from outlast.linux.linux import keep_freed_memory, say
+from outlast.linux.memory import keep_freed_memory
 from outlast.shim import init, upgrade
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
+from outlast.shim.daemon_supervisor import DaemonSupervisor
+from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
+from outlast.wire.contract import BLOCKED_SIGNALS, MODE, SHIM_LOCK_NAME, STATE_VERSION
 
 
 def main() -> None:
-    """Run the shim for the state folder in argv[1]; argv[3] is the limit on open files that processes get."""
+    """Run the shim for the state folder argv[1]. argv[3] is the soft limit on open files that processes get."""
     if sys.argv[1] == upgrade.RESUME:
         _resume(int(sys.argv[2]))
-    if sys.argv[2] == init.MODE:
-        init.run(sys.argv[1:])
+    if sys.argv[2] == MODE:
+        init.run_init(sys.argv[1:])
     state_dir, ready_fd, open_files = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
-    # One shim a folder, for life: nothing of another one's is touched before this.
-    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    # One shim for each state folder, for life: nothing of another one is touched before the lock is held.
+    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
     if lock_fd is None:
-        sys.exit(f"another shim looks after {state_dir}")
+        sys.exit(f"another shim runs for {state_dir}")
     keep_freed_memory()
     os.chdir("/")
     listener = Listener(state_dir)
     shim = Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd)
-    with contextlib.suppress(OSError):  # the daemon that started this one may be gone: the next one finds it
+    with contextlib.suppress(OSError):  # the daemon that started this shim may be gone: the next one finds it
         os.write(ready_fd, b"ready\n")
     os.close(ready_fd)
-    shim.run()
+    shim.serve()
     listener.close()
 
 
 def _resume(memory: int) -> NoReturn:
-    """Go on as the shim that this process was before its exec."""
+    """Continue as the shim that this process was before its exec."""
     keep_freed_memory()
-    state = upgrade.load(memory)
+    state = upgrade.load_state_file(memory)
     state_dir = Path(state["state_dir"])
     listener = Listener(state_dir, state["listener"])
-    keeper = DaemonSupervisor.resume(state["keeper"]) if state["keeper"] is not None else None
+    supervisor = DaemonSupervisor.resume(state["keeper"]) if state["keeper"] is not None else None
     shim = Shim(
-        listener, state_dir, open_files=state["open_files"], lock_fd=state["lock_fd"], keeper=keeper, state=state
+        listener,
+        state_dir,
+        open_files=state["open_files"],
+        lock_fd=state["lock_fd"],
+        supervisor=supervisor,
+        state=state,
     )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
-    say(f"upgraded: version {upgrade.STATE_VERSION} of the state, {PROTOCOL_VERSION} of the protocol")
+    log(f"upgraded: state version {STATE_VERSION}, protocol version {PROTOCOL_VERSION}")
     upgrade.confirm(state["asker"], {"protocol": PROTOCOL_VERSION})
-    if keeper is not None:
-        init.finish(shim, listener, keeper)
-    shim.run()
+    if supervisor is not None:
+        init.serve_and_exit(shim, listener, supervisor)
+    shim.serve()
     listener.close()
     sys.exit()
 

@@ -6,40 +6,40 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
-from outlast.linux.linux import keep_freed_memory
+from outlast.linux.memory import keep_freed_memory
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
+from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.server import Shim
-
-MODE = "init"
-"""Stands in argv where otherwise the READY_FD is."""
+from outlast.wire.contract import BLOCKED_SIGNALS, SHIM_LOCK_NAME
 
 
-def run(argv: list[str]) -> NoReturn:
+def run_init(argv: list[str]) -> NoReturn:
     """Be the init for `STATE_DIR init OPEN_FILES END_WITHIN_S DOWN... -- COMMAND...`, and exit when all has ended.
 
-    The current folder stays: the daemon's command may name files in it. The caller has blocked `BLOCKED_SIGNALS`.
+    The working directory stays: the daemon's command may name files in it. The caller has blocked `BLOCKED_SIGNALS`.
     """
     state_dir, open_files, end_within_s, rest = Path(argv[0]), int(argv[2]), float(argv[3]), argv[4:]
     middle = rest.index("--")
-    lock_fd = lock.take(state_dir / lock.SHIM_LOCK_NAME)
+    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
     if lock_fd is None:
-        sys.exit(f"another shim looks after {state_dir}: end it with `outlast down --state-dir {state_dir}`")
+        sys.exit(f"another shim runs for {state_dir}: end it with `outlast down --state-dir {state_dir}`")
     keep_freed_memory()
     listener = Listener(state_dir)
-    keeper = DaemonSupervisor(
+    supervisor = DaemonSupervisor(
         state_dir=state_dir,
         command=rest[middle + 1 :],
         down=rest[:middle],
         open_files=open_files,
         end_within_s=end_within_s,
     )
-    finish(Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd, keeper=keeper), listener, keeper)
+    serve_and_exit(
+        Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd, supervisor=supervisor), listener, supervisor
+    )
 
 
-def finish(shim: Shim, listener: Listener, keeper: DaemonSupervisor) -> NoReturn:
+def serve_and_exit(shim: Shim, listener: Listener, supervisor: DaemonSupervisor) -> NoReturn:
     """Run an init's shim to its end, and exit."""
-    shim.run()
+    shim.serve()
     listener.close()
-    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)  # Python takes its handlers away before it ends
-    sys.exit(keeper.exit_code)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)  # Python removes its handlers before the process ends
+    sys.exit(supervisor.exit_code)

@@ -1,4 +1,4 @@
-"""What the shim says to the daemon, and does for it."""
+"""The shim: a server for one daemon at a time."""
 
 import contextlib
 import gc
@@ -8,15 +8,21 @@ import select
 from pathlib import Path
 from typing import Any
 
-from outlast.linux.linux import peer_uid, say
+from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
-from outlast.shim.children import Children, WantedStart
-from outlast.shim.connection.commands import Commands, reply, tell_exited, tell_started, tell_stdin_closed
+from outlast.shim.children import Children, StartRequest
+from outlast.shim.connection.commands import (
+    CommandHandler,
+    encode_exited,
+    encode_reply,
+    encode_started,
+    encode_stdin_closed,
+)
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.event_loop import BROKEN, IN, OUT, Loop
-from outlast.shim.launch.spawn import Command
+from outlast.shim.log import log
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import describe
 from outlast.wire.codec import (
@@ -28,15 +34,16 @@ from outlast.wire.codec import (
     encode_greeting,
     encode_json,
 )
+from outlast.wire.contract import Command
 
-# What a daemon that is replaced may still have to say is a few socket buffers full at most.
 _LAST_READS = 256
-# What one start gains from another is gained by then, and each holds some more descriptors until all are forked.
-_STARTS_AT_ONCE = 16
+"""Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
+_MAX_STARTS_AT_ONCE = 16
+"""Maximum number of starts that are forked together: more gain nothing, and each holds descriptors until all are."""
 
 
 class Shim:
-    """Serves one daemon at a time; a newer one takes over."""
+    """A server of one daemon at a time; a newer daemon takes over."""
 
     def __init__(
         self,
@@ -45,108 +52,109 @@ class Shim:
         *,
         open_files: int,
         lock_fd: int,
-        keeper: DaemonSupervisor | None = None,
+        supervisor: DaemonSupervisor | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
-        """Look after a state folder.
+        """Make the shim of a state folder.
 
         Args:
-            listener: where daemons are waited for.
+            listener: the socket to which daemons connect.
             state_dir: the state folder.
-            open_files: the soft limit that processes get.
-            lock_fd: holds the folder's lock.
-            keeper: if this is an init.
+            open_files: the soft limit on open files that processes get.
+            lock_fd: descriptor of the folder's lock.
+            supervisor: of the daemon, if this is an init.
             state: what an earlier program in this process has left (see `upgrade.py`).
         """
         self._loop = Loop(on_hangup=self._renew_listener)
         self._children = Children(self._loop, self, state_dir, open_files)
         if state is None:
-            self._children.intake.clear_spool()
+            self._children.output_reader.clear_spool()
         else:
             upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
-        self._wanted: list[dict[str, Any]] = []
+        self._pending_starts: list[dict[str, Any]] = []
         self._ending = False
         self._listener = listener
-        self._commands = Commands(self._children)
+        self._commands = CommandHandler(self._children)
         self._upgrade = upgrade.Upgrade(
             children=self._children,
             listener=listener,
-            keeper=keeper,
+            supervisor=supervisor,
             lock_fd=lock_fd,
             settings={"state_dir": str(state_dir), "open_files": open_files},
             leave_daemon=self._leave_daemon,
         )
-        self._keeper = keeper
-        if keeper is not None:
-            self._children.on_other_reaped = keeper.on_reaped
-            keeper.join(self._loop, self._end)
+        self._supervisor = supervisor
+        if supervisor is not None:
+            self._children.on_other_reaped = supervisor.on_reaped
+            supervisor.run_on(self._loop, self._end)
 
-    def run(self) -> None:
-        """Serve until the daemon says EXIT and nothing is left to look after."""
-        self._watch_listener()
-        gc.freeze()  # what is here now stays: a collection that looked at it would touch, and so copy, what forks share
+    def serve(self) -> None:
+        """Serve until the daemon says EXIT and no process is left."""
+        self._accept_connections()
+        gc.freeze()  # a collection that touched what is here now would copy pages that forked processes share
         while not self._ending:
             self._loop.run_once()
             if self._daemon is not None:
                 self._flush(self._daemon)
-        if self._keeper is not None:
-            self._keeper.wait_for_who_ended_us()
-        self._children.end_the_rest()
+        if self._supervisor is not None:
+            self._supervisor.wait_for_down()
+        self._children.kill_remaining()
 
     def _end(self) -> None:
         self._ending = True
 
     def _leave_daemon(self) -> None:
         if self._daemon is not None:
-            self._take_last_words(self._daemon)
+            self._handle_rest_and_disconnect(self._daemon)
 
-    def _try_upgrade(self) -> None:
-        again_s = self._upgrade.step(daemon_is_here=self._daemon is not None)
+    def _advance_upgrade(self) -> None:
+        again_s = self._upgrade.advance(daemon_is_connected=self._daemon is not None)
         if again_s is not None:
-            self._loop.later(again_s, self._try_upgrade)
+            self._loop.call_later(again_s, self._advance_upgrade)
 
-    # ---- Listener of children
+    # ---- ChildObserver. A process that is not attached is reported when it is.
 
     def on_started(self, child: Child) -> None:
-        """See `Listener`. A child that is not attached yet will be told of then."""
+        """Report the outcome of a start."""
         if self._daemon is not None and child.attached:
-            self._daemon.send(tell_started(child))
+            self._daemon.send(encode_started(child))
 
     def on_readable(self, child: Child) -> None:
-        """See `Listener`."""
+        """Send frames of a process in its turn."""
         if self._daemon is not None:
-            self._daemon.offer(child)
+            self._daemon.offer_output(child)
 
     def on_exited(self, child: Child) -> None:
-        """See `Listener`. The same goes for this."""
+        """Report the exit of a process."""
         if self._daemon is not None and child.attached:
-            self._daemon.send(tell_exited(child))
+            self._daemon.send(encode_exited(child))
 
     def on_stdin_closed(self, child: Child) -> None:
-        """See `Listener`. The same goes for this."""
+        """Report that a standard input is closed."""
         if self._daemon is not None and child.attached:
-            self._daemon.send(tell_stdin_closed(child))
+            self._daemon.send(encode_stdin_closed(child))
 
     def on_stdin_answer(self, pending: PendingInput, error: str | None) -> None:
-        """See `Listener`."""
+        """Answer a request that brought input."""
         if self._daemon is not None and pending.request is not None:
-            self._daemon.send(reply(pending.request, error=error) if error else reply(pending.request))
+            reply = encode_reply(pending.request, error=error) if error else encode_reply(pending.request)
+            self._daemon.send(reply)
 
     # ---- connections
 
-    def _watch_listener(self) -> None:
-        self._loop.watch(self._listener.sock.fileno(), IN, lambda _events: self._accept())
+    def _accept_connections(self) -> None:
+        self._loop.add_handler(self._listener.sock.fileno(), IN, lambda _events: self._accept())
 
     def _renew_listener(self) -> None:
-        """SIGHUP: a daemon does not find the socket."""
+        """Make the socket again if its file has gone: after SIGHUP, by which a daemon asks for that."""
         if not self._listener.is_reachable():
-            self._loop.unwatch(self._listener.sock.fileno())
+            self._loop.remove_handler(self._listener.sock.fileno())
             try:
                 self._listener.renew()
-            except OSError as exc:  # a full disk: the processes must not suffer for it
-                say(f"the socket can't be made anew now: {exc.strerror}")
-            self._watch_listener()
+            except OSError as exc:  # a full disk must not harm the processes
+                log(f"cannot make the socket again now: {exc.strerror}")
+            self._accept_connections()
 
     def _accept(self) -> None:
         try:
@@ -158,7 +166,7 @@ class Shim:
             return
         connection = Connection(sock)
         connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid()}))
-        self._loop.watch(sock.fileno(), IN, lambda events: self._on_connection(connection, events))
+        self._loop.add_handler(sock.fileno(), IN, lambda events: self._on_connection(connection, events))
         self._flush(connection)
 
     def _on_connection(self, connection: Connection, events: int) -> None:
@@ -166,14 +174,14 @@ class Shim:
             if events & (IN | BROKEN):
                 for kind, payload in connection.receive():
                     self._on_message(connection, kind, payload)
-                # Once for all that was acknowledged: where many processes wait for room, to look at them takes time.
-                self._children.intake.resume()
-                self._start_wanted(connection)
+                # Once for all acknowledgements of this read: it takes time where many processes are paused.
+                self._children.output_reader.resume_reading()
+                self._start_pending(connection)
         except ConnectionError:
             self._disconnect(connection)
             return
-        except Exception as exc:  # noqa: BLE001 - whatever a daemon sends, the processes must not suffer for it
-            say(f"a connection was dropped: {exc!r}")
+        except Exception as exc:  # noqa: BLE001 - nothing that a daemon sends may harm the processes
+            log(f"dropped a connection: {exc!r}")
             self._disconnect(connection)
             return
         self._flush(connection)
@@ -185,26 +193,26 @@ class Shim:
             blocked = connection.flush()
         except OSError:
             connection.broken = True
-            self._take_last_words(connection)
+            self._handle_rest_and_disconnect(connection)
             return
         if blocked != connection.wants_write:
             connection.wants_write = blocked
-            self._loop.modify(connection.sock.fileno(), IN | OUT if blocked else IN)
+            self._loop.set_events(connection.sock.fileno(), IN | OUT if blocked else IN)
 
     def _disconnect(self, connection: Connection) -> None:
         if connection.closed:
             return
-        self._loop.unwatch(connection.sock.fileno())
+        self._loop.remove_handler(connection.sock.fileno())
         connection.close()
         if connection is self._daemon:
             self._daemon = None
-            self._wanted.clear()
+            self._pending_starts.clear()
             for child in self._children:
                 child.detach()
-            self._children.intake.on_daemon_gone()
+            self._children.output_reader.on_daemon_gone()
 
-    def _take_last_words(self, connection: Connection) -> None:
-        """Do what a daemon has said that is dead or replaced, then leave it: it may have handed a process over."""
+    def _handle_rest_and_disconnect(self, connection: Connection) -> None:
+        """Handle what a daemon sent before it died or was replaced: it may have handed a process over."""
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
         for _ in range(_LAST_READS):
@@ -217,76 +225,76 @@ class Shim:
 
     def _on_message(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
         if connection is not self._daemon:
-            self._greet(connection, kind, payload)
+            self._on_first_message(connection, kind, payload)
             return
         if kind is MessageType.SPAWN:
-            self._wanted.append(json.loads(bytes(payload)))
-            if len(self._wanted) == _STARTS_AT_ONCE:
-                self._start_wanted(connection)
+            self._pending_starts.append(json.loads(bytes(payload)))
+            if len(self._pending_starts) == _MAX_STARTS_AT_ONCE:
+                self._start_pending(connection)
             return
-        self._start_wanted(connection)
+        self._start_pending(connection)
         if kind is MessageType.EXIT:
             self._exit(connection, json.loads(bytes(payload)))
         else:
-            self._commands.do(connection, kind, payload)
+            self._commands.handle(connection, kind, payload)
 
-    def _greet(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
+    def _on_first_message(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
         if kind is MessageType.UPGRADE:
-            self._upgrade.ask(connection, json.loads(bytes(payload)))
-            self._try_upgrade()
+            self._upgrade.request(connection, json.loads(bytes(payload)))
+            self._advance_upgrade()
             return
         if kind is not MessageType.GREETING:
             raise WireError("the first message is not a greeting")
         version, rest = decode_greeting(payload)
         if version != PROTOCOL_VERSION:
-            raise WireError(f"the daemon speaks version {version} of the protocol, this shim {PROTOCOL_VERSION}")
+            raise WireError(f"the daemon speaks protocol version {version}, this shim version {PROTOCOL_VERSION}")
         settings = json.loads(bytes(rest))
-        room = self._children.room
-        room.process_limit_bytes = settings["room_bytes"]
-        room.memory_limit_bytes = settings["memory_bytes"]
-        room.spool_limit_bytes = settings["spool_bytes"]
+        usage = self._children.usage
+        usage.process_limit_bytes = settings["room_bytes"]
+        usage.memory_limit_bytes = settings["memory_bytes"]
+        usage.spool_limit_bytes = settings["spool_bytes"]
         self._leave_daemon()
         self._daemon = connection
-        self._children.intake.on_daemon()
-        if self._keeper is not None:
-            self._keeper.on_greeted()
+        self._children.output_reader.on_daemon_connected()
+        if self._supervisor is not None:
+            self._supervisor.on_greeted()
         for child in self._children:
-            self._tell_inventory(connection, child)
+            self._send_inventory(connection, child)
         connection.send(encode(MessageType.INVENTORY_END))
 
-    def _tell_inventory(self, connection: Connection, child: Child) -> None:
-        with contextlib.suppress(OSError):  # no memory: it goes on on disk, and the daemon gets that
-            self._children.intake.share(child)
+    def _send_inventory(self, connection: Connection, child: Child) -> None:
+        with contextlib.suppress(OSError):  # without memory, reading continues on disk, and the daemon gets that file
+            self._children.output_reader.switch_to_memory(child)
         description, fds = describe(child)
-        connection.send(encode_json(MessageType.INVENTORY, {**description, "fds": len(fds)}), fds)
+        fields = {"slot": child.slot, "record": child.record, **description.to_json(), "fds": len(fds)}
+        connection.send(encode_json(MessageType.INVENTORY, fields), fds)
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
-        # An init waits for who asked it, so whoever asks must not wait for its end.
-        connection.send(reply(message["request"], ended=self._ending, waits=self._keeper is not None))
+        # An init waits for the process that asked it to end, so that one must not wait for the init.
+        connection.send(encode_reply(message["request"], ended=self._ending, waits=self._supervisor is not None))
 
-    def _start_wanted(self, connection: Connection) -> None:
-        """Start what was asked for in messages that came one behind the other."""
-        if not self._wanted:
+    def _start_pending(self, connection: Connection) -> None:
+        """Start all processes that were requested in messages that followed each other."""
+        if not self._pending_starts:
             return
-        wanted, self._wanted = self._wanted, []
+        messages, self._pending_starts = self._pending_starts, []
         started = self._children.start(
-            [WantedStart(m["record"], Command(**m["command"]), m["begins_at"]) for m in wanted]
+            [StartRequest(m["record"], Command(**m["command"]), m["begins_at"]) for m in messages]
         )
-        for message, child in zip(wanted, started, strict=True):
+        for message, child in zip(messages, started, strict=True):
             request = message["request"]
             if isinstance(child, OSError):
-                _refuse(connection, request, child)
+                _send_refusal(connection, request, child)
                 continue
             description, fds = describe(child)
-            del description["record"]  # who asked has it
-            starting = {"request": request, **description, "fds": len(fds)}
+            fields = {"request": request, "slot": child.slot, **description.to_json(), "fds": len(fds)}
             try:
-                connection.send(encode_json(MessageType.STARTING, starting), fds)
+                connection.send(encode_json(MessageType.STARTING, fields), fds)
             except OSError as exc:  # too many open files to keep them for later
                 self._children.forget(child)
-                _refuse(connection, request, exc)
+                _send_refusal(connection, request, exc)
 
 
-def _refuse(connection: Connection, request: int, why: OSError) -> None:
-    connection.send(reply(request, error="spawn", errno=why.errno, stage=getattr(why, "stage", 0)))
+def _send_refusal(connection: Connection, request: int, why: OSError) -> None:
+    connection.send(encode_reply(request, error="spawn", errno=why.errno, stage=getattr(why, "stage", 0)))

@@ -1,6 +1,6 @@
 """Becoming the next version of this program in place: the same process, with its children, pipes and buffers.
 
-What is known is written into a memory file, descriptors are kept open over exec, and the new program reads the file.
+The state is written into a memory file, descriptors are kept open over exec, and the new program reads the file.
 """
 
 import contextlib
@@ -14,50 +14,60 @@ from typing import Any, NamedTuple
 from outlast.shim.children import Children
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
-from outlast.shim.daemon_supervisor import BLOCKED_SIGNALS, DaemonSupervisor
-from outlast.shim.state.handover import full_state, restore_full
+from outlast.shim.daemon_supervisor import DaemonSupervisor
+from outlast.shim.state.handover import dump_state, load_state
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType, encode_json
-
-STATE_VERSION = 2
-"""Of what is written into the memory file. A program that reads another one is not become."""
+from outlast.wire.contract import BLOCKED_SIGNALS, STATE_VERSION
 
 RESUME = "--resume"
-# A kill takes moments; an upgrade waits so long for those that are under way.
-_QUIET_WITHIN_S = 5.0
+"""First argument of a program that continues an earlier one."""
+_IDLE_WITHIN_S = 5.0
+"""Time that an upgrade waits for kills under way, which usually take moments."""
+_RETRY_S = 0.02
 
 
-class Asked(NamedTuple):
-    """An upgrade that somebody waits for."""
+class UpgradeRequest(NamedTuple):
+    """An upgrade that was requested.
+
+    Attributes:
+        connection: of the program that asked.
+        argv: the new program.
+        protocol: version of the protocol that the new program speaks.
+        deadline_s: time of the monotonic clock after which it is refused.
+    """
 
     connection: Connection
     argv: Sequence[str]
     protocol: int
-    deadline: float
+    deadline_s: float
 
 
 class Upgrade:
-    """Takes the request, waits for a quiet moment, and becomes the new program. Refuses before anything is touched."""
+    """The upgrade of this shim: takes the request, waits until no kill is under way, and becomes the new program.
+
+    A request that is refused changes nothing.
+    """
 
     def __init__(
         self,
         *,
         children: Children,
         listener: Listener,
-        keeper: DaemonSupervisor | None,
+        supervisor: DaemonSupervisor | None,
         lock_fd: int,
         settings: dict[str, Any],
         leave_daemon: Callable[[], None],
     ) -> None:
         self._children = children
         self._listener = listener
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._lock_fd = lock_fd
         self._settings = settings
         self._leave_daemon = leave_daemon
-        self._asked: Asked | None = None
+        self._request: UpgradeRequest | None = None
 
-    def ask(self, connection: Connection, message: dict[str, Any]) -> None:
-        """Note what was asked for, or say why not."""
+    def request(self, connection: Connection, message: dict[str, Any]) -> None:
+        """Note a request, or refuse it."""
         argv: list[str] = message["argv"]
         if message["state_version"] != STATE_VERSION:
             refusal = (
@@ -65,74 +75,86 @@ class Upgrade:
                 f"{message['state_version']}"
             )
         elif not os.access(argv[0], os.X_OK):
-            refusal = f"{argv[0]} can't be run"
-        elif self._asked is not None:
+            refusal = f"{argv[0]} cannot be run"
+        elif self._request is not None:
             refusal = "an upgrade is under way"
-        elif self._keeper is not None and self._keeper.is_ending:
+        elif self._supervisor is not None and self._supervisor.is_ending:
             refusal = "everything is being ended"
         else:
-            self._asked = Asked(connection, argv, message["protocol"], time.monotonic() + _QUIET_WITHIN_S)
+            deadline_s = time.monotonic() + _IDLE_WITHIN_S
+            self._request = UpgradeRequest(connection, argv, message["protocol"], deadline_s)
             return
-        _answer(connection, refusal)
+        _send_refusal(connection, refusal)
 
-    def step(self, *, daemon_is_here: bool) -> float | None:
-        """Do what was asked for, if it can be done now. Return in how many seconds to call again, if at all."""
-        asked = self._asked
-        if asked is None:
+    def advance(self, *, daemon_is_connected: bool) -> float | None:
+        """Carry the request out if that is possible now. Return in how many seconds to call again, if at all."""
+        request = self._request
+        if request is None:
             return None
-        if daemon_is_here and asked.protocol != PROTOCOL_VERSION:
-            self._refuse(f"the daemon speaks version {PROTOCOL_VERSION} of the protocol, the new shim {asked.protocol}")
-        elif self._children.killing.is_quiet:
-            self._become(asked)
-        elif time.monotonic() > asked.deadline:
+        if daemon_is_connected and request.protocol != PROTOCOL_VERSION:
+            self._refuse(f"the daemon speaks protocol version {PROTOCOL_VERSION}, the new shim {request.protocol}")
+        elif self._children.killer.is_idle:
+            self._exec(request)
+        elif time.monotonic() > request.deadline_s:
             self._refuse("processes are being killed all the time")
         else:
-            return 0.02
+            return _RETRY_S
         return None
 
     def _refuse(self, why: str) -> None:
-        if self._asked is not None:
-            _answer(self._asked.connection, why)
-        self._asked = None
+        if self._request is not None:
+            _send_refusal(self._request.connection, why)
+        self._request = None
 
-    def _become(self, asked: Asked) -> None:
+    def _exec(self, request: UpgradeRequest) -> None:
         self._leave_daemon()
-        described = [full_state(child) for child in self._children]
-        asker = asked.connection.sock.fileno()
+        asker = request.connection.sock.fileno()
+        state, kept = self._dump_state(asker)
+        memory = os.memfd_create("outlast-state", os.MFD_CLOEXEC)
+        with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
+            json.dump(state, file)
+        kept.append(memory)
+        # Signals that come meanwhile wait until there are handlers again.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
+        try:
+            for fd in kept:
+                os.set_inheritable(fd, True)
+            # The new program does not read the last argument: it shows the folder in the list of processes.
+            argv = [*request.argv, RESUME, str(memory), self._settings["state_dir"]]
+            os.execv(request.argv[0], argv)  # noqa: S606 - no shell is the point
+        except OSError as exc:
+            for fd in kept:
+                os.set_inheritable(fd, False)
+            os.close(memory)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
+            self._refuse(f"cannot run {request.argv[0]}: {exc.strerror}")
+
+    def _dump_state(self, asker: int) -> tuple[dict[str, Any], list[int]]:
+        """Return all that the new program needs, and the descriptors that it keeps."""
+        children = [dump_state(child) for child in self._children]
+        supervisor, supervisor_fds = self._supervisor.dump_state() if self._supervisor is not None else (None, [])
         directory, sock = self._listener.fds
-        kept = [self._lock_fd, directory, sock, asker, *(fd for _, fds in described for fd in fds)]
-        keeper, keeper_fds = self._keeper.state() if self._keeper is not None else (None, [])
         state = {
             **self._settings,
             "lock_fd": self._lock_fd,
             "listener": [directory, sock],
             "asker": asker,
             "next_slot": self._children.next_slot,
-            "children": [{**state, "fds": fds} for state, fds in described],
-            "keeper": keeper,
+            "children": [{**child, "fds": fds} for child, fds in children],
+            "keeper": supervisor,
         }
-        memory = os.memfd_create("outlast-state", os.MFD_CLOEXEC)
-        with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
-            json.dump(state, file)
-        kept += [memory, *keeper_fds]
-        # What is signalled meanwhile waits until there are handlers again.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
-        try:
-            for fd in kept:
-                os.set_inheritable(fd, True)
-            # The folder is for who looks at the list of processes.
-            argv = [*asked.argv, RESUME, str(memory), self._settings["state_dir"]]
-            os.execv(asked.argv[0], argv)  # noqa: S606 - no shell is the point
-        except OSError as exc:
-            for fd in kept:
-                os.set_inheritable(fd, False)
-            os.close(memory)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*BLOCKED_SIGNALS, signal.SIGCHLD))
-            self._refuse(f"{asked.argv[0]} can't be run: {exc.strerror}")
+        return state, [
+            self._lock_fd,
+            directory,
+            sock,
+            asker,
+            *(fd for _, fds in children for fd in fds),
+            *supervisor_fds,
+        ]
 
 
-def load(memory: int) -> dict[str, Any]:
-    """Read what the program before has left, and keep its descriptors from whatever is started next."""
+def load_state_file(memory: int) -> dict[str, Any]:
+    """Read what the earlier program has left, and keep its descriptors from programs that are started from now on."""
     with os.fdopen(memory, encoding="utf-8") as file:
         file.seek(0)
         state: dict[str, Any] = json.load(file)
@@ -142,18 +164,18 @@ def load(memory: int) -> dict[str, Any]:
 
 
 def restore_children(children: Children, state: dict[str, Any]) -> None:
-    """Take in the processes of the program before."""
+    """Put the processes of the earlier program into the table."""
     children.next_slot = state["next_slot"]
-    for told in state["children"]:
-        children.put(restore_full(told, told["fds"], children.room))
+    for child in state["children"]:
+        children.insert(load_state(child, child["fds"], children.usage))
 
 
 def confirm(asker: int, version: dict[str, Any]) -> None:
-    """Tell who asked for it that the new program runs."""
+    """Tell the program that asked for the upgrade that the new shim runs, and close its connection."""
     with contextlib.suppress(OSError):
         os.write(asker, encode_json(MessageType.REPLY, {"request": 0, **version}))
     os.close(asker)
 
 
-def _answer(connection: Connection, refusal: str) -> None:
-    connection.send(encode_json(MessageType.REPLY, {"request": 0, "error": refusal}))
+def _send_refusal(connection: Connection, why: str) -> None:
+    connection.send(encode_json(MessageType.REPLY, {"request": 0, "error": why}))

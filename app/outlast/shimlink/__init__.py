@@ -1,4 +1,4 @@
-"""The daemon's end of the shim's wire."""
+"""The daemon's end of the socket to the shim."""
 
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess

@@ -1,4 +1,4 @@
-"""A unix socket on the event loop that carries bytes and file descriptors, which asyncio's transports do not."""
+"""A unix socket on the event loop that carries bytes and file descriptors; asyncio's transports carry bytes only."""
 
 import array
 import asyncio
@@ -13,12 +13,12 @@ from outlast.wire.codec import Decoder, MessageType, WireError
 from outlast.wire.fds import ReceivedFds, close_all
 
 _RECEIVE_BYTES = 256 << 10
-# Of one wake-up: then other tasks have their turn.
-_READS_A_TURN = 16
+_READS_PER_TURN = 16
+"""Maximum number of reads in one turn of the event loop: then other tasks have theirs."""
 
 
 class Channel:
-    """Calls `on_message` with each message that comes, and `on_lost` once when the socket is of no more use.
+    """A connection that calls `on_message` with each message that comes, and `on_lost` once when it is lost.
 
     Neither is called before the next turn of the event loop, nor after `close`.
     """
@@ -37,12 +37,12 @@ class Channel:
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received = ReceivedFds()
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
-        self._marks: dict[int, bytes] = {}
+        self._acks: dict[int, bytes] = {}
         self.is_open = True
         self._loop.add_reader(sock, self._on_readable)
 
     def write(self, message: bytes, fds: Sequence[int] = ()) -> None:
-        """Send a message and duplicates of descriptors, now or when the socket takes it."""
+        """Send a message and duplicates of descriptors, now or when the socket takes them."""
         if not self.is_open:
             return
         was_idle = not self._unsent
@@ -50,23 +50,26 @@ class Channel:
         if was_idle:
             self._flush()
 
-    def mark(self, slot: int, message: bytes) -> None:
-        """Send an ACK in the next turn of the event loop, with those of other slots, and without those it overtakes."""
-        if not self._marks:
-            self._loop.call_soon(self._send_marks)
-        self._marks[slot] = message
+    def queue_ack(self, slot: int, message: bytes) -> None:
+        """Send an ACK in the next turn of the event loop, together with those of other slots.
 
-    def _send_marks(self) -> None:
-        marks, self._marks = self._marks, {}
-        self.write(b"".join(marks.values()))
+        An earlier ACK of the same slot that is still queued is not sent.
+        """
+        if not self._acks:
+            self._loop.call_soon(self._send_acks)
+        self._acks[slot] = message
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, {}
+        self.write(b"".join(acks.values()))
         failpoint("after-ack")
 
     def take_fds(self, count: int) -> list[int]:
-        """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""
-        return self._received.take(count)
+        """Return the descriptors of the message that was just received; see `ReceivedFds.take_fds`."""
+        return self._received.take_fds(count)
 
     def close(self) -> None:
-        """Say nothing more, and hear nothing more."""
+        """Close the socket. Unsent messages are dropped."""
         if not self.is_open:
             return
         self.is_open = False
@@ -79,13 +82,13 @@ class Channel:
         self._received.close()
 
     def abort(self, why: Exception) -> None:
-        """Give the socket up; `on_lost` is called soon."""
+        """Close the socket, and call `on_lost` soon."""
         if self.is_open:
             self.close()
             self._loop.call_soon(self._on_lost, why)
 
     def _on_readable(self) -> None:
-        for _ in range(_READS_A_TURN):
+        for _ in range(_READS_PER_TURN):
             if not self.is_open:
                 return
             space = self._decoder.space()
@@ -100,11 +103,11 @@ class Channel:
                 self.abort(ConnectionResetError("the other end has closed the socket"))
                 return
             self._decoder.filled(count)
-            self._handle()
+            self._handle_messages()
             if count < len(space):
-                return  # that was all; if it was not, we are called again
+                return  # probably the socket is empty; if not, the event loop calls again
 
-    def _handle(self) -> None:
+    def _handle_messages(self) -> None:
         try:
             for kind, payload in self._decoder.messages():
                 self._on_message(kind, payload)

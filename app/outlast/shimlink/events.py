@@ -1,4 +1,4 @@
-"""What a link to the shim tells its owner, and in which terms."""
+"""Events that a link to the shim reports, and the types that they carry."""
 
 import os
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from outlast.shimlink.held_process import HeldProcess
 
 @dataclass(frozen=True, slots=True)
 class ShimProcess:
-    """A process that the shim looks after, as it tells on connecting.
+    """A process of the shim, as its inventory describes it.
 
     Attributes:
-        record: what `spawn` was given.
-        held: duplicates of what the shim has open for it. Whoever is told of the process closes it.
+        record: the record that `spawn` was given.
+        held: duplicates of what the shim has open for it. The receiver of the event closes it.
     """
 
     slot: int
@@ -33,7 +33,7 @@ class Spawned:
 
 
 class SpawnRefused(OutlastError):
-    """The system could not start it: `stage` (outlast.shim.launch.exec_child.Stage) and `errno` say where and why."""
+    """A process that the system could not start. `stage` (`outlast.wire.contract.Stage`) and `errno` say why."""
 
     def __init__(self, stage: int, errno: int) -> None:
         super().__init__(os.strerror(errno))
@@ -42,11 +42,11 @@ class SpawnRefused(OutlastError):
 
 
 class ShimLost(ShimUnavailable):
-    """The shim was there, and is gone: there will be another."""
+    """A shim that was connected has gone. Another one will take its place."""
 
 
 class GreetingCut(ShimLost):
-    """The shim died while it told what it looks after. `found`: what it had told by then; it belongs to the caller."""
+    """A shim that died during its inventory. `found`: the processes it described by then; they belong to the caller."""
 
     def __init__(self, message: str, found: list[ShimProcess]) -> None:
         super().__init__(message)
@@ -54,25 +54,25 @@ class GreetingCut(ShimLost):
 
 
 class ShimEvents(Protocol):
-    """What a link tells its owner, from the event loop, in the order in which it came."""
+    """An owner of a link, which the link tells of events, from the event loop, in the order in which they came."""
 
     def on_started(self, slot: int, deadline_ms: int | None) -> None:
-        """It runs its program, until that time of the monotonic clock. Told again after every `attach`."""
+        """Hear that a process runs its program, and its deadline by the monotonic clock. Repeated after `attach`."""
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
-        """It could not run its program; see `SpawnRefused`. Told again after every `attach`."""
+        """Hear that a process could not run its program; see `SpawnRefused`. Repeated after `attach`."""
 
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
-        """`size` bytes were read at `ts_ms`; `offset` counts within the stream. None: the stream has ended."""
+        """Hear that `size` bytes of a stream, from `offset` on, were read at `ts_ms`. Size 0: the stream has ended."""
 
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
-        """The process itself has ended. Told again after every `attach`.
+        """Hear that a process has exited. Repeated after `attach`.
 
-        `how`: `ts_ms`, and `code` or `signal` (neither: nobody knows); whether `timed_out`; whether `oom_killed`.
+        `how`: `ts_ms`, `code` or `signal` (neither: nobody knows), `timed_out` and `oom_killed`.
         """
 
     def on_stdin_closed(self, slot: int) -> None:
-        """Its standard input is no longer writable."""
+        """Hear that a standard input cannot be written to any more."""
 
     def on_link_lost(self) -> None:
-        """The connection is gone, unless `close` was called."""
+        """Hear that the connection is lost. Not called after `close`."""

@@ -1,4 +1,4 @@
-"""One connection to the shim: commands with answers, output and events as they come."""
+"""One connection to the shim: commands and their answers, output and events as they come."""
 
 import asyncio
 import errno
@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outlast.failpoints import failpoint
-from outlast.linux.linux import pidfd_open
+from outlast.linux.process import pidfd_open
 from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
@@ -28,9 +26,11 @@ from outlast.wire.codec import (
     decode_output,
     encode_greeting,
     encode_json,
-    encode_mark,
+    encode_position,
     encode_stdin,
 )
+from outlast.wire.contract import Command, Stage
+from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,12 @@ _ANSWER_S = 10.0
 
 
 class ShimLink:
-    """Use `open`. One daemon is attached to a shim at a time; a new one takes over.
+    """A link to the shim; make it by `open`. A shim serves one daemon at a time; a new one takes over.
 
     Attributes:
-        greeted: done when the shim has told all that it looks after.
-        inventory: what it has told.
-        is_silent: it has left a request without an answer, and has said nothing since.
+        greeted: done when the shim has described all its processes.
+        inventory: the processes that it has described.
+        is_silent: whether the shim has left a request without an answer, and has sent nothing since.
     """
 
     def __init__(self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> None:
@@ -61,12 +61,12 @@ class ShimLink:
 
     @classmethod
     async def open(cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> "ShimLink":
-        """Greet the shim at the other end of `sock` and take over its processes.
+        """Greet the shim at the other end of `sock`, and receive its inventory.
 
         Raises:
-            ProtocolError: it speaks another version; nothing was touched.
-            GreetingCut: it died meanwhile.
-            ShimUnavailable: it does not answer.
+            ProtocolError: the shim speaks another version of the protocol. Nothing has changed.
+            GreetingCut: the shim died meanwhile.
+            ShimUnavailable: the shim does not answer.
         """
         link = cls(sock, events, settings)
         try:
@@ -89,10 +89,10 @@ class ShimLink:
         return self._channel.is_open
 
     def close(self) -> None:
-        """Leave the shim alone with its processes; what it reads from now on waits for the next daemon."""
+        """Close the connection. The shim keeps its processes, and their output for the next daemon."""
         self._closing = True
         self._channel.close()
-        self._fail_waiting()
+        self._fail_requests()
         for process in self.inventory:
             process.held.close()
         self.inventory.clear()
@@ -100,18 +100,21 @@ class ShimLink:
     # ---- commands
 
     async def spawn(self, record: Mapping[str, Any], command: Command, begins_at: Position) -> Spawned:
-        """Fork a process, which does nothing before it is attached. `record` is kept for the inventory.
+        """Fork a process, which waits at its gate until it is attached.
 
-        `begins_at`: its output continues that of an earlier run, which ended there.
+        Args:
+            record: the daemon's own description of the process, which the shim keeps for its inventory.
+            command: the program.
+            begins_at: where the output of the earlier run ended, which this one continues.
 
         Raises:
-            SpawnRefused: the system could not start it, and nothing of it is left.
-            ShimUnavailable: the link is down, and nothing runs.
+            SpawnRefused: the system could not start the process, and nothing of it is left.
+            ShimUnavailable: the link is down, and the program does not run.
         """
         if self.is_silent:
-            raise ShimUnavailable("the shim does not answer: is it stopped? Nothing runs, try again")
+            raise ShimUnavailable("the shim does not answer: is it stopped? The process was not started; try again")
         request = next(self._requests)
-        future = self._wait_for(request)
+        future = self._register_request(request)
         message = {
             "request": request,
             "record": record,
@@ -120,77 +123,77 @@ class ShimLink:
         }
         self._channel.write(encode_json(MessageType.SPAWN, message))
         failpoint("start-asked")
-        answer = await self._answer(future)
+        answer = await self._wait_for_answer(future)
         if "error" in answer:
             raise SpawnRefused(answer["stage"], answer["errno"])
         return Spawned(answer["slot"], answer["held"])
 
-    async def adopt(self, record: Mapping[str, Any], held: HeldProcess, ending: Mapping[str, int] | None) -> int:
-        """Hand a process over whose shim is no more, and return its slot.
+    async def adopt(self, record: Mapping[str, Any], held: HeldProcess, exited: Mapping[str, int] | None) -> int:
+        """Hand over a process whose shim has died, and return its slot.
 
         Args:
             record: as in `spawn`.
-            held: what this daemon has of it; it keeps it.
-            ending: how it ended, if that is known; see `HeldProcess.handover`.
+            held: what this daemon holds of the process, and continues to hold.
+            exited: its exit, if the daemon knows it; see `HeldProcess.describe`.
         """
-        described, fds = held.handover(ending)
+        description, fds = held.describe(exited)
         request = next(self._requests)
-        message = {"request": request, "record": record, "fds": len(fds), **described}
-        future = self._wait_for(request)
+        message = {"request": request, "record": record, "fds": len(fds), **description.to_json()}
+        future = self._register_request(request)
         self._channel.write(encode_json(MessageType.ADOPT, message), fds)
-        slot: int = (await self._answer(future))["slot"]
+        slot: int = (await self._wait_for_answer(future))["slot"]
         return slot
 
     def attach(self, slot: int, position: Position) -> None:
-        """Ask for the output from `position` on, for the process's end, and for what comes.
+        """Open the process's gate, and ask for its output from `position` on, its exit, and all later events.
 
-        This and the next two say nothing when the link is down: whoever takes the shim up next begins from the store.
+        This method and the next two do nothing when the link is down: the next link begins from the store's position.
         """
-        self._channel.write(encode_mark(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
+        self._channel.write(encode_position(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
 
     def acknowledge(self, slot: int, position: Position) -> None:
-        """Say soon that everything up to `position` is stored."""
-        self._channel.mark(slot, encode_mark(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
+        """Tell the shim, in the next turn of the event loop, that everything up to `position` is stored."""
+        self._channel.queue_ack(slot, encode_position(MessageType.ACK, slot, position.stdout_end, position.stderr_end))
 
     def forget(self, slot: int) -> None:
-        """Say that the end of a process is stored, or that it is no longer wanted."""
+        """Make the shim forget a process: its end is stored, or it is no longer wanted."""
         self._channel.write(encode_json(MessageType.FORGET, {"slot": slot}))
 
     async def signal(self, slot: int, number: int, scope: str = "group") -> None:
-        """Send a signal to the process's group, or another `scope` (`outlast.model.process.SignalScope`).
+        """Send a signal to the process's group, or to another `scope` (`outlast.model.process.SignalScope`).
 
         Raises:
-            NotRunning: it has ended.
+            NotRunning: the process has ended.
             PermissionError: the system refuses.
         """
-        answer = await self._ask(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
+        answer = await self._send_request(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
     async def kill(self, process_id: str) -> bool:
-        """SIGKILL everything that the process has started, also if it has ended itself. Ask again until it is gone.
+        """SIGKILL the process's tree, also if the process itself has ended. Call this again until the tree is gone.
 
         Returns:
-            Whether nothing of it is left.
+            Whether nothing of the tree is left.
         """
-        answer = await self._ask(MessageType.KILL, {"id": process_id})
+        answer = await self._send_request(MessageType.KILL, {"id": process_id})
         return bool(answer["gone"])
 
     async def sweep(self, process_ids: Sequence[str]) -> None:
-        """SIGKILL what may be left of processes that no shim looks after any more."""
-        await self._ask(MessageType.SWEEP, {"ids": process_ids})
+        """SIGKILL what may be left of processes that no shim has any more."""
+        await self._send_request(MessageType.SWEEP, {"ids": process_ids})
 
     async def write_stdin(self, slot: int, data: bytes) -> None:
-        """Return when all of `data` is in the pipe, however long that takes.
+        """Write to a standard input, and return when all of `data` is in the pipe, however long that takes.
 
         Raises:
             NotRunning: the process ended meanwhile.
             StdinNotWritable: its standard input is closed.
         """
         request = next(self._requests)
-        future = self._wait_for(request)
+        future = self._register_request(request)
         self._channel.write(encode_stdin(request, slot, data))
         answer = await future
         if answer.get("error") == "ended":
@@ -199,38 +202,38 @@ class ShimLink:
             raise StdinNotWritable("the process's standard input is closed")
 
     async def close_stdin(self, slot: int) -> None:
-        """Close its standard input behind what is already on the way."""
-        await self._ask(MessageType.CLOSE_STDIN, {"slot": slot})
+        """Close a standard input behind all data that is on its way."""
+        await self._send_request(MessageType.CLOSE_STDIN, {"slot": slot})
 
     async def end_shim(self) -> bool:
-        """Ask the shim to end, and wait until it has; an init's waits for us. False: it still looks after processes."""
+        """Make the shim end, and wait until it has; an init waits for its caller. False: it still has processes."""
         pidfd = pidfd_open(self.shim_pid)
         try:
-            self._closing = True  # before it is asked: its going may be seen before its answer
-            answer = await self._ask(MessageType.EXIT, {})
+            self._closing = True  # before the request: the end of the connection may be seen before the answer
+            answer = await self._send_request(MessageType.EXIT, {})
             self._closing = bool(answer["ended"])
             if self._closing and not answer["waits"]:
-                await _readable(pidfd)
+                await _wait_until_readable(pidfd)
         finally:
             os.close(pidfd)
         return self._closing
 
-    async def _ask(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
+    async def _send_request(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
         request = next(self._requests)
-        future = self._wait_for(request)
+        future = self._register_request(request)
         self._channel.write(encode_json(kind, {"request": request, **fields}))
-        return await self._answer(future)
+        return await self._wait_for_answer(future)
 
-    async def _answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
-        """Wait for what a shim answers at once, if it can."""
+    async def _wait_for_answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
+        """Wait for an answer that a running shim sends at once."""
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await future
         except TimeoutError:
             self.is_silent = True
-            raise ShimUnavailable("the shim does not answer: is it stopped? Try again when it goes on") from None
+            raise ShimUnavailable("the shim does not answer: is it stopped? Try again when it runs") from None
 
-    def _wait_for(self, request: int) -> asyncio.Future[dict[str, Any]]:
+    def _register_request(self, request: int) -> asyncio.Future[dict[str, Any]]:
         if not self.connected:
             raise ShimUnavailable("the shim is not connected")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -238,23 +241,23 @@ class ShimLink:
         future.add_done_callback(lambda _future: self._waiting.pop(request, None))
         return future
 
-    # ---- what comes
+    # ---- messages from the shim
 
     def _on_lost(self, why: Exception) -> None:
-        self._fail_waiting()
+        self._fail_requests()
         if not self.greeted.done():
             self.greeted.set_exception(ShimUnavailable(f"the connection to the shim was lost: {why}"))
         elif not self._closing:
             log.warning("the connection to the shim was lost: %s", why)
             self._events.on_link_lost()
 
-    def _fail_waiting(self) -> None:
+    def _fail_requests(self) -> None:
         for future in tuple(self._waiting.values()):
             if not future.done():
                 future.set_exception(ShimLost("the connection to the shim was lost"))
 
     def abort(self, why: Exception) -> None:
-        """Drop a connection that went wrong; the owner hears `on_link_lost`."""
+        """Drop the connection because of an error; the owner hears `on_link_lost`."""
         self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
@@ -277,7 +280,7 @@ class ShimLink:
             self.greeted.set_exception(
                 ProtocolError(
                     f"the running shim speaks version {version} of the protocol, this daemon version "
-                    f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started it"
+                    f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started the shim"
                 )
             )
             self._channel.close()
@@ -285,24 +288,33 @@ class ShimLink:
         self.shim_pid = json.loads(bytes(rest))["pid"]
         self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
 
+    def _receive_held(self, message: Mapping[str, Any]) -> HeldProcess:
+        """Hold what came with a message.
+
+        Raises:
+            OSError: some descriptors are missing: this process has reached its limit on open files.
+        """
+        fds = self._channel.take_fds(message["fds"])
+        return HeldProcess.from_description(ProcessDescription.from_json(message), fds)
+
     def _on_inventory(self, message: Mapping[str, Any]) -> None:
-        held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
+        held = self._receive_held(message)
         self.inventory.append(ShimProcess(message["slot"], message["record"], held))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
         future = self._waiting.get(message["request"])
         answer: dict[str, Any]
         try:
-            held = HeldProcess.of(message, self._channel.take_fds(message["fds"]))
+            held = self._receive_held(message)
         except OSError as exc:
-            log.error("a start fails: %s", exc)  # noqa: TRY400 - the sentence says it all
+            log.error("a start has failed: %s", exc)  # noqa: TRY400 - a traceback would add nothing
             self.forget(message["slot"])
             answer = {"error": "spawn", "stage": Stage.SETUP, "errno": errno.EMFILE}
         else:
             answer = {"slot": message["slot"], "held": held}
         if future is not None and not future.done():
             future.set_result(answer)
-        elif "held" in answer:  # nobody waits for it any more: its gate stays shut
+        elif "held" in answer:  # the caller has given up: the gate stays shut
             answer["held"].close()
             self.forget(message["slot"])
 
@@ -324,10 +336,10 @@ class ShimLink:
         elif kind is MessageType.INVENTORY:
             self._on_inventory(message)
         else:
-            raise WireError(f"{kind.name} is not the shim's to send")
+            raise WireError(f"a shim does not send {kind.name}")
 
 
-async def _readable(fd: int) -> None:
+async def _wait_until_readable(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""Asking a running shim to become the version of it that is installed here."""
+"""Asking a running shim to become the version that is installed here."""
 
 import json
 import socket
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from outlast.model.errors import ProtocolError, ShimUnavailable
-from outlast.shim.upgrade import STATE_VERSION
-from outlast.shimlink.launch import find_shim
+from outlast.shimlink.launch import SHIM_LOG_NAME, find_shim
 from outlast.wire.codec import PROTOCOL_VERSION, Decoder, MessageType, decode_greeting, encode_json
+from outlast.wire.contract import STATE_VERSION
 
 _ANSWER_S = 30.0
 _RECEIVE_BYTES = 64 << 10
 
 
 def upgrade_shim(state_dir: Path) -> int:
-    """Let the shim of `state_dir` exec this installation's program in place; return its pid, which stays the same.
+    """Make the shim of `state_dir` exec this installation's program in place; return its pid, which stays the same.
 
-    Processes, pipes and buffers are kept. A daemon that is connected connects again.
+    Processes, pipes and buffers stay. A connected daemon connects again.
 
     Raises:
-        ShimUnavailable: none runs, or it does not answer.
-        ProtocolError: it refuses; nothing was touched.
+        ShimUnavailable: no shim runs, or it does not answer.
+        ProtocolError: the shim refuses. Nothing has changed.
     """
     sock = find_shim(state_dir)
     if sock is None:
@@ -32,14 +32,14 @@ def upgrade_shim(state_dir: Path) -> int:
         argv = [sys.executable, "-P", "-m", "outlast.shim"]
         request = {"state_version": STATE_VERSION, "protocol": PROTOCOL_VERSION, "argv": argv}
         sock.sendall(encode_json(MessageType.UPGRADE, request))
-        pid, answer = _answer(sock)
-    if "error" in answer:
-        raise ProtocolError(f"the shim (pid {pid}) was not upgraded: {answer['error']}; nothing was touched")
+        pid, reply = _receive_reply(sock)
+    if "error" in reply:
+        raise ProtocolError(f"the shim (pid {pid}) was not upgraded: {reply['error']}; nothing was touched")
     return pid
 
 
-def _answer(sock: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Return the shim's pid, which it greets with, and its reply."""
+def _receive_reply(sock: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Return the shim's pid, which its greeting brings, and its reply."""
     decoder = Decoder(_RECEIVE_BYTES)
     pid = 0
     while True:
@@ -48,7 +48,7 @@ def _answer(sock: socket.socket) -> tuple[int, dict[str, Any]]:
         except TimeoutError:
             raise ShimUnavailable("the shim does not answer its socket") from None
         if count == 0:
-            raise ShimUnavailable("the shim broke the connection off: look at its log")
+            raise ShimUnavailable(f"the shim closed the connection: see {SHIM_LOG_NAME} in the state folder")
         decoder.filled(count)
         for kind, payload in decoder.messages():
             if kind is MessageType.GREETING:

@@ -1,4 +1,4 @@
-"""The storage contract: what a plug-in promises, and the changes that it commits."""
+"""The storage contract: the calls that a plug-in implements, and the changes that it commits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AddProcess:
-    """A process has been started: record it with its first run. Its handle is the commit's answer.
+    """Record a process that was started, with its first run. The commit returns its handle.
 
-    A managed one (`spec.is_managed`) has a plain `ManagedState()` from then on.
+    A managed process (`spec.is_managed`) has a default `ManagedState()` from then on.
     """
 
     spec: ProcessSpec
@@ -45,7 +45,7 @@ class AddProcess:
 
 @dataclass(frozen=True, slots=True)
 class BeginRun:
-    """A process has been started again: this is its current run. One whose number it has already changes nothing."""
+    """Record a later run of a process, its current run from then on. A stored number changes nothing."""
 
     handle: int
     run: Run
@@ -53,7 +53,10 @@ class BeginRun:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawRun:
-    """Delete a run, not the first, if it is stored: its program could not be run. The one before is current again."""
+    """Delete a run (not the first), if it is stored, because its program could not be executed.
+
+    The run before it is the current run again.
+    """
 
     handle: int
     run: int
@@ -61,7 +64,7 @@ class WithdrawRun:
 
 @dataclass(frozen=True, slots=True)
 class SetManaged:
-    """Put another state in the place of what a managed process has."""
+    """Replace the state of a managed process."""
 
     handle: int
     state: ManagedState
@@ -69,7 +72,7 @@ class SetManaged:
 
 @dataclass(frozen=True, slots=True)
 class EndRun:
-    """A run has ended. Output may still come."""
+    """Record the end of a run. Output may still follow."""
 
     handle: int
     run: int
@@ -78,7 +81,7 @@ class EndRun:
 
 @dataclass(frozen=True, slots=True)
 class AddEvent:
-    """Something has happened to a process that no other change tells of (`EventType.UNHEALTHY`)."""
+    """Record an event that no other change implies (`EventType.UNHEALTHY`)."""
 
     handle: int
     run: int
@@ -88,7 +91,7 @@ class AddEvent:
 
 @dataclass(frozen=True, slots=True)
 class CompleteOutput:
-    """All output of a run is stored, and nothing more will come."""
+    """Record that all output of a run is stored."""
 
     handle: int
     run: int
@@ -96,10 +99,9 @@ class CompleteOutput:
 
 @dataclass(frozen=True, slots=True)
 class RecordUsage:
-    """What a run has taken of the machine so far. May come before and after its end, and any number of times.
+    """Record the resource usage of a run so far. May be committed before and after its end, any number of times.
 
-    Peaks only rise: of each figure the higher stays, also of a stored one and None. The history replaces what is
-    stored, but an empty one leaves it as it is.
+    Each peak only rises; None never replaces a value. The history replaces the stored history, unless it is empty.
     """
 
     handle: int
@@ -109,14 +111,14 @@ class RecordUsage:
 
 @dataclass(frozen=True, slots=True)
 class PurgeProcess:
-    """Delete a process, its runs and its output. The handle is never used again."""
+    """Delete a process, its runs and its output. Its handle is never used again."""
 
     handle: int
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawProcess:
-    """Delete a process, as `PurgeProcess` does, if it is stored: whether its `AddProcess` came through isn't known."""
+    """Delete a process as `PurgeProcess` does, if it is stored. For a start whose `AddProcess` may have been stored."""
 
     process_id: str
 
@@ -138,20 +140,20 @@ Change = (
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A process that has not ended or whose output is not complete, and how far its output is stored."""
+    """A process that has not ended or whose output is not complete, and the position of its output."""
 
     process: Process
     position: Position
 
 
 class Storage(ABC):
-    """Keeps processes and their output.
+    """A store of processes and their output.
 
-    One `Storage` object belongs to one event loop. `commit` is called by one task at a time; reads may be
-    made by any number of tasks, also during a commit, and see only whole commits. A read that starts after a
-    commit has returned sees it. No read leaves a transaction, lock or cursor open when it returns. The cost
-    of a read, `total` included, does not grow with the processes or lines that it does not return, but for
-    `processes` with several of status, name and tags: there it may grow with what meets the rarest of them.
+    One `Storage` object belongs to one event loop. One task at a time calls `commit`. Any number of tasks may read,
+    also during a commit; they see whole commits only, and every commit that returned before the read began. No read
+    leaves a transaction, lock or cursor open when it returns. The cost of a read, `total` included, does not grow with
+    the processes or lines that it does not return, with one exception: `processes` with several of status, name and
+    tags may cost as much as the rarest of these conditions has matches.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
     tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
@@ -160,15 +162,15 @@ class Storage(ABC):
     @classmethod
     @abstractmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
-        """Make a closed storage for `url`, without I/O.
+        """Return a storage for `url` that is not open yet, without I/O.
 
         Args:
             url: the setting `storage` as the operator wrote it, for instance `sqlite:////var/lib/outlast/outlast.db`.
-            durable: a commit that has returned survives a loss of power, too, and not just this process's death.
-            compress_after_s: output that is so old may be compressed where it lies. 0: none may.
+            durable: whether a commit that has returned survives a loss of power, not only the death of this process.
+            compress_after_s: age in seconds from which output may be compressed. 0: never.
 
         Raises:
-            StorageError: the URL is not one that this plug-in understands.
+            StorageError: the plug-in does not understand the URL.
         """
 
     @abstractmethod
@@ -176,46 +178,45 @@ class Storage(ABC):
         """Open or create the store, and bring its schema up to date.
 
         Raises:
-            StorageError: it is damaged, or made by a newer version; nothing was changed.
-            StorageUnavailable: it cannot be reached now.
+            StorageError: the store is damaged, or made by a newer version; nothing was changed.
+            StorageUnavailable: the store cannot be reached now.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything. Idempotent; everything committed stays."""
+        """Release all resources. Idempotent; everything committed stays."""
 
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in order, all or none, and return when they are durable.
 
-        A chunk must begin where the stored output of its process ends: `first_seq` is the stored `last_seq`
-        + 1, and of `stdout_end` and `stderr_end` its stream's has grown by `len(data)` (a gap's by any number
-        of bytes) while the other stands still (`outlast.storage.continuity.advance` is that rule). `ts_ms` may
-        fall: clocks are set back. Changes to a process that is not stored (the same batch or an earlier one
-        purged it) are ignored.
+        A chunk must begin where the stored output of its process ends: its `first_seq` is the stored `last_seq` + 1;
+        the end of its own stream has grown by `len(data)` (in a gap, by any number of bytes), and the end of the other
+        stream has not changed. `outlast.storage.continuity.advance` checks this. `ts_ms` may fall, because clocks are
+        set back. Changes to a process that is not stored (this batch or an earlier one purged it) are ignored.
 
-        A batch whose answer was lost is committed again, perhaps in other parts, so every change may be
-        repeated. A chunk of which all is stored (neither its `last_seq` nor its ends are beyond what is stored)
-        is ignored. Of several endings the first stays.
+        The daemon commits a batch again, perhaps in other parts, when an answer was lost, so every change may be
+        repeated. A chunk that is stored already (neither its `last_seq` nor its ends are beyond what is stored) is
+        ignored. The first exit status of a run stays.
 
-        A change that tells something makes an event, in the same transaction: `AddProcess` a `STARTED`, `EndRun` an
-        `EXITED` or `LOST`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete the process's events and
-        leave one, a `FAILED` or `PURGED`, whose time is now. Their ids ascend in the order of the changes: whoever
-        has seen an event will never find one with a smaller id that was not there. What changes nothing makes no
-        event; an `AddEvent` whose like (handle, run, type, time) is among the last hundred of its process does not.
+        Some changes add an event in the same transaction: `AddProcess` a `STARTED`, `BeginRun` a `RESTARTED`, `EndRun`
+        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete
+        the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in the
+        order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change that
+        changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time) one of
+        the last hundred events of its process.
 
         Returns:
-            The handle given to the process of each `AddProcess`, by process id. Handles ascend in commit
-            order and are never reused, also after a purge or a restart. An `AddProcess` whose id is stored
-            already changes nothing and returns the stored handle. One whose `idempotency_key` another stored
-            process has is stored without it: the key stays where it is. (The daemon looks for a key before it
-            starts anything; this must not happen, and if it does, a batch that no repeating can mend would
-            hold up everybody's output.)
+            The handle of the process of each `AddProcess`, by process id. Handles ascend in commit order and are
+            never reused, not even after a purge or a restart. An `AddProcess` whose id is stored already changes
+            nothing and returns the stored handle. If another stored process has its `idempotency_key`, the new
+            process is stored without a key. (The daemon checks the key before it starts anything, so this should
+            not happen; but an error here would block all output, because repeating the batch would not help.)
 
         Raises:
             StorageUnavailable: nothing was stored; the same call may be made again.
-            ValueError: a chunk neither continues its process's output nor is stored already (it repeats a
-                part of what is stored, or leaves something out); nothing was stored.
+            ValueError: a chunk neither continues the output of its process nor is stored already (it repeats
+                a part of what is stored, or skips something); nothing was stored.
         """
 
     @abstractmethod
@@ -240,31 +241,31 @@ class Storage(ABC):
 
     @abstractmethod
     async def runs(self, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
-        """List a process's runs, newest first: at most `limit`, all with a number below `before_number`."""
+        """Return at most `limit` runs of a process, newest first, with numbers below `before_number` (None: all)."""
 
     @abstractmethod
     async def position(self, handle: int) -> Position:
-        """Return how far a process's output is stored; of an unknown one, the beginning."""
+        """Return the position of a process's output; of an unknown process, `Position()`."""
 
     @abstractmethod
     async def supervised(self) -> list[Process]:
-        """List the managed processes that are to run, oldest first."""
+        """Return the managed processes whose desired state is `RUNNING`, oldest first."""
 
     @abstractmethod
     async def processes(self, query: ProcessQuery) -> list[Process]:
-        """List processes, in the order that the query names."""
+        """Return the processes that meet the query, in the order of the query."""
 
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:
-        """List the processes that have not ended or whose output is not complete, oldest first."""
+        """Return the processes that have not ended or whose output is not complete, oldest first."""
 
     @abstractmethod
     async def usage(self, handle: int, run: int) -> RunUsage | None:
-        """Return what is recorded of a run's resources, empty if nothing is. None: there is no such run."""
+        """Return the recorded usage of a run, empty if none is recorded. None: there is no such run."""
 
     @abstractmethod
     async def total(self) -> int:
-        """Count the stored processes."""
+        """Return the number of stored processes."""
 
     @abstractmethod
     async def chunks(
@@ -279,17 +280,17 @@ class Storage(ABC):
     ) -> list[Chunk]:
         """Read output, gaps included, in order of `first_seq`.
 
-        For `since_ms` and `until_ms` the time of a chunk is the latest `ts_ms` of its process up to and
-        including it (of either stream). That is its own unless the clock was set back; and it never falls, so
-        both bounds cut a whole range out of the output.
+        For `since_ms` and `until_ms`, the time of a chunk is the latest `ts_ms` of its process, of either stream, up to
+        and including the chunk. This is its own `ts_ms` unless the clock was set back. It never falls, so the two
+        bounds select one range of the output.
 
         Args:
-            handle: of the process; an unknown one has no output.
-            after_seq: the first line returned is the first one after this: a chunk that holds it is returned
-                from the next line on, with the positions of the whole chunk.
-            max_bytes: stop after the chunk with which the data reach this size (so one chunk is always
-                returned, if there is any; a gap has no data).
-            stream: only this stream's chunks.
+            handle: handle of the process; an unknown process has no output.
+            after_seq: only lines with a greater sequence number. A chunk that holds this line is returned from the
+                next line on, with the positions of the whole chunk.
+            max_bytes: the answer ends with the chunk that brings its data to this size. At least one chunk is
+                returned, if there is one; a gap has no data.
+            stream: only chunks of this stream.
             since_ms: only chunks with a time >= this.
             until_ms: only chunks with a time <= this.
         """
@@ -298,53 +299,55 @@ class Storage(ABC):
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
-        With `stream`, the lines of that stream are counted. Gaps are not counted; those between and after these
-        lines are given with them. With fewer lines than that, everything is given.
+        With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
+        returned with them. If fewer lines are stored, `chunks` gives all of them.
         """
 
     @abstractmethod
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids.
 
-        A call looks at a bounded number of events, whatever is wanted: it may find fewer than `limit`, or none, and
-        there are more.
+        A call examines a bounded number of events, so it may return fewer than `limit`, or none, although more are
+        stored.
 
         Args:
-            after: only those with a greater id.
-            limit: at most so many (>= 1).
-            wanted: which.
+            after: only events with a greater id.
+            limit: maximum number of events (>= 1).
+            wanted: conditions on the events.
 
         Returns:
-            What was found, and a `last_id` from which to go on. It is `after` only if nothing is stored behind it.
+            The events, and the `last_id` from which to continue. `last_id` equals `after` only if nothing is stored
+            behind it.
         """
 
     @abstractmethod
     async def event_tail(self, count: int, wanted: EventFilter) -> int:
-        """Return the `after` from which `events` gives the last `count` (>= 0) of those that are wanted.
+        """Return the `after` from which `events` gives the last `count` (>= 0) events that meet the conditions.
 
-        With fewer than that, everything is given. Its cost may grow with the events that it has to pass over.
+        If fewer are stored, `events` gives all of them. The cost may grow with the events that do not meet the
+        conditions.
         """
 
     @abstractmethod
     async def scan(self, scan: ScanQuery) -> ScanPage:
-        """Read a piece of the output of all processes, in about the order in which it was stored (or against it).
+        """Read a page of the output of all processes, in roughly the order in which it was stored, or in reverse.
 
-        Each process's chunks are in their own order; what is stored while somebody reads on from position to position
-        is found or not, but nothing is given twice (if it is within ten minutes). Purged processes have no output. The
-        cost is that of the chunks looked at, with `max_chunks` and `max_bytes` as bounds.
+        The chunks of each process come in their own order. A chunk that is stored during a scan may be found or not,
+        but no chunk is returned twice if the scan takes less than ten minutes. Purged processes have no output. The
+        cost is that of the chunks examined, bounded by `max_chunks` and `max_bytes`.
         """
 
     async def sql(self, question: SqlQuery) -> bytes:
-        """Answer a question in the store's own SQL, also while the store is not open here.
+        """Run a query in the store's own SQL; the store need not be open.
 
-        It can't change anything, nor hold up commits or other reads.
+        A query cannot change anything, and delays neither commits nor other reads.
 
         Returns:
             A JSON object: `columns`, names; `rows`, arrays of values (a blob is `{"base64": ...}`, an integer beyond
-            2**53 and an infinite number are strings); `truncated`, whether there were more.
+            2**53 and an infinite number are strings); `truncated`, whether there were more rows.
 
         Raises:
             InvalidRequest: this store has no SQL; or the query is wrong, writes, or takes too long.
-            Unavailable: too many others ask.
+            Unavailable: too many queries are running.
         """
-        raise InvalidRequest(f"query can't be answered: {type(self).__name__} has no SQL ({question.query!r:.40})")
+        raise InvalidRequest(f"query cannot run: {type(self).__name__} has no SQL ({question.query!r:.40})")

@@ -1,12 +1,12 @@
-"""The rule that keeps output free of silent holes and repeats, for plug-ins to check before they store a chunk."""
+"""The rule that keeps output free of silent holes and repeats. Plug-ins check it before they store a chunk."""
 
 from outlast.model.output import Chunk, Position, Stream
 
 
 def advance(stored: Position, chunk: Chunk) -> Position | None:
-    """Return the position once `chunk` is stored after `stored`; None: all of it is stored already, ignore it.
+    """Return the position once `chunk` is stored after `stored`. None: the whole chunk is stored already; ignore it.
 
-    The chunk's own count of its lines is believed: counting them again would be a fifth of the cost of a flood.
+    The chunk's `line_count` is trusted: counting the lines again would be a fifth of the cost of a flood.
 
     Raises:
         ValueError: the chunk does not begin exactly where `stored` ends, or its sizes do not match its data.
@@ -38,7 +38,7 @@ def _holds(stored: Position, position: Position) -> bool:
 
 
 def _grows(stored: Position, chunk: Chunk) -> bool:
-    """Tell whether its stream's end grows by its data (that of a gap by anything), and the other stands still."""
+    """Return whether the end of the chunk's stream grows by its data (a gap: by any number), and the other does not."""
     grown, other = chunk.stdout_end - stored.stdout_end, chunk.stderr_end - stored.stderr_end
     if chunk.stream is Stream.STDERR:
         grown, other = other, grown

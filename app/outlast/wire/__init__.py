@@ -1,1 +1,1 @@
-"""The contract between daemon and shim: messages, descriptors, and what both sides agree on."""
+"""The contract between daemon and shim: messages, descriptors, descriptions of processes, shared constants."""

@@ -1,7 +1,7 @@
-"""The protocol between daemon and shim: one unix stream socket, messages of a length, a type and a payload.
+"""Messages between daemon and shim: a length, a type and a payload, over one unix stream socket.
 
-Described in docs/protocol.md. A payload is JSON where size does not matter and packed where it does. What processes
-write does not travel here: both ends hold the buffer files that it is in, and messages say where in them.
+docs/protocol.md describes them. Payloads are JSON where size does not matter and packed where it does. Output does not
+travel over the socket: both ends hold its buffer files, and messages say where in them it is.
 """
 
 import json
@@ -15,16 +15,16 @@ MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
 
-_FRAME = struct.Struct("<IB")
+_HEADER = struct.Struct("<IB")
 _GREETING = struct.Struct("<8sH")
 _OUTPUT = struct.Struct("<IBQQI")
 _WHOLE_OUTPUT = struct.Struct("<IBIBQQI")
-_MARK = struct.Struct("<IQQ")
+_POSITION = struct.Struct("<IQQ")
 _STDIN = struct.Struct("<II")
 
 
 class MessageType(IntEnum):
-    """What a message is. GREETING is said by both; of the others, below 64 the shim speaks, from 64 on the daemon.
+    """Types of messages. Both ends send GREETING; of the others, the shim sends those below 64, the daemon the rest.
 
     INVENTORY, STARTING and ADOPT come with file descriptors (SCM_RIGHTS).
     """
@@ -55,21 +55,21 @@ class MessageType(IntEnum):
 
 
 class WireError(Exception):
-    """The other end sent what is not a message of this protocol."""
+    """Bytes from the other end that are not a message of this protocol."""
 
 
 def encode(kind: MessageType, payload: bytes = b"") -> bytes:
-    """Frame one message."""
-    return _FRAME.pack(len(payload), kind) + payload
+    """Return one message as bytes."""
+    return _HEADER.pack(len(payload), kind) + payload
 
 
 def encode_json(kind: MessageType, value: Any) -> bytes:
-    """Frame one message whose payload is JSON."""
+    """Return one message with a JSON payload."""
     return encode(kind, json.dumps(value, separators=(",", ":")).encode())
 
 
 def encode_greeting(version: int, value: Any) -> bytes:
-    """Frame the first message of either side: magic, version, then JSON that only this version defines."""
+    """Return the first message of either side: magic, version, then JSON that only this version defines."""
     return encode(
         MessageType.GREETING,
         _GREETING.pack(MAGIC, version) + json.dumps(value, separators=(",", ":")).encode(),
@@ -77,41 +77,41 @@ def encode_greeting(version: int, value: Any) -> bytes:
 
 
 def decode_greeting(payload: memoryview) -> tuple[int, memoryview]:
-    """Return the version and the JSON behind it.
+    """Return the version of a greeting and the JSON behind it.
 
     Raises:
-        WireError: it is no greeting of any version.
+        WireError: the payload is not a greeting of any version.
     """
     if len(payload) < _GREETING.size:
         raise WireError("the greeting is too short")
     magic, version = _GREETING.unpack_from(payload)
     if magic != MAGIC:
-        raise WireError("the greeting does not begin as ours")
+        raise WireError("the greeting does not begin with Outlast's magic bytes")
     return version, payload[_GREETING.size :]
 
 
 def encode_output(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> bytes:
-    """Frame an OUTPUT message: so many bytes were read at that offset of the stream. None: the stream has ended."""
+    """Return an OUTPUT message: `size` bytes of a stream were read, from `offset` on. Size 0: the stream has ended."""
     return _WHOLE_OUTPUT.pack(_OUTPUT.size, MessageType.OUTPUT, slot, stream, ts_ms, offset, size)
 
 
 def decode_output(payload: memoryview) -> tuple[int, int, int, int, int]:
-    """Return slot, stream, time in ms, offset in the stream, and size."""
+    """Return slot, stream, time in ms, offset in the stream, and size in bytes."""
     return _OUTPUT.unpack(payload)
 
 
-def encode_mark(kind: MessageType, slot: int, stdout_end: int, stderr_end: int) -> bytes:
-    """Frame an ATTACH or ACK: a slot, and an offset in each of its two streams."""
-    return encode(kind, _MARK.pack(slot, stdout_end, stderr_end))
+def encode_position(kind: MessageType, slot: int, stdout_end: int, stderr_end: int) -> bytes:
+    """Return an ATTACH or ACK: a slot, and an offset in each of its two streams."""
+    return encode(kind, _POSITION.pack(slot, stdout_end, stderr_end))
 
 
-def decode_mark(payload: memoryview) -> tuple[int, int, int]:
+def decode_position(payload: memoryview) -> tuple[int, int, int]:
     """Return slot, stdout_end and stderr_end."""
-    return _MARK.unpack(payload)
+    return _POSITION.unpack(payload)
 
 
 def encode_stdin(request: int, slot: int, data: bytes) -> bytes:
-    """Frame bytes for a process's standard input."""
+    """Return a message that brings bytes for a process's standard input."""
     return encode(MessageType.STDIN, _STDIN.pack(request, slot) + data)
 
 
@@ -122,9 +122,9 @@ def decode_stdin(payload: memoryview) -> tuple[int, int, bytes]:
 
 
 class Decoder:
-    """Cuts a byte stream into messages. Fill `space()`, say how much with `filled()`, then read `messages()`.
+    """A cutter of a byte stream into messages. Fill `space()`, report how much with `filled()`, then read `messages()`.
 
-    A message's payload is a view that is good until the next call of `space()`.
+    The payload of a message is a view that is valid until the next call of `space()`.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -133,7 +133,7 @@ class Decoder:
         self._end = 0
 
     def space(self) -> memoryview:
-        """Room for the next bytes, never empty."""
+        """Return a view to put the next bytes into. The view is never empty."""
         if self._start == self._end:
             self._start = self._end = 0
         wanted = self._next_size()
@@ -146,21 +146,21 @@ class Decoder:
         return memoryview(self._buffer)[self._end :]
 
     def filled(self, count: int) -> None:
-        """`count` bytes were put into the last `space()`."""
+        """Report that `count` bytes were put into the last `space()`."""
         self._end += count
 
     def messages(self) -> Iterator[tuple[MessageType, memoryview]]:
-        """Yield the messages that are complete.
+        """Yield the complete messages.
 
         Raises:
-            WireError: a length over the limit, or an unknown type.
+            WireError: a message is over the size limit or of an unknown type.
         """
         view = memoryview(self._buffer)
-        while self._end - self._start >= _FRAME.size:
-            size, kind = _FRAME.unpack_from(view, self._start)
+        while self._end - self._start >= _HEADER.size:
+            size, kind = _HEADER.unpack_from(view, self._start)
             if size > MAX_MESSAGE_BYTES:
-                raise WireError(f"a message of {size} bytes is over the limit of {MAX_MESSAGE_BYTES}")
-            begin = self._start + _FRAME.size
+                raise WireError(f"a message of {size} bytes is over the limit of {MAX_MESSAGE_BYTES} bytes")
+            begin = self._start + _HEADER.size
             if begin + size > self._end:
                 return
             try:
@@ -171,7 +171,7 @@ class Decoder:
             yield known, view[begin : begin + size]
 
     def _next_size(self) -> int:
-        if self._end - self._start < _FRAME.size:
-            return _FRAME.size
-        size: int = _FRAME.unpack_from(self._buffer, self._start)[0]
-        return _FRAME.size + size
+        if self._end - self._start < _HEADER.size:
+            return _HEADER.size
+        size: int = _HEADER.unpack_from(self._buffer, self._start)[0]
+        return _HEADER.size + size

@@ -6,26 +6,27 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-MAX_FDS = 253  # SCM_MAX_FD of Linux: so many go with one message at most
+MAX_FDS = 253
+"""Maximum number of descriptors that Linux lets go with one message (SCM_MAX_FD)."""
 
 
 class ReceivedFds:
-    """Descriptors whose messages are still to be read: those of each message together, in order."""
+    """Descriptors that have come with messages that are still to be read: those of one message together, in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[list[int]] = deque()
 
     def receive(self, sock: socket.socket, space: memoryview) -> int:
-        """Read once, and return how many bytes came (0: the other end is gone).
+        """Read once from a socket, and return the number of bytes that came (0: the other end has closed it).
 
-        Descriptors of two messages never come at once. Of those that this process may not open, none or only some
-        come.
+        One read never brings descriptors of two messages. If this process reaches its limit on open files, some of
+        a message's descriptors are missing, or all; `take_fds` tells.
 
         Raises:
-            BlockingIOError: there is nothing now.
+            BlockingIOError: nothing has come.
         """
-        room = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-        count, ancillary, flags, _address = sock.recvmsg_into([space], room, socket.MSG_CMSG_CLOEXEC)
+        ancillary_bytes = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+        count, ancillary, flags, _address = sock.recvmsg_into([space], ancillary_bytes, socket.MSG_CMSG_CLOEXEC)
         fds = array.array("i")
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -34,28 +35,28 @@ class ReceivedFds:
             self._waiting.append(fds.tolist())
         return count
 
-    def take(self, count: int) -> list[int]:
-        """Return the descriptors that came with the message just received. They belong to the caller.
+    def take_fds(self, count: int) -> list[int]:
+        """Return the descriptors of the message that was just read. They belong to the caller.
 
         Raises:
-            ConnectionResetError: they are not all there: this process may not have so many open files.
+            ConnectionResetError: some are missing: this process has reached its limit on open files.
         """
         fds = self._waiting.popleft() if count and self._waiting else []
         if len(fds) != count:
             close_all(fds)
             raise ConnectionResetError(
-                f"of {count} descriptors {len(fds)} came: raise the limit on open files (ulimit -n)"
+                f"only {len(fds)} of {count} descriptors arrived: raise the limit on open files (ulimit -n)"
             )
         return fds
 
     def close(self) -> None:
-        """Close what nobody has taken."""
+        """Close the descriptors that were not taken."""
         for fds in self._waiting:
             close_all(fds)
         self._waiting.clear()
 
 
 def close_all(fds: Sequence[int]) -> None:
-    """Close each of them."""
+    """Close descriptors."""
     for fd in fds:
         os.close(fd)

@@ -1,1 +1,1 @@
-"""One module a group of calls: from a checked request through calls of the core to a response."""
+"""Handlers, one module for each group of calls: a parsed request becomes calls of the core, and a response."""

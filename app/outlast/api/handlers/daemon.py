@@ -1,4 +1,4 @@
-"""Calls about the daemon itself."""
+"""Handlers of calls about the daemon itself."""
 
 from http import HTTPStatus
 

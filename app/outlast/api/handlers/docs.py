@@ -1,4 +1,4 @@
-"""A page to read and try the API, made of files on this machine only."""
+"""Handlers of the OpenAPI document and of the page /docs, which is made of files on this machine only."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from outlast.api.parsing import RequestInput
 _OWN = Path(__file__).parents[1] / "static"
 _PAGE = "docs.html"
 
-# No inline script, nothing from elsewhere; Swagger UI's stylesheet holds its icons as data URLs.
+# No inline scripts, nothing from other hosts. Swagger UI's stylesheet holds its icons as data URLs.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,10 +21,10 @@ _HEADERS = {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": CONTENT_S
 
 
 def _swagger_ui() -> Path:
-    """Find Swagger UI's files in the package that carries them, without importing its code."""
+    """Return the folder of Swagger UI's files in the package swagger-ui-py, without importing the package."""
     spec = find_spec("swagger_ui")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the package swagger-ui-py is missing, install it")
+        raise ModuleNotFoundError("the package swagger-ui-py is missing: install it")
     return Path(spec.origin).with_name("static")
 
 
@@ -37,9 +37,9 @@ def _files() -> Mapping[str, Path]:
 _FILES = _files()
 
 
-async def document(request: web.Request, _: RequestInput) -> web.Response:
+async def openapi(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/openapi.json."""
-    return web.Response(body=request.app[app_keys.DOCUMENT].encoded(), content_type="application/json")
+    return web.Response(body=request.app[app_keys.OPENAPI].encoded(), content_type="application/json")
 
 
 async def page(_: web.Request, __: RequestInput) -> web.FileResponse:
@@ -48,7 +48,7 @@ async def page(_: web.Request, __: RequestInput) -> web.FileResponse:
 
 
 async def file(request: web.Request, _: RequestInput) -> web.FileResponse:
-    """GET /docs/{file}: one of the few files that the page names."""
+    """GET /docs/{file}: one of the files that the page needs."""
     path = _FILES.get(request.match_info["file"])
     if path is None:
         raise web.HTTPNotFound

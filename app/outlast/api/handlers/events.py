@@ -1,4 +1,4 @@
-"""What happens to processes: history, then what comes, as Server-Sent Events; or what is stored, one event a line."""
+"""Handler of the event feed: Server-Sent Events without end, or the stored events as NDJSON."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.core.query.output_cursor import FollowInterrupted
+from outlast.core.query.follow import FollowInterrupted
 from outlast.model.event import Event
 
 SSE = "text/event-stream"
@@ -27,7 +27,7 @@ async def follow(request: web.Request, given: RequestInput) -> web.StreamRespons
     query: EventQuery = given.query
     seen = load_last_event_id(request)
     if seen is not None:
-        query = replace(query, after=max(query.after, seen), tail=None)  # as `follow.resume` does, for its reasons
+        query = replace(query, after=max(query.after, seen), tail=None)  # as in `follow.resume`
     feed = request.app[app_keys.MANAGER].events
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (SSE, NDJSON)) == NDJSON:
         return await send_or_fail(request, NDJSON, _lines(feed, query))
@@ -37,7 +37,7 @@ async def follow(request: web.Request, given: RequestInput) -> web.StreamRespons
 
 
 def to_data(event: Event) -> dict[str, Any]:
-    """Make what an event says; `answers.Event` documents it field by field."""
+    """Return the fields of an event but its id, as `responses.Event` describes them."""
     data: dict[str, Any] = {
         "type": event.type,
         "process_id": event.process_id,
@@ -59,7 +59,7 @@ async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, N
             async for events in found:
                 yield b"".join(map(_event, events)) or sse.KEEP_ALIVE
     except FollowInterrupted:
-        return  # the client comes back with Last-Event-ID
+        return  # the client reconnects with Last-Event-ID
 
 
 async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:

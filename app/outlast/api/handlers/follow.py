@@ -1,4 +1,4 @@
-"""Following a process's output: history, then what comes, as Server-Sent Events."""
+"""Handlers that follow the output of a process as Server-Sent Events: stored output, then new output."""
 
 import contextlib
 from dataclasses import replace
@@ -9,15 +9,18 @@ from aiohttp import hdrs, web
 from outlast.api import app_keys
 from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
-from outlast.api.schemas.processes import ResumeHeader
+from outlast.api.schemas.output import ResumeHeader
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import Client, send_from
 from outlast.core.manager import ProcessManager
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.output import Stream
 from outlast.model.process import Process
 
 HEARTBEAT_S = 15.0
+"""Time without output after which a comment is sent, so that proxies keep the connection."""
+
 LAST_EVENT_ID = "Last-Event-ID"
 
 EVENT_STREAM = {
@@ -28,8 +31,8 @@ EVENT_STREAM = {
 _RESUME = ResumeHeader()
 
 
-def of(stream: Stream | None) -> Call:
-    """Make the call that follows `stream`, or both."""
+def handler_for(stream: Stream | None) -> Call:
+    """Return the handler that follows `stream`; None: both streams."""
     return partial(_follow, stream)
 
 
@@ -45,10 +48,10 @@ async def _follow(stream: Stream | None, request: web.Request, given: RequestInp
 
 
 def load_last_event_id(request: web.Request) -> int | None:
-    """Return the header of a follower that comes back; None: there is none.
+    """Return the id in the header Last-Event-ID; None if the header is missing or empty.
 
     Raises:
-        InvalidRequest: it is not one of our ids.
+        InvalidRequest: the header is not an id.
     """
     text = request.headers.get(LAST_EVENT_ID, "")
     if not text:
@@ -58,10 +61,10 @@ def load_last_event_id(request: web.Request) -> int | None:
 
 
 def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
-    """Start after `seen`, the id that a follower that comes back has shown; None: it has shown none.
+    """Return `query` so that it starts after `seen`, the last id that the follower has received (None: unchanged).
 
-    An EventSource sends the header beside the URL it began with: the later of the header and `after` holds,
-    and `tail` no longer does, for it would skip what was written while the follower was away.
+    An EventSource sends the header with the URL that it began with. So the later of the header and `after` counts, and
+    `tail` is dropped: it would skip what was written while the follower was disconnected.
     """
     if seen is None:
         return query
@@ -71,29 +74,29 @@ def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
 async def _feed(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> None:
-    """Send what there is and what comes, to a client that reads as fast or as slowly as it likes."""
+    """Send stored and new events to a client, at the speed at which the client reads."""
     try:
         while (sent := await _feed_while_read(client, manager, cache, process, query)) is not None:
-            # While a client does not read, this number is all that is held for it. It goes on as if it came back.
+            # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
             query = resume(query, sent)
             await client.drained()
     except FollowInterrupted:
-        return  # no eof: the client comes back with Last-Event-ID
+        return  # no eof: the client reconnects with Last-Event-ID
     await client.send(sse.EOF)
 
 
 async def _feed_while_read(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> int | None:
-    """Send events until the client does not keep up, and return the id of the last one. None: there are no more."""
-    follow = manager.follow_together(process, query, heartbeat_s=HEARTBEAT_S)
+    """Send events until the client falls behind, and return the id of the last one. None: the stream is over."""
+    follow = manager.follow_batches(process, query, heartbeat_s=HEARTBEAT_S)
     async with contextlib.aclosing(follow) as found:
         async for chunks in found:
             if not chunks:
                 await client.send(sse.KEEP_ALIVE)
                 continue
             for piece in cache.pieces(chunks):
-                if not await client.put(piece.events):
+                if not await client.write(piece.events):
                     return piece.last_seq
-            del chunks, piece  # they would be held until the next ones are there, which may take hours
+            del chunks, piece  # else they stay in memory until the next ones come, which may take hours
     return None

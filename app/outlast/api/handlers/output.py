@@ -1,4 +1,4 @@
-"""Reading a process's stored output: as JSON, as one event a line, or as the bytes themselves."""
+"""Handlers that read the stored output of a process: as JSON, as NDJSON, or as raw bytes."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -11,7 +11,7 @@ from outlast.api import app_keys
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
 from outlast.api.route import Call, ref_of
-from outlast.api.schemas.processes import ReadOptions
+from outlast.api.schemas.output import ReadOptions
 from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineFilter, LineJoiner
 from outlast.api.streaming.response import send_or_fail
@@ -24,8 +24,8 @@ NDJSON = "application/x-ndjson"
 RAW = "application/octet-stream"
 
 
-def of(stream: Stream | None) -> Call:
-    """Make the call that reads `stream`, or both."""
+def handler_for(stream: Stream | None) -> Call:
+    """Return the handler that reads `stream`; None: both streams."""
     return partial(_read, stream)
 
 
@@ -34,41 +34,43 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     reading: ReadOptions = given.query
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
-    chunks = manager.output(view.process, replace(reading.where, stream=stream))
-    sieve = LineFilter(reading.grep, reading.limit)
+    chunks = manager.read_output(view.process, replace(reading.where, stream=stream))
+    line_filter = LineFilter(reading.grep, reading.limit)
     content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
-    if content_type == RAW and sieve.passes_all and stream is None and reading.where == OutputQuery():
+    if content_type == RAW and line_filter.passes_all and stream is None and reading.where == OutputQuery():
         size = view.process.output.bytes
         return await send_or_fail(request, RAW, _first_bytes(chunks, size), size)
     pieces = {
-        JSON: lambda: _as_json(view.process.run.pid, chunks, sieve),
-        NDJSON: lambda: _as_events(chunks, sieve),
-        RAW: lambda: _as_bytes(chunks, sieve),
+        JSON: lambda: _as_json(view.process.run.pid, chunks, line_filter),
+        NDJSON: lambda: _as_events(chunks, line_filter),
+        RAW: lambda: _as_bytes(chunks, line_filter),
     }[content_type]()
     return await send_or_fail(request, content_type, pieces)
 
 
-async def _whole_lines(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
-    """Yield the lines that pass, parts joined; each time a few lines, the last perhaps without its end."""
+async def _whole_lines(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
+    """Yield the lines that pass the filter, parts joined, several at a time. The last may lack its line break."""
     joiner = LineJoiner()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
-            for lines in joiner.add(chunk):
-                passed = sieve.filter(lines)
+            for lines in joiner.join(chunk):
+                passed = line_filter.filter(lines)
                 if passed:
                     yield passed
-            if sieve.full:
+            if line_filter.full:
                 return
     for lines in joiner.rest():
-        passed = sieve.filter(lines)
+        passed = line_filter.filter(lines)
         if passed:
             yield passed
 
 
-async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
+async def _as_json(
+    pid: int, chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter
+) -> AsyncGenerator[bytes, None]:
     yield b'{"pid":%d,"lines":[' % pid
     count = 0
-    async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
+    async with contextlib.aclosing(_whole_lines(chunks, line_filter)) as found:
         async for lines in found:
             for block in sse.blocks(lines, count_lines(lines)):
                 texts = sse.json_lines(block)
@@ -79,27 +81,27 @@ async def _as_json(pid: int, chunks: AsyncGenerator[Chunk, None], sieve: LineFil
     yield b'],"line_count":%d}' % count
 
 
-async def _as_events(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
+async def _as_events(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
-            if chunk.gap and not sieve.full:
-                yield sse.gap_line(chunk)  # whatever is searched for: it may have been here
+            if chunk.gap and not line_filter.full:
+                yield sse.gap_line(chunk)  # also with a filter: the gap may hide a match
             seq = chunk.first_seq
             for block in sse.blocks(chunk.data, chunk.line_count):
                 ids = range(seq, seq + count_lines(block))
                 seq = ids.stop
-                passed, passed_ids = sieve.filter_numbered(block, ids)
+                passed, passed_ids = line_filter.filter_numbered(block, ids)
                 if passed:
                     yield sse.encode(sse.NDJSON, chunk, passed, passed_ids)
-            if sieve.full:
+            if line_filter.full:
                 return
 
 
 async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncGenerator[bytes, None]:
-    """Yield so many bytes: those that were stored when the process was looked at.
+    """Yield the first `size` bytes: those that were stored when the size was read.
 
     Raises:
-        NotFound: the process has been purged meanwhile.
+        NotFound: the process was purged meanwhile.
     """
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
@@ -108,15 +110,15 @@ async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncG
             if size <= 0:
                 return
     if size > 0:
-        raise NotFound("the process has been purged while its output was read")
+        raise NotFound("the process was purged while its output was read")
 
 
-async def _as_bytes(chunks: AsyncGenerator[Chunk, None], sieve: LineFilter) -> AsyncGenerator[bytes, None]:
-    if sieve.passes_all:
+async def _as_bytes(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
+    if line_filter.passes_all:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield chunk.data
         return
-    async with contextlib.aclosing(_whole_lines(chunks, sieve)) as found:
+    async with contextlib.aclosing(_whole_lines(chunks, line_filter)) as found:
         async for lines in found:
             yield lines

@@ -1,4 +1,4 @@
-"""Calls that start, show, signal and end processes."""
+"""Handlers that start, list, show, signal, restart and kill processes."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -6,12 +6,12 @@ from http import HTTPStatus
 from aiohttp import web
 
 from outlast.api import app_keys
-from outlast.api.cursor import make_cursor
+from outlast.api.cursor import page_cursor
 from outlast.api.handlers.serializers import process_info, run_info
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
-from outlast.api.schemas.managed import RunsPage
-from outlast.api.schemas.processes import RemoveRequest, SignalRequest
+from outlast.api.schemas.processes import DeleteRequest, SignalRequest
+from outlast.api.schemas.runs import RunsPage
 from outlast.core.commands.start_request import StartRequest
 from outlast.model.process import ProcessQuery
 
@@ -23,17 +23,17 @@ async def start(request: web.Request, given: RequestInput) -> web.Response:
     return json_response(process_info(outcome.view), HTTPStatus.CREATED if outcome.created else HTTPStatus.OK)
 
 
-async def list_all(request: web.Request, given: RequestInput) -> web.Response:
+async def list_processes(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes."""
     query: ProcessQuery = given.query
-    # One more than asked for tells whether there is a next page.
+    # One more than requested tells whether there is a next page.
     found = await request.app[app_keys.MANAGER].list(replace(query, limit=query.limit + 1))
     page = found[: query.limit]
     more = len(found) > query.limit
     return json_response(
         {
             "processes": [process_info(view) for view in page],
-            "next": make_cursor(query, page[-1].process.handle) if more else None,
+            "next": page_cursor(query, page[-1].process.handle) if more else None,
         }
     )
 
@@ -43,11 +43,11 @@ async def show(request: web.Request, _: RequestInput) -> web.Response:
     return json_response(process_info(await request.app[app_keys.MANAGER].get(ref_of(request))))
 
 
-async def remove(request: web.Request, given: RequestInput) -> web.Response:
+async def delete(request: web.Request, given: RequestInput) -> web.Response:
     """DELETE /api/v1/processes/{ref}."""
-    removal: RemoveRequest = given.query
+    deletion: DeleteRequest = given.query
     manager = request.app[app_keys.MANAGER]
-    left = await (manager.purge if removal.purge else manager.kill)(ref_of(request), removal.wait_s)
+    left = await (manager.purge if deletion.purge else manager.kill)(ref_of(request), deletion.wait_s)
     if left is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return json_response(process_info(left), HTTPStatus.ACCEPTED)
@@ -58,7 +58,7 @@ async def restart(request: web.Request, _: RequestInput) -> web.Response:
     return json_response(process_info(await request.app[app_keys.MANAGER].restart(ref_of(request))))
 
 
-async def runs(request: web.Request, given: RequestInput) -> web.Response:
+async def list_runs(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}/runs."""
     page: RunsPage = given.query
     found = await request.app[app_keys.MANAGER].runs(ref_of(request), before_number=page.before, limit=page.limit + 1)
@@ -69,6 +69,6 @@ async def runs(request: web.Request, given: RequestInput) -> web.Response:
 
 async def send_signal(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/processes/{ref}/signal."""
-    sending: SignalRequest = given.body
-    await request.app[app_keys.MANAGER].signal(ref_of(request), sending.number, sending.scope)
+    signal: SignalRequest = given.body
+    await request.app[app_keys.MANAGER].signal(ref_of(request), signal.number, signal.scope)
     return json_response({"success": True})

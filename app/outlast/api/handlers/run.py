@@ -1,4 +1,4 @@
-"""Running a command: it is started, streamed to its end, and killed when its caller hangs up."""
+"""Handler that runs a command: starts it, streams its output, and kills it when its client disconnects."""
 
 import asyncio
 import contextlib
@@ -14,22 +14,25 @@ from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineJoiner
 from outlast.api.streaming.response import send
 from outlast.core.manager import ProcessManager
-from outlast.core.query.output_cursor import FollowInterrupted, OutputQuery
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import StartOutcome
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.output import Chunk, Stream, count_lines
 from outlast.model.process import Process, Status
 
-_QUIET_S = 1.0  # when others hold the output of a command that has ended
-_KILL_AGAIN_S = 0.2
+_QUIET_S = 1.0
+"""Time without output after which the stream of a command that has ended is closed, though children hold its output."""
+
+_KILL_RETRY_S = 0.2
 _log = logging.getLogger(__name__)
 
 
 async def run(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """POST /api/v1/processes/run."""
-    manager, changes = request.app[app_keys.MANAGER], request.app[app_keys.BACKGROUND_TASKS]
+    manager, tasks = request.app[app_keys.MANAGER], request.app[app_keys.BACKGROUND_TASKS]
     detach: bool = given.query
-    start = changes.begin(manager.start(given.body))
+    start = tasks.run_in_background(manager.start(given.body))
     stream: _RunStream | None = None
     try:
         outcome = await asyncio.shield(start)
@@ -38,16 +41,16 @@ async def run(request: web.Request, given: RequestInput) -> web.StreamResponse:
         await send(request, response, stream.events())
         return response
     finally:
-        hung_up = stream is None or not stream.is_complete
-        if hung_up and not detach and not manager.is_closing:
-            changes.begin(_kill(manager, start))
+        disconnected = stream is None or not stream.is_complete
+        if disconnected and not detach and not manager.is_closing:
+            tasks.run_in_background(_kill(manager, start))
 
 
 class _RunStream:
-    """What the caller is sent.
+    """The stream of events that the client of a run gets.
 
     Attributes:
-        is_complete: all of it was there to be sent.
+        is_complete: whether the last event was made.
     """
 
     def __init__(self, manager: ProcessManager, process: Process) -> None:
@@ -66,10 +69,10 @@ class _RunStream:
                 async for chunk in chunks:
                     if chunk is not None:
                         silent_s = 0.0
-                        for piece in self._lines.add(chunk):
+                        for piece in self._lines.encode(chunk):
                             yield piece
                         continue
-                    if self._manager.has_only_others(self._process):
+                    if self._manager.has_ended(self._process):
                         break
                     silent_s += _QUIET_S
                     if silent_s >= HEARTBEAT_S:
@@ -77,40 +80,40 @@ class _RunStream:
                         yield sse.KEEP_ALIVE
         except FollowInterrupted:
             return
-        for piece in self._lines.rest():
+        for piece in self._lines.encode_rest():
             yield piece
-        ending = await self._ending()
+        last = await self._last_event()
         self.is_complete = True
-        yield ending
+        yield last
 
-    async def _ending(self) -> bytes:
+    async def _last_event(self) -> bytes:
         process = (await self._manager.get(self._process.spec.id)).process
         ending = process.run.ending
-        if ending is None:  # it is purged meanwhile, or the store was replaced
-            raise NotFound(f"process {process.run.pid} is gone")
+        if ending is None:  # the process was purged meanwhile, or the store was replaced
+            raise NotFound(f"process {process.run.pid} was deleted while it ran")
         how = {"signal": ending.signal} if ending.signal is not None else {"exit_code": ending.exit_code}
         oom_killed = ending.status is Status.OOM_KILLED
         return sse.data_event({**how, "oom_killed": oom_killed, "reason": ending.reason})
 
 
 class _RunLines:
-    """Encodes whole lines: a part of one waits for its rest, as the caller could not tell that it is one."""
+    """Encoder of whole lines. A part of a line waits for its rest: the client cannot tell a part from a line."""
 
     def __init__(self) -> None:
         self._joiners = {stream: LineJoiner() for stream in Stream}
         self._last: dict[Stream, Chunk] = {}
 
-    def add(self, chunk: Chunk) -> Iterator[bytes]:
-        """Encode the lines that `chunk` ends, in pieces of about `sse.PIECE_BYTES`."""
+    def encode(self, chunk: Chunk) -> Iterator[bytes]:
+        """Yield the lines that `chunk` completes as events, in pieces of about `sse.PIECE_BYTES`."""
         before = self._last.get(chunk.stream, chunk)
         self._last[chunk.stream] = chunk
-        for lines in self._joiners[chunk.stream].add(chunk):
+        for lines in self._joiners[chunk.stream].join(chunk):
             yield from _pieces(lines, before if chunk.gap else chunk)
         if chunk.gap:
             yield sse.run_gap_event(chunk)
 
-    def rest(self) -> Iterator[bytes]:
-        """Encode the last lines that have no end."""
+    def encode_rest(self) -> Iterator[bytes]:
+        """Yield the last lines, which have no line break, as events."""
         for stream, joiner in self._joiners.items():
             for lines in joiner.rest():
                 yield from _pieces(lines, self._last[stream])
@@ -122,7 +125,7 @@ def _pieces(lines: bytes, chunk: Chunk) -> Iterator[bytes]:
 
 
 async def _kill(manager: ProcessManager, start: asyncio.Task[StartOutcome]) -> None:
-    """Kill what `start` has started, with its tree. While the shim can't be asked, it is asked again."""
+    """Kill the process tree that `start` has started. Repeat while the shim or the store is not available."""
     try:
         outcome = await start
     except OutlastError:
@@ -134,7 +137,7 @@ async def _kill(manager: ProcessManager, start: asyncio.Task[StartOutcome]) -> N
         except NotFound:
             return
         except OutlastError as exc:
-            _log.warning("%s, whose caller has hung up, is not killed yet: %s", process.spec.id, exc)
-            await asyncio.sleep(_KILL_AGAIN_S)
+            _log.warning("process %s, whose client has disconnected, is not killed yet: %s", process.spec.id, exc)
+            await asyncio.sleep(_KILL_RETRY_S)
         else:
             return

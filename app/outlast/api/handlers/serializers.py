@@ -1,4 +1,4 @@
-"""What a process looks like to a caller."""
+"""Serializers: processes and runs as JSON-ready dictionaries."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from outlast.model.process import Run
 
 
 def process_info(view: ProcessView) -> dict[str, Any]:
-    """Make the contract's ProcessInfo; `answers.ProcessInfo` documents it field by field."""
+    """Return a process as `responses.ProcessInfo` describes it."""
     process = view.process
     spec, run, output = process.spec, process.run, process.output
     return {
         "pid": run.pid,
         "handle": process.handle,
         "id": spec.id,
-        **_how_it_is(run),
+        **_status(run),
         "stdin_writable": view.stdin_writable,
         "command": spec.command,
         "args": spec.args,
@@ -43,11 +43,11 @@ def process_info(view: ProcessView) -> dict[str, Any]:
 
 
 def run_info(run: Run) -> dict[str, Any]:
-    """Tell of one run; `answers.RunInfo` documents it."""
-    return {"run": run.number, "pid": run.pid, **_how_it_is(run), **_times(run)}
+    """Return a run as `responses.RunInfo` describes it."""
+    return {"run": run.number, "pid": run.pid, **_status(run), **_times(run)}
 
 
-def _how_it_is(run: Run) -> dict[str, Any]:
+def _status(run: Run) -> dict[str, Any]:
     ending = run.ending
     return {
         "status": run.status,
@@ -93,7 +93,7 @@ def _managed_status(view: ProcessView, state: ManagedState) -> ManagedStatus:
     run = view.process.run
     if run.ending is not None and state.desired is Desired.STOPPED:
         return ManagedStatus.STOPPED
-    # What follows from an end is decided a moment after it.
+    # Whether an ended run is followed by another is decided a moment after its end.
     return ManagedStatus.BACKING_OFF if state.decided_run == run.number else ManagedStatus.RUNNING
 
 

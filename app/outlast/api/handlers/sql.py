@@ -1,73 +1,14 @@
-"""Operators' SQL over HTTP."""
-
-from typing import Any
+"""Handler of SQL queries."""
 
 from aiohttp import web
-from marshmallow import ValidationError, post_load, validate
-from marshmallow import fields as ma_fields
 
 from outlast.api import app_keys
 from outlast.api.parsing import RequestInput
-from outlast.api.schemas import fields
-from outlast.api.schemas.base import Strict
-from outlast.model.sql import MAX_ROWS, SqlQuery
-
-_DEFAULTS = SqlQuery(query="")
-_MAX_SECONDS = 60
-_MAX_QUERY_CHARS = 100_000
+from outlast.model.sql import SqlQuery
 
 
-def _check_parameters(given: Any) -> None:
-    if not isinstance(given, list | dict):
-        raise ValidationError("must be an array, or an object of values by name")
-    for value in given.values() if isinstance(given, dict) else given:
-        if isinstance(value, list | dict):
-            raise ValidationError("must hold strings, numbers, true, false and null only")
-        if isinstance(value, str):
-            fields.check_text(value)
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValidationError("must hold no integer of more than 64 bits")
-
-
-class SqlBody(Strict):
-    """POST /api/v1/sql. Loads as a `SqlQuery`."""
-
-    query = fields.String(
-        required=True,
-        validate=validate.Length(1, _MAX_QUERY_CHARS, error=f"must be 1 to {_MAX_QUERY_CHARS} characters long"),
-        metadata={"description": "One statement that reads.", "example": "SELECT id, command FROM processes LIMIT 3"},
-    )
-    parameters = ma_fields.Raw(
-        validate=_check_parameters,
-        error_messages={"null": "must not be null, leave it out instead"},
-        metadata={
-            "description": "For `?` an array, for `:name` an object.",
-            "anyOf": [{"type": "array"}, {"type": "object"}],
-        },
-    )
-    limit = fields.Integer(
-        low=1,
-        high=MAX_ROWS,
-        load_default=_DEFAULTS.max_rows,
-        metadata={"description": "How many rows to answer with at most."},
-    )
-    timeout = fields.Seconds(
-        high=_MAX_SECONDS,
-        metadata={"description": f"Seconds that it may take, {_DEFAULTS.timeout_s:g} unless given."},
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> SqlQuery:
-        return SqlQuery(
-            query=data["query"],
-            parameters=data.get("parameters", ()),
-            max_rows=data["limit"],
-            timeout_s=data["timeout"] / 1000 if "timeout" in data else _DEFAULTS.timeout_s,
-        )
-
-
-async def ask(request: web.Request, given: RequestInput) -> web.Response:
+async def query(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/sql."""
-    question: SqlQuery = given.body
-    answer = await request.app[app_keys.MANAGER].queries.sql(question)
+    sql_query: SqlQuery = given.body
+    answer = await request.app[app_keys.MANAGER].queries.run_sql(sql_query)
     return web.Response(body=answer, content_type="application/json")

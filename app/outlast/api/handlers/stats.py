@@ -1,4 +1,4 @@
-"""The call that tells what a process takes of the machine."""
+"""Handler that shows the resource use of a process tree."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from outlast.api.route import json_response, ref_of
 from outlast.core.views import UsageView
 from outlast.model.usage import PeakUsage, UsageSample
 
-_SHORTEST_MS = 500  # ticks of the system's clock of processor time are 10 ms: a share of less time would be noise
+_SHORTEST_MS = 500
+"""Minimum time between two samples that a percentage is computed from: CPU time counts in ticks of 10 ms."""
 
 
 async def stats(request: web.Request, given: RequestInput) -> web.Response:
@@ -20,28 +21,27 @@ async def stats(request: web.Request, given: RequestInput) -> web.Response:
 
 
 def process_stats(view: UsageView) -> dict[str, Any]:
-    """Make the answer; `answers.ProcessStats` documents it field by field."""
+    """Return resource use as `responses.ProcessStats` describes it."""
     process, history = view.process, view.usage.history
-    begun = _beginning(view)
-    before = [begun, *history]
+    before = [_first_sample(view), *history]
     return {
         "id": process.spec.id,
         "pid": process.run.pid,
         "run": view.run,
-        "current": None if view.current is None else _sample(view.current, _long_before(view.current, before)),
+        "current": None if view.current is None else _sample(view.current, _earlier_sample(view.current, before)),
         "peak": _peak(view.usage.peak),
         "history": [_sample(sample, earlier) for earlier, sample in zip(before, history, strict=False)],
     }
 
 
-def _beginning(view: UsageView) -> UsageSample | None:
-    """What a run has taken when it begins. None: it is not known when an earlier run did."""
+def _first_sample(view: UsageView) -> UsageSample | None:
+    """Return the sample of zeros at the start of the run. None: the start of an earlier run is not known."""
     run = view.process.run
     return UsageSample(run.started_at_ms, 0, 0, 0, 0, 0, 0, None) if run.number == view.run else None
 
 
-def _long_before(sample: UsageSample, earlier: list[UsageSample | None]) -> UsageSample | None:
-    """The latest earlier sample that is long enough ago, else the earliest."""
+def _earlier_sample(sample: UsageSample, earlier: list[UsageSample | None]) -> UsageSample | None:
+    """Return the latest sample at least `_SHORTEST_MS` before `sample`, else the earliest."""
     for one in reversed(earlier):
         if one is not None and one.sampled_at_ms <= sample.sampled_at_ms - _SHORTEST_MS:
             return one

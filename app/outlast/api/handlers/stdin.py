@@ -1,4 +1,4 @@
-"""Calls that write to a process's standard input."""
+"""Handlers that write to and close the standard input of a process."""
 
 from http import HTTPStatus
 
@@ -10,7 +10,7 @@ from outlast.api.route import ref_of
 
 
 async def write(request: web.Request, _: RequestInput) -> web.Response:
-    """POST /api/v1/processes/{ref}/stdin: the body goes through as it comes, however long it is."""
+    """POST /api/v1/processes/{ref}/stdin: pass the body on as it comes, whatever its size."""
     await request.app[app_keys.MANAGER].write_stdin(ref_of(request), request.content.iter_any())
     return web.Response(status=HTTPStatus.NO_CONTENT)
 

@@ -1,1 +1,1 @@
-"""What the calls accept, and what they answer with."""
+"""Schemas of request bodies and query strings, by subject, and of the answers (`responses.py`)."""

@@ -1,16 +1,18 @@
-"""The base of all schemas of what calls accept."""
+"""Base classes of the schemas of requests."""
 
 from marshmallow import Schema
 
+from outlast.api.parsing import UNKNOWN_FIELD
+
 
 class Strict(Schema):
-    """It refuses what it does not know, in phrases that read on from a field's name."""
+    """A schema that rejects unknown fields. Its error messages are phrases that follow the name of a field."""
 
     error_messages = {
-        "unknown": "is not known here, leave it out",
+        "unknown": UNKNOWN_FIELD,
         "type": "must be a JSON object",
     }
 
 
 class NoQuery(Strict):
-    """No parameters."""
+    """The query string of a call without parameters."""

@@ -1,4 +1,4 @@
-"""Building blocks of the schemas of calls that look for lines."""
+"""Field types of calls that look for lines of output."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ _STREAMS = {stream.word: stream for stream in Stream}
 
 
 def check_one_line(text: str) -> None:
-    """Pass what can stand in one line.
+    """Check that `text` can be part of one line.
 
     Raises:
-        ValidationError: it has a line break.
+        ValidationError: `text` has a line break.
     """
     if "\n" in text:
         raise ValidationError("must be part of one line, without a line break")
@@ -25,17 +25,20 @@ def check_one_line(text: str) -> None:
 PATTERN = validate.And(
     validate.Length(1, MAX_PATTERN_CHARS, error=f"must be 1 to {MAX_PATTERN_CHARS} characters long"), check_one_line
 )
-"""Of what lines are searched for."""
+"""Validator of the text or regular expression that lines are searched for."""
 
-REGEX = (
-    "is a regular expression (RE2) and not a text. `.` matches a character, so no byte that is not UTF-8: `\\C` does. "
-    f"One that makes a program of more than {MAX_PROGRAM} instructions, by much repetition, is refused."
-)
-"""What a parameter says that makes an expression of another."""
+
+def regex_meaning(parameter: str) -> str:
+    """Return the description of the flag that makes the text in `parameter` a regular expression."""
+    return (
+        f"Treat `{parameter}` as a regular expression (RE2 syntax) instead of literal text. `.` matches one character; "
+        "a byte that is not valid UTF-8 is matched by `\\C` only. An expression that compiles to more than "
+        f"{MAX_PROGRAM:,} instructions is rejected; large repetition counts cause that."
+    )
 
 
 class StreamName(String):
-    """One of a process's streams, by its word."""
+    """One stream of a process: `stdout` or `stderr`."""
 
     def __init__(self, *, metadata: dict[str, Any]) -> None:
         super().__init__(metadata={**metadata, "enum": list(_STREAMS)})

@@ -1,6 +1,5 @@
-"""What calls about managed processes accept: the parts of a start that make it one, and which runs to list."""
+"""The fields of a start that make a process managed: `restart` and `health_check`."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, post_load, validate
@@ -12,8 +11,6 @@ from outlast.model.options import HealthCheck, HealthCheckType, Restart, Restart
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
 _RESTART = Restart()
 _CHECK = HealthCheck(type=HealthCheckType.HTTP, port=fields.MAX_PORT)
-DEFAULT_RUNS_LIMIT = 1000
-MAX_RUNS_LIMIT = 10_000
 
 
 class RestartBody(Strict):
@@ -22,22 +19,32 @@ class RestartBody(Strict):
     policy = fields.Choice(
         RestartPolicy,
         load_default=_RESTART.policy,
-        metadata={"description": "After which ends it is started again."},
+        metadata={
+            "description": "When the process is restarted. `on_failure` (default): after every end except exit code 0. "
+            "`always`: after every end. `never`: only on request."
+        },
     )
     max_restarts = fields.Integer(
         allow_none=True,
         load_default=None,
-        metadata={"description": "So many in a row at most, without a stable minute in between."},
+        metadata={
+            "description": "Maximum number of restarts in a row. A run of at least one minute resets the count. "
+            "Null (default): no maximum."
+        },
     )
     initial_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
         load_default=_RESTART.initial_backoff_ms,
-        metadata={"description": "Bound of the first wait; it doubles each time."},
+        metadata={
+            "description": "Upper bound of the first delay, in milliseconds. The bound doubles with each restart."
+        },
     )
     max_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
         load_default=_RESTART.max_backoff_ms,
-        metadata={"description": "Bound of every wait. The wait itself is drawn at random below its bound."},
+        metadata={
+            "description": "Upper bound of every delay, in milliseconds. Each delay is a random time below its bound."
+        },
     )
 
     @post_load
@@ -50,45 +57,49 @@ class RestartBody(Strict):
 class HealthCheckBody(Strict):
     """`health_check` of a start. Loads as a `HealthCheck`."""
 
-    type = fields.Choice(HealthCheckType, required=True)
-    port = fields.Integer(required=True, low=1, high=fields.MAX_PORT, metadata={"description": "On 127.0.0.1."})
+    type = fields.Choice(
+        HealthCheckType,
+        required=True,
+        metadata={
+            "description": "`http`: a GET request must be answered with status 2xx or 3xx. `tcp`: the port must accept "
+            "a connection."
+        },
+    )
+    port = fields.Integer(
+        required=True, low=1, high=fields.MAX_PORT, metadata={"description": "TCP port on 127.0.0.1."}
+    )
     path = fields.String(
         allow_none=True,
         load_default=None,
-        validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and hold visible ASCII characters only'),
-        metadata={"description": "What is asked for (http); `/` unless given.", "pattern": "^/[!-~]*$"},
+        validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and contain visible ASCII characters only'),
+        metadata={"description": "Path of the GET request (`http` only). Default `/`.", "pattern": "^/[!-~]*$"},
     )
-    initial_delay_ms = fields.Integer(high=MAX_WAIT_MS, load_default=_CHECK.initial_delay_ms)
-    interval_ms = fields.Integer(low=10, high=MAX_WAIT_MS, load_default=_CHECK.interval_ms)
-    timeout_ms = fields.Integer(low=1, high=MAX_WAIT_MS, load_default=_CHECK.timeout_ms)
-    failure_threshold = fields.Integer(low=1, high=MAX_WAIT_MS, load_default=_CHECK.failure_threshold)
+    initial_delay_ms = fields.Integer(
+        high=MAX_WAIT_MS,
+        load_default=_CHECK.initial_delay_ms,
+        metadata={"description": "Time from the start of a run to its first check, in milliseconds."},
+    )
+    interval_ms = fields.Integer(
+        low=10,
+        high=MAX_WAIT_MS,
+        load_default=_CHECK.interval_ms,
+        metadata={"description": "Time between two checks, in milliseconds."},
+    )
+    timeout_ms = fields.Integer(
+        low=1,
+        high=MAX_WAIT_MS,
+        load_default=_CHECK.timeout_ms,
+        metadata={"description": "Time after which a check has failed, in milliseconds."},
+    )
+    failure_threshold = fields.Integer(
+        low=1,
+        high=MAX_WAIT_MS,
+        load_default=_CHECK.failure_threshold,
+        metadata={"description": "Consecutive failed checks after which the process is unhealthy."},
+    )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> HealthCheck:
         if data["path"] is not None and data["type"] is HealthCheckType.TCP:
-            raise ValidationError({"path": ["is for http only, leave it out"]})
+            raise ValidationError({"path": ["can be used with type http only"]})
         return HealthCheck(**{**data, "path": data["path"] or _CHECK.path})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunsPage:
-    """Which runs to list: those before one number, `limit` at most."""
-
-    before: int | None
-    limit: int
-
-
-class RunsQuery(Strict):
-    """GET /api/v1/processes/{ref}/runs. Loads as a `RunsPage`."""
-
-    limit = fields.QueryInteger(
-        low=1,
-        high=MAX_RUNS_LIMIT,
-        load_default=DEFAULT_RUNS_LIMIT,
-        metadata={"description": "How many to answer with at most."},
-    )
-    cursor = fields.QueryInteger(metadata={"description": "`next` of the page before."})
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RunsPage:
-        return RunsPage(before=data.get("cursor"), limit=data["limit"])

@@ -1,22 +1,17 @@
-"""What each call accepts, in its body and in its query string. Unknown fields are errors everywhere.
-
-Loading gives what the rest of the program speaks: `StartRequest`, `OutputQuery`. What lists accept: `list_schemas`.
-"""
+"""Bodies and query strings of calls that start, signal and end processes."""
 
 from dataclasses import dataclass
 from typing import Any
 
-import marshmallow
+from marshmallow import fields as ma_fields
 from marshmallow import post_load, validate
 
-from outlast.api.schemas import fields
+from outlast.api.schemas import fields, process_fields
 from outlast.api.schemas.base import Strict
 from outlast.api.schemas.limits import LimitsBody
-from outlast.api.schemas.line_fields import check_one_line
 from outlast.api.schemas.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.termination import KILL_WAIT_S
-from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.options import DEFAULT_STOP_GRACE_MS, Limits, Options
 from outlast.model.process import OutputMode, SignalScope, StdinMode
 
@@ -24,17 +19,8 @@ MAX_KILL_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOptions:
-    """Which stored output to answer with: `where` it is, lines that hold `grep`, `limit` lines at most."""
-
-    where: OutputQuery
-    limit: int | None
-    grep: bytes | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveRequest:
-    """How to delete a process: with `purge`, its record and output too; how long to wait until it is gone."""
+class DeleteRequest:
+    """Request to kill a process. `purge`: delete its record and output, too. `wait_s`: how long to wait for the end."""
 
     purge: bool
     wait_s: float
@@ -42,150 +28,166 @@ class RemoveRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalRequest:
-    """Which signal to send, and to what."""
+    """Request to send a signal: its number, and its scope."""
 
     number: int
     scope: SignalScope
 
 
-_ID = {"type": "integer", "minimum": 0, "maximum": fields.MAX_ID}
+_ID = {"type": "integer", "minimum": 0, "maximum": process_fields.MAX_ID}
+_USER_FORMS = [
+    {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
+    {
+        "type": "object",
+        "properties": {"name": {"type": "string", "minLength": 1}, "uid": {"type": "null"}, "gid": {"type": "null"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    },
+    {
+        "type": "object",
+        "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
+        "required": ["uid"],
+        "additionalProperties": False,
+    },
+    {"type": "null"},
+]
 
 
 class StartBody(Strict):
-    """POST /api/v1/processes."""
+    """POST /api/v1/processes. Loads as a `StartRequest`."""
+
+    example = {"command": "sh", "args": ["-c", "for i in 1 2 3; do echo line $i; sleep 1; done"]}
 
     command = fields.String(
         required=True,
         validate=validate.Length(min=1, error="must not be empty"),
         metadata={
-            "description": "Program to start: a path, or a name looked up in PATH.",
-            "example": "python",
+            "description": "Program to start: a path, or a name that is looked up in PATH. It is not a shell line: "
+            "arguments go into `args`.",
         },
     )
     args = fields.Strings(
         allow_none=True,
-        metadata={
-            "description": "Its arguments, without the command itself.",
-            "example": ["-m", "http.server"],
-        },
+        metadata={"description": "Arguments of the program, without the program itself."},
     )
-    env = fields.Environment(
+    env = process_fields.Environment(
         allow_none=True,
         metadata={
-            "description": "Environment variables to set. The values are never returned, logged or stored.",
+            "description": "Environment variables to set. Their values are never returned and never logged. The "
+            "values of a managed process are stored encrypted (the key is `env.key` in the state folder), because "
+            "later runs need them; the values of any other process are not stored. The process also gets PATH, HOME, "
+            "USER, LOGNAME, LANG and TZ, and what the setting `inherit_env` names.",
             "additionalProperties": {"type": "string"},
         },
     )
     working_dir = fields.String(
         allow_none=True,
         validate=validate.Regexp("/", error='must be an absolute path (one that starts with "/")'),
-        metadata={"description": "Absolute path in which it starts.", "pattern": "^/"},
+        metadata={
+            "description": "Absolute path of the folder in which the process starts. Default: the home folder of its "
+            "user.",
+            "pattern": "^/",
+        },
     )
-    user = fields.User(
+    user = process_fields.User(
         allow_none=True,
         metadata={
-            "description": "Whom to run as; the daemon's own user unless given.",
-            "anyOf": [
-                {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
-                {
-                    "type": "object",
-                    "properties": {
-                        "name": {"type": "string", "minLength": 1},
-                        "uid": {"type": "null"},
-                        "gid": {"type": "null"},
-                    },
-                    "required": ["name"],
-                    "additionalProperties": False,
-                },
-                {
-                    "type": "object",
-                    "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
-                    "required": ["uid"],
-                    "additionalProperties": False,
-                },
-                {"type": "null"},
-            ],
+            "description": "User that the process runs as. Default: the daemon's own user.",
+            "anyOf": _USER_FORMS,
         },
     )
     stdin_mode = fields.Choice(
         StdinMode,
         allow_none=True,
-        metadata={"description": "`pipe` makes standard input writable through the API. Default `closed`."},
+        metadata={
+            "description": "`pipe`: the API can write to standard input. `closed` (default): standard input is "
+            "/dev/null."
+        },
     )
     stdout_mode = fields.Choice(
         OutputMode,
         allow_none=True,
-        metadata={"description": "`capture` (default) keeps every line, `discard` none."},
+        metadata={"description": "`capture` (default) stores every line of standard output; `discard` drops it."},
     )
     stderr_mode = fields.Choice(
         OutputMode,
         allow_none=True,
-        metadata={"description": "`capture` (default) keeps every line, `discard` none."},
+        metadata={"description": "`capture` (default) stores every line of standard error; `discard` drops it."},
     )
     nice = fields.Integer(
         low=-20,
         high=19,
         allow_none=True,
         metadata={
-            "description": "How far it stands back for others: -20 (least) to 19. Below the daemon's own needs a right."
+            "description": "Nice value, -20 (highest priority) to 19 (lowest). Values below the daemon's own need "
+            "CAP_SYS_NICE."
         },
     )
     limits = fields.Nested(
         LimitsBody,
         allow_none=True,
-        metadata={"description": "What it may use. What can't be had here is refused (SPAWN_FAILED), never ignored."},
-    )
-    tags = fields.Tags(
-        allow_none=True,
         metadata={
-            "description": "Labels to find it by.",
-            "additionalProperties": {"type": "string", "maxLength": fields.MAX_TAG_VALUE_CHARS},
-            "maxProperties": fields.MAX_TAGS,
+            "description": "Resource limits. A limit that is not available on this machine fails the start "
+            "(SPAWN_FAILED)."
         },
     )
-
-    name = fields.Name(
+    tags = process_fields.Tags(
         allow_none=True,
         metadata={
-            "description": "Makes it a managed process, found by this name. Not only digits, not a ULID, without `/`; "
-            "at most one live process holds it.",
+            "description": "Tags to find the process by.",
+            "additionalProperties": {"type": "string", "maxLength": process_fields.MAX_TAG_VALUE_CHARS},
+            "maxProperties": process_fields.MAX_TAGS,
+        },
+    )
+    name = process_fields.Name(
+        allow_none=True,
+        metadata={
+            "description": "Name of the process, by which every call finds it. Only one live process has a name at a "
+            "time. A name makes the process managed: unless `restart` says otherwise, it is restarted after every end "
+            'except exit code 0. For a named job that runs once, send `"restart": {"policy": "never"}`. A name has '
+            "no `/`, and is neither all digits nor a ULID.",
             "minLength": 1,
-            "maxLength": fields.MAX_NAME_CHARS,
+            "maxLength": process_fields.MAX_NAME_CHARS,
         },
     )
-    restart = marshmallow.fields.Nested(
+    restart = ma_fields.Nested(
         RestartBody,
         allow_none=True,
-        metadata={"description": "Makes it a managed process: when it is started again."},
+        metadata={"description": "Restart policy. It makes the process managed."},
     )
-    health_check = marshmallow.fields.Nested(
+    health_check = ma_fields.Nested(
         HealthCheckBody,
         allow_none=True,
-        metadata={"description": "Makes it a managed process: one that is unhealthy is killed, which is a failure."},
+        metadata={
+            "description": "Health check. It makes the process managed. An unhealthy process is killed, which counts "
+            "as a failure."
+        },
     )
     stop_grace_ms = fields.Integer(
         allow_none=True,
         high=MAX_WAIT_MS,
-        metadata={"description": "From SIGTERM to SIGKILL when a managed process is stopped. Default 10,000."},
+        metadata={
+            "description": "Time between SIGTERM and SIGKILL, in milliseconds, when a managed process is stopped. "
+            f"Default {DEFAULT_STOP_GRACE_MS}."
+        },
     )
-
     timeout = fields.Seconds(
         allow_none=True,
         metadata={
-            "description": "Seconds that it may run. Then it is killed with all that it started, also "
-            "while no daemon is there, and the reason of its end is `timed_out`.",
+            "description": "Maximum duration of a run in seconds. After it, the whole process tree is killed (also "
+            "while no daemon runs), and the reason of the end is `timed_out`.",
             "example": 30,
         },
     )
-    idempotency_key = fields.Key(
+    idempotency_key = process_fields.Key(
         allow_none=True,
         metadata={
-            "description": "Printable. A start with the same key again gives the process that has it, as it is then "
-            "(ended, perhaps), also after restarts, until it is purged: a start that got no answer can be asked for "
-            "again. With another `command` or `args` it is refused; the other fields are not compared. A key whose "
-            "start failed is free.",
+            "description": "Key that makes a start safe to repeat, in printable characters. A second start with the "
+            "same key starts nothing: it returns the process of the first one as it is now, even after it has ended "
+            "and after restarts of the daemon, until it is purged. The key with another `command` or `args` is an "
+            "error; other fields are not compared. A failed start releases its key.",
             "minLength": 1,
-            "maxLength": fields.MAX_KEY_CHARS,
+            "maxLength": process_fields.MAX_KEY_CHARS,
             "example": "nightly-backup-2026-11-23",
         },
     )
@@ -217,10 +219,10 @@ class StartBody(Strict):
 
 
 class RunBody(StartBody):
-    """POST /api/v1/processes/run: a start of what ends."""
+    """POST /api/v1/processes/run. Loads as a `StartRequest` of a process that is not managed."""
 
     class Meta:
-        """What makes a process managed is left out."""
+        """The fields that would make the process managed are left out."""
 
         exclude = ("name", "restart", "health_check", "stop_grace_ms")
 
@@ -230,7 +232,7 @@ class RunQuery(Strict):
 
     detach = fields.QueryFlag(
         load_default=False,
-        metadata={"description": "Let it go on when the caller hangs up."},
+        metadata={"description": "Keep the command running when the client disconnects."},
     )
 
     @post_load
@@ -242,12 +244,13 @@ class RunQuery(Strict):
 class SignalBody(Strict):
     """POST .../signal. Loads as a `SignalRequest`."""
 
-    signal = fields.SignalNumber(
+    example = {"signal": "SIGTERM"}
+
+    signal = process_fields.SignalNumber(
         required=True,
         metadata={
-            "description": 'Number, or name such as "SIGTERM" or "TERM".',
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": fields.MAX_SIGNAL}, {"type": "string"}],
-            "examples": [15, "SIGTERM"],
+            "description": 'Number of the signal, or its name, such as "SIGTERM" or "TERM".',
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": process_fields.MAX_SIGNAL}, {"type": "string"}],
         },
     )
 
@@ -255,8 +258,8 @@ class SignalBody(Strict):
         SignalScope,
         load_default=SignalScope.GROUP,
         metadata={
-            "description": "`process`: the one that was started; `group` (default): its process group; `tree`: "
-            "everything that it ever started, also in other sessions."
+            "description": "Receivers of the signal. `process`: the process itself. `group` (default): its process "
+            "group. `tree`: the process and all its descendants, also those in other sessions."
         },
     )
 
@@ -265,76 +268,23 @@ class SignalBody(Strict):
         return SignalRequest(number=data["signal"], scope=data["scope"])
 
 
-class RemoveQuery(Strict):
-    """DELETE /api/v1/processes/{ref}."""
+class DeleteQuery(Strict):
+    """DELETE /api/v1/processes/{ref}. Loads as a `DeleteRequest`."""
 
     purge = fields.QueryFlag(
         load_default=False,
-        metadata={"description": "Also delete its record and its output, for good."},
+        metadata={"description": "Also delete the record and the output of the process. This cannot be undone."},
     )
 
     wait = fields.QueryFloat(
         low=0,
         high=MAX_KILL_WAIT_S,
         load_default=KILL_WAIT_S,
-        metadata={"description": "Wait at most so many seconds until everything is gone; 0: do not wait."},
-    )
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> RemoveRequest:
-        return RemoveRequest(purge=data["purge"], wait_s=data["wait"])
-
-
-class StatsQuery(Strict):
-    """GET /api/v1/processes/{ref}/stats. Loads as the number of a run, or None."""
-
-    run = fields.QueryInteger(low=1, metadata={"description": "Of this run. Without it, of the current or last one."})
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> int | None:
-        return data.get("run")
-
-
-class FollowQuery(Strict):
-    """GET .../follow. Loads as an `OutputQuery` of both streams."""
-
-    after = fields.QueryInteger(metadata={"description": "Start after the line or gap with this id."})
-    tail = fields.QueryInteger(metadata={"description": "Start so many lines before the end; gaps are not counted."})
-    since = fields.QueryInteger(metadata={"description": "Only lines read at or after this time."})
-    until = fields.QueryInteger(metadata={"description": "Only lines read at or before this time."})
-
-    @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> Any:
-        return OutputQuery(
-            after=data.get("after", 0),
-            tail=data.get("tail"),
-            since_ms=data.get("since"),
-            until_ms=data.get("until"),
-        )
-
-
-class OutputRange(FollowQuery):
-    """GET .../stdout, /stderr, /output. Loads as a `ReadOptions` of both streams."""
-
-    limit = fields.QueryInteger(metadata={"description": "Answer with so many lines at most; gaps are not counted."})
-    grep = fields.String(
-        validate=check_one_line,
         metadata={
-            "description": "Only lines that contain this text, literally (it is not a pattern), case "
-            "mattering. A part of a line that was printed before its rest counts with the rest, except in "
-            "NDJSON, where each event counts for itself."
+            "description": "Maximum time in seconds to wait until the whole process tree is gone. 0: do not wait."
         },
     )
 
     @post_load
-    def _make(self, data: dict[str, Any], **_: Any) -> Any:
-        needle = data.pop("grep", "")
-        limit = data.pop("limit", None)
-        where: OutputQuery = super()._make(data)
-        return ReadOptions(where=where, limit=limit, grep=needle.encode() or None)
-
-
-class ResumeHeader(Strict):
-    """The request header of a follower that comes back."""
-
-    last_event_id = fields.QueryInteger(data_key="Last-Event-ID")
+    def _make(self, data: dict[str, Any], **_: Any) -> DeleteRequest:
+        return DeleteRequest(purge=data["purge"], wait_s=data["wait"])

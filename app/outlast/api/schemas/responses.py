@@ -1,11 +1,11 @@
-"""What the calls answer with, for the API's document; `presentation.py` and the handlers make it."""
+"""Schemas of the answers, for the OpenAPI document. The handlers build the answers; tests compare the two."""
 
 from typing import Any
 
 from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
-from outlast.core.query.wait_conditions import NotMet, WaitFor
+from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
 from outlast.model.event import EventType
 from outlast.model.managed import HealthStatus, ManagedStatus
 from outlast.model.options import HealthCheckType, RestartPolicy
@@ -25,321 +25,365 @@ def _flag(description: str) -> fields.Boolean:
 
 
 class OutputSummary(Schema):
-    """What the store holds of a process's output."""
+    """Size of the stored output of a process."""
 
-    lines = _integer("Count of lines. Gaps are not counted.")
-    bytes = _integer("Count of bytes.")
-    first_seq = _integer("Id of the first line or gap, 0 if there is none.")
-    last_seq = _integer("Id of the last line or gap, 0 if there is none.")
+    lines = _integer("Number of lines. Gaps are not counted.")
+    bytes = _integer("Number of bytes.")
+    first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
+    last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
 
 
 class RestartInfo(Schema):
-    """When it is started again."""
+    """Restart policy of a managed process."""
 
-    policy = Choice(RestartPolicy, required=True)
-    max_restarts = _integer("So many in a row; null: any number.", allow_none=True)
-    initial_backoff_ms = _integer("Bound of the first wait.")
-    max_backoff_ms = _integer("Bound of every wait.")
+    policy = Choice(RestartPolicy, required=True, metadata={"description": "When the process is restarted."})
+    max_restarts = _integer("Maximum number of restarts in a row; null: no maximum.", allow_none=True)
+    initial_backoff_ms = _integer("Upper bound of the first delay, in milliseconds.")
+    max_backoff_ms = _integer("Upper bound of every delay, in milliseconds.")
 
 
 class HealthCheckInfo(Schema):
-    """How its health is looked at."""
+    """Health check of a managed process."""
 
-    type = Choice(HealthCheckType, required=True)
-    port = _integer("On 127.0.0.1.")
-    path = _string("What is asked for; null with tcp.", allow_none=True)
-    initial_delay_ms = _integer("From the start of a run to its first check.")
-    interval_ms = _integer("Between two checks.")
-    timeout_ms = _integer("After so long a check has failed.")
-    failure_threshold = _integer("So many failed checks in a row: it is unhealthy.")
+    type = Choice(HealthCheckType, required=True, metadata={"description": "Kind of the check."})
+    port = _integer("TCP port on 127.0.0.1.")
+    path = _string("Path of the GET request; null for `tcp`.", allow_none=True)
+    initial_delay_ms = _integer("Time from the start of a run to its first check, in milliseconds.")
+    interval_ms = _integer("Time between two checks, in milliseconds.")
+    timeout_ms = _integer("Time after which a check has failed, in milliseconds.")
+    failure_threshold = _integer("Consecutive failed checks after which the process is unhealthy.")
 
 
 class ExitInfo(Schema):
-    """How a run ended."""
+    """Exit status of a run."""
 
-    exit_code = _integer("Set if it exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended it.", allow_none=True)
-    oom_killed = _flag("The system ended it for want of memory.")
-    ended_at = _integer("When.")
+    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
+    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
+    ended_at = _integer("Time of the end.")
 
 
 class ManagedInfo(Schema):
-    """How a process is looked after."""
+    """State of a managed process."""
 
-    id = _string("Its name, else its permanent id.")
-    name = _string("Null: it was given no name.", allow_none=True)
-    status = Choice(ManagedStatus, required=True)
-    restart_count = _integer("How many times it was started again, by its policy or on request.")
-    restart = fields.Nested(RestartInfo, required=True)
-    health_check = fields.Nested(HealthCheckInfo, required=True, allow_none=True)
-    health_status = Choice(HealthStatus, required=True)
-    consecutive_health_failures = _integer("Of the current run's checks.")
-    last_exit = fields.Nested(ExitInfo, required=True, allow_none=True)
-    last_error = _string("Why it could not be started, or is not well.", allow_none=True)
-    next_restart_at = _integer("Null: it is not waiting for one.", allow_none=True)
+    id = _string("Name of the process, or its permanent id if it has no name.")
+    name = _string("Name of the process; null if it has none.", allow_none=True)
+    status = Choice(
+        ManagedStatus,
+        required=True,
+        metadata={
+            "description": "`starting`, `running`, `backing_off` (it has ended and waits for its restart), `stopped` "
+            "(it stays stopped until it is restarted on request)."
+        },
+    )
+    restart_count = _integer("Number of restarts, by policy or on request.")
+    restart = fields.Nested(RestartInfo, required=True, metadata={"description": "Restart policy."})
+    health_check = fields.Nested(
+        HealthCheckInfo,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Health check; null if there is none."},
+    )
+    health_status = Choice(
+        HealthStatus,
+        required=True,
+        metadata={"description": "Result of the health checks of the current run; `disabled`: there is no check."},
+    )
+    consecutive_health_failures = _integer("Consecutive failed health checks of the current run.")
+    last_exit = fields.Nested(
+        ExitInfo, required=True, allow_none=True, metadata={"description": "Exit status of the last run that ended."}
+    )
+    last_error = _string("Why the process could not be started, or is unhealthy; else null.", allow_none=True)
+    next_restart_at = _integer("Time of the next restart; null if none is scheduled.", allow_none=True)
 
 
 class ProcessInfo(Schema):
-    """A process. Times are milliseconds since the epoch."""
+    """A process. Times are milliseconds since the Unix epoch."""
 
-    pid = _integer("Operating-system pid of the current or last run. Pids are reused; `id` is not.")
-    handle = _integer("Permanent number, shown but not an address: digits in a path are a pid.")
-    id = _string("Permanent id, a ULID.")
-    status = Choice(Status, required=True)
+    pid = _integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
+    handle = _integer("Permanent integer id. Paths do not accept it: digits in a path are a pid.")
+    id = _string("Permanent id (a ULID).")
+    status = Choice(Status, required=True, metadata={"description": "Status of the current or last run."})
     reason = Choice(
         Reason,
         required=True,
         allow_none=True,
-        metadata={"description": "Why it ended; null while it runs. `lost`: nobody could see how."},
+        metadata={
+            "description": "Why the run ended; null while it runs. `lost`: nobody can know how it ended (the machine "
+            "or all of Outlast went down)."
+        },
     )
-    exit_code = _integer("Set if it exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended it.", allow_none=True)
-    oom_killed = _flag("The system ended it for want of memory.")
-    stdin_writable = _flag("Its standard input is an open pipe.")
-    command = _string("As started.")
-    args = fields.List(fields.String(), required=True)
-    started_at = _integer("When the current or last run started.")
-    ended_at = _integer("When it ended; null while it runs.", allow_none=True)
+    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
+    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
+    stdin_writable = _flag("True if the API can write to standard input.")
+    command = _string("Program, as requested.")
+    args = fields.List(
+        fields.String(), required=True, metadata={"description": "Arguments of the program, as requested."}
+    )
+    started_at = _integer("Start of the current or last run.")
+    ended_at = _integer("End of the run; null while it runs.", allow_none=True)
     managed = fields.Nested(
         ManagedInfo,
         required=True,
         allow_none=True,
-        metadata={"description": "Null: it was started without name, restart and health_check."},
+        metadata={"description": "State of a managed process; null: the process is not managed."},
     )
-    name = _string("Null: it was given no name.", allow_none=True)
-    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
-    working_dir = _string("Where it was started.")
-    user = _string("As requested; null for the daemon's own.", allow_none=True)
-    nice = _integer("As requested; null: as the daemon's own.", allow_none=True)
+    name = _string("Name of the process; null if it has none.", allow_none=True)
+    tags = fields.Dict(
+        keys=fields.String(), values=fields.String(), required=True, metadata={"description": "Tags of the process."}
+    )
+    working_dir = _string("Folder in which the process was started.")
+    user = _string("User, as requested; null: the daemon's own user.", allow_none=True)
+    nice = _integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
     limits = fields.Dict(
         keys=fields.String(),
         values=fields.Float(),
         required=True,
-        metadata={"description": "Those that were requested."},
+        metadata={"description": "Resource limits, as requested."},
     )
-    stdin_mode = Choice(StdinMode, required=True)
-    stdout_mode = Choice(OutputMode, required=True)
-    stderr_mode = Choice(OutputMode, required=True)
-    run = _integer("1, 2, 3 ... one for each start.")
-    output = fields.Nested(OutputSummary, required=True)
+    stdin_mode = Choice(StdinMode, required=True, metadata={"description": "Mode of standard input, as requested."})
+    stdout_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard output, as requested."})
+    stderr_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard error, as requested."})
+    run = _integer("Number of the current or last run: 1, 2, 3 ...")
+    output = fields.Nested(OutputSummary, required=True, metadata={"description": "Size of the stored output."})
 
 
 class RunInfo(Schema):
-    """One start of a process."""
+    """One run of a process."""
 
-    run = _integer("1, 2, 3 ...")
-    pid = _integer("Operating-system pid.")
-    status = Choice(Status, required=True)
-    reason = Choice(Reason, required=True, allow_none=True)
-    exit_code = _integer("Set if it exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended it.", allow_none=True)
-    oom_killed = _flag("The system ended it for want of memory.")
-    started_at = _integer("When it started.")
-    ended_at = _integer("When it ended; null while it runs.", allow_none=True)
+    run = _integer("Number of the run: 1, 2, 3 ...")
+    pid = _integer("Pid of the run.")
+    status = Choice(Status, required=True, metadata={"description": "Status of the run."})
+    reason = Choice(
+        Reason, required=True, allow_none=True, metadata={"description": "Why the run ended; null while it runs."}
+    )
+    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
+    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
+    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
+    started_at = _integer("Start of the run.")
+    ended_at = _integer("End of the run; null while it runs.", allow_none=True)
 
 
 class RunPage(Schema):
-    """A page of a process's runs, newest first."""
+    """A page of the runs of a process, newest first."""
 
-    runs = fields.List(fields.Nested(RunInfo), required=True)
-    next = _string("`cursor` of the next page; null on the last.", allow_none=True)
+    runs = fields.List(fields.Nested(RunInfo), required=True, metadata={"description": "Runs of this page."})
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class Waited(Schema):
-    """What became of a wait."""
+    """Result of a wait."""
 
-    met = _flag("It is so.")
-    until = Choice(WaitFor, required=True)
+    met = _flag("True if the condition was met.")
+    until = Choice(WaitCondition, required=True, metadata={"description": "The condition, as requested."})
     reason = Choice(
-        NotMet,
+        NotMetReason,
         required=True,
         allow_none=True,
         metadata={
-            "description": "If it is not so: the time was over, or the process has ended and it can't be any more."
+            "description": "Why the condition was not met: `timeout`, or `ended`: the process has ended, so the "
+            "condition cannot be met any more. Null if it was met."
         },
     )
-    seq = _integer("For `output`: id of the line that matched, or of its last part.", allow_none=True)
-    line = _string("For `output`: that line, as far as it was printed, without its terminator.", allow_none=True)
-    stream = _string("For `output`: where it was printed.", allow_none=True)
-    timestamp = _integer("For `output`: when it was read.", allow_none=True)
-    process = fields.Nested(ProcessInfo, required=True)
+    seq = _integer("For `output`: id of the matching line, or of its last part; else null.", allow_none=True)
+    line = _string(
+        "For `output`: the matching line, as far as it was printed, without its line break; else null.",
+        allow_none=True,
+    )
+    stream = _string("For `output`: stream of the line; else null.", allow_none=True)
+    timestamp = _integer("For `output`: time at which the line was read; else null.", allow_none=True)
+    process = fields.Nested(ProcessInfo, required=True, metadata={"description": "The process as it is now."})
 
 
 class ProcessPage(Schema):
-    """A page of processes, in the order that was asked for."""
+    """A page of processes, in the requested order."""
 
-    processes = fields.List(fields.Nested(ProcessInfo), required=True)
-    next = _string("`cursor` of the next page; null on the last.", allow_none=True)
+    processes = fields.List(
+        fields.Nested(ProcessInfo), required=True, metadata={"description": "Processes of this page."}
+    )
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class CpuTimes(Schema):
-    """Processor time since the run began, that of processes that have ended included. Null: not known."""
+    """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
-    user_ms = _integer("In user mode, milliseconds.", allow_none=True)
-    system_ms = _integer("In the kernel, milliseconds.", allow_none=True)
+    user_ms = _integer("CPU time in user mode, in milliseconds.", allow_none=True)
+    system_ms = _integer("CPU time in the kernel, in milliseconds.", allow_none=True)
 
 
 class CpuUse(CpuTimes):
-    """Processor time, and how much of it fell into the time since the sample before."""
+    """CPU time, and the share of it since the previous sample."""
 
     percent = fields.Float(
         required=True,
         allow_none=True,
         metadata={
-            "description": "Of one processor, since the sample before (the first: since the start): two busy threads "
-            "make 200. Null: not known."
+            "description": "CPU use since the previous sample (for the first sample: since the start), in percent of "
+            "one CPU: two busy threads make 200. Null: not known."
         },
     )
 
 
 class MemoryUse(Schema):
-    """Resident memory. `pss_bytes` is the better figure where it is known."""
+    """Resident memory. Prefer `pss_bytes` where it is known."""
 
-    rss_bytes = _integer("Pages that several processes share are counted for each. Null: not known.", allow_none=True)
+    rss_bytes = _integer(
+        "Resident memory; a page that several processes share counts for each of them. Null: not known.",
+        allow_none=True,
+    )
     pss_bytes = _integer(
-        "Shared pages are divided among those who share them. Null: not looked at (it is costly: of the history's "
-        "samples one in twelve has it), or the system does not let the daemon look.",
+        "Resident memory; a page that several processes share is divided among them. Null: not measured (it is "
+        "costly: one in twelve samples of the history has it), or the kernel does not permit it.",
         allow_none=True,
     )
 
 
 class UsagePeak(Schema):
-    """The highest of each figure that was seen in the run. Null: never seen, because the run was too short."""
+    """Highest value of each figure during the run. Null: never measured, because the run was too short."""
 
-    processes = _integer("How many there were at once.", allow_none=True)
-    threads = _integer("Of all of them.", allow_none=True)
-    open_files = _integer("Open file descriptors of all of them.", allow_none=True)
-    cpu = fields.Nested(CpuTimes, required=True)
-    memory = fields.Nested(MemoryUse, required=True)
+    processes = _integer("Processes of the tree at one time.", allow_none=True)
+    threads = _integer("Threads of the tree.", allow_none=True)
+    open_files = _integer("Open file descriptors of the tree.", allow_none=True)
+    cpu = fields.Nested(CpuTimes, required=True, metadata={"description": "Highest CPU time."})
+    memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
 
 
 class UsageSample(Schema):
-    """One look at the process and everything it started that still runs."""
+    """Resource use of the process tree at one time."""
 
-    sampled_at = _integer("When.")
-    processes = _integer("How many there were.")
-    threads = _integer("Of all of them.")
+    sampled_at = _integer("Time of the sample.")
+    processes = _integer("Processes of the tree.")
+    threads = _integer("Threads of the tree.")
     open_files = _integer(
-        "Open file descriptors of all of them. Null: the system does not let the daemon look.", allow_none=True
+        "Open file descriptors of the tree. Null: the kernel does not permit the daemon to count them.",
+        allow_none=True,
     )
-    cpu = fields.Nested(CpuUse, required=True)
-    memory = fields.Nested(MemoryUse, required=True)
+    cpu = fields.Nested(CpuUse, required=True, metadata={"description": "CPU time and use."})
+    memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
 
 
 class ProcessStats(Schema):
-    """What a run takes of the machine, and took."""
+    """Resource use of one run of a process."""
 
-    id = _string("The process's permanent id, a ULID.")
-    pid = _integer("The process's.")
-    run = _integer("The run that this is about.")
+    id = _string("Permanent id of the process (a ULID).")
+    pid = _integer("Pid of the current or last run.")
+    run = _integer("Number of the run that the figures belong to.")
     current = fields.Nested(
         UsageSample,
         required=True,
         allow_none=True,
-        metadata={"description": "Looked at just now. Null: the run has ended."},
+        metadata={"description": "Sample taken now. Null: the run has ended."},
     )
-    peak = fields.Nested(UsagePeak, required=True)
+    peak = fields.Nested(UsagePeak, required=True, metadata={"description": "Highest values of the run."})
     history = fields.List(
         fields.Nested(UsageSample),
         required=True,
-        metadata={"description": "The last samples, oldest first; 120 at most."},
+        metadata={"description": "The last samples, oldest first; at most 120."},
     )
 
 
 class Success(Schema):
-    """It is done."""
+    """Confirmation of a call that has nothing else to return."""
 
-    success = fields.Boolean(required=True)
+    success = _flag("Always true.")
 
 
 class OutputLines(Schema):
-    """Lines without their terminators. A part printed before its rest is joined with it. Gaps are not shown."""
+    """Lines without their line breaks. Parts of a line are joined. Gaps are not shown."""
 
-    pid = _integer("The process's.")
-    lines = fields.List(fields.String(), required=True)
-    line_count = _integer("How many `lines` there are.")
+    pid = _integer("Pid of the current or last run.")
+    lines = fields.List(fields.String(), required=True, metadata={"description": "The lines, oldest first."})
+    line_count = _integer("Number of `lines`.")
 
 
 class Event(Schema):
-    """What has happened to a process. It says all by itself: the process may be purged by now."""
+    """One event of a process. The event is complete in itself, because the process may have been purged since."""
 
-    id = _integer("Ascends; the stream has it as the event's id.")
+    id = _integer("Id of the event. Ids ascend. In Server-Sent Events, the id is the event's `id`.")
     type = Choice(
         EventType,
         required=True,
         metadata={
-            "description": "`started`: it is recorded, and about to run its program. `failed`: that could not be done, "
-            "and its record was taken back. `restarted`: a further run has started. `exited`: a run has ended, in "
-            "whatever way. `lost`: it has ended, and nobody could see how. `unhealthy`: its health check has failed. "
-            "`purged`: its record and output were deleted, and with them its other events."
+            "description": "`started`: the process is recorded and is about to run its program. `failed`: the program "
+            "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
+            "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
+            "check has failed. `purged`: the record and the output of the process were deleted, and so were its other "
+            "events."
         },
     )
     process_id = _string("Permanent id of the process.")
-    name = _string("The process's; null: it has none.", allow_none=True)
-    tags = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
-    pid = _integer("Of the run.")
-    run = _integer("Number of the run; of a process that is gone, of its last.")
-    timestamp = _integer("When it happened. An end may be seen later: ids ascend, times need not.")
-    exit_code = fields.Integer(allow_none=True, metadata={"description": "Of an end, as `signal` and `reason`."})
-    signal = fields.Integer(allow_none=True)
-    reason = Choice(Reason)
+    name = _string("Name of the process; null if it has none.", allow_none=True)
+    tags = fields.Dict(
+        keys=fields.String(), values=fields.String(), required=True, metadata={"description": "Tags of the process."}
+    )
+    pid = _integer("Pid of the run.")
+    run = _integer("Number of the run; for `purged`, of the last run.")
+    timestamp = _integer("Time of the event. Ids ascend; times may not: an end may be noticed later.")
+    exit_code = fields.Integer(
+        allow_none=True, metadata={"description": "Only of `exited` and `lost`: exit code, or null."}
+    )
+    signal = fields.Integer(
+        allow_none=True, metadata={"description": "Only of `exited` and `lost`: number of the signal, or null."}
+    )
+    reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
 
 
 class Health(Schema):
-    """The daemon can take requests."""
+    """State of the daemon."""
 
-    healthy = fields.Boolean(required=True)
+    healthy = _flag("True: the daemon can serve requests.")
 
 
 class Info(Schema):
-    """The daemon."""
+    """Version and counts of the daemon."""
 
-    version = _string("Of the program.")
-    uptime_secs = _integer("Whole seconds since the daemon's start.")
-    running_processes = _integer("How many run now.")
-    total_processes = _integer("How many the store knows.")
+    version = _string("Version of Outlast.")
+    uptime_secs = _integer("Whole seconds since the start of the daemon.")
+    running_processes = _integer("Number of processes that run now.")
+    total_processes = _integer("Number of processes in the store.")
 
 
 class Error(Schema):
-    """What went wrong, and what to do about it."""
+    """An error."""
 
-    error = _string("One sentence.")
-    code = _string("For programs.", validate=validate.Regexp("^[A-Z_]+$"))
-    errno = fields.Integer(metadata={"description": "The system's error number (SPAWN_FAILED only)."})
+    error = _string("One sentence for people: what happened, and what to do.")
+    code = _string("Error code for programs; docs/errors.md lists all.", validate=validate.Regexp("^[A-Z_]+$"))
+    errno = fields.Integer(metadata={"description": "Error number of the kernel (SPAWN_FAILED only)."})
 
 
 class SqlRows(Schema):
-    """What a query gave."""
+    """Result of an SQL query."""
 
-    columns = fields.List(fields.String(), required=True)
+    columns = fields.List(fields.String(), required=True, metadata={"description": "Names of the columns."})
     rows = fields.List(
         fields.List(fields.Raw(allow_none=True)),
         required=True,
         metadata={
-            "description": 'Values in the order of `columns`. A blob is `{"base64": ...}`; an integer beyond 2**53 and '
-            "an infinite number are strings."
+            "description": 'Rows: values in the order of `columns`. A blob is `{"base64": "..."}`. An integer beyond '
+            "2**53 and an infinite number are strings."
         },
     )
-    truncated = _flag("There were more rows than are answered with.")
+    truncated = _flag("True if the result has more rows than the answer.")
 
 
 class FoundLine(Schema):
-    """A line that a search has found."""
+    """One line that a search has found."""
 
-    process_id = _string("`id` of the process that printed it.")
-    name = _string("Its name, if it was given one.", allow_none=True)
-    command = _string("Its command.")
-    run = _integer("Of the run that printed it.")
-    pid = _integer("Of that run.")
-    seq = _integer("Id of the line in the process's output.")
-    timestamp = _integer("When it was read.")
-    stream = _string("Where it was printed.")
-    line = _string("Without its terminator.")
+    process_id = _string("Permanent id of the process that printed the line.")
+    name = _string("Name of the process; null if it has none.", allow_none=True)
+    command = _string("Program of the process.")
+    run = _integer("Number of the run that printed the line.")
+    pid = _integer("Pid of that run.")
+    seq = _integer("Id of the line in the output of the process.")
+    timestamp = _integer("Time at which the line was read.")
+    stream = _string("`stdout` or `stderr`.")
+    line = _string("The line, without its line break.")
 
 
 class FoundLines(Schema):
-    """A page of what a search has found."""
+    """A page of the lines that a search has found."""
 
-    matches = fields.List(fields.Nested(FoundLine), required=True)
-    next = _string("`cursor` of the next page; null: there is no more.", allow_none=True)
-    complete = _flag("False: the time ran out, perhaps before there was a turn, and `next` goes on from there.")
+    matches = fields.List(fields.Nested(FoundLine), required=True, metadata={"description": "Lines of this page."})
+    next = _string("`cursor` of the next page; null: nothing more was found.", allow_none=True)
+    complete = _flag("False: the time ran out, maybe while the search waited for its turn; continue with `next`.")

@@ -1,1 +1,1 @@
-"""Answers sent in pieces: lines, Server-Sent Events, and the response that carries them."""
+"""Streamed responses: lines, Server-Sent Events, and the response that carries them."""

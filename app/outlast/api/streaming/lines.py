@@ -1,47 +1,48 @@
-r"""Lines as a reader means them: parts joined, those that do not match left out.
+r"""Whole lines: parts of a line are joined, and lines that do not match are left out.
 
-"Lines" here are bytes that hold any number of lines; each ends with "\n", but perhaps not the last.
+The type of `lines` is bytes: any number of lines, each with its "\n"; the last may lack it.
 """
 
 from collections.abc import Iterator, Sequence
 
 from outlast.model.output import Chunk, Stream, count_lines, split_lines
 
-LONG_LINE_BYTES = 1024 * 1024  # a line this long comes in parts of this size and stays so
+LONG_LINE_BYTES = 1024 * 1024
+"""Size at which parts of a line are no longer joined."""
 
 
 class LineJoiner:
-    """Joins a part of a line with its rest, which may come after lines of the other stream.
+    """Joiner of a part of a line with its rest, which may come after lines of the other stream.
 
-    It remembers one unfinished line a stream, of `LONG_LINE_BYTES` at most. A joined line stands where its
-    end is.
+    The joiner keeps one unfinished line of each stream, of at most `LONG_LINE_BYTES`. A joined line comes where its
+    last part is.
     """
 
     def __init__(self) -> None:
         self._open: dict[Stream, _OpenLine] = {}
 
-    def add(self, chunk: Chunk) -> Iterator[bytes]:
-        """Yield the lines that `chunk` ends. A gap ends one, too: what comes behind it is not its rest."""
+    def join(self, chunk: Chunk) -> Iterator[bytes]:
+        """Yield the lines that `chunk` completes. A gap completes a line, too: what follows is not its rest."""
         open_line = self._open.get(chunk.stream)
         if open_line is not None and (open_line.run != chunk.run or chunk.gap):
-            yield self._take(chunk.stream)  # what could have ended this line is over, or missing
+            yield self._pop_line(chunk.stream)  # the rest of this line is missing, or there is none
             open_line = None
         cut = chunk.data.rfind(b"\n") + 1
         if cut:
             whole = chunk.data[:cut]
-            yield whole if open_line is None else self._take(chunk.stream) + whole
+            yield whole if open_line is None else self._pop_line(chunk.stream) + whole
         if cut < len(chunk.data):
             open_line = self._open.setdefault(chunk.stream, _OpenLine(chunk.run, chunk.first_seq))
-            open_line.add(chunk.data[cut:])
+            open_line.append(chunk.data[cut:])
             if open_line.size_bytes >= LONG_LINE_BYTES:
-                yield self._take(chunk.stream)
+                yield self._pop_line(chunk.stream)
 
     def rest(self) -> Iterator[bytes]:
-        """Yield the lines that have no end, oldest first."""
+        """Yield the unfinished lines, oldest first."""
         for stream in sorted(self._open, key=lambda stream: self._open[stream].seq):
-            yield self._take(stream)
+            yield self._pop_line(stream)
 
-    def _take(self, stream: Stream) -> bytes:
+    def _pop_line(self, stream: Stream) -> bytes:
         return b"".join(self._open.pop(stream).parts)
 
 
@@ -52,13 +53,13 @@ class _OpenLine:
         self.parts: list[bytes] = []
         self.size_bytes = 0
 
-    def add(self, part: bytes) -> None:
+    def append(self, part: bytes) -> None:
         self.parts.append(part)
         self.size_bytes += len(part)
 
 
 class LineFilter:
-    """Lets lines pass that contain `needle`, until `limit` have passed. None: no such condition."""
+    """Filter that passes lines which contain `needle`, up to `limit` of them. None: no such condition."""
 
     def __init__(self, needle: bytes | None, limit: int | None) -> None:
         self._needle = needle
@@ -71,13 +72,13 @@ class LineFilter:
         return self._left == 0
 
     def filter(self, lines: bytes) -> bytes:
-        """Return the lines that pass."""
+        """Return the lines that pass the filter."""
         if self.passes_all:
             return lines
         return self.filter_numbered(lines, range(count_lines(lines)))[0]
 
     def filter_numbered(self, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
-        """Return the lines that pass, and their part of `numbers`."""
+        """Return the lines that pass the filter, and their numbers."""
         if self._needle is not None:
             lines, numbers = _matching(self._needle, lines, numbers)
         if self._left is None:

@@ -1,4 +1,4 @@
-"""What outlives a moment: answers sent in pieces, and changes that must not stop half-way."""
+"""Responses that are sent in pieces, and background tasks that must not stop half-way."""
 
 import asyncio
 import contextlib
@@ -11,41 +11,44 @@ from aiohttp.http import StreamWriter
 
 from outlast.api.streaming.sse import PIECE_BYTES
 
-_TURN_BYTES = 64 * 1024  # are sent to one client; then others have their turn
-SETTLE_S = 5.0  # for changes to come to their end when the daemon goes
+_TURN_BYTES = 64 * 1024
+"""Number of bytes sent to one client before other tasks get a turn."""
+
+SETTLE_S = 5.0
+"""Maximum time to wait for background tasks when the daemon shuts down."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
 class BackgroundTasks:
-    """Changes (start, kill, ...) under way. One that has begun is carried through even if its caller hangs up."""
+    """Tasks (start, kill ...) that run to completion even if the client that caused them disconnects."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run_to_completion(self, change: Coroutine[Any, Any, _T]) -> _T:
-        """Run `change` to its end, also when the calling task is cancelled meanwhile."""
-        return await asyncio.shield(self.begin(change))
+        """Run `change` to its end, also if the calling task is cancelled meanwhile, and return its result."""
+        return await asyncio.shield(self.run_in_background(change))
 
-    def begin(self, change: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Begin `change`, which nobody need wait for."""
+    def run_in_background(self, change: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Start `change` and return its task. The caller does not have to wait for the task."""
         task = asyncio.create_task(change)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def settle(self) -> None:
-        """Wait for what is under way, for `SETTLE_S` at most."""
+        """Wait until all tasks have ended, for at most `SETTLE_S`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=SETTLE_S)
 
 
 class Client:
-    """Who reads an answer that has begun.
+    """The client of a response that has begun.
 
-    What is sent goes to the system at once. What the system does not take, for the client has not read what went
-    before, is kept here: of one piece at most, if whoever sends waits for `drained`.
+    A piece goes to the kernel at once. The part that the kernel does not accept, because the client has not read the
+    earlier ones, is kept in memory. A sender that waits for `drained` keeps at most one piece.
     """
 
     def __init__(self, request: web.Request) -> None:
@@ -55,66 +58,66 @@ class Client:
         if request.transport is not None:
             request.transport.set_write_buffer_limits(high=0)
 
-    async def put(self, piece: bytes) -> bool:
-        """Send a piece. False: a part of it is kept.
+    async def write(self, piece: bytes) -> bool:
+        """Send a piece. Return False if a part of it is kept in memory.
 
         Raises:
-            ConnectionResetError: the client has hung up.
+            ConnectionResetError: the client has disconnected.
         """
         await self._writer.write(piece, drain=False)
         if self._protocol.writing_paused:
             return False
         self._turn_bytes += len(piece)
         if self._turn_bytes >= _TURN_BYTES:
-            # Nothing has to be waited for while the client keeps up, but others want their turn.
+            # A client that keeps up never makes this task wait, so other tasks get their turn here.
             self._turn_bytes = 0
             await asyncio.sleep(0)
         return True
 
     async def drained(self) -> None:
-        """Wait until nothing is kept.
+        """Wait until nothing is kept in memory.
 
         Raises:
-            ConnectionResetError: the client has hung up.
+            ConnectionResetError: the client has disconnected.
         """
         await self._writer.drain()
 
     async def send(self, piece: bytes) -> None:
-        """Send a piece, and wait until nothing of it is kept.
+        """Send a piece, and wait until nothing of it is kept in memory.
 
         Raises:
-            ConnectionResetError: the client has hung up.
+            ConnectionResetError: the client has disconnected.
         """
-        if not await self.put(piece):
+        if not await self.write(piece):
             await self.drained()
 
 
 async def send_from(
     request: web.Request, response: web.StreamResponse, body: Callable[[Client], Awaitable[None]]
 ) -> None:
-    """Send `response` with what `body` sends.
+    """Send `response` with the body that `body` writes.
 
-    When the client hangs up, `body` ends with its error. A failure breaks the connection off, so that the client cannot
-    take what it has got for the whole.
+    If the client disconnects, `body` gets a ConnectionResetError. After any other failure the connection is aborted, so
+    that the client does not mistake a part of the response for the whole.
     """
     try:
         await response.prepare(request)
         await body(Client(request))
         await response.write_eof()
-    except Exception as error:  # noqa: BLE001 - the answer has begun: it cannot become an error any more
+    except Exception as error:  # noqa: BLE001 - the response has begun: it cannot become an error response any more
         transport = request.transport
         gone = transport is None or transport.is_closing()
         if gone and isinstance(error, ConnectionResetError):
-            return  # the client hung up
-        _log.exception("%s %s broke off", request.method, request.path)
+            return  # the client has disconnected
+        _log.exception("%s %s failed after its response had begun", request.method, request.path)
         if transport is not None:
             transport.abort()
 
 
 async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:
-    """Send `pieces` as the body of `response`, waiting whenever the client does not keep up.
+    """Send `pieces` as the body of `response`, at the speed at which the client reads.
 
-    When the client hangs up, or something fails, `pieces` is closed at once.
+    If the client disconnects, or something fails, `pieces` is closed at once.
     """
 
     async def send_all(client: Client) -> None:
@@ -128,12 +131,16 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
 async def send_or_fail(
     request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None], size: int | None = None
 ) -> web.StreamResponse:
-    """Answer with `pieces`, gathered to about `PIECE_BYTES`. `size`: of all of them in bytes, if it is known.
+    """Send a response of `pieces`, joined to about `PIECE_BYTES` each, and return it.
 
-    One that knows the size needs no framing, for which each piece would be copied once more.
+    Args:
+        request: the request to answer.
+        content_type: type of the body.
+        pieces: the body.
+        size: bytes of the whole body, if known. The response then needs no chunked encoding, which copies each piece.
 
     Raises:
-        Exception: what `pieces` raised before the first of these were complete; nothing has been sent then.
+        Exception: what `pieces` raised before the first `PIECE_BYTES`; nothing was sent.
     """
     gathered = _gather(pieces)
     first = await anext(gathered, b"")
@@ -148,7 +155,7 @@ async def send_or_fail(
 
 
 async def _gather(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield `pieces` joined to at least `PIECE_BYTES`, but for the last."""
+    """Yield `pieces` joined to at least `PIECE_BYTES`, except the last."""
     parts: list[bytes] = []
     size = 0
     async with contextlib.aclosing(pieces):

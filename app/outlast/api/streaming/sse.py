@@ -1,9 +1,9 @@
 r"""Output as events: Server-Sent Events for followers, NDJSON for readers.
 
-An event is one line of `outlast.model.output`, with its terminator if it has one, or a gap. A block of lines is encoded
-at once: decoded, its line ends replaced by a byte that JSON leaves as it is, made one JSON string, and cut
-at that byte. That makes 8 M events/s on one core where a `dumps` for each event makes 2 M. Lines end at
-"\n" and nowhere else.
+An event is one line of `outlast.model.output`, with its line break if it has one, or a gap. A block of lines is encoded
+at once: it is decoded, its line breaks are replaced by a byte that JSON does not escape, the whole becomes one JSON
+string, and the string is cut at that byte. This gives 8 M events/s on one core; one `dumps` for each event gives 2 M.
+A line ends at "\n" and nowhere else.
 """
 
 from collections import OrderedDict
@@ -15,24 +15,30 @@ import orjson
 from outlast.model.output import Chunk, count_lines
 
 PIECE_BYTES = 128 * 1024
-"""What one write to a reader of stored output is made of, about."""
+"""Approximate size of one write to a reader of stored output."""
 
 FOLLOW_PIECE_BYTES = 24 * 1024
-"""The same for a follower. One that stops reading keeps one piece in memory, and there may be many."""
+"""Approximate size of one write to a follower: each follower that does not read keeps one piece in memory."""
 
-CACHE_BYTES = 16 * 1024 * 1024  # of encoded events, kept for other followers of the same process
+CACHE_BYTES = 16 * 1024 * 1024
+"""Maximum size of the encoded events that are kept for other followers of the same process."""
+
 KEEP_ALIVE = b": keep-alive\n\n"
 EOF = b"event: eof\ndata: {}\n\n"
 
-_PIECE_OVERHEAD_BYTES = 370  # of a piece in the cache besides its events, and more than those of one short line
-_EVENT_BYTES = 96  # of an event besides its line, about
+_PIECE_OVERHEAD_BYTES = 370
+"""Memory of a piece in the cache besides its events; more than the events of one short line take."""
+
+_EVENT_BYTES = 96
+"""Approximate size of an event besides its line."""
+
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What stands around the parts of an event: `before` id `between` line `after`."""
+    """Text around the parts of an event: `before` id `between` line `after`."""
 
     before: bytes
     between: bytes
@@ -44,10 +50,10 @@ NDJSON = Format(b'{"id":', b',"line":"', b"}\n")
 
 
 def json_lines(data: bytes) -> list[bytes]:
-    r"""Make what stands between the quotes of a JSON string, for each line of `data` without its "\n".
+    r"""Return each line of `data`, without its "\n", as the inside of a JSON string.
 
-    Bytes that are not UTF-8 become U+FFFD, as if each line were decoded for itself: "\n" is never part of a
-    longer character. The last item is what follows the last "\n": empty when `data` ends with one.
+    Bytes that are not UTF-8 become U+FFFD, exactly as if each line were decoded alone: "\n" is never part of a longer
+    character. The last item is what follows the last "\n"; it is empty if `data` ends with "\n".
     """
     text = data.decode("utf-8", "replace")
     if _MARK in text:
@@ -56,7 +62,7 @@ def json_lines(data: bytes) -> list[bytes]:
 
 
 def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes:
-    """Encode `data`, lines of `chunk` whose ids are `ids`."""
+    """Return `data`, lines of `chunk` whose ids are `ids`, as events."""
     lines = json_lines(data)
     unfinished = lines.pop()
     stamp = b'","timestamp":%d,"stream":"%b"' % (chunk.ts_ms, chunk.stream.word.encode())
@@ -75,7 +81,7 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
 
 
 def run_events(lines: bytes, chunk: Chunk) -> bytes:
-    """Encode `lines`, read with `chunk`, as a run's caller gets them: without ids, and without line terminators."""
+    """Return `lines`, read with `chunk`, as events of `POST .../run`: without ids, and without line breaks."""
     texts = json_lines(lines)
     if not texts[-1]:
         texts.pop()
@@ -85,22 +91,22 @@ def run_events(lines: bytes, chunk: Chunk) -> bytes:
 
 
 def run_gap_event(chunk: Chunk) -> bytes:
-    """Encode a gap as a run's caller gets it."""
+    """Return a gap as an event of `POST .../run`."""
     return data_event({"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word})
 
 
 def data_event(value: object) -> bytes:
-    """Encode an event that has data only."""
+    """Return an event without a name, with `value` as its data."""
     return b"data: %b\n\n" % orjson.dumps(value)
 
 
 def gap_event(chunk: Chunk) -> bytes:
-    """Encode a gap as SSE."""
+    """Return a gap as a Server-Sent Event."""
     return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(_gap(chunk)))
 
 
 def gap_line(chunk: Chunk) -> bytes:
-    """Encode a gap as a line of NDJSON."""
+    """Return a gap as a line of NDJSON."""
     event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
     return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -110,7 +116,7 @@ def _gap(chunk: Chunk) -> dict[str, object]:
 
 
 def blocks(data: bytes, line_count: int) -> Iterator[bytes]:
-    """Cut `data`, which holds `line_count` lines, after lines: a block makes about `PIECE_BYTES` of events."""
+    """Yield `data`, which holds `line_count` lines, in blocks that give about `PIECE_BYTES` of events each."""
     start = 0
     while start < len(data):
         end = _block_end(data, start, line_count, PIECE_BYTES)
@@ -119,7 +125,7 @@ def blocks(data: bytes, line_count: int) -> Iterator[bytes]:
 
 
 def _block_end(data: bytes, start: int, line_count: int, piece_bytes: int) -> int:
-    """Return where the block that starts at `start` ends, which makes about `piece_bytes`: after at least one line."""
+    """Return the end of the block at `start`: at least one line, and about `piece_bytes` of events."""
     average = len(data) // line_count + 1
     size = average * max(1, piece_bytes // (average + _EVENT_BYTES))
     if len(data) - start <= size:
@@ -129,23 +135,23 @@ def _block_end(data: bytes, start: int, line_count: int, piece_bytes: int) -> in
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Events to be sent at once. `last_seq`: the id of the last of them."""
+    """Events that are sent in one write. `last_seq` is the id of the last one."""
 
     events: bytes
     last_seq: int
 
 
 class EventCache:
-    """Encodes chunks for followers, and keeps the latest results: many followers cost one encoding."""
+    """Encoder of chunks for followers. Its results are cached: followers of the same process share one encoding."""
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self.size_bytes = 0
-        # By handle and what is in them. Ids are never reused: no piece goes stale.
+        # Keys are a handle and sequence numbers. They are never reused, so a piece never becomes stale.
         self._pieces: OrderedDict[tuple[int, ...], _Cached] = OrderedDict()
 
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        """Encode chunks of one process as SSE, in pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer)."""
+        """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer)."""
         for group in _groups(chunks):
             if len(group) == 1:
                 yield from self._parts(group[0])
@@ -156,7 +162,7 @@ class EventCache:
         start = 0
         seq = chunk.first_seq
         while seq <= chunk.last_seq:
-            key = (chunk.handle, seq, chunk.last_seq)  # the chunk's data from that id on
+            key = (chunk.handle, seq, chunk.last_seq)  # the data of the chunk from that id on
             cached = self._get(key) or self._put(key, _encode_part(chunk, start, seq))
             yield cached.piece
             start += cached.raw_bytes
@@ -186,14 +192,14 @@ class EventCache:
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """A piece, and if it is a part of a chunk, how much of the chunk's data is in it."""
+    """A cached piece. `raw_bytes`: how much of the chunk's data it covers, if it is a part of one chunk."""
 
     piece: Piece
     raw_bytes: int
 
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
-    """Divide chunks so that each group but a single large chunk makes one piece."""
+    """Yield groups of chunks that make one piece each, or a single large chunk."""
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
@@ -207,7 +213,7 @@ def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
 
 
 def _encode_part(chunk: Chunk, start: int, seq: int) -> _Cached:
-    """Encode `chunk` from `start` in its data on, where the line `seq` is, up to the end of a piece."""
+    """Encode one piece of `chunk`, from the line `seq` on, which begins at `start` in its data."""
     if chunk.gap:
         return _Cached(Piece(gap_event(chunk), seq), 0)
     data = chunk.data[start : _block_end(chunk.data, start, chunk.line_count, FOLLOW_PIECE_BYTES)]

@@ -1,1 +1,1 @@
-"""What callers ask for: start, write to stdin, signal, kill, purge, shut down."""
+"""Commands of clients: start, write to standard input, kill, purge, shutdown."""

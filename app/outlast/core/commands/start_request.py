@@ -1,28 +1,22 @@
-"""A request to start a process, and what the shim is asked to do for it."""
+"""A request to start a process, and the command that the shim gets for it."""
 
-import errno
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from outlast.core.commands.users import Identity, UserSpec
-from outlast.model.errors import SpawnFailed
+from outlast.model.clock import now_ms
 from outlast.model.options import Options
 from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.ulid import new_ulid
-from outlast.shim.kill.tree import MARKER
-from outlast.shim.launch.exec_child import Stage
-from outlast.shim.launch.limits import CONTROLLERS, STAGES
-from outlast.shim.launch.spawn import Command
-from outlast.shimlink import SpawnRefused
+from outlast.wire.contract import MARKER, Command
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRequest:
-    """What a caller asks for, checked for form only. Shapes and defaults are those of the HTTP contract."""
+    """A client's request to start a process. Fields and defaults are those of the HTTP API."""
 
     command: str
     args: tuple[str, ...] = ()
@@ -39,9 +33,9 @@ class StartRequest:
 
 
 def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
-    """Give the request an id and what it left to us. Environment values stay behind."""
+    """Return the specification of a new process: the request with an id and defaults, without environment values."""
     return ProcessSpec(
-        id=new_ulid(time.time_ns() // 1_000_000),
+        id=new_ulid(now_ms()),
         command=request.command,
         args=request.args,
         env_keys=tuple(sorted(request.env)),
@@ -58,12 +52,12 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
 
 
 def make_command(
-    request: StartRequest, spec: ProcessSpec, identity: Identity, inherit_env: Sequence[str] = ()
+    spec: ProcessSpec, env: Mapping[str, str], identity: Identity, run_key: str, inherit_env: Sequence[str] = ()
 ) -> Command:
-    """Say all that the shim needs to start it."""
+    """Return all that the shim needs to spawn a run. `env`: environment variables that the request gave."""
     return Command(
         argv=[spec.command, *spec.args],
-        env=make_environment(request.env, identity, spec.id, inherit_env),
+        env=make_environment(env, identity, run_key, inherit_env),
         working_dir=spec.working_dir,
         stdin=spec.stdin_mode is StdinMode.PIPE,
         stdout=spec.stdout_mode is OutputMode.CAPTURE,
@@ -78,59 +72,15 @@ def make_command(
 
 
 def make_environment(
-    asked: Mapping[str, str], identity: Identity, process_id: str, inherit: Sequence[str] = ()
+    env: Mapping[str, str], identity: Identity, run_key: str, inherit: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Make a clean environment plus what was asked for.
+    """Return the whole environment of a run: a clean one, what is inherited, and `env`.
 
-    Of the daemon's own, only PATH, LANG and TZ are passed on, and what is named in `inherit`.
+    From the daemon's environment it inherits PATH, LANG, TZ, and the variables named in `inherit`. The marker holds the
+    run key: by it the shim recognizes the run's descendants.
     """
     clean = {"PATH": os.environ.get("PATH", _DEFAULT_PATH), "HOME": identity.home}
     clean |= {"USER": identity.name, "LOGNAME": identity.name}
     clean |= {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     inherited = {key: os.environ[key] for key in inherit if key in os.environ}
-    return {**inherited, **clean, **asked, MARKER: process_id}
-
-
-def explain(refused: SpawnRefused, spec: ProcessSpec) -> SpawnFailed:
-    """Turn the system's refusal into a sentence that says what to do."""
-    reason = os.strerror(refused.errno)
-    if refused.stage == Stage.WORKING_DIR:
-        sentence = f"working_dir {spec.working_dir!r} can't be entered: {reason}"
-    elif refused.stage == Stage.USER:
-        sentence = f"user {spec.user!r} can't be taken on: {reason}"
-    elif refused.stage in STAGES:
-        sentence = _explain_limit(STAGES[refused.stage], refused.errno, spec)
-    elif refused.stage == Stage.SETUP:
-        sentence = f"the system can't start a process now: {reason}"
-    elif refused.errno == errno.ENOENT:
-        sentence = f"command {spec.command!r} was not found (or the interpreter that its first line names)"
-    elif refused.errno in (errno.EACCES, errno.EPERM):
-        sentence = f"command {spec.command!r} is not executable for this user: {reason}"
-    elif refused.errno == errno.ENOEXEC:
-        sentence = f"command {spec.command!r} is no program: {reason} (a script needs a first line such as #!/bin/sh)"
-    else:
-        sentence = f"command {spec.command!r} can't be started: {reason}"
-    return SpawnFailed(sentence, refused.errno)
-
-
-def _explain_limit(name: str, number: int, spec: ProcessSpec) -> str:
-    """Say which limit can't be had, and why."""
-    if name == "nice":
-        return (
-            f"nice {spec.options.nice} can't be set: {os.strerror(number)}; below its own, the daemon needs the "
-            "right to do so (CAP_SYS_NICE)"
-        )
-    limit = f"limits.{name}"
-    if name not in CONTROLLERS:
-        return (
-            f"{limit} can't be set to {getattr(spec.options.limits, name)}: {os.strerror(number)}; above its own, "
-            "the daemon needs the right to do so (CAP_SYS_RESOURCE)"
-        )
-    if number == errno.EOPNOTSUPP:
-        return f"{limit} can't be had: no cgroup (v2) can be made here; leave it out, or see docs/deployment.md"
-    if number == errno.ENODEV:
-        return (
-            f"{limit} can't be had: the {CONTROLLERS[name]} controller of cgroup v2 is not delegated to this daemon; "
-            "leave it out, or see docs/deployment.md"
-        )
-    return f"{limit} can't be set for the process's cgroup: {os.strerror(number)}"
+    return {**inherited, **clean, **env, MARKER: run_key}

@@ -1,19 +1,90 @@
-"""What became of a start that is recorded."""
+"""Starting a run, the first or a later one: spawn it, record it, and let it execute its program."""
 
-from outlast.core.commands.start_request import explain
+from collections.abc import Mapping, Sequence
+
+from outlast.core.commands.spawn_errors import explain
+from outlast.core.commands.start_request import make_command
+from outlast.core.commands.users import Identity
+from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.supervisor import Supervisor
+from outlast.failpoints import failpoint
+from outlast.model.errors import OutlastError
+from outlast.model.output import Position
+from outlast.model.process import Process, ProcessSpec, run_key
 from outlast.shimlink import SpawnRefused
+from outlast.storage import AddProcess, BeginRun
 
-_WITHDRAWN_S = 2.0
+_WITHDRAW_WAIT_S = 2.0
+_NO_OUTPUT = Position()
 
 
-async def started(live: LiveProcess) -> None:
-    """Wait until it is known what became of a start that is recorded.
+class Starter:
+    """The one way in which runs are started."""
+
+    def __init__(self, committer: Committer, supervisor: Supervisor, inherit_env: Sequence[str]) -> None:
+        """`inherit_env`: names of environment variables that processes inherit from the daemon."""
+        self._committer = committer
+        self._supervisor = supervisor
+        self._inherit_env = inherit_env
+
+    async def start_run(
+        self,
+        spec: ProcessSpec,
+        env: Mapping[str, str],
+        identity: Identity,
+        *,
+        earlier: Process | None = None,
+        position: Position = _NO_OUTPUT,
+    ) -> LiveProcess:
+        """Start a run. When this returns, the run is recorded, and executes its program or has executed it.
+
+        Args:
+            spec: the process.
+            env: environment variables that the request gave.
+            identity: the user that the run executes as.
+            earlier: the process with its last run, which is over; None if this is the first run.
+            position: how far the output of the earlier runs is stored.
+
+        Raises:
+            SpawnFailed: the run could not be started. Its record is withdrawn, or will be.
+            Unavailable: the store or the shim is not available now; nothing was started.
+        """
+        is_first = earlier is None
+        number = 1 if earlier is None else earlier.run.number + 1
+        handle = 0 if earlier is None else earlier.handle
+        command = make_command(spec, env, identity, run_key(spec.id, number), self._inherit_env)
+        try:
+            live = await self._supervisor.spawn(spec, command, number, position)
+        except SpawnRefused as exc:
+            raise explain(exc.stage, exc.errno, spec) from None
+        failpoint("start-forked" if is_first else "restart-forked")
+        try:
+            if is_first:
+                handle = await self._committer.commit(AddProcess(spec, live.run))
+            else:
+                await self._committer.commit(BeginRun(handle, live.run))
+        except OutlastError:
+            # The record may be stored all the same, now or by a commit under way. The withdrawal is committed after it.
+            self._committer.submit(live.withdrawal(handle))
+            await self._supervisor.undo_spawn(live)
+            raise
+        failpoint("start-recorded" if is_first else "restart-recorded")
+        if is_first:
+            self._supervisor.count_added()
+        self._supervisor.start_recording(live, handle, position)
+        await wait_started(live)
+        return live
+
+
+async def wait_started(live: LiveProcess) -> None:
+    """Wait until a run that is recorded executes its program.
 
     Raises:
-        SpawnFailed: its program could not be run; what was recorded of it is withdrawn, or will be.
+        SpawnFailed: the program could not be executed. The record of the run is withdrawn, or will be.
     """
     await live.wait(lambda: live.started or live.failed is not None)
     if live.failed is not None:
-        await live.wait(lambda: live.finished, _WITHDRAWN_S)
-        raise explain(SpawnRefused(*live.failed), live.spec)
+        await live.wait(lambda: live.finished, _WITHDRAW_WAIT_S)
+        stage, number = live.failed
+        raise explain(stage, number, live.spec)

@@ -1,4 +1,4 @@
-"""Writing to the standard input of processes."""
+"""Writing to processes' standard input."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,20 +12,20 @@ _PIECE_BYTES = 64 << 10
 
 
 class StandardInput:
-    """Writes through the shim."""
+    """The standard inputs of all processes, written through the shim."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
     async def write(self, live: LiveProcess, data: AsyncIterator[bytes]) -> None:
-        """Write to a process's standard input; return when every byte is in the pipe.
+        """Write to a process's standard input. Return when every byte is in the pipe.
 
-        Writers of one process take turns, each with its whole data. A process that does not read holds up nobody
-        but its writers, and at most one piece of 64 KiB of theirs is held for it.
+        Writers of one process take turns, each with its whole data. A process that does not read blocks only its own
+        writers, and the daemon holds at most one piece of 64 KiB for it.
 
         Raises:
-            NotRunning: it has ended, perhaps meanwhile.
-            StdinNotWritable: its standard input is no pipe, or closed.
+            NotRunning: the process has ended, perhaps during the write.
+            StdinNotWritable: its standard input is not a pipe, or is closed.
         """
         _check(live)
         await live.stdin_lock.acquire()
@@ -38,19 +38,19 @@ class StandardInput:
                     piece = asyncio.create_task(self._supervisor.link.write_stdin(live.slot, part))
                     await asyncio.shield(piece)
         finally:
-            # A caller may hang up while a piece is on its way: the next writer's turn comes behind it.
+            # If the caller is cancelled while a piece is on its way, the next writer has to wait for that piece.
             if piece is None or piece.done():
                 live.stdin_lock.release()
             else:
                 piece.add_done_callback(lambda _task: live.stdin_lock.release())
-                piece.add_done_callback(_look_at_outcome)
+                piece.add_done_callback(_retrieve_error)
 
     async def close(self, live: LiveProcess) -> None:
-        """Close a process's standard input behind what has been written.
+        """Close a process's standard input after what has been written.
 
         Raises:
-            NotRunning: it has ended.
-            StdinNotWritable: it is no pipe, or closed already.
+            NotRunning: the process has ended.
+            StdinNotWritable: its standard input is not a pipe, or is closed already.
         """
         _check(live)
         await self._supervisor.link.close_stdin(live.slot)
@@ -59,14 +59,14 @@ class StandardInput:
 
 def _check(live: LiveProcess) -> None:
     if live.ended:
-        raise NotRunning(f"process {live.run.pid} has ended; GET it to see how")
+        raise NotRunning(f"process {live.run.pid} has ended (GET it to see how)")
     if live.spec.stdin_mode is not StdinMode.PIPE:
-        raise StdinNotWritable('its standard input is no pipe: start it with "stdin_mode": "pipe" to write to it')
+        raise StdinNotWritable('the standard input of the process is not a pipe: start it with "stdin_mode": "pipe"')
     if not live.stdin_open:
-        raise StdinNotWritable("its standard input is closed")
+        raise StdinNotWritable("the standard input of the process is closed")
 
 
-def _look_at_outcome(task: asyncio.Task[None]) -> None:
-    """Nobody waits for this piece any more: its failure is no news."""
+def _retrieve_error(task: asyncio.Task[None]) -> None:
+    """Retrieve the error of a piece without a waiting caller, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Killing processes, and deleting what is stored of them."""
+"""Kill and purge: ending processes, and deleting what is stored of them."""
 
 import asyncio
 import contextlib
@@ -14,47 +14,47 @@ from outlast.storage import PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
-_FIRST_LOOK_S = 0.003
-_LONGEST_LOOK_S = 0.2
+_FIRST_DELAY_S = 0.003
+_MAX_DELAY_S = 0.2
 
 
 class Termination:
-    """Ends processes for good."""
+    """The kills and purges of one daemon."""
 
-    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, recent: ChunkCache) -> None:
+    def __init__(self, storage: Storage, committer: Committer, supervisor: Supervisor, chunk_cache: ChunkCache) -> None:
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
-        self._recent = recent
+        self._chunk_cache = chunk_cache
         self._purging: set[int] = set()
 
     async def kill(self, process: Process, wait_s: float) -> bool:
-        """SIGKILL a process and everything that it started. It may have ended already.
+        """SIGKILL a process and its whole tree. The process may have ended already.
 
         Returns:
-            Whether nothing of it is left, and its end is stored. False: not within `wait_s`.
+            Whether no process of the tree is left, and the end is stored. False: not within `wait_s`.
 
         Raises:
-            Unavailable: all is gone, and its end can't be stored now.
+            Unavailable: the tree is gone, but the end cannot be stored now.
         """
         deadline = time.monotonic() + wait_s
-        if not await self._gone(process.key, deadline):
+        if not await self._kill_tree(process.key, deadline):
             return False
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
-        if live is None or await live.wait(lambda: live.end_stored, self._patience_s(live, left_s)):
+        if live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s)):
             return True
         if self._is_stuck(live):
-            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet; look at it again")
+            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet: try again")
         return False
 
-    async def _gone(self, key: str, deadline: float) -> bool:
-        """Kill until nothing is left. If the shim dies meanwhile, the next one goes on."""
-        delay_s = _FIRST_LOOK_S
+    async def _kill_tree(self, key: str, deadline: float) -> bool:
+        """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
+        delay_s = _FIRST_DELAY_S
         is_gone = await self._supervisor.link.kill(key)
         while not is_gone and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(delay_s, left_s))
-            delay_s = min(2 * delay_s, _LONGEST_LOOK_S)
+            delay_s = min(2 * delay_s, _MAX_DELAY_S)
             with contextlib.suppress(ShimUnavailable):
                 is_gone = await self._supervisor.link.kill(key)
         return is_gone
@@ -63,11 +63,11 @@ class Termination:
         """Kill a process and delete its record and output.
 
         Returns:
-            Whether it is done. False: it is not gone within `wait_s`, and nothing is deleted.
+            Whether the process is purged. False: its tree is not gone within `wait_s`, and nothing is deleted.
 
         Raises:
-            NotFound: another call purges it, or has purged it.
-            Unavailable: it was killed, and is not purged yet: ask again.
+            NotFound: another call purges the process, or has purged it.
+            Unavailable: the process was killed, but is not purged yet: try again.
         """
         if self._committer.failure is not None:
             await self._supervisor.link.kill(process.key)
@@ -76,47 +76,47 @@ class Termination:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
         try:
-            await self._check_stored(process)
+            await self._check_not_purged(process)
             live = self._supervisor.get(process.spec.id)
-            if process.spec.id in self._supervisor.refusals.reasons:
-                await self._supervisor.link.kill(process.key)  # its end will never be stored
+            if process.spec.id in self._supervisor.quarantine.reasons:
+                await self._supervisor.link.kill(process.key)  # the store rejects its end, too
             elif not await self.kill(process, wait_s):
                 self._purging.discard(process.handle)
                 return False
             if live is not None:
-                await self._let_go(live)
+                await self._release(live)
         except BaseException:
             self._purging.discard(process.handle)
             raise
         try:
             await self._committer.commit(PurgeProcess(process.handle))
         except StorageUnavailable:
-            # It may be stored: so that nothing is there by halves, or counted and not found, it is carried through.
+            # The purge may be stored all the same. It is submitted, so that the daemon's counts agree with the store.
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise
         self._on_purged(process, live)
         return True
 
-    async def _check_stored(self, process: Process) -> None:
-        if await self._storage.process(process.handle) is None:  # another call was done with it just now
+    async def _check_not_purged(self, process: Process) -> None:
+        if await self._storage.process(process.handle) is None:  # another call has just purged it
             raise NotFound(f"process {process.run.pid} is purged")
 
-    async def _let_go(self, live: LiveProcess) -> None:
-        if not await live.wait(lambda: live.finished, self._patience_s(live, _PURGE_DRAIN_S)):
+    async def _release(self, live: LiveProcess) -> None:
+        if not await live.wait(lambda: live.finished, self._timeout_s(live, _PURGE_DRAIN_S)):
             self._supervisor.link.forget(live.slot)
             self._supervisor.release(live)
             live.finished = True
 
     def _on_purged(self, process: Process, live: LiveProcess | None) -> None:
         self._purging.discard(process.handle)
-        self._recent.drop(process.handle)
+        self._chunk_cache.evict(process.handle)
         self._supervisor.total -= 1
         if live is not None:
             live.wake()
 
-    def _patience_s(self, live: LiveProcess, at_most_s: float) -> float:
-        """Nothing comes of waiting for a store that takes nothing."""
+    def _timeout_s(self, live: LiveProcess, at_most_s: float) -> float:
+        """Return `at_most_s`, or 0 if the store cannot commit the end of the process now."""
         return 0 if self._is_stuck(live) else at_most_s
 
     def _is_stuck(self, live: LiveProcess) -> bool:
-        return self._committer.failure is not None or live.spec.id in self._supervisor.refusals.reasons
+        return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons

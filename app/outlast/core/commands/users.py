@@ -1,4 +1,4 @@
-"""Who a process runs as, resolved to numbers before the shim hears of it."""
+"""The user that a process runs as, resolved to ids before the shim gets the command."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from outlast.model.errors import SpawnFailed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSpec:
-    """What was asked for: a name, or a uid with perhaps a gid."""
+    """A user as a request names it: by name, or by uid and perhaps gid."""
 
     name: str | None = None
     uid: int | None = None
@@ -25,7 +25,7 @@ class UserSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A user in numbers. `uid`, `gid` and `groups` are None for the daemon's own: nothing is changed then."""
+    """A user's ids, name and home. For the daemon's own user, `uid`, `gid` and `groups` are None: nothing changes."""
 
     uid: int | None
     gid: int | None
@@ -35,7 +35,7 @@ class Identity:
 
 
 def parse(text: str | None) -> UserSpec | None:
-    """Read back what `str(UserSpec)` has written."""
+    """Return the `UserSpec` that `str` has turned into `text`."""
     if text is None:
         return None
     uid, colon, gid = text.partition(":")
@@ -45,10 +45,10 @@ def parse(text: str | None) -> UserSpec | None:
 
 
 def resolve(user: UserSpec | None) -> Identity:
-    """Look a user up.
+    """Look up a user; None is the daemon's own. May block: call it in a thread.
 
     Raises:
-        SpawnFailed: there is no such user, or this daemon may not start processes as somebody else.
+        SpawnFailed: the user does not exist, or the daemon may not start processes as another user.
     """
     own = os.geteuid()
     if user is None:
@@ -56,12 +56,12 @@ def resolve(user: UserSpec | None) -> Identity:
         return Identity(uid=None, gid=None, groups=None, name=_name(entry, own), home=_home(entry))
     entry = _by_name(user.name) if user.name is not None else _by_uid(user.uid or 0)
     if entry is None and user.name is not None:
-        raise SpawnFailed(f"there is no user {user.name!r} on this machine", errno.EINVAL)
+        raise SpawnFailed(f"user {user.name!r} does not exist on this machine", errno.EINVAL)
     uid = entry.pw_uid if entry is not None else user.uid or 0
     gid = user.gid if user.gid is not None else entry.pw_gid if entry is not None else uid
     if own != 0 and (uid, gid) != (own, os.getegid()):
         raise SpawnFailed(
-            f"this daemon runs as uid {own} and may not start processes as {user}: run it as root, or leave out `user`",
+            f"the daemon runs as uid {own} and may not start processes as user {user}: run it as root, or omit `user`",
             errno.EPERM,
         )
     if own != 0:

@@ -1,1 +1,1 @@
-"""Managed processes: when they are started again, stopped and checked."""
+"""Managed processes: restart policy, health checks, and their names."""

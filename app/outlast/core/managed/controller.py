@@ -1,7 +1,7 @@
-"""Looking after managed processes: starting them again, stopping them in order, and what is remembered of that.
+"""Managed processes: restarted by policy, stopped in order, and remembered over daemons.
 
-One task a process. What it decides is stored before it acts, and it acts only under the process's lock. So whoever
-comes next, this daemon or another, finds what to do in the store, and no run is begun twice.
+Each process has one task. What it decides is stored before it acts, and it acts only while it holds the process's lock.
+So any later daemon finds in the store what to do, and no run is started twice.
 """
 
 import asyncio
@@ -9,21 +9,22 @@ import contextlib
 import logging
 import random
 import signal
-import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from outlast.core.commands.starter import Starter
 from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import watch_health
-from outlast.core.managed.next_run import RunStarter
+from outlast.core.managed.next_run import NextRunStarter
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
-from outlast.core.managed.restart_policy import Verdict, decide
+from outlast.core.managed.restart_policy import Decision, decide
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
+from outlast.model.clock import now_ms
 from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
@@ -34,171 +35,175 @@ from outlast.storage import AddEvent, SetManaged, Storage
 
 log = logging.getLogger(__name__)
 
-_AGAIN_S = 0.5
+_RETRY_S = 0.5
 _KILL_CONFIRM_S = 10.0
 
 
 class ManagedController:
-    """Looks after the managed processes of one daemon."""
+    """The managed processes of one daemon.
+
+    Attributes:
+        registry: the processes, and the names that they hold.
+        env_encryption: encrypts their environments for the store.
+    """
 
     def __init__(
-        self,
-        storage: Storage,
-        committer: Committer,
-        supervisor: Supervisor,
-        state_dir: Path,
-        inherit_env: Sequence[str],
+        self, storage: Storage, committer: Committer, supervisor: Supervisor, starter: Starter, state_dir: Path
     ) -> None:
-        self.table = ManagedRegistry()
-        self.seal = EnvEncryption(state_dir)
+        self.registry = ManagedRegistry()
+        self.env_encryption = EnvEncryption(state_dir)
         self._storage = storage
         self._committer = committer
         self._supervisor = supervisor
-        self._starter = RunStarter(storage, committer, supervisor, self.seal, inherit_env)
-        self._looks_after = False
+        self._starter = NextRunStarter(storage, committer, supervisor, starter, self.env_encryption)
+        self._is_resumed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- life of the daemon
 
     async def open(self) -> None:
-        """Find those that are to run, and those that have not ended. Nothing is started before `look_after`."""
+        """Register the processes that are to run, and those that have not ended. Nothing is started before `resume`."""
         for process in await self._storage.supervised():
-            self.table.add(ManagedProcess(process, self._supervisor.get(process.spec.id)))
+            self.registry.register(ManagedProcess(process, self._supervisor.get(process.spec.id)))
         for live in self._supervisor:
-            if live.spec.is_managed and self.table.get(live.spec.id) is None:
+            if live.spec.is_managed and self.registry.get(live.spec.id) is None:
                 stored = await self._storage.process(live.handle) if live.handle else None
                 if stored is None:
-                    self._spawn(self._take_up_recorded(live))
+                    self._run_task(self._manage_when_recorded(live))
                 else:
-                    self.table.add(ManagedProcess(stored, live))
+                    self.registry.register(ManagedProcess(stored, live))
 
-    def look_after(self) -> None:
-        """Begin: what is due is started, and a stop that an earlier daemon had begun is brought to its end."""
-        self._looks_after = True
-        for managed in self.table:
-            self._care_for(managed)
+    def resume(self) -> None:
+        """Start what is due, finish the stops that an earlier daemon has begun, and check health from now on."""
+        self._is_resumed = True
+        for managed in self.registry:
+            self._ensure_task(managed)
 
     async def close(self) -> None:
-        """Leave everything to the next daemon."""
-        tasks = [*self._tasks, *(managed.task for managed in self.table if managed.task is not None)]
+        """Leave all managed processes to the next daemon."""
+        tasks = [*self._tasks, *(managed.task for managed in self.registry if managed.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def stop_all(self) -> None:
-        """Nothing is to run any more: what runs is ended by the caller, and no daemon starts it again by itself."""
-        for managed in self.table:
-            if managed.wanted:
-                self._remember(managed, replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None))
+        """Submit that no process is to run, so that no daemon restarts one. The caller ends those that run."""
+        for managed in self.registry:
+            if managed.should_run:
+                self._submit_state(managed, replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None))
 
     # ---- calls
 
-    def add(self, process: Process, live: LiveProcess) -> None:
-        """Look after a process that has just been started for the first time; its name is reserved."""
+    def manage(self, process: Process, live: LiveProcess) -> None:
+        """Manage a process whose first run has just been started, and whose name is reserved."""
         managed = ManagedProcess(process, live)
-        self.table.add(managed)
-        self._care_for(managed)
+        self.registry.register(managed)
+        self._ensure_task(managed)
 
     async def stop(self, managed: ManagedProcess) -> None:
-        """Start it no more, and end it: SIGTERM to its group, SIGKILL to its tree when its grace is over.
+        """Stop a process for good: SIGTERM to its group, and SIGKILL to its tree after its grace period.
 
-        Goes on if the caller is cancelled.
+        Continues if the caller is cancelled.
 
         Raises:
-            StorageUnavailable: it can't be stored now that it is to be stopped; nothing was done.
-            ShimUnavailable: it is stored, and it can't be ended now: ask again.
+            StorageUnavailable: the store cannot commit now that the process is to stop; nothing was done.
+            ShimUnavailable: the process is not restarted any more, but cannot be ended now: try again.
         """
-        await asyncio.shield(self._spawn(self._stop(managed)))
+        await asyncio.shield(self._run_task(self._stop(managed)))
 
     async def restart(self, process: Process) -> None:
-        """Stop it in order if it runs, and start it. Goes on if the caller is cancelled.
+        """Stop a process in order if it runs, and start its next run. Continues if the caller is cancelled.
 
         Raises:
-            NotManaged: it is none of these.
-            NameInUse: it had stopped, and another has its name by now.
-            SpawnFailed: it could not be started; it is tried again as its policy says.
-            Unavailable: store or shim can't take it now.
+            NotManaged: the process is not managed.
+            NameInUse: the process had stopped, and another process has its name now.
+            SpawnFailed: the run could not be started. It is restarted as the policy says.
+            Unavailable: the store or the shim is not available now.
         """
         if process.managed is None:
-            raise NotManaged("it was started without name, restart and health_check: start it anew instead")
-        managed = self.table.get(process.spec.id)
+            raise NotManaged(
+                "process is not managed (it has no name, restart or health_check), so it cannot be restarted"
+            )
+        managed = self.registry.get(process.spec.id)
         if managed is None:
             managed = ManagedProcess(process, self._supervisor.get(process.spec.id))
-            self.table.add(managed)
-        await asyncio.shield(self._spawn(self._restart(managed)))
+            self.registry.register(managed)
+        await asyncio.shield(self._run_task(self._restart(managed)))
 
     async def _stop(self, managed: ManagedProcess) -> None:
         async with managed.lock:
-            if managed.wanted:
-                await self._store(managed, replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None))
+            if managed.should_run:
+                stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
+                await self._commit_state(managed, stopped)
             failpoint("stop-wanted")
             await self._end_run(managed)
-            self._let_go(managed)
+            self._unregister_if_over(managed)
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             try:
-                self.table.add(managed)  # it may have stopped for good meanwhile
-                plain = replace(
+                self.registry.register(managed)  # it may have stopped for good since
+                fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )
-                await self._store(managed, plain)
+                await self._commit_state(managed, fresh)
                 await self._end_run(managed)
-                await self._begin(managed)
+                await self._start_next_run(managed)
             finally:
-                self._care_for(managed)
+                self._ensure_task(managed)
 
     # ---- the task of one process
 
-    def _care_for(self, managed: ManagedProcess) -> None:
-        if self._looks_after and (managed.task is None or managed.task.done()):
-            managed.task = asyncio.create_task(self._look_after(managed), name=f"managed {managed.spec.id}")
+    def _ensure_task(self, managed: ManagedProcess) -> None:
+        if self._is_resumed and (managed.task is None or managed.task.done()):
+            managed.task = asyncio.create_task(self._manage(managed), name=f"managed {managed.spec.id}")
 
-    async def _look_after(self, managed: ManagedProcess) -> None:
-        while managed.wanted or managed.is_up:
+    async def _manage(self, managed: ManagedProcess) -> None:
+        while managed.should_run or managed.is_up:
             try:
                 await self._step(managed)
             except OutlastError as exc:
                 log.warning("managed process %s: %s", managed.spec.id, exc)
-                await asyncio.sleep(_AGAIN_S)
-        self._let_go(managed)
+                await asyncio.sleep(_RETRY_S)
+        self._unregister_if_over(managed)
 
     async def _step(self, managed: ManagedProcess) -> None:
-        """Wait for what comes next, and do it."""
+        """Wait for the end of the run, or decide about a restart, or wait for the restart and do it."""
         live = managed.live
         if live is not None and not live.end_stored:
-            if not managed.wanted:  # an earlier daemon has died while it stopped it
+            if not managed.should_run:  # an earlier daemon has died while it stopped the process
                 await self._stop(managed)
                 return
-            await self._until_it_ends(managed, live)
+            await self._wait_for_end(managed, live)
             return
         async with managed.lock:
-            if managed.live is not live or not managed.wanted:
+            if managed.live is not live or not managed.should_run:
                 return
-            await self._decide(managed)
+            await self._decide_restart(managed)
         state = managed.state
         if state.desired is Desired.STOPPED:
             return
         wait_s = min(_wait_ms(state), _policy(managed).max_backoff_ms) / 1000
         if not await managed.wait(lambda: managed.live is not live or managed.state is not state, wait_s):
-            await self._begin_due(managed, state)
+            await self._start_due_run(managed, state)
 
-    async def _until_it_ends(self, managed: ManagedProcess, live: LiveProcess) -> None:
+    async def _wait_for_end(self, managed: ManagedProcess, live: LiveProcess) -> None:
+        """Check the health of a run until it ends, or is stopped."""
         check = managed.spec.options.health_check
-        checks = None
+        watch = None
         if check is not None:
-            checks = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._remember))
+            watch = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._submit_state))
         try:
-            await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.wanted)
+            await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.should_run)
         finally:
-            if checks is not None:
-                checks.cancel()
-        if not managed.wanted and live is managed.live:  # somebody stops it; it ends under the lock
+            if watch is not None:
+                watch.cancel()
+        if not managed.should_run and live is managed.live:  # a call stops the process, and holds the lock until then
             async with managed.lock:
                 pass
 
-    async def _decide(self, managed: ManagedProcess) -> None:
-        """Store what follows from the end of its last run, unless that is done."""
+    async def _decide_restart(self, managed: ManagedProcess) -> None:
+        """Store the decision after the end of the last run, unless that is stored already."""
         process = await self._storage.process(managed.handle)
         if process is None:  # purged
             managed.state = replace(managed.state, desired=Desired.STOPPED)
@@ -207,41 +212,43 @@ class ManagedController:
         run, state = process.run, managed.state
         if run.ending is None or state.decided_run == run.number:
             return
-        verdict = _decide(managed, run.ending, run.ending.ended_at_ms - run.started_at_ms, run.ending.ended_at_ms)
-        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), verdict)
-        await self._store_patiently(managed, decided)
+        ran_ms = run.ending.ended_at_ms - run.started_at_ms
+        decision = _decide(managed, run.ending, ran_ms, run.ending.ended_at_ms)
+        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision)
+        await self._store_state(managed, decided)
         failpoint("restart-decided")
 
-    async def _begin_due(self, managed: ManagedProcess, state: ManagedState) -> None:
+    async def _start_due_run(self, managed: ManagedProcess, state: ManagedState) -> None:
         async with managed.lock:
             if managed.state is state and not managed.is_up:
-                with contextlib.suppress(SpawnFailed, EnvKeyLost):  # `last_error` tells
-                    await self._begin(managed)
+                with contextlib.suppress(SpawnFailed, EnvKeyLost):  # they are in `last_error`
+                    await self._start_next_run(managed)
 
-    async def _begin(self, managed: ManagedProcess) -> None:
-        """Begin the next run. A failure counts as one; what is only unavailable now does not."""
+    async def _start_next_run(self, managed: ManagedProcess) -> None:
+        """Start the next run. If it cannot be started, that counts as a failure; if the shim is unavailable, not."""
         before = await self._storage.process(managed.handle)
-        managed.is_beginning = True
+        managed.is_starting = True
         try:
-            live = await self._starter.begin(managed)
+            live = await self._starter.start_next_run(managed)
         except EnvKeyLost as exc:
             stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
-            await self._store_patiently(managed, stopped)
+            await self._store_state(managed, stopped)
             raise
         except SpawnFailed as exc:
-            verdict = _decide(managed, None, 0, _now_ms())
+            decision = _decide(managed, None, 0, now_ms())
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_patiently(managed, _after(failed, verdict))
+            await self._store_state(managed, _after(failed, decision))
             raise
         finally:
-            managed.is_beginning = False
-        managed.take(live)
+            managed.is_starting = False
+        managed.attach_run(live)
         last_exit = before.run.ending if before else None
-        self._remember(managed, replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit))
-        log.info("managed process %s runs again, for the %dth time", managed.spec.id, live.run.number)
+        started = replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit)
+        self._submit_state(managed, started)
+        log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
 
     async def _end_run(self, managed: ManagedProcess) -> None:
-        """End what runs: politely, then not. It has not ended before that is stored, also if it ends by itself."""
+        """End the current run with SIGTERM, and SIGKILL after the grace period. Wait until its end is stored."""
         live = managed.live
         if live is None:
             return
@@ -252,59 +259,52 @@ class ManagedController:
                 await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
 
-    def _let_go(self, managed: ManagedProcess) -> None:
-        if not managed.wanted and not managed.is_up:
-            self.table.remove(managed)
+    def _unregister_if_over(self, managed: ManagedProcess) -> None:
+        if not managed.should_run and not managed.is_up:
+            self.registry.unregister(managed)
             managed.wake()
 
-    async def _take_up_recorded(self, live: LiveProcess) -> None:
-        """Look after one whose record is still on its way to the store."""
-        self.table.reserve(live.spec)
+    async def _manage_when_recorded(self, live: LiveProcess) -> None:
+        """Manage a process whose record is still queued for the store."""
+        self.registry.reserve_name(live.spec)
         await live.wait(lambda: live.handle != 0)
         process = await self._storage.process(live.handle)
-        if process is not None and self.table.get(live.spec.id) is None:
-            self.add(process, live)
+        if process is not None and self.registry.get(live.spec.id) is None:
+            self.manage(process, live)
 
-    # ---- what is remembered
+    # ---- the stored state
 
-    async def _store(self, managed: ManagedProcess, state: ManagedState) -> None:
-        """Store a state that somebody waits for.
+    async def _commit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
+        """Store a state that a caller waits for.
 
         Raises:
-            StorageUnavailable: it can't be done now. It may be stored all the same: what was before is put back.
+            StorageUnavailable: the store cannot commit now. The state may be stored all the same, so the one before is
+                submitted again.
         """
         before = managed.state
         try:
             await self._committer.commit(SetManaged(managed.handle, state))
         except OutlastError:
-            self._committer.submit(SetManaged(managed.handle, before), lambda _handle: None)
+            self._committer.submit(SetManaged(managed.handle, before))
             raise
         managed.state = state
         managed.wake()
 
-    async def _store_patiently(self, managed: ManagedProcess, state: ManagedState) -> None:
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(_handle: int) -> None:
-            if not stored.done():
-                stored.set_result(None)
-
-        self._committer.submit(SetManaged(managed.handle, state), done)
-        await stored
+    async def _store_state(self, managed: ManagedProcess, state: ManagedState) -> None:
+        """Store a state, however long that takes."""
+        await self._committer.stored(SetManaged(managed.handle, state))
         managed.state = state
         managed.wake()
 
-    def _remember(self, managed: ManagedProcess, state: ManagedState) -> None:
-        """Store a state that nothing depends on."""
+    def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
+        """Change the state now, and submit it. For states that no action depends on."""
         if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
-            self._committer.submit(
-                AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, _now_ms()), lambda _handle: None
-            )
+            self._committer.submit(AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, now_ms()))
         managed.state = state
-        self._committer.submit(SetManaged(managed.handle, state), lambda _handle: None)
+        self._committer.submit(SetManaged(managed.handle, state))
         managed.wake()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _run_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -315,25 +315,22 @@ def _policy(managed: ManagedProcess) -> Restart:
     return managed.spec.options.restart or Restart()
 
 
-def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int, ended_at_ms: int) -> Verdict:
+def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int, ended_at_ms: int) -> Decision:
     return decide(
         _policy(managed),
         ending,
         failures=managed.state.failures,
         ran_ms=ran_ms,
         ended_at_ms=ended_at_ms,
-        draw=random.random(),  # noqa: S311 - it spreads restarts, and guards nothing
+        draw=random.random(),  # noqa: S311 - it only spreads restarts
     )
 
 
-def _after(state: ManagedState, verdict: Verdict) -> ManagedState:
-    desired = Desired.STOPPED if verdict.restart_at_ms is None else Desired.RUNNING
-    return replace(state, desired=desired, failures=verdict.failures, next_restart_at_ms=verdict.restart_at_ms)
+def _after(state: ManagedState, decision: Decision) -> ManagedState:
+    """Return the state after a decision."""
+    desired = Desired.STOPPED if decision.restart_at_ms is None else Desired.RUNNING
+    return replace(state, desired=desired, failures=decision.failures, next_restart_at_ms=decision.restart_at_ms)
 
 
 def _wait_ms(state: ManagedState) -> int:
-    return max(0, (state.next_restart_at_ms or 0) - _now_ms())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return max(0, (state.next_restart_at_ms or 0) - now_ms())

@@ -1,4 +1,4 @@
-"""A managed process's environment, kept for its later runs so that whoever reads the store can't read it."""
+"""The environment of a managed process, stored encrypted for its later runs."""
 
 import json
 import os
@@ -12,47 +12,47 @@ KEY_NAME = "env.key"
 
 
 class EnvEncryption:
-    """Seals with a key in the state folder, made when it is first needed. Its methods block: call them in a thread."""
+    """Encryption with a key in the state folder, created at first use. The methods block: call them in a thread."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / KEY_NAME
-        self._making = threading.Lock()
+        self._key_lock = threading.Lock()
 
-    def close(self, environment: Mapping[str, str]) -> str:
-        """Return the environment in a form that only the key opens."""
-        from cryptography.fernet import Fernet  # noqa: PLC0415 - the daemon's start is not to wait for it
+    def encrypt(self, environment: Mapping[str, str]) -> str:
+        """Return the environment as text that only the key decrypts."""
+        from cryptography.fernet import Fernet  # noqa: PLC0415 - it would slow down the start of the daemon
 
-        with self._making:
-            key = self._key()
+        with self._key_lock:
+            key = self._load_or_create_key()
         return Fernet(key).encrypt(json.dumps(dict(environment)).encode()).decode()
 
-    def open(self, sealed: str | None) -> dict[str, str]:
-        """Return what was sealed; None is an empty environment.
+    def decrypt(self, encrypted: str | None) -> dict[str, str]:
+        """Return an environment that was encrypted; None is an empty one.
 
         Raises:
-            EnvKeyLost: the key is gone, or another.
+            EnvKeyLost: the key is gone, or is not the one that the environment was encrypted with.
         """
-        if sealed is None:
+        if encrypted is None:
             return {}
         from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415 - likewise
 
         try:
-            environment: dict[str, str] = json.loads(Fernet(self._path.read_bytes()).decrypt(sealed.encode()))
+            environment: dict[str, str] = json.loads(Fernet(self._path.read_bytes()).decrypt(encrypted.encode()))
         except (OSError, ValueError, InvalidToken):
             raise EnvKeyLost(
-                f"its environment can't be opened: {KEY_NAME} in the state folder is gone, or not the key it was "
-                "sealed with; put it back, or start the process anew"
+                f"cannot decrypt the environment of the process: {KEY_NAME} in the state folder is missing, or is not "
+                "the key it was encrypted with; restore the key, or start a new process"
             ) from None
         return environment
 
-    def _key(self) -> bytes:
+    def _load_or_create_key(self) -> bytes:
         from cryptography.fernet import Fernet  # noqa: PLC0415 - likewise
 
         try:
             return self._path.read_bytes()
         except FileNotFoundError:
             pass
-        # Whole or not at all: a key that is cut off by a crash would open nothing.
+        # The key is renamed into place, so that a crash leaves no part of a key.
         fresh = self._path.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,19 +1,22 @@
-"""The health of one run: looked at again and again, and what follows from it."""
+"""The health check of one run: a probe that is repeated, and the kill of a run that is unhealthy."""
 
 import asyncio
-import time
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from outlast.core.managed.health_probe import probe
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
+from outlast.model.clock import now_ms
 from outlast.model.errors import Unavailable
 from outlast.model.managed import HealthStatus, ManagedState
-from outlast.model.options import HealthCheck
+from outlast.model.options import HealthCheck, HealthCheckType
 
-_AGAIN_S = 0.5
+_RETRY_S = 0.5
+_HOST = "127.0.0.1"
+_STATUS_LINE_BYTES = 1024
+_FIRST_GOOD_STATUS, _FIRST_BAD_STATUS = 200, 400
 
 
 async def watch_health(
@@ -21,31 +24,60 @@ async def watch_health(
     live: LiveProcess,
     check: HealthCheck,
     supervisor: Supervisor,
-    remember: Callable[[ManagedProcess, ManagedState], None],
+    submit_state: Callable[[ManagedProcess, ManagedState], None],
 ) -> None:
-    """Check a run until it is unhealthy, and kill its tree then. To be cancelled when it ends.
+    """Probe a run until it is unhealthy, then kill its tree. To be cancelled when the run ends.
 
-    What an earlier daemon has counted of the same run goes on.
+    Failures that an earlier daemon has counted of the same run count, too.
     """
-    since_start_ms = max(0, time.time_ns() // 1_000_000 - live.run.started_at_ms)
-    await asyncio.sleep(max(0, check.initial_delay_ms - since_start_ms) / 1000)
+    age_ms = max(0, now_ms() - live.run.started_at_ms)
+    await asyncio.sleep(max(0, check.initial_delay_ms - age_ms) / 1000)
     while managed.state.health_failures < check.failure_threshold:
-        wrong = await probe(check)
-        state = managed.state
-        failures = 0 if wrong is None else state.health_failures + 1
-        health = HealthStatus.HEALTHY if wrong is None else state.health
-        error = state.last_error
+        problem = await probe(check)
+        before = managed.state
+        failures = 0 if problem is None else before.health_failures + 1
+        health = HealthStatus.HEALTHY if problem is None else before.health
+        error = before.last_error
         if failures >= check.failure_threshold:
-            health, error = HealthStatus.UNHEALTHY, f"unhealthy: {wrong}"
-        seen = replace(state, health=health, health_failures=failures, last_error=error)
-        if seen != state:
-            remember(managed, seen)
+            health, error = HealthStatus.UNHEALTHY, f"unhealthy: {problem}"
+        state = replace(before, health=health, health_failures=failures, last_error=error)
+        if state != before:
+            submit_state(managed, state)
         if health is not HealthStatus.UNHEALTHY:
             await asyncio.sleep(check.interval_ms / 1000)
     while True:
         try:
             await supervisor.link.kill(live.key)
         except Unavailable:
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
         else:
             return
+
+
+async def probe(check: HealthCheck) -> str | None:
+    """Probe once. Return None if the process is healthy, else a phrase that says what is wrong."""
+    try:
+        async with asyncio.timeout(check.timeout_ms / 1000):
+            return await _connect_and_ask(check)
+    except TimeoutError:
+        return f"no answer on port {check.port} within {check.timeout_ms} ms"
+    except (OSError, ValueError) as exc:
+        return f"port {check.port}: {exc}"
+
+
+async def _connect_and_ask(check: HealthCheck) -> str | None:
+    reader, writer = await asyncio.open_connection(_HOST, check.port, limit=_STATUS_LINE_BYTES)
+    try:
+        if check.type is HealthCheckType.TCP:
+            return None
+        request = f"GET {check.path} HTTP/1.1\r\nHost: {_HOST}:{check.port}\r\nUser-Agent: outlast\r\n"
+        writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
+        words = (await reader.readline()).split()
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+            return f"port {check.port} does not answer in HTTP"
+        is_good = _FIRST_GOOD_STATUS <= int(words[1]) < _FIRST_BAD_STATUS
+        return None if is_good else f"GET {check.path} on port {check.port} returned status {int(words[1])}"
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

@@ -1,4 +1,4 @@
-"""Processes that are looked after: who has which name, and what they are to do."""
+"""The managed processes, their state, and the names that they hold."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from outlast.model.process import Process, ProcessSpec
 
 
 class ManagedProcess(Condition):
-    """A managed process through all of its runs. Followers of it wait here: `last_seq` and `finished` are its own.
+    """A managed process over all of its runs. Its followers wait here, for `last_seq` and `finished` of all runs.
 
     Attributes:
-        state: as it is stored, or on the way there.
-        live: its current or last run, if that is or was looked after by this daemon.
-        lock: held while it is started, stopped, or decided upon.
-        task: looks after it.
-        is_beginning: its next run is being started.
+        state: the state that is stored, or submitted to the store.
+        live: the current or last run, if this daemon has had it.
+        lock: held while a run is started or stopped, or a restart is decided.
+        task: restarts the process and checks its health.
+        is_starting: whether the next run is being started.
     """
 
     def __init__(self, process: Process, live: LiveProcess | None) -> None:
@@ -30,14 +30,14 @@ class ManagedProcess(Condition):
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
-        self.is_beginning = False
+        self.is_starting = False
         self._last_seq = process.output.last_seq
         if live is not None:
-            self.take(live)
+            self.attach_run(live)
 
     @property
-    def wanted(self) -> bool:
-        """It is to run."""
+    def should_run(self) -> bool:
+        """Whether the process is to be kept running."""
         return self.state.desired is Desired.RUNNING
 
     @property
@@ -48,25 +48,25 @@ class ManagedProcess(Condition):
 
     @property
     def finished(self) -> bool:
-        """It is not started again, and all of its output is stored."""
-        return not self.wanted and (self.live is None or self.live.finished)
+        """Whether no further run is started, and all output is stored."""
+        return not self.should_run and (self.live is None or self.live.finished)
 
     @property
     def is_up(self) -> bool:
-        """Its current run has not ended."""
+        """Whether a run has been started whose end is not stored."""
         return self.live is not None and not self.live.end_stored
 
-    def take(self, live: LiveProcess) -> None:
-        """This is its run from now on. What earlier runs' health checks have said is of no more interest."""
+    def attach_run(self, live: LiveProcess) -> None:
+        """Note the current run. The health of an earlier run is forgotten."""
         if self.state.health_run != live.run.number:
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
         self.live = live
-        live.watcher = self
+        live.dependent = self
         self.wake()
 
 
 class ManagedRegistry:
-    """Those that are to run, or have not ended yet, by id; and the names that they hold."""
+    """The managed processes that are to run or have not ended, by id, and the names that they hold."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, ManagedProcess] = {}
@@ -76,38 +76,40 @@ class ManagedRegistry:
         return iter(tuple(self._by_id.values()))
 
     def get(self, process_id: str) -> ManagedProcess | None:
-        """Return one by id."""
+        """Return a managed process by id."""
         return self._by_id.get(process_id)
 
-    def holder(self, name: str) -> str | None:
+    def name_holder(self, name: str) -> str | None:
         """Return the id of the process that holds a name."""
         return self._names.get(name)
 
-    def reserve(self, spec: ProcessSpec) -> None:
-        """Let a process hold its name, if it has one. There is no pause in which two could get it.
+    def reserve_name(self, spec: ProcessSpec) -> None:
+        """Reserve the name of a process, if it has one.
 
         Raises:
-            NameInUse: another holds it.
+            NameInUse: another process holds the name.
         """
         if spec.name is not None and self._names.setdefault(spec.name, spec.id) != spec.id:
-            raise NameInUse(f"the name {spec.name!r} is held by a live process: choose another, or DELETE that one")
+            raise NameInUse(
+                f"name {spec.name!r} is in use by a live process: choose another name, or DELETE that process"
+            )
 
-    def free(self, spec: ProcessSpec) -> None:
-        """It holds its name no longer."""
+    def free_name(self, spec: ProcessSpec) -> None:
+        """Release the name that a process holds, if any."""
         if spec.name is not None and self._names.get(spec.name) == spec.id:
             del self._names[spec.name]
 
-    def add(self, managed: ManagedProcess) -> None:
-        """Know one from now on.
+    def register(self, managed: ManagedProcess) -> None:
+        """Add a process, and reserve its name.
 
         Raises:
-            NameInUse: another holds its name.
+            NameInUse: another process holds the name.
         """
-        self.reserve(managed.spec)
+        self.reserve_name(managed.spec)
         self._by_id[managed.spec.id] = managed
 
-    def remove(self, managed: ManagedProcess) -> None:
-        """It is stopped for good."""
+    def unregister(self, managed: ManagedProcess) -> None:
+        """Remove a process that is stopped for good, and release its name."""
         if self._by_id.get(managed.spec.id) is managed:
             del self._by_id[managed.spec.id]
-            self.free(managed.spec)
+            self.free_name(managed.spec)

@@ -1,1 +1,1 @@
-"""From frames of the shim to committed chunks."""
+"""From the shim's frames to committed chunks."""

@@ -1,37 +1,39 @@
-"""From frames of the shim to numbered chunks, for one run of one process."""
+"""Cutting the shim's frames into chunks with numbered lines, for one run of a process."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 from outlast.core.output.line_framer import LineFramer
+from outlast.model.clock import now_ms
 from outlast.model.errors import ProtocolError
 from outlast.model.output import Chunk, GapReason, Position, Stream, count_lines
 
-# A part of a line must reach followers within 200 ms of its reading; commit and delivery take their share.
 PARTIAL_LINE_S = 0.15
-# The rest may have arrived while the event loop was busy: it is looked for once more before a line is parted.
-_LAST_LOOK_S = 0.005
-_UNSTORED_LOOK_S = 0.02
+"""How long an unfinished line waits for its rest. Followers get it within 200 ms, commit and delivery included."""
+
+# The rest may have arrived while the event loop was busy, so the line waits once more before it is cut.
+_LAST_WAIT_S = 0.005
+_UNSTORED_WAIT_S = 0.02
 
 
 class _StreamCapture:
-    """One stream: its framer, and how far it has been read and cut."""
+    """One stream: its framer, and the offsets up to which it has been read and cut."""
 
     def __init__(self, end: int) -> None:
         self.framer = LineFramer()
         self.fed_end = end
         self.cut_end = end
         self.pending_since = 0.0
-        self.is_last_look = False
+        self.is_last_wait = False
         self.ts_ms = 0
         self.open = True
 
 
 class Capture:
-    """Cuts frames into chunks and numbers their lines.
+    """The output of one run, cut into chunks.
 
-    `emit` is called with each chunk, in order; `hurry` when something waits for those to be stored.
+    `emit` is called with each chunk, in order; `flush_now` when an unfinished line waits for the commit of chunks.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Capture:
         position: Position,
         streams: set[Stream],
         emit: Callable[[Chunk], None],
-        hurry: Callable[[], None],
+        flush_now: Callable[[], None],
     ) -> None:
         self._handle = handle
         self._run = run
@@ -52,29 +54,29 @@ class Capture:
         for stream in set(Stream) - streams:
             self._streams[stream].open = False
         self._emit = emit
-        self._hurry = hurry
+        self._flush_now = flush_now
         self._unstored = 0
         self._stored_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def drained(self) -> bool:
-        """Every captured stream has ended."""
+        """Whether every captured stream has ended."""
         return not any(stream.open for stream in self._streams.values())
 
     def on_output(self, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
-        """Take a frame. What was taken before is passed over; a hole cannot be.
+        """Cut a frame. Bytes that an earlier frame brought are skipped.
 
         Raises:
-            ProtocolError: `offset` is beyond what was read so far.
+            ProtocolError: bytes are missing between the last frame and `offset`.
         """
         state = self._streams[stream]
         if offset > state.fed_end:
-            raise ProtocolError(f"{stream.word} went from {state.fed_end} to {offset}")
+            raise ProtocolError(f"{stream.word} jumped from offset {state.fed_end} to {offset}")
         data = data[state.fed_end - offset :]
         state.fed_end += len(data)
         state.ts_ms = ts_ms
-        state.is_last_look = False
+        state.is_last_wait = False
         was_pending = state.framer.pending_bytes > 0
         blocks = state.framer.feed(data)
         for block in blocks:
@@ -84,14 +86,14 @@ class Capture:
             self._arm(PARTIAL_LINE_S)
 
     def on_end(self, stream: Stream) -> None:
-        """The stream has ended: a last line without a newline is complete."""
+        """Emit the last line of a stream that has ended, if it has no newline."""
         state = self._streams[stream]
         state.open = False
         for block in state.framer.finish():
             self._emit_block(stream, state, block)
 
-    def skip(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
-        """Go on behind bytes that nothing can bring back, and say so by a gap. Nothing of the stream is pending."""
+    def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
+        """Emit a gap in place of bytes that are gone, and continue after it. No part of a line may be pending."""
         state = self._streams[stream]
         before = Position(
             last_seq=self._next_seq - 1,
@@ -105,7 +107,7 @@ class Capture:
             stream=stream,
             missing_bytes=missing_bytes,
             reason=reason,
-            ts_ms=time.time_ns() // 1_000_000,
+            ts_ms=now_ms(),
         )
         state.cut_end += missing_bytes
         state.fed_end += missing_bytes
@@ -114,12 +116,12 @@ class Capture:
         self._emit(gap)
 
     def on_stored(self) -> None:
-        """A chunk that was emitted is stored."""
+        """Note that an emitted chunk is stored."""
         self._unstored -= 1
         self._stored_at = time.monotonic()
 
     def stop(self) -> None:
-        """Take nothing more; what was not cut is not lost, for it was not acknowledged."""
+        """Emit nothing more. The shim still has what is pending, because that was not acknowledged."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -150,25 +152,26 @@ class Capture:
     def _on_timer(self) -> None:
         self._timer = None
         now = time.monotonic()
-        delays_s = [self._look(stream, state, now) for stream, state in self._streams.items()]
+        delays_s = [self._flush_if_due(stream, state, now) for stream, state in self._streams.items()]
         waiting = [delay_s for delay_s in delays_s if delay_s is not None]
         if waiting:
             self._arm(min(waiting))
 
-    def _look(self, stream: Stream, state: _StreamCapture, now: float) -> float | None:
-        """Flush a pending part of a line if its time has come; return in how many seconds to look again, if at all."""
+    def _flush_if_due(self, stream: Stream, state: _StreamCapture, now: float) -> float | None:
+        """Emit an unfinished line that has waited long enough. Return the seconds until the next check, or None."""
         if not state.framer.pending_bytes:
             return None
         if self._unstored:
-            self._hurry()
-            return _UNSTORED_LOOK_S  # the rest may wait at the shim for an acknowledgement, and a flush would wait, too
+            self._flush_now()
+            # The shim may hold the rest until these are acknowledged, and an emitted part would wait for them, too.
+            return _UNSTORED_WAIT_S
         left_s = max(state.pending_since, self._stored_at) + PARTIAL_LINE_S - now
         if left_s > 0:
             return left_s
-        if not state.is_last_look:
-            state.is_last_look = True
-            return _LAST_LOOK_S
-        state.is_last_look = False
+        if not state.is_last_wait:
+            state.is_last_wait = True
+            return _LAST_WAIT_S
+        state.is_last_wait = False
         state.pending_since = now
         for block in state.framer.flush():
             self._emit_block(stream, state, block)

@@ -1,4 +1,4 @@
-"""The newest chunks of the processes that are being written, shared by all their followers."""
+"""The newest chunks of the processes that print, shared by all their followers."""
 
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -7,20 +7,20 @@ from outlast.model.output import Chunk
 
 PROCESS_BYTES = 2 << 20
 TOTAL_BYTES = 64 << 20
-# What Python takes besides the data: of a chunk of one short line, most of it.
+# Memory that Python takes besides the data: for a chunk of one short line, most of it.
 _CHUNK_OVERHEAD_BYTES = 320
 _PROCESS_OVERHEAD_BYTES = 900
 
 
 class ChunkCache:
-    """Committed chunks in memory, bounded a process and in all; the process quiet for longest goes first."""
+    """Committed chunks in memory, limited per process and in total. The process quiet for longest is evicted first."""
 
     def __init__(self) -> None:
         self._chunks: OrderedDict[int, deque[Chunk]] = OrderedDict()
         self._bytes: dict[int, int] = {}
         self._total_bytes = 0
 
-    def append(self, chunk: Chunk) -> None:
+    def append_chunk(self, chunk: Chunk) -> None:
         """Add the next chunk of its process."""
         chunks = self._chunks.get(chunk.handle)
         if chunks is None:
@@ -32,18 +32,18 @@ class ChunkCache:
         while self._bytes[chunk.handle] > PROCESS_BYTES and len(chunks) > 1:
             self._grow(chunk.handle, -_cost(chunks.popleft()))
         while self._total_bytes > TOTAL_BYTES:
-            self.drop(next(iter(self._chunks)))
+            self.evict(next(iter(self._chunks)))
 
-    def drop(self, handle: int) -> None:
-        """Let go of a process's chunks."""
+    def evict(self, handle: int) -> None:
+        """Evict a process's chunks."""
         if self._chunks.pop(handle, None) is not None:
             self._total_bytes -= self._bytes.pop(handle)
 
-    def read(self, handle: int, *, after_seq: int, max_bytes: int) -> list[Chunk] | None:
-        """Return the chunks with lines after `after_seq`, whole, as `Storage.chunks` would bound them.
+    def read_chunks(self, handle: int, *, after_seq: int, max_bytes: int) -> list[Chunk] | None:
+        """Return the whole chunks that have lines after `after_seq`, limited as by `Storage.chunks`.
 
         Returns:
-            None if what is wanted begins before what is kept here.
+            None if the first of these lines is not in the cache.
         """
         chunks = self._chunks.get(handle)
         if not chunks or after_seq + 1 < chunks[0].first_seq:

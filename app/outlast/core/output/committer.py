@@ -1,7 +1,7 @@
-"""Group commit: whatever has come in while one commit was under way goes into the next.
+"""Group commit: changes that arrive during one commit go into the next.
 
-A lone line is committed at once, a flood in large batches. What somebody waits for is never held back; of the rest
-`pace.py` says when.
+A single line is committed at once, a flood in large batches. Changes that somebody waits for are never held back; for
+other output, the flush policy decides when.
 """
 
 import asyncio
@@ -15,33 +15,34 @@ from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
 from outlast.model.output import Chunk
-from outlast.shim.connection.connection import WINDOW_BYTES
-from outlast.shim.state.child import FRAME_OVERHEAD_BYTES
 from outlast.storage import AddProcess, Change, CompleteOutput, EndRun, RecordUsage, Storage, WithdrawProcess
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
 
 log = logging.getLogger(__name__)
 
 STALL_S = 5.0
-"""A commit that takes longer counts as a failure, for `health` and for whoever waits; it itself is waited for."""
+"""A commit that takes longer counts as failed for `health` and for waiting callers. The commit itself goes on."""
 
 BATCH_BYTES = WINDOW_BYTES // 3
-"""So much goes into one commit, and so much is never held back. While one is under way, the next is there already."""
+"""Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up."""
 
 _BATCH_CHANGES = 8192
-_ENTRIES_A_TURN = 256  # that are told of their commit in one go: then others have their turn
+_CALLBACKS_PER_STEP = 256  # then other tasks of the event loop run
 _RETRY_S = 0.5
 _CATCH_UP_S = 1.0
 
 
 @dataclass(slots=True)
 class _Entry:
+    """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again."""
+
     change: Change
-    done: Callable[[int], None]
-    failed: Callable[[OutlastError], None] | None
+    on_stored: Callable[[int], None] | None
+    on_failed: Callable[[OutlastError], None] | None
 
     @property
     def process(self) -> int | str:
-        """What it is about. No process's changes need those of another."""
+        """The handle, or else the id, of the process that the change is about. Processes do not depend on another."""
         match self.change:
             case AddProcess(spec=spec):
                 return spec.id
@@ -52,23 +53,23 @@ class _Entry:
 
 
 class Committer:
-    """The one task that calls `Storage.commit`, never a second time before the first has returned.
+    """The one task that calls `Storage.commit`, never a second time before the first call has returned.
 
-    When the store cannot commit, what is patient waits and is tried again for as long as it takes; what has somebody
-    waiting for an answer fails at once. A change that the store refuses, and with it all of its process that waits, is
-    dropped, so that it holds up no other process.
+    When the store cannot commit, submitted changes stay queued until it can; changes that a caller waits for (`commit`)
+    fail at once. A change that the store rejects is dropped, together with all queued output of its process, so that
+    other processes are not blocked.
 
     Attributes:
-        failure: why the store cannot commit now; None again when a commit went through.
-        on_committed: called with the changes of each commit, before anybody who waits for one of them.
-        on_refused: called with a patient change that was dropped, and why. Nothing of it was acknowledged.
+        failure: why the store cannot commit now; None after the next successful commit.
+        on_committed: called with the changes of each commit, before the callbacks of single changes.
+        on_rejected: called with a submitted change that was dropped, and why. None of it was acknowledged.
     """
 
     def __init__(self, storage: Storage, hold_back_bytes: int = BATCH_BYTES) -> None:
-        """`hold_back_bytes`: so much output is committed at once even if nobody waits for it."""
+        """`hold_back_bytes`: how much output is held back at most while nobody waits for it."""
         self._storage = storage
         self._queue: deque[_Entry] = deque()
-        self._pace = FlushPolicy(hold_back_bytes)
+        self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -78,47 +79,47 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
-        self.on_refused: Callable[[Change, str], None] = lambda _change, _reason: None
+        self.on_rejected: Callable[[Change, str], None] = lambda _change, _reason: None
 
     def start(self) -> None:
-        """Begin to commit."""
+        """Start the task that commits."""
         self._task = asyncio.create_task(self._run(), name="committer")
 
     async def stop(self, timeout_s: float) -> None:
-        """Commit what is queued, if that can be done in time, and end. What is left was never acknowledged."""
+        """Commit what is queued, if that takes no longer than `timeout_s`, and stop. The rest was not acknowledged."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.settled(), timeout_s)
+            await asyncio.wait_for(self.wait_until_idle(), timeout_s)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def settled(self) -> None:
-        """Wait until nothing is queued or under way."""
+    async def wait_until_idle(self) -> None:
+        """Wait until all queued changes are committed."""
         while not self._idle.is_set():
             await self._next_attempt()
 
-    def hurry(self) -> None:
-        """Hold nothing back of what is queued now."""
-        self._pace.hurry()
+    def flush_now(self) -> None:
+        """Hold back nothing of what is queued now."""
+        self._flush_policy.flush_now()
 
     async def catch_up(self) -> None:
-        """Commit what is held back, for somebody who is about to read. A store in trouble is not waited for long."""
-        if self._pace.is_holding:
+        """Commit what is held back, before a caller reads the store. Wait at most a second for a failing store."""
+        if self._flush_policy.is_holding:
             await self._next_attempt(_CATCH_UP_S)
 
     async def _next_attempt(self, timeout_s: float | None = None) -> None:
-        """Let the next attempt come now, and wait until it is over, or there is none because nothing is queued."""
+        """Start the next commit now, and wait until it has ended (or until there is nothing to commit)."""
         if self._attempted is None:
             self._attempted = asyncio.get_running_loop().create_future()
-        self._pace.hurry()
+        self._flush_policy.flush_now()
         await asyncio.wait([self._attempted], timeout=timeout_s)
 
     @contextlib.contextmanager
     def watching(self, handle: int) -> Iterator[None]:
-        """Hold nothing back of a process: somebody watches what it prints."""
+        """Hold back none of a process's output while somebody follows it."""
         self._watched[handle] += 1
-        self._pace.hurry()
+        self._flush_policy.flush_now()
         try:
             yield
         finally:
@@ -126,39 +127,55 @@ class Committer:
             if not self._watched[handle]:
                 del self._watched[handle]
 
-    def submit(self, change: Change, done: Callable[[int], None]) -> None:
-        """Queue a change that waits for as long as it takes. `done` is called after the commit."""
-        self._put(_Entry(change, done, None))
+    def submit(self, change: Change, on_stored: Callable[[int], None] | None = None) -> None:
+        """Queue a change, which is tried again until it is committed.
+
+        `on_stored` is called after that commit with the new handle if the change is an `AddProcess`, else with 0.
+        """
+        self._enqueue(_Entry(change, on_stored, None))
+
+    def stored(self, change: Change, on_stored: Callable[[int], None] | None = None) -> asyncio.Future[int]:
+        """Submit a change, and return a future of what `on_stored` is called with. `on_stored` is called first."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def resolve(handle: int) -> None:
+            if on_stored is not None:
+                on_stored(handle)
+            if not future.done():
+                future.set_result(handle)
+
+        self.submit(change, resolve)
+        return future
 
     async def commit(self, change: Change) -> int:
-        """Commit a change that somebody waits for, and return the handle if it is an `AddProcess`, else 0.
+        """Commit a change now, and return the new handle if it is an `AddProcess`, else 0.
 
         Raises:
-            StorageUnavailable: the store cannot commit now. It is not tried again; but whether it is stored is not
-                known, and may be decided later. What undoes it can be submitted now: it comes behind it.
-            StorageError: the store refuses this change.
+            StorageUnavailable: the store cannot commit now, and the change is not tried again. It may be stored all the
+                same, even later. A change that undoes it can be submitted now: it is committed after it.
+            StorageError: the store rejects this change.
         """
         if self._stalled:
             raise StorageUnavailable(f"the store cannot commit now: {self.failure}")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-        def done(handle: int) -> None:
+        def resolve(handle: int) -> None:
             if not future.done():
                 future.set_result(handle)
 
-        def failed(error: OutlastError) -> None:
+        def fail(error: OutlastError) -> None:
             if not future.done():
                 future.set_exception(error)
 
-        self._put(_Entry(change, done, failed))
+        self._enqueue(_Entry(change, resolve, fail))
         return await future
 
-    def _put(self, entry: _Entry) -> None:
+    def _enqueue(self, entry: _Entry) -> None:
         change = entry.change
         if isinstance(change, Chunk) and change.handle not in self._watched:
-            self._pace.add(len(change.data) + FRAME_OVERHEAD_BYTES)
+            self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES)
         elif not isinstance(change, RecordUsage):
-            self._pace.hurry()
+            self._flush_policy.flush_now()
         self._queue.append(entry)
         self._idle.clear()
         self._wake.set()
@@ -167,11 +184,11 @@ class Committer:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue or self.failure is not None:  # nothing else would find out that it commits again
+            while self._queue or self.failure is not None:  # only a commit shows that the store works again
                 if self.failure is None:
-                    await self._pace.turn()
+                    await self._flush_policy.wait()
                 attempted, self._attempted = self._attempted, None
-                succeeded = await self._attempt(self._take())
+                succeeded = await self._attempt(self._next_batch())
                 _resolve(attempted)
                 if not succeeded:
                     await asyncio.sleep(_RETRY_S)
@@ -179,7 +196,7 @@ class Committer:
             attempted, self._attempted = self._attempted, None
             _resolve(attempted)
 
-    def _take(self) -> list[_Entry]:
+    def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
         size = 0
         while self._queue and size < BATCH_BYTES and len(batch) < _BATCH_CHANGES:
@@ -188,26 +205,27 @@ class Committer:
             if isinstance(entry.change, Chunk):
                 size += len(entry.change.data)
         if not self._queue:
-            self._pace.taken()
+            self._flush_policy.drained()
         return batch
 
     async def _attempt(self, batch: list[_Entry]) -> bool:
-        """Commit a batch, or put back what is patient. False: the store can't commit now."""
+        """Commit a batch. Return False if the store cannot commit now: submitted changes are queued again."""
         failpoint("before-commit")
         try:
             handles = await self._store(batch)
         except Unavailable as exc:
             self._fail(batch, str(exc))
             return False
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it must not pass for a commit, nor end this task
-            return await self._part(batch, exc)
+        except Exception as exc:  # noqa: BLE001 - no error may pass for a commit, nor end this task
+            return await self._isolate(batch, exc)
         failpoint("after-commit")
         self._recover()
         self.on_committed([entry.change for entry in batch])
         for number, entry in enumerate(batch, start=1):
             change = entry.change
-            entry.done(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
-            if number % _ENTRIES_A_TURN == 0:
+            if entry.on_stored is not None:
+                entry.on_stored(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
+            if number % _CALLBACKS_PER_STEP == 0:
                 await asyncio.sleep(0)
         return True
 
@@ -220,17 +238,17 @@ class Committer:
         finally:
             watch.cancel()
             self._stalled = False
-            self._pace.rest(loop.time() - began)
+            self._flush_policy.committed(loop.time() - began)
 
     def _on_stall(self, batch: list[_Entry]) -> None:
-        """Whoever waits is told; what comes of the commit is seen when it returns."""
+        """Fail the callers that wait. The outcome of the commit is handled when it returns."""
         self._stalled = True
-        waiting = [entry for entry in self._queue if entry.failed is not None]
-        self._queue = deque(entry for entry in self._queue if entry.failed is None)
-        self._tell([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
+        waiting = [entry for entry in self._queue if entry.on_failed is not None]
+        self._queue = deque(entry for entry in self._queue if entry.on_failed is None)
+        self._fail_waiting([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
 
-    async def _part(self, batch: list[_Entry], error: Exception) -> bool:
-        """Find out whose change the store chokes on, by committing one process's changes at a time."""
+    async def _isolate(self, batch: list[_Entry], error: Exception) -> bool:
+        """Commit the changes of one process at a time, to find the process whose change the store rejects."""
         groups: dict[int | str, list[_Entry]] = {}
         for entry in batch:
             groups.setdefault(entry.process, []).append(entry)
@@ -239,52 +257,52 @@ class Committer:
                 if not await self._attempt(groups.pop(next(iter(groups)))):
                     self._fail([entry for group in groups.values() for entry in group], str(error))
                     return False
-        # A ValueError is the contract's word for a change that can't be stored. Behind anything else there may be a
-        # store that can't commit at all, and then nobody's changes are to blame.
-        elif batch and (isinstance(error, ValueError) or await self._commits_at_all()):
-            self._refuse(batch, error)
+        # By the contract, a ValueError means that a change cannot be stored. Any other error may come from a store
+        # that cannot commit at all, whatever the change.
+        elif batch and (isinstance(error, ValueError) or await self._can_commit()):
+            self._reject(batch, error)
         else:
-            log.error("the store failed in an unforeseen way", exc_info=error)
+            log.error("the store failed with an unexpected error", exc_info=error)
             self._fail(batch, f"{type(error).__name__}: {error}")
             return False
         return True
 
-    async def _commits_at_all(self) -> bool:
+    async def _can_commit(self) -> bool:
         try:
             await self._store([])
-        except Exception:  # noqa: BLE001 - an answer, too
+        except Exception:  # noqa: BLE001 - any error means that it cannot
             return False
         return True
 
-    def _refuse(self, batch: list[_Entry], error: Exception) -> None:
-        log.error("the store refuses what a process has written", exc_info=error)
+    def _reject(self, batch: list[_Entry], error: Exception) -> None:
+        log.error("the store rejects a change of one process", exc_info=error)
         self._recover()
         process = batch[0].process
         for entry in batch:
-            if entry.failed is not None:
-                entry.failed(StorageError(f"the store refuses this: {error}"))
-        # What comes behind a refused chunk does not join what is stored.
+            if entry.on_failed is not None:
+                entry.on_failed(StorageError(f"the store rejects this: {error}"))
+        # Output after a rejected chunk does not join what is stored.
         self._queue = deque(
             entry
             for entry in self._queue
             if entry.process != process or not isinstance(entry.change, Chunk | EndRun | CompleteOutput)
         )
-        patient = next((entry.change for entry in batch if entry.failed is None), None)
-        if patient is not None:
-            self.on_refused(patient, f"{type(error).__name__}: {error}")
+        submitted = next((entry.change for entry in batch if entry.on_failed is None), None)
+        if submitted is not None:
+            self.on_rejected(submitted, f"{type(error).__name__}: {error}")
 
     def _fail(self, batch: list[_Entry], reason: str) -> None:
-        """Tell whoever waits, and put back what is patient."""
-        self._queue.extendleft(entry for entry in reversed(batch) if entry.failed is None)
-        self._tell(batch, reason)
+        """Fail the callers that wait, and queue submitted changes again."""
+        self._queue.extendleft(entry for entry in reversed(batch) if entry.on_failed is None)
+        self._fail_waiting(batch, reason)
 
-    def _tell(self, entries: list[_Entry], reason: str) -> None:
+    def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
         if self.failure is None:
-            log.error("the store cannot commit; nothing is acknowledged until it can: %s", reason)
+            log.error("the store cannot commit; the shim keeps all output until it can: %s", reason)
         self.failure = reason
         for entry in entries:
-            if entry.failed is not None:
-                entry.failed(StorageUnavailable(f"the store cannot commit now: {reason}"))
+            if entry.on_failed is not None:
+                entry.on_failed(StorageUnavailable(f"the store cannot commit now: {reason}"))
 
     def _recover(self) -> None:
         if self.failure is not None:

@@ -1,57 +1,58 @@
-"""How often output is committed that nobody watches: as often as its commits are cheap.
+"""When output that nobody follows is committed: as often as commits are cheap.
 
-A commit costs nearly the same whether it carries one line or a thousand: it writes whole pages, and syncs. So what can
-wait is held back for a multiple of what the last commit took, and goes with the next. The shim keeps it meanwhile.
+A commit costs nearly the same whether it carries one line or a thousand: it writes whole pages, and syncs. Output that
+can wait is therefore held back for a multiple of the last commit's duration, and the shim keeps it meanwhile.
 """
 
 import asyncio
 import contextlib
 
-# Of a store that takes a millisecond, what nobody watches is committed once a second: that is all it may ask of it.
-_REST = 1000
-# What nobody watches is stored within this time, whatever its commits cost. A file's pages wait as long for their disk.
-LONGEST_S = 5.0
+_PAUSE_PER_COMMIT = 1000
+"""Pause after a commit, as a multiple of its duration: a store that takes 1 ms is used once a second."""
+
+MAX_PAUSE_S = 5.0
+"""Maximum time that output is held back, however slow commits are. The kernel keeps dirty pages about as long."""
 
 
 class FlushPolicy:
-    """Tells the one who commits when it is time to.
+    """The decision when the committer starts its next commit.
 
     Attributes:
-        is_holding: something is held back now.
+        is_holding: whether output is held back now.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        """`most_bytes`: when so much waits, it is time."""
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes`: how much output is held back at most."""
         self.is_holding = False
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._next_at = 0.0
-        self._hurry = asyncio.Event()
+        self._flush = asyncio.Event()
 
-    def add(self, count: int) -> None:
-        """Say that `count` bytes wait which can be held back."""
+    def hold_back(self, count: int) -> None:
+        """Count `count` bytes of output that can wait."""
         self._bytes += count
-        if self._bytes >= self._most_bytes:
-            self._hurry.set()
+        if self._bytes >= self._max_bytes:
+            self._flush.set()
 
-    def hurry(self) -> None:
-        """Say that somebody waits for what waits now."""
-        self._hurry.set()
+    def flush_now(self) -> None:
+        """End the pause: somebody waits for what is queued."""
+        self._flush.set()
 
-    async def turn(self) -> None:
-        """Return when it is time: at once if somebody waits, or if the last commit is long enough ago."""
+    async def wait(self) -> None:
+        """Wait until the next commit is due: now if somebody waits, else when the pause is over."""
         left_s = self._next_at - asyncio.get_running_loop().time()
-        if left_s > 0 and not self._hurry.is_set():
+        if left_s > 0 and not self._flush.is_set():
             self.is_holding = True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), left_s)
+                await asyncio.wait_for(self._flush.wait(), left_s)
             self.is_holding = False
 
-    def taken(self) -> None:
-        """Say that nothing waits any more."""
+    def drained(self) -> None:
+        """Note that the queue is empty."""
         self._bytes = 0
-        self._hurry.clear()
+        self._flush.clear()
 
-    def rest(self, took_s: float) -> None:
-        """Say that a commit has just ended, and what it took."""
-        self._next_at = asyncio.get_running_loop().time() + min(_REST * took_s, LONGEST_S)
+    def committed(self, took_s: float) -> None:
+        """Note that a commit has just ended, after `took_s`."""
+        self._next_at = asyncio.get_running_loop().time() + min(_PAUSE_PER_COMMIT * took_s, MAX_PAUSE_S)

@@ -1,1 +1,1 @@
-"""Reading: follow output and events, search, wait, SQL."""
+"""Reading what is stored: output, events, search, waits, SQL."""

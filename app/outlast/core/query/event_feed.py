@@ -1,30 +1,25 @@
-"""Following what happens to processes: a cursor over the stored events. History and live are the same loop."""
+"""Following events: a cursor over the stored events, woken by commits."""
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from outlast.core.condition import Condition
-from outlast.core.query.output_cursor import FollowInterrupted
-from outlast.model.errors import StorageUnavailable
+from outlast.core.query.follow import follow
 from outlast.model.event import Event, EventFilter
 from outlast.model.output import Chunk
 from outlast.storage import Change, CompleteOutput, Storage
 
 _PAGE_EVENTS = 500
-_READ_AGAIN_S = 0.5
-_LEAST_READ_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventQuery:
-    """Which events.
+    """Which events to read. Conditions combine.
 
     Attributes:
-        wanted: conditions.
-        after: only those with a greater id.
-        tail: only the last so many of those that are wanted and stored when the reading begins, and what comes then.
+        wanted: conditions on each event.
+        after: only events with a greater id.
+        tail: of the events that are stored when the reading begins, only the last `tail`; and all that come later.
     """
 
     wanted: EventFilter
@@ -33,33 +28,33 @@ class EventQuery:
 
 
 class EventFeed(Condition):
-    """Wakes those who wait for events, and reads for them. A follower is a cursor: nothing is queued for it."""
+    """The events of all processes, for any number of followers."""
 
     def __init__(self, storage: Storage) -> None:
         super().__init__()
         self._storage = storage
-        self._commits = 0
-        self._closing = False
+        self.commits = 0
+        self.is_interrupted = False
 
     def on_committed(self, changes: Sequence[Change]) -> None:
-        """Changes are stored. Of output alone, nobody wakes up."""
+        """Wake the followers if a commit has brought events. Output alone brings none."""
         if not all(isinstance(change, Chunk | CompleteOutput) for change in changes):
-            self._commits += 1
+            self.commits += 1
             self.wake()
 
     def interrupt(self) -> None:
-        """End every `follow` with `FollowInterrupted`, and every one that begins later."""
-        self._closing = True
+        """End every `follow`, now and later, with `FollowInterrupted`."""
+        self.is_interrupted = True
         self.wake()
 
-    async def stored(self, query: EventQuery) -> AsyncGenerator[list[Event], None]:
-        """Yield what is stored now, some at a time.
+    async def stored(self, query: EventQuery) -> AsyncGenerator[Sequence[Event], None]:
+        """Yield the events that are stored now, some at a time.
 
         Raises:
-            StorageUnavailable: the store can't be read now.
+            StorageUnavailable: the store cannot be read now.
         """
         end = await self._storage.event_tail(0, EventFilter())
-        after = await self._begin(query)
+        after = await _first_position(self._storage, query)
         while after < end:
             page = await self._storage.events(after, _PAGE_EVENTS, query.wanted)
             if page.last_id == after:
@@ -67,48 +62,50 @@ class EventFeed(Condition):
             after = page.last_id
             yield [event for event in page.events if event.id <= end]
 
-    async def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[list[Event], None]:
-        """Yield what is stored, then what comes, without end.
+    def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[Sequence[Event], None]:
+        """Yield the events that are stored, then those that come, without end. See `outlast.core.query.follow`."""
+        return follow(_EventReader(self, self._storage, query), heartbeat_s)
 
-        While the store can't be read, it is asked again and again: whoever follows keeps the connection.
 
-        Yields:
-            Events in order, some at a time; none when nothing came for `heartbeat_s`.
+class _EventReader:
+    """A position in the events: see `outlast.core.query.follow.Reader`."""
 
-        Raises:
-            FollowInterrupted: the daemon is shutting down.
-        """
-        after: int | None = None
-        quiet_since = time.monotonic()
+    def __init__(self, feed: EventFeed, storage: Storage, query: EventQuery) -> None:
+        self._feed = feed
+        self._storage = storage
+        self._query = query
+        self._after: int | None = None
+        self._commits = 0
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self._feed.is_interrupted
+
+    def mark(self) -> None:
+        self._commits = self._feed.commits
+
+    def read_cached(self) -> None:
+        return None
+
+    async def read(self) -> Sequence[Event]:
+        if self._after is None:
+            self._after = await _first_position(self._storage, self._query)
         while True:
-            seen = self._commits  # before the read: what is committed after this is found by the next round
-            if self._closing:
-                raise FollowInterrupted
-            left_s = quiet_since + heartbeat_s - time.monotonic()
-            try:
-                async with asyncio.timeout(max(left_s, _LEAST_READ_S)):
-                    if after is None:
-                        after = await self._begin(query)
-                    page = await self._storage.events(after, _PAGE_EVENTS, query.wanted)
-            except TimeoutError:
-                pass
-            except StorageUnavailable:
-                await asyncio.sleep(_READ_AGAIN_S)
-            else:
-                moved, after = page.last_id > after, page.last_id
-                if page.events:
-                    yield page.events
-                    quiet_since = time.monotonic()
-                if not moved:
-                    await self.wait(
-                        lambda: self._commits != seen or self._closing,  # noqa: B023 - awaited at once
-                        max(0.0, quiet_since + heartbeat_s - time.monotonic()),
-                    )
-            if time.monotonic() >= quiet_since + heartbeat_s:
-                yield []
-                quiet_since = time.monotonic()
+            page = await self._storage.events(self._after, _PAGE_EVENTS, self._query.wanted)
+            has_moved, self._after = page.last_id > self._after, page.last_id
+            if page.events or not has_moved:
+                return page.events
 
-    async def _begin(self, query: EventQuery) -> int:
-        if query.tail is None:
-            return query.after
-        return max(query.after, await self._storage.event_tail(query.tail, query.wanted))
+    def is_over(self) -> bool:
+        return False
+
+    async def wait(self, timeout_s: float) -> None:
+        feed = self._feed
+        await feed.wait(lambda: feed.commits != self._commits or feed.is_interrupted, timeout_s)
+
+
+async def _first_position(storage: Storage, query: EventQuery) -> int:
+    """Return the id after which the events of a query begin."""
+    if query.tail is None:
+        return query.after
+    return max(query.after, await storage.event_tail(query.tail, query.wanted))

@@ -1,4 +1,4 @@
-"""What a line may be searched for: a text, or a regular expression in time that is linear in the line's length."""
+"""Matching lines: a text, or a regular expression in time that is linear in the line's length."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -6,27 +6,27 @@ from typing import Any, Protocol
 from outlast.model.errors import InvalidRequest
 
 MAX_PROGRAM = 5000
-"""Of instructions of RE2. Nested counted repetition makes many of a short expression, and each byte of a line may then
-visit them all, which nothing can interrupt."""
+"""Maximum RE2 instructions of an expression. Nested counted repetition makes many instructions of a short expression;
+each byte of a line may then visit them all, and nothing can interrupt that."""
 
 _MAX_MEMORY_BYTES = 8 << 20
 
 
 class Matcher(Protocol):
-    """Decides on bytes, as they were printed."""
+    """A condition on lines, as bytes."""
 
     def may_match(self, data: bytes) -> bool:
-        """Tell, quickly, whether any line of `data` can match."""
+        """Return, quickly, whether any line of `data` can match."""
 
     def matches(self, line: bytes) -> bool:
-        """Tell whether a line, given without its terminator, matches."""
+        """Return whether a line, given without its terminator, matches."""
 
 
-def matcher(pattern: str, field: str, *, is_regex: bool, ignore_case: bool = False) -> Matcher:
-    """Make what looks for `pattern`, which is part of one line; `field` is what the caller knows it by.
+def make_matcher(pattern: str, field: str, *, is_regex: bool, ignore_case: bool = False) -> Matcher:
+    """Return a matcher for lines that contain `pattern`. `field`: its name in error messages.
 
     Raises:
-        InvalidRequest: it is no regular expression, though it is to be one, or too large a one.
+        InvalidRequest: `is_regex`, and the pattern is not a valid RE2 regular expression, or is too large.
     """
     if is_regex:
         return Regex(pattern, field, ignore_case=ignore_case)
@@ -35,7 +35,7 @@ def matcher(pattern: str, field: str, *, is_regex: bool, ignore_case: bool = Fal
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that a line holds, case mattering."""
+    """A text that a line contains, in the same case."""
 
     needle: bytes
 
@@ -49,14 +49,14 @@ class Text:
 
 
 class AnyCaseText:
-    """A text that a line holds, upper and lower case alike, in every script; a letter is like one letter, never two."""
+    """A text that a line contains in any case, in every script. A letter matches one letter, never two."""
 
     def __init__(self, text: str) -> None:
-        # To fold lines and compare would need them as characters, and they may be none.
+        # Case folding would need the lines as characters, and they may not be valid UTF-8.
         self._pattern = _compile(text, is_text=True, ignore_case=True)
 
     def may_match(self, data: bytes) -> bool:
-        """See `Matcher`. There is no line's end in the text, so what is found is in one line."""
+        """See `Matcher`. The text contains no newline, so a match lies within one line."""
         return self._pattern.search(data) is not None
 
     def matches(self, line: bytes) -> bool:
@@ -65,13 +65,13 @@ class AnyCaseText:
 
 
 class Regex:
-    """An expression of RE2 that some part of a line matches."""
+    """An RE2 regular expression that some part of a line matches."""
 
     def __init__(self, pattern: str, field: str, *, ignore_case: bool) -> None:
-        """Compile it; `field` is what the caller knows it by.
+        """Compile `pattern`. `field`: its name in error messages.
 
         Raises:
-            InvalidRequest: it is none, or it is too large; the sentence says why.
+            InvalidRequest: the pattern is not valid, or too large.
         """
         import re2  # noqa: PLC0415 - as in _compile
 
@@ -79,12 +79,12 @@ class Regex:
             self._pattern = _compile(pattern, is_text=False, ignore_case=ignore_case)
         except re2.error as exc:
             reason = exc.args[0].decode() if isinstance(exc.args[0], bytes) else exc.args[0]
-            raise InvalidRequest(f"{field} is no regular expression of RE2: {reason}") from None
+            raise InvalidRequest(f"{field} is not a valid RE2 regular expression: {reason}") from None
         size = self._pattern.programsize
         if size > MAX_PROGRAM:
             raise InvalidRequest(
-                f"{field} is too large a regular expression: it makes {size} instructions of RE2, at most "
-                f"{MAX_PROGRAM} are taken; repeat less, or use classes of fewer characters"
+                f"{field} is too large: it compiles to {size} RE2 instructions, the maximum is {MAX_PROGRAM}; "
+                "use fewer repetitions, or smaller character classes"
             )
 
     def may_match(self, data: bytes) -> bool:
@@ -97,15 +97,15 @@ class Regex:
 
 
 def _compile(pattern: str, *, is_text: bool, ignore_case: bool) -> Any:
-    import re2  # noqa: PLC0415 - few need it, and a daemon's start must not wait for it
+    import re2  # noqa: PLC0415 - few requests need it, and it would slow down the start of the daemon
 
     options = re2.Options()
     options.max_mem = _MAX_MEMORY_BYTES
     options.log_errors = False
-    options.never_capture = True  # groups, which nobody asks for, make every look slower
+    options.never_capture = True  # capturing groups would make every search slower
     options.literal = is_text
     options.case_sensitive = not ignore_case
     try:
         return re2.compile(pattern.encode(), options)
     finally:
-        re2.purge()  # it would keep 128 of them, each with all the memory that it may take
+        re2.purge()  # its cache would keep 128 expressions, each with up to `max_mem`

@@ -1,25 +1,23 @@
-"""Reading a process's output: a cursor over what is stored. History and live are the same loop."""
+"""Reading a process's output: a cursor over what is stored."""
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from outlast.core.output.chunk_cache import ChunkCache
-from outlast.model.errors import StorageUnavailable
+from outlast.core.query.follow import follow
+from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, Stream
 from outlast.storage import Storage
 
 _READ_BYTES = 1 << 20
-_FOLLOW_READ_BYTES = 256 << 10  # many may follow, each with what it has just read
+_FOLLOW_READ_BYTES = 256 << 10  # each of many followers holds what it has just read
 _UNTIL_GRACE_MS = 1000
-_READ_AGAIN_S = 0.5
-_LEAST_READ_S = 1.0
+"""How long after `until_ms` lines that were read before it may still be on their way to the store."""
 
 
 class Source(Protocol):
-    """What a process that may still print tells its followers: a run, or a managed process over all of its runs."""
+    """A process that may still print: one run, or a managed process over all of its runs."""
 
     @property
     def last_seq(self) -> int:
@@ -27,29 +25,25 @@ class Source(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Nothing more will come, and all is stored."""
+        """Whether all output is stored, and none can come."""
 
     async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `until()` holds. False: timed out."""
+        """See `Condition.wait`."""
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
-
-
-class FollowInterrupted(Exception):
-    """The daemon is shutting down: the stream ends here, and can be resumed at the next daemon."""
+        """See `Condition.wake`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputQuery:
-    """Which lines. Bounds combine.
+    """Which lines to read. Conditions combine.
 
     Attributes:
-        stream: only this one, else both.
+        stream: only this stream; None means both.
         after: only lines with a greater sequence number.
-        tail: only the last so many of what is stored when the reading begins, and what comes after them.
-        since_ms: only lines read at this time or later.
-        until_ms: only lines read at this time or earlier.
+        tail: of the lines that are stored when the reading begins, only the last `tail`; and all that come later.
+        since_ms: only lines read from the process at this time or later.
+        until_ms: only lines read from the process at this time or earlier.
     """
 
     stream: Stream | None = None
@@ -60,102 +54,90 @@ class OutputQuery:
 
 
 class Cursor:
-    """One reader of one process. It holds a sequence number and nothing else between two reads."""
+    """A reader of one process's output. Between two reads it holds a sequence number and no output.
+
+    It is a `Reader` of `outlast.core.query.follow`, whose loop `follow` runs.
+    """
 
     def __init__(
         self,
         storage: Storage,
-        recent: ChunkCache,
+        chunk_cache: ChunkCache,
         handle: int,
-        live: Source | None,
+        source: Source | None,
         query: OutputQuery,
     ) -> None:
+        """`source`: the process, if it may still print."""
         self._storage = storage
-        self._recent = recent
+        self._chunk_cache = chunk_cache
         self._handle = handle
-        self._live = live
+        self._source = source
         self._query = query
         self._seq = query.after
         self._at_tail = query.tail is None
         self._wants_all = query.stream is None and query.since_ms is None and query.until_ms is None
-        self._closing = False
+        self._was_finished = False
+        self._marked_seq = 0
+        self.is_interrupted = False
 
     def interrupt(self) -> None:
-        """Make `follow` raise `FollowInterrupted` at its next step."""
-        self._closing = True
-        if self._live is not None:
-            self._live.wake()
+        """End `follow` with `FollowInterrupted` at its next step."""
+        self.is_interrupted = True
+        if self._source is not None:
+            self._source.wake()
 
     async def stored(self) -> AsyncGenerator[Chunk, None]:
-        """Yield what is stored now.
+        """Yield the chunks that are stored now.
 
         Raises:
-            StorageUnavailable: the store can't be read now.
+            StorageUnavailable: the store cannot be read now.
         """
         while chunks := await self._read(_READ_BYTES):
             for chunk in chunks:
                 yield chunk
 
-    async def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Yield what is stored, then what comes, to the end of the process's output.
+    def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
+        """Yield the chunks that are stored, then those that come, to the end of the process's output."""
+        return follow(self, heartbeat_s)
 
-        While the store can't be read, it is asked again and again: whoever follows keeps the connection.
+    def mark(self) -> None:
+        """See `Reader`."""
+        source = self._source
+        self._was_finished = source is None or source.finished
+        self._marked_seq = source.last_seq if source is not None else 0
 
-        Yields:
-            Chunks in order, some at a time; none when nothing came for `heartbeat_s`.
+    def read_cached(self) -> Sequence[Chunk] | None:
+        """See `Reader`."""
+        return self._read_cached(_FOLLOW_READ_BYTES)
 
-        Raises:
-            FollowInterrupted: the daemon is shutting down.
-        """
-        live = self._live
-        quiet_since = time.monotonic()
-        while True:
-            # Both are taken before the read: what is committed after them is found by the next round.
-            finished = live is None or live.finished
-            known = live.last_seq if live is not None else 0
-            if self._closing:
-                raise FollowInterrupted
-            chunks = self._recall(_FOLLOW_READ_BYTES)
-            if chunks is None:
-                chunks = await self._read_in(quiet_since + heartbeat_s - time.monotonic())
-            if chunks:
-                yield chunks
-                quiet_since = time.monotonic()
-                continue
-            if chunks is not None:
-                self._seq = max(self._seq, known)  # nothing up to there is wanted: don't search it again
-                if finished or live is None or self._is_past_until():
-                    return
-                await live.wait(
-                    lambda: live.finished or live.last_seq > known or self._closing,  # noqa: B023 - awaited at once
-                    self._patience_s(quiet_since + heartbeat_s - time.monotonic()),
-                )
-            # Not "if nothing moved": lines of the other stream move the process, and this follower gets none of them.
-            if time.monotonic() >= quiet_since + heartbeat_s:
-                yield ()
-                quiet_since = time.monotonic()
+    async def read(self) -> Sequence[Chunk]:
+        """See `Reader`."""
+        return await self._read(_FOLLOW_READ_BYTES)
 
-    async def _read_in(self, timeout_s: float) -> Sequence[Chunk] | None:
-        """Read as `_read` does, within about `timeout_s`. None: it can't be done now."""
-        try:
-            async with asyncio.timeout(max(timeout_s, _LEAST_READ_S)):
-                return await self._read(_FOLLOW_READ_BYTES)
-        except TimeoutError:
-            return None
-        except StorageUnavailable:
-            await asyncio.sleep(_READ_AGAIN_S)
-            return None
+    def is_over(self) -> bool:
+        """See `Reader`."""
+        return self._was_finished or self._is_past_until()
+
+    async def wait(self, timeout_s: float) -> None:
+        """See `Reader`."""
+        self._seq = max(self._seq, self._marked_seq)  # no line up to the mark is wanted: don't search them again
+        source = self._source
+        if source is not None:
+            await source.wait(
+                lambda: source.finished or source.last_seq > self._marked_seq or self.is_interrupted,
+                self._limit_wait(timeout_s),
+            )
 
     async def _read(self, max_bytes: int) -> Sequence[Chunk]:
-        """Return the next chunks that are wanted; none: there are none now."""
+        """Return the next chunks that are wanted, and advance behind them."""
         query = self._query
         if not self._at_tail:
             self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
             self._at_tail = True
         while True:
-            recalled = self._recall(max_bytes)
-            if recalled is not None:
-                return recalled
+            cached = self._read_cached(max_bytes)
+            if cached is not None:
+                return cached
             chunks = await self._storage.chunks(
                 self._handle,
                 after_seq=self._seq,
@@ -166,22 +148,22 @@ class Cursor:
             )
             if not chunks:
                 return ()
-            wanted = self._take(chunks)
+            wanted = self._advance_past(chunks)
             if wanted:
                 return wanted
 
-    def _recall(self, max_bytes: int) -> Sequence[Chunk] | None:
-        """Return what `_read` would, if it is in memory; None: the store has to be asked."""
+    def _read_cached(self, max_bytes: int) -> Sequence[Chunk] | None:
+        """Return what `_read` would, if it is in the cache; None if the store has to be read."""
         if not self._at_tail:
             return None
-        while chunks := self._recent.read(self._handle, after_seq=self._seq, max_bytes=max_bytes):
-            wanted = self._take(chunks)
+        while chunks := self._chunk_cache.read_chunks(self._handle, after_seq=self._seq, max_bytes=max_bytes):
+            wanted = self._advance_past(chunks)
             if wanted:
                 return wanted
         return chunks
 
-    def _take(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-        """Go on behind `chunks`, and return what is wanted of them."""
+    def _advance_past(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Advance behind `chunks`, and return those of them that are wanted."""
         after, self._seq = self._seq, chunks[-1].last_seq
         if chunks[0].first_seq <= after:
             chunks = (chunks[0].after(after), *chunks[1:])
@@ -196,16 +178,13 @@ class Cursor:
         )
 
     def _is_past_until(self) -> bool:
-        """Nothing that will be read from now on can be wanted, and what was read before is stored by now."""
+        """Return whether every line up to `until_ms` is stored by now."""
         until_ms = self._query.until_ms
-        return until_ms is not None and _now_ms() > until_ms + _UNTIL_GRACE_MS
+        return until_ms is not None and now_ms() > until_ms + _UNTIL_GRACE_MS
 
-    def _patience_s(self, at_most_s: float) -> float:
+    def _limit_wait(self, timeout_s: float) -> float:
+        """Return `timeout_s`, or the time until `until_ms` is past if it is sooner."""
         until_ms = self._query.until_ms
         if until_ms is None:
-            return at_most_s
-        return min(at_most_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - _now_ms()) / 1000))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+            return timeout_s
+        return min(timeout_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - now_ms()) / 1000))

@@ -1,4 +1,4 @@
-"""What may be asked of all that is stored: searches, and operators' SQL; and waits for a line."""
+"""Queries that take long: searches, SQL, and waits for a line."""
 
 from collections.abc import AsyncGenerator
 
@@ -10,30 +10,32 @@ from outlast.model.output import Chunk
 from outlast.model.sql import SqlQuery
 from outlast.storage import Storage
 
-_AT_ONCE = 2  # of each kind: a piece of output in memory and a processor, as long as it is looked at
+_WORKERS = 2  # for each kind of query: each takes a processor, and a piece of output in memory
 
 
 class Queries:
-    """Asks the store."""
+    """The queries of one daemon, limited to a few at a time."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._searches = WorkerPool(_AT_ONCE, "search")
-        self._waits = WorkerPool(_AT_ONCE, "wait")
+        self._searches = WorkerPool(_WORKERS, "search")
+        self._waits = WorkerPool(_WORKERS, "wait")
 
     def close(self) -> None:
-        """Take no more questions."""
+        """Accept no more queries."""
         self._searches.close()
         self._waits.close()
 
     async def search(self, query: SearchQuery) -> SearchPage:
         """Search the output of many processes. See `Search`."""
-        return await Search(self._storage, self._searches, query).run()
+        return await Search(self._storage, self._searches, query).find_page()
 
-    async def line(self, chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher) -> wait_conditions.Line | None:
-        """Wait for a line. See `waiting.line`."""
-        return await wait_conditions.line(chunks, matcher, self._waits)
+    async def wait_for_line(
+        self, chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher
+    ) -> wait_conditions.Line | None:
+        """Wait for a line that matches. See `wait_conditions.wait_for_line`."""
+        return await wait_conditions.wait_for_line(chunks, matcher, self._waits)
 
-    async def sql(self, question: SqlQuery) -> bytes:
-        """Answer a question in SQL. See `Storage.sql`."""
-        return await self._storage.sql(question)
+    async def run_sql(self, query: SqlQuery) -> bytes:
+        """Run an SQL query. See `Storage.sql`."""
+        return await self._storage.sql(query)

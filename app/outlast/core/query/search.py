@@ -1,4 +1,4 @@
-"""Searching the output of many processes, within bounds of time and size."""
+"""Search in the output of many processes, limited in time and size."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +12,30 @@ from outlast.model.process import Order, Process
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage import Storage
 
-_PAGE_BYTES = 4 << 20  # of lines that match, about
-_BEYOND_ALL = 2**53
-# So much is looked at between two looks at the clock, and in each turn, however late it is: every page gets on.
+_PAGE_BYTES = 4 << 20
+"""Approximate maximum bytes of the matches of one page."""
+
+_MAX_SEQ = 2**53
+"""A sequence number greater than any that is stored."""
+
 _CLOCK_BYTES = 64 << 10
-_LINE_BYTES = 64  # a line costs as much as so many more bytes
+"""Bytes searched before the deadline is checked, also when it has passed already: so every page makes progress."""
+
+_LINE_COST_BYTES = 64
+"""Cost of one more line, in bytes searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
-    """What to look for, and where.
+    """A search: what for, and where. Conditions combine.
 
     Attributes:
         process_id: only this process's output.
-        name: only the output of processes that were given this name.
-        tags: only the output of processes that have each of these.
-        position: of the store's order, and `seq` in the chunk there: go on behind that line. 0: begin.
-        timeout_s: answer with what has been found by then.
+        name: only the output of processes with this name.
+        tags: only the output of processes that have each of these tags.
+        position: where to continue: position of a chunk in the store's order. 0: from the beginning.
+        seq: where to continue: sequence number of the last line that was searched in that chunk.
+        timeout_s: maximum duration; the page then has the matches so far.
     """
 
     matcher: Matcher
@@ -47,7 +54,7 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A line that was found, with its terminator if it has one. `pid`: of the run that printed it."""
+    """A line that matches, with its terminator if it has one. `pid`: pid of the run that printed it."""
 
     process: Process
     run: int
@@ -60,7 +67,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPage:
-    """What was found, and where to go on: position and seq. `complete`: the time did not run out."""
+    """The matches, and position and seq at which to continue (None: all is searched). Not `complete`: time ran out."""
 
     matches: Sequence[Match]
     next: tuple[int, int] | None
@@ -69,53 +76,53 @@ class SearchPage:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Behind the line `seq` of the chunk at `position`, in the direction of the search. Position 0: its beginning."""
+    """The place after line `seq` of the chunk at `position`, in the direction of the search. Position 0: the start."""
 
     position: int = 0
     seq: int = 0
 
 
 class Search:
-    """Looks through what is stored, a short read after the other, and each in a turn of its own.
+    """One search. It alternates short reads of the store with work on a leased thread.
 
-    A line counts as its stored parts do: a part that was printed before its rest is a line of its own here.
+    A line that is stored in parts is searched part by part.
     """
 
-    def __init__(self, storage: Storage, looking: WorkerPool, query: SearchQuery) -> None:
+    def __init__(self, storage: Storage, workers: WorkerPool, query: SearchQuery) -> None:
         self._storage = storage
-        self._looking = looking
+        self._workers = workers
         self._query = query
         self._is_newest = query.order is Order.NEWEST
         self._found: list[Match] = []
         self._found_bytes = 0
 
-    async def run(self) -> SearchPage:
-        """Find a page.
+    async def find_page(self) -> SearchPage:
+        """Return the next page of matches.
 
         Raises:
-            StorageUnavailable: the store can't be read now.
+            StorageUnavailable: the store cannot be read now.
         """
         query = self._query
         deadline = time.monotonic() + query.timeout_s
         place: _Place | None = _Place(query.position, query.seq)
-        scan = await self._scan()
+        scan = await self._scan_query()
         if scan is None:
             return self._page(None)
         while place is not None:
             try:
-                turn = await self._looking.turn(deadline - time.monotonic())
+                lease = await self._workers.acquire(deadline - time.monotonic())
             except TimeoutError:
                 return self._page(place, complete=False)
-            with turn:
-                place = await self._go_on(scan, place, turn, deadline)
+            with lease:
+                place = await self._search_piece(scan, place, lease, deadline)
             if self._is_full():
                 break
             if place is not None and time.monotonic() >= deadline:
                 return self._page(place, complete=False)
         return self._page(place)
 
-    async def _scan(self) -> ScanQuery | None:
-        """Say what to read. None: nothing."""
+    async def _scan_query(self) -> ScanQuery | None:
+        """Return what to read from the store, or None if there is nothing to read."""
         query = self._query
         scan = ScanQuery(order=query.order, stream=query.stream, since_ms=query.since_ms, until_ms=query.until_ms)
         if query.process_id is None:
@@ -123,32 +130,32 @@ class Search:
         process = await self._storage.process_by_id(query.process_id)
         return None if process is None else replace(scan, handle=process.handle)
 
-    async def _go_on(self, scan: ScanQuery, place: _Place, turn: Lease, deadline: float) -> _Place | None:
-        """Read and look through a piece behind `place`; return where to go on. None: there is no more."""
-        if place.position:  # the chunk there has perhaps more
+    async def _search_piece(self, scan: ScanQuery, place: _Place, lease: Lease, deadline: float) -> _Place | None:
+        """Read and search a piece of output after `place`. Return where to continue, or None at the end."""
+        if place.position:  # the chunk there may have more lines
             scan = replace(scan, position=place.position + (1 if self._is_newest else -1))
         piece = await self._storage.scan(scan)
         writers = _Writers(self._storage)
-        chunks = await turn.run(partial(_candidates, piece.chunks, self._query.matcher))
+        chunks = await lease.run_in_thread(partial(_candidates, piece.chunks, self._query.matcher))
         if self._query.name is not None or self._query.tags:
             chunks = [entry for entry in chunks if self._is_wanted(await writers.get(entry[1].handle))]
-        look = _Look(
+        lines = _LineScan(
             query=self._query,
-            behind=place,
-            room=self._query.limit - len(self._found),
-            room_bytes=_PAGE_BYTES - self._found_bytes,
+            after=place,
+            left=self._query.limit - len(self._found),
+            left_bytes=_PAGE_BYTES - self._found_bytes,
             deadline=deadline,
         )
-        stopped = await turn.run(partial(look.through, chunks))
-        for hit in look.hits:
-            await self._take(hit, writers)
-        return stopped or self._behind(piece)
+        stopped = await lease.run_in_thread(partial(lines.search, chunks))
+        for hit in lines.hits:
+            await self._add_match(hit, writers)
+        return stopped or self._after(piece)
 
-    def _behind(self, piece: ScanPage) -> _Place | None:
-        """Return the place before the whole chunk that comes next: that place does not depend on what was read here."""
+    def _after(self, piece: ScanPage) -> _Place | None:
+        """Return the place before the next chunk, or None at the end. It depends on no chunk that was read here."""
         if piece.position is None or (self._is_newest and piece.position == 1):
             return None
-        return _Place(piece.position - 1, _BEYOND_ALL) if self._is_newest else _Place(piece.position + 1)
+        return _Place(piece.position - 1, _MAX_SEQ) if self._is_newest else _Place(piece.position + 1)
 
     def _is_wanted(self, process: Process | None) -> bool:
         query = self._query
@@ -158,8 +165,8 @@ class Search:
             and query.tags.items() <= process.spec.tags.items()
         )
 
-    async def _take(self, hit: "_Hit", writers: "_Writers") -> None:
-        """Add a line, unless its process has been purged meanwhile."""
+    async def _add_match(self, hit: "_Hit", writers: "_Writers") -> None:
+        """Add a match, unless its process has been purged meanwhile."""
         chunk = hit.chunk
         process, pid = await writers.get(chunk.handle), await writers.pid(chunk.handle, chunk.run)
         if process is None or pid is None:
@@ -186,7 +193,7 @@ class Search:
 
 
 class _Writers:
-    """The processes that wrote a piece of output, each looked up once."""
+    """The processes that printed a piece of output, each read from the store once."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -194,13 +201,13 @@ class _Writers:
         self._pids: dict[tuple[int, int], int | None] = {}
 
     async def get(self, handle: int) -> Process | None:
-        """Return a process. None: it has been purged."""
+        """Return a process, or None if it has been purged."""
         if handle not in self._processes:
             self._processes[handle] = await self._storage.process(handle)
         return self._processes[handle]
 
     async def pid(self, handle: int, run: int) -> int | None:
-        """Return the pid of a run. None: its process has been purged."""
+        """Return the pid of a run, or None if its process has been purged."""
         process = await self.get(handle)
         if process is not None and process.run.number == run:
             return process.run.pid
@@ -222,18 +229,25 @@ def _candidates(chunks: Sequence[tuple[int, Chunk]], matcher: Matcher) -> list[t
 
 
 @dataclass(slots=True, kw_only=True)
-class _Look:
-    """A look at one piece, line by line, that ends as soon as there is enough, or when the time is over."""
+class _LineScan:
+    """A search of one piece, line by line, that stops when the page is full or the deadline has passed.
+
+    Attributes:
+        after: where the search continues.
+        left: maximum number of further matches.
+        left_bytes: approximate maximum bytes of further matches.
+        hits: the matches so far.
+    """
 
     query: SearchQuery
-    behind: _Place
-    room: int
-    room_bytes: int
+    after: _Place
+    left: int
+    left_bytes: int
     deadline: float
     hits: list[_Hit] = field(default_factory=list)
 
-    def through(self, chunks: Sequence[tuple[int, Chunk]]) -> _Place | None:
-        """Collect `hits`; return the place of the last line looked at. None: all were."""
+    def search(self, chunks: Sequence[tuple[int, Chunk]]) -> _Place | None:
+        """Collect `hits`. Return the place of the last line that was searched, or None if all were."""
         matches = self.query.matcher.matches
         until_clock = _CLOCK_BYTES
         for position, chunk in chunks:
@@ -241,11 +255,11 @@ class _Look:
                 if matches(line):
                     is_whole = seq < chunk.last_seq or chunk.data.endswith(b"\n")
                     self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole))
-                    self.room -= 1
-                    self.room_bytes -= len(line) + is_whole
-                    if self.room <= 0 or self.room_bytes <= 0:
+                    self.left -= 1
+                    self.left_bytes -= len(line) + is_whole
+                    if self.left <= 0 or self.left_bytes <= 0:
                         return _Place(position, seq)
-                until_clock -= len(line) + _LINE_BYTES
+                until_clock -= len(line) + _LINE_COST_BYTES
                 if until_clock <= 0:
                     if time.monotonic() >= self.deadline:
                         return _Place(position, seq)
@@ -253,13 +267,13 @@ class _Look:
         return None
 
     def _lines(self, position: int, chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-        """Go through a chunk's lines, without terminators, in the search's order, from where the page before ended."""
-        is_begun = position == self.behind.position
+        """Iterate over a chunk's lines, without terminators, in the search's order, from where the last page ended."""
+        is_continued = position == self.after.position
         if self.query.order is Order.NEWEST:
             lines = _backward(chunk)
-            return ((seq, line) for seq, line in lines if seq < self.behind.seq) if is_begun else lines
+            return ((seq, line) for seq, line in lines if seq < self.after.seq) if is_continued else lines
         lines = _forward(chunk)
-        return ((seq, line) for seq, line in lines if seq > self.behind.seq) if is_begun else lines
+        return ((seq, line) for seq, line in lines if seq > self.after.seq) if is_continued else lines
 
 
 def _forward(chunk: Chunk) -> Iterator[tuple[int, bytes]]:

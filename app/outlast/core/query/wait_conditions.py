@@ -1,8 +1,7 @@
-"""Waiting until something is so of a process: it has ended, has printed this, listens there, or has fallen silent."""
+"""Conditions that a client can wait for: a process has ended, has printed a line, listens on a port, or is idle."""
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,16 +9,17 @@ from functools import partial
 
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.worker_pool import WorkerPool
+from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, Stream
 
 LOCAL_HOSTS = ("127.0.0.1", "::1")
-_LOOK_S = 0.1
+_PORT_INTERVAL_S = 0.1
 _CONNECT_S = 1.0
-_LONGEST_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 
 
-class WaitFor(StrEnum):
-    """What is waited for."""
+class WaitCondition(StrEnum):
+    """Condition that a client waits for."""
 
     EXIT = "exit"
     OUTPUT = "output"
@@ -27,16 +27,37 @@ class WaitFor(StrEnum):
     IDLE = "idle"
 
 
-class NotMet(StrEnum):
-    """Why something did not come to be so."""
+class NotMetReason(StrEnum):
+    """Reason why a condition was not met. `ENDED`: the process has ended, so the condition cannot be met any more."""
 
     TIMEOUT = "timeout"
     ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitQuery:
+    """A condition with its parameters.
+
+    Attributes:
+        until: the condition.
+        matcher: for `OUTPUT`, what a line must match.
+        stream: for `OUTPUT` and `IDLE`, one stream; None: both.
+        after: for `OUTPUT`, only lines after this sequence number.
+        port: for `PORT`, the TCP port.
+        idle_ms: for `IDLE`, how long nothing must be printed.
+    """
+
+    until: WaitCondition
+    matcher: Matcher | None = None
+    stream: Stream | None = None
+    after: int = 0
+    port: int = 0
+    idle_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The line that was waited for, whole, with its terminator if it has one. `seq`: of its last part."""
+    """A line that matches, whole, with its terminator if it has one. `seq`: sequence number of its last part."""
 
     seq: int
     stream: Stream
@@ -45,20 +66,20 @@ class Line:
 
 
 class LineFinder:
-    """Finds a line in chunks, also if it comes in parts: what is there of a line is looked at, at once."""
+    """A search for a line in consecutive chunks. A line that comes in parts is tested with each part."""
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
-        self._begun: dict[Stream, tuple[int, bytes]] = {}
+        self._unfinished: dict[Stream, tuple[int, bytes]] = {}
 
     def find(self, chunk: Chunk) -> Line | None:
-        """Return the first line of `chunk` that matches, with what was printed of it before."""
-        run, begun = self._begun.pop(chunk.stream, (chunk.run, b""))
+        """Return the first line that matches and ends, or has a part, in `chunk`. Earlier parts are included."""
+        run, unfinished = self._unfinished.pop(chunk.stream, (chunk.run, b""))
         if chunk.gap:
             return None
-        if run != chunk.run or len(begun) >= _LONGEST_LINE_BYTES:
-            begun = b""
-        data = begun + chunk.data
+        if run != chunk.run or len(unfinished) >= _MAX_LINE_BYTES:
+            unfinished = b""
+        data = unfinished + chunk.data
         if self._matcher.may_match(data):
             for number, line in enumerate(_lines(data)):
                 if self._matcher.matches(line.removesuffix(b"\n")):
@@ -66,7 +87,7 @@ class LineFinder:
                     return Line(seq=seq, stream=chunk.stream, ts_ms=chunk.ts_ms, data=line)
         rest = data[data.rfind(b"\n") + 1 :]
         if rest:
-            self._begun[chunk.stream] = (chunk.run, rest)
+            self._unfinished[chunk.stream] = (chunk.run, rest)
         return None
 
 
@@ -78,51 +99,53 @@ def _lines(data: bytes) -> Iterator[bytes]:
         start = end
 
 
-async def line(chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, looking: WorkerPool) -> Line | None:
-    """Return the first line that matches, looked for in turns of `looking`. None: the output is over without one."""
+async def wait_for_line(
+    chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, workers: WorkerPool
+) -> Line | None:
+    """Return the first line that matches, searched for on `workers`, or None if the output ends without one."""
     finder = LineFinder(matcher)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
-                with await looking.turn() as turn:
-                    found = await turn.run(partial(finder.find, chunk))
+                with await workers.acquire() as lease:
+                    found = await lease.run_in_thread(partial(finder.find, chunk))
                 if found is not None:
                     return found
     return None
 
 
-async def silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, last_ts_ms: int) -> bool:
-    """Return when nothing has been printed for `idle_ms`: True. False: the output is over, and nothing more can come.
+async def wait_for_silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, last_ts_ms: int) -> bool:
+    """Return True when a process has printed nothing for `idle_ms`, or False if its output ends before.
 
     Args:
-        chunks: what is printed from now on; None at least every so often.
-        idle_ms: how long the silence must be.
-        last_ts_ms: when the last was printed before now, or when the process was started.
+        chunks: the output from now on, with a None from time to time while there is none.
+        idle_ms: duration of the silence.
+        last_ts_ms: time of the last output before now, or of the start.
     """
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
                 last_ts_ms = max(last_ts_ms, chunk.ts_ms)
-            if time.time_ns() // 1_000_000 - last_ts_ms >= idle_ms:
+            if now_ms() - last_ts_ms >= idle_ms:
                 return True
     return False
 
 
-async def port(number: int, has_ended: Callable[[], bool]) -> bool:
-    """Return when somebody on this machine takes connections on a TCP port: True. False: `has_ended` came first.
+async def wait_for_port(number: int, has_ended: Callable[[], bool]) -> bool:
+    """Return True when a TCP port of this machine accepts connections, or False once `has_ended()` is true.
 
-    What `has_ended` raises ends the wait, too.
+    Any error that `has_ended` raises is passed on.
     """
     while not await _is_open(number):
         if has_ended():
             return False
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_PORT_INTERVAL_S)
     return True
 
 
 async def _is_open(number: int) -> bool:
     for host in LOCAL_HOSTS:
-        with contextlib.suppress(OSError):  # TimeoutError is one
+        with contextlib.suppress(OSError):  # includes TimeoutError
             async with asyncio.timeout(_CONNECT_S):
                 _, writer = await asyncio.open_connection(host, number)
             writer.close()

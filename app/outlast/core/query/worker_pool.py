@@ -1,4 +1,4 @@
-"""Looking at lines on threads of its own: an expression may take its time over a line, and nobody else waits for it."""
+"""Threads for searches: a regular expression may take long over a line, and the event loop must not wait for it."""
 
 import asyncio
 import contextlib
@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 
 class Lease:
-    """The right to one thread, for one piece of work after the other. A context manager: its end gives it back."""
+    """The exclusive use of one thread, for one piece of work at a time. A context manager that releases it."""
 
-    def __init__(self, threads: ThreadPoolExecutor, give_back: Callable[[], None]) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, release: Callable[[], None]) -> None:
         self._threads = threads
-        self._give_back = give_back
+        self._release = release
         self._job: Future[Any] | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Do it on the thread."""
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` on the thread, and return its result."""
         job = self._threads.submit(work)
         self._job = job
         return await asyncio.wrap_future(job)
@@ -28,38 +28,35 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         if self._job is None or self._job.done():
-            self._give_back()
+            self._release()
             return
-        # Whoever was cancelled has not ended the work: until it ends, it has the thread and what it looks at.
+        # The caller was cancelled, but the work cannot be: until it ends, it occupies the thread and its memory.
         loop = asyncio.get_running_loop()
 
-        def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(self._give_back)
+        def on_done(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and no caller waits
+                loop.call_soon_threadsafe(self._release)
 
-        self._job.add_done_callback(tell)
+        self._job.add_done_callback(on_done)
 
 
 class WorkerPool:
-    """A few turns, given in the order in which they are asked for."""
+    """A few threads, leased in the order in which callers ask for one."""
 
-    def __init__(self, at_once: int, name: str) -> None:
-        self._turns = asyncio.Semaphore(at_once)
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=name)
+    def __init__(self, workers: int, name: str) -> None:
+        self._free = asyncio.Semaphore(workers)
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
 
-    async def turn(self, wait_s: float | None = None) -> Lease:
-        """Wait for a turn.
-
-        Args:
-            wait_s: no longer than this, if there is none at once.
+    async def acquire(self, timeout_s: float | None = None) -> Lease:
+        """Wait for a free thread, at most `timeout_s`, and lease it.
 
         Raises:
-            TimeoutError: there was none in time.
+            TimeoutError: no thread was free in time.
         """
-        async with asyncio.timeout(wait_s):
-            await self._turns.acquire()
-        return Lease(self._threads, self._turns.release)
+        async with asyncio.timeout(timeout_s):
+            await self._free.acquire()
+        return Lease(self._threads, self._free.release)
 
     def close(self) -> None:
-        """Take no more work. What is under way ends by itself."""
+        """Accept no more work. What runs already ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,1 +1,1 @@
-"""The live processes, the link to the shim, and recovery of both."""
+"""The live processes, the link to the shim, and the recovery of both."""

@@ -1,4 +1,4 @@
-"""A process that the shim looks after: what the daemon keeps in memory of it."""
+"""One run of a process in the daemon's memory, from its spawn until its end and all of its output are stored."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -12,23 +12,26 @@ from outlast.failpoints import failpoint
 from outlast.model.output import Chunk, GapReason, Position, Stream
 from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run, run_key
 from outlast.shimlink import HeldProcess, ShimLink
-from outlast.storage import CompleteOutput, EndRun
+from outlast.storage import CompleteOutput, EndRun, WithdrawProcess, WithdrawRun
 
 
 class LiveProcess(Condition):
-    """One run of a process, from its start until its end and all of its output are in the store.
+    """One run of a process, from its spawn until its end and all of its output are stored.
 
     Attributes:
-        handle: 0 until it is recorded.
-        slot: the shim's number for it; 0 while no shim is known to look after it.
-        held: what this daemon has of it, to go on with if the shim dies.
-        started: it runs its program, or has run it.
-        failed: `stage` and `errno` of a start that failed; it is being taken back.
-        position: how far its output is stored.
-        ended: its end has been seen (and is stored, or on the way).
-        finished: nothing more will come, and all is stored.
-        usage: what its run takes of the machine.
-        watcher: who is to look again whenever something changes here.
+        handle: the process's handle; 0 until the run is recorded.
+        slot: the shim's number of the run; 0 while no shim is known to have it.
+        held: duplicates of what the shim has open for the run, to hand over if the shim dies.
+        started: whether the run executes its program, or has executed it.
+        failed: `stage` and `errno` of a start that failed; its record is being withdrawn.
+        position: how far the output is stored.
+        ended: whether the end has been reported; it is stored, or queued for the store.
+        ending: how the run ended, if that has been reported.
+        end_stored: whether the end is stored.
+        finished: whether the end and all output are stored, and nothing more can come.
+        usage: the resources that the run uses.
+        recorder: what stores the run's output and end; None until the run is recorded.
+        dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
     def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
@@ -44,20 +47,16 @@ class LiveProcess(Condition):
         self.stdin_lock = asyncio.Lock()
         self.position = Position()
         self.ended = run.ending is not None
+        self.ending = run.ending
         self.end_stored = self.ended
         self.finished = False
         self.usage = UsageTrack(held.group)
-        self._ending = run.ending
-        self._link: ShimLink | None = None
-        self._capture: Capture | None = None
-        self._committer: Committer | None = None
-        self._recent: ChunkCache | None = None
-        self._on_finished: Callable[[LiveProcess], None] | None = None
-        self.watcher: Condition | None = None
+        self.recorder: RunRecorder | None = None
+        self.dependent: Condition | None = None
 
     @property
     def key(self) -> str:
-        """What the shim knows it by."""
+        """The run key, by which the shim knows the run."""
         return run_key(self.spec.id, self.run.number)
 
     @property
@@ -65,91 +64,148 @@ class LiveProcess(Condition):
         """Sequence number of the last line or gap that is stored."""
         return self.position.last_seq
 
-    def begin(
-        self,
-        *,
-        handle: int,
-        position: Position,
-        committer: Committer,
-        recent: ChunkCache,
-        on_finished: Callable[["LiveProcess"], None],
-    ) -> None:
-        """It is recorded: be ready to capture from where the store stands."""
-        self._committer, self._recent, self._on_finished = committer, recent, on_finished
+    def withdrawal(self, handle: int) -> WithdrawProcess | WithdrawRun:
+        """Return the change that removes the record of this run and, if it is the first one, of the process.
+
+        `handle`: the process's handle; a first run does not need one.
+        """
+        if self.run.number == 1:
+            return WithdrawProcess(self.spec.id)
+        return WithdrawRun(handle, self.run.number)
+
+    def on_recorded(self, handle: int, position: Position, recorder: "RunRecorder") -> None:
+        """Note that the run is recorded, and its output stored up to `position`."""
         self.handle = handle
         self.position = position
-        self._capture = Capture(
-            handle=handle,
-            run=self.run.number,
-            position=position,
-            streams=set(self.spec.captured),
-            emit=self._on_chunk,
-            hurry=committer.hurry,
-        )
-
-    def attach(self, link: ShimLink) -> None:
-        """Capture through this link from now on. What the shim sends again is passed over."""
-        self._link = link
-        link.attach(self.slot, self.position)
-
-    def skip(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
-        """Go on behind a hole in the output, and say so."""
-        assert self._capture is not None  # noqa: S101 - begun
-        self._capture.skip(stream, missing_bytes, reason)
+        self.recorder = recorder
 
     def on_started(self, deadline_ms: int | None) -> None:
-        """It runs its program, until `deadline_ms` of the monotonic clock at most."""
+        """Note that the run executes its program, until `deadline_ms` of the monotonic clock at most."""
         self.started = True
         self.held.deadline_ms = deadline_ms
         self.held.on_started()
         self.wake()
 
     def on_failed(self, stage: int, errno: int) -> None:
-        """It could not run its program."""
+        """Note that the program could not be executed."""
         self.failed = (stage, errno)
         self.held.failed = {"stage": stage, "errno": errno}
         self.ended = True
         self.held.on_started()
         self.wake()
 
-    def on_output(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
-        """A frame came from the shim.
-
-        Raises:
-            ProtocolError: it does not join what came before, or its bytes are not there.
-        """
-        assert self._capture is not None  # noqa: S101 - attached, or nothing would come
-        if size:
-            data = self.held.read(stream, ts_ms, offset, size)
-            self._capture.on_output(stream, ts_ms, offset, data)
-        else:
-            self.held.on_end(stream, ts_ms, offset)
-            self._capture.on_end(stream)
-            self._finish_if_done()
-
     def on_stdin_closed(self) -> None:
-        """Nobody can write to its standard input any more."""
+        """Note that the standard input is closed."""
         self.stdin_open = False
         self.held.close_stdin()
 
+    def mark_finished(self) -> None:
+        """Note that nothing more is stored of the run, and wake its waiters."""
+        self.finished = True
+        self.wake()
+
     def hold(self, slot: int, held: HeldProcess) -> None:
-        """The shim that looks after it has told of it anew."""
+        """Replace slot and duplicates by those of a shim that has just reported the run."""
         if held is not self.held:
             self.held.close()
         self.slot, self.held = slot, held
 
     def ending_for_shim(self) -> Mapping[str, int] | None:
-        """How it ended, as `HeldProcess.handover` takes it."""
-        if self._ending is None:
+        """Return how the run ended, as `HeldProcess.describe` takes it."""
+        if self.ending is None:
             return None
-        told = {"code": self._ending.exit_code, "signal": self._ending.signal, "ts_ms": self._ending.ended_at_ms}
-        how = {key: value for key, value in told.items() if value is not None}
-        how["timed_out"] = self._ending.reason is Reason.TIMED_OUT
-        how["oom_killed"] = self._ending.reason is Reason.OOM_KILLED
+        fields = {"code": self.ending.exit_code, "signal": self.ending.signal, "ts_ms": self.ending.ended_at_ms}
+        how = {key: value for key, value in fields.items() if value is not None}
+        how["timed_out"] = self.ending.reason is Reason.TIMED_OUT
+        how["oom_killed"] = self.ending.reason is Reason.OOM_KILLED
         return how
 
+    def stop_recording(self) -> None:
+        """Store nothing more of the run's output: this daemon is stopping, or the store rejects it."""
+        if self.recorder is not None:
+            self.recorder.stop()
+
+    def close(self) -> None:
+        """Stop recording, and close the duplicates of what the shim has open."""
+        self.stop_recording()
+        self.held.close()
+
+    def wake(self) -> None:
+        """Wake the waiters of this run, and those of the managed process."""
+        super().wake()
+        if self.dependent is not None:
+            self.dependent.wake()
+
+
+class RunRecorder:
+    """The recorder of one run: what the shim reports of its output and its end goes to the store."""
+
+    __slots__ = ("_capture", "_chunk_cache", "_committer", "_link", "_on_finished", "live")
+
+    def __init__(
+        self,
+        live: LiveProcess,
+        handle: int,
+        position: Position,
+        *,
+        committer: Committer,
+        chunk_cache: ChunkCache,
+        on_finished: Callable[[LiveProcess], None],
+    ) -> None:
+        """Prepare to store the output of a run that is recorded.
+
+        Args:
+            live: the run.
+            handle: the process's handle.
+            position: how far the process's output is stored.
+            committer: commits output and end.
+            chunk_cache: gets each chunk that is stored.
+            on_finished: called when the end and all output are stored.
+        """
+        self.live = live
+        self._committer = committer
+        self._chunk_cache = chunk_cache
+        self._on_finished = on_finished
+        self._link: ShimLink | None = None
+        self._capture = Capture(
+            handle=handle,
+            run=live.run.number,
+            position=position,
+            streams=set(live.spec.captured),
+            emit=self._on_chunk,
+            flush_now=committer.flush_now,
+        )
+
+    def attach(self, link: ShimLink) -> None:
+        """Ask the shim for all output that is not stored. What it sends twice is skipped."""
+        self._link = link
+        link.attach(self.live.slot, self.live.position)
+
+    def stop(self) -> None:
+        """Emit nothing more. The shim keeps what is not stored."""
+        self._capture.stop()
+
+    def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
+        """Store a gap in place of bytes that are gone, and continue after it."""
+        self._capture.append_gap(stream, missing_bytes, reason)
+
+    def on_output(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
+        """Store a frame; `size` 0 is the end of the stream.
+
+        Raises:
+            ProtocolError: bytes before the frame are missing, or its own cannot be read.
+        """
+        held = self.live.held
+        if size:
+            data = held.read(stream, ts_ms, offset, size)
+            self._capture.on_output(stream, ts_ms, offset, data)
+        else:
+            held.on_end(stream, ts_ms, offset)
+            self._capture.on_end(stream)
+            self._complete_if_drained()
+
     def on_exited(self, how: Mapping[str, int]) -> None:
-        """Its end came from the shim, perhaps again."""
+        """Store the end of the run. The shim may report it again. `how`: see `ShimEvents.on_exited`."""
         code, number = how.get("code"), how.get("signal")
         reason = Reason.EXITED if code is not None else Reason.SIGNALED if number is not None else Reason.LOST
         if how["timed_out"]:
@@ -157,64 +213,47 @@ class LiveProcess(Condition):
         elif how["oom_killed"]:
             reason = Reason.OOM_KILLED
         self._end(ExitStatus(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
-        self._finish_if_done()
-
-    def stop(self) -> None:
-        """The daemon is going: take nothing more."""
-        if self._capture is not None:
-            self._capture.stop()
-
-    def let_go(self) -> None:
-        """There is nothing live about it any more."""
-        self.stop()
-        self.held.close()
-
-    def wake(self) -> None:
-        """Let everybody who waits look again, also those who wait for the process and not for this run."""
-        super().wake()
-        if self.watcher is not None:
-            self.watcher.wake()
+        self._complete_if_drained()
 
     def _on_chunk(self, chunk: Chunk) -> None:
-        assert self._committer is not None  # noqa: S101 - attached
         self._committer.submit(chunk, lambda _handle: self._on_stored(chunk))
 
     def _on_stored(self, chunk: Chunk) -> None:
-        assert self._recent is not None and self._capture is not None  # noqa: S101, PT018 - begun
-        self.position = chunk.position
-        self._recent.append(chunk)
+        live = self.live
+        live.position = chunk.position
+        self._chunk_cache.append_chunk(chunk)
         self._capture.on_stored()
-        self.held.acknowledge(self.position)
-        if self._link is not None:  # before the followers, so that what is seen does not come again
-            self._link.acknowledge(self.slot, self.position)
-        self.wake()
+        live.held.acknowledge(live.position)
+        if self._link is not None:  # before followers wake, so that no line that they have seen is sent again
+            self._link.acknowledge(live.slot, live.position)
+        live.wake()
 
     def _end(self, ending: ExitStatus) -> None:
-        assert self._committer is not None  # noqa: S101 - attached
-        if not self.ended:
-            self.usage.finish(self._committer, self.handle, self.run.number)
-        self.ended = True
-        self._ending = ending
-        self.on_stdin_closed()
-        self._committer.submit(EndRun(self.handle, self.run.number, ending), self._on_end_stored)
+        live = self.live
+        if not live.ended:
+            live.usage.finish(self._committer, live.handle, live.run.number)
+        live.ended = True
+        live.ending = ending
+        live.on_stdin_closed()
+        self._committer.submit(EndRun(live.handle, live.run.number, ending), self._on_end_stored)
 
     def _on_end_stored(self, _handle: int) -> None:
-        self.end_stored = True
-        self.wake()
+        self.live.end_stored = True
+        self.live.wake()
 
-    def _finish_if_done(self) -> None:
-        assert self._capture is not None and self._committer is not None  # noqa: S101, PT018 - attached
-        if self.ended and self._capture.drained:
-            self._committer.submit(CompleteOutput(self.handle, self.run.number), self._on_complete)
+    def _complete_if_drained(self) -> None:
+        live = self.live
+        if live.ended and self._capture.drained:
+            self._committer.submit(CompleteOutput(live.handle, live.run.number), self._on_complete)
 
     def _on_complete(self, _handle: int) -> None:
-        assert self._on_finished is not None  # noqa: S101 - attached
-        if self.finished:
+        live = self.live
+        if live.finished:
             return
-        self.finished = True
+        live.finished = True
         failpoint("before-last-ack")
         if self._link is not None:
-            self._link.forget(self.slot)
+            self._link.forget(live.slot)
         failpoint("after-last-ack")
-        self._on_finished(self)
-        self.wake()
+        self._on_finished(live)
+        live.wake()

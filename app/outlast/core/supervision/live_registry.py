@@ -1,16 +1,16 @@
-"""The live processes, by id and by the shim's number for them."""
+"""The live processes, by id and by the shim's slot."""
 
 from collections.abc import Iterator
 
-from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 
 
 class LiveRegistry:
-    """Iterating goes over a copy: what changes meanwhile is not seen."""
+    """The live processes, and the recorders that get the shim's events. Iteration goes over a copy."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, LiveProcess] = {}
-        self._by_slot: dict[int, LiveProcess] = {}
+        self._recorders: dict[int, RunRecorder] = {}
 
     def __iter__(self) -> Iterator[LiveProcess]:
         return iter(tuple(self._by_id.values()))
@@ -19,39 +19,40 @@ class LiveRegistry:
         """Return a live process by id."""
         return self._by_id.get(process_id)
 
-    def in_slot(self, slot: int) -> LiveProcess | None:
-        """Return the process that the shim means by a slot, if its events are wanted."""
-        return self._by_slot.get(slot)
+    def recorder(self, slot: int) -> RunRecorder | None:
+        """Return the recorder that gets the events of a slot, if any."""
+        return self._recorders.get(slot)
 
     def has(self, live: LiveProcess) -> bool:
-        """Tell whether it is (still) here."""
+        """Return whether this run is registered, and not another one of the process."""
         return self._by_id.get(live.spec.id) is live
 
-    def add(self, live: LiveProcess) -> None:
-        """Know a process from now on."""
+    def register(self, live: LiveProcess) -> None:
+        """Add a process, or replace its earlier run."""
         self._by_id[live.spec.id] = live
 
-    def remove(self, live: LiveProcess) -> None:
-        """Know it no longer."""
+    def unregister(self, live: LiveProcess) -> None:
+        """Remove a process, and unsubscribe it."""
         if self.has(live):
             del self._by_id[live.spec.id]
-        self.deafen(live)
+        self.unsubscribe(live)
 
-    def listen(self, live: LiveProcess) -> None:
-        """Its slot is known, and the shim's events are for it."""
-        self._by_slot[live.slot] = live
+    def subscribe(self, recorder: RunRecorder) -> None:
+        """Pass events of the run's slot to its recorder from now on."""
+        self._recorders[recorder.live.slot] = recorder
 
-    def deafen(self, live: LiveProcess) -> None:
-        """What the shim tells of it is not wanted now."""
-        if self._by_slot.get(live.slot) is live:
-            del self._by_slot[live.slot]
+    def unsubscribe(self, live: LiveProcess) -> None:
+        """Pass on no more events of a run."""
+        recorder = self._recorders.get(live.slot)
+        if recorder is not None and recorder.live is live:
+            del self._recorders[live.slot]
 
-    def deafen_all(self) -> None:
-        """The same of all."""
-        self._by_slot.clear()
+    def unsubscribe_all(self) -> None:
+        """Pass on no more events."""
+        self._recorders.clear()
 
-    def forget_slots(self) -> None:
-        """The shim that gave them is gone, or is met anew."""
-        self._by_slot.clear()
+    def clear_slots(self) -> None:
+        """Forget all slots: the shim that assigned them is gone, or is about to report them again."""
+        self._recorders.clear()
         for live in self:
             live.slot = 0

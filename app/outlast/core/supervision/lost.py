@@ -1,32 +1,25 @@
-"""What is recorded of a process that has ended unseen."""
+"""The record of a run that ended while neither shim nor daemon could see it."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 
 from outlast.core.output.committer import Committer
+from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, GapReason
 from outlast.model.process import ExitStatus, Reason
 from outlast.storage import Change, CompleteOutput, EndRun, Unfinished
 
 
-def record_loss(item: Unfinished, committer: Committer) -> asyncio.Future[None]:
-    """Record it for as long as it takes, and return what is done when it is stored."""
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(_handle: int) -> None:
-        if not future.done():
-            future.set_result(None)
-
-    *before, last = _changes(item, time.time_ns() // 1_000_000)
+def record_loss(item: Unfinished, committer: Committer) -> asyncio.Future[int]:
+    """Submit that a run is lost, and return a future that is done when this is stored."""
+    *before, last = _changes(item, now_ms())
     for change in before:
-        committer.submit(change, lambda _handle: None)
-    committer.submit(last, done)
-    return future
+        committer.submit(change)
+    return committer.stored(last)
 
 
-def _changes(item: Unfinished, now_ms: int) -> Iterator[Change]:
-    """Yield in order: each captured stream may have gone on, it ended as nobody knows, no more of it will come."""
+def _changes(item: Unfinished, ts_ms: int) -> Iterator[Change]:
+    """Yield a gap for each captured stream, the end `lost` unless an end is stored, and the end of the output."""
     process, position = item.process, item.position
     for stream in process.spec.captured:
         gap = Chunk.gap_after(
@@ -36,10 +29,10 @@ def _changes(item: Unfinished, now_ms: int) -> Iterator[Change]:
             stream=stream,
             missing_bytes=0,
             reason=GapReason.LOST,
-            ts_ms=now_ms,
+            ts_ms=ts_ms,
         )
         position = gap.position
         yield gap
     if process.run.ending is None:
-        yield EndRun(process.handle, process.run.number, ExitStatus(reason=Reason.LOST, ended_at_ms=now_ms))
+        yield EndRun(process.handle, process.run.number, ExitStatus(reason=Reason.LOST, ended_at_ms=ts_ms))
     yield CompleteOutput(process.handle, process.run.number)

@@ -1,4 +1,4 @@
-"""Processes whose changes the store refuses: left alone for a while, then tried again from where the store stands."""
+"""Processes whose changes the store rejects: left alone for a while, then resumed from where the store stands."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ _HOLD_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 def concerns(change: Change, live: LiveProcess) -> bool:
-    """Tell whether a change is about this process."""
+    """Return whether a change is about this process."""
     match change:
         case AddProcess(spec=spec):
             return spec.id == live.spec.id
@@ -22,35 +22,35 @@ def concerns(change: Change, live: LiveProcess) -> bool:
 
 
 class Quarantine:
-    """Knows who is left alone, and for how long: longer each time.
+    """The processes that are left alone, each time for longer.
 
     Attributes:
-        reasons: by process id, why the store refuses what it writes.
+        reasons: by process id, why the store rejects the process's changes.
     """
 
-    def __init__(self, try_again: Callable[[str], Awaitable[None]]) -> None:
-        """`try_again` is called with a process's id when its time has come; it is called again if it can't be done."""
+    def __init__(self, resume: Callable[[str], Awaitable[None]]) -> None:
+        """`resume` is called with a process's id after its time, and called again if it raises `OutlastError`."""
         self.reasons: dict[str, str] = {}
-        self._try_again = try_again
+        self._resume = resume
         self._times: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def add(self, process_id: str, reason: str) -> None:
-        """Leave a process alone."""
+    def isolate(self, process_id: str, reason: str) -> None:
+        """Leave a process alone, and resume it later."""
         times = self._times[process_id] = self._times.get(process_id, 0) + 1
         self.reasons[process_id] = reason
         hold_s = _HOLD_S[min(times, len(_HOLD_S)) - 1]
         self._cancel(process_id)
-        self._tasks[process_id] = asyncio.create_task(self._hold(process_id, hold_s), name="refused")
+        self._tasks[process_id] = asyncio.create_task(self._hold(process_id, hold_s), name="quarantine")
 
-    def forget(self, process_id: str) -> None:
-        """It is finished, or gone."""
+    def discharge(self, process_id: str) -> None:
+        """Forget a process that has finished, or is purged."""
         self.reasons.pop(process_id, None)
         self._times.pop(process_id, None)
         self._cancel(process_id)
 
     def stop(self) -> None:
-        """Try nothing again: the daemon is going."""
+        """Resume no more processes, because the daemon is stopping."""
         for process_id in tuple(self._tasks):
             self._cancel(process_id)
 
@@ -63,7 +63,7 @@ class Quarantine:
         while True:
             await asyncio.sleep(hold_s)
             try:
-                await self._try_again(process_id)
+                await self._resume(process_id)
             except OutlastError:
                 continue
             self.reasons.pop(process_id, None)

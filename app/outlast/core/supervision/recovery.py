@@ -1,11 +1,11 @@
-"""Bringing store, shim and daemon together again: when a daemon starts, and when it has lost its shim."""
+"""Recovery: store, shim and daemon brought together, when a daemon starts and when it has lost its shim."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.lost import record_loss
 from outlast.core.supervision.spec_record import run_of, spec_from_record, spec_to_record
@@ -21,37 +21,37 @@ _RECOVERY_COMMIT_S = 5.0
 
 
 class Recovery:
-    """Takes up, goes on with, or gives up each process."""
+    """The decision for each process whether it is resumed, handed over, recorded, or recorded as lost."""
 
     def __init__(
         self,
         storage: Storage,
         committer: Committer,
-        table: LiveRegistry,
+        registry: LiveRegistry,
         *,
-        begin: Callable[[LiveProcess, int, Position], None],
+        start_recording: Callable[[LiveProcess, int, Position], RunRecorder],
         attach: Callable[[LiveProcess], None],
-        on_recorded: Callable[[], None],
+        on_added: Callable[[], None],
     ) -> None:
-        """Make it.
+        """Create the recovery of one daemon.
 
         Args:
-            storage: says how far each output is.
-            committer: records what is found.
-            table: of the processes.
-            begin: is called with a process that is recorded: its handle, and how far its output is stored.
-            attach: is called with one that goes on through another link.
-            on_recorded: is called when a process has been added to the store.
+            storage: tells how far each output is stored.
+            committer: commits what is found.
+            registry: the live processes.
+            start_recording: called with a process that is recorded, its handle, and how far its output is stored.
+            attach: called with a process that continues with another link.
+            on_added: called when a process has been added to the store.
         """
         self._storage = storage
         self._committer = committer
-        self._table = table
-        self._begin = begin
+        self._registry = registry
+        self._start_recording = start_recording
         self._attach = attach
-        self._on_recorded = on_recorded
+        self._on_added = on_added
 
-    async def take_up(self, link: ShimLink, found: list[ShimProcess]) -> None:
-        """Begin. The store says how far each output is, the shim has what comes after.
+    async def recover(self, link: ShimLink, found: list[ShimProcess]) -> None:
+        """Resume every process when the daemon starts. The store tells how far output is stored, the shim has the rest.
 
         Raises:
             ShimLost: the shim has died; nothing was changed.
@@ -60,69 +60,69 @@ class Recovery:
         unfinished = {item.process.key: item for item in await self._storage.unfinished()}
         held = {process.record["id"] for process in found}
         lost = [key for key in unfinished if key not in held]
-        if lost:  # what may be left of them has nobody who reads it, and must not run on when it is called lost
+        if lost:  # no process of their trees may run on once they are recorded as lost: its output has no reader
             await link.sweep(lost)
-        changes: list[asyncio.Future[None]] = []
+        changes: list[asyncio.Future[int]] = []
         for process in found:
             known = unfinished.pop(process.record["id"], None)
             if known is not None:
                 live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
-                self._table.add(live)
-                self.go_on(live, known.process.handle, known.position)
+                self._registry.register(live)
+                self._resume(live, known.process.handle, known.position)
             else:
-                changes += await self._look_up(link, process)
+                changes += await self._recover_unrecorded(link, process)
             failpoint("recovery-step")
         changes += [record_loss(item, self._committer) for item in unfinished.values()]
-        if changes:  # whoever asks first is to see them
+        if changes:  # the first request is to see them
             await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
         failpoint("recovery-done")
 
-    async def meet_again(self, link: ShimLink, found: list[ShimProcess]) -> None:
-        """Go on with every process: with the shim that has it, else with a new one to which it is handed over."""
+    async def reconnect(self, link: ShimLink, found: list[ShimProcess]) -> None:
+        """Continue every process: with the shim that has it, else handed over to the new one."""
         failpoint("handover-begun")
-        strangers = []
+        unknown = []
         for process in found:
             process_id, number = run_of(process.record)
-            live = self._table.get(process_id)
+            live = self._registry.get(process_id)
             if live is not None and live.run.number == number:
                 live.hold(process.slot, process.held)
             else:
                 process.held.close()
-                strangers.append(process)
-        for live in self._table:
-            if live.slot and live.handle:
+                unknown.append(process)
+        for live in self._registry:
+            if live.slot and live.recorder is not None:
                 self._attach(live)
-        for process in strangers:
-            await self._turn_away(link, process)
-        while orphans := [live for live in self._table if not live.slot]:  # more may come while these are handed over
+        for process in unknown:
+            await self._discard(link, process)
+        while orphans := [live for live in self._registry if not live.slot]:  # more may come during the handover
             for live in orphans:
                 await self._hand_over(link, live)
 
-    def go_on(self, live: LiveProcess, handle: int, position: Position) -> None:
-        """Capture from where the store stands; behind a hole if it is not the store that acknowledged what is gone."""
-        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
-        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.spec.captured}
-        self._begin(live, handle, position)
-        for stream, count in missing.items():
-            if count > 0:
-                log.error(
-                    "the store does not have %d bytes that process %s printed and that were stored before: was it "
-                    "replaced by an older copy? Its output goes on behind a gap",
-                    count,
-                    live.spec.id,
-                )
-                live.skip(stream, count, GapReason.STORE_REPLACED)
-
-    async def begin_again(self, live: LiveProcess) -> None:
-        """Let a process whose changes the store has refused go on from where the store stands."""
+    async def resume_quarantined(self, live: LiveProcess) -> None:
+        """Resume a process whose changes the store has rejected from where the store stands."""
         stored = {item.process.spec.id: item for item in await self._storage.unfinished()}
         if live.spec.id in stored:
-            self.go_on(live, live.handle, stored[live.spec.id].position)
+            self._resume(live, live.handle, stored[live.spec.id].position)
         elif not live.handle:
             self._submit_record(live)
 
-    async def _look_up(self, link: ShimLink, process: ShimProcess) -> list[asyncio.Future[None]]:
-        """Record a run whose daemon died between its start and the record of it. What is not wanted is forgotten."""
+    def _resume(self, live: LiveProcess, handle: int, position: Position) -> None:
+        """Record output from where the store stands; after a gap if acknowledged output is missing in the store."""
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        missing = {stream: live.held.begins_at(stream) - ends[stream] for stream in live.spec.captured}
+        recorder = self._start_recording(live, handle, position)
+        for stream, count in missing.items():
+            if count > 0:
+                log.error(
+                    "the store lacks %d bytes of process %s that were stored before: was the store replaced by an "
+                    "older copy? The process's output continues after a gap",
+                    count,
+                    live.spec.id,
+                )
+                recorder.append_gap(stream, count, GapReason.STORE_REPLACED)
+
+    async def _recover_unrecorded(self, link: ShimLink, process: ShimProcess) -> list[asyncio.Future[int]]:
+        """Record a run if its daemon died between the spawn and the record of it; else let the shim forget it."""
         process_id, number = run_of(process.record)
         stored = await self._storage.process_by_id(process_id)
         latest = stored.run.number if stored is not None else 0
@@ -131,41 +131,29 @@ class Recovery:
         if number > latest:
             await link.kill(process.record["id"])
         process.held.close()
-        link.forget(process.slot)  # or the kill came between the last commit and its acknowledgement
+        link.forget(process.slot)  # its daemon may have died between the last commit and its acknowledgement
         return []
 
-    async def _record(self, process: ShimProcess, number: int, stored: Process | None) -> asyncio.Future[None]:
+    async def _record(self, process: ShimProcess, number: int, stored: Process | None) -> asyncio.Future[int]:
         spec = spec_from_record(process.record)
         run = Run(number=number, pid=process.held.pid, started_at_ms=process.held.started_at_ms)
         live = LiveProcess(spec, run, process.slot, process.held)
         if stored is None:
-            self._table.add(live)
+            self._registry.register(live)
             return self._submit_record(live)
-        position = await self._storage.position(stored.handle)
-        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        handle, position = stored.handle, await self._storage.position(stored.handle)
+        self._registry.register(live)
+        return self._committer.stored(BeginRun(handle, run), lambda _: self._resume(live, handle, position))
 
-        def done(_: int) -> None:
-            self.go_on(live, stored.handle, position)
-            recorded.set_result(None)
+    def _submit_record(self, live: LiveProcess) -> asyncio.Future[int]:
+        def on_stored(handle: int) -> None:
+            self._on_added()
+            self._resume(live, handle, Position())
 
-        self._table.add(live)
-        self._committer.submit(BeginRun(stored.handle, run), done)
-        return recorded
+        return self._committer.stored(AddProcess(live.spec, live.run), on_stored)
 
-    def _submit_record(self, live: LiveProcess) -> asyncio.Future[None]:
-        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(handle: int) -> None:
-            self._on_recorded()
-            self.go_on(live, handle, Position())
-            if not recorded.done():
-                recorded.set_result(None)
-
-        self._committer.submit(AddProcess(live.spec, live.run), done)
-        return recorded
-
-    async def _turn_away(self, link: ShimLink, process: ShimProcess) -> None:
-        """Nobody waits for it any more, or its start was answered with an error."""
+    async def _discard(self, link: ShimLink, process: ShimProcess) -> None:
+        """Let the shim forget a run that this daemon no longer has: it is finished, or its start was undone."""
         process_id, number = run_of(process.record)
         stored = await self._storage.process_by_id(process_id)
         if stored is None or stored.run.number < number:
@@ -173,13 +161,13 @@ class Recovery:
         link.forget(process.slot)
 
     async def _hand_over(self, link: ShimLink, live: LiveProcess) -> None:
-        if not self._table.has(live):
-            return  # the last of it has been stored meanwhile
+        if not self._registry.has(live):
+            return  # its last output has been stored meanwhile
         slot = await link.adopt(spec_to_record(live.spec, live.run.number), live.held, live.ending_for_shim())
         failpoint("handover-step")
-        if not self._table.has(live):
+        if not self._registry.has(live):
             link.forget(slot)
             return
         live.slot = slot
-        if live.handle:
+        if live.recorder is not None:
             self._attach(live)

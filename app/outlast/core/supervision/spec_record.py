@@ -1,6 +1,6 @@
-"""A process's specification as JSON: what the shim keeps, so that a start is recorded also if its daemon dies.
+"""A process's specification as JSON. The shim keeps it, so that the next daemon can record a start if this one dies.
 
-The record's `id` is the run's key, by which the shim finds, kills and sweeps it.
+The record's `id` is the run key, by which the shim finds and kills the run.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ _FIELDS = tuple(field.name for field in fields(ProcessSpec))
 
 
 def spec_to_record(spec: ProcessSpec, number: int = 1) -> dict[str, Any]:
-    """Return what `spec_from_record` and `run_of` read. `number`: of the run."""
-    record = {name: getattr(spec, name) for name in _FIELDS}  # `asdict` would copy what the parts hold, too
+    """Return the record of run `number`, for `spec_from_record` and `run_of`."""
+    record = {name: getattr(spec, name) for name in _FIELDS}  # `asdict` would copy nested values, too
     return {**record, "id": run_key(spec.id, number), "options": spec.options.to_record()}
 
 
 def run_of(record: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the process's id and the run's number."""
+    """Return the process's id and the run's number from a record."""
     process_id, _, number = record["id"].partition(".")
     return process_id, int(number or 1)
 
 
 def spec_from_record(record: Mapping[str, Any]) -> ProcessSpec:
-    """Read back what `spec_to_record` made."""
+    """Return the specification from a record that `spec_to_record` made."""
     return ProcessSpec(
         **{
             **record,

@@ -1,57 +1,73 @@
-"""The live processes: those that the shim looks after, and the link to it."""
+"""The supervisor: all live processes, and the link to the shim that has them."""
 
 import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
-from outlast.core.supervision.buffer_limits import BufferLimits
-from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
 from outlast.core.supervision.spec_record import spec_to_record
-from outlast.core.supervision.withdrawal import withdrawal
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
-from outlast.shim.launch.spawn import Command
 from outlast.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
+from outlast.wire.contract import Command
 
 log = logging.getLogger(__name__)
 
-_RELINK_S = 0.2
-_LOOK_AGAIN_S = 0.02
+_RECONNECT_INTERVAL_S = 0.2
+_RETRY_S = 0.02
 _GREETINGS = 5
-# The longest that a daemon which is to end waits for a handover: without it, what ran would not run on.
 _LAST_HANDOVER_S = 10.0
-_BEGINNING = Position()
+"""Maximum time that a stopping daemon waits for a handover, without which the processes would not continue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferLimits:
+    """How many bytes the shim may buffer: of one process, of all in memory, and of all in the spool on disk."""
+
+    process_bytes: int
+    memory_bytes: int
+    spool_bytes: int
+
+    @property
+    def least_bytes(self) -> int:
+        """How much output may be on its way to the store, if nothing is spooled, before some process is paused."""
+        return min(self.process_bytes, self.memory_bytes)
+
+    def as_settings(self) -> dict[str, int]:
+        """Return the limits as the greeting carries them."""
+        return {"room_bytes": self.process_bytes, "memory_bytes": self.memory_bytes, "spool_bytes": self.spool_bytes}
 
 
 class Supervisor:
-    """Hears the shim's events and hands them to the process that they are about.
+    """The live processes of one daemon. It passes the shim's events to the recorder of the run that they are about.
 
     Attributes:
-        total: count of the processes in the store.
-        refusals: whose changes the store refuses. Such a process is not attended to for a while.
+        total: number of processes in the store.
+        quarantine: the processes whose changes the store rejects.
     """
 
     def __init__(
-        self, storage: Storage, committer: Committer, recent: ChunkCache, state_dir: Path, room: BufferLimits
+        self, storage: Storage, committer: Committer, chunk_cache: ChunkCache, state_dir: Path, limits: BufferLimits
     ) -> None:
         self._storage = storage
         self._committer = committer
-        self._recent = recent
+        self._chunk_cache = chunk_cache
         self._state_dir = state_dir
-        self._room = room
+        self._limits = limits
         self._link: ShimLink | None = None
-        self._table = LiveRegistry()
+        self._registry = LiveRegistry()
         self._salvaged: dict[str, ShimProcess] = {}
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
@@ -61,21 +77,21 @@ class Supervisor:
         self._recovery = Recovery(
             storage,
             committer,
-            self._table,
-            begin=self.begin,
+            self._registry,
+            start_recording=self.start_recording,
             attach=self._attach,
-            on_recorded=self._count,
+            on_added=self.count_added,
         )
         self.total = 0
-        self.refusals = Quarantine(self._begin_again)
-        committer.on_refused = self._on_refused
+        self.quarantine = Quarantine(self._resume_quarantined)
+        committer.on_rejected = self._on_rejected
 
     def __iter__(self) -> Iterator[LiveProcess]:
-        return iter(self._table)
+        return iter(self._registry)
 
     def get(self, process_id: str) -> LiveProcess | None:
         """Return a live process by id."""
-        return self._table.get(process_id)
+        return self._registry.get(process_id)
 
     @property
     def connected(self) -> bool:
@@ -88,19 +104,33 @@ class Supervisor:
         """The link to the shim.
 
         Raises:
-            ShimUnavailable: it is down, and being looked for.
+            ShimUnavailable: there is no link now; the daemon is reconnecting.
         """
         if self._link is None or not self.connected:
-            raise ShimUnavailable("the shim is not connected now; it is being looked for, or replaced")
+            raise ShimUnavailable("the shim is not connected now; the daemon is reconnecting or replacing it")
         return self._link
 
+    def store_problem(self) -> str | None:
+        """Return a sentence that says what the store cannot do now, or None."""
+        if self._committer.failure is not None:
+            return f"the store cannot commit: {self._committer.failure}"
+        for process_id, reason in self.quarantine.reasons.items():
+            return f"the store rejects the output of process {process_id}; other processes are not affected: {reason}"
+        return None
+
+    def shim_problem(self) -> str | None:
+        """Return a sentence that says why the shim cannot be asked now, or None."""
+        if not self.connected:
+            return "the shim is not connected"
+        return "the shim does not answer: is it stopped?" if self.link.is_silent else None
+
     async def open(self) -> None:
-        """Connect to the shim (or start one) and take up every process where the store stands.
+        """Connect to the shim (or start one) and resume every process from where the store stands.
 
         Raises:
-            ShimUnavailable: there is no shim and none can be started.
-            ProtocolError: the shim that runs is of another version; nothing was touched.
-            StorageUnavailable: the store can't be read now.
+            ShimUnavailable: no shim runs, and none can be started.
+            ProtocolError: the shim that runs has another protocol version; nothing was changed.
+            StorageUnavailable: the store cannot be read now.
         """
         self.total = await self._storage.total()
         for _ in range(_GREETINGS - 1):
@@ -113,53 +143,51 @@ class Supervisor:
         await self._connect()
 
     def stop(self) -> None:
-        """Take nothing more from the shim: what is not stored yet, it still has."""
-        self._table.deafen_all()
-        self.refusals.stop()
+        """Record nothing more. The shim keeps what is not stored."""
+        self._registry.unsubscribe_all()
+        self.quarantine.stop()
         for live in self:
-            live.stop()
+            live.stop_recording()
 
     async def close(self) -> None:
-        """Leave the processes to the shim. If it has died, they are first handed over to another."""
+        """Leave the processes to the shim. If it has died, first hand them over to another one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_HANDOVER_S):
-                await self._settled()
+                await self._wait_reconnected()
         self._is_closed = True
         if self._reconnecting is not None:
             self._reconnecting.cancel()
         if self._link is not None:
             self._link.close()
         for live in self:
-            live.let_go()
+            live.close()
 
-    # ---- processes
+    # ---- runs
 
-    async def start(
-        self, spec: ProcessSpec, command: Command, *, number: int = 1, begins_at: Position = _BEGINNING
-    ) -> LiveProcess:
-        """Fork a process and know it from now on. It runs its program when it is recorded: see `begin`.
+    async def spawn(self, spec: ProcessSpec, command: Command, number: int, begins_at: Position) -> LiveProcess:
+        """Fork run `number` of a process and register it. It executes its program once `start_recording` is called.
 
-        With `number`, it is that run of the process, whose output goes on at `begins_at`.
+        `begins_at`: how far the output of earlier runs is stored; this run's output continues there.
 
         Raises:
-            SpawnRefused: the system could not start it.
-            ShimUnavailable: there is no shim now; nothing runs.
+            SpawnRefused: the system could not start the process.
+            ShimUnavailable: there is no shim now; nothing was started.
         """
         link = self.link
         spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
         run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
-        live.usage.load(None)  # of a new run the store has nothing
-        self._table.add(live)
-        if link is not self._link or not link.connected:  # it has lost its shim already
+        live.usage.load_stored(None)  # the store has nothing of a new run
+        self._registry.register(live)
+        if link is not self._link or not link.connected:  # the shim has died since
             live.slot = 0
             self._reconnect_soon()
         return live
 
-    async def undo(self, live: LiveProcess) -> None:
-        """Leave nothing of a start that can't be recorded. Waits for a shim if there is none now."""
+    async def undo_spawn(self, live: LiveProcess) -> None:
+        """Kill a run that cannot be recorded, and let the shim forget it. Wait for a shim if there is none now."""
         while True:
-            await self._settled()
+            await self._wait_reconnected()
             try:
                 link, slot = self.link, live.slot
                 await link.kill(live.key)
@@ -167,118 +195,124 @@ class Supervisor:
             except ShimUnavailable:
                 if self._is_closed:
                     raise
-                await asyncio.sleep(_LOOK_AGAIN_S)  # its loss is about to be noticed
+                await asyncio.sleep(_RETRY_S)  # the loss of the link is noticed any moment
         self.release(live)
         link.forget(slot)
 
-    def begin(self, live: LiveProcess, handle: int, position: Position) -> None:
-        """It is recorded: let it run, and capture its output, as soon as there is a shim that looks after it."""
-        live.begin(
-            handle=handle,
-            position=position,
+    def start_recording(self, live: LiveProcess, handle: int, position: Position) -> RunRecorder:
+        """Record a run's output after `position`, and let it execute its program, once a shim has it.
+
+        To be called when the run itself is recorded, and again to resume it.
+        """
+        recorder = RunRecorder(
+            live,
+            handle,
+            position,
             committer=self._committer,
-            recent=self._recent,
+            chunk_cache=self._chunk_cache,
             on_finished=self.release,
         )
+        live.on_recorded(handle, position, recorder)
         if live.held.failed is not None:
-            self._take_back(live, live.held.failed["stage"], live.held.failed["errno"])
+            self._withdraw(live, live.held.failed["stage"], live.held.failed["errno"])
         elif live.slot:
             self._attach(live)
+        return recorder
 
     def _attach(self, live: LiveProcess) -> None:
-        if self._link is not None and live.spec.id not in self.refusals.reasons:
-            self._table.listen(live)
-            live.attach(self._link)
+        if self._link is not None and live.recorder is not None and live.spec.id not in self.quarantine.reasons:
+            self._registry.subscribe(live.recorder)
+            live.recorder.attach(self._link)
 
     def release(self, live: LiveProcess) -> None:
-        """A process is finished, or was never recorded: there is nothing live about it."""
-        self._table.remove(live)
-        self.refusals.forget(live.spec.id)
-        live.let_go()
+        """Unregister a run that is finished, or was never recorded, and close what is held of it."""
+        self._registry.unregister(live)
+        self.quarantine.discharge(live.spec.id)
+        live.close()
 
-    def _take_back(self, live: LiveProcess, stage: int, errno: int) -> None:
-        """Its program could not be run: what was recorded of it is withdrawn, and only then does the shim forget it."""
+    def _withdraw(self, live: LiveProcess, stage: int, errno: int) -> None:
+        """Remove the record of a run whose program could not be executed. Only then may the shim forget the run."""
 
-        def done(_handle: int) -> None:
+        def on_stored(_handle: int) -> None:
             if self._link is not None and live.slot:
                 self._link.forget(live.slot)
             self.total -= live.run.number == 1
             self.release(live)
-            live.finished = True
-            live.wake()
+            live.mark_finished()
 
         if live.failed is None:
             live.on_failed(stage, errno)
-            self._committer.submit(withdrawal(live), done)
+            self._committer.submit(live.withdrawal(live.handle), on_stored)
 
-    def _count(self) -> None:
+    def count_added(self) -> None:
+        """Count a process that has been added to the store."""
         self.total += 1
 
     # ---- events of the shim
 
     def on_started(self, slot: int, deadline_ms: int | None) -> None:
         """See `ShimEvents`."""
-        live = self._table.in_slot(slot)
-        if live is not None:
-            live.on_started(deadline_ms)
+        recorder = self._registry.recorder(slot)
+        if recorder is not None:
+            recorder.live.on_started(deadline_ms)
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """See `ShimEvents`."""
-        live = self._table.in_slot(slot)
-        if live is not None:
-            self._take_back(live, stage, errno)
+        recorder = self._registry.recorder(slot)
+        if recorder is not None:
+            self._withdraw(recorder.live, stage, errno)
 
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """See `ShimEvents`."""
         failpoint("frame-read")
-        live = self._table.in_slot(slot)
-        if live is not None:
+        recorder = self._registry.recorder(slot)
+        if recorder is not None:
             try:
-                live.on_output(stream, ts_ms, offset, size)
+                recorder.on_output(stream, ts_ms, offset, size)
             except ProtocolError as exc:
-                log.exception("output of %s does not join", live.spec.id)
+                log.exception("a frame of process %s does not follow the one before", recorder.live.spec.id)
                 if self._link is not None:
                     self._link.abort(exc)
 
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """See `ShimEvents`."""
         failpoint("end-seen")
-        live = self._table.in_slot(slot)
-        if live is not None:
-            live.on_exited(how)
+        recorder = self._registry.recorder(slot)
+        if recorder is not None:
+            recorder.on_exited(how)
 
     def on_stdin_closed(self, slot: int) -> None:
         """See `ShimEvents`."""
-        live = self._table.in_slot(slot)
-        if live is not None:
-            live.on_stdin_closed()
+        recorder = self._registry.recorder(slot)
+        if recorder is not None:
+            recorder.live.on_stdin_closed()
 
     def on_link_lost(self) -> None:
-        """See `ShimEvents`: find the shim again, or start another and hand everything over to it."""
-        self._table.forget_slots()
+        """See `ShimEvents`. Find the shim again, or start another and hand all processes over to it."""
+        self._registry.clear_slots()
         self._reconnect_soon()
 
     # ---- the link
 
-    async def _settled(self) -> None:
-        """Wait until the shim is not being looked for or replaced."""
+    async def _wait_reconnected(self) -> None:
+        """Wait while the daemon reconnects, or hands processes over."""
         while self._reconnecting is not None and not self._reconnecting.done():
             await asyncio.wait([self._reconnecting])
 
     async def _connect(self) -> ShimLink:
-        """Connect and bring everything together. If the link is lost again by the end of it, all has to be redone."""
+        """Connect, and recover or reconnect every process. If the link is lost by the end, all has to be repeated."""
         async with self._connecting:
             if self._link is not None:
                 self._link.close()
-            self._table.forget_slots()
+            self._registry.clear_slots()
             self._connected_at = time.monotonic()
             self._link = link = await self._greet()
             found, link.inventory = link.inventory, []
             if self._is_open:
-                await self._recovery.meet_again(link, found)
+                await self._recovery.reconnect(link, found)
             else:
                 try:
-                    await self._recovery.take_up(link, found + await self._hand_over_salvaged(link, found))
+                    await self._recovery.recover(link, found + await self._hand_over_salvaged(link, found))
                 except ShimLost:
                     self._salvage(found)
                     raise
@@ -288,19 +322,19 @@ class Supervisor:
 
     async def _greet(self) -> ShimLink:
         try:
-            return await connect_or_start(self._state_dir, self, self._room.as_settings())
+            return await connect_or_start(self._state_dir, self, self._limits.as_settings())
         except GreetingCut as exc:
             self._salvage(exc.found)
             raise
 
     def _salvage(self, found: list[ShimProcess]) -> None:
-        """Keep what a shim had told of that died before this daemon knew what to do with it."""
+        """Keep the inventory of a shim that died before this daemon had recovered, to hand it over."""
         for process in found:
             if self._is_open or self._salvaged.setdefault(process.record["id"], process) is not process:
-                process.held.close()  # it is known already
+                process.held.close()  # the daemon has this process already
 
     async def _hand_over_salvaged(self, link: ShimLink, found: list[ShimProcess]) -> list[ShimProcess]:
-        """Hand over what was salvaged, but for what this shim tells of itself."""
+        """Hand over the salvaged processes, except those in this shim's own inventory."""
         for process in found:
             if (known := self._salvaged.pop(process.record["id"], None)) is not None:
                 known.held.close()
@@ -317,28 +351,28 @@ class Supervisor:
     async def _reconnect(self) -> None:
         while True:
             # A connection that breaks at once, again and again, must not become a busy loop.
-            await asyncio.sleep(max(0.0, self._connected_at + _RELINK_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, self._connected_at + _RECONNECT_INTERVAL_S - time.monotonic()))
             try:
                 link = await self._connect()
             except OutlastError as exc:
-                log.error("the shim can't be reached: %s", exc)  # noqa: TRY400 - the sentence says it all
-            except Exception:  # nothing works without a shim: whatever went wrong, it is tried again
-                log.exception("the shim can't be reached")
+                log.error("cannot reach the shim: %s", exc)  # noqa: TRY400 - the sentence says it all
+            except Exception:  # nothing works without a shim, so the daemon retries after any error
+                log.exception("cannot reach the shim")
             else:
                 if link.connected:
                     return
 
-    # ---- what the store refuses
+    # ---- quarantine
 
-    def _on_refused(self, change: Change, reason: str) -> None:
+    def _on_rejected(self, change: Change, reason: str) -> None:
         live = next((live for live in self if concerns(change, live)), None)
         if live is not None:
-            live.stop()
-            self._table.deafen(live)
-            self.refusals.add(live.spec.id, reason)
+            live.stop_recording()
+            self._registry.unsubscribe(live)
+            self.quarantine.isolate(live.spec.id, reason)
 
-    async def _begin_again(self, process_id: str) -> None:
-        live = self._table.get(process_id)
-        self.refusals.reasons.pop(process_id, None)
+    async def _resume_quarantined(self, process_id: str) -> None:
+        live = self._registry.get(process_id)
+        self.quarantine.reasons.pop(process_id, None)
         if live is not None:
-            await self._recovery.begin_again(live)
+            await self._recovery.resume_quarantined(live)

@@ -1,4 +1,4 @@
-"""Looking at what live processes take of the machine, every few seconds, on a thread beside the event loop."""
+"""Sampling of the resources that live processes use, every few seconds, on a thread beside the event loop."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.usage import procfs
 from outlast.core.views import UsageView
+from outlast.model.clock import now_ms
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.process import Process
 from outlast.model.usage import UsageSample
@@ -22,15 +23,15 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _TICK_S = 1.0
-_STORE_EVERY_S = 300.0  # of a thousand quiet processes, more often would be more than they print
-_STEP = 32  # processes looked at in one go: then whoever waits for a figure has a turn
+_STORE_INTERVAL_S = 300.0  # stored more often, the usage of a thousand quiet processes would exceed their output
+_BATCH_PROCESSES = 32  # measured in one go; then the thread is free for callers that wait for a figure
 
 
 class UsageSampler:
-    """Keeps the `UsageTrack` of each live process going, and answers for it."""
+    """The task that samples all live processes, and stores their usage."""
 
     def __init__(self, storage: Storage, committer: Committer, live: Callable[[], Iterable[LiveProcess]]) -> None:
-        """Args are where to read and store, and what to look at: all live processes."""
+        """`live` returns all live processes."""
         self._storage = storage
         self._committer = committer
         self._live = live
@@ -40,38 +41,38 @@ class UsageSampler:
         self._stored_at = time.monotonic()
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.submit(lambda: None)  # so that the thread is there from the start, and not from the first process
+        """Start to sample."""
+        self._thread.submit(lambda: None)  # starts the thread now, so that the daemon's memory does not grow later
         self._task = asyncio.create_task(self._run(), name="usage")
 
     async def stop(self) -> None:
-        """End, with what is known handed to the committer."""
+        """Stop sampling, and submit the usage so far."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._thread.shutdown(wait=False, cancel_futures=True)
-        self._store()
+        self._submit_all()
 
-    async def of(self, process: Process, live: LiveProcess | None, run: int | None) -> UsageView:
-        """Tell what a run takes now, and what it took.
+    async def usage_of(self, process: Process, live: LiveProcess | None, run: int | None) -> UsageView:
+        """Return the resources of a run: now, its peaks and its history.
 
         Args:
-            process: whose.
-            live: the same, if it is live.
-            run: number of the run; None: the current or last one.
+            process: the process.
+            live: its current run, if it is live.
+            run: number of the run; None means the current or last one.
 
         Raises:
-            NotFound: it had no such run.
-            StorageUnavailable: the store can't be read now.
+            NotFound: the process has no such run.
+            StorageUnavailable: the store cannot be read now.
         """
         number = process.run.number if run is None else run
         if live is not None and live.run.number == number:
-            await self._load(live)
+            await self._load_stored(live)
             current = None
             if not live.ended and live.started:
                 sampled = await self._sample([live], {}, with_pss=True)
-                current = None if live.ended or not sampled else live.usage.add(sampled[0][1], keep=False)
+                current = None if live.ended or not sampled else live.usage.add_sample(sampled[0][1], keep=False)
             return UsageView(process=process, run=number, current=current, usage=live.usage.usage())
         usage = await self._storage.usage(process.handle, number)
         if usage is None:
@@ -84,60 +85,60 @@ class UsageSampler:
             try:
                 await self._tick()
             except OutlastError as exc:
-                log.debug("resources are not sampled now: %s", exc)  # the store says so itself, louder
-            except Exception:  # figures are never worth more than what they are of
-                log.exception("resources could not be sampled")
+                log.debug("resource usage is not sampled now: %s", exc)  # the committer logs this, as an error
+            except Exception:  # a failed sample must not end the daemon
+                log.exception("resource usage could not be sampled")
 
     async def _tick(self) -> None:
-        now, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        running = [live for live in self._live() if live.handle and live.started and not live.ended]
-        due = [live for live in running if live.usage.is_due(now, (now_ms - live.run.started_at_ms) / 1000)]
+        now, wall_ms = time.monotonic(), now_ms()
+        running = [live for live in self._live() if live.recorder is not None and live.started and not live.ended]
+        due = [live for live in running if live.usage.is_due(now, (wall_ms - live.run.started_at_ms) / 1000)]
         pids: Mapping[str, list[int]] = {}
         if any(live.usage.group is None for live in due):
             leaders = {live.run.pid: live.key for live in running if live.usage.group is None}
-            pids = await self._aside(lambda: self._trees.look(leaders))
-        for start in range(0, len(due), _STEP):
-            step = due[start : start + _STEP]
-            for live in step:
-                await self._load(live)
-            for live, sample in await self._sample(step, pids):
+            pids = await self._in_thread(lambda: self._trees.find_pids(leaders))
+        for start in range(0, len(due), _BATCH_PROCESSES):
+            batch = due[start : start + _BATCH_PROCESSES]
+            for live in batch:
+                await self._load_stored(live)
+            for live, sample in await self._sample(batch, pids):
                 if not live.ended:
-                    live.usage.add(sample, keep=True)
-        if now >= self._stored_at + _STORE_EVERY_S:
+                    live.usage.add_sample(sample, keep=True)
+        if now >= self._stored_at + _STORE_INTERVAL_S:
             self._stored_at = now
-            self._store()
+            self._submit_all()
 
     async def _sample(
         self, processes: Sequence[LiveProcess], pids: Mapping[str, list[int]], *, with_pss: bool = False
     ) -> list[tuple[LiveProcess, UsageSample]]:
-        """Look at processes; `pids` are the trees of those that have no group, as far as they are known."""
+        """Measure processes. `pids`: by run key, the trees of those without a cgroup, as far as they are known."""
 
-        def look() -> list[tuple[LiveProcess, UsageSample]]:
+        def measure_all() -> list[tuple[LiveProcess, UsageSample]]:
             found = []
             for live in processes:
-                sample = self._look(live, pids, with_pss=with_pss or live.usage.wants_pss)
+                sample = self._measure(live, pids, with_pss=with_pss or live.usage.wants_pss)
                 if sample is not None:
                     found.append((live, sample))
             return found
 
-        return await self._aside(look)
+        return await self._in_thread(measure_all)
 
-    def _look(self, live: LiveProcess, pids: Mapping[str, list[int]], *, with_pss: bool) -> UsageSample | None:
-        """On the thread."""
-        sample = live.usage.look(with_pss=with_pss)
+    def _measure(self, live: LiveProcess, pids: Mapping[str, list[int]], *, with_pss: bool) -> UsageSample | None:
+        """Measure one process. Runs on the thread."""
+        sample = live.usage.measure_group(with_pss=with_pss)
         if sample is not None:
             return sample
-        own = pids.get(live.key) or self._trees.look({live.run.pid: live.key})[live.key]
+        own = pids.get(live.key) or self._trees.find_pids({live.run.pid: live.key})[live.key]
         return procfs.measure(own, with_pss=with_pss)
 
-    async def _aside(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def _load(self, live: LiveProcess) -> None:
+    async def _load_stored(self, live: LiveProcess) -> None:
         if not live.usage.loaded:
-            live.usage.load(await self._storage.usage(live.handle, live.run.number))
+            live.usage.load_stored(await self._storage.usage(live.handle, live.run.number))
 
-    def _store(self) -> None:
+    def _submit_all(self) -> None:
         for live in self._live():
-            if live.handle and not live.ended:
-                live.usage.store(self._committer, live.handle, live.run.number)
+            if live.recorder is not None and not live.ended:
+                live.usage.submit_if_changed(self._committer, live.handle, live.run.number)

@@ -1,1 +1,1 @@
-"""What processes take of the machine."""
+"""The processor time, memory and files that processes use."""

@@ -1,65 +1,50 @@
-"""Reading /proc and control groups: what Linux tells of processes. Nothing here raises for a process that is gone.
+"""Resource usage from /proc and cgroups. No function raises for a process that has ended.
 
-A process that can't be looked into (it runs as another user) makes a figure of its tree unknown, not wrong.
+If a process of a tree cannot be read (it runs as another user), that figure of the tree is None.
 """
 
 import os
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from outlast.linux.linux import all_pids, stat_fields
+from outlast.linux.proc import all_pids, read_environment, read_stat
+from outlast.model.clock import now_ms
 from outlast.model.usage import UsageSample
-from outlast.shim.kill.tree import MARKER, environment
+from outlast.wire.contract import MARKER
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _MARKED = f"{MARKER}=".encode()
 
 
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    """The fields of /proc/PID/stat that are of use here. Times of children are those of reaped ones."""
-
-    is_running: bool
-    ppid: int
-    session: int
-    user_ticks: int
-    system_ticks: int
-    threads: int
-    start_ticks: int
-    rss_pages: int
-
-
 def group_cpu_us(group: str) -> tuple[int, int] | None:
-    """Return the processor time of all that ever lived in a group, in user mode and in the kernel, in microseconds."""
+    """Return the user and system time in microseconds of all processes that ever ran in a cgroup."""
     try:
         with open(f"{group}/cpu.stat", "rb", buffering=0) as file:
-            told = dict(line.split() for line in file.read().splitlines())
-        return int(told[b"user_usec"]), int(told[b"system_usec"])
+            fields = dict(line.split() for line in file.read().splitlines())
+        return int(fields[b"user_usec"]), int(fields[b"system_usec"])
     except (OSError, KeyError):
         return None
 
 
 class Trees:
-    """Finds what belongs to processes that have no group, in one pass over all processes of the machine.
+    """The trees of runs that have no cgroup, found in one pass over all processes of the machine.
 
-    A descendant is known by its session, by its parent, or by the marker in its environment, and once known, for life:
-    so it is still found when its parent has ended. An environment is read once.
+    A descendant is recognized by its session, its parent, or the marker in its environment. Once recognized, it stays
+    so for its lifetime, even when its parent has ended. Each environment is read once.
     """
 
     def __init__(self) -> None:
         self._owners: dict[tuple[int, int], str | None] = {}
 
-    def look(self, leaders: Mapping[int, str]) -> dict[str, list[int]]:
+    def find_pids(self, leaders: Mapping[int, str]) -> dict[str, list[int]]:
         """Return the pids of each tree.
 
         Args:
-            leaders: key (`model.process.run_key`) by pid of the runs whose trees are looked for. They must not have
-                been reaped.
+            leaders: run keys (`model.process.run_key`) by the pid of each run's first process, which must not have been
+                reaped.
         """
         found: dict[str, list[int]] = {process_id: [] for process_id in leaders.values()}
-        stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := _stat(pid)) is not None]
+        stats = [(stat.start_ticks, pid, stat) for pid in all_pids() if (stat := read_stat(pid)) is not None]
         stats.sort(key=lambda seen: seen[:2])  # parents before their children
         owners: dict[int, str | None] = {}
         known, self._owners = self._owners, {}
@@ -75,19 +60,19 @@ class Trees:
 
 
 def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | None = None) -> UsageSample | None:
-    """Add up what processes take. None: there are none.
+    """Return the total usage of processes, or None if none of them runs.
 
     Args:
-        pids: whose.
-        with_pss: also look at the proportional set size, which costs the kernel a walk over all of their memory.
-        cpu_us: their processor time if it is known from elsewhere. Else it is that of these processes and of what they
-            have reaped: it falls when one of them ends that nobody of them reaps.
+        pids: the processes.
+        with_pss: whether to read the proportional set size, for which the kernel walks over all of their memory.
+        cpu_us: their user and system time if the cgroup tells it. Else it is the sum over these processes and their
+            reaped children, which falls when a process ends that is not reaped by another of them.
     """
     processes = threads = user_ticks = system_ticks = rss_pages = 0
     open_files: int | None = 0
     pss_bytes: int | None = 0 if with_pss else None
     for pid in pids:
-        stat = _stat(pid)
+        stat = read_stat(pid)
         if stat is None:
             continue
         user_ticks += stat.user_ticks
@@ -109,7 +94,7 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
         return None
     user_us, system_us = cpu_us or (user_ticks * _TICK_US, system_ticks * _TICK_US)
     return UsageSample(
-        sampled_at_ms=time.time_ns() // 1_000_000,
+        sampled_at_ms=now_ms(),
         processes=processes,
         threads=threads,
         open_files=open_files,
@@ -120,39 +105,23 @@ def measure(pids: Iterable[int], *, with_pss: bool, cpu_us: tuple[int, int] | No
     )
 
 
-def _stat(pid: int) -> _Stat | None:
-    field = stat_fields(pid)
-    if field is None:
-        return None
-    return _Stat(
-        is_running=field[0] not in (b"Z", b"X"),
-        ppid=int(field[1]),
-        session=int(field[3]),
-        user_ticks=int(field[11]) + int(field[13]),
-        system_ticks=int(field[12]) + int(field[14]),
-        threads=int(field[17]),
-        start_ticks=int(field[19]),
-        rss_pages=int(field[21]),
-    )
-
-
 def _count_open_files(pid: int) -> int:
-    """Count descriptors. Linux 6.2 tells their number as the folder's size; before, the folder has to be read.
+    """Count a process's descriptors. Since Linux 6.2 their number is the folder's size; else the folder is read.
 
     Raises:
-        PermissionError: they are not shown to us.
+        PermissionError: the daemon may not read them.
     """
     try:
         return os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
     except (FileNotFoundError, ProcessLookupError):
-        return 0  # it has just ended
+        return 0  # the process has just ended
 
 
 def _pss_bytes(pid: int) -> int:
-    """Return the proportional set size.
+    """Return the proportional set size of a process.
 
     Raises:
-        PermissionError: it is not shown to us, or not by this kernel.
+        PermissionError: the daemon may not read it, or the kernel does not provide it.
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb", buffering=0) as file:
@@ -160,14 +129,14 @@ def _pss_bytes(pid: int) -> int:
                 if line.startswith(b"Pss:"):
                     return int(line.split()[1]) * 1024
     except ProcessLookupError:
-        return 0  # it has just ended
+        return 0  # the process has just ended
     except FileNotFoundError:
         if not os.path.exists(f"/proc/{pid}"):
             return 0
-    raise PermissionError(f"/proc/{pid}/smaps_rollup tells no PSS")
+    raise PermissionError(f"/proc/{pid}/smaps_rollup has no PSS")
 
 
 def _marked(pid: int) -> str | None:
-    """Return the id of the process in whose tree a process was started, as its environment says."""
-    marks = (variable for variable in environment(pid) if variable.startswith(_MARKED))
+    """Return the run key that the environment of a process names, or None."""
+    marks = (variable for variable in read_environment(pid) if variable.startswith(_MARKED))
     return next((mark[len(_MARKED) :].decode() for mark in marks), None)

@@ -1,1 +1,1 @@
-"""The socket to the daemon, and what comes over it."""
+"""The socket to the daemon, and the commands that come over it."""

@@ -1,4 +1,4 @@
-"""The socket to one daemon: what is received, and what waits to be sent."""
+"""The socket to one daemon: what has come, and what waits to be sent."""
 
 import array
 import errno
@@ -8,31 +8,33 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from outlast.shim.state.child import FRAME_OVERHEAD_BYTES, Child
+from outlast.shim.state.child import Child
 from outlast.wire.codec import Decoder, MessageType, encode_output
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
 from outlast.wire.fds import ReceivedFds, close_all
 
+TOTAL_WINDOW_BYTES = 32 << 20
+"""Maximum bytes of output of all processes that are sent and not acknowledged."""
 _RECEIVE_BYTES = 256 << 10
 _SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
-WINDOW_BYTES = 12 << 20
-TOTAL_WINDOW_BYTES = 32 << 20
 
 
-class _WithFds(NamedTuple):
-    """A message that descriptors go with, which are ours to close when it is sent."""
+class _MessageWithFds(NamedTuple):
+    """A message and the descriptors that go with it, which are closed when it is sent."""
 
     message: bytes
     fds: Sequence[int]
 
 
 class Connection:
-    """One accepted socket. Replies go first; output follows, a frame from each process in turn.
+    """One accepted socket. Replies go first; output follows, one frame of each process in turn.
 
-    `broken`: nothing can be sent any more; what the other end has said may still be there to be read.
+    Output that is sent and not acknowledged is limited for each process (`WINDOW_BYTES`) and in all
+    (`TOTAL_WINDOW_BYTES`): that limits what the daemon has to hold.
 
-    Output that is sent and not acknowledged is bounded a process (`WINDOW_BYTES`) and in all
-    (`TOTAL_WINDOW_BYTES`), which bounds what the daemon can be made to hold.
+    Attributes:
+        broken: whether nothing can be sent any more. Messages that the daemon has sent may still be there to be read.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -46,17 +48,17 @@ class Connection:
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received = ReceivedFds()
-        self._control: deque[bytes | _WithFds] = deque()
+        self._control: deque[bytes | _MessageWithFds] = deque()
         self._ready: deque[Child] = deque()
         self._ready_slots: set[int] = set()
         self._sending = memoryview(b"")
 
     def receive(self) -> Iterator[tuple[MessageType, memoryview]]:
-        """Read once and yield the messages that are complete.
+        """Read once and yield the complete messages.
 
         Raises:
-            ConnectionError: the daemon has gone.
-            WireError: what it sent is no message.
+            ConnectionError: the daemon has closed the connection.
+            WireError: the daemon sent bytes that are not a message.
         """
         try:
             count = self._received.receive(self.sock, self._decoder.space())
@@ -68,49 +70,49 @@ class Connection:
         yield from self._decoder.messages()
 
     def take_fds(self, count: int) -> list[int]:
-        """Return the descriptors that came with the message just received; see `ReceivedFds.take`."""
-        return self._received.take(count)
+        """Return the descriptors of the message that was just read; see `ReceivedFds.take_fds`."""
+        return self._received.take_fds(count)
 
     def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
-        """Send a reply or an event, and duplicates of descriptors, now or later.
+        """Send a reply or an event, with duplicates of descriptors, now or later.
 
         Raises:
-            OSError: there are too many open files to keep descriptors for later.
+            OSError: too many files are open to keep descriptors for later.
         """
         if self.closed:
             return
         if not fds:
             self._control.append(message)
         elif self._sending or self._control or not self._send_now(message, fds):
-            self._control.append(_WithFds(message, [os.dup(fd) for fd in fds]))
+            self._control.append(_MessageWithFds(message, [os.dup(fd) for fd in fds]))
 
     def _send_now(self, message: bytes, fds: Sequence[int]) -> bool:
         try:
             self._send_with_fds(message, fds)
-        except OSError:  # `flush` finds out whether it is for good
+        except OSError:  # `flush` finds out whether the socket is broken
             return False
         return True
 
-    def offer(self, child: Child) -> None:
-        """Say that `child` may have frames to send."""
+    def offer_output(self, child: Child) -> None:
+        """Send frames of a process in its turn, if it has any."""
         if child.attached and child.unsent and child.slot not in self._ready_slots:
             self._ready_slots.add(child.slot)
             self._ready.append(child)
 
     def flush(self) -> bool:
-        """Send what the socket takes.
+        """Send as much as the socket takes.
 
         Returns:
             Whether more waits for the socket (and not for an acknowledgement).
 
         Raises:
-            ConnectionError: the daemon has gone.
+            OSError: the daemon has gone.
         """
         try:
             while True:
                 if self._sending:
                     self._sending = self._sending[self.sock.send(self._sending) :]
-                elif self._control and isinstance(first := self._control[0], _WithFds):
+                elif self._control and isinstance(first := self._control[0], _MessageWithFds):
                     self._send_with_fds(first.message, first.fds)
                     close_all(first.fds)
                     self._control.popleft()
@@ -119,7 +121,7 @@ class Connection:
         except BlockingIOError:
             return True
         except OSError as exc:
-            if exc.errno == errno.ETOOMANYREFS:  # descriptors on their way are counted: the daemon must take some first
+            if exc.errno == errno.ETOOMANYREFS:  # the kernel limits descriptors on their way: the daemon must read some
                 return True
             raise
 
@@ -132,7 +134,7 @@ class Connection:
         size = 0
         while self._control and size < _SEND_BATCH_BYTES:
             message = self._control[0]
-            if isinstance(message, _WithFds):
+            if isinstance(message, _MessageWithFds):
                 break
             self._control.popleft()
             parts.append(message)
@@ -146,23 +148,23 @@ class Connection:
     def _gather_frame(self, parts: list[bytes], child: Child) -> int:
         self._ready_slots.discard(child.slot)
         if child.in_flight_bytes >= WINDOW_BYTES:
-            return 0  # its next acknowledgement offers it again
+            return 0  # the next acknowledgement offers its output again
         frame = child.next_frame()
         if frame is None:
             return 0
         parts.append(encode_output(child.slot, frame.stream, frame.ts_ms, frame.offset, frame.size))
         self.in_flight_bytes += frame.size + FRAME_OVERHEAD_BYTES if frame.size else 0
-        self.offer(child)
+        self.offer_output(child)
         return len(parts[-1])
 
     def close(self) -> None:
-        """Close the socket, and what was to go with messages or came with some."""
+        """Close the socket, and all descriptors that have come or wait to be sent."""
         if self.closed:
             return
         self.closed = True
         self.sock.close()
         self._received.close()
         for entry in self._control:
-            if isinstance(entry, _WithFds):
+            if isinstance(entry, _MessageWithFds):
                 close_all(entry.fds)
         self._control.clear()

@@ -1,4 +1,4 @@
-"""The socket in the state folder on which daemons are waited for."""
+"""The socket in the state folder to which daemons connect."""
 
 import contextlib
 import os
@@ -6,17 +6,17 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from outlast.linux.linux import socket_address
+from outlast.linux.unix_socket import socket_address
+from outlast.wire.contract import SOCKET_NAME
 
-SOCKET_NAME = "shim.sock"
 _BACKLOG = 16
 
 
 class Listener:
-    """Listens, and can begin anew if somebody has removed the socket's file."""
+    """A listening unix socket, which can be made again if its file was removed."""
 
     def __init__(self, state_dir: Path, fds: Sequence[int] | None = None) -> None:
-        """Listen; or go on with the descriptors that another program in this process had (see `fds`)."""
+        """Listen; or continue with the descriptors of an earlier program in this process (see `fds`)."""
         if fds is None:
             self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
             self.sock = self._listen()
@@ -26,11 +26,11 @@ class Listener:
 
     @property
     def fds(self) -> tuple[int, int]:
-        """The folder's and the socket's descriptors."""
+        """Descriptors of the folder and of the socket."""
         return self._directory, self.sock.fileno()
 
     def is_reachable(self) -> bool:
-        """Tell whether the socket's file is still there."""
+        """Tell whether the socket's file exists."""
         try:
             os.stat(SOCKET_NAME, dir_fd=self._directory)
         except OSError:
@@ -41,7 +41,7 @@ class Listener:
         """Listen on a new file under the same name.
 
         Raises:
-            OSError: none can be made now; nothing has changed.
+            OSError: no file can be made now. The old socket still listens.
         """
         fresh = self._listen()
         self.sock.close()

@@ -1,1 +1,1 @@
-"""Signalling and killing processes and all that they started."""
+"""Signalling and killing processes and their trees."""

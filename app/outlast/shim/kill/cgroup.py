@@ -1,7 +1,7 @@
-"""One cgroup (v2) a process, where this user may make them: everything a process ever started is in it.
+"""One cgroup (v2) for each process, where this user may make cgroups: the whole tree of the process is in it.
 
-For kills only membership is used, so no controller needs to be enabled, and a hybrid machine's `unified` tree is as
-good. What a group bounds is in `limits.py`.
+Kills need membership only, so no controller has to be enabled, and the `unified` tree of a hybrid machine serves as
+well. `launch/limits.py` sets the limits of a cgroup.
 """
 
 import contextlib
@@ -9,11 +9,14 @@ import os
 from collections import deque
 from pathlib import Path
 
-from outlast.linux.clone import join
+from outlast.linux.clone import join_cgroup
+
+_SWEEP_GROUPS = 16
+"""Maximum number of cgroups that one `remove_lingering` tries to remove."""
 
 
 def _own_group() -> Path | None:
-    """Find this process's own folder in the mounted cgroup v2 tree."""
+    """Return the folder of this process's own cgroup. None: no cgroup v2 tree is mounted."""
     mount = None
     for line in Path("/proc/self/mounts").read_text().splitlines():
         fields = line.split(" ")
@@ -29,10 +32,10 @@ def _own_group() -> Path | None:
 
 
 def _delegated_base(own: Path) -> Path:
-    """Return the group in which to make ours: this process's own, or the one above.
+    """Return the cgroup in which to make cgroups: this process's own, or its parent if that is the delegated one.
 
-    The one above, where it is what was delegated (systemd marks it so) and our own is the subgroup in it that the
-    daemon and the shim live in: only then can controllers be passed on, for no process lives there.
+    systemd marks the delegated cgroup and puts daemon and shim into a subgroup of it. Then no process is in the
+    delegated cgroup itself, and only then can it pass controllers on.
     """
     for name in ("user.delegate", "trusted.delegate"):
         with contextlib.suppress(OSError):
@@ -41,24 +44,21 @@ def _delegated_base(own: Path) -> Path:
     return own
 
 
-_SWEEP_GROUPS = 16
-_NO_GROUPS_INSIDE = 2  # links of a group's folder
-
-
 def folder_name(state_dir: Path) -> str:
-    """Name the folder of groups for a state folder: the same for each of its shims, and no other folder's.
+    """Return the name of the cgroup folder of a state folder: the same for each of its shims, another for each other.
 
-    A shim holds its state folder open, so no other gets these numbers while it lives.
+    The name holds the device and inode numbers of the state folder, which its shim holds open, so that no other folder
+    gets them meanwhile.
 
     Raises:
-        OSError: there is no such folder.
+        OSError: the state folder does not exist.
     """
     status = state_dir.stat()
     return f"outlast-{status.st_dev:x}-{status.st_ino:x}"
 
 
 class CgroupRoot:
-    """The folder under which each process gets its own group."""
+    """The cgroup in which each process gets its own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,9 +66,9 @@ class CgroupRoot:
 
     @classmethod
     def create(cls, state_dir: Path) -> "CgroupRoot | None":
-        """Make the folder for this state folder, or return None where cgroups can't be used.
+        """Make the cgroup for a state folder. None: cgroups cannot be used here.
 
-        What a killed shim left behind is removed where it is empty.
+        Empty cgroups that a killed shim left behind are removed.
         """
         try:
             own = _own_group()
@@ -79,62 +79,82 @@ class CgroupRoot:
             if not (root.path / "cgroup.kill").exists():  # Linux < 5.14
                 root.remove()
                 return None
-            for group in root.path.iterdir():  # what an earlier shim's processes lived in
+            for group in root.path.iterdir():
                 if group.is_dir():
-                    root.discard(str(group))
+                    root.discard_group(str(group))
             root._try_to_join()
         except OSError:
             return None
         return root
 
     def _try_to_join(self) -> None:
-        """Move a child of ours into a group once: making folders may be allowed and moving forbidden."""
+        """Move a child process into a cgroup once: making folders may be allowed, and moving processes forbidden.
+
+        Raises:
+            PermissionError: processes cannot be moved.
+        """
         group = self.path / "probe"
         group.mkdir(exist_ok=True)
         pid = os.fork()
         if pid == 0:
             try:
-                join(str(group))
+                join_cgroup(str(group))
             except OSError:
                 os._exit(1)
             os._exit(0)
         _pid, status = os.waitpid(pid, 0)
         group.rmdir()
         if status != 0:
-            raise PermissionError("a process can't be moved into a group here")
+            raise PermissionError("processes cannot be moved into cgroups here")
 
-    def discard(self, group: str) -> None:
-        """Remove a group when nothing lives in it any more: now, or at a later `sweep` or `discard`."""
-        # What a killed shim's processes lived in: they are not ours to reap, so no end of theirs brings a sweep.
-        self.sweep()
+    def create_group(self, name: str) -> str | None:
+        """Make the cgroup of one process and return its path. None: the system refuses."""
+        path = self.path / name
+        try:
+            path.mkdir()
+        except FileExistsError:  # from an earlier shim
+            return str(path)
+        except OSError:
+            return None
+        return str(path)
+
+    def discard_group(self, group: str) -> None:
+        """Remove a cgroup when no process is in it: now, or at a later `remove_lingering` or `discard_group`."""
+        # Processes of a killed shim are not children of this one: no SIGCHLD tells when their cgroup is empty.
+        self.remove_lingering()
         if not _remove(Path(group)):
             self._lingering.append(Path(group))
 
-    def sweep(self) -> None:
-        """Try again to remove what something lived in, the longest-waiting first."""
+    def remove_lingering(self) -> None:
+        """Try again to remove cgroups that processes were still in, the longest-waiting first."""
         for _ in range(min(len(self._lingering), _SWEEP_GROUPS)):
             group = self._lingering.popleft()
             if not _remove(group):
                 self._lingering.append(group)
 
     def remove(self) -> bool:
-        """Remove the folder and all groups. False: something lives in one, or is just dying."""
+        """Remove this cgroup and all cgroups in it. False: a process is in one, or is just dying."""
         return _remove(self.path)
 
-    def keep(self, group: str) -> None:
-        """A group that an earlier shim made has a process that is looked after."""
+    def retain_group(self, group: str) -> None:
+        """Do not remove a cgroup from an earlier shim: one of its processes has been adopted."""
         with contextlib.suppress(ValueError):
             self._lingering.remove(Path(group))
 
     def kill(self, name: str, group: str | None) -> bool:
-        """SIGKILL everything in one process's group at once, also what forks meanwhile. False: it has none.
+        """SIGKILL all processes in the cgroup of one process at once, also those that are forked meanwhile.
 
-        `group` is its path if it is known: that of a process that an earlier shim started may be another than ours.
+        Args:
+            name: the process's id.
+            group: path of its cgroup, if known: an earlier shim may have made it elsewhere.
+
+        Returns:
+            False if the process has no cgroup.
         """
         return _kill(Path(group) if group is not None else self.path / name)
 
     def is_populated(self, name: str, group: str | None) -> bool:
-        """Tell whether anything lives in one process's group, or in those inside it. Arguments as in `kill`."""
+        """Tell whether any process is in the cgroup of one process, or below it. Arguments as in `kill`."""
         path = Path(group) if group is not None else self.path / name
         try:
             return "populated 1" in (path / "cgroup.events").read_text().splitlines()
@@ -142,43 +162,8 @@ class CgroupRoot:
             return False
 
     def kill_all(self) -> None:
-        """SIGKILL everything in every group."""
+        """SIGKILL all processes in all cgroups."""
         _kill(self.path)
-
-    def make(self, name: str) -> str | None:
-        """Make one process's group and return its path, None where that is refused."""
-        path = self.path / name
-        try:
-            path.mkdir()
-        except FileExistsError:  # of an earlier run
-            return str(path)
-        except OSError:
-            return None
-        return str(path)
-
-
-def members(group: str) -> set[int]:
-    """Return the pids of what lives in a group, and in those inside it."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError), open(group + "/cgroup.procs", "rb") as file:  # a threaded one tells none
-        found.update(map(int, file.read().split()))
-    with contextlib.suppress(OSError):  # it is gone
-        if os.stat(group).st_nlink != _NO_GROUPS_INSIDE:
-            for entry in os.scandir(group):
-                if entry.is_dir(follow_symlinks=False):
-                    found |= members(entry.path)
-    return found
-
-
-def contains(group: str, pid: int) -> bool:
-    """Tell whether a process lives in a group or in one inside it. One that is gone has not left it."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return True
-    path = Path(group)
-    own = f"/{path.parent.name}/{path.name}/"
-    return any(line.startswith("0::") and own in f"{line[3:]}/" for line in lines)
 
 
 def _kill(group: Path) -> bool:
@@ -190,7 +175,7 @@ def _kill(group: Path) -> bool:
 
 
 def _remove(group: Path) -> bool:
-    """Remove a group and those that were made inside it. False: something lives there."""
+    """Remove a cgroup and those that processes made inside it. False: a process is in one."""
     try:
         for inner in group.iterdir():
             if inner.is_dir():

@@ -1,7 +1,7 @@
-"""Finding what a process started by following /proc, for where no cgroup can be had.
+"""Finding a process's tree in /proc, where cgroups cannot be used.
 
-A descendant is known by any of: its chain of parents leads to the process; it is in the process's session; its
-environment carries the process's id (children inherit it, whatever session or parent they moved to).
+A process belongs to the tree if one of these is true: its chain of parents leads to the leader; it is in the leader's
+session; its environment carries the leader's run key (children inherit it, whatever session or parent they move to).
 """
 
 import contextlib
@@ -10,77 +10,57 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from outlast.linux.linux import all_pids, pidfd_open, signal_process, stat_fields
-from outlast.shim.kill.cgroup import members
+from outlast.linux.cgroup import members
+from outlast.linux.proc import Stat, all_pids, read_environment, read_stat
+from outlast.linux.process import pidfd_open, signal_process
+from outlast.wire.contract import MARKER
 
-MARKER = "OUTLAST_PROCESS_ID"
 _FREEZE_PASSES = 10
+"""Maximum number of times that a tree is searched for processes to stop before it is killed."""
 
 
 class Member(NamedTuple):
-    """A process that was seen. Pid and start time together are never another's."""
+    """A process of a tree. No other process ever has the same pid and start time."""
 
     pid: int
     start_ticks: int
 
 
-class _Seen(NamedTuple):
-    ppid: int
-    session: int
-    start_ticks: int
-
-
-def _stat(pid: int) -> _Seen | None:
-    fields = stat_fields(pid)
-    if fields is None or fields[0] in (b"Z", b"X"):
-        return None
-    return _Seen(ppid=int(fields[1]), session=int(fields[3]), start_ticks=int(fields[19]))
-
-
-def environment(pid: int) -> list[bytes]:
-    """Return what a process was started with, as `NAME=value`. Empty: it is gone, or shows nothing."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return []
-
-
-def find(leader: int | None, process_id: str) -> set[Member]:
+def find_tree(leader: int | None, process_id: str) -> set[Member]:
     """Find a process's tree in /proc.
 
     Args:
-        leader: the process's pid while it is not reaped (its pid and session are then certainly its own), else None.
-        process_id: the value of the environment's marker.
+        leader: pid of the process while it is not reaped, so that its pid and session are certainly its own.
+        process_id: its id, the value of the environment's marker.
     """
     marker = f"{MARKER}={process_id}".encode()
-    table = _table()
+    table = _read_table()
     roots = {
         pid
-        for pid, seen in table.items()
-        if (leader is not None and leader in (pid, seen.session)) or marker in environment(pid)
+        for pid, stat in table.items()
+        if (leader is not None and leader in (pid, stat.session)) or marker in read_environment(pid)
     }
     return _with_descendants(table, roots)
 
 
 def find_in_group(group: str) -> set[Member]:
-    """Find what lives in a cgroup and in those inside it."""
-    seen = {pid: _stat(pid) for pid in members(group)}
-    still = members(group)  # who was there before and is after was what has been looked at
-    return {Member(pid, stat.start_ticks) for pid, stat in seen.items() if stat is not None and pid in still}
+    """Find the processes in a cgroup and below it."""
+    found = {pid: _read_live(pid) for pid in members(group)}
+    still = members(group)  # a pid that was a member before and after is that of the process that was read
+    return {Member(pid, stat.start_ticks) for pid, stat in found.items() if stat is not None and pid in still}
 
 
 def kill_tree(leader: int | None, process_id: str, *, freeze: bool = False) -> int:
-    """SIGKILL, once, what can be found of a process's tree, and return how many were found.
+    """SIGKILL, once, all that is found of a process's tree, and return the number of processes found.
 
-    To be called again until it returns 0: what forked meanwhile is found by the next call.
+    Call this again until it returns 0: processes that are forked meanwhile are found by the next call.
 
     Args:
-        leader: as in `find`.
+        leader: as in `find_tree`.
         process_id: likewise.
-        freeze: stop everything first, so that what forks faster than it is killed is caught.
+        freeze: stop the tree first, to catch one that forks faster than it is killed.
     """
-    found = find(leader, process_id)
+    found = find_tree(leader, process_id)
     frozen: set[Member] = set()
     for _ in range(_FREEZE_PASSES if freeze else 0):
         fresh = found - frozen
@@ -88,29 +68,29 @@ def kill_tree(leader: int | None, process_id: str, *, freeze: bool = False) -> i
             break
         _signal_all(fresh, signal.SIGSTOP)
         frozen |= fresh
-        found = find(leader, process_id)
+        found = find_tree(leader, process_id)
     return _signal_all(found | frozen, signal.SIGKILL)
 
 
 def kill_marked(process_ids: Sequence[str]) -> int:
-    """SIGKILL, once, what carries one of these values of the environment's marker, and return how many were found."""
+    """SIGKILL, once, the trees of processes by their marker only, and return the number of processes found."""
     markers = {f"{MARKER}={process_id}".encode() for process_id in process_ids}
-    table = _table()
-    roots = {pid for pid in table if not markers.isdisjoint(environment(pid))}
+    table = _read_table()
+    roots = {pid for pid in table if not markers.isdisjoint(read_environment(pid))}
     return _signal_all(_with_descendants(table, roots), signal.SIGKILL)
 
 
 def kill_descendants() -> int:
-    """SIGKILL, once, every descendant of this process, and return how many were found."""
-    table = _table()
+    """SIGKILL, once, every descendant of this process, and return the number of processes found."""
+    table = _read_table()
     own = os.getpid()
     return _signal_all(
-        _with_descendants(table, {pid for pid, seen in table.items() if seen.ppid == own}), signal.SIGKILL
+        _with_descendants(table, {pid for pid, stat in table.items() if stat.ppid == own}), signal.SIGKILL
     )
 
 
 def signal_exactly(member: Member, number: int) -> bool:
-    """Signal a process if it still is the one that was seen. False: it is not.
+    """Signal a process that was found. False: the process has gone, and another may have its pid.
 
     Raises:
         PermissionError: the system refuses.
@@ -120,8 +100,8 @@ def signal_exactly(member: Member, number: int) -> bool:
     except OSError:
         return False
     try:
-        seen = _stat(member.pid)
-        if seen is None or seen.start_ticks != member.start_ticks:
+        stat = _read_live(member.pid)
+        if stat is None or stat.start_ticks != member.start_ticks:
             return False
         with contextlib.suppress(ProcessLookupError):
             signal_process(fd, number)
@@ -130,23 +110,29 @@ def signal_exactly(member: Member, number: int) -> bool:
         os.close(fd)
 
 
-def _table() -> dict[int, _Seen]:
+def _read_live(pid: int) -> Stat | None:
+    """Read the stat of a process. None: the process has ended, reaped or not."""
+    stat = read_stat(pid)
+    return stat if stat is not None and stat.is_running else None
+
+
+def _read_table() -> dict[int, Stat]:
     """Read every process but this one."""
     own = os.getpid()
-    return {pid: seen for pid in all_pids() if pid != own and (seen := _stat(pid)) is not None}
+    return {pid: stat for pid in all_pids() if pid != own and (stat := _read_live(pid)) is not None}
 
 
-def _with_descendants(table: dict[int, _Seen], found: set[int]) -> set[Member]:
+def _with_descendants(table: dict[int, Stat], found: set[int]) -> set[Member]:
     grew = True
     while grew:
-        children = {pid for pid, seen in table.items() if seen.ppid in found} - found
+        children = {pid for pid, stat in table.items() if stat.ppid in found} - found
         found |= children
         grew = bool(children)
     return {Member(pid, table[pid].start_ticks) for pid in found}
 
 
 def _signal_all(found: set[Member], number: int) -> int:
-    """Signal each; one that is another user's is found, and not reached."""
+    """Signal processes, and return how many still run. One of another user counts, though no signal reaches it."""
     count = 0
     for member in found:
         try:

@@ -1,1 +1,1 @@
-"""Starting processes: the helper that forks, the child before its exec, its limits."""
+"""Starting processes: the fork helper, the child before its exec, limits."""

@@ -1,7 +1,7 @@
-"""A program that forks: it has hardly anything of its own, and what it forks are children of who started it.
+"""The fork helper: a small program that forks for the shim. The processes that it forks are children of the shim.
 
-Run by `forkserver.py`, in an interpreter that reads neither site-packages nor the environment. Whatever this module
-imports, each process that is started is a copy of: so it is little.
+`forkserver.py` runs it in an interpreter that reads neither site-packages nor the environment. Every process that is
+started begins as a copy of it: it imports next to nothing.
 """
 
 import errno
@@ -13,24 +13,24 @@ import socket
 import struct
 
 from outlast.linux.clone import fork_sibling
-from outlast.shim.launch.exec_child import ExecSpec, become, map_report
+from outlast.shim.launch.exec_child import ExecSpec, exec_child, map_report
 from outlast.wire.fds import ReceivedFds, close_all
 
 HELLO = b"outlast forker 1\n"
-"""Said first. The number stands for what is said behind it: the files of this program may be newer than the shim."""
-ORDER = struct.Struct("<I")
-"""Of how many bytes an order is: the fields of a `program.Order`, marshalled. ORDER_FDS come with it."""
+"""First bytes that the helper sends. Their number is a version: the helper's files may be newer than the shim."""
+REQUEST = struct.Struct("<I")
+"""Size of a request in bytes, which is an `ExecSpec`, marshalled. `REQUEST_FDS` descriptors come with it."""
 RESULT = struct.Struct("<i")
-"""What becomes of an order: the pid, or an error's number as a negative one."""
-ORDER_FDS = 6
-"""Those that `program.become` takes, and the report."""
+"""Answer to a request: the pid, or a negative errno."""
+REQUEST_FDS = 6
+"""Number of descriptors of a request: those that `exec_child` takes, and the report file."""
 
 
-def receive(sock: socket.socket, size: int) -> bytes:
-    """Receive so many bytes.
+def receive_exactly(sock: socket.socket, size: int) -> bytes:
+    """Receive `size` bytes.
 
     Raises:
-        OSError: the other end is gone, or says nothing for as long as the socket waits.
+        OSError: the other end has closed the socket, or sends nothing within the socket's timeout.
     """
     data = b""
     while len(data) < size:
@@ -42,31 +42,31 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def main(fd: int) -> None:
-    """Fork what is ordered over a socket until its other end is gone."""
+    """Fork what is requested over a socket, until its other end closes."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
-    os.setsid()  # what a terminal sends is not for this one, nor for what it forks
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # what Python changes when it starts
+    os.setsid()  # signals of a terminal are not for the helper, nor for the processes that it forks
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python changes these when it starts
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()
-    gc.disable()  # a collection would touch, and so copy, what forks share; and there are no cycles to be collected
+    gc.disable()  # a collection would touch, and so copy, pages that forked processes share; there are no cycles
     sock.sendall(HELLO)
     received = ReceivedFds()
-    head = bytearray(ORDER.size)
+    head = bytearray(REQUEST.size)
     while received.receive(sock, memoryview(head)):
-        (size,) = ORDER.unpack(head)
-        fields = marshal.loads(receive(sock, size))  # noqa: S302 - the shim's, which has made this socket
-        sock.sendall(RESULT.pack(_fork(fields, received.take(ORDER_FDS))))
+        (size,) = REQUEST.unpack(head)
+        fields = marshal.loads(receive_exactly(sock, size))  # noqa: S302 - the shim has made this socket
+        sock.sendall(RESULT.pack(_fork(fields, received.take_fds(REQUEST_FDS))))
 
 
 def _fork(fields: tuple[object, ...], fds: list[int]) -> int:
-    order = ExecSpec(*fields)
-    *theirs, report = fds
+    spec = ExecSpec(*fields)
+    *child_fds, report_fd = fds
     try:
-        with map_report(report) as told:
-            pid, joined = fork_sibling(order.group)
+        with map_report(report_fd) as report:
+            pid, joined = fork_sibling(spec.group)
             if pid == 0:
-                become(order._replace(group=None) if joined else order, theirs, told)
+                exec_child(spec._replace(group=None) if joined else spec, child_fds, report)
             return pid
     except OSError as exc:
         return -(exc.errno or errno.EAGAIN)

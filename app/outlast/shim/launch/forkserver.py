@@ -1,7 +1,7 @@
-"""The shim's end of `forker.py`, which forks in its place: what a start costs does not grow with what the shim holds.
+"""The shim's end of the fork helper (`forker.py`): with it, the cost of a start does not grow with what the shim holds.
 
-A fork copies a process's memory map and its table of descriptors, and afterwards each page that either writes to. The
-shim has the buffers and five descriptors of each process that it looks after.
+A fork copies the memory map and the descriptor table of a process, and later each page that either process writes to.
+The shim has buffers and five descriptors of each of its processes.
 """
 
 import contextlib
@@ -15,15 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from outlast.linux.linux import pidfd_open, say, signal_process
+from outlast.linux.process import pidfd_open, signal_process
 from outlast.shim.launch.exec_child import ExecSpec
-from outlast.shim.launch.forker import HELLO, ORDER, RESULT, receive
+from outlast.shim.launch.forker import HELLO, REQUEST, RESULT, receive_exactly
+from outlast.shim.log import log
 
-CANNOT = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
-"""What the system, or what guards it, answers when it has no such fork. All else is for want of something."""
+UNSUPPORTED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
+"""Errors with which a kernel, or a filter of system calls, refuses such a fork for good. All others are shortages."""
 
-# It takes a millisecond. One that was stopped must not stop the shim with it.
 _ANSWER_S = 10.0
+"""Time after which a helper that does not answer is given up: it usually takes a millisecond, unless it is stopped."""
 _ROOT = Path(__file__).parents[3]
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); from outlast.shim.launch import forker; forker.main(int(sys.argv[2]))"
@@ -31,57 +32,61 @@ _PROGRAM = (
 
 
 class ForkServer:
-    """Starts it when it is first needed, and again when it is gone. It is our child, to be reaped like any other."""
+    """The fork helper: started when it is first needed, and again when it has gone.
+
+    It is a child of this process, to be reaped like any other.
+    """
 
     def __init__(self, state_dir: Path) -> None:
-        """`state_dir` is for who looks at the list of processes."""
+        """`state_dir` is shown in the list of processes."""
         self._state_dir = state_dir
         self._pidfd = -1
         self._sock: socket.socket | None = None
         self._given_up = False
 
     def is_usable(self) -> bool:
-        """Tell whether processes can be forked by it; it is there then."""
+        """Tell whether the helper can fork processes, and start it if it does not run."""
         if self._sock is not None and _is_closed(self._sock):
-            self._leave()
+            self._kill()
         if self._sock is None and not self._given_up:
             try:
                 self._sock = self._start()
             except OSError as exc:
-                say(f"the shim forks by itself from now on: its helper does not start: {exc}")
+                log(f"the fork helper does not start, so the shim forks by itself from now on: {exc}")
                 self.give_up()
         return self._sock is not None
 
     def give_up(self) -> None:
-        """It can't do here what it is for: it is left alone for good."""
+        """End the helper for good: this system does not support it."""
         self._given_up = True
-        self._leave()
+        self._kill()
 
-    def fork(self, orders: Sequence[tuple[ExecSpec, Sequence[int]]]) -> list[int]:
-        """Fork processes which become what is ordered, each in a session of its own; each waits at its gate.
+    def fork(self, requests: Sequence[tuple[ExecSpec, Sequence[int]]]) -> list[int]:
+        """Fork processes, each in a session of its own; each waits at its gate.
 
         Args:
-            orders: with the descriptors that `program.become` takes, and the report. They stay the caller's.
+            requests: for each process its spec, and the descriptors that `exec_child` takes and the report file. The
+                descriptors stay the caller's.
 
         Returns:
-            The pid of each, or an error's number as a negative one: this one was not forked. With EAGAIN it may have
-            been, and ends when the gate is closed.
+            The pid of each, or a negative errno: the process was not forked. With EAGAIN it may have been, and ends
+            when its gate is closed.
         """
         sock = self._sock
         assert sock is not None  # noqa: S101 - is_usable() was asked
         results: list[int] = []
         try:
-            for order, fds in orders:
-                data = marshal.dumps(tuple(order))
-                socket.send_fds(sock, [ORDER.pack(len(data))], fds)
+            for spec, fds in requests:
+                data = marshal.dumps(tuple(spec))
+                socket.send_fds(sock, [REQUEST.pack(len(data))], fds)
                 sock.sendall(data)
-            while len(results) < len(orders):
-                (result,) = RESULT.unpack(receive(sock, RESULT.size))
+            while len(results) < len(requests):
+                (result,) = RESULT.unpack(receive_exactly(sock, RESULT.size))
                 results.append(result)
-        except OSError as exc:  # it was ended or stopped: what it did last is not known
-            say(f"the shim's helper is gone, and {len(orders) - len(results)} starts with it: {exc!r}")
-            self._leave()
-        return results + [-errno.EAGAIN] * (len(orders) - len(results))
+        except OSError as exc:  # the helper was killed or stopped
+            log(f"the fork helper has gone, and {len(requests) - len(results)} starts with it: {exc!r}")
+            self._kill()
+        return results + [-errno.EAGAIN] * (len(requests) - len(results))
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -100,16 +105,16 @@ class ForkServer:
                 )
             self._pidfd = pidfd_open(pid)
             ours.settimeout(_ANSWER_S)
-            said = receive(ours, len(HELLO))
-            if said != HELLO:
-                raise ConnectionError(f"it says {said!r}")
+            hello = receive_exactly(ours, len(HELLO))
+            if hello != HELLO:
+                raise ConnectionError(f"it greets with {hello!r}, expected {HELLO!r}")
         except OSError:
             ours.close()
             raise
         return ours
 
-    def _leave(self) -> None:
-        """End it. It ends by itself when its socket is closed, unless it is stopped."""
+    def _kill(self) -> None:
+        """End the helper. It ends by itself when its socket is closed, unless it is stopped."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None

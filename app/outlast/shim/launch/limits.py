@@ -1,58 +1,46 @@
-"""What a process may use: setrlimit and nice, which the child sets for itself, and what its cgroup bounds.
+"""Limits of a process: setrlimit(2) and nice, which the child sets for itself, and those of its cgroup.
 
-Every part that can't be had is refused: `LimitRefused` says which. Names are those of the API.
+Names are those of the API. Every limit that cannot be set is refused, and `LimitRefused` names it.
 """
 
 import errno
 import os
 import resource
-from collections.abc import Mapping
 
-RLIMITS = {
-    "cpu_seconds": resource.RLIMIT_CPU,
-    "address_space_bytes": resource.RLIMIT_AS,
-    "open_files": resource.RLIMIT_NOFILE,
-    "processes": resource.RLIMIT_NPROC,
-    "file_size_bytes": resource.RLIMIT_FSIZE,
-}
-CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
-# A number for each, by which a start that was refused says why: behind the stages of `spawn.Stage`.
-NICE = 16
-STAGES = {NICE: "nice", **{NICE + 1 + i: name for i, name in enumerate([*RLIMITS, *CONTROLLERS])}}
-_NUMBERS = {name: number for number, name in STAGES.items()}
+from outlast.wire.contract import CONTROLLERS, RLIMITS, STAGES, Limits
+
+_STAGE_BY_NAME = {name: number for number, name in STAGES.items()}
 _CPU_PERIOD_US = 100_000
-
-Wanted = Mapping[str, int | float]
 
 
 class LimitRefused(OSError):
-    """One of them can't be had. `limit` names it, `stage` is its number in `STAGES`."""
+    """A limit that cannot be set. `limit` is its name, `stage` its number in `STAGES`."""
 
     def __init__(self, name: str, number: int) -> None:
         super().__init__(number, os.strerror(number))
         self.limit = name
-        self.stage = _NUMBERS[name]
+        self.stage = _STAGE_BY_NAME[name]
 
 
-def in_group(wanted: Wanted) -> list[str]:
-    """Name those that a cgroup bounds."""
-    return [name for name in wanted if name in CONTROLLERS]
+def names_in_group(limits: Limits) -> list[str]:
+    """Return the names of the limits that a cgroup sets."""
+    return [name for name in limits if name in CONTROLLERS]
 
 
-def bound_group(group: str | None, wanted: Wanted) -> None:
-    """Bound a process's cgroup, before anything lives in it.
+def limit_group(group: str | None, limits: Limits) -> None:
+    """Set the limits of a process's cgroup, before any process is in it.
 
     Raises:
-        LimitRefused: EOPNOTSUPP, no cgroup can be made here; ENODEV, the controller is not delegated to us.
+        LimitRefused: EOPNOTSUPP, no cgroup can be made here; ENODEV, the controller is not delegated.
     """
-    for name in in_group(wanted):
+    for name in names_in_group(limits):
         if group is None:
             raise LimitRefused(name, errno.EOPNOTSUPP)
         controller = CONTROLLERS[name]
         if not _enable(os.path.dirname(group), controller):
             raise LimitRefused(name, errno.ENODEV)
         try:
-            for file, value in _settings(name, wanted[name]):
+            for file, value in _settings(name, limits[name]):
                 _write(f"{group}/{file}", value)
         except OSError as exc:
             raise LimitRefused(name, exc.errno or errno.EINVAL) from None
@@ -60,7 +48,7 @@ def bound_group(group: str | None, wanted: Wanted) -> None:
 
 def _settings(name: str, value: float) -> list[tuple[str, str]]:
     if name == "memory_bytes":
-        # Where memory runs out, the whole tree is ended: half of it would be of no use, and its end would not be told.
+        # The kernel kills the whole tree: half of a tree is of no use, and nobody would be told of the other half.
         return [("memory.max", str(value)), ("memory.oom.group", "1"), ("memory.swap.max", "0")]
     if name == "cpus":
         return [("cpu.max", f"{round(value * _CPU_PERIOD_US)} {_CPU_PERIOD_US}")]
@@ -73,17 +61,17 @@ def _read(file: str) -> str:
 
 
 def _write(file: str, value: str) -> None:
-    """Write to a file of a group. Without swap there is none for that."""
+    """Write to a file of a cgroup. The file for swap is missing on systems without swap."""
     if not file.endswith("/memory.swap.max") or os.path.exists(file):
-        with open(file, "r+") as opened:  # never make one: these are the kernel's
+        with open(file, "r+") as opened:  # "r+" never makes a file: these are the kernel's
             opened.write(value)
 
 
 def _enable(folder: str, controller: str) -> bool:
-    """Make a controller bound the groups in `folder`, from the group that holds the folder downwards.
+    """Enable a controller for the cgroups in `folder`, in the parent of `folder` first.
 
-    A group that processes live in can't pass a controller on, unless it is the root of all: that is what a delegated
-    subgroup is for. Nothing is moved.
+    A cgroup with processes in it cannot pass a controller on, unless it is the root of all: the delegated subgroup
+    exists for that. No process is moved.
     """
     for group in (os.path.dirname(folder), folder):
         switch = group + "/cgroup.subtree_control"
@@ -99,7 +87,7 @@ def _enable(folder: str, controller: str) -> bool:
 
 
 def oom_kills(group: str | None) -> int:
-    """Count what the system has ended in a group for want of memory. 0 where nobody counts."""
+    """Return how many processes of a cgroup the kernel has killed because memory ran out. 0: nothing counts them."""
     if group is None:
         return 0
     try:
@@ -113,7 +101,7 @@ def set_nice(nice: int | None) -> None:
     """Set the calling process's nice value.
 
     Raises:
-        LimitRefused: EACCES or EPERM, it would become more important than it may.
+        LimitRefused: EACCES or EPERM, the value is below the present one and the process lacks CAP_SYS_NICE.
     """
     if nice is not None:
         try:
@@ -122,26 +110,26 @@ def set_nice(nice: int | None) -> None:
             raise LimitRefused("nice", exc.errno or errno.EPERM) from None
 
 
-def raise_limits(wanted: Wanted) -> None:
-    """Set those that are above what the calling process may have. To be done before rights are given up.
+def raise_limits(limits: Limits) -> None:
+    """Set the limits that are above the calling process's hard ones. Call this before privileges are given up.
 
     Raises:
-        LimitRefused: EPERM, it has not the right to raise them.
+        LimitRefused: EPERM, the process lacks CAP_SYS_RESOURCE.
     """
-    for name, value in wanted.items():
+    for name, value in limits.items():
         if name in RLIMITS:
             hard = resource.getrlimit(RLIMITS[name])[1]
             if hard != resource.RLIM_INFINITY and value > hard:
                 _set(name, int(value), resource.RLIM_INFINITY)
 
 
-def lower_limits(wanted: Wanted) -> None:
-    """Set all the others. To be done last: they bound what the calling process can do from then on.
+def lower_limits(limits: Limits) -> None:
+    """Set all other limits. Call this last: from then on they bind the calling process.
 
     Raises:
         LimitRefused: the system refuses.
     """
-    for name, value in wanted.items():
+    for name, value in limits.items():
         if name in RLIMITS:
             _set(name, int(value), resource.getrlimit(RLIMITS[name])[1])
 
@@ -149,7 +137,7 @@ def lower_limits(wanted: Wanted) -> None:
 def _set(name: str, value: int, hard: int) -> None:
     """Set a limit, soft and hard.
 
-    Of processor time the soft one ends the process by SIGXCPU, and where it ignores that, a second later the hard one.
+    The soft limit on processor time ends the process by SIGXCPU; if it ignores that, the hard one, a second later.
     """
     highest = value + 1 if name == "cpu_seconds" else value
     if hard != resource.RLIM_INFINITY:

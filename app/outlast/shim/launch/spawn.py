@@ -1,78 +1,57 @@
-"""Starting processes: what each needs is made, they are forked together, and nobody waits for what they do.
+"""Starting processes: make what each needs, fork them together, and do not wait for what becomes of them.
 
-What becomes of a start is told by a pipe that ends.
+A pipe that ends tells when the outcome of a start is known.
 """
 
 import functools
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from outlast.linux.linux import pidfd_open, widen_pipe
+from outlast.linux.memory import widen_pipe
+from outlast.linux.process import pidfd_open
 from outlast.shim.launch.exec_child import (
     FAILURE,
     FAILURE_AT,
-    FROM_TERMINALS,
     NO_CGROUP,
     REPORT_BYTES,
+    TERMINAL_SIGNALS,
     ExecSpec,
-    become,
+    exec_child,
     map_report,
 )
-from outlast.shim.launch.forkserver import CANNOT, ForkServer
-from outlast.shim.launch.limits import Wanted
+from outlast.shim.launch.forkserver import UNSUPPORTED, ForkServer
+from outlast.wire.contract import Command
+from outlast.wire.fds import close_all
 
 
 @functools.cache
 def _changed_signals() -> list[int]:
-    """Return the signals that this process ignores or handles, or was started with ignored: once it serves, for good.
+    """Return the signals that this process ignores or handles, or was started with ignored. They never change.
 
-    Those that can't be changed are not among them, nor the two that the C library keeps for itself.
+    Signals that cannot be changed are not among them, nor the two that the C library keeps for itself.
     """
     return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL]
 
 
-class Command(NamedTuple):
-    """What to start. Everything is resolved by the daemon: numbers for users, a whole environment, absolute folders.
-
-    Attributes:
-        timeout_ms: how long it may run.
-        nice: None: as this process.
-        limits: those of `limits.RLIMITS` and `limits.CONTROLLERS` that were asked for.
-    """
-
-    argv: list[str]
-    env: Mapping[str, str]
-    working_dir: str
-    stdin: bool
-    stdout: bool
-    stderr: bool
-    uid: int | None
-    gid: int | None
-    groups: Sequence[int] | None
-    timeout_ms: int | None
-    nice: int | None
-    limits: Wanted
-
-    def order(self, *, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
-        """Return what the process itself must know: see `program.Order`."""
-        return ExecSpec(
-            argv=self.argv,
-            env=self.env,
-            working_dir=self.working_dir,
-            uid=self.uid,
-            gid=self.gid,
-            groups=self.groups,
-            nice=self.nice,
-            limits=self.limits,
-            open_files=open_files,
-            group=group,
-        )
+def _make_spec(command: Command, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
+    """Return what the child must know of a command."""
+    return ExecSpec(
+        argv=command.argv,
+        env=command.env,
+        working_dir=command.working_dir,
+        uid=command.uid,
+        gid=command.gid,
+        groups=command.groups,
+        nice=command.nice,
+        limits=command.limits,
+        open_files=open_files,
+        group=group,
+    )
 
 
 class SpawnOutcome:
-    """What a `Start.report` says: a file, and not a pipe, so that whoever looks again finds it again."""
+    """Outcome of a start, read from `Start.report`: a file, and not a pipe, so that every reader finds it."""
 
     def __init__(self, report: int) -> None:
         raw = os.pread(report, REPORT_BYTES, 0).ljust(REPORT_BYTES, b"\0")
@@ -83,58 +62,60 @@ class SpawnOutcome:
 
     @property
     def failed(self) -> bool:
-        """The process never ran its program."""
+        """Whether the process never ran its program."""
         return self.errno != 0
 
 
 class Start:
-    """A process to be started, with our ends of its pipes (None where it has /dev/null), and how far it has come.
+    """A process to start, and how far its start has come.
 
     Attributes:
-        gate: a byte written here lets it run its program. Closed without one, it ends.
-        outcome: a pipe that ends when the program runs, or the start has failed.
-        report: a memory file that tells by then which of the two: see `SpawnOutcome`.
+        stdin: writing end of its standard input; None where it has /dev/null.
+        stdout: reading end of its standard output, likewise. `stderr` is that of its standard error.
+        gate: a byte that is written here lets it run its program. Closed without one, the process ends.
+        outcome: a pipe that ends when the program runs or the start has failed.
+        report: a memory file that then tells which of the two: see `SpawnOutcome`.
         pid: 0 until it is forked.
         pidfd: -1 until then.
-        refused: why it could not be forked; nothing of it is left then.
+        refused: why it could not be forked. Then all descriptors are closed.
     """
 
     def __init__(self, command: Command, *, group: str | None, open_files: tuple[int, int]) -> None:
         """Make all that the fork needs.
 
         Args:
-            command: what to start.
-            group: cgroup to join, if any.
-            open_files: the limits, soft and hard, on what it may have open unless it asks for others.
+            command: the program.
+            group: the cgroup to join, if any.
+            open_files: the soft and hard limit on open files, unless the command names others.
 
         Raises:
             OSError: no pipe can be made now.
         """
-        self.order = command.order(group=group, open_files=open_files)
+        self.spec = _make_spec(command, group, open_files)
         self._ours: list[int] = []
         self._theirs: list[int] = []
         self.pid, self.pidfd = 0, -1
         self.refused: OSError | None = None
         try:
-            self.stdin = self._input(is_pipe=command.stdin)
-            self.stdout = self._output(captured=command.stdout)
-            self.stderr = self._output(captured=command.stderr)
-            opened, self.gate = os.pipe()
-            self._keep(ours=self.gate, theirs=opened)
-            self.outcome, ended = os.pipe()
-            self._keep(ours=self.outcome, theirs=ended)
+            self.stdin = self._make_input(is_pipe=command.stdin)
+            self.stdout = self._make_output(captured=command.stdout)
+            self.stderr = self._make_output(captured=command.stderr)
+            gate, self.gate = os.pipe()
+            self._keep(ours=self.gate, theirs=gate)
+            self.outcome, outcome = os.pipe()
+            self._keep(ours=self.outcome, theirs=outcome)
             self.report = os.memfd_create("outlast-start", os.MFD_CLOEXEC)
             self._ours.append(self.report)
             os.ftruncate(self.report, REPORT_BYTES)
         except OSError:
-            _close(self._ours + self._theirs)
+            close_all(self._ours + self._theirs)
             raise
 
     def _keep(self, *, ours: int, theirs: int) -> None:
         self._ours.append(ours)
         self._theirs.append(theirs)
 
-    def _input(self, *, is_pipe: bool) -> int | None:
+    def _make_input(self, *, is_pipe: bool) -> int | None:
         if not is_pipe:
             self._theirs.append(os.open(os.devnull, os.O_RDONLY))
             return None
@@ -142,7 +123,7 @@ class Start:
         self._keep(ours=write_end, theirs=read_end)
         return write_end
 
-    def _output(self, *, captured: bool) -> int | None:
+    def _make_output(self, *, captured: bool) -> int | None:
         if not captured:
             self._theirs.append(os.open(os.devnull, os.O_WRONLY))
             return None
@@ -152,30 +133,30 @@ class Start:
         return read_end
 
     @property
-    def descriptors(self) -> list[int]:
-        """What whoever forks it must have: the five that are the process's, and the report."""
+    def fds(self) -> list[int]:
+        """Descriptors that the fork helper needs: the five that `exec_child` takes, and the report file."""
         return [*self._theirs, self.report]
 
     def fork(self) -> None:
-        """Fork this process; or note in `refused` that this can't be done now."""
+        """Fork this process; or note in `refused` why that is not possible now."""
         try:
-            with map_report(self.report) as told:
+            with map_report(self.report) as report:
                 self.pid = os.fork()
                 if self.pid == 0:
-                    become(self.order, self._theirs, told, _changed_signals())
+                    exec_child(self.spec, self._theirs, report, _changed_signals())
         except OSError as exc:
             self.refused = exc
 
     def finish(self) -> None:
-        """Let go of what is the child's; of all, if it is refused."""
+        """Close the child's descriptors; if the start is refused, all of them."""
         if self.refused is None:
             try:
                 self.pidfd = pidfd_open(self.pid)
             except OSError as exc:
                 self.refused = exc
-        _close(self._theirs)
+        close_all(self._theirs)
         if self.refused is not None:
-            _close(self._ours)  # the gate among them, so that what was forked ends
+            close_all(self._ours)  # the gate among them, so that a process that was forked ends
             return
         for fd in self._ours:
             os.set_blocking(fd, False)
@@ -186,10 +167,10 @@ def spawn(starts: Sequence[Start], server: ForkServer) -> None:
     left = list(starts)
     if server.is_usable():
         left = []
-        for start, result in zip(starts, server.fork([(s.order, s.descriptors) for s in starts]), strict=True):
+        for start, result in zip(starts, server.fork([(s.spec, s.fds) for s in starts]), strict=True):
             if result > 0:
                 start.pid = result
-            elif -result in CANNOT:
+            elif -result in UNSUPPORTED:
                 server.give_up()
                 left.append(start)
             else:
@@ -201,20 +182,15 @@ def spawn(starts: Sequence[Start], server: ForkServer) -> None:
 
 
 def _fork_here(starts: Sequence[Start]) -> None:
-    """Fork this process, where there is no other way.
+    """Fork this process, where the fork helper cannot be used.
 
-    One fork comes right behind the other: after a fork the system copies each page that this process writes to, and the
-    next fork has to share all of them anew.
+    The forks follow each other at once: after a fork, the kernel copies each page that this process writes to, and the
+    next fork has to share all of them again.
     """
     # A signal between fork and exec would run this process's handlers in the child, on shared descriptors.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*FROM_TERMINALS, *_changed_signals()})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINAL_SIGNALS, *_changed_signals()})
     try:
         for start in starts:
             start.fork()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)

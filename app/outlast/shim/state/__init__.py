@@ -1,1 +1,1 @@
-"""What the shim holds of each process."""
+"""Processes as the shim holds them: buffers, frames, quotas, and how they are handed over."""

@@ -1,112 +1,107 @@
-"""A process as it is told to another program: to the daemon, to a shim that takes over, or to this one's next version.
+"""Describing a process to another program, and making it from a description.
 
-A description is JSON and a list of file descriptors, in this order: pidfd; of a start whose outcome is not known, its
-gate (if it is shut), outcome and report; standard input; then for each stream its pipe and its segments. What is not
-there (any more) is left out, and the JSON says what is there.
+The other program is the daemon, a shim that takes over, or the next version of this one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from outlast.shim.state.buffer import Segment, StreamBuffer
-from outlast.shim.state.child import BufferUsage, Child, Frame, PendingInput
+from outlast.shim.state.child import Child, PendingInput
+from outlast.shim.state.frames import Frame
+from outlast.shim.state.quota import BufferUsage
+from outlast.wire.description import ProcessDescription, ProcessFds, StreamDescription, StreamFds
 
 
-def describe(child: Child) -> tuple[dict[str, Any], list[int]]:
-    """Describe what a daemon must know to look after a process, and to hand it over."""
-    streams = [
-        {
-            "stream": stream,
-            "open": buffer.pipe is not None,
-            "let_go": buffer.let_go,
-            "segments": [(segment.start, segment.path) for segment in buffer.segments],
-        }
-        for stream, buffer in child.streams.items()
-    ]
-    description = {
-        "slot": child.slot,
-        "record": child.record,
-        "pid": child.pid,
-        "started_at_ms": child.started_at_ms,
-        "group": child.group,
-        "has_pidfd": child.pidfd >= 0,
-        "is_waiting": child.gate >= 0,
-        "is_starting": child.outcome >= 0,
-        "failed": child.failed,
-        "timeout_ms": child.timeout_ms,
-        "deadline_ms": child.deadline_ms,
-        "stdin_open": child.stdin is not None,
-        "exited": child.exited,
-        "streams": streams,
-        "frames": [_frame(frame) for frame in (*child.unacked, *child.unsent) if frame.size],
-    }
-    return description, list(_fds(child))
+def describe(child: Child) -> tuple[ProcessDescription, list[int]]:
+    """Return what a daemon must know of a process, and its descriptors in their order. They stay the child's."""
+    description = ProcessDescription(
+        pid=child.pid,
+        started_at_ms=child.started_at_ms,
+        group=child.group,
+        has_pidfd=child.pidfd >= 0,
+        is_waiting=child.gate >= 0,
+        is_starting=child.outcome >= 0,
+        failed=child.failed,
+        timeout_ms=child.timeout_ms,
+        deadline_ms=child.deadline_ms,
+        stdin_open=child.stdin is not None,
+        exited=child.exited,
+        streams=[
+            StreamDescription(
+                stream,
+                is_open=buffer.pipe is not None,
+                trimmed_to=buffer.trimmed_to,
+                segments=[(segment.start, segment.path) for segment in buffer.segments],
+            )
+            for stream, buffer in child.streams.items()
+        ],
+        frames=[frame.to_fields() for frame in (*child.unacked, *child.unsent) if frame.size],
+    )
+    streams = [StreamFds(buffer.pipe, [segment.fd for segment in buffer.segments]) for buffer in child.streams.values()]
+    fds = ProcessFds(
+        pidfd=child.pidfd if child.pidfd >= 0 else None,
+        start=[fd for fd in (child.gate, child.outcome, child.report) if fd >= 0],
+        stdin=child.stdin,
+        streams=streams,
+    )
+    return description, fds.in_order()
 
 
-def _fds(child: Child) -> Iterator[int]:
-    if child.pidfd >= 0:
-        yield child.pidfd
-    yield from (fd for fd in (child.gate, child.outcome, child.report) if fd >= 0)
-    if child.stdin is not None:
-        yield child.stdin
-    for buffer in child.streams.values():
-        if buffer.pipe is not None:
-            yield buffer.pipe
-        yield from (segment.fd for segment in buffer.segments)
-
-
-def restore(slot: int, description: dict[str, Any], fds: Sequence[int], room: BufferUsage) -> Child:
+def restore(
+    slot: int, record: dict[str, Any], description: ProcessDescription, fds: Sequence[int], usage: BufferUsage
+) -> Child:
     """Make a process from its description.
 
     Args:
-        slot: its number here.
-        description: as `describe` makes it, with `frames` ([stream, ts_ms, offset, size], in order), `ends` (those
-            of streams that have ended, likewise). Bytes that are in the segments behind the last frame were read
-            when their file was last written to.
-        fds: as `describe` orders them; they belong to the process from now on.
-        room: where its output is counted.
+        slot: its number in this shim.
+        record: the daemon's own description of it.
+        description: with `ends`.
+        fds: its descriptors in their order; they belong to the process from now on.
+        usage: where its output is counted.
     """
-    left = iter(fds)
-    child = Child(slot, description["record"], description["group"], room)
-    child.pid, child.started_at_ms = description["pid"], description["started_at_ms"]
-    child.pidfd = next(left) if description["has_pidfd"] else -1
-    child.gate = next(left) if description["is_waiting"] else -1
-    if description["is_starting"]:
-        child.outcome, child.report = next(left), next(left)
-    child.stdin = next(left) if description["stdin_open"] else None
-    child.exited = description["exited"]
-    child.failed = description["failed"]
-    child.timeout_ms, child.deadline_ms = description["timeout_ms"], description["deadline_ms"]
+    own = ProcessFds.assign(description, fds)
+    child = Child(slot, record, description.group, usage)
+    child.pid, child.started_at_ms = description.pid, description.started_at_ms
+    child.pidfd = own.pidfd if own.pidfd is not None else -1
+    if description.is_waiting:
+        child.gate = own.start[0]
+    if description.is_starting:
+        child.outcome, child.report = own.start[-2:]
+    child.stdin = own.stdin
+    child.exited = description.exited
+    child.failed = description.failed
+    child.timeout_ms, child.deadline_ms = description.timeout_ms, description.deadline_ms
     child.reaped = child.exited is not None or child.failed is not None
-    child.started = not description["is_starting"] and child.failed is None
-    for told in description["streams"]:
-        pipe = next(left) if told["open"] else None
-        segments = [Segment(next(left), start, path) for start, path in told["segments"]]
-        child.streams[told["stream"]] = StreamBuffer(pipe, segments, let_go=told["let_go"])
-    child.restore_frames([Frame(*frame) for frame in description["frames"]], [Frame(*e) for e in description["ends"]])
+    child.started = not description.is_starting and child.failed is None
+    for stream, stream_fds in zip(description.streams, own.streams, strict=True):
+        segments = [
+            Segment(fd, start, path) for fd, (start, path) in zip(stream_fds.segments, stream.segments, strict=True)
+        ]
+        child.streams[stream.stream] = StreamBuffer(stream_fds.pipe, segments, trimmed_to=stream.trimmed_to)
+    child.restore_frames(
+        [Frame(*fields) for fields in description.frames], [Frame(*fields) for fields in description.ends or ()]
+    )
     return child
 
 
-def full_state(child: Child) -> tuple[dict[str, Any], list[int]]:
-    """Describe everything about a process that no daemon is attached to, for this program's next version."""
+def dump_state(child: Child) -> tuple[dict[str, Any], list[int]]:
+    """Return everything about a process that no daemon is attached to, for the next version of this program."""
     description, fds = describe(child)
     return {
-        **description,
+        "slot": child.slot,
+        "record": child.record,
+        **description._replace(ends=[frame.to_fields() for frame in child.ends]).to_json(),
         "adopted": child.adopted,
-        "ends": [_frame(frame) for frame in child.ends],
         "close_stdin_after_input": child.close_stdin_after_input,
         "input": [bytes(pending.data).hex() for pending in child.input],
     }, fds
 
 
-def restore_full(state: dict[str, Any], fds: Sequence[int], room: BufferUsage) -> Child:
-    """Make a process from what `full_state` said."""
-    child = restore(state["slot"], state, fds, room)
+def load_state(state: dict[str, Any], fds: Sequence[int], usage: BufferUsage) -> Child:
+    """Make a process from what `dump_state` returned."""
+    child = restore(state["slot"], state["record"], ProcessDescription.from_json(state), fds, usage)
     child.adopted = state["adopted"]
     child.close_stdin_after_input = state["close_stdin_after_input"]
     child.input.extend(PendingInput(None, memoryview(bytes.fromhex(data))) for data in state["input"])
     return child
-
-
-def _frame(frame: Frame) -> list[int]:
-    return [frame.stream, frame.ts_ms, frame.offset, frame.size]

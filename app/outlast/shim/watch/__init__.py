@@ -1,1 +1,1 @@
-"""What the event loop watches: pipes to read, standard inputs to write, deadlines."""
+"""Events that the loop waits for: pipes to read, standard inputs to write, deadlines."""

@@ -1,14 +1,14 @@
-"""Ends processes whose time is over, also while no daemon is there.
+"""Killing processes whose timeout is over, also while no daemon is there.
 
-A deadline is a time of the system's monotonic clock, which all programs share: it goes as it is to the daemon, to a
-shim that takes over and to this program's next version.
+A deadline is a time of the system's monotonic clock, which all programs share: the daemon, a shim that takes over and
+the next version of this program get it as it is.
 """
 
 import signal
 import time
 from collections.abc import Callable, Mapping
 
-from outlast.linux.linux import has_ended
+from outlast.linux.process import has_ended
 from outlast.shim.event_loop import Loop
 from outlast.shim.state.child import Child
 
@@ -18,17 +18,17 @@ def _monotonic_ms() -> int:
 
 
 class Deadlines:
-    """The running processes that have a deadline. One timer waits for the first of them."""
+    """The running processes that have a deadline. One timer waits for the first of the deadlines."""
 
     def __init__(self, loop: Loop, kill: Callable[[str], object]) -> None:
-        """`kill` is given the id of a process whose time is over."""
+        """`kill` is called with the id of a process whose deadline has passed."""
         self._loop = loop
         self._kill = kill
         self._by_slot: dict[int, Child] = {}
         self._next_ms: int | None = None
 
-    def watch(self, child: Child) -> None:
-        """A process runs its program, or is taken over while it does: its time runs from the first of these."""
+    def schedule(self, child: Child) -> None:
+        """Kill a process when its timeout is over. The time runs from the first call for the process."""
         if child.timeout_ms is None or child.reaped:
             return
         if child.deadline_ms is None:
@@ -36,16 +36,16 @@ class Deadlines:
         self._by_slot[child.slot] = child
         self._wake_at(child.deadline_ms)
 
-    def forget(self, child: Child) -> None:
-        """A process has ended, or is not wanted any more."""
+    def cancel(self, child: Child) -> None:
+        """Forget the deadline of a process."""
         self._by_slot.pop(child.slot, None)
 
     def _wake_at(self, deadline_ms: int) -> None:
         if self._next_ms is None or deadline_ms < self._next_ms:
             self._next_ms = deadline_ms
-            self._loop.later(max(0, deadline_ms - _monotonic_ms()) / 1000, self._look)
+            self._loop.call_later(max(0, deadline_ms - _monotonic_ms()) / 1000, self._kill_overdue)
 
-    def _look(self) -> None:
+    def _kill_overdue(self) -> None:
         self._next_ms = None
         now_ms = _monotonic_ms()
         for child in tuple(self._by_slot.values()):
@@ -54,12 +54,12 @@ class Deadlines:
                 self._wake_at(deadline_ms)
             else:
                 del self._by_slot[child.slot]
-                if not has_ended(child.pidfd):  # what ended by itself is told as it ended
+                if not has_ended(child.pidfd):  # one that ended by itself in time is not told as timed out
                     self._kill(child.id)
 
 
 def is_timed_out(child: Child, how: Mapping[str, int]) -> bool:
-    """Tell whether a process that has ended like this was killed for its deadline, by this shim or an earlier."""
+    """Tell whether a process that ended as `how` says was killed for its deadline, by this shim or an earlier one."""
     return (
         how.get("signal") == signal.SIGKILL and child.deadline_ms is not None and _monotonic_ms() >= child.deadline_ms
     )

@@ -1,4 +1,4 @@
-"""Reading what processes print: as long as there is room for it, first in memory, then on disk."""
+"""Reading what processes print, as long as there is room for it: first in memory, then on disk."""
 
 import contextlib
 import os
@@ -6,77 +6,81 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from outlast.linux.linux import say
 from outlast.shim.event_loop import IN, Loop
+from outlast.shim.log import log
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
-from outlast.shim.state.child import BufferUsage, Child
+from outlast.shim.state.child import Child
+from outlast.shim.state.quota import BufferUsage
 
-# While a daemon takes what is read, so much of one process is enough to keep it busy; the rest waits in the pipe.
 READ_AHEAD_BYTES = 16 << 20
-# While none does, so much of one process stays in memory; the rest goes to disk.
-MEMORY_A_PROCESS_BYTES = 4 << 20
+"""Maximum bytes held of one process while a daemon is connected: enough to keep it busy. The rest waits in the pipe."""
+MEMORY_PER_PROCESS_BYTES = 4 << 20
+"""Maximum bytes held in memory of one process while no daemon is connected. The rest goes to disk."""
 SPOOL_NAME = "spool"
-# All of a stream's files must go with one message to the daemon: when there are so many, no further one is begun.
-_MOST_SEGMENTS = 64
-# A pipe that fills fast is looked at this often: a read costs the same, whether it brings a line or a thousand.
+"""The folder of buffer files on disk, in the state folder."""
+_MAX_SEGMENTS = 64
+"""Number of a stream's buffer files from which no further one is made: all must go to the daemon with one message."""
 _GATHER_S = 0.001
+"""Time for which a pipe that fills fast is left alone: a read costs the same for one line as for a thousand."""
 _GATHER_FROM_BYTES = 4 << 10
-_TRY_AGAIN_S = 0.5
-_TELL_AGAIN_S = 60.0
+"""Minimum size of a read after which a pipe is left alone."""
+_RETRY_S = 0.5
+_LOG_EVERY_S = 60.0
 
 
 class OutputReader:
-    """Watches the pipes. A process whose room is full is not read, and blocks when its pipes are full."""
+    """The reader of all pipes. A process at its buffer limit is paused, and blocks when its pipes are full."""
 
-    def __init__(self, loop: Loop, room: BufferUsage, state_dir: Path, on_readable: Callable[[Child], None]) -> None:
+    def __init__(self, loop: Loop, usage: BufferUsage, state_dir: Path, on_readable: Callable[[Child], None]) -> None:
+        """`on_readable` is called when a process has frames to send."""
         self._loop = loop
-        self._room = room
+        self._usage = usage
         self._spool = state_dir / SPOOL_NAME
         self._on_readable = on_readable
-        self._full: dict[tuple[int, int], Child] = {}
-        self._daemon_is_here = False
-        self._trying_again = False
-        self._told_at = -_TELL_AGAIN_S
+        self._paused: dict[tuple[int, int], Child] = {}
+        self._daemon_is_connected = False
+        self._retry_is_due = False
+        self._logged_at = -_LOG_EVERY_S
 
     def clear_spool(self) -> None:
-        """Remove what an earlier shim left on disk. Who still needs it has it open."""
+        """Remove files that an earlier shim left on disk. A daemon that still needs one has it open."""
         with contextlib.suppress(OSError):
             for path in self._spool.iterdir():
                 path.unlink()
 
-    def watch(self, child: Child) -> None:
-        """Begin to read a process's output."""
+    def start_reading(self, child: Child) -> None:
+        """Read the output of a process from now on."""
         for stream in child.streams:
             if child.streams[stream].pipe is not None:
-                self._watch(child, stream)
+                self._start_reading_stream(child, stream)
 
-    def on_daemon(self) -> None:
-        """A daemon has come: what is read from now on is in memory, where it has a hold on it, too."""
-        self._daemon_is_here = True
+    def on_daemon_connected(self) -> None:
+        """Read into memory only, from now on: the daemon holds the memory files, too."""
+        self._daemon_is_connected = True
 
-    def share(self, child: Child) -> None:
-        """Let what is read of a process from now on go into files that the daemon is about to be given.
+    def switch_to_memory(self, child: Child) -> None:
+        """Make a memory file for each stream of a process that is on disk, before the daemon is given all files.
 
         Raises:
-            OSError: no memory can be had; what is read goes on as it did.
+            OSError: the system has no memory for it now. Reading continues on disk.
         """
         for buffer in child.streams.values():
-            if buffer.pipe is not None and buffer.spools and len(buffer.segments) < _MOST_SEGMENTS:
-                buffer.grow(memory_segment(buffer.end))
+            if buffer.pipe is not None and buffer.spools and len(buffer.segments) < _MAX_SEGMENTS:
+                buffer.append_segment(memory_segment(buffer.end))
 
     def on_daemon_gone(self) -> None:
-        """Nobody takes what is read: there is more room for it."""
-        self._daemon_is_here = False
-        self.resume()
+        """Read up to the limits without a daemon, which are higher."""
+        self._daemon_is_connected = False
+        self.resume_reading()
 
-    def resume(self) -> None:
-        """Read again from whom there is room for."""
-        for key, child in list(self._full.items()):
+    def resume_reading(self) -> None:
+        """Read again from paused processes for which there is room."""
+        for key, child in list(self._paused.items()):
             if child.streams[key[1]].pipe is None:
-                del self._full[key]
+                del self._paused[key]
             elif self._has_room(child):
-                del self._full[key]
-                self._watch(child, key[1])
+                del self._paused[key]
+                self._start_reading_stream(child, key[1])
 
     def pause_if_full(self, child: Child) -> None:
         """Stop reading a process for which there is no room."""
@@ -85,34 +89,34 @@ class OutputReader:
         for stream in child.streams:
             self._pause(child, stream)
 
-    def forget(self, child: Child) -> None:
-        """Stop reading a process, and let go of its output."""
+    def discard(self, child: Child) -> None:
+        """Stop reading a process for good, and discard its output."""
         for stream, buffer in child.streams.items():
-            self._full.pop((child.slot, stream), None)
+            self._paused.pop((child.slot, stream), None)
             self._close_pipe(buffer)
             buffer.close()
-        child.drop_all()
-        self.resume()
+        child.drop_frames()
+        self.resume_reading()
 
-    def _watch(self, child: Child, stream: int) -> None:
+    def _start_reading_stream(self, child: Child, stream: int) -> None:
         pipe = child.streams[stream].pipe
-        assert pipe is not None  # noqa: S101 - the callers have looked
-        self._loop.watch(pipe, IN, lambda _events: self._read(child, stream))
+        assert pipe is not None  # noqa: S101 - the callers have checked
+        self._loop.add_handler(pipe, IN, lambda _events: self._read_stream(child, stream))
 
     def _close_pipe(self, buffer: StreamBuffer) -> None:
         if buffer.pipe is not None:
-            self._loop.close(buffer.pipe)
+            self._loop.close_fd(buffer.pipe)
             buffer.pipe = None
 
-    def _read(self, child: Child, stream: int) -> None:
+    def _read_stream(self, child: Child, stream: int) -> None:
         buffer = child.streams[stream]
         try:
-            if not self._daemon_is_here:
-                self._choose_segment(child, stream, buffer)
-            count = child.read(stream)
+            if not self._daemon_is_connected:
+                self._switch_to_disk_if_full(child, stream, buffer)
+            count = child.read_stream(stream)
         except OSError as exc:  # memory or disk is full: the process waits, nothing is lost
             self._pause(child, stream)
-            self._try_again(f"output of {child.id} can't be taken now: {exc.strerror}; it is tried again")
+            self._retry_later(f"cannot read the output of {child.id} now: {exc.strerror}; trying again until it works")
             return
         if count is None:
             return
@@ -125,51 +129,51 @@ class OutputReader:
         self._on_readable(child)
 
     def _let_gather(self, buffer: StreamBuffer) -> None:
-        """Leave a pipe alone for a moment in which it can't fill."""
-        self._look_for(buffer, 0)
-        self._loop.later(_GATHER_S, lambda: self._look_for(buffer, IN))
+        """Leave a pipe alone for a moment in which it cannot fill."""
+        self._set_events(buffer, 0)
+        self._loop.call_later(_GATHER_S, lambda: self._set_events(buffer, IN))
 
-    def _look_for(self, buffer: StreamBuffer, events: int) -> None:
-        if buffer.pipe is not None and self._loop.watches(buffer.pipe):
-            self._loop.modify(buffer.pipe, events)
+    def _set_events(self, buffer: StreamBuffer, events: int) -> None:
+        if buffer.pipe is not None and self._loop.has_handler(buffer.pipe):
+            self._loop.set_events(buffer.pipe, events)
 
-    def _choose_segment(self, child: Child, stream: int, buffer: StreamBuffer) -> None:
-        """Go on on disk when a process has its part of memory; it stays there until a daemon comes."""
+    def _switch_to_disk_if_full(self, child: Child, stream: int, buffer: StreamBuffer) -> None:
+        """Continue on disk when a process has used its memory. It stays on disk until a daemon connects."""
         if buffer.spools or self._fits_into_memory(child):
             return
         os.makedirs(self._spool, mode=0o700, exist_ok=True)
-        buffer.grow(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
+        buffer.append_segment(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
 
     def _fits_into_memory(self, child: Child) -> bool:
-        room = self._room
-        return child.memory_bytes < MEMORY_A_PROCESS_BYTES and room.memory_bytes < room.memory_limit_bytes
+        usage = self._usage
+        return child.memory_bytes < MEMORY_PER_PROCESS_BYTES and usage.memory_bytes < usage.memory_limit_bytes
 
     def _has_room(self, child: Child) -> bool:
-        room = self._room
-        if self._daemon_is_here:
-            if child.held_bytes == 0:  # whatever the limits, and whatever others hold: it is taken at once
+        usage = self._usage
+        if self._daemon_is_connected:
+            if child.held_bytes == 0:  # a process of which nothing is held is read, whatever others hold
                 return True
-            limit_bytes = min(room.process_limit_bytes, READ_AHEAD_BYTES)
-            return child.held_bytes < limit_bytes and room.memory_bytes < room.memory_limit_bytes
-        if child.held_bytes >= room.process_limit_bytes:
+            limit_bytes = min(usage.process_limit_bytes, READ_AHEAD_BYTES)
+            return child.held_bytes < limit_bytes and usage.memory_bytes < usage.memory_limit_bytes
+        if child.held_bytes >= usage.process_limit_bytes:
             return False
-        return self._fits_into_memory(child) or room.spool_bytes < room.spool_limit_bytes
+        return self._fits_into_memory(child) or usage.spool_bytes < usage.spool_limit_bytes
 
     def _pause(self, child: Child, stream: int) -> None:
-        """Stop reading: the process will block when its pipe is full, and nothing is dropped."""
+        """Stop reading a stream: the process blocks when its pipe is full, and nothing is dropped."""
         pipe = child.streams[stream].pipe
-        if pipe is not None and (child.slot, stream) not in self._full:
-            self._full[child.slot, stream] = child
-            self._loop.unwatch(pipe)
+        if pipe is not None and (child.slot, stream) not in self._paused:
+            self._paused[child.slot, stream] = child
+            self._loop.remove_handler(pipe)
 
-    def _try_again(self, why: str) -> None:
-        if time.monotonic() >= self._told_at + _TELL_AGAIN_S:
-            self._told_at = time.monotonic()
-            say(why)
-        if not self._trying_again:
-            self._trying_again = True
-            self._loop.later(_TRY_AGAIN_S, self._on_try_again)
+    def _retry_later(self, why: str) -> None:
+        if time.monotonic() >= self._logged_at + _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log(why)
+        if not self._retry_is_due:
+            self._retry_is_due = True
+            self._loop.call_later(_RETRY_S, self._retry)
 
-    def _on_try_again(self) -> None:
-        self._trying_again = False
-        self.resume()
+    def _retry(self) -> None:
+        self._retry_is_due = False
+        self.resume_reading()

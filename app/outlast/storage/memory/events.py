@@ -1,4 +1,4 @@
-"""The events of the storage in memory."""
+"""Events of the storage in memory."""
 
 import time
 from bisect import bisect_right
@@ -10,14 +10,14 @@ _SCAN_EVENTS = 10_000
 
 
 class MemoryEvents:
-    """Keeps them in the order of their ids."""
+    """Events in the order of their ids."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._last_id = 0
 
     def add(self, process: Process, type_: EventType, ts_ms: int, ending: ExitStatus | None = None) -> None:
-        """Add what has happened to a process's run."""
+        """Add an event of a process's current run."""
         self._last_id += 1
         event = Event(
             id=self._last_id,
@@ -33,19 +33,19 @@ class MemoryEvents:
         self._events.append(event)
 
     def add_end(self, process: Process) -> None:
-        """Add the end of a process's run."""
+        """Add the event of the end of a process's current run, if it has ended."""
         ending = process.run.ending
         if ending is not None:
             self.add(process, EventType.of_end(ending), ending.ended_at_ms, ending)
 
     def add_once(self, process: Process, type_: EventType, ts_ms: int) -> None:
-        """Add what may be told again."""
+        """Add an event, unless an equal one is stored."""
         told = (process.spec.id, process.run.number, type_, ts_ms)
         if all((event.process_id, event.run, event.type, event.ts_ms) != told for event in self._events):
             self.add(process, type_, ts_ms)
 
     def bury(self, process: Process, type_: EventType) -> None:
-        """Let one event stand for all of a process that is deleted."""
+        """Replace all events of a deleted process by one."""
         self._events = [event for event in self._events if event.process_id != process.spec.id]
         self.add(process, type_, time.time_ns() // 1_000_000)
 

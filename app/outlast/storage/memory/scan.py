@@ -1,4 +1,4 @@
-"""The memory storage's output of all processes, in the order in which it came."""
+"""Output of all processes in the storage in memory, in the order in which it was stored."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,17 @@ from outlast.model.scan import ScanPage, ScanQuery
 
 
 class Written:
-    """Every chunk that was stored. Those of purged processes stay, and are not shown."""
+    """All chunks that were ever stored. Chunks of purged processes stay, but are not returned."""
 
     def __init__(self) -> None:
         self._chunks: list[Chunk] = []
 
     def add(self, chunk: Chunk) -> None:
-        """Take a chunk that has just been stored."""
+        """Append a chunk that was stored."""
         self._chunks.append(chunk)
 
     def scan(self, scan: ScanQuery, is_stored: Callable[[int], bool]) -> ScanPage:
-        """Implement `Storage.scan`. A chunk's position is its place, from 1 on."""
+        """Implement `Storage.scan`. The position of a chunk is its place in the list, from 1 on."""
         if scan.order is Order.NEWEST:
             first = len(self._chunks) if scan.position is None else min(scan.position - 1, len(self._chunks))
             places = range(first, max(0, first - scan.max_chunks), -1)

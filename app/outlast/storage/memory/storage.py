@@ -1,4 +1,4 @@
-"""Storage that ends with its process: for tests and for trying things out. URL `memory:`."""
+"""Storage in the memory of its process, for tests and for trying things out. URL `memory:`."""
 
 import time
 from bisect import bisect_left, bisect_right
@@ -36,7 +36,7 @@ from outlast.storage.memory.scan import Written
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A chunk, and the latest `ts_ms` of its process up to it."""
+    """A chunk, and the latest `ts_ms` of its process up to and including the chunk."""
 
     chunk: Chunk
     latest_ms: int
@@ -60,7 +60,7 @@ class _Record:
 
 
 class MemoryStorage(Storage):
-    """Keeps everything in memory, without bound."""
+    """A storage in memory, without bounds."""
 
     def __init__(self) -> None:
         self._records: dict[int, _Record] = {}
@@ -73,17 +73,17 @@ class MemoryStorage(Storage):
         self._events = MemoryEvents()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:  # noqa: ARG003 - memory is but memory
-        """Understand `memory:`."""
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:  # noqa: ARG003 - neither applies to memory
+        """Return an empty storage for the URL `memory:`."""
         if url != "memory:":
-            raise StorageError(f"storage {url!r}: write memory: and nothing after it")
+            raise StorageError(f"storage {url!r}: write memory: and nothing behind it")
         return cls()
 
     async def open(self) -> None:
         """Do nothing."""
 
     async def close(self) -> None:
-        """Do nothing; what is stored lives as long as this object."""
+        """Do nothing; the data live as long as this object."""
 
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Check all changes, then apply them without a pause in between."""
@@ -130,12 +130,12 @@ class MemoryStorage(Storage):
         return [run for run in runs if before_number is None or run.number < before_number][:limit]
 
     async def position(self, handle: int) -> Position:
-        """Return how far a process's output is stored."""
+        """Return the position of a process's output."""
         record = self._records.get(handle)
         return record.position if record else Position()
 
     async def supervised(self) -> list[Process]:
-        """List the managed processes that are to run, oldest first."""
+        """Return the managed processes whose desired state is `RUNNING`, oldest first."""
         processes = [record.process for record in self._records.values()]
         return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
 
@@ -160,10 +160,9 @@ class MemoryStorage(Storage):
         return [Unfinished(record.process, record.position) for record in records]
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
-        """Return what is recorded of a run's resources."""
+        """Return the recorded usage of a run."""
         record = self._records.get(handle)
-        known = record is not None and run == record.process.run.number
-        return record.usage.get(run, RunUsage()) if record is not None and known else None
+        return record.usage.get(run, RunUsage()) if record is not None and _has_run(record, run) else None
 
     async def total(self) -> int:
         """Count the stored processes."""
@@ -308,8 +307,12 @@ class MemoryStorage(Storage):
             self._unfinished.add(handle)
 
 
+def _has_run(record: _Record, number: int) -> bool:
+    return any(run.number == number for run in (*record.earlier, record.process.run))
+
+
 def _record_usage(record: _Record, change: RecordUsage) -> None:
-    if change.run == record.process.run.number:
+    if _has_run(record, change.run):
         stored = record.usage.get(change.run, RunUsage())
         record.usage[change.run] = RunUsage(
             peak=stored.peak.raised_to(change.usage.peak), history=change.usage.history or stored.history

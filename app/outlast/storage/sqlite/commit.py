@@ -1,10 +1,10 @@
-"""Writing: applies a batch of changes inside one transaction, on the writer's thread."""
+"""Commits: a batch of changes, applied inside one transaction on the writer's thread."""
 
 import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outlast.failpoints import failpoint
 from outlast.model.event import EventType
@@ -25,20 +25,21 @@ from outlast.storage.base import (
     WithdrawRun,
 )
 from outlast.storage.continuity import advance
+from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times
 
 
 @dataclass(slots=True)
 class _OpenRow:
-    """Chunks that go into one row: what is small and follows one another in one commit."""
+    """Chunks of one commit that go into one row: small ones of one stream that follow one another."""
 
     latest_ts: int
     chunks: Group[Chunk] = field(default_factory=Group)
 
 
 class Batch:
-    """One commit's changes while they are applied. Remembers how far each process's output has come."""
+    """Changes of one commit while they are applied, and the position that each process's output has reached."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.handles: dict[str, int] = {}
@@ -63,7 +64,7 @@ class Batch:
             case WithdrawRun(handle=handle, run=run):
                 self._withdraw_run(handle, run)
             case SetManaged(handle=handle, state=state):
-                self._db.execute(queries.SET_MANAGED, (*_managed_row(state), handle))
+                self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
             case EndRun():
                 self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
@@ -107,7 +108,7 @@ class Batch:
             self._open[chunk.handle] = row
 
     def close_rows(self) -> None:
-        """Nothing more comes: store what might have gone on."""
+        """Store the rows that were kept open for further chunks."""
         for row in self._open.values():
             self._add_row(row)
         self._open = {}
@@ -164,34 +165,15 @@ class Batch:
         if known is not None:
             self.handles[spec.id] = known
             return
-        key = spec.idempotency_key
-        if key is not None and self._db.execute(queries.HAS_KEY, (key,)).fetchone():
-            key = None
-        cursor = self._db.execute(
-            queries.ADD_PROCESS,
-            (
-                spec.id,
-                spec.name,
-                spec.command,
-                json.dumps(spec.args, ensure_ascii=False),
-                json.dumps(spec.env_keys, ensure_ascii=False),
-                spec.working_dir,
-                spec.user,
-                spec.stdin_mode,
-                spec.stdout_mode,
-                spec.stderr_mode,
-                key,
-                json.dumps(spec.options.to_record()),
-                run.started_at_ms,
-                spec.encrypted_env,
-            ),
-        )
+        if spec.idempotency_key is not None and self._db.execute(queries.HAS_KEY, (spec.idempotency_key,)).fetchone():
+            spec = replace(spec, idempotency_key=None)
+        cursor = self._db.execute(queries.ADD_PROCESS, (*spec_to_row(spec), run.started_at_ms))
         handle = cursor.lastrowid
         assert handle is not None  # noqa: S101 - an INSERT has just succeeded
         self._add_run(handle, run)
         self._db.execute(queries.ADD_UNMERGED, (handle, 0))
         if spec.is_managed:
-            self._db.execute(queries.ADD_MANAGED, (handle, *_managed_row(ManagedState())))
+            self._db.execute(queries.ADD_MANAGED, (handle, *managed_to_row(ManagedState())))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
         self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
@@ -199,7 +181,7 @@ class Batch:
             self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
 
     def _add_run(self, handle: int, run: Run) -> bool:
-        """Add a run, unless it is stored already: False."""
+        """Add a run. Return False if it is stored already."""
         end = run.ending
         ending = (end.reason, end.exit_code, end.signal) if end else (None, None, None)
         added = self._db.execute(
@@ -240,7 +222,7 @@ class Batch:
             self._add_event(change.handle, change.run, change.type, change.ts_ms)
 
     def _add_event(self, handle: int, run: int, type_: EventType, ts_ms: int, ending: ExitStatus | None = None) -> None:
-        """Add what has happened to a run that is stored."""
+        """Add an event of a stored run."""
         self._db.execute(
             queries.ADD_EVENT,
             {
@@ -274,10 +256,6 @@ class Batch:
             self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
         self._open.pop(handle, None)
-
-
-def _managed_row(state: ManagedState) -> tuple[str, str]:
-    return state.desired, json.dumps(state.to_record(), ensure_ascii=False)
 
 
 def stored_position(db: sqlite3.Connection, handle: int) -> Position:

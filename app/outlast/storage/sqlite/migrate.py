@@ -1,6 +1,7 @@
-"""Migrations: numbered SQL files, each applied in one transaction together with the file's version.
+"""Migrations: numbered SQL files, each applied in one transaction together with the new schema version.
 
-Views hold nothing, so they have no history: each step drops them all, and the last makes those of `views.sql`.
+Views hold no data, so they need no history: each migration drops all views, and the last one creates those of
+`views.sql`.
 """
 
 import re
@@ -14,7 +15,7 @@ from outlast.failpoints import failpoint
 from outlast.model.errors import StorageError
 
 APPLICATION_ID = 0x4F544C53
-"""`PRAGMA application_id` of our files ("OTLS"), set by the first migration."""
+"""`PRAGMA application_id` of Outlast's databases ("OTLS"); the first migration sets it."""
 
 
 def migrations() -> list[str]:
@@ -41,10 +42,13 @@ def _numbered(folder: Traversable) -> list[tuple[int, str]]:
 
 
 def refuse_unknown(db: sqlite3.Connection, path: Path) -> bool:
-    """Check that the file is empty or ours, and not newer than this program. Tell whether it is empty.
+    """Check that the database is empty or belongs to Outlast, and is not newer than this program.
+
+    Returns:
+        Whether the database is empty.
 
     Raises:
-        StorageError: it must not be touched.
+        StorageError: the database must not be changed.
     """
     version = _version(db)
     known = len(migrations())
@@ -59,7 +63,7 @@ def refuse_unknown(db: sqlite3.Connection, path: Path) -> bool:
 
 
 def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
-    """Bring the schema to the newest version; a kill in the middle leaves a whole older version."""
+    """Bring the schema to the newest version. A kill in the middle leaves a complete older version."""
     steps = migrations() if steps is None else steps
     for version, sql in enumerate(steps, start=1):
         if version > _version(db):

@@ -1,18 +1,17 @@
-"""All SQL but the schema (see migrations/sqlite). Every statement reaches its rows through an index."""
+"""All SQL except the schema (migrations/sqlite). Every statement finds its rows through an index."""
 
 from outlast.model.event import EventType
 from outlast.model.process import Order
+from outlast.storage.sql.mapping import EVENT_COLUMNS, RUN_COLUMNS, SPEC_COLUMNS
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
 
 # ---- writing
 
-ADD_PROCESS = """
-INSERT INTO process
-    (id, name, command, args, env_keys, working_dir, user, stdin_mode, stdout_mode, stderr_mode,
-     idempotency_key, options, latest_start, encrypted_env)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)), ?)
+ADD_PROCESS = f"""
+INSERT INTO process ({", ".join(SPEC_COLUMNS)}, latest_start)
+VALUES ({", ".join("?" for _ in SPEC_COLUMNS)},
+    max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)))
 """
 ADD_RUN = """
 INSERT OR IGNORE INTO run
@@ -40,7 +39,7 @@ WHERE handle = ? AND number = ? AND ended_at IS NULL
 COMPLETE_OUTPUT = "UPDATE run SET output_complete = 1 WHERE handle = ? AND number = ? AND output_complete = 0"
 
 PEAKS = ("processes", "threads", "open_files", "cpu_user_ms", "cpu_system_ms", "rss_bytes", "pss_bytes")
-"""The figures of `PeakUsage`, and the columns they are in."""
+"""Figures of `PeakUsage`, and the columns that hold them."""
 
 _PEAK_COLUMNS = ", ".join(f"peak_{name}" for name in PEAKS)
 _HIGHER = ", ".join(
@@ -104,8 +103,8 @@ PURGE = (
     "INSERT INTO purged (handle) VALUES (?)",
 )
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
-# The next id is one above the highest there is: without the newest chunk its own would be given again, and a scan that
-# has passed it would miss what gets it.
+# SQLite gives a new row the highest id + 1. If the newest row were deleted, its id would be used again, and a scan that
+# has passed this id would miss the new row.
 _NEWEST = "(SELECT max(n.id) FROM output_chunk n)"
 OLDEST_PURGED = f"""
 SELECT handle FROM purged
@@ -130,11 +129,10 @@ _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 
 PROCESS_COLUMNS = f"""
 SELECT
-    p.handle, p.id, p.name, p.command, p.args, p.env_keys, p.working_dir, p.user,
-    p.stdin_mode, p.stdout_mode, p.stderr_mode, p.idempotency_key, p.options, p.encrypted_env,
+    p.handle, {", ".join(f"p.{column}" for column in SPEC_COLUMNS)},
     (SELECT m.state FROM managed m WHERE m.handle = p.handle),
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
-    r.number, r.pid, r.started_at, r.ended_at, r.reason, r.exit_code, r.signal, r.output_complete,
+    {", ".join(f"r.{column}" for column in RUN_COLUMNS)},
     max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
     coalesce(o.stdout_end, 0),
     coalesce(e.stderr_end, 0),
@@ -162,12 +160,12 @@ SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
 """
 
-RUNS = """
-SELECT number, pid, started_at, ended_at, reason, exit_code, signal, output_complete FROM run
+RUNS = f"""
+SELECT {", ".join(RUN_COLUMNS)} FROM run
 WHERE handle = ? AND number < ? ORDER BY number DESC LIMIT ?
 """
 
-# What leads a list to its processes, and how each condition is looked up of one that another condition has led to.
+# One condition leads a list to its processes; the others are checked for each process found.
 _RANGE = "{h} < :before AND {h} > :after"
 _P_RANGE, _X_RANGE, _R_RANGE = (_RANGE.format(h=f"{table}.handle") for table in "pxr")
 LIST_ALL = f"SELECT p.handle FROM process p WHERE {_P_RANGE}"
@@ -194,12 +192,12 @@ COUNT_UP_TO = "SELECT count(*) FROM ({page} LIMIT :most)"
 PROCESS_FROM = "SELECT handle, latest_start FROM process WHERE handle >= ? ORDER BY handle LIMIT 1"
 LAST_HANDLE = "SELECT coalesce(max(handle), 0) FROM process"
 
-# AUTOINCREMENT gives the handles one by one, and each is in use unless its process has been purged.
+# AUTOINCREMENT gives every handle once, so all handles but those of purged processes are in use.
 TOTAL = """
 SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
 """
 
-# ---- output: (handle, stream, first_seq) is the one index, so what concerns both streams asks for each
+# ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them
 
 LAST_OF_STREAM = """
 SELECT first_seq + line_count - 1, stdout_end, stderr_end, latest_ts FROM output_chunk
@@ -238,7 +236,7 @@ GAPS_BACKWARDS = """
 SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
 """
 
-# ---- merging: `unmerged` holds the processes that have perhaps more to merge, each with how far that is done
+# ---- compaction: `unmerged` holds the processes whose rows behind `after_seq` may still be merged
 
 ADD_UNMERGED = "INSERT OR IGNORE INTO unmerged (handle, after_seq) VALUES (?, ?)"
 MOVE_UNMERGED = "UPDATE unmerged SET after_seq = ? WHERE handle = ? AND after_seq = ?"
@@ -254,7 +252,8 @@ SELECT id, first_seq, line_count FROM output_chunk
 WHERE handle = :handle AND stream = {stream} AND first_seq > :after
 """
 ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2) + " ORDER BY first_seq LIMIT :limit"
-# What stands behind the data is looked at last: in a large row that costs reading all of it.
+# A large row is never merged, and its data are not read: the conditions need only the columns before `data` and its
+# length.
 SMALL_ROW = """
 SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
 WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL AND codec IS NULL
@@ -266,17 +265,17 @@ WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
 
-# ---- sealing, in the order of row ids
+# ---- compression, in the order of row ids
 
-SEALED_UPTO = "SELECT id FROM sealed_upto WHERE rowid = 1"
-MOVE_SEALED_UPTO = "UPDATE sealed_upto SET id = ? WHERE rowid = 1"
-ROWS_TO_SEAL = """
+COMPRESSED_UPTO = "SELECT id FROM compressed_upto WHERE rowid = 1"
+MOVE_COMPRESSED_UPTO = "UPDATE compressed_upto SET id = ? WHERE rowid = 1"
+ROWS_TO_COMPRESS = """
 SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
     SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
 FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
 """
-ROW_TO_SEAL = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
-SEAL_ROW = """
+ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+COMPRESS_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
 WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
 """
@@ -285,14 +284,14 @@ WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
 
 EVENT_AFTER = "SELECT id, latest_ts FROM event WHERE id > ? ORDER BY id LIMIT 1"
 LAST_EVENT = "SELECT coalesce(max(id), 0) FROM event"
-_EVENT_COLUMNS = "id, type, ts, process_id, name, tags, run, pid, reason, exit_code, signal"
+_EVENT_COLUMNS = ", ".join(EVENT_COLUMNS)
 EVENTS = f"SELECT {_EVENT_COLUMNS} FROM event WHERE id > :after AND id <= :upto"
 EVENTS_OF_PROCESS = f"""
 SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_by_process
 WHERE process_id = :process_id AND id > :after AND id <= :upto
 """
 COMMON_EVENTS = (EventType.STARTED, EventType.RESTARTED, EventType.EXITED)
-# All that the index holds are others than these; it is used only if that is asked in its own words.
+# SQLite uses the partial index only if the query repeats the condition of the index word for word.
 EVENTS_BUT_COMMON = f"""
 SELECT {_EVENT_COLUMNS} FROM event INDEXED BY event_rare
 WHERE type NOT IN ({", ".join(f"'{type_}'" for type_ in COMMON_EVENTS)}) AND id > :after AND id <= :upto
@@ -305,7 +304,7 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-# All chunks before this one are earlier than :since. What came before the first minute that is known may have any time.
+# All chunks before this one are earlier than :since. Chunks before the first known minute may have any time.
 FIRST_SINCE = f"""
 SELECT iif(
     EXISTS (SELECT 1 FROM minute WHERE ts <= :since - {MINUTE_MS}),
@@ -313,8 +312,8 @@ SELECT iif(
     0)
 """
 _IDS = "SELECT id FROM output_chunk WHERE id {than} :id AND id >= :first ORDER BY id {order} LIMIT :count"
-# A process's rows have ids in the order of their lines, so its own index leads to them; `begin` only passes quickly
-# over what is before the first of them.
+# The ids of a process's rows ascend with their lines, so the index of the process leads to them; `begin` skips the rows
+# before the first of them.
 _IDS_OF_STREAM = """
 SELECT id, first_seq FROM output_chunk
 WHERE handle = :handle AND stream = {stream} AND id {than} :id AND id >= :first AND first_seq {than} coalesce(

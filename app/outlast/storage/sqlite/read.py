@@ -1,34 +1,22 @@
-"""Reading: each function is one read transaction's work, on a reader's thread."""
+"""Reads of processes and output: each function is the work of one read transaction, on a reader's thread."""
 
 import json
 import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from outlast.model.managed import ManagedState
-from outlast.model.options import Options
 from outlast.model.output import Chunk, Position, Stream
-from outlast.model.process import (
-    ExitStatus,
-    Order,
-    OutputMode,
-    OutputSummary,
-    Process,
-    ProcessQuery,
-    ProcessSpec,
-    Reason,
-    Run,
-    StdinMode,
-)
+from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 from outlast.storage.base import Unfinished
+from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
 from outlast.storage.sqlite.rows import chunk_times, chunks_of
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
-    """Return the process that the query `page` names, if there is one."""
+    """Return the process that the SQL query `page` selects, if there is one."""
     found = _page(db, page, parameters, ascending=True)
     return found[0].process if found else None
 
@@ -46,7 +34,7 @@ def supervised(db: sqlite3.Connection) -> list[Process]:
 def runs(db: sqlite3.Connection, handle: int, *, before_number: int | None, limit: int) -> list[Run]:
     """Implement `Storage.runs`."""
     before = MAX_INTEGER if before_number is None else before_number
-    return [_run(row) for row in db.execute(queries.RUNS, (handle, before, limit))]
+    return [run_from_row(row) for row in db.execute(queries.RUNS, (handle, before, limit))]
 
 
 def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
@@ -135,49 +123,17 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
-    (handle, id_, name, command, args, env_keys, working_dir, user, stdin, stdout, stderr, key, options) = row[:13]
-    encrypted_env, managed, tags = row[13:16]
-    (last_seq, stdout_end, stderr_end, gaps, missing_bytes) = row[24:]
-    spec = ProcessSpec(
-        id=id_,
-        command=command,
-        args=tuple(json.loads(args)),
-        env_keys=tuple(json.loads(env_keys)),
-        working_dir=working_dir,
-        user=user,
-        stdin_mode=StdinMode(stdin),
-        stdout_mode=OutputMode(stdout),
-        stderr_mode=OutputMode(stderr),
-        name=name,
-        tags=json.loads(tags),
-        idempotency_key=key,
-        options=Options.from_record(json.loads(options)),
-        encrypted_env=encrypted_env,
+    handle, spec, (managed, tags) = row[0], row[1:14], row[14:16]
+    last_seq, stdout_end, stderr_end, gaps, missing_bytes = row[24:]
+    position = Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end)
+    process = Process(
+        handle=handle,
+        spec=spec_from_row(spec, tags),
+        run=run_from_row(row[16:24]),
+        output=output_summary(position, gaps=gaps, missing_bytes=missing_bytes),
+        managed=managed_from_text(managed),
     )
-    output = OutputSummary(
-        lines=last_seq - gaps,
-        bytes=stdout_end + stderr_end - missing_bytes,
-        first_seq=min(1, last_seq),
-        last_seq=last_seq,
-    )
-    return Unfinished(
-        process=Process(
-            handle=handle,
-            spec=spec,
-            run=_run(row[16:24]),
-            output=output,
-            managed=managed and ManagedState.from_record(json.loads(managed)),
-        ),
-        position=Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end),
-    )
-
-
-def _run(row: tuple[Any, ...]) -> Run:
-    number, pid, started_at, ended_at, reason, exit_code, signal, complete = row
-    ending = None
-    if ended_at is not None:
-        ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ended_at)
-    return Run(number=number, pid=pid, started_at_ms=started_at, ending=ending, output_complete=bool(complete))
+    return Unfinished(process, position)
 
 
 def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
@@ -192,8 +148,8 @@ def _last_seq(db: sqlite3.Connection, handle: int) -> int:
 def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
     """Return the first line of the first chunk with `latest_ts` >= `ms`, or the line after the last.
 
-    Halves the range of sequence numbers, along which `latest_ts` never falls: some 20 look-ups for a
-    million chunks, where an index on time would cost every commit.
+    A binary search over sequence numbers, because `latest_ts` never falls: about 20 lookups for a million chunks. An
+    index on time would cost every commit.
     """
     low, high = 1, _last_seq(db, handle) + 1
     while low < high:

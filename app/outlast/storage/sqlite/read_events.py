@@ -1,15 +1,14 @@
-"""Reading events: each function is one read transaction's work, on a reader's thread."""
+"""Reads of events: each function is the work of one read transaction, on a reader's thread."""
 
 import json
 import sqlite3
-from typing import Any
 
-from outlast.model.event import Event, EventFilter, EventPage, EventType
-from outlast.model.process import ExitStatus, Reason
+from outlast.model.event import EventFilter, EventPage
+from outlast.storage.sql.mapping import event_from_row
 from outlast.storage.sqlite import queries
 
 SCAN_IDS = 10_000
-"""A call looks at the events of so many ids at most."""
+"""Maximum number of ids whose events one call reads."""
 
 
 def events(db: sqlite3.Connection, after: int, limit: int, wanted: EventFilter) -> EventPage:
@@ -24,7 +23,7 @@ def events(db: sqlite3.Connection, after: int, limit: int, wanted: EventFilter) 
     upto = last_id if wanted.process_id is not None else min(last_id, first_id + SCAN_IDS - 1)
     sql, parameters = _conditions(wanted)
     parameters |= {"after": first_id - 1, "upto": upto, "limit": limit}
-    found = [_event(row) for row in db.execute(sql + queries.EVENTS_FORWARD, parameters)]
+    found = [event_from_row(row) for row in db.execute(sql + queries.EVENTS_FORWARD, parameters)]
     return EventPage(events=found, last_id=found[-1].id if len(found) == limit else upto)
 
 
@@ -57,28 +56,10 @@ def _conditions(wanted: EventFilter) -> tuple[str, dict[str, object]]:
     return sql, parameters
 
 
-def _event(row: tuple[Any, ...]) -> Event:
-    id_, type_, ts, process_id, name, tags, run, pid, reason, exit_code, signal = row
-    ending = None
-    if reason is not None:
-        ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
-    return Event(
-        id=id_,
-        type=EventType(type_),
-        ts_ms=ts,
-        process_id=process_id,
-        name=name,
-        tags=json.loads(tags),
-        run=run,
-        pid=pid,
-        ending=ending,
-    )
-
-
 def _first_id_since(db: sqlite3.Connection, low: int, high: int, ms: int) -> int:
-    """Return an id from `low` on, before which all have `latest_ts` < `ms`. `high` is the last id.
+    """Return the lowest id in `low`..`high` before which all events have `latest_ts` < `ms`; `high` is the last id.
 
-    Halves the range, along which `latest_ts` never falls: an index on time would cost every commit.
+    A binary search, because `latest_ts` never falls; an index on time would cost every commit.
     """
     while low < high:
         middle = (low + high) // 2

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from outlast.model.process import Run
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
-from outlast.storage.base import PurgeProcess, RecordUsage, Storage
+from outlast.storage.base import BeginRun, PurgeProcess, RecordUsage, Storage
 from outlast.testing.storage.samples import EPOCH_MS, added, end_of
 from outlast.testing.storage.suite import StorageSuite
 
@@ -59,6 +60,17 @@ class UsageConformance(StorageSuite):
         assert await storage.usage(handle, 2) is None
         await storage.commit([PurgeProcess(handle), RecordUsage(handle, 1, usage)])
         assert await storage.usage(handle, 1) is None
+
+    async def test_usage_of_an_earlier_run_stays_readable(self, storage: Storage) -> None:
+        """A run's usage is read and recorded after the next run has begun."""
+        handle = await added(storage)
+        first = RunUsage(peak=_LOW, history=_history(1))
+        await storage.commit([RecordUsage(handle, 1, first), end_of(handle)])
+        await storage.commit([BeginRun(handle, Run(number=2, pid=4712, started_at_ms=EPOCH_MS + 2))])
+        assert await storage.usage(handle, 1) == first
+        assert await storage.usage(handle, 2) == RunUsage()
+        await storage.commit([RecordUsage(handle, 1, RunUsage(peak=_HIGH))])
+        assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(1))
 
     async def test_usage_outlasts_the_storage(self, storage: Storage, tmp_path: Path) -> None:
         """A second storage made for the same folder finds it."""

@@ -59,14 +59,14 @@ def plan_compression(db: sqlite3.Connection, rules: CompressionRules, now_ms: in
     A row that may yet be merged is passed over: the compaction step that merges it, or decides that it stays alone,
     compresses it.
     """
-    (examined_id,) = db.execute(queries.SEALED_UPTO).fetchone()
+    (examined_id,) = db.execute(queries.COMPRESSED_UPTO).fetchone()
     upto_id, size, found = examined_id, 0, list[OldRow]()
     bounds = {"mark": examined_id, "limit": STEP_ROWS, "large": LARGE_BYTES}
-    for row_id, ts_ms, stored_bytes, may_be_merged in db.execute(queries.ROWS_TO_SEAL, bounds):
+    for row_id, ts_ms, stored_bytes, may_be_merged in db.execute(queries.ROWS_TO_COMPRESS, bounds):
         if not rules.is_old(ts_ms, now_ms):
             break
         if stored_bytes >= rules.min_bytes and not may_be_merged:
-            handle, first_seq, data, parts, codec_name = db.execute(queries.ROW_TO_SEAL, (row_id,)).fetchone()
+            handle, first_seq, data, parts, codec_name = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
             if parts and not all(rules.is_old(chunk_ms, now_ms) for _, chunk_ms in chunk_times(ts_ms, parts)):
                 break
             size += len(data)
@@ -95,6 +95,6 @@ def compress_rows(rows: Sequence[OldRow], rules: CompressionRules) -> list[tuple
 def apply_compression(db: sqlite3.Connection, compressed: Sequence[tuple[OldRow, bytes]], upto_id: int) -> None:
     """Replace the data of rows by their compressed data, in the caller's transaction."""
     for row, data in compressed:
-        db.execute(queries.SEAL_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
+        db.execute(queries.COMPRESS_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
         failpoint("inside-compression")
-    db.execute(queries.MOVE_SEALED_UPTO, (upto_id,))
+    db.execute(queries.MOVE_COMPRESSED_UPTO, (upto_id,))

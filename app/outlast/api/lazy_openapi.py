@@ -1,4 +1,4 @@
-"""The API's document in the form in which it is sent."""
+"""The OpenAPI document in the form in which it is sent: JSON, made at the first request."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +6,19 @@ from typing import Any
 import orjson
 
 
-class Document:
-    """`openapi.json`, made when it is first asked for: a start does not wait for what most daemons never send."""
+class LazyOpenApi:
+    """The OpenAPI document as JSON. It is made at its first use: most daemons never send it, so a start need not wait.
+
+    Args:
+        make: returns the document as a JSON-ready dictionary.
+    """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
         self._make = make
         self._encoded: bytes | None = None
 
     def encoded(self) -> bytes:
-        """Return it as JSON."""
+        """Return the document as JSON."""
         if self._encoded is None:
             self._encoded = orjson.dumps(self._make())
         return self._encoded

@@ -1,4 +1,4 @@
-"""What the kernel counts of a process."""
+"""Figures that the kernel keeps about processes."""
 
 import contextlib
 import resource
@@ -9,14 +9,14 @@ _BLOCK_BYTES = 512  # in which rusage counts what goes to disk
 
 
 def cpu_s(pid: int) -> float:
-    """Return its processor time, without that of its children."""
-    # Of each thread in nanoseconds: /proc/PID/stat counts in ticks of 10 ms.
+    """Return the processor time of a process in seconds, without its children."""
+    # Read from each thread, in nanoseconds: /proc/PID/stat counts in ticks of 10 ms.
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(path.read_text(encoding="utf-8").split()[0]) for path in threads) / 1e9
 
 
 def forker_pid(shim: int | None) -> int | None:
-    """Return what forks for a shim (`outlast.shim.launch.forker`), once that has started a process."""
+    """Return the pid of a shim's fork helper (`outlast.shim.launch.forker`); None before the shim's first start."""
     for pid in map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text(encoding="utf-8").split()):
         with contextlib.suppress(OSError):
             if b"import forker" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -25,7 +25,7 @@ def forker_pid(shim: int | None) -> int | None:
 
 
 def pss_bytes(pid: int, kind: str = "Pss") -> int:
-    """Return its share of memory: of all, or with `Pss_Anon` of what is no file's."""
+    """Return the proportional share of memory of a process; with `Pss_Anon`, of anonymous memory alone."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * _KIB
@@ -33,11 +33,11 @@ def pss_bytes(pid: int, kind: str = "Pss") -> int:
 
 
 def written_bytes(pid: int) -> int:
-    """Return how much it has sent towards a disk: pages of files, each time they were clean before."""
+    """Return the bytes that a process has sent towards a disk: each page of a file that it made dirty."""
     counts = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text(encoding="utf-8").splitlines())
     return int(counts["write_bytes"])
 
 
-def written_bytes_of_the_gone() -> int:
-    """Return the same of all children of ours that have ended and were waited for."""
+def written_bytes_of_ended_children() -> int:
+    """Return the bytes that our children sent towards a disk, of those that have ended and were waited for."""
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * _BLOCK_BYTES

@@ -1,0 +1,177 @@
+"""Field types of one process: its key, name, environment, tags, user, and signals to it.
+
+Each error message is a phrase that follows the name of the field: "must be a string".
+"""
+
+import signal
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from outlast.api.schemas.fields import DIGITS, MESSAGES, String, check_text
+from outlast.core.commands.users import UserSpec
+from outlast.model.ulid import is_ulid
+
+MAX_ID = 2**32 - 2
+"""Largest id of a user or group: to the kernel, 2**32 - 1 means "leave unchanged"."""
+
+MAX_SIGNAL = 64
+MAX_TAGS = 64
+MAX_TAG_KEY_CHARS = 128
+MAX_TAG_VALUE_CHARS = 1024
+MAX_KEY_CHARS = 255
+MAX_NAME_CHARS = 255
+
+
+class Key(String):
+    """An idempotency key: a short string of printable characters."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not 1 <= len(text) <= MAX_KEY_CHARS or not text.isprintable():
+            raise ValidationError(f"must be 1 to {MAX_KEY_CHARS} printable characters")
+        return text
+
+
+class Name(String):
+    """The name of a process: fits into a path, and looks like neither a pid nor an id."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if not 1 <= len(text) <= MAX_NAME_CHARS or "/" in text or text in {".", ".."}:
+            raise ValidationError(f'must be 1 to {MAX_NAME_CHARS} characters without "/", and not "." or ".."')
+        if (text.isascii() and text.isdigit()) or is_ulid(text.upper()):
+            raise ValidationError("must not look like a pid (all digits) or an id (a ULID)")
+        return text
+
+
+class Environment(fields.Dict):
+    """Environment variables: an object of strings whose keys the kernel accepts."""
+
+    default_error_messages = {**MESSAGES, "invalid": "must be an object of strings"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
+        del attr, data, kwargs
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        for key, text in value.items():
+            check_text(key)
+            if not key or "=" in key:
+                raise ValidationError('must not contain a key that is empty or has "="')
+            _check_member(key, text)
+        return value
+
+
+class Tags(fields.Dict):
+    """Tags of a process: an object of short strings. A key has no ":", so that `tag=key:value` is unambiguous."""
+
+    default_error_messages = {**MESSAGES, "invalid": "must be an object of strings"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
+        del attr, data, kwargs
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        if len(value) > MAX_TAGS:
+            raise ValidationError(f"must not contain more than {MAX_TAGS} tags")
+        for key, text in value.items():
+            check_tag_key(key)
+            _check_member(key, text)
+            if len(text) > MAX_TAG_VALUE_CHARS:
+                raise ValidationError({key: [f"must not be longer than {MAX_TAG_VALUE_CHARS} characters"]})
+        return value
+
+
+class TagFilters(fields.List[str]):
+    """Tags given by repeating `tag=key:value` in a query string. Loads as a dictionary. The value may hold ":"."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(String(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        wanted: dict[str, str] = {}
+        texts: list[str] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[assignment]
+        for text in texts:
+            key, colon, tag_value = text.partition(":")
+            if not colon:
+                raise ValidationError("must have the form key:value")
+            check_tag_key(key)
+            if wanted.setdefault(key, tag_value) != tag_value:
+                raise ValidationError(f"has two values for the key {key!r}, but a process has only one")
+        return wanted
+
+
+class SignalNumber(fields.Field[int]):
+    """A signal, by number (1 to 64) or by name ("SIGTERM" or "TERM")."""
+
+    default_error_messages = MESSAGES
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        del attr, data, kwargs
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIGNAL:
+            return value
+        if isinstance(value, str):
+            known = signal.Signals.__members__
+            number = known.get(value) or known.get(f"SIG{value}")
+            if number is not None:
+                return int(number)
+        raise ValidationError(f'must be a number from 1 to {MAX_SIGNAL} or a name such as "SIGTERM"')
+
+
+class User(fields.Field[UserSpec]):
+    """The user to run as: "name", "uid", "uid:gid", {"name": ...} or {"uid": ..., "gid": ...}."""
+
+    default_error_messages = MESSAGES
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> UserSpec:
+        del attr, data, kwargs
+        if isinstance(value, str):
+            return self._from_text(value)
+        if isinstance(value, dict):
+            return self._from_object(value)
+        raise ValidationError('must be "name", "uid:gid", {"name": ...} or {"uid": ..., "gid": ...}')
+
+    def _from_text(self, text: str) -> UserSpec:
+        check_text(text)
+        uid, colon, gid = text.partition(":")
+        if uid and not colon and not text.isdecimal():
+            return UserSpec(name=text, uid=None, gid=None)
+        if not DIGITS.fullmatch(uid) or (colon and not DIGITS.fullmatch(gid)):
+            raise ValidationError('must be a name, or numbers as "uid:gid"')
+        return UserSpec(name=None, uid=_check_id(int(uid)), gid=_check_id(int(gid)) if colon else None)
+
+    def _from_object(self, given: dict[str, Any]) -> UserSpec:
+        # The official clients send every key, null where unset.
+        given = {key: value for key, value in given.items() if value is not None}
+        if given.keys() == {"name"}:
+            name = check_text(given["name"])
+            if not name:
+                raise ValidationError({"name": ["must not be empty"]})
+            return UserSpec(name=name, uid=None, gid=None)
+        if given.keys() in ({"uid"}, {"uid", "gid"}):
+            gid = _check_id(given["gid"]) if "gid" in given else None
+            return UserSpec(name=None, uid=_check_id(given["uid"]), gid=gid)
+        raise ValidationError('must have either "name", or "uid" with an optional "gid", and nothing else')
+
+
+def check_tag_key(key: object) -> None:
+    """Check that `key` can be the key of a tag.
+
+    Raises:
+        ValidationError: `key` is empty, too long, or has a ":".
+    """
+    text = check_text(key)
+    if not text or len(text) > MAX_TAG_KEY_CHARS or ":" in text:
+        raise ValidationError(f'must have keys of 1 to {MAX_TAG_KEY_CHARS} characters without ":"')
+
+
+def _check_member(key: str, value: object) -> None:
+    try:
+        check_text(value)
+    except ValidationError as error:
+        raise ValidationError({key: error.messages}) from None
+
+
+def _check_id(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_ID:
+        raise ValidationError(f"must have ids from 0 to {MAX_ID}")
+    return value

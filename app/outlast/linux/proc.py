@@ -1,0 +1,82 @@
+"""Reading /proc. No function raises for a process that has gone."""
+
+import os
+from typing import NamedTuple
+
+
+class Stat(NamedTuple):
+    """Fields of /proc/PID/stat (proc_pid_stat(5)).
+
+    Attributes:
+        state: one letter, such as `R`, `S` or `Z`.
+        user_ticks: user-mode time of the process and of the children that it has reaped, in clock ticks.
+        system_ticks: kernel-mode time, likewise.
+        start_ticks: time from boot to the start. With the pid, it identifies a process.
+        exit_code: wait status of a zombie; 0 if the kernel hides it from this user.
+    """
+
+    state: str
+    ppid: int
+    session: int
+    user_ticks: int
+    system_ticks: int
+    threads: int
+    start_ticks: int
+    rss_pages: int
+    exit_code: int
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self.state not in "ZX"
+
+
+def all_pids() -> list[int]:
+    """Return the pids of all processes that /proc shows to this process."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Read /proc/PID/stat. None: the process has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            raw = file.read()
+    except OSError:
+        return None
+    # The name stands in parentheses and may contain any character: fields are counted from the state on.
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    return Stat(
+        state=fields[0].decode(),
+        ppid=int(fields[1]),
+        session=int(fields[3]),
+        user_ticks=int(fields[11]) + int(fields[13]),
+        system_ticks=int(fields[12]) + int(fields[14]),
+        threads=int(fields[17]),
+        start_ticks=int(fields[19]),
+        rss_pages=int(fields[21]),
+        exit_code=int(fields[49]),
+    )
+
+
+def read_environment(pid: int) -> list[bytes]:
+    """Return the environment that a process was started with, as `NAME=value`. Empty: it has gone, or is hidden."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def is_fully_visible(pid: int) -> bool:
+    """Tell whether the kernel shows this process all of another one, such as its exit code.
+
+    The kernel hides parts of processes of other users, and of setuid programs.
+
+    Raises:
+        OSError: the process has gone.
+    """
+    if os.geteuid() == 0:
+        return True
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        ids = {words[0]: set(words[1:4]) for words in map(str.split, file) if words and words[0] in {"Uid:", "Gid:"}}
+    return ids == {"Uid:": {str(os.geteuid())}, "Gid:": {str(os.getegid())}}

@@ -1,0 +1,94 @@
+"""The terms on which daemon and shim meet, besides their messages: commands, stages of a start, names, limits.
+
+Every process that is started begins as a copy of the fork helper, which imports this module: it imports next to
+nothing.
+"""
+
+import resource
+import signal
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
+
+SOCKET_NAME = "shim.sock"
+"""The shim's unix socket, in the state folder."""
+SHIM_LOCK_NAME = "shim.lock"
+"""The file, in the state folder, that a shim locks for life."""
+DAEMON_LOCK_NAME = "lock"
+"""The file, in the state folder, that a daemon, or `outlast down` in its place, locks for life."""
+
+STATE_VERSION = 2
+"""Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""
+
+MODE = "init"
+"""The argument that makes `python -m outlast.shim` an init; it stands where READY_FD stands otherwise."""
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals on which an init ends everything."""
+BLOCKED_SIGNALS = (*END_SIGNALS, signal.SIGHUP)
+"""Signals that are blocked when an init is executed: without a handler, the kernel would discard them for PID 1."""
+
+MARKER = "OUTLAST_PROCESS_ID"
+"""The environment variable that carries a run's key. Descendants inherit it, so their run can be found."""
+
+WINDOW_BYTES = 12 << 20
+"""Maximum bytes of one process's output that are sent and not acknowledged."""
+FRAME_OVERHEAD_BYTES = 256
+"""Bytes of memory that a frame takes besides its output."""
+
+RLIMITS = {
+    "cpu_seconds": resource.RLIMIT_CPU,
+    "address_space_bytes": resource.RLIMIT_AS,
+    "open_files": resource.RLIMIT_NOFILE,
+    "processes": resource.RLIMIT_NPROC,
+    "file_size_bytes": resource.RLIMIT_FSIZE,
+}
+"""Limits that a process sets for itself by setrlimit(2), by their names in the API."""
+CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
+"""Limits that a process's cgroup sets, by their names in the API, and the controller that each needs."""
+
+Limits = Mapping[str, int | float]
+
+
+class Stage:
+    """Steps of a start, by the number with which a start that failed names the step. `STAGES` continues them."""
+
+    SETUP = 0
+    USER = 1
+    WORKING_DIR = 2
+    EXEC = 3
+
+
+STAGES = {16 + i: name for i, name in enumerate(["nice", *RLIMITS, *CONTROLLERS])}
+"""Steps that set one limit, by number, and the name of that limit in the API."""
+
+
+class Command(
+    namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
+        "Command", "argv env working_dir stdin stdout stderr uid gid groups timeout_ms nice limits"
+    )
+):
+    """A program to start. The daemon has resolved everything: users to numbers, the whole environment, absolute paths.
+
+    Attributes:
+        stdin: whether the process gets a pipe as standard input; otherwise it gets /dev/null.
+        stdout: whether its standard output is captured.
+        stderr: whether its standard error is captured.
+        uid: None: that of the shim. Likewise `gid` and `groups`.
+        timeout_ms: how long the program may run. None: for ever.
+        nice: None: that of the shim.
+        limits: values of `RLIMITS` and `CONTROLLERS` that were asked for.
+    """
+
+    __slots__ = ()
+
+    argv: list[str]
+    env: Mapping[str, str]
+    working_dir: str
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    uid: int | None
+    gid: int | None
+    groups: Sequence[int] | None
+    timeout_ms: int | None
+    nice: int | None
+    limits: Limits
