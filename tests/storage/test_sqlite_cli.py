@@ -1,4 +1,4 @@
-"""I7: the plain `sqlite3` program answers an operator's questions, also while the store is open and written to."""
+"""I7: the plain `sqlite3` program reads the store, also while it is open and written to."""
 
 import json
 import os

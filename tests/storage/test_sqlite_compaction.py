@@ -72,8 +72,8 @@ _pieces = st.tuples(
     st.sampled_from(_DATA),
     st.sampled_from([Stream.STDOUT, Stream.STDOUT, Stream.STDERR]),
     st.integers(min_value=1, max_value=5),  # time
-    st.sampled_from([0, 0, 0, 1]),  # whether another run begins
-    st.sampled_from(["", "", "commit", "merge"]),  # what comes before the next
+    st.sampled_from([0, 0, 0, 1]),  # whether another run starts
+    st.sampled_from(["", "", "commit", "merge"]),  # done before the next
 )
 
 
@@ -268,7 +268,7 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
     assert after[-1][0] == before[-1][0]
     assert {row[0] for row in after} < {row[0] for row in before}
     assert all(row[3] > 0.9 * TARGET_BYTES for row in after[:-1])
-    assert sum(plan.size for plan in plans) < 5 * 10_000 * 104  # bytes are written a few times, not once a row
+    assert sum(plan.size for plan in plans) < 5 * 10_000 * 104  # bytes are written a few times, not once per row
 
 
 @pytest.mark.parametrize(

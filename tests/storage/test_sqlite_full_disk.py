@@ -1,4 +1,4 @@
-"""Where a full disk hits SQLite: the log, the log's index, and the database when the log is written back."""
+"""A full disk: SQLite finds no space for the log, the log's index, or a checkpoint into the database."""
 
 import logging
 import re
@@ -40,7 +40,7 @@ async def _holds_all(storage: SqliteStorage, output: Output) -> None:
 
 
 async def _commit_with_ever_more_room(storage: SqliteStorage, disk: Disk, output: Output) -> set[str]:
-    """Take all room, then give back a page at a time until a commit succeeds; return the errors on the way."""
+    """Fill the disk, then free a page at a time until a commit succeeds; return the errors before that."""
     disk.fill()
     chunk = output.chunk(b"x" * 200 * _KIB + b"\n")
     seen = set()

@@ -106,7 +106,7 @@ def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(p
         foreign.execute("SELECT count(*) FROM process").fetchone()
         assert checkpointer.is_due()
         checkpointer.checkpoint(db)
-        assert not checkpointer.is_due()  # the attempt has failed, and not every commit is to wait for another
+        assert not checkpointer.is_due()  # the attempt has failed, and not every commit waits for another
         write_a_log()
         assert checkpointer.is_due()
         foreign.execute("COMMIT")

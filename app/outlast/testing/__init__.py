@@ -2,5 +2,5 @@
 
 import pytest
 
-# A failing assert of the suite then shows its values, as an assert in a test file does. All modules below are meant.
+# Asserts of the suite that fail then show their values, as in a test file. The name includes all modules below it.
 pytest.register_assert_rewrite("outlast.testing.storage")
