@@ -350,21 +350,29 @@ async def test_output_of_a_later_run_is_merged(eager: EagerStorage) -> None:
         assert _count(eager, output.handle) == run
 
 
-async def test_output_is_merged_when_it_is_quiet_or_much(path: Path) -> None:
+@pytest.fixture
+async def patient(path: Path) -> AsyncIterator[EagerStorage]:
+    """Return a storage that merges 30 rows at once, and 16 rows after a moment without output."""
     storage = EagerStorage(path)
     storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=30, min_rows=16, quiet_s=0.05)
     await storage.open()
-    try:
-        quiet, busy = [Output(await added(storage)) for _ in range(2)]
-        for _ in range(30):
-            await storage.commit([busy.chunk(b"x\n")])
-        assert _count(storage, busy.handle) == 1
-        for _ in range(20):
-            await storage.commit([quiet.chunk(b"x\n")])
-        assert _count(storage, quiet.handle) == 20
-        await eventually(lambda: _count(storage, quiet.handle) == 1)
-    finally:
-        await storage.close()
+    yield storage
+    await storage.close()
+
+
+async def test_output_is_merged_when_many_rows_have_come(patient: EagerStorage) -> None:
+    output = Output(await added(patient))
+    for _ in range(30):
+        await patient.commit([output.chunk(b"x\n")])
+    assert _count(patient, output.handle) == 1
+
+
+async def test_output_is_merged_when_it_is_quiet(patient: EagerStorage) -> None:
+    output = Output(await added(patient))
+    for _ in range(20):
+        await patient.commit([output.chunk(b"x\n")])
+    assert _count(patient, output.handle) == 20
+    await eventually(lambda: _count(patient, output.handle) == 1)
 
 
 async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:

@@ -5,16 +5,17 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outlast.model.errors import StorageError
-from outlast.model.output import Stream
+from outlast.model.output import Chunk, Stream
+from outlast.model.process import Process
 from outlast.model.sql import SqlQuery
 from outlast.storage.base import CompleteOutput
 from outlast.storage.registry import storage_from_url
@@ -66,7 +67,19 @@ def _forget_unmerged(db: sqlite3.Connection) -> None:
 # ---- reading
 
 
-async def test_plain_sql_names_compressed_rows_and_outlast_sql_shows_their_lines(path: Path) -> None:
+@dataclass(frozen=True)
+class _Compressed:
+    """A store whose only process has two compressed rows, and the output that went into them."""
+
+    storage: SqliteStorage
+    handle: int
+    chunks: list[Chunk]
+    process: Process | None
+    views: dict[str, list[list[Any]]]
+
+
+@pytest.fixture
+async def compressed(path: Path) -> AsyncIterator[_Compressed]:
     storage = EagerStorage(path)
     await storage.open()
     try:
@@ -78,39 +91,75 @@ async def test_plain_sql_names_compressed_rows_and_outlast_sql_shows_their_lines
             output.chunk(_LOG, Stream.STDERR, ts_ms=EPOCH_MS + 2000),
         ]
         await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
-        before = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
+        views = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
         process = await storage.process(output.handle)
-        with closing(sqlite3.connect(path)) as db:
-            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            for view, rows in before.items():
-                assert [list(row) for row in db.execute(f"SELECT * FROM {view} ORDER BY seq")] == rows  # noqa: S608
-            counts = db.execute("SELECT lines, bytes FROM processes").fetchall()
-            storage._maintenance._policy = replace(storage._maintenance._policy, compression=EVERYTHING)
-            await storage.commit([])
-            for view in _VIEWS:
-                rows = db.execute(f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq").fetchall()  # noqa: S608
-                assert rows == [
-                    (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
-                    (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
-                ]
-            compressed = db.execute(
-                "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq"
-            ).fetchall()
-            assert compressed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
-            (less,) = db.execute("SELECT compressed_bytes FROM output_compressed WHERE seq = 5").fetchone()
-            assert less < len(_LOG) / 4
-            assert db.execute("SELECT lines, bytes FROM processes").fetchall() == counts
-            assert db.execute("SELECT seq FROM output_gaps").fetchall() == [(4,)]
-        after = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
-        assert after == before
-        assert await storage.process(output.handle) == process
-        assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30) == chunks
-        answer = await _ask(
-            storage, "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
-        )
-        assert len(answer) == 1
+        storage._maintenance._policy = replace(storage._maintenance._policy, compression=EVERYTHING)
+        await storage.commit([])
+        yield _Compressed(storage, output.handle, chunks, process, views)
     finally:
         await storage.close()
+
+
+def _plain_sql(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        return db.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str) -> None:
+    storage = EagerStorage(path)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(b'\\a "b"\n'), output.chunk(b"c\xff", Stream.STDERR), output.gap(3)]
+        await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
+        sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+        shown = await _ask(storage, sql)
+        assert len(shown) == 2
+        assert [list(row) for row in _plain_sql(path, sql)] == shown
+    finally:
+        await storage.close()
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_plain_sql_shows_a_sentence_for_a_compressed_row(compressed: _Compressed, path: Path, view: str) -> None:
+    assert compressed.views[view]
+    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq") == [  # noqa: S608
+        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
+        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
+    ]
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_lists_compressed_rows(path: Path) -> None:
+    listed = _plain_sql(path, "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq")
+    assert listed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
+    ((less,),) = _plain_sql(path, "SELECT compressed_bytes FROM output_compressed WHERE seq = 5")
+    assert less < len(_LOG) / 4
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_counts_lines_and_gaps_as_before(path: Path) -> None:
+    assert _plain_sql(path, "SELECT lines, bytes FROM processes") == [(103, 29 + len(_LOG))]
+    assert _plain_sql(path, "SELECT seq FROM output_gaps") == [(4,)]
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_outlast_sql_shows_the_lines_of_compressed_rows(compressed: _Compressed, view: str) -> None:
+    sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+    assert await _ask(compressed.storage, sql) == compressed.views[view]
+
+
+async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
+    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
+    assert len(await _ask(compressed.storage, sql)) == 1
+
+
+async def test_the_storage_reads_compressed_output_as_before(compressed: _Compressed) -> None:
+    storage, handle = compressed.storage, compressed.handle
+    assert await storage.process(handle) == compressed.process
+    assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == compressed.chunks
 
 
 def test_a_row_that_cannot_be_decompressed_is_an_error(database: sqlite3.Connection) -> None:
@@ -126,7 +175,7 @@ def test_a_row_that_cannot_be_decompressed_is_an_error(database: sqlite3.Connect
 # ---- the rows that are compressed
 
 
-def test_old_rows_are_compressed_and_examined_once(database: sqlite3.Connection) -> None:
+def test_old_rows_are_compressed_once(database: sqlite3.Connection) -> None:
     output = _output(database)
     commit_each(database, [output.chunk(_LOG, ts_ms=ts_ms) for ts_ms in (1000, 2000, 90_000, 3000, 3001)])
     rules = CompressionRules(after_ms=1000)
