@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.measure import OURS, Figures, Measure, Row
 from bench.serving import outlast
-from outlast.storage.sqlite.maintenance.checkpoint import FREE_PAGES_KEPT
+from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT
 
 _LOGS = Path("/var/log")
 _CHECKOUT = Path(__file__).parents[1]

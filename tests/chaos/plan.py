@@ -15,7 +15,7 @@ POINTS = tuple(
     for point, what in failpoints.POINTS.items()
     if what.startswith("daemon:")
     and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
-    and point not in ("inside-merge", "inside-seal")
+    and point not in ("inside-compaction", "inside-compression")
 )
 """Failpoints of the daemon. Migrations, managed processes, compaction and compression have their own tests."""
 

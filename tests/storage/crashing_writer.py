@@ -1,6 +1,7 @@
-"""A child process for test_sqlite_faults: commits batches for ever, and says on stdout which are committed.
+"""A child process for test_sqlite_faults: it commits batches for ever, and prints the number of each committed one.
 
-`merges` as its second argument: its lines are small, and merged at once. `seals`: they are large, and sealed at once.
+With `compaction` as its second argument, its lines are small, and merged at once. With `compression`, its lines are
+large, and compressed at once.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ from tests.storage.stores import EagerStorage, sqlite_storage
 KEPT = 3
 
 
-async def main(path: Path, *, eager: bool, seals: bool) -> None:
-    storage = EagerStorage(path, kept_s=0, seals=seals) if eager else sqlite_storage(path)
+async def main(path: Path, *, eager: bool, compresses: bool) -> None:
+    storage = EagerStorage(path, lease_s=0, compresses=compresses) if eager else sqlite_storage(path)
     await storage.open()
     while len(await storage.processes(ProcessQuery(tags={"kept": "yes"}))) < KEPT:
         await added(storage, new_process(kept="yes"))
@@ -29,7 +30,7 @@ async def main(path: Path, *, eager: bool, seals: bool) -> None:
     while True:
         number += 1
         # the log reaches its limit every fifty batches
-        line = b"%d " % number + b"x" * (150_000 if seals else 100 if eager else 100_000) + b"\n"
+        line = b"%d " % number + b"x" * (150_000 if compresses else 100 if eager else 100_000) + b"\n"
         passing = await added(storage)
         changes: list[Change] = [output.chunk(line) for output in outputs]
         await storage.commit([Output(passing).chunk(line), *changes])
@@ -39,4 +40,4 @@ async def main(path: Path, *, eager: bool, seals: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), eager=len(sys.argv) > 2, seals="seals" in sys.argv))
+    asyncio.run(main(Path(sys.argv[1]), eager=len(sys.argv) > 2, compresses="compression" in sys.argv))

@@ -1,4 +1,4 @@
-"""A child process for test_power_loss: commits batches for ever, and says on stdout which are committed."""
+"""A child process for test_power_loss: it commits batches for ever, and prints the number of each committed one."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ _PURGE_EVERY = 8
 
 
 def line(batch: int, handle: int) -> bytes:
-    """Return what a process writes in a batch: of any size up to about 400 KB, and only this."""
+    """Return the line that a process writes in a batch: up to about 400 KB, determined by batch and handle."""
     digest = hashlib.sha256(b"%d %d" % (batch, handle)).hexdigest().encode()
     return b"%d %s\n" % (batch, digest * (int(digest[:4], 16) % (50, 6000)[batch % 4 == 0] + 1))
 

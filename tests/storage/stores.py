@@ -1,4 +1,4 @@
-"""Makes the storages that these tests are about."""
+"""The storages under test."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,15 @@ from outlast.storage.base import Change
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage
 from outlast.storage.sqlite.commit import commit
-from outlast.storage.sqlite.maintenance import compression
-from outlast.storage.sqlite.maintenance.compression import Rules
-from outlast.storage.sqlite.maintenance.read_leases import KEPT_S, ReadLeases
-from outlast.storage.sqlite.maintenance.scheduler import MaintenanceScheduler, Policy
+from outlast.storage.sqlite.maintenance.compression import (
+    CompressionPlan,
+    CompressionRules,
+    apply_compression,
+    compress_rows,
+    plan_compression,
+)
+from outlast.storage.sqlite.maintenance.read_leases import LEASE_S, ReadLeases
+from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
 
 
 def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
@@ -21,34 +26,38 @@ def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
 
 
 def commit_each(db: sqlite3.Connection, changes: Sequence[Change]) -> None:
-    """Commit changes one by one: then each chunk has a row of its own."""
+    """Commit changes one by one, so that each chunk has a row of its own."""
     for change in changes:
         commit(db, [change])
 
 
-EVERYTHING = Rules(after_ms=0, least_bytes=1, worth=1000)
+EVERYTHING = CompressionRules(after_ms=0, min_bytes=1, max_ratio=1000)
 
 
-def seal_all(db: sqlite3.Connection, rules: Rules = EVERYTHING, now_ms: int = 2**42) -> list[compression.Step]:
-    """Seal what is old and waits for no merging, step by step."""
-    steps = []
-    while step := compression.look(db, rules, now_ms):
-        compression.apply(db, compression.compress_all(step.rows, rules), step.upto_id)
-        steps.append(step)
-    return steps
+def compress_all(
+    db: sqlite3.Connection, rules: CompressionRules = EVERYTHING, now_ms: int = 2**42
+) -> list[CompressionPlan]:
+    """Compress all old rows that cannot be merged, step by step."""
+    plans = []
+    while plan := plan_compression(db, rules, now_ms):
+        apply_compression(db, compress_rows(plan.rows, rules), plan.upto_id)
+        plans.append(plan)
+    return plans
 
 
 class EagerStorage(SqliteStorage):
-    """Merges whatever can be merged, and then seals everything if asked to, as soon as it is committed."""
+    """A storage that merges all it can as soon as it is committed, and then compresses everything if `compresses`."""
 
-    def __init__(self, path: Path, *, durable: bool = True, kept_s: float = KEPT_S, seals: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = True, lease_s: float = LEASE_S, compresses: bool = False) -> None:
         super().__init__(path, durable=durable)
-        self._places = ReadLeases(kept_s)
-        policy = Policy(due_rows=1, least_rows=2, patience_s=0, sealing=EVERYTHING if seals else None)
-        self._background = MaintenanceScheduler(self, self._places, policy)
+        self._leases = ReadLeases(lease_s)
+        policy = MaintenancePolicy(
+            due_rows=1, min_rows=2, commit_wait_s=0, compression=EVERYTHING if compresses else None
+        )
+        self._maintenance = MaintenanceScheduler(self, self._leases, policy)
 
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         handles = await super().commit(changes)
-        self._background.begin_sealing()
-        await self._background.settled()
+        self._maintenance.start_compression()
+        await self._maintenance.wait_idle()
         return handles

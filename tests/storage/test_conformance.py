@@ -1,4 +1,4 @@
-"""Our own plug-ins, found through their entry points like anybody's, pass the suite that we ship."""
+"""The built-in plug-ins, found through their entry points like all others, pass the conformance suite."""
 
 from pathlib import Path
 
@@ -23,16 +23,18 @@ class TestSqlite(StorageConformance):
         return storage_from_url(f"sqlite:///{folder}/outlast.db")
 
 
-class TestSqliteMerging(StorageConformance):
-    """What is stored looks the same, whatever becomes of its rows."""
+class TestSqliteCompaction(StorageConformance):
+    """Output reads the same while its rows are merged."""
 
     def make_storage(self, folder: Path) -> Storage:
         return EagerStorage(folder / "outlast.db", durable=False)
 
 
-class TestSqliteSealing(StorageConformance):
+class TestSqliteCompression(StorageConformance):
+    """Output reads the same while its rows are merged and compressed."""
+
     def make_storage(self, folder: Path) -> Storage:
-        return EagerStorage(folder / "outlast.db", durable=False, seals=True)
+        return EagerStorage(folder / "outlast.db", durable=False, compresses=True)
 
 
 @pytest.mark.slow
@@ -51,10 +53,10 @@ def test_sqlite_behaves_like_the_model() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seals", [False, True])
-def test_sqlite_behaves_like_the_model_while_rows_change(*, seals: bool) -> None:
+@pytest.mark.parametrize("compresses", [False, True])
+def test_sqlite_behaves_like_the_model_while_rows_change(*, compresses: bool) -> None:
     check_against_model(
-        lambda folder: EagerStorage(folder / "outlast.db", durable=False, kept_s=0, seals=seals),
+        lambda folder: EagerStorage(folder / "outlast.db", durable=False, lease_s=0, compresses=compresses),
         persistent=True,
         examples=15,
         steps=30,

@@ -1,4 +1,4 @@
-"""Loss of power in the middle of a flood: what is left is sound, and holds everything that had been acknowledged.
+"""Loss of power in the middle of a flood: the file is sound, and contains every acknowledged batch.
 
 The kernel keeps what a killed program has written. A loss of power keeps only what was synced (`fdatasync` had
 returned), and of anything written since then any part: none, some sectors, or sectors of garbage. These tests make such
@@ -72,11 +72,11 @@ async def test_power_loss_takes_nothing_that_was_acknowledged(
         _check_with_plain_sqlite(path, tmp_path / f"copy-{n}")
         stored = await _check(path)
         assert stored >= acknowledged
-    assert path.name + "-wal" in touched  # or nothing was in danger
+    assert path.name + "-wal" in touched  # otherwise nothing was at risk
 
 
 async def test_power_loss_while_the_log_is_written_back(path: Path, tmp_path: Path, chance: random.Random) -> None:
-    """The database itself is being written to then; all of that is still in the log, which was synced before."""
+    """A checkpoint writes to the database itself; all of that is still in the log, which was synced before."""
     hits = 0
     for n in range(_MOST_TRIES):
         traced = Traced(
@@ -96,7 +96,7 @@ async def test_power_loss_while_the_log_is_written_back(path: Path, tmp_path: Pa
 
 
 async def test_without_syncs_power_loss_takes_the_newest(path: Path, tmp_path: Path, chance: random.Random) -> None:
-    """`durable = false` is sound and nothing more. This also shows that the test above can fail."""
+    """With `durable = false` the file is sound, but output is lost. This also shows that the test above can fail."""
     lost = 0
     stored = 0
     for n in range(_ROUNDS):
@@ -127,7 +127,7 @@ def _cut_off(
 
 
 def _damage(path: Path, ranges: list[Range], chance: random.Random) -> None:
-    """Do to what was never synced what a loss of power may do: each sector is there, or not, or garbage."""
+    """Damage ranges that were never synced as a loss of power may: each sector is kept, zero or garbage."""
     if not path.exists():
         return
     if path.name.endswith("-shm"):
@@ -147,7 +147,7 @@ def _damage(path: Path, ranges: list[Range], chance: random.Random) -> None:
 
 
 def _durable_size(size: int, ranges: list[Range]) -> int:
-    """Return to where a file may shrink: it ends with what was never synced."""
+    """Return the size to which a file may shrink, because the rest was never synced."""
     for start, end in sorted(ranges, reverse=True):
         if end < size:
             break
@@ -156,7 +156,7 @@ def _durable_size(size: int, ranges: list[Range]) -> int:
 
 
 def _check_with_plain_sqlite(path: Path, copy: Path) -> None:
-    """The sqlite3 program finds it sound. It works on a copy: it would tidy up behind itself."""
+    """Check the file with the sqlite3 program, on a copy, because the program checkpoints when it ends."""
     copy.mkdir()
     for suffix in ("", "-wal"):
         if Path(f"{path}{suffix}").exists():
@@ -168,7 +168,7 @@ def _check_with_plain_sqlite(path: Path, copy: Path) -> None:
 
 
 async def _check(path: Path) -> int:
-    """Compare all output with what was written, and return how many whole batches are there."""
+    """Compare all output with the written output, and return the number of whole batches."""
     storage = sqlite_storage(path)
     await storage.open()
     try:

@@ -1,4 +1,4 @@
-"""I7: the plain `sqlite3` program answers an operator's questions, also while the store is open and written to."""
+"""I7: the plain `sqlite3` program reads the store, also while it is open and written to."""
 
 import json
 import os
@@ -35,7 +35,9 @@ def _ask(path: Path, sql: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_the_views_answer(storage: SqliteStorage) -> None:
+@pytest.fixture
+async def ended(storage: SqliteStorage) -> str:
+    """Store a process with an end and output on both streams, and return its id."""
     process = new_process(name="web", key="k", team="a")
     output = Output(await added(storage, process))
     await storage.commit(
@@ -47,27 +49,44 @@ async def test_the_views_answer(storage: SqliteStorage) -> None:
             RecordUsage(output.handle, 1, RunUsage(peak=PEAK)),
         ]
     )
-    times: dict[str, int | str] = {"started_at": EPOCH_MS, "ended_at": EPOCH_MS + 2000}
-    times |= {"started": "2024-03-09T16:00:00.000Z", "ended": "2024-03-09T16:00:02.000Z"}
-    end = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
-    took = {"cpu_user_ms": 1, "cpu_system_ms": 2, "peak_rss_bytes": 3, "peak_pss_bytes": None}
-    took |= {"peak_processes": 4, "peak_threads": 5, "peak_open_files": 6}
-    who = {"process_id": process.spec.id, "run": 1, "pid": 4711}
-    assert _ask(storage.path, "SELECT * FROM runs") == [{**who, **times, **end, **took}]
+    return process.spec.id
+
+
+_TIMES: dict[str, int | str] = {
+    "started_at": EPOCH_MS,
+    "ended_at": EPOCH_MS + 2000,
+    "started": "2024-03-09T16:00:00.000Z",
+    "ended": "2024-03-09T16:00:02.000Z",
+}
+_END = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
+
+
+async def test_the_view_of_runs(storage: SqliteStorage, ended: str) -> None:
+    used = {"cpu_user_ms": 1, "cpu_system_ms": 2, "peak_rss_bytes": 3, "peak_pss_bytes": None}
+    used |= {"peak_processes": 4, "peak_threads": 5, "peak_open_files": 6}
+    expected = {"process_id": ended, "run": 1, "pid": 4711, **_TIMES, **_END, **used}
+    assert _ask(storage.path, "SELECT * FROM runs") == [expected]
+
+
+async def test_the_view_of_processes(storage: SqliteStorage, ended: str) -> None:
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture", "options": "{}"}
-    what = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
+    command = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
-    tags = {"id": process.spec.id, "tags": '{"team":"a"}', "env_keys": "[]", "idempotency_key": "k"}
-    assert _ask(storage.path, "SELECT * FROM processes") == [{**tags, **what, **numbers, **modes, **times, **end}]
+    tags = {"id": ended, "tags": '{"team":"a"}', "env_keys": "[]", "idempotency_key": "k"}
+    expected = {**tags, **command, **numbers, **modes, **_TIMES, **_END}
+    assert _ask(storage.path, "SELECT * FROM processes") == [expected]
+
+
+@pytest.mark.parametrize("view", ["output_lines", "output_tail"])
+async def test_the_views_of_lines(storage: SqliteStorage, ended: str, view: str) -> None:
     rows = [
         (1, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", "first\tline\r"),
         (2, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", '"second" \\ line'),
         (3, EPOCH_MS + 1001, "2024-03-09T16:00:01.001Z", "stderr", "dernière \N{PILE OF POO}"),
     ]
     columns = ("process_id", "run", "seq", "ts", "time", "stream", "line")
-    expected = [dict(zip(columns, (process.spec.id, 1, *row), strict=True)) for row in rows]
-    assert _ask(storage.path, "SELECT * FROM output_lines ORDER BY seq") == expected
-    assert _ask(storage.path, "SELECT * FROM output_tail ORDER BY seq") == expected
+    expected = [dict(zip(columns, (ended, 1, *row), strict=True)) for row in rows]
+    assert _ask(storage.path, f"SELECT * FROM {view} ORDER BY seq") == expected  # noqa: S608
 
 
 async def test_what_the_program_sees_is_what_is_committed(storage: SqliteStorage) -> None:

@@ -1,4 +1,4 @@
-"""Merging: whatever becomes of the rows, what they hold reads as before."""
+"""Compaction: output reads as before when its rows are merged."""
 
 import asyncio
 import itertools
@@ -19,12 +19,12 @@ from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import SqliteStorage, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import open_writer
-from outlast.storage.sqlite.maintenance import compaction
-from outlast.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
-from outlast.storage.sqlite.scan import scan
+from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, CompactionPlan, apply_compaction, plan_compaction
+from outlast.storage.sqlite.rows import LARGE_BYTES, MAX_MERGED_LINES, TARGET_BYTES
+from outlast.storage.sqlite.scan import scan_output
 from outlast.testing.storage.samples import Output, added, new_process
 from outlast.testing.storage.scan import scanned
-from tests.storage.stores import EagerStorage, commit_each, seal_all, sqlite_storage
+from tests.storage.stores import EagerStorage, commit_each, compress_all, sqlite_storage
 from tests.support.waiting import eventually
 
 _EVERYTHING_BYTES = 1 << 30
@@ -47,22 +47,22 @@ async def eager(path: Path) -> AsyncIterator[EagerStorage]:
 
 
 def _rows(db: sqlite3.Connection, handle: int) -> list[tuple[int, ...]]:
-    """Ids, first lines, counts of lines and bytes."""
+    """Return ids, first lines, and numbers of lines and bytes."""
     return db.execute(
         "SELECT id, first_seq, line_count, length(data) FROM output_chunk WHERE handle = ? ORDER BY first_seq",
         (handle,),
     ).fetchall()
 
 
-def _merge(db: sqlite3.Connection, handle: int, *, least_rows: int = 2) -> list[compaction.Step]:
-    """Do all that there is to do."""
-    steps = []
-    while step := compaction.look(db, handle, least_rows=least_rows, pack=True):
-        compaction.apply(db, [step])
-        steps.append(step)
-        if step.after_seq is None:
+def _compact(db: sqlite3.Connection, handle: int, *, min_rows: int = 2) -> list[CompactionPlan]:
+    """Merge all rows that can be merged."""
+    plans = []
+    while plan := plan_compaction(db, handle, min_rows=min_rows, pack=True):
+        apply_compaction(db, [plan])
+        plans.append(plan)
+        if plan.after_seq is None:
             break
-    return steps
+    return plans
 
 
 # ---- what is read
@@ -72,8 +72,8 @@ _pieces = st.tuples(
     st.sampled_from(_DATA),
     st.sampled_from([Stream.STDOUT, Stream.STDOUT, Stream.STDERR]),
     st.integers(min_value=1, max_value=5),  # time
-    st.sampled_from([0, 0, 0, 1]),  # whether another run begins
-    st.sampled_from(["", "", "commit", "merge"]),  # what comes before the next
+    st.sampled_from([0, 0, 0, 1]),  # whether another run starts
+    st.sampled_from(["", "", "commit", "merge"]),  # done before the next
 )
 
 
@@ -114,7 +114,7 @@ def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int)
             found: list[Chunk] = []
             positions: set[int] = set()
             while True:
-                piece = scan(db, asked)
+                piece = scan_output(db, asked)
                 assert len(piece.chunks) <= max_chunks
                 assert positions.isdisjoint(position for position, _ in piece.chunks)
                 positions.update(position for position, _ in piece.chunks)
@@ -153,7 +153,7 @@ def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
     max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
     max_chunks=st.sampled_from([1, 3, 1000]),
     is_complete=st.booleans(),
-    is_sealed=st.booleans(),
+    is_compressed=st.booleans(),
 )
 def test_merged_output_reads_as_before(
     database: sqlite3.Connection,
@@ -163,7 +163,7 @@ def test_merged_output_reads_as_before(
     max_chunks: int,
     *,
     is_complete: bool,
-    is_sealed: bool,
+    is_compressed: bool,
 ) -> None:
     process, other = new_process(), new_process()
     handles = commit(database, [process, other])
@@ -184,19 +184,19 @@ def test_merged_output_reads_as_before(
             commit(database, batch)
             batch = []
         if now == "merge":
-            _merge(database, handle)
+            _compact(database, handle)
     commit(database, batch)
     if is_complete:
         commit(database, [CompleteOutput(handle, 1)])
-    _merge(database, handle)
+    _compact(database, handle)
     for first, second in itertools.pairwise(chunks):
         same = (first.run, first.stream, first.gap, second.gap) == (second.run, second.stream, None, None)
         numbers = [row[1] for row in _rows(database, handle)]
         assert (second.first_seq in numbers) != (same and first.data.endswith(b"\n"))
     _view(database, process.spec.id, chunks)
-    if is_sealed:
+    if is_compressed:
         database.execute("DELETE FROM unmerged")
-        seal_all(database)
+        compress_all(database)
     _read(database, handle, chunks, after, max_bytes)
     _tail(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
@@ -232,7 +232,7 @@ def test_small_chunks_of_one_commit_are_one_row(database: sqlite3.Connection, si
 def test_a_purge_takes_what_the_same_commit_brought(database: sqlite3.Connection) -> None:
     output = _trickle(database, 1)
     commit(database, [output.chunk(b"x\n"), output.chunk(b"x\n"), PurgeProcess(output.handle), output.chunk(b"x\n")])
-    assert len(_rows(database, output.handle)) == 1  # which the upkeep deletes
+    assert len(_rows(database, output.handle)) == 1  # which the cleanup deletes
 
 
 def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: sqlite3.Connection) -> None:
@@ -242,7 +242,7 @@ def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: s
     chunks = [output.chunk(b"x\n", ts_ms=ts_ms) for ts_ms in (last_ms, later_ms, later_ms + queries.MINUTE_MS)]
     commit(database, [*chunks, Output(output.handle + 1).chunk(b"of nobody\n")])
     for since_ms in (later_ms - 1, later_ms, later_ms + 1):
-        found = scan(database, ScanQuery(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
+        found = scan_output(database, ScanQuery(handle=output.handle, since_ms=since_ms, order=Order.OLDEST)).chunks
         assert [chunk for _, chunk in found] == [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
 
 
@@ -257,18 +257,18 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
     database.execute("BEGIN")
     output = _trickle(database, 10_000)
     before = _rows(database, output.handle)
-    steps = []
-    while step := compaction.look(database, output.handle, least_rows=16, pack=True):
-        assert 2 <= step.rows <= compaction.LOOK_ROWS
-        assert step.size <= TARGET_BYTES
-        compaction.apply(database, [step])
-        steps.append(step)
+    plans = []
+    while plan := plan_compaction(database, output.handle, min_rows=16, pack=True):
+        assert 2 <= plan.row_count <= STEP_ROWS
+        assert plan.size <= TARGET_BYTES
+        apply_compaction(database, [plan])
+        plans.append(plan)
     after = _rows(database, output.handle)
     database.execute("ROLLBACK")
     assert after[-1][0] == before[-1][0]
     assert {row[0] for row in after} < {row[0] for row in before}
     assert all(row[3] > 0.9 * TARGET_BYTES for row in after[:-1])
-    assert sum(step.size for step in steps) < 5 * 10_000 * 104  # bytes are written a few times, not once a row
+    assert sum(plan.size for plan in plans) < 5 * 10_000 * 104  # bytes are written a few times, not once per row
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], r
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
     commit_each(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])
-    _merge(database, output.handle)
+    _compact(database, output.handle)
     assert len(_rows(database, output.handle)) == rows
 
 
@@ -294,30 +294,30 @@ def test_a_merged_row_has_a_bounded_number_of_lines(database: sqlite3.Connection
     output = Output(commit(database, [process])[process.spec.id])
     chunks = [output.chunk(b"x" * 19 + b"\n" * 1000, ts_ms=n) for n in range(12)]
     commit_each(database, chunks)
-    _merge(database, output.handle)
+    _compact(database, output.handle)
     counts = [row[2] for row in _rows(database, output.handle)]
-    assert 1000 < max(counts) <= compaction.MAX_MERGED_LINES
+    assert 1000 < max(counts) <= MAX_MERGED_LINES
     _view(database, process.spec.id, chunks)
 
 
 def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None:
     output = _trickle(database, 15)
-    assert _merge(database, output.handle, least_rows=16) == []
+    assert _compact(database, output.handle, min_rows=16) == []
     commit(database, [output.chunk(b"x\n")])
-    assert len(_merge(database, output.handle, least_rows=16)) == 1
+    assert len(_compact(database, output.handle, min_rows=16)) == 1
     commit(database, [output.chunk(b"x\n"), CompleteOutput(output.handle, 1)])
-    assert len(_merge(database, output.handle, least_rows=16)) == 1
+    assert len(_compact(database, output.handle, min_rows=16)) == 1
     assert len(_rows(database, output.handle)) == 1
-    assert compaction.look(database, output.handle, least_rows=16, pack=True) is None
+    assert plan_compaction(database, output.handle, min_rows=16, pack=True) is None
 
 
-def test_a_process_that_is_purged_between_look_and_step_is_left_alone(database: sqlite3.Connection) -> None:
+def test_a_process_that_is_purged_between_plan_and_step_is_left_alone(database: sqlite3.Connection) -> None:
     output = _trickle(database, 3)
-    step = compaction.look(database, output.handle, least_rows=2, pack=True)
-    assert step is not None
+    plan = plan_compaction(database, output.handle, min_rows=2, pack=True)
+    assert plan is not None
     commit(database, [PurgeProcess(output.handle)])
     before = _rows(database, output.handle)
-    compaction.apply(database, [step])
+    apply_compaction(database, [plan])
     assert _rows(database, output.handle) == before
 
 
@@ -333,10 +333,10 @@ async def test_output_is_merged_when_it_is_complete(storage: SqliteStorage) -> N
     output = Output(await added(storage))
     for _ in range(5):
         await storage.commit([output.chunk(b"x\n")])
-    await storage._background.settled()
+    await storage._maintenance.wait_idle()
     assert _count(storage, output.handle) == 5
     await storage.commit([CompleteOutput(output.handle, 1)])
-    await storage._background.settled()
+    await storage._maintenance.wait_idle()
     assert _count(storage, output.handle) == 1
 
 
@@ -350,21 +350,29 @@ async def test_output_of_a_later_run_is_merged(eager: EagerStorage) -> None:
         assert _count(eager, output.handle) == run
 
 
-async def test_output_is_merged_when_it_is_quiet_or_much(path: Path) -> None:
+@pytest.fixture
+async def patient(path: Path) -> AsyncIterator[EagerStorage]:
+    """Return a storage that merges 30 rows at once, and 16 rows after a moment without output."""
     storage = EagerStorage(path)
-    storage._background._policy = replace(storage._background._policy, due_rows=30, least_rows=16, quiet_s=0.05)
+    storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=30, min_rows=16, quiet_s=0.05)
     await storage.open()
-    try:
-        quiet, busy = [Output(await added(storage)) for _ in range(2)]
-        for _ in range(30):
-            await storage.commit([busy.chunk(b"x\n")])
-        assert _count(storage, busy.handle) == 1
-        for _ in range(20):
-            await storage.commit([quiet.chunk(b"x\n")])
-        assert _count(storage, quiet.handle) == 20
-        await eventually(lambda: _count(storage, quiet.handle) == 1)
-    finally:
-        await storage.close()
+    yield storage
+    await storage.close()
+
+
+async def test_output_is_merged_when_many_rows_have_come(patient: EagerStorage) -> None:
+    output = Output(await added(patient))
+    for _ in range(30):
+        await patient.commit([output.chunk(b"x\n")])
+    assert _count(patient, output.handle) == 1
+
+
+async def test_output_is_merged_when_it_is_quiet(patient: EagerStorage) -> None:
+    output = Output(await added(patient))
+    for _ in range(20):
+        await patient.commit([output.chunk(b"x\n")])
+    assert _count(patient, output.handle) == 20
+    await eventually(lambda: _count(patient, output.handle) == 1)
 
 
 async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
@@ -375,7 +383,7 @@ async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
         for _ in range(5):
             await storage.commit([output.chunk(b"x\n")])
     await storage.close()
-    storage = EagerStorage(path, kept_s=0)
+    storage = EagerStorage(path, lease_s=0)
     await storage.open()
     try:
         await eventually(lambda: [_count(storage, output.handle) for output in outputs] == [1, 1, 1])
@@ -387,9 +395,9 @@ async def test_steps_wait_for_a_moment_without_a_commit(storage: SqliteStorage) 
     output = Output(await added(storage))
     under_way = asyncio.create_task(storage.commit([output.chunk(b"x\n" * 100_000)]))
     await asyncio.sleep(0)
-    await storage.calm(0)
+    await storage.wait_for_commits(0)
     assert not under_way.done()
-    await storage.calm(60)
+    await storage.wait_for_commits(60)
     assert under_way.done() or storage._commits == 0
     await under_way
 
@@ -401,11 +409,11 @@ async def test_nothing_is_written_when_there_is_nothing_to_merge(eager: EagerSto
     log = Path(f"{eager.path}-wal")
     size = log.stat().st_size
     for output in outputs:
-        eager._background._be_due(output.handle)
-    eager._background._begin_backlog()
-    await eager._background.settled()
+        eager._maintenance._mark_due(output.handle)
+    eager._maintenance._start_backlog()
+    await eager._maintenance.wait_idle()
     assert log.stat().st_size == size
-    assert not eager._background._awaits_quiet
+    assert not eager._maintenance._quiet_check_pending
 
 
 # ---- readers of all processes
@@ -414,7 +422,7 @@ async def test_nothing_is_written_when_there_is_nothing_to_merge(eager: EagerSto
 @pytest.mark.parametrize("order", Order)
 async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order: Order) -> None:
     storage = EagerStorage(path)
-    storage._background._policy = replace(storage._background._policy, due_rows=1000)
+    storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=1000)
     await storage.open()
     try:
         outputs = [Output(await added(storage)) for _ in range(3)]

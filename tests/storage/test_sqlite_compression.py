@@ -1,29 +1,36 @@
-"""Sealing: what is old takes less room, says what it is to plain SQL, and reads as before everywhere else."""
+"""Compression: old rows take less space, plain SQL shows that they are compressed, and all else reads as before."""
 
 import asyncio
 import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from outlast.model.errors import StorageError
-from outlast.model.output import Stream
+from outlast.model.output import Chunk, Stream
+from outlast.model.process import Process
 from outlast.model.sql import SqlQuery
 from outlast.storage.base import CompleteOutput
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage, codec, read
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
-from outlast.storage.sqlite.maintenance import compaction, compression
+from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
+from outlast.storage.sqlite.maintenance.compression import (
+    STEP_BYTES,
+    STEP_ROWS,
+    CompressionRules,
+    plan_compression,
+)
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
-from tests.storage.stores import EVERYTHING, EagerStorage, commit_each, seal_all
+from tests.storage.stores import EVERYTHING, EagerStorage, commit_each, compress_all
 from tests.support.waiting import eventually
 
 _VIEWS = ("output_lines", "output_tail")
@@ -43,7 +50,7 @@ def _output(db: sqlite3.Connection) -> Output:
     return output
 
 
-def _sealed(db: sqlite3.Connection) -> list[int]:
+def _compressed_ids(db: sqlite3.Connection) -> list[int]:
     return [row_id for (row_id,) in db.execute("SELECT id FROM output_chunk WHERE codec = 'zstd' ORDER BY id")]
 
 
@@ -53,14 +60,26 @@ async def _ask(storage: SqliteStorage, sql: str) -> list[list[Any]]:
 
 
 def _forget_unmerged(db: sqlite3.Connection) -> None:
-    """Say that nothing is to be merged: then rows are sealed as they are."""
+    """Mark all rows as merged, so that they are compressed as they are."""
     db.execute("DELETE FROM unmerged")
 
 
-# ---- who sees what
+# ---- reading
 
 
-async def test_plain_sql_says_what_is_sealed_and_our_own_reads_it(path: Path) -> None:
+@dataclass(frozen=True)
+class _Compressed:
+    """A store whose only process has two compressed rows, and the output that went into them."""
+
+    storage: SqliteStorage
+    handle: int
+    chunks: list[Chunk]
+    process: Process | None
+    views: dict[str, list[list[Any]]]
+
+
+@pytest.fixture
+async def compressed(path: Path) -> AsyncIterator[_Compressed]:
     storage = EagerStorage(path)
     await storage.open()
     try:
@@ -72,62 +91,106 @@ async def test_plain_sql_says_what_is_sealed_and_our_own_reads_it(path: Path) ->
             output.chunk(_LOG, Stream.STDERR, ts_ms=EPOCH_MS + 2000),
         ]
         await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
-        before = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
+        views = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
         process = await storage.process(output.handle)
-        with closing(sqlite3.connect(path)) as db:
-            db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            for view, rows in before.items():
-                assert [list(row) for row in db.execute(f"SELECT * FROM {view} ORDER BY seq")] == rows  # noqa: S608
-            counts = db.execute("SELECT lines, bytes FROM processes").fetchall()
-            storage._background._policy = replace(storage._background._policy, sealing=EVERYTHING)
-            await storage.commit([])
-            for view in _VIEWS:
-                rows = db.execute(f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq").fetchall()  # noqa: S608
-                assert rows == [
-                    (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
-                    (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
-                ]
-            sealed = db.execute(
-                "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq"
-            ).fetchall()
-            assert sealed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
-            (less,) = db.execute("SELECT compressed_bytes FROM output_compressed WHERE seq = 5").fetchone()
-            assert less < len(_LOG) / 4
-            assert db.execute("SELECT lines, bytes FROM processes").fetchall() == counts
-            assert db.execute("SELECT seq FROM output_gaps").fetchall() == [(4,)]
-        after = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
-        assert after == before
-        assert await storage.process(output.handle) == process
-        assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30) == chunks
-        answer = await _ask(storage, "SELECT unseal(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1")
-        assert len(answer) == 1
+        storage._maintenance._policy = replace(storage._maintenance._policy, compression=EVERYTHING)
+        await storage.commit([])
+        yield _Compressed(storage, output.handle, chunks, process, views)
     finally:
         await storage.close()
 
 
-def test_what_cannot_be_unsealed_is_an_error(database: sqlite3.Connection) -> None:
+def _plain_sql(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        return db.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str) -> None:
+    storage = EagerStorage(path)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(b'\\a "b"\n'), output.chunk(b"c\xff", Stream.STDERR), output.gap(3)]
+        await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
+        sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+        shown = await _ask(storage, sql)
+        assert len(shown) == 2
+        assert [list(row) for row in _plain_sql(path, sql)] == shown
+    finally:
+        await storage.close()
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_plain_sql_shows_a_sentence_for_a_compressed_row(compressed: _Compressed, path: Path, view: str) -> None:
+    assert compressed.views[view]
+    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq") == [  # noqa: S608
+        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
+        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
+    ]
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_lists_compressed_rows(path: Path) -> None:
+    listed = _plain_sql(path, "SELECT seq, last_seq, stream, lines, bytes FROM output_compressed ORDER BY seq")
+    assert listed == [(1, 3, "stdout", 3, 29), (5, 104, "stderr", 100, len(_LOG))]
+    ((less,),) = _plain_sql(path, "SELECT compressed_bytes FROM output_compressed WHERE seq = 5")
+    assert less < len(_LOG) / 4
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_counts_lines_and_gaps_as_before(path: Path) -> None:
+    assert _plain_sql(path, "SELECT lines, bytes FROM processes") == [(103, 29 + len(_LOG))]
+    assert _plain_sql(path, "SELECT seq FROM output_gaps") == [(4,)]
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_outlast_sql_shows_the_lines_of_compressed_rows(compressed: _Compressed, view: str) -> None:
+    sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+    assert await _ask(compressed.storage, sql) == compressed.views[view]
+
+
+async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
+    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
+    assert len(await _ask(compressed.storage, sql)) == 1
+
+
+async def test_the_storage_reads_compressed_output_as_before(compressed: _Compressed) -> None:
+    storage, handle = compressed.storage, compressed.handle
+    assert await storage.process(handle) == compressed.process
+    assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == compressed.chunks
+
+
+def test_a_row_that_cannot_be_decompressed_is_an_error(database: sqlite3.Connection) -> None:
     output = _output(database)
     commit(database, [output.chunk(_LOG)])
-    seal_all(database)
+    compress_all(database)
     for damage, said in (("data = x'0011'", "damaged"), ("codec = 'lz9'", "upgrade")):
         database.execute(f"UPDATE output_chunk SET {damage}")  # noqa: S608
         with pytest.raises(StorageError, match=said):
             read.chunks(database, output.handle, after_seq=0, max_bytes=1, stream=None, since_ms=None, until_ms=None)
 
 
-# ---- what is sealed
+# ---- the rows that are compressed
 
 
-def test_what_is_old_is_sealed_and_looked_at_once(database: sqlite3.Connection) -> None:
+def test_old_rows_are_compressed_once(database: sqlite3.Connection) -> None:
     output = _output(database)
     commit_each(database, [output.chunk(_LOG, ts_ms=ts_ms) for ts_ms in (1000, 2000, 90_000, 3000, 3001)])
-    rules = compression.Rules(after_ms=1000)
-    for now_ms, sealed in ((1999, []), (2000, [1]), (3999, [1, 2, 3]), (4000, [1, 2, 3, 4]), (5000, [1, 2, 3, 4, 5])):
-        seal_all(database, rules, now_ms)  # the third has a time that is still to come: its clock was wrong
-        assert _sealed(database) == sealed
-        assert compression.look(database, rules, now_ms) is None
+    rules = CompressionRules(after_ms=1000)
+    for now_ms, compressed in (
+        (1999, []),
+        (2000, [1]),
+        (3999, [1, 2, 3]),
+        (4000, [1, 2, 3, 4]),
+        (5000, [1, 2, 3, 4, 5]),
+    ):
+        compress_all(database, rules, now_ms)  # the third has a time in the future: its clock was wrong
+        assert _compressed_ids(database) == compressed
+        assert plan_compression(database, rules, now_ms) is None
     database.execute("UPDATE output_chunk SET codec = NULL")
-    assert compression.look(database, rules, 5000) is None
+    assert plan_compression(database, rules, 5000) is None
 
 
 def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) -> None:
@@ -135,39 +198,39 @@ def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) 
     output = Output(commit(database, [process])[process.spec.id])
     commit_each(database, [output.chunk(_LOG, ts_ms=1000), output.chunk(_LOG, ts_ms=5000)])
     commit(database, [CompleteOutput(output.handle, 1)])
-    step = compaction.look(database, output.handle, least_rows=2, pack=False)
-    assert step is not None
-    compaction.apply(database, [step])
-    rules = compression.Rules(after_ms=1000)
-    assert seal_all(database, rules, 5999) == []
-    seal_all(database, rules, 6000)
-    assert _sealed(database) == [2]
+    plan = plan_compaction(database, output.handle, min_rows=2, pack=False)
+    assert plan is not None
+    apply_compaction(database, [plan])
+    rules = CompressionRules(after_ms=1000)
+    assert compress_all(database, rules, 5999) == []
+    compress_all(database, rules, 6000)
+    assert _compressed_ids(database) == [2]
 
 
-def test_what_gains_little_stays_as_it_is(database: sqlite3.Connection) -> None:
+def test_a_row_that_gains_little_is_not_compressed(database: sqlite3.Connection) -> None:
     output = _output(database)
     data = [_LOG[:500], secrets.token_bytes(5000), _LOG, b""]
     commit_each(database, [output.chunk(text) if text else output.gap(7) for text in data])
-    seal_all(database, compression.Rules(after_ms=0))
-    assert _sealed(database) == [3]
+    compress_all(database, CompressionRules(after_ms=0))
+    assert _compressed_ids(database) == [3]
 
 
 def test_steps_are_small(database: sqlite3.Connection) -> None:
     output = _output(database)
     database.execute("BEGIN")
-    commit_each(database, [output.chunk(b"x\n") for _ in range(2 * compression.STEP_ROWS)])
+    commit_each(database, [output.chunk(b"x\n") for _ in range(2 * STEP_ROWS)])
     commit_each(database, [output.chunk(_LOG * 100) for _ in range(10)])
-    steps = seal_all(database, compression.Rules(after_ms=0))
+    plans = compress_all(database, CompressionRules(after_ms=0))
     database.execute("COMMIT")
-    assert max(sum(len(row.data) for row in step.rows) for step in steps) <= compression.STEP_BYTES + len(_LOG * 100)
-    assert len(steps) >= 5
-    assert len(_sealed(database)) == 10
+    assert max(sum(len(row.data) for row in plan.rows) for plan in plans) <= STEP_BYTES + len(_LOG * 100)
+    assert len(plans) >= 5
+    assert len(_compressed_ids(database)) == 10
 
 
-async def test_what_is_merged_when_it_is_old_is_sealed_at_once(path: Path) -> None:
+async def test_old_rows_are_compressed_when_they_are_merged(path: Path) -> None:
     storage = EagerStorage(path)
-    rules = compression.Rules(after_ms=1000)
-    storage._background._policy = replace(storage._background._policy, due_rows=1000, sealing=rules)
+    rules = CompressionRules(after_ms=1000)
+    storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=1000, compression=rules)
     await storage.open()
     try:
         output = Output(await added(storage))
@@ -176,19 +239,19 @@ async def test_what_is_merged_when_it_is_old_is_sealed_at_once(path: Path) -> No
             await storage.commit([output.chunk(few)])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT id FROM compressed_upto").fetchone() == (5,)
-            assert _sealed(db) == []
+            assert _compressed_ids(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
-            assert _sealed(db) == [5]
+            assert _compressed_ids(db) == [5]
     finally:
         await storage.close()
 
 
 @pytest.mark.parametrize("streams", [(1, 1, 1, 1), (1, 2, 1, 2)])
-async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path, streams: tuple[int, ...]) -> None:
+async def test_rows_are_compressed_when_it_is_known_whether_they_merge(path: Path, streams: tuple[int, ...]) -> None:
     storage = EagerStorage(path)
-    rules = compression.Rules(after_ms=1000)
-    policy = replace(storage._background._policy, due_rows=1000, least_rows=1000, sealing=rules)
-    storage._background._policy = policy
+    rules = CompressionRules(after_ms=1000)
+    policy = replace(storage._maintenance._policy, due_rows=1000, min_rows=1000, compression=rules)
+    storage._maintenance._policy = policy
     await storage.open()
     try:
         output = Output(await added(storage))
@@ -197,16 +260,16 @@ async def test_what_may_still_be_merged_is_sealed_when_it_is_or_stays(path: Path
             await storage.commit([chunk])
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT id FROM compressed_upto").fetchone() == (4,)
-            assert _sealed(db) == []
+            assert _compressed_ids(db) == []
             await storage.commit([CompleteOutput(output.handle, 1)])
-            assert _sealed(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])
+            assert _compressed_ids(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])
             assert db.execute("SELECT count(*) FROM output_chunk WHERE codec IS NULL").fetchone() == (0,)
         assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30) == chunks
     finally:
         await storage.close()
 
 
-# ---- when, and where
+# ---- when, and on which thread
 
 
 async def test_the_setting_reaches_the_storage(path: Path) -> None:
@@ -215,9 +278,9 @@ async def test_the_setting_reaches_the_storage(path: Path) -> None:
         await storage.open()
         try:
             assert isinstance(storage, SqliteStorage)
-            await storage._background.settled()
+            await storage._maintenance.wait_idle()
             with closing(sqlite3.connect(path)) as db:
-                return bool(_sealed(db))
+                return bool(_compressed_ids(db))
         finally:
             await storage.close()
 
@@ -242,8 +305,8 @@ async def test_compression_holds_up_neither_the_loop_nor_the_writer(
         may_go_on.wait(20)
         return data[:1]
 
-    monkeypatch.setattr(codec, "seal", slow)
-    storage = EagerStorage(path, seals=True)
+    monkeypatch.setattr(codec, "compress", slow)
+    storage = EagerStorage(path, compresses=True)
     await storage.open()
     try:
         output = Output(await added(storage))

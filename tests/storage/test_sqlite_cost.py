@@ -1,4 +1,4 @@
-"""I9: what a read costs does not grow with history. Measured in steps of SQLite's virtual machine, not in time."""
+"""I9: the cost of a read does not grow with history, measured in steps of SQLite's virtual machine."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from outlast.storage.sqlite import listing, queries, read, read_events
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
-from outlast.storage.sqlite.scan import scan
+from outlast.storage.sqlite.scan import scan_output
 from outlast.testing.storage.samples import EPOCH_MS, Output, end_of, new_process
 from tests.storage.stores import commit_each
 
 _SMALL, _LARGE = 300, 3000
 _RUNNING = 5
-"""So many processes, the first ones, still run."""
+"""Number of processes, the first ones, that still run."""
 
 _CHUNK_OF = "SELECT id FROM output_chunk WHERE handle = 1 AND stream = 1 AND first_seq = ?"
 
@@ -46,7 +46,7 @@ def _list(query: ProcessQuery) -> Work:
 
 
 def _events(wanted: EventFilter, *, from_end: int = 0) -> Work:
-    """Read five of them, `from_end` before the last, or the first ones."""
+    """Read five events, `from_end` before the last, or the first five."""
 
     def work(db: sqlite3.Connection) -> object:
         last_id: int = db.execute(queries.LAST_EVENT).fetchone()[0]
@@ -56,16 +56,16 @@ def _events(wanted: EventFilter, *, from_end: int = 0) -> Work:
 
 
 def _scan(asked: ScanQuery) -> Work:
-    return lambda db: scan(db, asked)
+    return lambda db: scan_output(db, asked)
 
 
 def _scan_on(order: Order, seq: int) -> Work:
-    """Go on with a scan of the long output behind the chunk of a line."""
+    """Continue a scan of the long output after the chunk of a line."""
 
     def work(db: sqlite3.Connection) -> object:
         row_id: int = db.execute(_CHUNK_OF, (seq,)).fetchone()[0]
         position = row_id * MAX_MERGED_LINES + (0 if order is Order.NEWEST else MAX_MERGED_LINES - 1)
-        return scan(db, ScanQuery(handle=1, order=order, position=position, max_bytes=10))
+        return scan_output(db, ScanQuery(handle=1, order=order, position=position, max_bytes=10))
 
     return work
 
@@ -75,7 +75,7 @@ def _scan_since(order: Order) -> Work:
 
     def work(db: sqlite3.Connection) -> object:
         last_ms: int = db.execute("SELECT max(ts) FROM minute").fetchone()[0]
-        return scan(db, ScanQuery(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
+        return scan_output(db, ScanQuery(since_ms=last_ms - 3 * queries.MINUTE_MS, order=order))
 
     return work
 
@@ -220,7 +220,7 @@ def _steps(db: sqlite3.Connection, work: Work) -> int:
 @pytest.mark.parametrize("name", _WORK)
 def test_cost_does_not_grow_with_history(stores: tuple[sqlite3.Connection, sqlite3.Connection], name: str) -> None:
     small, large = (_steps(db, _WORK[name]) for db in stores)
-    halvings = 4 * 60 * (name.count("since") + name.count("until"))  # a search by halves takes log2(10) look-ups more
+    halvings = 4 * 60 * (name.count("since") + name.count("until"))  # a binary search takes log2(10) look-ups more
     assert 0 < large <= small * 1.05 + halvings, (small, large)
 
 
@@ -256,7 +256,7 @@ def test_no_statement_scans_a_table(stores: tuple[sqlite3.Connection, sqlite3.Co
         for _, _, _, detail in db.execute(f"EXPLAIN QUERY PLAN {statement}")
         if detail.startswith("SCAN")
     }
-    # `page` is the handful of handles just found; the partial index holds unfinished runs only; `t` and `s` have a row
-    # or two; a virtual table is what stands in one JSON value, and a subquery is what is counted up to a limit
+    # `page` holds the few handles just found; the partial index holds unfinished runs only; `t` and `s` have a row
+    # or two; a virtual table is one JSON value, and a subquery counts up to a limit
     tables = {scan for scan in scans if "VIRTUAL TABLE" not in scan and "(subquery-" not in scan}
     assert tables <= {"SCAN page", "SCAN CONSTANT ROW", "SCAN r USING INDEX run_unfinished", "SCAN t", "SCAN s"}

@@ -1,4 +1,4 @@
-"""Faults: a full disk, a locked file, kill -9. Nothing is stored by halves, and what was answered stays."""
+"""Faults: a full disk, a locked file, kill -9. No batch is stored in part, and every answered batch stays."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ _WRITER = (sys.executable, "-m", "tests.storage.crashing_writer")
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of two MiB, which takes root."""
+    """Mount a file system of 2 MiB, which needs root."""
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], check=False, capture_output=True
     )
@@ -45,7 +45,7 @@ def _make_larger(disk: Path) -> None:
 
 
 async def _fill(storage: SqliteStorage, output: Output) -> int:
-    """Commit batches of two chunks until there is no room. Return how many lines are stored."""
+    """Commit batches of two chunks until the disk is full. Return the number of stored lines."""
     while True:
         stored = output.position
         batch = [output.chunk(b"x" * 20 * _KIB + b"\n") for _ in range(2)]
@@ -58,7 +58,7 @@ async def _fill(storage: SqliteStorage, output: Output) -> int:
 
 
 async def _goes_on(storage: SqliteStorage, output: Output) -> None:
-    """Everything that was answered is there, nothing else is, and there is room again."""
+    """Check that every answered batch is stored and nothing else, and that there is space again."""
     chunks = await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30)
     assert (chunks[-1].position if chunks else None) == output.position
     await storage.commit([output.chunk(b"more\n")])
@@ -72,7 +72,7 @@ async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> 
         output = Output(await added(storage))
         lines = await _fill(storage, output)
         assert lines > 2
-        assert await _fill(storage, output) == lines  # trying again is harmless
+        assert await _fill(storage, output) == lines  # a repeated attempt is harmless
         _make_larger(tiny_disk)
         await _goes_on(storage, output)
     finally:
@@ -101,7 +101,7 @@ async def test_a_locked_file_is_unavailable_until_it_is_released(storage: Sqlite
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match="locked"):
             await storage.commit([chunk])
-        assert await storage.tail(output.handle, 0) == 0  # reading goes on
+        assert await storage.tail(output.handle, 0) == 0  # reads still work
     await storage.commit([chunk])
     assert await storage.chunks(output.handle, after_seq=0, max_bytes=1) == [chunk]
 
@@ -131,7 +131,7 @@ async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
 
 
 def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
-    """Let a child write until it has answered batch `until`, kill it a moment later; return the last answered."""
+    """Let a child write until it has answered batch `until`, kill it a moment later; return the last answered batch."""
     command = [*_WRITER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT) as child:
         assert child.stdout
@@ -148,13 +148,13 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["merge", "seal"])
+@pytest.mark.parametrize("change", ["compaction", "compression"])
 async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
     answered = 0
     for count in (1, 2, 9):
         environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}
         child = subprocess.run(
-            [*_WRITER, str(path), f"{change}s"],
+            [*_WRITER, str(path), change],
             env=environment,
             capture_output=True,
             text=True,

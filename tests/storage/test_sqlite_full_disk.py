@@ -1,4 +1,4 @@
-"""Where a full disk hits SQLite: the log, the log's index, and the database when the log is written back."""
+"""A full disk: SQLite finds no space for the log, the log's index, or a checkpoint into the database."""
 
 import logging
 import re
@@ -40,7 +40,7 @@ async def _holds_all(storage: SqliteStorage, output: Output) -> None:
 
 
 async def _commit_with_ever_more_room(storage: SqliteStorage, disk: Disk, output: Output) -> set[str]:
-    """Take all room, then give back a page at a time until a commit succeeds; return the errors on the way."""
+    """Fill the disk, then free a page at a time until a commit succeeds; return the errors before that."""
     disk.fill()
     chunk = output.chunk(b"x" * 200 * _KIB + b"\n")
     seen = set()
@@ -87,7 +87,7 @@ async def test_the_log_cannot_be_written_back(disk: Disk, caplog: pytest.LogCapt
         with caplog.at_level(logging.WARNING):
             while _wal_bytes(storage) <= WAL_LIMIT_BYTES:
                 await storage.commit([output.chunk(b"x" * 60 * _KIB + b"\n")])
-            await eventually(lambda: "put off" in caplog.text)
+            await eventually(lambda: "is retried later" in caplog.text)
         assert "SQLITE_FULL" in caplog.text
         assert storage.path.stat().st_size < 1024 * _KIB
         await _holds_all(storage, output)
@@ -99,7 +99,7 @@ async def test_the_log_cannot_be_written_back(disk: Disk, caplog: pytest.LogCapt
         await storage.close()
 
 
-async def test_a_store_that_cannot_be_opened_for_want_of_room_is_unavailable(disk: Disk) -> None:
+async def test_a_store_that_cannot_be_opened_on_a_full_disk_is_unavailable(disk: Disk) -> None:
     storage = sqlite_storage(disk.path / "outlast.db")
     await storage.open()
     output = Output(await added(storage))

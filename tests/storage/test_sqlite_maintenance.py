@@ -1,4 +1,4 @@
-"""Upkeep: the log stays small, and what was purged goes away a little at a time."""
+"""Cleanup: the log stays small, and purged output is deleted a little at a time."""
 
 import asyncio
 import sqlite3
@@ -12,7 +12,9 @@ from outlast.storage.base import PurgeProcess
 from outlast.storage.sqlite import SqliteStorage, read
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
-from outlast.storage.sqlite.maintenance.checkpoint import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES, Upkeep
+from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
+from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
+from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
 
@@ -27,14 +29,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-async def _upkeep_done(storage: SqliteStorage) -> None:
-    if storage._upkeep_task:
-        await storage._upkeep_task
-
-
-async def _nothing_is_left(storage: SqliteStorage) -> None:
-    """All that was purged is gone, but for the newest chunk of all: see DESIGN.md."""
-    await _upkeep_done(storage)
+async def _check_all_is_deleted(storage: SqliteStorage) -> None:
+    """Check that all purged output is deleted, but for the newest row of all: see DESIGN.md."""
+    await storage._cleanup.wait_idle()
     assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 1
     assert _count(storage.path, "SELECT sum(length(data)) FROM output_chunk") == 0
     assert _count(storage.path, "SELECT count(*) FROM purged") == 1
@@ -83,11 +80,11 @@ async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it
         foreign.execute("SELECT count(*) FROM process").fetchone()
         for _ in range(3 * WAL_LIMIT_BYTES // _MIB):
             await storage.commit([output.chunk(b"x" * _MIB)])
-        await _upkeep_done(storage)
+        await storage._cleanup.wait_idle()
         assert _wal_bytes(storage) > 3 * WAL_LIMIT_BYTES
     for _ in range(WAL_LIMIT_BYTES // _MIB + 3):
         await storage.commit([output.chunk(b"x" * _MIB)])
-        await _upkeep_done(storage)
+        await storage._cleanup.wait_idle()
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
@@ -96,7 +93,7 @@ def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(p
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
     ):
-        upkeep = Upkeep(path)
+        checkpointer = Checkpointer(path)
 
         def write_a_log() -> None:
             for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
@@ -107,16 +104,16 @@ def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(p
         write_a_log()
         foreign.execute("BEGIN")
         foreign.execute("SELECT count(*) FROM process").fetchone()
-        assert upkeep.log_is_long()
-        upkeep.step(db)
-        assert not upkeep.log_is_long()  # the attempt has failed, and not every commit is to wait for another
+        assert checkpointer.is_due()
+        checkpointer.checkpoint(db)
+        assert not checkpointer.is_due()  # the attempt has failed, and not every commit waits for another
         write_a_log()
-        assert upkeep.log_is_long()
+        assert checkpointer.is_due()
         foreign.execute("COMMIT")
-        upkeep.step(db)
+        checkpointer.checkpoint(db)
         commit(db, [output.chunk(b"x")])
         assert Path(f"{path}-wal").stat().st_size <= WAL_LIMIT_BYTES
-        assert not upkeep.log_is_long()
+        assert not checkpointer.is_due()
 
 
 async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
@@ -124,7 +121,7 @@ async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
     for _ in range(2 * PURGE_STEP_CHUNKS):
         await storage.commit([purged.chunk(b"x" * 50_000), kept.chunk(b"y")])
     await storage.commit([PurgeProcess(purged.handle)])
-    await _upkeep_done(storage)
+    await storage._cleanup.wait_idle()
     assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * PURGE_STEP_CHUNKS
     assert _count(storage.path, "SELECT count(*) FROM purged") == 0
     assert _count(storage.path, "PRAGMA freelist_count") == 0
@@ -139,7 +136,7 @@ async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(storage: SqliteS
         await storage.commit([kept.chunk(b"y\n")])
         left = _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}")  # noqa: S608
         assert left >= (20 - n) * PURGE_STEP_CHUNKS
-    await _upkeep_done(storage)
+    await storage._cleanup.wait_idle()
     assert _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}") == 0  # noqa: S608
 
 
@@ -158,7 +155,7 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Pa
         assert _count(path, f"SELECT count(*) FROM {view}") == 1  # noqa: S608
     storage = sqlite_storage(path)
     await storage.open()
-    await _upkeep_done(storage)
+    await storage._cleanup.wait_idle()
     assert _count(path, "SELECT count(*) FROM output_chunk") == 1
     await storage.close()
 
@@ -172,7 +169,7 @@ async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
     await storage.close()
     assert _count(path, "SELECT count(*) FROM output_chunk") > 0
     await storage.open()
-    await _nothing_is_left(storage)
+    await _check_all_is_deleted(storage)
     await storage.close()
 
 
@@ -186,33 +183,33 @@ async def test_the_newest_chunk_keeps_its_id_until_there_is_a_newer_one(
     await storage.commit([*chunks, output.gap(9) if data is None else output.chunk(data)])
     highest = _count(storage.path, "SELECT max(id) FROM output_chunk")
     await storage.commit([PurgeProcess(output.handle)])
-    await _nothing_is_left(storage)
+    await _check_all_is_deleted(storage)
     assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest
     for view in ("output_gaps", "output_lines", "output_tail"):
         assert _count(storage.path, f"SELECT count(*) FROM {view}") == 0  # noqa: S608
     await storage.close()
     await storage.open()
-    await _nothing_is_left(storage)
+    await _check_all_is_deleted(storage)
     await storage.commit([kept.chunk(b"y\n")])
     assert _count(storage.path, "SELECT max(id) FROM output_chunk") == highest + 1
     await storage.commit([PurgeProcess(kept.handle)])
-    await _nothing_is_left(storage)
+    await _check_all_is_deleted(storage)
     assert _count(storage.path, "SELECT handle FROM purged") == kept.handle
 
 
-async def test_upkeep_that_fails_is_put_off(storage: SqliteStorage, caplog: pytest.LogCaptureFixture) -> None:
+async def test_cleanup_that_fails_is_retried(storage: SqliteStorage, caplog: pytest.LogCaptureFixture) -> None:
     output = Output(await added(storage))
     await storage.commit([output.chunk(b"x\n")])
-    await _upkeep_done(storage)
+    await storage._cleanup.wait_idle()
     assert storage._writer is not None
     await storage._writer.run(lambda db: db.execute("PRAGMA busy_timeout = 1").fetchall())
     with closing(sqlite3.connect(storage.path, isolation_level=None)) as other:
         await storage.commit([PurgeProcess(output.handle)])
         other.execute("BEGIN IMMEDIATE")
-        await _upkeep_done(storage)
-    assert "put off" in caplog.text
+        await storage._cleanup.wait_idle()
+    assert "is retried later" in caplog.text
     await storage.commit([PurgeProcess(output.handle)])
-    await _nothing_is_left(storage)
+    await _check_all_is_deleted(storage)
 
 
 def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
@@ -226,7 +223,7 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
         db.execute("DROP TABLE filler")
     with closing(open_writer(path, durable=True)) as db:
         assert db.execute("PRAGMA freelist_count").fetchone()[0] > 0
-        assert not Upkeep(path).step(db)
+        assert not CleanupTask(path).run_step(db)
 
 
 def test_a_step_gives_back_many_pages(path: Path) -> None:
@@ -235,10 +232,10 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
         db.execute("DROP TABLE filler")
         pages = db.execute("PRAGMA page_count").fetchone()[0]
-        assert Upkeep(path).step(db)
+        assert CleanupTask(path).run_step(db)
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
 
 
 def test_a_step_without_work_says_so(path: Path) -> None:
     with closing(open_writer(path, durable=True)) as db:
-        assert not Upkeep(path).step(db)
+        assert not CleanupTask(path).run_step(db)

@@ -1,4 +1,4 @@
-"""Opening: what is created, what is refused and left alone, what is brought up to date."""
+"""Opening: files are created, rejected and left unchanged, or migrated."""
 
 import os
 import sqlite3
@@ -114,7 +114,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
 
 
 def _open_files(folder: Path) -> list[Path]:
-    """Return those of the folder's files that this process holds open."""
+    """Return the files of the folder that this process holds open."""
     links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     targets = [link.readlink() for link in links if link.is_symlink()]
     return [target for target in targets if folder in target.parents]
@@ -125,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 
 async def _refused(path: Path, error: type[Exception], match: str) -> None:
-    """Opening fails, does not change the file, and leaves neither a thread nor a descriptor behind."""
+    """Check that opening fails, does not change the file, and leaves neither a thread nor a descriptor behind."""
     before = _content(path)
     threads = threading.active_count()
     with pytest.raises(error, match=match):

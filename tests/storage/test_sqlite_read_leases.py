@@ -1,57 +1,57 @@
-"""Where readers of all processes may go on."""
+"""Read leases: rows that a reader has been given are not merged while it may continue."""
 
 import asyncio
 
 import pytest
 
-from outlast.storage.sqlite.maintenance.read_leases import KEPT_S, ReadLeases
+from outlast.storage.sqlite.maintenance.read_leases import LEASE_S, ReadLeases
 
 
 def test_rows_below_and_above_may_be_merged() -> None:
-    places = ReadLeases()
-    places.note(10, 20, 10)
-    for first, last, hindered in [(1, 10, False), (1, 11, True), (12, 15, True), (20, 30, True), (21, 30, False)]:
-        assert places.blocks(first, last) is hindered, (first, last)
+    leases = ReadLeases()
+    leases.grant(10, 20, 10)
+    for first, last, forbidden in [(1, 10, False), (1, 11, True), (12, 15, True), (20, 30, True), (21, 30, False)]:
+        assert leases.forbids_merge(first, last) is forbidden, (first, last)
 
 
-def test_nobody_is_left_where_somebody_has_gone_on() -> None:
-    places = ReadLeases()
-    places.note(10, 20, 100)
-    places.note(10, 20, 100)
-    places.went_on(None)
-    places.went_on(101)
-    places.went_on(100)
-    assert places.blocks(1, 15)
-    places.went_on(100)
-    assert not places.blocks(1, 15)
+def test_a_reader_that_continues_releases_one_lease() -> None:
+    leases = ReadLeases()
+    leases.grant(10, 20, 100)
+    leases.grant(10, 20, 100)
+    leases.release(None)
+    leases.release(101)
+    leases.release(100)
+    assert leases.forbids_merge(1, 15)
+    leases.release(100)
+    assert not leases.forbids_merge(1, 15)
 
 
-def test_a_place_is_kept_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    places = ReadLeases()
-    places.note(10, 20, None)
-    now += KEPT_S - 1
-    assert places.blocks(1, 15)
+    leases = ReadLeases()
+    leases.grant(10, 20, None)
+    now += LEASE_S - 1
+    assert leases.forbids_merge(1, 15)
     now += 1
-    assert not places.blocks(1, 15)
+    assert not leases.forbids_merge(1, 15)
 
 
-async def test_rows_are_merged_while_nobody_reads() -> None:
-    places, told = ReadLeases(), list[str]()
+async def test_scans_and_compaction_exclude_each_other() -> None:
+    leases, events = ReadLeases(), list[str]()
 
     async def merge() -> None:
-        async with places.merging():
-            told.append("merged")
+        async with leases.lock_for_compaction():
+            events.append("merged")
 
-    async with places.reading(), places.reading():
+    async with leases.lock_for_scan(), leases.lock_for_scan():
         merging = asyncio.create_task(merge())
         await asyncio.sleep(0)
-        told.append("read")
+        events.append("read")
     await merging
-    async with places.merging():
-        reading = asyncio.create_task(places.reading().__aenter__())
+    async with leases.lock_for_compaction():
+        reading = asyncio.create_task(leases.lock_for_scan().__aenter__())
         await asyncio.sleep(0)
         assert not reading.done()
     await reading
-    assert told == ["read", "merged"]
+    assert events == ["read", "merged"]

@@ -51,7 +51,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conne
 
 
 def _shown(line: bytes) -> bytes:
-    """What the view makes of a line: no end, NUL visible, and its one noncharacter read as a backslash."""
+    """Return a line as the view shows it: without its end, with NUL visible and the noncharacter as a backslash."""
     return line.removesuffix(b"\n").replace(b"\0", "\u2400".encode()).replace("\ufdd0".encode(), b"\\")
 
 

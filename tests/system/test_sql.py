@@ -71,7 +71,7 @@ async def test_the_command_asks_without_a_daemon(daemon: Daemon, process: dict[s
     assert (code, text.splitlines()[0]) == (0, '{"seq": 1, "text": "one"}')
     code, text = await command(daemon, "DELETE FROM process")
     assert code == 1
-    assert text.startswith("Error: query can't be answered: ")
+    assert text.startswith("Error: query cannot be answered: ")
     await daemon.start()
     assert (await daemon.get(process))["exit_code"] == 0
 
@@ -129,7 +129,7 @@ async def test_nothing_else_can_be_done(daemon: Daemon) -> None:
     for query in REFUSED:
         answer = await sql(daemon, query, 400)
         assert answer["code"] == "INVALID_REQUEST"
-        assert answer["error"].startswith("query can't be answered: "), query
+        assert answer["error"].startswith("query cannot be answered: "), query
 
 
 async def test_an_endless_query_is_ended_at_its_timeout(daemon: Daemon) -> None:
@@ -165,16 +165,16 @@ async def test_an_endless_query_is_ended_at_its_timeout(daemon: Daemon) -> None:
 
 
 async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
-    """Neither that of a process, which is not stored, nor that of a managed one, which is, sealed."""
+    """No query shows values of environment variables: they are not stored, or encrypted for a managed process."""
     process = await daemon.run("true", env={"SECRET": "s3cr3t"})
     await daemon.ended(process)
-    await daemon.sh("exec sleep 1000", name="holder", env={"SEALED": "s3cr3t"})
-    ((sealed,),) = daemon.sql("SELECT encrypted_env FROM process WHERE encrypted_env IS NOT NULL")
-    assert "s3cr3t" not in sealed
+    await daemon.sh("exec sleep 1000", name="holder", env={"HELD": "s3cr3t"})
+    ((encrypted,),) = daemon.sql("SELECT encrypted_env FROM process WHERE encrypted_env IS NOT NULL")
+    assert "s3cr3t" not in encrypted
     tables = (await sql(daemon, "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')"))["rows"]
     assert ["process"] in tables
     shown = {table: str(await sql(daemon, f'SELECT * FROM "{table}"')) for (table,) in tables}  # noqa: S608
-    assert "SEALED" in shown["process"]
+    assert "HELD" in shown["process"]
     for question in (
         "SELECT encrypted_env, hex(encrypted_env), json_array(encrypted_env), encrypted_env || '' FROM process",
         "SELECT group_concat(encrypted_env), json_group_array(encrypted_env) FROM (SELECT * FROM process)",
@@ -182,7 +182,7 @@ async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
     ):
         shown[question] = str(await sql(daemon, question))
     for question, answer in shown.items():
-        for secret in ("s3cr3t", sealed, sealed.encode().hex().upper(), MARKER):
+        for secret in ("s3cr3t", encrypted, encrypted.encode().hex().upper(), MARKER):
             assert secret not in answer, question
     # Nor can it be guessed by what meets a condition.
     assert (await sql(daemon, "SELECT id FROM process WHERE encrypted_env > ''"))["rows"] == []

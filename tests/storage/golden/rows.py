@@ -13,10 +13,10 @@ from outlast.storage.base import CompleteOutput
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
-from outlast.storage.sqlite.maintenance import compaction
+from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
 from outlast.testing.storage.samples import EPOCH_MS, Output
 from tests.storage.golden import history
-from tests.storage.stores import commit_each, seal_all
+from tests.storage.stores import commit_each, compress_all
 
 
 def together() -> list[Chunk]:
@@ -52,9 +52,9 @@ def make(path: Path) -> None:
         commit_each(db, one_by_one())
         commit(db, [CompleteOutput(2, 1), *large(), CompleteOutput(4, 1)])
         for handle in (2, 4):
-            while step := compaction.look(db, handle, least_rows=2, pack=False):
-                compaction.apply(db, [step])
-        seal_all(db)
+            while plan := plan_compaction(db, handle, min_rows=2, pack=False):
+                apply_compaction(db, [plan])
+        compress_all(db)
         commit(db, together())
 
 

@@ -1,4 +1,4 @@
-"""Storage in one SQLite file, which plain `sqlite3` reads. DESIGN.md beside this file tells how and why."""
+"""Storage in one SQLite file, which plain `sqlite3` reads. DESIGN.md beside this file says how and why."""
 
 from outlast.storage.sqlite.storage import SqliteStorage
 

@@ -1,4 +1,4 @@
-"""How sealed output is compressed."""
+"""The codec of compressed rows."""
 
 import zstandard
 
@@ -6,25 +6,25 @@ from outlast.model.errors import StorageError
 
 ZSTD = "zstd"
 LEVEL = 6
-"""Chosen by measuring logs: docs/decisions/0012-merging-and-sealing.md."""
+"""Compression level. Chosen by measuring logs: docs/decisions/0012-compaction-and-compression.md."""
 
 
-def seal(data: bytes) -> bytes:
-    """Compress. The result holds the size of what went in."""
+def compress(data: bytes) -> bytes:
+    """Return `data` as a zstd frame that holds its uncompressed size."""
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 
 
-def unseal(data: bytes, codec: str | None) -> bytes:
-    """Return what was written, of a row's `data` and `codec`.
+def decompress(data: bytes, codec: str | None) -> bytes:
+    """Return the output of a row, given its columns `data` and `codec`.
 
     Raises:
-        StorageError: it can't be read.
+        StorageError: the codec is unknown, or the data are damaged.
     """
     if codec is None:
         return data
     if codec != ZSTD:
-        raise StorageError(f"output is sealed in a way that this program does not know ({codec!r}): upgrade outlast")
+        raise StorageError(f"stored output has an unknown compression {codec!r}: upgrade outlast")
     try:
         return zstandard.ZstdDecompressor().decompress(data)
     except zstandard.ZstdError as error:
-        raise StorageError(f"sealed output is damaged: {error}") from error
+        raise StorageError(f"compressed output is damaged: {error}") from error

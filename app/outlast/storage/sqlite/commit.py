@@ -27,7 +27,7 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, join_times
+from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times
 
 
 @dataclass(slots=True)
@@ -92,13 +92,13 @@ class Batch:
         self._output[chunk.handle] = position, latest_ts
         size = len(chunk.data) + TIME_BYTES
         row = self._open.get(chunk.handle)
-        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.takes(chunk, size):
-            row.chunks.add(chunk, size)
+        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.accepts(chunk, size):
+            row.chunks.append(chunk, size)
             row.latest_ts = latest_ts
             return
         self._close_row(chunk.handle)
         row = _OpenRow(latest_ts)
-        row.chunks.add(chunk, size)
+        row.chunks.append(chunk, size)
         if chunk.gap:
             missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
             self._add_row(row, missing_bytes)
@@ -119,12 +119,12 @@ class Batch:
             self._add_row(row)
 
     def _add_row(self, row: _OpenRow, missing_bytes: int | None = None) -> None:
-        chunks = row.chunks.parts
+        chunks = row.chunks.members
         first, last = chunks[0], chunks[-1]
         if first is last:
             ts, parts, data = first.ts_ms, None, first.data
         else:
-            ts, parts = join_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
+            ts, parts = encode_chunk_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
             data = b"".join(chunk.data for chunk in chunks)
         added = self._db.execute(
             queries.ADD_CHUNK,

@@ -1,4 +1,4 @@
-"""Connections: how a file is opened and prepared, and how a function runs on its thread in one hop."""
+"""Connections to the SQLite file: opening it, and running whole functions on a connection's thread in one hop."""
 
 import os
 import sqlite3
@@ -16,23 +16,24 @@ from outlast.storage.sqlite import migrate, queries
 T = TypeVar("T")
 
 PAGE_SIZE_BYTES = 16 * 1024
-"""Chosen by measuring bulk output and many trickling processes: docs/decisions/0002-sqlite-layout.md."""
+"""Page size of a new file, chosen by measurements of bulk output and of many slow processes: see
+docs/decisions/0002-sqlite-layout.md."""
 
 BUSY_TIMEOUT_MS = 5000
-"""How long a statement waits for a lock that another program (an operator's `sqlite3`, a backup) holds."""
+"""Maximum time that a statement waits for a lock that another program (an operator's `sqlite3`, a backup) holds."""
 
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
-"""The log is written back to the database when it is larger, and is cut to this size afterwards."""
+"""Size of the log above which it is written back to the database, and to which it is cut afterwards."""
 
 WRITER_CACHE_KIB = 32 * 1024
-"""A commit's pages fit into it: what does not is written to the log early, and again."""
+"""Page cache of the writer. Pages of a commit that do not fit are written to the log early, and once more."""
 
 QUICK_CHECK_MAX_BYTES = 64 * 1024 * 1024
-"""A larger file is not checked when it is opened: the check reads all of it (about 1 ms a MiB)."""
+"""Maximum size of a file that is checked when it is opened: the check reads all of it (about 1 ms a MiB)."""
 
 FILE_MODE = 0o600
 
-_TRY_AGAIN = {
+_TEMPORARY = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -42,20 +43,20 @@ _TRY_AGAIN = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
-_PRIMARY_CODE = 0xFF  # the upper bits of an extended result code say more than we ask
+_PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed
 
 
 def translate(error: sqlite3.Error) -> OutlastError:
-    """Return the contract's error for one of SQLite's."""
+    """Return the error of the storage contract for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    if code in _TRY_AGAIN:
+    if code in _TEMPORARY:
         return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name})")
     return StorageError(f"the SQLite file cannot be used: {error} ({name})")
 
 
 class Connection(aiosqlite.Connection):
-    """A connection that runs whole functions on its thread: each hop there and back costs 70-100 us."""
+    """A connection that runs whole functions on its thread, because each hop there and back costs 70-100 us."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connector, iter_chunk_size=64)
@@ -65,7 +66,7 @@ class Connection(aiosqlite.Connection):
         """Open a connection by calling `connector` on its own thread.
 
         Raises:
-            StorageUnavailable, StorageError: as `connector` or SQLite says. No thread is left behind.
+            StorageUnavailable, StorageError: raised by `connector`, or for SQLite's error. No thread is left behind.
         """
         connection = cls(connector)
         try:
@@ -74,10 +75,10 @@ class Connection(aiosqlite.Connection):
             raise translate(error) from error
         finally:
             if connection._connection is None:
-                connection._thread.join()  # it has been told to stop: this takes microseconds
+                connection._thread.join()  # the thread has been told to stop: this takes microseconds
 
     async def close(self) -> None:
-        """Close the connection and wait for its thread, which the base class leaves to end by itself."""
+        """Close the connection and join its thread, which the base class does not."""
         await super().close()
         self._thread.join()
 
@@ -95,7 +96,7 @@ class Connection(aiosqlite.Connection):
         )
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work`, which sees to its own transactions, on the connection's thread."""
+        """Run `work`, which manages its own transactions, on the connection's thread."""
         return cast(
             "T",
             await self._execute(  # type: ignore[no-untyped-call]
@@ -125,10 +126,10 @@ def _run(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
         raise translate(error) from error
 
 
-def rewrite(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """Run `work` in a transaction on the writer's thread that is not written through to the disk.
+def transact_unsynced(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Run `work` in a transaction that is not synced to the disk, on the writer's thread.
 
-    Nobody is answered because of it, and it does not get lost behind a later one: the log is written in order.
+    No answer depends on it, and a later commit cannot survive without it: the log is written in order.
     """
     (usual,) = db.execute("PRAGMA synchronous").fetchone()
     db.execute("PRAGMA synchronous = NORMAL")
@@ -139,17 +140,18 @@ def rewrite(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) 
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
-    if db.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
+    if db.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk
         db.execute("ROLLBACK")
 
 
 def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """Open the connection that writes: create the file if need be, check it, bring its schema up to date.
+    """Open the connection that writes: create the file if it is missing, check it, and migrate its schema.
 
     Raises:
-        StorageError: not a database, not ours, damaged, or made by a newer version; nothing was changed.
+        StorageError: the file is not a database, or belongs to another program or a newer version, or is damaged.
+            Nothing was changed.
         StorageUnavailable: the path cannot be opened.
-        sqlite3.Error: for the caller to translate.
+        sqlite3.Error: the caller must translate it.
     """
     _create(path)
     with closing(_connect(path, mode="ro")) as probe:
@@ -185,7 +187,7 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
         f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_MS / 1000,  # in force before the first statement
-        isolation_level=None,  # the driver begins no transaction of its own accord
+        isolation_level=None,  # the driver begins no transaction by itself
     )
 
 
@@ -196,10 +198,10 @@ def _set_up(db: sqlite3.Connection, path: Path, *, is_new: bool, durable: bool) 
     if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
         raise StorageError(f"{path}: SQLite's write-ahead log does not work on this file system; use a local disk")
     db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    db.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py decides when, between commits
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # maintenance/checkpoint.py decides when, between commits
     db.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-    db.execute("PRAGMA secure_delete = OFF")  # Debian's default is ON: zeros are written over all that is deleted
+    db.execute("PRAGMA secure_delete = OFF")  # Debian's default is ON, which overwrites deleted data with zeros
 
 
 def _quick_check(db: sqlite3.Connection, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lists of processes: through which index, and between which handles."""
+"""Lists of processes: the index that leads, and the range of handles."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from outlast.model.process import Order, ProcessQuery
 from outlast.storage.sqlite import queries
 
 COUNTED = (100, 400, 1600, 6400)
-"""With several conditions, what meets each is counted up to so many, and further if none has fewer: the fewest lead."""
+"""Limits up to which the processes that meet each of several conditions are counted. The next limit is tried only if
+every condition reaches the one before; the condition with the fewest processes leads."""
 
 MAX_INTEGER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A way to the processes that meet it, and the look-up for a process found by another way."""
+    """A condition: the SQL that finds the processes that meet it, and the SQL that checks one found in another way."""
 
     lead: str
     handle: str
@@ -25,7 +26,7 @@ def list_query(db: sqlite3.Connection, query: ProcessQuery) -> tuple[str, dict[s
     """Return the SQL that finds the handles of a page, and its parameters."""
     conditions, parameters = _conditions(query)
     parameters |= _bounds(db, query)
-    first = _leading(db, conditions, parameters)
+    first = _choose_lead(db, conditions, parameters)
     lead = first or _Condition(queries.LIST_ALL, "p.handle", "")
     sql = lead.lead + "".join(other.check.format(handle=lead.handle) for other in conditions if other is not first)
     order = "DESC" if query.order is Order.NEWEST else "ASC"
@@ -48,7 +49,9 @@ def _conditions(query: ProcessQuery) -> tuple[list[_Condition], dict[str, object
     return conditions, parameters
 
 
-def _leading(db: sqlite3.Connection, conditions: list[_Condition], parameters: dict[str, object]) -> _Condition | None:
+def _choose_lead(
+    db: sqlite3.Connection, conditions: list[_Condition], parameters: dict[str, object]
+) -> _Condition | None:
     if len(conditions) < 2:  # noqa: PLR2004 - nothing to choose between
         return conditions[0] if conditions else None
 
@@ -66,7 +69,7 @@ def _count(db: sqlite3.Connection, condition: _Condition, parameters: dict[str, 
 
 
 def _bounds(db: sqlite3.Connection, query: ProcessQuery) -> dict[str, object]:
-    """Return between which handles, both exclusive, the processes stand."""
+    """Return the range of handles, both ends exclusive."""
     before = MAX_INTEGER if query.before_handle is None else query.before_handle
     after = 0 if query.after_handle is None else query.after_handle
     if query.since_ms is not None:
@@ -77,9 +80,9 @@ def _bounds(db: sqlite3.Connection, query: ProcessQuery) -> dict[str, object]:
 
 
 def _first_handle_since(db: sqlite3.Connection, ms: int) -> int:
-    """Return a handle before which all processes have `latest_start` < `ms`, and from which on none has.
+    """Return the handle that separates processes with `latest_start` < `ms` from those with a later one.
 
-    Halves the range of handles, along which `latest_start` never falls.
+    The search halves the range of handles, along which `latest_start` never falls.
     """
     low, high = 1, int(db.execute(queries.LAST_HANDLE).fetchone()[0]) + 1
     while low < high:

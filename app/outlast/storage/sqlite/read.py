@@ -12,7 +12,7 @@ from outlast.storage.base import Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
-from outlast.storage.sqlite.rows import chunks_of, times
+from outlast.storage.sqlite.rows import chunk_times, chunks_of
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -162,7 +162,7 @@ def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
             low = first_seq + line_count
     for stream in Stream:
         row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
-        for lines, ts_ms in times(*row) if row else ():
+        for lines, ts_ms in chunk_times(*row) if row else ():
             if ts_ms >= ms:
                 return low
             low += lines

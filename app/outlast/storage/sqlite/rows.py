@@ -1,4 +1,4 @@
-"""Rows of output: a chunk, or several that follow one another."""
+"""Rows of output: one chunk, or several that follow one another."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,28 +6,30 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from outlast.model.output import Chunk, GapReason, Stream
-from outlast.storage.sqlite.codec import unseal
+from outlast.storage.sqlite.codec import decompress
 
 MAX_MERGED_LINES = 4096
-"""Of a merged row. The view looks for the time of each line by counting, so its cost grows with the square."""
+"""Maximum number of lines in a merged row. The view finds the time of a line by counting, at a cost that grows with
+the square of the number."""
 
-# How SQLite lays out a long row in pages of 16 KiB: full pages of its own, and the rest in the tree's page with others.
+# SQLite stores a long row in full pages of its own, and the rest of it in a page of the tree, which it shares with
+# other rows. These figures are for pages of 16 KiB.
 PAGE_BYTES = 16 * 1024 - 4
 LEAST_LOCAL_BYTES = 2031
 ROW_BYTES = 60
-"""What a row takes besides its data and times."""
+"""Bytes of a row besides its data and times."""
 
 TIME_BYTES = 8
-"""What the time of one chunk takes, about."""
+"""Approximate bytes of the time of one chunk."""
 
 TARGET_BYTES = 16 * PAGE_BYTES + LEAST_LOCAL_BYTES - ROW_BYTES
-"""Of a merged row, its times included. One that comes close to it fills its pages."""
+"""Maximum bytes of a merged row, its times included. A row of nearly this size fills its pages."""
 
 LARGE_BYTES = TARGET_BYTES // 8
-"""A larger chunk stays as it is."""
+"""Maximum bytes of a chunk that is merged with others."""
 
 
-class _Part(Protocol):
+class _Member(Protocol):
     """A chunk, or a row of chunks."""
 
     @property
@@ -46,49 +48,51 @@ class _Part(Protocol):
     def data(self) -> bytes: ...
 
 
-P = TypeVar("P", bound=_Part)
+M = TypeVar("M", bound=_Member)
 
 
 @dataclass(slots=True)
-class Group(Generic[P]):
-    """What may become one row: of one process, run and stream, without a hole or a part of a line in between.
+class Group(Generic[M]):
+    """Chunks or rows that may become one row.
+
+    Process, run and stream are the same, no line is missing between two, and only the last may end within a line.
 
     Attributes:
-        size: how much of `TARGET_BYTES` it takes.
-        lines: how many there are.
+        size: the part of `TARGET_BYTES` that the group takes.
+        lines: the number of lines.
     """
 
-    parts: list[P] = field(default_factory=list)
+    members: list[M] = field(default_factory=list)
     size: int = 0
     lines: int = 0
 
-    def takes(self, part: P, size: int) -> bool:
-        """Tell whether `part`, which takes `size` bytes with its times, may join what is there."""
-        last = self.parts[-1]
+    def accepts(self, member: M, size: int) -> bool:
+        """Tell whether `member`, which takes `size` bytes with its times, may be appended to the group."""
+        last = self.members[-1]
         return (
-            (part.stream, part.run, part.first_seq) == (last.stream, last.run, last.first_seq + last.line_count)
+            (member.stream, member.run, member.first_seq) == (last.stream, last.run, last.first_seq + last.line_count)
             and last.data.endswith(b"\n")
             and self.size + size <= TARGET_BYTES
-            and self.lines + part.line_count <= MAX_MERGED_LINES
+            and self.lines + member.line_count <= MAX_MERGED_LINES
         )
 
-    def add(self, part: P, size: int) -> None:
-        """Let it join."""
-        self.parts.append(part)
+    def append(self, member: M, size: int) -> None:
+        """Append `member`, which takes `size` bytes with its times."""
+        self.members.append(member)
         self.size += size
-        self.lines += part.line_count
+        self.lines += member.line_count
 
 
-def times(ts_ms: int, parts: str) -> Iterator[tuple[int, int]]:
-    """Give how many lines each chunk of a merged row has, and when it was read."""
+def chunk_times(ts_ms: int, parts: str) -> Iterator[tuple[int, int]]:
+    """Yield the number of lines and the time of each chunk of a merged row, from its columns `ts` and `parts`."""
     for part in json.loads(parts):
         lines, later_ms = part if isinstance(part, list) else (1, part)
         ts_ms += later_ms
         yield lines, ts_ms
 
 
-def join_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
-    """Make the columns `ts` and `parts` of what `times` gives."""
+def encode_chunk_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
+    """Return the columns `ts` and `parts` from which `chunk_times` yields `chunks`."""
     earliest_ms = before_ms = min(ts_ms for _, ts_ms in chunks)
     parts: list[int | tuple[int, int]] = []
     for lines, ts_ms in chunks:
@@ -98,18 +102,18 @@ def join_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
 
 
 def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Iterator[Chunk]:
-    """Make the chunks of the columns `queries.CHUNK` again, without those that end at or before `after_seq`.
+    """Yield the chunks of a row (the columns `queries.CHUNK`), but for those that end at or before `after_seq`.
 
     Raises:
-        StorageError: it is sealed and can't be read.
+        StorageError: the row is compressed and cannot be decompressed.
     """
     run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec = row
-    data = unseal(data, codec)
+    data = decompress(data, codec)
     row_end_seq = first_seq + line_count
     begin = 0
-    for lines, ts_ms in [(line_count, ts)] if parts is None else times(ts, parts):
+    for lines, ts_ms in [(line_count, ts)] if parts is None else chunk_times(ts, parts):
         end_seq = first_seq + lines
-        if end_seq == row_end_seq:  # the only one whose last line may have no end
+        if end_seq == row_end_seq:  # only the last chunk may end without a line's end
             end = len(data)
         else:
             end = begin

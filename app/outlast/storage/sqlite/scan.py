@@ -1,6 +1,6 @@
-"""Reading the output of all processes by the order in which it was stored: that of the rows' ids.
+"""Scans of the output of all processes, in the order in which it was stored: that of the rows' ids.
 
-A position is a row's id and, in the low bits, which of the row's chunks: counted so that the last has the highest.
+A position is a row's id and, in the low bits, the number of a chunk in the row: the last chunk has the highest.
 """
 
 import sqlite3
@@ -13,66 +13,66 @@ from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES, chunks_of
 
-_IN_ROW = MAX_MERGED_LINES
-_END = _IN_ROW * 2**50
+_CHUNKS_IN_ROW = MAX_MERGED_LINES
+_AFTER_ALL = _CHUNKS_IN_ROW * 2**50
 
 
-def scan(db: sqlite3.Connection, asked: ScanQuery) -> ScanPage:
+def scan_output(db: sqlite3.Connection, query: ScanQuery) -> ScanPage:
     """Implement `Storage.scan`."""
-    newest = asked.order is Order.NEWEST
-    begin = asked.position if asked.position is not None else _END if newest else -1
-    first_id = 0 if asked.since_ms is None else db.execute(queries.FIRST_SINCE, {"since": asked.since_ms}).fetchone()[0]
+    newest = query.order is Order.NEWEST
+    begin = query.position if query.position is not None else _AFTER_ALL if newest else -1
+    first_id = 0 if query.since_ms is None else db.execute(queries.FIRST_SINCE, {"since": query.since_ms}).fetchone()[0]
     where = {
-        "id": (begin - 1) // _IN_ROW if newest else max((begin + 1) // _IN_ROW, first_id),
+        "id": (begin - 1) // _CHUNKS_IN_ROW if newest else max((begin + 1) // _CHUNKS_IN_ROW, first_id),
         "first": first_id,
-        "count": asked.max_chunks,
-        "handle": asked.handle,
+        "count": query.max_chunks,
+        "handle": query.handle,
         "begin": MAX_INTEGER if newest else 0,
     }
-    ids = queries.SCAN_ALL if asked.handle is None else queries.SCAN_PROCESS
+    ids = queries.SCAN_ALL if query.handle is None else queries.SCAN_PROCESS
     found: list[tuple[int, Chunk]] = []
-    size = looked_at = row_id = 0
-    for row_id, *_ in db.execute(ids[asked.order], where):
-        looked_at += 1
-        for position, chunk in _chunks(db, row_id, asked):
+    size = examined = row_id = 0
+    for row_id, *_ in db.execute(ids[query.order], where):
+        examined += 1
+        for position, chunk in _matching_chunks(db, row_id, query):
             if position >= begin if newest else position <= begin:
                 continue
             found.append((position, chunk))
             size += len(chunk.data)
-            if size >= asked.max_bytes or len(found) == asked.max_chunks:
+            if size >= query.max_bytes or len(found) == query.max_chunks:
                 return ScanPage(chunks=found, position=position)
-    if looked_at < asked.max_chunks:
+    if examined < query.max_chunks:
         return ScanPage(chunks=found, position=None)
-    return ScanPage(chunks=found, position=row_id * _IN_ROW + (0 if newest else _IN_ROW - 1))
+    return ScanPage(chunks=found, position=row_id * _CHUNKS_IN_ROW + (0 if newest else _CHUNKS_IN_ROW - 1))
 
 
-def rows_of(scanned: ScanPage) -> tuple[int, int] | None:
-    """Return the ids of the rows, the lowest and the highest, between which somebody may stop. None: nowhere."""
-    positions = [position for position, _ in scanned.chunks]
-    if scanned.position is not None:
-        positions.append(scanned.position)
-    return (min(positions) // _IN_ROW, max(positions) // _IN_ROW) if positions else None
+def row_range(page: ScanPage) -> tuple[int, int] | None:
+    """Return the lowest and the highest id of the rows within which a reader of `page` may stop. None: no row."""
+    positions = [position for position, _ in page.chunks]
+    if page.position is not None:
+        positions.append(page.position)
+    return (min(positions) // _CHUNKS_IN_ROW, max(positions) // _CHUNKS_IN_ROW) if positions else None
 
 
-def _chunks(db: sqlite3.Connection, row_id: int, asked: ScanQuery) -> Iterator[tuple[int, Chunk]]:
-    """Give what is wanted of a row, in the order of the scan.
+def _matching_chunks(db: sqlite3.Connection, row_id: int, query: ScanQuery) -> Iterator[tuple[int, Chunk]]:
+    """Yield the matching chunks of a row with their positions, in the order of the scan.
 
-    Each row is read by itself: a join would read the data of all of them before it gave the first.
+    Each row is read by itself: a join would read the data of all rows before it returned the first.
     """
-    wanted = {"id": row_id, "stream": asked.stream, "since": asked.since_ms, "until": asked.until_ms}
-    row = db.execute(queries.SCANNED, wanted).fetchone()
+    bounds = {"id": row_id, "stream": query.stream, "since": query.since_ms, "until": query.until_ms}
+    row = db.execute(queries.SCANNED, bounds).fetchone()
     if row is None:
         return
     handle, *columns = row
     chunks = list(chunks_of(handle, tuple(columns)))
-    placed = list(enumerate(chunks, (row_id + 1) * _IN_ROW - len(chunks)))
-    for position, chunk in reversed(placed) if asked.order is Order.NEWEST else placed:
-        if _is_wanted(asked, chunk):
+    with_positions = list(enumerate(chunks, (row_id + 1) * _CHUNKS_IN_ROW - len(chunks)))
+    for position, chunk in reversed(with_positions) if query.order is Order.NEWEST else with_positions:
+        if _is_in_time(query, chunk):
             yield position, chunk
 
 
-def _is_wanted(asked: ScanQuery, chunk: Chunk) -> bool:
-    """Look at a chunk's own time: what is asked of SQLite is that of its row."""
-    return (asked.since_ms is None or chunk.ts_ms >= asked.since_ms) and (
-        asked.until_ms is None or chunk.ts_ms <= asked.until_ms
+def _is_in_time(query: ScanQuery, chunk: Chunk) -> bool:
+    """Compare a chunk's own time: SQLite has compared that of its row."""
+    return (query.since_ms is None or chunk.ts_ms >= query.since_ms) and (
+        query.until_ms is None or chunk.ts_ms <= query.until_ms
     )

@@ -1,15 +1,14 @@
-"""The plug-in's face: one writer, a few readers, and upkeep between commits."""
+"""The storage plug-in: one connection that writes, a few that read, and maintenance between commits."""
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from outlast.model.errors import OutlastError, StorageError
+from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
@@ -19,27 +18,25 @@ from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from outlast.storage.sqlite import queries, read, read_events
 from outlast.storage.sqlite.commit import commit, stored_position
-from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, rewrite
-from outlast.storage.sqlite.maintenance.checkpoint import FREE_PAGES_KEPT, Upkeep, free_pages
-from outlast.storage.sqlite.maintenance.compression import Rules
+from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact_unsynced
+from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
+from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
-from outlast.storage.sqlite.maintenance.scheduler import MaintenanceScheduler, Policy
-from outlast.storage.sqlite.scan import rows_of
-from outlast.storage.sqlite.scan import scan as scan_output
+from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
+from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
+from outlast.storage.sqlite.scan import row_range, scan_output
 from outlast.storage.sqlite.sql.client import SqlClient
 
 T = TypeVar("T")
 
 READERS = 3
-"""Connections that read. Each has a thread; more would compete for the same cores."""
+"""Number of connections that read. Each has a thread; more would compete for the same cores."""
 
 _SCHEME = "sqlite:///"
 
-_log = logging.getLogger(__name__)
-
 
 class SqliteStorage(Storage):
-    """Keeps everything in one SQLite file in WAL mode.
+    """A store in one SQLite file in WAL mode.
 
     One connection writes, deletes and checkpoints: SQLite before 3.51.3 can damage the file when two do so
     at the same moment. The others are `query_only`.
@@ -48,21 +45,20 @@ class SqliteStorage(Storage):
     def __init__(self, path: Path, *, durable: bool, compress_after_s: int = 0) -> None:
         self.path = path
         self._durable = durable
-        self._upkeep = Upkeep(path)
-        self._asking = SqlClient(path)
-        self._places = ReadLeases()
-        sealing = Rules(after_ms=compress_after_s * 1000) if compress_after_s else None
-        self._background = MaintenanceScheduler(self, self._places, Policy(sealing=sealing))
+        self._sql = SqlClient(path)
+        self._leases = ReadLeases()
+        compression = CompressionRules(after_ms=compress_after_s * 1000) if compress_after_s else None
+        self._maintenance = MaintenanceScheduler(self, self._leases, MaintenancePolicy(compression=compression))
+        self._cleanup = CleanupTask(path)
         self._commits = 0
-        self._is_calm = asyncio.Event()
-        self._upkeep_task: asyncio.Task[None] | None = None
+        self._no_commits = asyncio.Event()
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
-        """Understand `sqlite:///relative/path` and `sqlite:////absolute/path`."""
+        """Return a storage for `sqlite:///relative/path` or `sqlite:////absolute/path`."""
         path = url.removeprefix(_SCHEME)
         if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
             raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
@@ -79,16 +75,13 @@ class SqliteStorage(Storage):
             raise
         for reader in self._readers:
             self._idle.put_nowait(reader)
-        self._begin_upkeep()  # an earlier process may have been killed in the middle of its own
-        await self._background.start()
+        self._cleanup.start(self._open_writer())  # an earlier daemon may have been killed in the middle of it
+        await self._maintenance.start()
 
     async def close(self) -> None:
         """Close the readers first: the last to close writes the log back, and that must be the writer."""
-        await self._background.stop()
-        if self._upkeep_task:
-            self._upkeep_task.cancel()
-            await asyncio.wait([self._upkeep_task])
-        self._upkeep_task = None
+        await self._maintenance.stop()
+        await self._cleanup.stop()
         readers, self._readers = self._readers, []
         self._idle = asyncio.LifoQueue()
         for reader in readers:
@@ -106,10 +99,10 @@ class SqliteStorage(Storage):
         finally:
             self._commits -= 1
             if not self._commits:
-                self._is_calm.set()
-        self._background.note(changes)
-        if self._upkeep.log_is_long() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
-            self._begin_upkeep()
+                self._no_commits.set()
+        self._maintenance.record_commit(changes)
+        if self._cleanup.is_due() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
+            self._cleanup.start(self._open_writer())
         return handles
 
     async def process(self, handle: int) -> Process | None:
@@ -197,17 +190,17 @@ class SqliteStorage(Storage):
 
     async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read chunks of all processes."""
-        async with self._places.reading():
-            found = await self.read(partial(scan_output, asked=scan))
-            self._places.went_on(scan.position)
-            rows = rows_of(found)
+        async with self._leases.lock_for_scan():
+            page = await self.read(partial(scan_output, query=scan))
+            self._leases.release(scan.position)
+            rows = row_range(page)
             if rows:
-                self._places.note(*rows, found.position)
-            return found
+                self._leases.grant(*rows, page.position)
+            return page
 
     async def sql(self, question: SqlQuery) -> bytes:
-        """Answer a question in SQL, in a process of its own."""
-        return await self._asking.ask(question)
+        """Run an operator's SQL query, in a process of its own."""
+        return await self._sql.run_query(question)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""
@@ -219,37 +212,25 @@ class SqliteStorage(Storage):
         finally:
             idle.put_nowait(reader)
 
-    async def calm(self, patience_s: float) -> None:
-        """Wait until no commit is under way, or `patience_s` are over."""
+    async def wait_for_commits(self, timeout_s: float) -> None:
+        """Wait until no commit is in progress, at most `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 while self._commits:
-                    self._is_calm.clear()
-                    await self._is_calm.wait()
+                    self._no_commits.clear()
+                    await self._no_commits.wait()
 
     async def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Change how things are stored, not what."""
+        """Run `work`, which changes how rows are stored but nothing that can be read, in a write transaction."""
 
         def run(db: sqlite3.Connection) -> int:
-            rewrite(db, work)
-            return free_pages(db)
+            transact_unsynced(db, work)
+            return count_free_pages(db)
 
-        if await self._open_writer().run(run) > FREE_PAGES_KEPT or self._upkeep.log_is_long():
-            self._begin_upkeep()
+        if await self._open_writer().run(run) > FREE_PAGES_KEPT or self._cleanup.is_due():
+            self._cleanup.start(self._open_writer())
 
     def _open_writer(self) -> Connection:
         if self._writer is None:
             raise StorageError(f"the store {self.path} is not open")
         return self._writer
-
-    def _begin_upkeep(self) -> None:
-        if self._upkeep_task is None or self._upkeep_task.done():
-            self._upkeep_task = asyncio.create_task(self._run_upkeep(self._open_writer()))
-
-    async def _run_upkeep(self, writer: Connection) -> None:
-        """Take small steps, between which commits have their turn, until nothing is left to do."""
-        try:
-            while await writer.run(self._upkeep.step):
-                pass
-        except OutlastError as error:
-            _log.warning("upkeep of %s was put off until later: %s", self.path, error)

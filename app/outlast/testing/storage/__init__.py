@@ -1,1 +1,1 @@
-"""The storage conformance suite, and a storage that fails on command."""
+"""The storage conformance suite, a state machine, and a storage that fails on command."""

@@ -1,19 +1,22 @@
-"""The suite that proves a storage plug-in: what the contract in `outlast.storage.base` promises, as tests.
+"""The suite that proves a storage plug-in: the promises of the contract in `outlast.storage.base`, as tests.
 
 In the plug-in's own tests:
 
     from pathlib import Path
+
+    from outlast.storage.base import Storage
     from outlast.storage.registry import storage_from_url
     from outlast.testing.storage.conformance import StorageConformance
+
 
     class TestMyStorage(StorageConformance):
         persistent = True
 
         def make_storage(self, folder: Path) -> Storage:
-            return storage_from_url(f"mine:{folder}/data")
+            return storage_from_url(f"mystore:{folder}/data")
 
-pytest collects the inherited tests. They need pytest and pytest-asyncio. `outlast.testing.storage.stateful` has a
-state machine beside them, which needs hypothesis.
+pytest collects the inherited tests. They need pytest and pytest-asyncio, in any asyncio mode. A state machine, in
+`outlast.testing.storage.stateful`, complements them.
 """
 
 from outlast.testing.storage.events import EventConformance
@@ -34,4 +37,4 @@ class StorageConformance(
     UsageConformance,
     ScanConformance,
 ):
-    """Subclass it, override `make_storage`, and state the ability `persistent`."""
+    """The whole suite. A plug-in's test class inherits it, overrides `make_storage`, and sets `persistent`."""

@@ -1,4 +1,4 @@
-"""The conformance suite's tests of events: which changes make one, order, ranges, filters, what a purge leaves."""
+"""Conformance tests of events: the changes that add one, order, ranges, filters, and purges."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ _LOST = ExitStatus(reason=Reason.LOST, ended_at_ms=EPOCH_MS + 5)
 async def read_events(
     storage: Storage, after: int = 0, wanted: EventFilter = _ANY, *, limit: int = 1000
 ) -> list[Event]:
-    """Return all events after `after` that are wanted, read `limit` at a time."""
+    """Return all matching events after `after`, read `limit` at a time."""
     found: list[Event] = []
     while True:
         page = await storage.events(after, limit, wanted)
@@ -36,10 +36,10 @@ def _told(events: list[Event]) -> list[tuple[str, EventType]]:
 
 
 class EventConformance(StorageSuite):
-    """What the contract promises about events."""
+    """The contract's promises about events."""
 
     async def test_a_new_storage_has_no_events(self, storage: Storage) -> None:
-        """Wherever one looks."""
+        """No read finds an event, from any position."""
         for after in (0, 7):
             page = await storage.events(after, 10, _ANY)
             assert (page.events, page.last_id) == ([], after)
@@ -47,7 +47,7 @@ class EventConformance(StorageSuite):
         assert await storage.event_tail(3, _ANY) == 0
 
     async def test_starts_and_ends_are_told_in_order(self, storage: Storage) -> None:
-        """With all that is known of them, one event each, within one batch and between batches."""
+        """Each start and each end has one event with all details, within one batch and between batches."""
         first, second = new_process(pid=7, name="web", team="a"), new_process(pid=8, started_at_ms=EPOCH_MS + 1)
         handles = await storage.commit([first, second])
         one, two = (handles[change.spec.id] for change in (first, second))
@@ -76,13 +76,13 @@ class EventConformance(StorageSuite):
         ]
 
     async def test_a_process_that_is_added_with_its_end_tells_both(self, storage: Storage) -> None:
-        """It has started, too."""
+        """A process that is added with its end has two events, its start and its end."""
         change = new_process()
         await storage.commit([replace(change, run=replace(change.run, ending=_LOST))])
         assert [event.type for event in await read_events(storage)] == [EventType.STARTED, EventType.LOST]
 
     async def test_what_is_committed_again_is_told_once(self, storage: Storage) -> None:
-        """Within one batch and between batches; and what changes nothing is not told."""
+        """A change that is repeated or has no effect adds no event, within one batch and between batches."""
         change = new_process()
         handle = await added(storage, change)
         ill = AddEvent(handle, 1, EventType.UNHEALTHY, EPOCH_MS + 1)
@@ -95,7 +95,7 @@ class EventConformance(StorageSuite):
         assert [event.type for event in await read_events(storage)] == types
 
     async def test_a_deleted_process_leaves_one_event(self, storage: Storage) -> None:
-        """`PURGED` or `FAILED`, at the end; told once; its neighbours' stay, and no id is used again."""
+        """Only `PURGED` or `FAILED` remains, once; the events of other processes stay, and no id is used again."""
         changes = [new_process(pid=50 + n, team="a") for n in range(3)]
         purged, withdrawn, kept = (change.spec.id for change in changes)
         handles = await storage.commit(changes)
@@ -118,7 +118,7 @@ class EventConformance(StorageSuite):
 
     @pytest.mark.parametrize("limit", [1, 2, 100])
     async def test_events_are_filtered(self, storage: Storage, limit: int) -> None:
-        """By process, types, tags, time, and all together; after any id; the last ones of them, too."""
+        """Filters apply to process, types, tags and time, alone and together, after any id, and to the tail."""
         first = new_process(team="a", tier="web")
         second = new_process(started_at_ms=EPOCH_MS + 100, team="a")
         third = new_process(started_at_ms=EPOCH_MS + 50, team="b")  # the clock was set back
@@ -155,9 +155,9 @@ class EventConformance(StorageSuite):
             assert await read_events(storage, after, wanted) == []
 
     async def test_events_survive_reopening(self, tmp_path: Path) -> None:
-        """With their ids, which go on from there."""
+        """Events keep their ids, and later ids continue from there."""
         if not self.persistent:
-            pytest.skip("this storage ends with its process")
+            pytest.skip("the storage is not persistent")
         storage = self.make_storage(tmp_path)
         await storage.open()
         handle = await added(storage)

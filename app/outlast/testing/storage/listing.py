@@ -1,4 +1,4 @@
-"""The conformance suite's tests of lists: pages, conditions, bounds on time, both orders."""
+"""Conformance tests of lists: pages, conditions, bounds on time, both orders."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from outlast.testing.storage.suite import StorageSuite
 
 
 class ListingConformance(StorageSuite):
-    """What the contract promises about lists of processes."""
+    """The contract's promises about lists of processes."""
 
     async def test_pages_are_newest_first_without_gap_or_repeat(self, storage: Storage) -> None:
         """`before_handle` continues a list, also while processes are added at its head."""
@@ -22,7 +22,7 @@ class ListingConformance(StorageSuite):
         assert seen == handles[::-1]
 
     async def test_lists_are_filtered(self, storage: Storage) -> None:
-        """By status, name, tags, start time, and all of them together, in both orders."""
+        """Conditions on status, name, tags and start time apply, alone and together, in both orders."""
         first, second, third = (EPOCH_MS + n * 1000 for n in range(3))
         a = await added(storage, new_process(started_at_ms=first, name="db", team="a"))
         web = await added(storage, new_process(started_at_ms=second, name="app", team="a", tier="web"))
@@ -66,7 +66,7 @@ class ListingConformance(StorageSuite):
                 assert [process.handle for process in oldest] == expected[::-1], query
 
     async def test_pages_of_the_oldest_go_on_above_a_handle(self, storage: Storage) -> None:
-        """`after_handle` continues a list that begins with the oldest, to those that were added meanwhile."""
+        """`after_handle` continues a list that begins with the oldest, up to the processes added meanwhile."""
         handles = [await added(storage) for _ in range(4)]
         seen: list[int] = []
         for _ in range(3):
@@ -77,7 +77,7 @@ class ListingConformance(StorageSuite):
         assert seen == handles[:6]
 
     async def test_bounds_on_time_cut_a_range_out_of_the_list(self, storage: Storage) -> None:
-        """Also when the clock is set back: then the latest start so far counts, whatever is purged later."""
+        """After the clock was set back, the latest start so far counts, whatever is purged later."""
         starts = (100, 300, 200, 250, 400, 350)
         handles = [await added(storage, new_process(started_at_ms=EPOCH_MS + ms)) for ms in starts]
         await storage.commit([PurgeProcess(handles[1])])

@@ -1,4 +1,4 @@
-"""The conformance suite's tests of managed processes: further runs, names, and what is remembered."""
+"""Conformance tests of managed processes: later runs, names, and the managed state."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,15 +36,15 @@ STATE = ManagedState(
 
 
 def further(number: int, *, pid: int = 4712) -> Run:
-    """Return a run that has just begun."""
+    """Return a run that has just started."""
     return Run(number=number, pid=pid, started_at_ms=EPOCH_MS + number)
 
 
 class ManagedConformance(StorageSuite):
-    """What is promised about processes that run more than once."""
+    """The contract's promises about processes with several runs."""
 
     async def test_a_further_run_is_the_current_one(self, storage: Storage) -> None:
-        """Output goes on where it was, all runs are listed, and each pid leads here. It may be repeated."""
+        """Output continues, all runs are listed, and each pid finds the process. The change may be repeated."""
         handle = await added(storage, new_process(name="web"))
         output = Output(handle)
         await storage.commit([output.chunk(b"1\n"), end_of(handle, exit_code=3), CompleteOutput(handle, 1)])
@@ -70,7 +70,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.unfinished() == []
 
     async def test_a_run_may_be_withdrawn(self, storage: Storage) -> None:
-        """The one before is current again; the first stays, and so does what is not there."""
+        """The run before is current again. The first run cannot be withdrawn, and an unknown run is ignored."""
         handle = await added(storage, new_process(name="web"))
         await storage.commit([end_of(handle), CompleteOutput(handle, 1)])
         before = await storage.process(handle)
@@ -81,7 +81,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.unfinished() == []
 
     async def test_what_is_remembered_comes_back(self, storage: Storage) -> None:
-        """All of it, with the process, and who is to run is listed, oldest first."""
+        """The managed state is read with the process, and processes that are to run are listed, oldest first."""
         plain = await added(storage)
         named, restarted = new_process(name="web"), new_process()
         restarted = AddProcess(
@@ -123,9 +123,9 @@ class ManagedConformance(StorageSuite):
         assert await storage.process_by_name("we_b") is None
 
     async def test_runs_and_states_survive_reopening(self, tmp_path: Path) -> None:
-        """All of them."""
+        """All runs and the managed state are there after reopening."""
         if not self.persistent:
-            pytest.skip("not persistent")
+            pytest.skip("the storage is not persistent")
         storage = self.make_storage(tmp_path)
         await storage.open()
         handle = await added(storage, new_process(name="web"))

@@ -10,7 +10,7 @@ from outlast.testing.storage.samples import Output
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, or a gap: then there is no text."""
+    """A line, or a gap, which has no text."""
 
     seq: int
     stream: Stream
@@ -20,7 +20,7 @@ class Line:
 
 @dataclass(slots=True)
 class Model:
-    """A process as the model knows it."""
+    """The model of a process."""
 
     change: AddProcess
     run: Run
@@ -32,7 +32,7 @@ class Model:
     pids: list[int] = field(default_factory=list)
 
     def print(self, chunk: Chunk) -> Chunk:
-        """Take up the next chunk, and return it."""
+        """Append the next chunk to the model, and return it."""
         self.latest_ms = max(self.latest_ms, chunk.ts_ms)
         self.lines += [Line(seq, chunk.stream, self.latest_ms, text) for seq, text in numbered(chunk)]
         self.chunks.append(chunk)
@@ -40,13 +40,13 @@ class Model:
 
 
 def numbered(chunk: Chunk) -> list[tuple[int, bytes | None]]:
-    """Return the lines of a chunk with their numbers; None for a gap."""
+    """Return the lines of a chunk with their sequence numbers. A gap has None in place of a line."""
     texts: list[bytes] | list[None] = [None] if chunk.gap else chunk.lines()
     return list(enumerate(texts, chunk.first_seq))
 
 
 def unfinished(models: dict[int, Model]) -> dict[int, Position]:
-    """Return the positions of those that have not ended, or whose output is not complete."""
+    """Return the positions of the processes that have not ended or whose output is not complete."""
     return {
         handle: model.output.position
         for handle, model in models.items()

@@ -1,4 +1,4 @@
-"""The conformance suite's tests of output: bytes, ranges, positions, whole commits."""
+"""Conformance tests of output: bytes, ranges, positions, whole commits."""
 
 import asyncio
 from dataclasses import replace
@@ -13,12 +13,12 @@ from outlast.testing.storage.suite import AWKWARD, EVERYTHING_BYTES, StorageSuit
 
 
 class OutputConformance(StorageSuite):
-    """What the contract promises about output."""
+    """The contract's promises about output."""
 
     # ---- output
 
     async def test_output_comes_back_byte_for_byte(self, storage: Storage) -> None:
-        """Whatever the bytes are, in the order of both streams together."""
+        """Any bytes are read as written, in the order of both streams together."""
         handle = await added(storage)
         output = Output(handle)
         data = [AWKWARD, b"\n", b"no newline", b"\0", AWKWARD * 500]
@@ -39,7 +39,7 @@ class OutputConformance(StorageSuite):
         )
 
     async def test_reading_resumes_after_any_line(self, storage: Storage) -> None:
-        """In the middle of a chunk, at its end, at the end of everything and beyond."""
+        """Reads start in the middle of a chunk, at its end, at the end of the output and beyond."""
         handle = await added(storage)
         output = Output(handle)
         chunks = [output.chunk(b"1\n2\n3"), output.chunk(b"4\n", Stream.STDERR), output.chunk(b"5\n6\n")]
@@ -58,7 +58,7 @@ class OutputConformance(StorageSuite):
             assert len(await storage.chunks(handle, after_seq=after, max_bytes=max_bytes)) == count
 
     async def test_bounds_on_time_cut_a_range_out_of_the_output(self, storage: Storage) -> None:
-        """Both inclusive; a clock that was set back leaves no hole and hides nothing."""
+        """Both bounds are inclusive; a clock that was set back leaves no hole and hides nothing."""
         handle = await added(storage)
         output = Output(handle)
         times = [10, 20, 20, 50, 15, 40, 50, 60]
@@ -80,7 +80,7 @@ class OutputConformance(StorageSuite):
                     ]
 
     async def test_tail_counts_lines_from_the_end(self, storage: Storage) -> None:
-        """Of both streams together or of one, within and across chunks."""
+        """Lines of both streams or of one are counted, within and across chunks."""
         handle = await added(storage)
         output = Output(handle)
         await storage.commit(
@@ -99,7 +99,7 @@ class OutputConformance(StorageSuite):
                 assert found == everything[max(0, len(everything) - count) :], (stream, count)
 
     async def test_output_continues_after_the_end_of_a_run(self, storage: Storage) -> None:
-        """A grandchild may hold the pipe and go on writing."""
+        """A descendant may keep the pipe open and write on."""
         handle = await added(storage)
         output = Output(handle)
         await storage.commit([output.chunk(b"before\n"), end_of(handle)])
@@ -108,7 +108,7 @@ class OutputConformance(StorageSuite):
         assert await storage.unfinished() == []
 
     async def test_processes_do_not_see_each_others_output(self, storage: Storage) -> None:
-        """A batch may hold the output of many."""
+        """A batch may contain the output of several processes."""
         outputs = [Output(await added(storage)) for _ in range(3)]
         for n in range(4):
             await storage.commit([output.chunk(b"%d of %d\n" % (n, output.handle)) for output in outputs])
@@ -119,7 +119,7 @@ class OutputConformance(StorageSuite):
     # ---- gaps
 
     async def test_a_gap_comes_back_in_its_place(self, storage: Storage) -> None:
-        """It takes one sequence number; its bytes are not counted, and neither is it as a line."""
+        """A gap takes one sequence number, and counts neither as a line nor in bytes."""
         handle = await added(storage)
         output = Output(handle)
         chunks = [
@@ -151,7 +151,7 @@ class OutputConformance(StorageSuite):
         assert await storage.chunks(handle, after_seq=0, max_bytes=1) == []
 
     async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
-        """And be nothing else."""
+        """A gap may be the only output."""
         handle = await added(storage)
         gap = Output(handle).gap(5, Stream.STDERR)
         await storage.commit([gap])
@@ -162,7 +162,7 @@ class OutputConformance(StorageSuite):
         assert [await storage.tail(handle, count) for count in range(3)] == [1, 0, 0]
 
     async def test_tail_does_not_count_gaps(self, storage: Storage) -> None:
-        """Those between and after the last lines are given with them."""
+        """Gaps between and after the last lines are returned with the lines."""
         handle = await added(storage)
         output = Output(handle)
         await storage.commit(
@@ -189,7 +189,7 @@ class OutputConformance(StorageSuite):
     # ---- whole commits
 
     async def test_chunks_that_are_stored_already_are_ignored(self, storage: Storage) -> None:
-        """A commit whose answer was lost is made again, alone, in other parts, and with what has come meanwhile."""
+        """A commit whose answer was lost is repeated: alone, in other parts, and with later output."""
         handle = await added(storage)
         output = Output(handle)
         chunks = [output.chunk(b"1\n2"), output.gap(3, Stream.STDERR), output.chunk(b"4\n", Stream.STDERR)]
@@ -204,7 +204,7 @@ class OutputConformance(StorageSuite):
         assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7)
 
     async def test_a_chunk_may_be_repeated_within_its_batch(self, storage: Storage) -> None:
-        """The first one is stored."""
+        """The first of the equal chunks is stored."""
         handle = await added(storage)
         output = Output(handle)
         chunks = [output.chunk(b"1\n"), output.gap(), output.chunk(b"3\n")]
@@ -245,7 +245,7 @@ class OutputConformance(StorageSuite):
         assert await read_lines(storage, handle) == [b"one\n", b"two\n"]
 
     async def test_reads_see_whole_commits_only(self, storage: Storage) -> None:
-        """While batches with a line for each of three processes are committed, no reader sees half of one."""
+        """No reader sees half of a batch that has a line for each of three processes."""
         outputs = [Output(await added(storage)) for _ in range(3)]
         first = outputs[0].handle
         done = asyncio.Event()

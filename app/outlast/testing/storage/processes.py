@@ -1,4 +1,4 @@
-"""The conformance suite's tests of processes: recording, listing, purging, reopening."""
+"""Conformance tests of processes: recording, listing, purging, reopening."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from outlast.testing.storage.suite import AWKWARD, EVERYTHING_BYTES, StorageSuit
 
 
 class ProcessConformance(StorageSuite):
-    """What the contract promises about processes."""
+    """The contract's promises about processes."""
 
     # ---- processes
 
@@ -42,7 +42,7 @@ class ProcessConformance(StorageSuite):
         assert await storage.commit([]) == {}
 
     async def test_every_field_of_a_process_comes_back(self, storage: Storage) -> None:
-        """What was added is what is read, in full."""
+        """A process is read with all fields as they were added."""
         spec = ProcessSpec(
             id=new_process().spec.id,
             command="/opt/ünï cödé/\N{PILE OF POO}",
@@ -82,7 +82,7 @@ class ProcessConformance(StorageSuite):
         ],
     )
     async def test_every_ending_comes_back(self, storage: Storage, ending: ExitStatus) -> None:
-        """Each kind of end is read as it was committed, after the fact or with the process itself."""
+        """Each kind of end is read as committed, whether after the process or with it."""
         handle = await added(storage)
         await storage.commit([EndRun(handle, 1, ending)])
         at_once = new_process()
@@ -115,7 +115,7 @@ class ProcessConformance(StorageSuite):
         assert process.spec == first.spec
 
     async def test_handles_ascend_and_are_never_reused(self, storage: Storage) -> None:
-        """Also not the highest one, purged just now."""
+        """Even the highest handle is not used again after a purge."""
         batch = [new_process() for _ in range(5)]
         handles = await storage.commit(batch)
         assert [handles[change.spec.id] for change in batch] == sorted(handles.values())
@@ -124,7 +124,7 @@ class ProcessConformance(StorageSuite):
         assert await added(storage) > highest
 
     async def test_a_pid_means_its_newest_process(self, storage: Storage) -> None:
-        """Pids are reused by the system; when the newest process is purged the one before it counts."""
+        """The system uses pids again. When the newest process is purged, the one before it is found."""
         older, newer = [await added(storage, new_process(pid=77)) for _ in range(2)]
         await added(storage, new_process(pid=78))
         found = await storage.process_by_pid(77)
@@ -136,7 +136,7 @@ class ProcessConformance(StorageSuite):
         assert found.handle == older
 
     async def test_a_key_stays_with_the_process_that_has_it(self, storage: Storage) -> None:
-        """Another that comes with it is stored without, within one batch and between batches; a purge sets it free."""
+        """A second process with the key is stored without it, in the same batch or later. A purge frees the key."""
         first, second, third = (new_process(key="k") for _ in range(3))
         handles = await storage.commit([first, second])
         handles = {**handles, **await storage.commit([third, first])}
@@ -158,7 +158,7 @@ class ProcessConformance(StorageSuite):
         assert holder == await storage.process(handle)
 
     async def test_unfinished_means_not_ended_or_not_drained(self, storage: Storage) -> None:
-        """Oldest first, each with the position of its output."""
+        """Unfinished processes are listed oldest first, each with the position of its output."""
         handles = [await added(storage) for _ in range(4)]
         running, ended, drained, done = handles
         output = Output(ended)
@@ -180,7 +180,7 @@ class ProcessConformance(StorageSuite):
     # ---- purging
 
     async def test_a_purged_process_is_gone(self, storage: Storage) -> None:
-        """From every list and every read; its neighbours stay."""
+        """No list and no read finds the process; other processes stay."""
         purged, kept = [await added(storage, new_process(pid=50 + n, team="a")) for n in range(2)]
         process = await storage.process(purged)
         assert process is not None
@@ -200,7 +200,7 @@ class ProcessConformance(StorageSuite):
         assert await read_lines(storage, kept) == [b"y\n"]
 
     async def test_changes_to_a_purged_process_are_ignored(self, storage: Storage) -> None:
-        """In the same batch and later; the rest of the batch is stored."""
+        """Changes in the same batch and later are ignored; the rest of the batch is stored."""
         purged, kept = [await added(storage) for _ in range(2)]
         late, output = Output(purged), Output(kept)
         await storage.commit([late.chunk(b"1\n"), PurgeProcess(purged), late.chunk(b"2\n"), end_of(purged)])
@@ -211,7 +211,7 @@ class ProcessConformance(StorageSuite):
         assert await read_lines(storage, kept) == [b"kept\n"]
 
     async def test_withdrawing_purges_what_is_stored(self, storage: Storage) -> None:
-        """By id, output and all, also within the batch that adds it; what is not stored is ignored."""
+        """A process is removed by id with its output, also within the batch that adds it. An unknown id is ignored."""
         first, second, third = (new_process(pid=50 + n, team="a") for n in range(3))
         handle, kept = await added(storage, first), await added(storage, third)
         late, output = Output(handle), Output(kept)
@@ -232,7 +232,7 @@ class ProcessConformance(StorageSuite):
         assert await added(storage, second) > kept
 
     async def test_a_purged_id_may_be_added_again(self, storage: Storage) -> None:
-        """It is a new process then, with a new handle and no output."""
+        """The process is a new one, with a new handle and no output."""
         change = new_process(team="a")
         old = await added(storage, change)
         await storage.commit([Output(old).chunk(b"old\n"), PurgeProcess(old)])
@@ -243,7 +243,7 @@ class ProcessConformance(StorageSuite):
     # ---- closing and opening
 
     async def test_close_may_be_repeated(self, tmp_path: Path) -> None:
-        """Also on a storage that was never opened."""
+        """A storage that was never opened may be closed, too."""
         storage = self.make_storage(tmp_path)
         await storage.close()
         await storage.open()
@@ -253,7 +253,7 @@ class ProcessConformance(StorageSuite):
     async def test_everything_committed_survives_reopening(self, tmp_path: Path) -> None:
         """Processes, output, positions, purges, and the rule that handles are never reused."""
         if not self.persistent:
-            pytest.skip("not persistent")
+            pytest.skip("the storage is not persistent")
         storage = self.make_storage(tmp_path)
         await storage.open()
         kept, purged = [await added(storage, new_process(team="a", key=key)) for key in ("k", "other")]

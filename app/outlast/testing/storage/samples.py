@@ -7,7 +7,7 @@ from outlast.model.ulid import new_ulid
 from outlast.storage.base import AddProcess, EndRun, Storage
 
 EPOCH_MS = 1_710_000_000_000
-"""When the tests' first process starts: 2024-03-09T16:00:00Z."""
+"""Start of the tests' first process: 2024-03-09T16:00:00Z."""
 
 OPTIONS = Options(
     timeout_ms=1500,
@@ -17,7 +17,7 @@ OPTIONS = Options(
     restart=Restart(policy=RestartPolicy.ALWAYS, max_restarts=3),
     health_check=HealthCheck(type=HealthCheckType.TCP, port=80),
 )
-"""None of them at its default."""
+"""Options that all differ from their defaults."""
 
 
 def new_process(
@@ -44,14 +44,14 @@ def end_of(handle: int, *, exit_code: int = 0, run: int = 1) -> EndRun:
 
 
 class Output:
-    """Cuts one process's output into chunks that follow one another."""
+    """A source of one process's output, in chunks that follow one another."""
 
     def __init__(self, handle: int, position: Position | None = None) -> None:
         self.handle = handle
         self.position = position or Position()
 
     def chunk(self, data: bytes, stream: Stream = Stream.STDOUT, *, ts_ms: int = EPOCH_MS, run: int = 1) -> Chunk:
-        """Return the chunk that holds `data` (at least one byte) and comes next."""
+        """Return the next chunk, with `data` (at least one byte)."""
         before = self.position
         chunk = Chunk(
             handle=self.handle,
@@ -76,7 +76,7 @@ class Output:
         ts_ms: int = EPOCH_MS,
         run: int = 1,
     ) -> Chunk:
-        """Return the gap that skips `missing_bytes` and comes next."""
+        """Return the next chunk as a gap of `missing_bytes`."""
         chunk = Chunk.gap_after(
             self.position,
             handle=self.handle,

@@ -1,4 +1,4 @@
-"""The conformance suite's tests of reading the output of all processes."""
+"""Conformance tests of scans of the output of all processes."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from outlast.testing.storage.suite import StorageSuite
 
 
 async def scanned(storage: Storage, scan: ScanQuery) -> list[Chunk]:
-    """Read on from position to position to the end."""
+    """Read all pages of a scan, and check that no position is returned twice."""
     found: list[Chunk] = []
     positions = [scan.position]
     while True:
@@ -32,18 +32,18 @@ async def scanned(storage: Storage, scan: ScanQuery) -> list[Chunk]:
 
 
 def of_each(chunks: Sequence[Chunk]) -> dict[int, list[Chunk]]:
-    """Sort by process: a storage that has rearranged what it keeps gives each one's chunks in order, and no more."""
+    """Group chunks by process: a storage that has merged rows need not keep the order between processes."""
     return {handle: [chunk for chunk in chunks if chunk.handle == handle] for handle in {c.handle for c in chunks}}
 
 
 class ScanConformance(StorageSuite):
-    """What the contract promises about `Storage.scan`."""
+    """The contract's promises about `Storage.scan`."""
 
     @pytest.mark.parametrize(("max_chunks", "max_bytes"), [(1, 1 << 20), (3, 1 << 20), (1000, 1), (1000, 1 << 20)])
     async def test_a_scan_gives_every_chunk_once_in_the_order_of_storing(
         self, storage: Storage, max_chunks: int, max_bytes: int
     ) -> None:
-        """However small the pieces are, and in either order."""
+        """Pages of any size, in either order, return every chunk once."""
         outputs = [Output(await added(storage)) for _ in range(3)]
         chunks = [
             output.chunk(b"%d of %d\n" % (n, output.handle), Stream(1 + n % 2), ts_ms=EPOCH_MS + n)
@@ -67,7 +67,7 @@ class ScanConformance(StorageSuite):
         assert await scanned(storage, ScanQuery(order=Order.OLDEST, max_chunks=max_chunks, max_bytes=max_bytes)) == left
 
     async def test_what_is_stored_during_a_scan_is_not_given_twice(self, storage: Storage) -> None:
-        """A scan from the newest goes back from where it began; one from the oldest finds what came meanwhile."""
+        """A scan from the newest goes back from where it began; a scan from the oldest finds later output."""
         output = Output(await added(storage))
         chunks = [output.chunk(b"%d\n" % n) for n in range(3)]
         await storage.commit(chunks[:2])
@@ -79,14 +79,14 @@ class ScanConformance(StorageSuite):
 
     @pytest.mark.parametrize("withdraw", [False, True])
     async def test_no_position_is_ever_given_again(self, storage: Storage, *, withdraw: bool) -> None:
-        """Also not that of the newest chunk, which has gone: whoever reads on from there finds all that came later."""
+        """A reader that continues from the position of the newest chunk, since purged, finds all later output."""
         change = new_process()
         kept, gone = Output(await added(storage)), Output(await added(storage, change))
         await storage.commit([kept.chunk(b"kept\n"), *(gone.chunk(b"%d\n" % n) for n in range(5)), gone.gap(7)])
         oldest = ScanQuery(order=Order.OLDEST)
         last, _ = (await storage.scan(oldest)).chunks[-1]
         await storage.commit([WithdrawProcess(change.spec.id) if withdraw else PurgeProcess(gone.handle)])
-        for _ in range(4):  # a storage may tidy up between commits
+        for _ in range(4):  # a storage may do maintenance between commits
             await storage.commit([new_process()])
         later = [kept.chunk(b"%d\n" % n) for n in range(3)]
         for chunk in later:
@@ -94,13 +94,13 @@ class ScanConformance(StorageSuite):
         assert await scanned(storage, replace(oldest, position=last)) == later
 
     async def test_an_empty_storage_has_nothing_to_scan(self, storage: Storage) -> None:
-        """Nor has a process that is not there."""
+        """A scan of an unknown process finds nothing, either."""
         for order in Order:
             assert await scanned(storage, ScanQuery(order=order)) == []
             assert await scanned(storage, ScanQuery(order=order, handle=7)) == []
 
     async def test_bounds_on_time_hold_for_output_that_comes_late(self, storage: Storage) -> None:
-        """Also if the clock was set forward and back."""
+        """Bounds on time apply after the clock was set forward and back, too."""
         outputs = [Output(await added(storage)) for _ in range(2)]
         seconds = (0, 59, 30, 60, 61, 119, 120, 45, 300, 180, 299, 359, 360, 9000, 361, 420, 9060, 500)
         chunks = [outputs[n % 2].chunk(b"%d\n" % n, ts_ms=EPOCH_MS + second * 1000) for n, second in enumerate(seconds)]

@@ -2,10 +2,21 @@
 
 In the plug-in's own tests:
 
-    def test_my_storage_against_the_model(tmp_path):
-        check_against_model(lambda: storage_from_url(f"mine:{fresh_folder(tmp_path)}"), persistent=False)
+    from pathlib import Path
 
-A machine object is one history on one fresh store; hypothesis plays many.
+    from outlast.storage.base import Storage
+    from outlast.storage.registry import storage_from_url
+    from outlast.testing.storage.stateful import check_against_model
+
+
+    def make_storage(folder: Path) -> Storage:
+        return storage_from_url(f"mystore:{folder}/data")
+
+
+    def test_my_storage_behaves_like_the_model() -> None:
+        check_against_model(make_storage, persistent=True)
+
+A machine object plays one history on one new store; hypothesis plays many.
 """
 
 import asyncio
@@ -43,10 +54,10 @@ def check_against_model(
     """Play `examples` histories of up to `steps` steps.
 
     Args:
-        make_storage: returns a closed storage whose data belong to the folder given.
+        make_storage: a function that returns a closed storage with its data in the folder given.
         persistent: whether a second storage made for the same folder finds what was committed.
-        examples: how many histories.
-        steps: how long each may be.
+        examples: the number of histories.
+        steps: the maximum length of a history.
 
     Raises:
         AssertionError: storage and model differ; hypothesis has printed the shortest history that it found.
@@ -62,7 +73,7 @@ def check_against_model(
 
 
 class _StorageMachine(RuleBasedStateMachine):
-    """Gathers changes, commits them as a batch, and compares every read with the model."""
+    """A machine that collects changes, commits them as a batch, and compares every read with the model."""
 
     def __init__(self, make_storage: Callable[[Path], Storage], *, persistent: bool) -> None:
         super().__init__()
@@ -75,7 +86,7 @@ class _StorageMachine(RuleBasedStateMachine):
         self._models: dict[int, Model] = {}
         self._highest = 0
         self._pending: list[Change] = []
-        self._told: list[tuple[str, EventType]] = []
+        self._expected_events: list[tuple[str, EventType]] = []
 
     def teardown(self) -> None:
         """Close and delete the store of this history."""
@@ -87,7 +98,7 @@ class _StorageMachine(RuleBasedStateMachine):
         return self._runner.run(coroutine)
 
     def _pick(self, number: int) -> int | None:
-        """Choose one of the processes; the pending changes may have purged it already."""
+        """Return the handle of one of the processes, or None if there is none."""
         return list(self._models)[number % len(self._models)] if self._models else None
 
     def _find_key(self, key: str) -> int | None:
@@ -104,7 +115,7 @@ class _StorageMachine(RuleBasedStateMachine):
         key=st.none() | _keys,
     )
     def add(self, *, pid: int, started: int, team: str, name: str | None, key: str | None) -> None:
-        """Add a process, which cannot wait: its handle is the answer. A key that another has, it does not get."""
+        """Add a process, in a commit of its own, whose answer is the handle. A key that is taken is not stored."""
         self.commit()
         change = new_process(pid=pid, started_at_ms=started, name=name, team=team, key=key)
         handle = self._do(self._storage.commit([change]))[change.spec.id]
@@ -114,25 +125,25 @@ class _StorageMachine(RuleBasedStateMachine):
         self._highest = handle
         latest = max((model.latest_start_ms for model in self._models.values()), default=0)
         self._models[handle] = Model(change, change.run, Output(handle), max(latest, started), pids=[pid])
-        self._told.append((change.spec.id, EventType.STARTED))
+        self._expected_events.append((change.spec.id, EventType.STARTED))
 
     @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
     def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
-        """Let a process print something."""
+        """Add output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
             self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time)))
 
     @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
     def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
-        """Leave a gap."""
+        """Add a gap to the output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
             self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time)))
 
     @rule(number=st.integers(min_value=0), first=st.integers(min_value=0), count=st.integers(min_value=1, max_value=3))
     def repeat(self, number: int, first: int, count: int) -> None:
-        """Commit chunks again that are stored, or pending."""
+        """Repeat chunks that are stored or pending."""
         if (handle := self._pick(number)) and (chunks := self._models[handle].chunks):
             first %= len(chunks)
             self._pending += chunks[first : first + count]
@@ -145,41 +156,41 @@ class _StorageMachine(RuleBasedStateMachine):
             change = end_of(handle, exit_code=exit_code, run=run.number)
             self._models[handle].run = replace(run, ending=run.ending or change.ending)
             if run.ending is None:
-                self._told.append((self._models[handle].change.spec.id, EventType.EXITED))
+                self._expected_events.append((self._models[handle].change.spec.id, EventType.EXITED))
             self._pending.append(change)
 
     @rule(number=st.integers(min_value=0))
     def complete(self, number: int) -> None:
-        """Say that a process's output is complete."""
+        """Mark a process's output as complete."""
         if handle := self._pick(number):
             run = self._models[handle].run = replace(self._models[handle].run, output_complete=True)
             self._pending.append(CompleteOutput(handle, run.number))
 
     @rule(number=st.integers(min_value=0), pid=st.integers(min_value=1, max_value=3), time=_times)
     def begin(self, number: int, pid: int, time: int) -> None:
-        """Begin a process's next run."""
+        """Start the next run of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
             model.run = Run(number=model.run.number + 1, pid=pid, started_at_ms=time)
             model.pids.append(pid)
-            self._told.append((model.change.spec.id, EventType.RESTARTED))
+            self._expected_events.append((model.change.spec.id, EventType.RESTARTED))
             self._pending.append(BeginRun(handle, model.run))
 
     @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
     def purge(self, *, number: int, late: bool, withdraw: bool) -> None:
-        """Purge or withdraw a process, perhaps with a change to it that comes too late."""
+        """Purge or withdraw a process, perhaps followed by a change to it that is too late."""
         if handle := self._pick(number):
             process_id = self._models[handle].change.spec.id
             self._pending.append(WithdrawProcess(process_id) if withdraw else PurgeProcess(handle))
             if late:
                 self._pending.append(self._models[handle].output.chunk(b"late\n"))
             del self._models[handle]
-            self._told = [told for told in self._told if told[0] != process_id]
-            self._told.append((process_id, EventType.FAILED if withdraw else EventType.PURGED))
+            self._expected_events = [told for told in self._expected_events if told[0] != process_id]
+            self._expected_events.append((process_id, EventType.FAILED if withdraw else EventType.PURGED))
 
     @rule()
     def commit(self) -> None:
-        """Commit what has gathered."""
+        """Commit the pending changes as a batch."""
         changes, self._pending = self._pending, []
         assert self._do(self._storage.commit(changes)) == {}
 
@@ -285,7 +296,7 @@ class _StorageMachine(RuleBasedStateMachine):
 
     @rule(pid=st.integers(min_value=1, max_value=3))
     def find_by_pid(self, pid: int) -> None:
-        """Compare whom a pid means."""
+        """Compare the process that a pid stands for."""
         self.commit()
         found = self._do(self._storage.process_by_pid(pid))
         handles = [handle for handle, model in self._models.items() if pid in model.pids]
@@ -293,7 +304,7 @@ class _StorageMachine(RuleBasedStateMachine):
 
     @rule(key=_keys)
     def find_by_key(self, key: str) -> None:
-        """Compare who has a key."""
+        """Compare the process that has a key."""
         self.commit()
         found = self._do(self._storage.process_by_key(key))
         assert (found and found.handle) == self._find_key(key)
@@ -315,4 +326,4 @@ class _StorageMachine(RuleBasedStateMachine):
         found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
         assert found_unfinished == unfinished(self._models)
         page = self._do(self._storage.events(0, 1000, EventFilter()))
-        assert [(event.process_id, event.type) for event in page.events] == self._told
+        assert [(event.process_id, event.type) for event in page.events] == self._expected_events

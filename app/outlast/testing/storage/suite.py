@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite have in common."""
+"""The base of all parts of the conformance suite."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,13 +16,13 @@ AWKWARD = bytes(range(256)) + b"\r\n\n\n\xff\xfe\0\n" + 'tab\t"quote" \\n \u2028
 
 @pytest.mark.asyncio
 class StorageSuite:
-    """The hooks that a plug-in's author overrides, and the fixture that every test uses."""
+    """A base class with the hooks that a plug-in's author overrides, and the fixture that every test uses."""
 
     persistent: ClassVar[bool] = True
     """Whether a second `make_storage(folder)`, after the first was closed, finds what was committed."""
 
     def make_storage(self, folder: Path) -> Storage:
-        """Return a closed storage whose data belong to `folder`, an empty folder of this test's own."""
+        """Return a closed storage with its data in `folder`, which is empty and belongs to this test."""
         raise NotImplementedError
 
     @pytest_asyncio.fixture
@@ -35,6 +35,6 @@ class StorageSuite:
 
 
 async def read_lines(storage: Storage, handle: int, *, after: int = 0, stream: Stream | None = None) -> list[bytes]:
-    """Return the lines of a process after `after`."""
+    """Return the lines of a process after the sequence number `after`."""
     chunks = await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream)
     return [line for chunk in chunks for line in chunk.lines()]

@@ -1,4 +1,4 @@
-"""The conformance suite's tests of what runs take of the machine."""
+"""Conformance tests of the resources that runs use."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ def _history(*values: int) -> tuple[UsageSample, ...]:
 
 
 class UsageConformance(StorageSuite):
-    """What the contract promises about resources."""
+    """The contract's promises about resources."""
 
     async def test_usage_comes_back(self, storage: Storage) -> None:
-        """Nothing, without and with an end, figures that are not known, and a run that does not exist."""
+        """Usage is read before and after the end of a run, with unknown figures, and for an unknown run."""
         handle = await added(storage)
         assert await storage.usage(handle, 1) == RunUsage()
         assert await storage.usage(handle, 2) is None
@@ -34,7 +34,7 @@ class UsageConformance(StorageSuite):
         assert await storage.usage(handle, 1) == some
 
     async def test_peaks_only_rise_and_a_history_is_replaced(self, storage: Storage) -> None:
-        """Each figure for itself, in one batch and over several; an empty history changes nothing."""
+        """Each figure rises by itself, in one batch and over several; an empty history changes nothing."""
         handle = await added(storage)
         await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
         await storage.commit([RecordUsage(handle, 1, RunUsage(peak=_LOW))])
@@ -44,7 +44,7 @@ class UsageConformance(StorageSuite):
 
     @pytest.mark.parametrize("figure", PeakUsage._fields)
     async def test_each_figure_rises_for_itself(self, storage: Storage, figure: str) -> None:
-        """From not known, from a lower one, and not back to either."""
+        """A figure rises from unknown and from a lower value, and returns to neither."""
         handle = await added(storage)
         for value, expected in [(None, None), (3, 3), (None, 3), (2, 3), (4, 4)]:
             peak = PeakUsage(**{figure: value})
@@ -52,7 +52,7 @@ class UsageConformance(StorageSuite):
             assert await storage.usage(handle, 1) == RunUsage(peak=PeakUsage(**{figure: expected}))
 
     async def test_usage_of_what_is_not_stored_is_ignored(self, storage: Storage) -> None:
-        """A purged process, one that never was, a run that never was; and a purge takes it all away."""
+        """Usage of a purged or unknown process and of an unknown run is ignored; a purge deletes usage."""
         handle = await added(storage)
         usage = RunUsage(peak=_LOW, history=_history(1))
         await storage.commit([RecordUsage(handle, 1, usage), RecordUsage(handle, 2, usage)])
@@ -73,9 +73,9 @@ class UsageConformance(StorageSuite):
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(1))
 
     async def test_usage_outlasts_the_storage(self, storage: Storage, tmp_path: Path) -> None:
-        """A second storage made for the same folder finds it."""
+        """A second storage for the same folder finds the usage."""
         if not self.persistent:
-            pytest.skip("it is not persistent")
+            pytest.skip("the storage is not persistent")
         handle = await added(storage)
         usage = RunUsage(peak=_LOW, history=_history(1))
         await storage.commit([RecordUsage(handle, 1, usage)])

@@ -1,1 +1,1 @@
-"""What is done between commits: compaction, compression, checkpoints, deletion."""
+"""Maintenance between commits: compaction, compression, checkpoints, and reclamation of space."""

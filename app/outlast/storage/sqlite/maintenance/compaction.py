@@ -1,8 +1,9 @@
-"""Merging: what to do about a process's small chunks is found out on a reader's thread, and done on the writer's."""
+"""Compaction: small rows of a process are found on a reader's thread and merged into larger ones on the writer's."""
 
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from outlast.failpoints import failpoint
@@ -17,23 +18,23 @@ from outlast.storage.sqlite.rows import (
     TARGET_BYTES,
     TIME_BYTES,
     Group,
-    join_times,
-    times,
+    chunk_times,
+    encode_chunk_times,
 )
 
-_SMALL_BYTES = 2000  # many such rows fill a page, whatever their exact size
+STEP_ROWS = 512
+"""Maximum number of rows examined, and merged into one, in a step: about 5 us each on the writer's thread."""
 
-_FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a row that was merged and may go on growing is smaller
+_STEP_BYTES = 2 * TARGET_BYTES
 
-LOOK_ROWS = 512
-"""So many rows are looked at, and become one at most, in one step: on the writer's thread about 5 us each."""
+_SMALL_BYTES = 2000  # many rows of this size fill a page, whatever their exact size
 
-_LOOK_BYTES = 2 * TARGET_BYTES
+_FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a merged row that may still grow is smaller
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that may be merged with the next."""
+    """A stored row that may be merged with the next."""
 
     id: int
     run: int
@@ -46,26 +47,29 @@ class Row:
 
     @property
     def end_seq(self) -> int:
-        """The number behind its last line's."""
+        """Return the sequence number after the last line."""
         return self.first_seq + self.line_count
 
     @property
     def size(self) -> int:
-        """How much of `TARGET_BYTES` it takes."""
+        """Return the part of `TARGET_BYTES` that the row takes."""
         return len(self.data) + (TIME_BYTES if self.parts is None else len(self.parts))
 
-    def times(self) -> list[tuple[int, int]]:
-        """Lines and time of each of its chunks."""
-        return [(self.line_count, self.ts)] if self.parts is None else list(times(self.ts, self.parts))
+    def chunk_times(self) -> list[tuple[int, int]]:
+        """Return the number of lines and the time of each chunk."""
+        return [(self.line_count, self.ts)] if self.parts is None else list(chunk_times(self.ts, self.parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Merged:
-    """What rows become: a row in the place of the last, with its id. One alone stays as it is, unless it is sealed.
+class MergedRow:
+    """The row that several rows become, with the id of the last. A single row stays as it is, unless it is compressed.
 
     Attributes:
-        ids: of all the rows, the last one's last.
-        latest_ts: when the last of its chunks was read.
+        ids: the ids of the rows, in order.
+        ts: the earliest time of a chunk.
+        latest_ts: the latest time of a chunk.
+        data: the output, not compressed.
+        compressed: `data` as they are stored, if they are stored compressed.
     """
 
     ids: Sequence[int]
@@ -75,13 +79,13 @@ class Merged:
     latest_ts: int
     data: bytes
     parts: str | None
-    sealed: bytes | None = None
+    compressed: bytes | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> Self:
-        """Put rows together."""
-        chunks = [time for row in rows for time in row.times()]
-        ts, parts = join_times(chunks) if len(rows) > 1 else (rows[0].ts, rows[0].parts)
+    def from_rows(cls, rows: Sequence[Row]) -> Self:
+        """Merge rows that follow one another."""
+        chunks = [time for row in rows for time in row.chunk_times()]
+        ts, parts = encode_chunk_times(chunks) if len(rows) > 1 else (rows[0].ts, rows[0].parts)
         return cls(
             ids=[row.id for row in rows],
             first_seq=rows[0].first_seq,
@@ -94,92 +98,91 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What to do next about a process.
+class CompactionPlan:
+    """The next step of a process's compaction.
 
     Attributes:
-        before_seq: nothing has changed since the look if the process's mark still is there.
-        after_seq: where its mark goes. None: all is merged, and nothing more will come.
-        merged: what becomes of rows.
+        before_seq: the process's mark (all lines up to it are merged) when the plan was made. The plan holds while the
+            mark is still there.
+        after_seq: the mark after the step. None: everything is merged, and no more output will come.
+        merged: the rows that result.
     """
 
     handle: int
     before_seq: int
     after_seq: int | None
-    merged: Sequence[Merged] = ()
+    merged: Sequence[MergedRow] = ()
 
     @property
-    def ids(self) -> tuple[int, int]:
-        """The ids of the first row and the last."""
+    def id_range(self) -> tuple[int, int]:
+        """Return the ids of the first and the last row that the step changes."""
         return self.merged[0].ids[0], self.merged[-1].ids[-1]
 
     @property
-    def rows(self) -> int:
-        """How many rows there are now."""
-        return sum(len(merged.ids) for merged in self.merged)
+    def row_count(self) -> int:
+        """Return the number of rows before the step."""
+        return sum(len(row.ids) for row in self.merged)
 
     @property
     def size(self) -> int:
-        """Bytes that will be written, about."""
-        return sum(len(merged.data) for merged in self.merged)
+        """Return roughly the number of bytes that the step writes."""
+        return sum(len(row.data) for row in self.merged)
 
 
-def look(db: sqlite3.Connection, handle: int, *, least_rows: int, pack: bool) -> Step | None:
-    """Find the next thing to do about a process; None: nothing for now.
+def plan_compaction(db: sqlite3.Connection, handle: int, *, min_rows: int, pack: bool) -> CompactionPlan | None:
+    """Plan the next step of a process's compaction. Return None if there is none now.
 
     Args:
         db: a reader's connection.
         handle: of the process.
-        least_rows: while more may come, rows are merged that are so many at least.
-        pack: make rows that fill pages, and not the largest: they won't be sealed.
+        min_rows: while more output may come, fewer rows than this are not merged.
+        pack: cut merged rows so that they fill pages, rather than make them as large as possible. For rows that will
+            not be compressed.
     """
     state = db.execute(queries.UNMERGED, {"handle": handle}).fetchone()
     if state is None:
         return None
     mark, is_complete = state
-    after_seq, group, alone = mark, Group[Row](), list[Merged]()
-    looked_at = looked_bytes = 0
-    keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": LOOK_ROWS})
+    plan = partial(CompactionPlan, handle=handle, before_seq=mark)
+    after_seq, group, single = mark, Group[Row](), list[MergedRow]()
+    examined = examined_bytes = 0
+    keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": STEP_ROWS})
     for row_id, first_seq, line_count in keys:
-        looked_at += 1
-        row = _row(db, row_id, _FULL_BYTES if looked_at == 1 else LARGE_BYTES)
-        if row is not None and group.parts and group.takes(row, row.size):
-            group.add(row, row.size)
+        examined += 1
+        row = _read_small_row(db, row_id, _FULL_BYTES if examined == 1 else LARGE_BYTES)
+        if row is not None and group.members and group.accepts(row, row.size):
+            group.append(row, row.size)
             continue
-        if len(group.parts) > 1:
-            after_seq = group.parts[-1].end_seq - 1
-            return Step(
-                handle=handle, before_seq=mark, after_seq=after_seq, merged=[*alone, *_joined(group.parts, pack=pack)]
-            )
-        if group.parts and not pack:
-            alone.append(Merged.of(group.parts))
+        if len(group.members) > 1:
+            after_seq = group.members[-1].end_seq - 1
+            return plan(after_seq=after_seq, merged=[*single, *_merge_group(group.members, pack=pack)])
+        if group.members and not pack:
+            single.append(MergedRow.from_rows(group.members))
         group = Group[Row]()
         if row is None:
             after_seq = first_seq + line_count - 1
             continue
-        group.add(row, row.size)
+        group.append(row, row.size)
         after_seq = first_seq - 1
-        looked_bytes += row.size
-        if looked_bytes > _LOOK_BYTES:
-            return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone)
-    has_all = looked_at < LOOK_ROWS
+        examined_bytes += row.size
+        if examined_bytes > _STEP_BYTES:
+            return plan(after_seq=after_seq, merged=single)
+    has_all = examined < STEP_ROWS
     if has_all and is_complete:
-        merged = [*alone, *_joined(group.parts, pack=pack)]
-        return Step(handle=handle, before_seq=mark, after_seq=None, merged=merged)
-    if len(group.parts) > 1 and (not has_all or len(group.parts) >= least_rows):
-        # What more comes may still join it: the mark stays before it.
-        merged = [*alone, Merged.of(group.parts)]
-        return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=merged)
-    return Step(handle=handle, before_seq=mark, after_seq=after_seq, merged=alone) if after_seq > mark else None
+        return plan(after_seq=None, merged=[*single, *_merge_group(group.members, pack=pack)])
+    if len(group.members) > 1 and (not has_all or len(group.members) >= min_rows):
+        # Later output may still be merged with these rows: the mark stays before them.
+        return plan(after_seq=after_seq, merged=[*single, MergedRow.from_rows(group.members)])
+    return plan(after_seq=after_seq, merged=single) if after_seq > mark else None
 
 
-def _joined(rows: Sequence[Row], *, pack: bool) -> list[Merged]:
-    groups = _packed(rows) if pack else [rows]
-    return [Merged.of(group) for group in groups if len(group) > pack]
+def _merge_group(rows: Sequence[Row], *, pack: bool) -> list[MergedRow]:
+    groups = _cut_for_pages(rows) if pack else [rows]
+    return [MergedRow.from_rows(group) for group in groups if len(group) > pack]
 
 
-def _packed(rows: Sequence[Row]) -> list[list[Row]]:
-    """Cut rows that could all become one into groups that will fill pages: one of many pages, then small ones.
+def _cut_for_pages(rows: Sequence[Row]) -> list[list[Row]]:
+    """Cut rows that could become one into groups that fill pages: one of many pages, then small ones.
 
     A row of 6 KiB would share its page with one other, and leave a quarter of it empty.
     """
@@ -198,31 +201,31 @@ def _packed(rows: Sequence[Row]) -> list[list[Row]]:
     return groups
 
 
-def _row(db: sqlite3.Connection, row_id: int, large: int) -> Row | None:
-    """Read a row that may be merged. None: it may not."""
-    bounds = {"id": row_id, "large": large, "most": MAX_MERGED_LINES}
+def _read_small_row(db: sqlite3.Connection, row_id: int, max_bytes: int) -> Row | None:
+    """Read a row, or return None if it must not be merged."""
+    bounds = {"id": row_id, "large": max_bytes, "most": MAX_MERGED_LINES}
     found = db.execute(queries.SMALL_ROW, bounds).fetchone()
     return None if found is None else Row(*found)
 
 
-def apply(db: sqlite3.Connection, steps: Sequence[Step]) -> None:
-    """Do it, in the caller's transaction. A process that has been purged since the look is left alone."""
-    for step in steps:
-        if step.after_seq is None:
-            moved = db.execute(queries.FORGET_UNMERGED, (step.handle, step.before_seq))
+def apply_compaction(db: sqlite3.Connection, plans: Sequence[CompactionPlan]) -> None:
+    """Merge rows as planned, in the caller's transaction. A process that was purged since then is left alone."""
+    for plan in plans:
+        if plan.after_seq is None:
+            moved = db.execute(queries.FORGET_UNMERGED, (plan.handle, plan.before_seq))
         else:
-            moved = db.execute(queries.MOVE_UNMERGED, (step.after_seq, step.handle, step.before_seq))
+            moved = db.execute(queries.MOVE_UNMERGED, (plan.after_seq, plan.handle, plan.before_seq))
         if moved.rowcount:
-            for merged in step.merged:
-                if len(merged.ids) > 1 or merged.sealed is not None:
-                    _replace(db, merged)
+            for merged in plan.merged:
+                if len(merged.ids) > 1 or merged.compressed is not None:
+                    _replace_rows(db, merged)
 
 
-def _replace(db: sqlite3.Connection, merged: Merged) -> None:
+def _replace_rows(db: sqlite3.Connection, merged: MergedRow) -> None:
     *others, last = merged.ids
     db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
-    failpoint("inside-merge")
-    codec, raw_bytes = (None, None) if merged.sealed is None else (ZSTD, len(merged.data))
-    stored = (merged.sealed or merged.data, merged.parts, codec, raw_bytes)
-    # The last keeps its id, so that of all ids the newest is never deleted and given again.
+    failpoint("inside-compaction")
+    codec, raw_bytes = (None, None) if merged.compressed is None else (ZSTD, len(merged.data))
+    stored = (merged.compressed or merged.data, merged.parts, codec, raw_bytes)
+    # The last row keeps its id, so that the highest id of all is never deleted and given again.
     db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, *stored, last))

@@ -1,4 +1,4 @@
-"""Sealing: old rows are found on a reader's thread, compressed on another, and changed on the writer's."""
+"""Compression of old rows: found on a reader's thread, compressed on a worker thread, replaced on the writer's."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -6,37 +6,38 @@ from dataclasses import dataclass
 
 from outlast.failpoints import failpoint
 from outlast.storage.sqlite import codec, queries
-from outlast.storage.sqlite.rows import LARGE_BYTES, times
+from outlast.storage.sqlite.rows import LARGE_BYTES, chunk_times
 
 STEP_BYTES = 1 << 20
-"""A step ends with the row with which it has read so much."""
+"""Bytes read after which a step takes no further row."""
 
 STEP_ROWS = 512
-"""So many are looked at in one step."""
+"""Maximum number of rows examined in a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What is sealed.
+class CompressionRules:
+    """The rows to be compressed.
 
     Attributes:
-        after_ms: what was read so long ago.
-        least_bytes: of a row. Smaller ones stay as they are: they would gain little.
-        worth: a row that compressed takes more than this part of its bytes stays as it is.
+        after_ms: minimum age of a row's output.
+        min_bytes: minimum size of a row. A smaller one would gain little.
+        max_ratio: maximum size of the compressed data, as a part of the row's bytes. A row that gains less than that
+            stays as it is.
     """
 
     after_ms: int
-    least_bytes: int = 1024
-    worth: float = 0.8
+    min_bytes: int = 1024
+    max_ratio: float = 0.8
 
     def is_old(self, ts_ms: int, now_ms: int) -> bool:
-        """Tell whether what was read then may be sealed. A time to come is that of a clock that was wrong."""
+        """Tell whether output of that time may be compressed. A time in the future is that of a wrong clock."""
         return ts_ms > now_ms or ts_ms + self.after_ms <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
-    """A row to be sealed: its id, its first line (with its handle it tells that the row is the same), and its data."""
+class OldRow:
+    """A row to be compressed. Handle and first line tell whether the row of this id still is the same."""
 
     id: int
     handle: int
@@ -45,54 +46,55 @@ class Old:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What to do next: seal these, and then all up to `upto_id` has been looked at."""
+class CompressionPlan:
+    """The rows to be compressed in a step, after which all rows up to `upto_id` have been examined."""
 
     upto_id: int
-    rows: Sequence[Old]
+    rows: Sequence[OldRow]
 
 
-def look(db: sqlite3.Connection, rules: Rules, now_ms: int) -> Step | None:
-    """Find the next rows that are old. None: there are none now.
+def plan_compression(db: sqlite3.Connection, rules: CompressionRules, now_ms: int) -> CompressionPlan | None:
+    """Find the next old rows. Return None if there are none now.
 
-    Those that are perhaps merged with others are passed over: whoever merges them, or finds that they stay, seals them.
+    A row that may yet be merged is passed over: the compaction step that merges it, or decides that it stays alone,
+    compresses it.
     """
-    (mark,) = db.execute(queries.COMPRESSED_UPTO).fetchone()
-    upto_id, size, found = mark, 0, list[Old]()
-    bounds = {"mark": mark, "limit": STEP_ROWS, "large": LARGE_BYTES}
-    for row_id, ts_ms, stored_bytes, waits_for_merging in db.execute(queries.ROWS_TO_COMPRESS, bounds):
+    (examined_id,) = db.execute(queries.COMPRESSED_UPTO).fetchone()
+    upto_id, size, found = examined_id, 0, list[OldRow]()
+    bounds = {"mark": examined_id, "limit": STEP_ROWS, "large": LARGE_BYTES}
+    for row_id, ts_ms, stored_bytes, may_be_merged in db.execute(queries.ROWS_TO_COMPRESS, bounds):
         if not rules.is_old(ts_ms, now_ms):
             break
-        if stored_bytes >= rules.least_bytes and not waits_for_merging:
-            handle, first_seq, data, parts, sealed = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
-            if parts and not all(rules.is_old(part_ms, now_ms) for _, part_ms in times(ts_ms, parts)):
+        if stored_bytes >= rules.min_bytes and not may_be_merged:
+            handle, first_seq, data, parts, codec_name = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
+            if parts and not all(rules.is_old(chunk_ms, now_ms) for _, chunk_ms in chunk_times(ts_ms, parts)):
                 break
             size += len(data)
-            if sealed is None:
-                found.append(Old(row_id, handle, first_seq, data))
+            if codec_name is None:
+                found.append(OldRow(row_id, handle, first_seq, data))
         upto_id = row_id
         if size >= STEP_BYTES:
             break
-    return Step(upto_id=upto_id, rows=found) if upto_id > mark else None
+    return CompressionPlan(upto_id=upto_id, rows=found) if upto_id > examined_id else None
 
 
-def compress(data: bytes, rules: Rules) -> bytes | None:
-    """Return what becomes of a row's data. None: it stays as it is."""
-    if len(data) < rules.least_bytes:
+def compress_data(data: bytes, rules: CompressionRules) -> bytes | None:
+    """Return a row's data compressed, or None if the row stays as it is."""
+    if len(data) < rules.min_bytes:
         return None
-    sealed = codec.seal(data)
-    return sealed if len(sealed) <= len(data) * rules.worth else None
+    compressed = codec.compress(data)
+    return compressed if len(compressed) <= len(data) * rules.max_ratio else None
 
 
-def compress_all(rows: Sequence[Old], rules: Rules) -> list[tuple[Old, bytes]]:
-    """Compress what is worth it."""
-    tried = [(row, compress(row.data, rules)) for row in rows]
-    return [(row, sealed) for row, sealed in tried if sealed is not None]
+def compress_rows(rows: Sequence[OldRow], rules: CompressionRules) -> list[tuple[OldRow, bytes]]:
+    """Return the rows that gain enough, each with its compressed data."""
+    tried = [(row, compress_data(row.data, rules)) for row in rows]
+    return [(row, compressed) for row, compressed in tried if compressed is not None]
 
 
-def apply(db: sqlite3.Connection, sealed: Sequence[tuple[Old, bytes]], upto_id: int) -> None:
-    """Put sealed data in the place of what was written, in the caller's transaction."""
-    for row, data in sealed:
+def apply_compression(db: sqlite3.Connection, compressed: Sequence[tuple[OldRow, bytes]], upto_id: int) -> None:
+    """Replace the data of rows by their compressed data, in the caller's transaction."""
+    for row, data in compressed:
         db.execute(queries.COMPRESS_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
-        failpoint("inside-seal")
+        failpoint("inside-compression")
     db.execute(queries.MOVE_COMPRESSED_UPTO, (upto_id,))

@@ -1,7 +1,7 @@
-"""Where readers of the output of all processes may go on: there no rows may be merged.
+"""Read leases: rows that a scan of all output has returned are not merged while its reader may continue.
 
-They go by the order of row ids, and a merged row is where its last chunk was. Whoever stands between two chunks that
-become one row would be given some lines twice, or never.
+A scan goes by row ids, and a merged row has the id of its last chunk. A reader that continues from between two chunks
+that have become one row would get some lines twice, or miss them.
 """
 
 import asyncio
@@ -11,65 +11,69 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-KEPT_S = 600.0
-"""So long after a page somebody may ask for the next and miss nothing."""
+LEASE_S = 600.0
+"""Time after a page within which a reader may ask for the next one and miss nothing."""
 
-_MOST = 1000
+_MAX_LEASES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    until_s: float
+class _Lease:
+    expires_s: float
     low_id: int
     high_id: int
-    end: int | None
+    next_position: int | None
 
 
 class ReadLeases:
-    """Knows who reads, and which rows were given in the last `kept_s` seconds."""
+    """The leases on rows that scans have returned, and a lock between scans and compaction.
 
-    def __init__(self, kept_s: float = KEPT_S) -> None:
-        self.kept_s = kept_s
-        self._places: deque[_Place] = deque(maxlen=_MOST)
-        self._turn = asyncio.Lock()
-        self._reading = 0
-        self._nobody_reads = asyncio.Event()
+    Attributes:
+        lease_s: how long a lease lasts.
+    """
+
+    def __init__(self, lease_s: float = LEASE_S) -> None:
+        self.lease_s = lease_s
+        self._leases: deque[_Lease] = deque(maxlen=_MAX_LEASES)
+        self._lock = asyncio.Lock()
+        self._scans = 0
+        self._no_scans = asyncio.Event()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        """Keep rows from being merged until what is read has been noted."""
-        async with self._turn:
-            self._reading += 1
+    async def lock_for_scan(self) -> AsyncIterator[None]:
+        """Keep compaction out while a scan reads and its lease is granted. Scans do not exclude one another."""
+        async with self._lock:
+            self._scans += 1
         try:
             yield
         finally:
-            self._reading -= 1
-            if not self._reading:
-                self._nobody_reads.set()
+            self._scans -= 1
+            if not self._scans:
+                self._no_scans.set()
 
     @asynccontextmanager
-    async def merging(self) -> AsyncIterator[None]:
-        """Keep others from reading meanwhile."""
-        async with self._turn:
-            while self._reading:
-                self._nobody_reads.clear()
-                await self._nobody_reads.wait()
+    async def lock_for_compaction(self) -> AsyncIterator[None]:
+        """Wait until no scan reads, and keep scans out while rows are merged."""
+        async with self._lock:
+            while self._scans:
+                self._no_scans.clear()
+                await self._no_scans.wait()
             yield
 
-    def went_on(self, end: int | None) -> None:
-        """Somebody has gone on from where a piece ended: nobody is left there."""
-        if end is not None:
-            gone = next((place for place in self._places if place.end == end), None)
-            if gone is not None:
-                self._places.remove(gone)
+    def grant(self, low_id: int, high_id: int, next_position: int | None) -> None:
+        """Grant a lease on the rows of a page, whose reader may stop within it or continue from `next_position`."""
+        self._leases.append(_Lease(time.monotonic() + self.lease_s, low_id, high_id, next_position))
 
-    def note(self, low_id: int, high_id: int, end: int | None) -> None:
-        """Somebody was given these rows and may stop within them, or go on from `end`."""
-        self._places.append(_Place(time.monotonic() + self.kept_s, low_id, high_id, end))
+    def release(self, position: int | None) -> None:
+        """Release one lease of a page that ended at `position`: its reader has continued from there."""
+        if position is not None:
+            lease = next((lease for lease in self._leases if lease.next_position == position), None)
+            if lease is not None:
+                self._leases.remove(lease)
 
-    def blocks(self, first_id: int, last_id: int) -> bool:
-        """Tell whether somebody may stand between the chunks of two rows."""
+    def forbids_merge(self, first_id: int, last_id: int) -> bool:
+        """Tell whether a reader may stand between the chunks of the rows from `first_id` to `last_id`."""
         now = time.monotonic()
-        while self._places and self._places[0].until_s <= now:
-            self._places.popleft()
-        return any(first_id <= place.high_id and last_id > place.low_id for place in self._places)
+        while self._leases and self._leases[0].expires_s <= now:
+            self._leases.popleft()
+        return any(first_id <= lease.high_id and last_id > lease.low_id for lease in self._leases)

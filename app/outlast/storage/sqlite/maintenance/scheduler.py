@@ -1,4 +1,4 @@
-"""The task that merges small chunks and seals old rows: it knows what is due, and takes small steps between commits."""
+"""The task that merges small rows and compresses old ones, in small steps between commits."""
 
 import asyncio
 import logging
@@ -12,83 +12,96 @@ from typing import Protocol, TypeVar
 from outlast.model.errors import OutlastError
 from outlast.storage.base import Change, Chunk, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.maintenance import compaction, compression
+from outlast.storage.sqlite.maintenance.compaction import (
+    STEP_ROWS,
+    CompactionPlan,
+    MergedRow,
+    apply_compaction,
+    plan_compaction,
+)
+from outlast.storage.sqlite.maintenance.compression import (
+    CompressionRules,
+    apply_compression,
+    compress_data,
+    compress_rows,
+    plan_compression,
+)
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
 from outlast.storage.sqlite.rows import LARGE_BYTES, TARGET_BYTES
 
 T = TypeVar("T")
 
-_PAGE = 100
+_BACKLOG_PAGE = 100
 _RETRY_S = 60.0
-_SEAL_EVERY_S = 60.0
+_COMPRESSION_INTERVAL_S = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """When chunks are merged: when all of a run's output is there, or so many have come. And what is sealed.
+class MaintenancePolicy:
+    """When a process's rows are merged, and which rows are compressed. Rows are merged when a run's output is complete.
 
     Attributes:
-        due_rows: so many small chunks of a process have come since the last time (many, for while more comes, a step is
-            in the way of commits). Or:
-        quiet_s: nothing has come for so long, and
-        least_rows: so many have come. (Fewer than that are not merged while more may come.)
-        sealing: what is sealed. None: nothing.
-        patience_s: a step waits so long for a moment without a commit, and is then made between two.
+        due_rows: number of new small rows after which a process is due although more is coming. It is high, because a
+            step is in the way of commits.
+        quiet_s: time without output after which a process is due.
+        min_rows: while more may come, fewer new rows than this are not merged.
+        compression: the rows to be compressed. None: no row.
+        commit_wait_s: maximum time that a step waits for a moment without a commit.
     """
 
-    due_rows: int = 32 * compaction.LOOK_ROWS
+    due_rows: int = 32 * STEP_ROWS
     quiet_s: float = 60.0
-    least_rows: int = 16
-    sealing: compression.Rules | None = None
-    patience_s: float = 0.1
+    min_rows: int = 16
+    compression: CompressionRules | None = None
+    commit_wait_s: float = 0.1
 
 
 class Store(Protocol):
-    """What it needs of the storage."""
+    """The part of the storage that the scheduler uses."""
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction."""
 
-    async def calm(self, patience_s: float) -> None:
-        """Wait until no commit is under way, or `patience_s` are over."""
+    async def wait_for_commits(self, timeout_s: float) -> None:
+        """Wait until no commit is in progress, at most `timeout_s`."""
 
     async def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work` in a write transaction that nobody's answer depends on."""
+        """Run `work` in a write transaction that no answer depends on."""
 
 
 @dataclass(slots=True)
-class _New:
-    rows: int
+class _NewRows:
+    count: int
     last_s: float
 
 
 class MaintenanceScheduler:
-    """Knows what there is to merge and to seal, and does it in a task of its own."""
+    """A task that knows which processes are due for compaction and whether rows are due for compression."""
 
-    def __init__(self, store: Store, places: ReadLeases, policy: Policy) -> None:
+    def __init__(self, store: Store, leases: ReadLeases, policy: MaintenancePolicy) -> None:
         self._store = store
-        self._places = places
+        self._leases = leases
         self._policy = policy
-        self._new: dict[int, _New] = {}  # what has come of each process since it was last due
+        self._new_rows: dict[int, _NewRows] = {}  # of each process since it was last due
         self._due: dict[int, None] = {}  # a set that keeps its order
-        self._hindered: dict[int, None] = {}
+        self._leased: dict[int, None] = {}  # due, but a read lease forbids it
         self._backlog_after: int | None = None
-        self._awaits_quiet = False
-        self._may_seal = False
+        self._quiet_check_pending = False
+        self._compression_due = False
         self._task: asyncio.Task[None] | None = None
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def start(self) -> None:
-        """Begin. What is stored already waits until nobody goes on from a page that an earlier process has given."""
+        """Start the task. Rows that are stored already wait until the leases of an earlier daemon have expired."""
         (last_id,) = await self._store.read(lambda db: db.execute(queries.LAST_ROW).fetchone())
-        self._places.note(0, last_id, None)
-        self._call_later(self._places.kept_s, self._begin_backlog)
-        self.begin_sealing()
+        self._leases.grant(0, last_id, None)
+        self._call_later(self._leases.lease_s, self._start_backlog)
+        self.start_compression()
 
     async def stop(self) -> None:
-        """End."""
+        """Stop the task and all timers."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -97,71 +110,71 @@ class MaintenanceScheduler:
             await asyncio.wait([self._task])
         self._task = None
 
-    def begin_sealing(self) -> None:
-        """Look for rows that have become old, now and again and again."""
-        if self._policy.sealing:
-            self._may_seal = True
-            self._go_on()
+    def start_compression(self) -> None:
+        """Compress rows that have become old, now and at intervals."""
+        if self._policy.compression:
+            self._compression_due = True
+            self._resume()
 
-    async def settled(self) -> None:
-        """Wait until nothing is to be done now."""
+    async def wait_idle(self) -> None:
+        """Wait until nothing is due now."""
         while self._task and not self._task.done():
             await asyncio.wait([self._task])
 
-    def note(self, changes: Sequence[Change]) -> None:
-        """These have been committed."""
+    def record_commit(self, changes: Sequence[Change]) -> None:
+        """Find the processes that are due after a commit."""
         now = asyncio.get_running_loop().time()
         for change in changes:
             if isinstance(change, Chunk):
                 if len(change.data) <= LARGE_BYTES:
-                    self._note_chunk(change.handle, now)
+                    self._count_row(change.handle, now)
             elif isinstance(change, CompleteOutput):
-                self._be_due(change.handle)
+                self._mark_due(change.handle)
             elif isinstance(change, PurgeProcess):
-                self._new.pop(change.handle, None)
+                self._new_rows.pop(change.handle, None)
 
-    def _note_chunk(self, handle: int, now: float) -> None:
-        new = self._new.setdefault(handle, _New(0, now))
-        new.rows += 1
+    def _count_row(self, handle: int, now: float) -> None:
+        new = self._new_rows.setdefault(handle, _NewRows(0, now))
+        new.count += 1
         new.last_s = now
-        if new.rows >= self._policy.due_rows:
-            self._be_due(handle)
-        elif new.rows >= self._policy.least_rows and not self._awaits_quiet:
-            self._await_quiet()
+        if new.count >= self._policy.due_rows:
+            self._mark_due(handle)
+        elif new.count >= self._policy.min_rows and not self._quiet_check_pending:
+            self._schedule_quiet_check()
 
-    def _await_quiet(self) -> None:
-        self._awaits_quiet = True
-        self._call_later(self._policy.quiet_s, self._find_quiet)
+    def _schedule_quiet_check(self) -> None:
+        self._quiet_check_pending = True
+        self._call_later(self._policy.quiet_s, self._check_quiet)
 
-    def _find_quiet(self) -> None:
-        self._awaits_quiet = False
+    def _check_quiet(self) -> None:
+        self._quiet_check_pending = False
         until = asyncio.get_running_loop().time() - self._policy.quiet_s
-        many = [(handle, new) for handle, new in self._new.items() if new.rows >= self._policy.least_rows]
-        for handle, new in many:
+        candidates = [(handle, new) for handle, new in self._new_rows.items() if new.count >= self._policy.min_rows]
+        for handle, new in candidates:
             if new.last_s <= until:
-                self._be_due(handle)
-            elif not self._awaits_quiet:
-                self._await_quiet()
+                self._mark_due(handle)
+            elif not self._quiet_check_pending:
+                self._schedule_quiet_check()
 
-    def _be_due(self, handle: int) -> None:
-        self._new.pop(handle, None)
+    def _mark_due(self, handle: int) -> None:
+        self._new_rows.pop(handle, None)
         self._due[handle] = None
-        self._go_on()
+        self._resume()
 
-    def _begin_backlog(self) -> None:
+    def _start_backlog(self) -> None:
         self._backlog_after = 0
-        self._go_on()
+        self._resume()
 
-    def _be_hindered(self, handle: int) -> None:
+    def _postpone_leased(self, handle: int) -> None:
         self._due.pop(handle, None)
-        if not self._hindered:
-            self._call_later(self._places.kept_s, self._try_hindered)
-        self._hindered[handle] = None
+        if not self._leased:
+            self._call_later(self._leases.lease_s, self._retry_leased)
+        self._leased[handle] = None
 
-    def _try_hindered(self) -> None:
-        self._due |= self._hindered
-        self._hindered = {}
-        self._go_on()
+    def _retry_leased(self) -> None:
+        self._due |= self._leased
+        self._leased = {}
+        self._resume()
 
     def _call_later(self, delay_s: float, work: Callable[[], None]) -> None:
         def run() -> None:
@@ -171,85 +184,80 @@ class MaintenanceScheduler:
         timer = asyncio.get_running_loop().call_later(delay_s, run)
         self._timers.add(timer)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         try:
-            while self._due or self._backlog_after is not None or self._may_seal:
+            while self._due or self._backlog_after is not None or self._compression_due:
                 if self._due:
-                    await self._merge_some()
+                    await self._run_compaction_step()
                 elif self._backlog_after is not None:
-                    await self._find_backlog()
-                elif self._policy.sealing:
-                    await self._seal_some(self._policy.sealing)
+                    await self._load_backlog()
+                elif self._policy.compression:
+                    await self._run_compression_step(self._policy.compression)
         except OutlastError as error:
-            _log.warning("merging and sealing chunks was put off until later: %s", error)
-            self._call_later(_RETRY_S, self._go_on)
+            _log.warning("maintenance of stored output failed and is retried in %g s: %s", _RETRY_S, error)
+            self._call_later(_RETRY_S, self._resume)
 
-    async def _find_backlog(self) -> None:
-        """Let the next processes be due whose chunks an earlier process of ours has not merged."""
-        page = (self._backlog_after, _PAGE)
+    async def _load_backlog(self) -> None:
+        """Mark the next processes as due whose rows an earlier daemon has not merged."""
+        page = (self._backlog_after, _BACKLOG_PAGE)
         handles = await self._store.read(lambda db: db.execute(queries.UNMERGED_FROM, page).fetchall())
         self._due |= {handle: None for (handle,) in handles}
         self._backlog_after = handles[-1][0] if handles else None
 
-    async def _merge_some(self) -> None:
-        """Take one step, of several processes if they have little."""
-        steps: list[compaction.Step] = []
-        rows = size = 0
-        while self._due and rows < compaction.LOOK_ROWS and size < TARGET_BYTES:
+    async def _run_compaction_step(self) -> None:
+        plans = await self._plan_compactions()
+        if self._policy.compression:
+            plans = await asyncio.to_thread(_compress_merged, plans, self._policy.compression)
+        await self._store.wait_for_commits(self._policy.commit_wait_s)
+        async with self._leases.lock_for_compaction():
+            allowed = [plan for plan in plans if not (plan.merged and self._leases.forbids_merge(*plan.id_range))]
+            for plan in plans:
+                if plan not in allowed:
+                    self._postpone_leased(plan.handle)
+            if allowed:
+                await self._store.rewrite(partial(apply_compaction, plans=allowed))
+
+    async def _plan_compactions(self) -> list[CompactionPlan]:
+        """Plan a step, for several processes if each has little to do."""
+        plans: list[CompactionPlan] = []
+        row_count = size = 0
+        while self._due and row_count < STEP_ROWS and size < TARGET_BYTES:
             handle = next(iter(self._due))
-            look = partial(
-                compaction.look, handle=handle, least_rows=self._policy.least_rows, pack=self._policy.sealing is None
-            )
-            step = await self._store.read(look)
-            if step is None or step.after_seq is None:
+            pack = self._policy.compression is None
+            find = partial(plan_compaction, handle=handle, min_rows=self._policy.min_rows, pack=pack)
+            plan = await self._store.read(find)
+            if plan is None or plan.after_seq is None:
                 del self._due[handle]
-            if step is None:
+            if plan is None:
                 continue
-            steps.append(step)
-            rows += step.rows
-            size += step.size
-            if step.after_seq is not None:
-                break  # what is left is seen when this is done
-        if self._policy.sealing:
-            steps = await asyncio.to_thread(_seal_merged, steps, self._policy.sealing)
-        await self._store.calm(self._policy.patience_s)
-        async with self._places.merging():
-            free = [step for step in steps if not (step.merged and self._places.blocks(*step.ids))]
-            for step in steps:
-                if step not in free:
-                    self._be_hindered(step.handle)
-            if free:
-                await self._store.rewrite(partial(compaction.apply, steps=free))
+            plans.append(plan)
+            row_count += plan.row_count
+            size += plan.size
+            if plan.after_seq is not None:
+                break  # the rest can be planned when this step is done
+        return plans
 
-    async def _seal_some(self, rules: compression.Rules) -> None:
-        """Take one step through the rows that are old."""
+    async def _run_compression_step(self, rules: CompressionRules) -> None:
         now_ms = time.time_ns() // 1_000_000
-        step = await self._store.read(partial(compression.look, rules=rules, now_ms=now_ms))
-        if step is None:
-            self._may_seal = False
-            self._call_later(min(_SEAL_EVERY_S, rules.after_ms / 1000 + 1), self.begin_sealing)
+        plan = await self._store.read(partial(plan_compression, rules=rules, now_ms=now_ms))
+        if plan is None:
+            self._compression_due = False
+            self._call_later(min(_COMPRESSION_INTERVAL_S, rules.after_ms / 1000 + 1), self.start_compression)
             return
-        sealed = await asyncio.to_thread(compression.compress_all, step.rows, rules)
-        await self._store.calm(self._policy.patience_s)
-        await self._store.rewrite(partial(compression.apply, sealed=sealed, upto_id=step.upto_id))
+        compressed = await asyncio.to_thread(compress_rows, plan.rows, rules)
+        await self._store.wait_for_commits(self._policy.commit_wait_s)
+        await self._store.rewrite(partial(apply_compression, compressed=compressed, upto_id=plan.upto_id))
 
 
-def _seal_merged(steps: Sequence[compaction.Step], rules: compression.Rules) -> list[compaction.Step]:
-    """Seal at once what has become old before it was merged: those who look for old rows have passed it."""
+def _compress_merged(plans: Sequence[CompactionPlan], rules: CompressionRules) -> list[CompactionPlan]:
+    """Compress the merged rows that are old already: `plan_compression` has passed over their parts."""
     now_ms = time.time_ns() // 1_000_000
-    return [
-        replace(
-            step,
-            merged=[
-                replace(row, sealed=compression.compress(row.data, rules))
-                if rules.is_old(row.latest_ts, now_ms)
-                else row
-                for row in step.merged
-            ],
-        )
-        for step in steps
-    ]
+
+    def compress(row: MergedRow) -> MergedRow:
+        return replace(row, compressed=compress_data(row.data, rules)) if rules.is_old(row.latest_ts, now_ms) else row
+
+    return [replace(plan, merged=[compress(row) for row in plan.merged]) for plan in plans]

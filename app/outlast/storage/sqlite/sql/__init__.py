@@ -1,1 +1,1 @@
-"""Operators' SQL, which runs in a process of its own."""
+"""Operators' SQL queries, which run in a process of their own."""

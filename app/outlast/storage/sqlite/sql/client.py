@@ -1,4 +1,4 @@
-"""Asking the program that answers operators' SQL, and ending it when its time is over."""
+"""The daemon's side of operators' SQL: a process for each query, killed when its time is over."""
 
 import asyncio
 import json
@@ -10,38 +10,47 @@ import zstandard
 from outlast.model.errors import InvalidRequest, Unavailable
 from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
 
-MOST_AT_ONCE = 2
+MAX_RUNNING_QUERIES = 2
 _PROGRAM = Path(__file__).with_name("runner.py")
-_STARTS_S = 5.0  # what it may take to start, on a busy machine, besides its own time
+_START_S = 5.0  # time allowed for the start of the process on a busy machine, besides the query's own
 
 
 class SqlClient:
-    """Answers a few questions at once, each in a process."""
+    """A client that runs a few queries at once, each in a process of its own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._under_way = 0
+        self._running = 0
 
-    async def ask(self, question: SqlQuery) -> bytes:
-        """Answer as `Storage.sql` says."""
-        if self._under_way >= MOST_AT_ONCE:
-            raise Unavailable(f"{MOST_AT_ONCE} other queries are under way; ask again when one is done")
-        self._under_way += 1
+    async def run_query(self, query: SqlQuery) -> bytes:
+        """Run a query as `Storage.sql` specifies."""
+        if self._running >= MAX_RUNNING_QUERIES:
+            raise Unavailable(f"{MAX_RUNNING_QUERIES} other queries are running; try again when one of them has ended")
+        self._running += 1
         try:
-            return await self._ask(question)
+            answer = await self._run_process(query)
         finally:
-            self._under_way -= 1
+            self._running -= 1
+        if not answer:
+            raise InvalidRequest(
+                f"query took longer than {query.timeout_s:g} s, or more memory or disk space than a query may use:"
+                " ask for less"
+            )
+        if answer.startswith(b'{"error":'):
+            raise InvalidRequest(f"query cannot be answered: {json.loads(answer)['error']}")
+        return answer
 
-    async def _ask(self, question: SqlQuery) -> bytes:
-        asked = json.dumps(
+    async def _run_process(self, query: SqlQuery) -> bytes:
+        """Return the output of the process, or nothing if it was killed."""
+        request = json.dumps(
             {
                 "path": str(self._path),
                 "packages": str(Path(zstandard.__file__).parents[1]),
-                "query": question.query,
-                "parameters": question.parameters,
-                "max_rows": question.max_rows,
+                "query": query.query,
+                "parameters": query.parameters,
+                "max_rows": query.max_rows,
                 "max_bytes": MAX_ANSWER_BYTES,
-                "timeout_s": question.timeout_s,
+                "timeout_s": query.timeout_s,
             }
         )
         process = await asyncio.create_subprocess_exec(
@@ -51,18 +60,12 @@ class SqlClient:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            async with asyncio.timeout(question.timeout_s + _STARTS_S):
-                answer, _ = await process.communicate(asked.encode())
+            async with asyncio.timeout(query.timeout_s + _START_S):
+                answer, _ = await process.communicate(request.encode())
         except TimeoutError:
             answer = b""
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if not answer:
-            raise InvalidRequest(
-                f"query took longer than {question.timeout_s:g} s, or more room than there is: ask for less"
-            )
-        if answer.startswith(b'{"error":'):
-            raise InvalidRequest(f"query can't be answered: {json.loads(answer)['error']}")
         return answer

@@ -1,9 +1,9 @@
-"""Operators' SQL, in a process of its own: nothing that a query does can hold up, fill or change the store's.
+"""The program that runs one of an operator's SQL queries, so that no query can stall, fill or change the store.
 
-Run as a program, with the standard library only (and zstandard, when it comes to sealed output): `python -I -S ask.py`.
-It reads a question as JSON from its standard input and writes the answer there, or an error. What a query may do is
-bounded by SQLite (no statement that writes, attaches or configures; lengths) and by the system (memory, size of
-temporary files, processor time).
+`python -I -S runner.py` uses the standard library only, and zstandard when a query reads compressed output. The program
+reads a request as JSON from its standard input, and writes the answer or an error as JSON to its standard output.
+SQLite allows no statement that writes, attaches or configures, and limits lengths; the system limits memory, the size
+of temporary files, and processor time.
 """
 
 import base64
@@ -22,15 +22,15 @@ MAX_VALUE_BYTES = 16 << 20
 MAX_LIKE_PATTERN_BYTES = 200
 BUSY_TIMEOUT_S = 5.0
 
-_EXACT = 2**53 - 1  # beyond, a reader of JSON may round
-_FRAME_BYTES = 64  # of an answer, around columns and rows
-_FIRST_SECOND = 1  # limits on processor time are in whole seconds
+_EXACT = 2**53 - 1  # a reader of JSON may round larger integers
+_FRAME_BYTES = 64  # bytes of an answer around columns and rows
+_FIRST_SECOND = 1  # limits on processor time are in whole seconds, so one is added
 _HIDDEN_COLUMN = "encrypted_env"
-_RAW_PAGES = "sqlite_dbpage"  # a table of SQLite's own in some builds, which shows what no column does
+_RAW_PAGES = "sqlite_dbpage"  # a table of some SQLite builds, which shows the file's raw bytes
 _REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 _READABLE = """
 CREATE TEMP VIEW output_readable AS
-SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, unseal(data, codec) AS data
+SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, decompress(data, codec) AS data
 FROM main.output_chunk
 """
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
@@ -42,38 +42,38 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     if action == sqlite3.SQLITE_READ and first == _RAW_PAGES:
         return sqlite3.SQLITE_DENY
     if action == sqlite3.SQLITE_READ and second == _HIDDEN_COLUMN:
-        return sqlite3.SQLITE_IGNORE  # it reads as NULL
+        return sqlite3.SQLITE_IGNORE  # the column reads as NULL
     return sqlite3.SQLITE_OK
 
 
-def _unsealer(packages: str) -> Callable[[bytes, str | None], bytes]:
-    """Make the SQL function `unseal(data, codec)`. `packages` is the folder where zstandard is found."""
+def _make_decompress(packages: str) -> Callable[[bytes, str | None], bytes]:
+    """Return the SQL function `decompress(data, codec)`. `packages` is the folder where zstandard is installed."""
 
-    def unseal(data: bytes, codec: str | None) -> bytes:
+    def decompress(data: bytes, codec: str | None) -> bytes:
         if codec is None:
             return data
         if packages not in sys.path:
             sys.path.append(packages)
-        import zstandard  # noqa: PLC0415 - most questions do without
+        import zstandard  # noqa: PLC0415 - most queries do without
 
         return zstandard.ZstdDecompressor().decompress(data)
 
-    return unseal
+    return decompress
 
 
-def _unseal_views(db: sqlite3.Connection) -> None:
-    """Let the views of lines show what is sealed: make them again, over a view that unseals."""
+def _shadow_views(db: sqlite3.Connection) -> None:
+    """Create temporary views of lines from their own SQL, over a temporary `output_readable` that decompresses."""
     views = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'view' AND name IN ('output_lines', 'output_tail')")
     db.execute(_READABLE)
     for (sql,) in views.fetchall():
         db.execute(sql.replace("CREATE VIEW", "CREATE TEMP VIEW", 1))
 
 
-def _open(path: str, packages: str) -> sqlite3.Connection:
+def _open_store(path: str, packages: str) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    db.create_function("unseal", 2, _unsealer(packages), deterministic=True)
-    _unseal_views(db)
+    db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
+    _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     db.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_LIKE_PATTERN_BYTES)
@@ -83,58 +83,59 @@ def _open(path: str, packages: str) -> sqlite3.Connection:
     return db
 
 
-def _value(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
         return str(value)
-    if isinstance(value, float) and value - value != 0:  # infinite: JSON has no such number
+    if isinstance(value, float) and value - value != 0:  # JSON has no infinite numbers
         return str(value)
     return value
 
 
-def _json(value: Any) -> bytes:
+def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _answer(question: dict[str, Any]) -> bytes:
-    cursor = _open(question["path"], question["packages"]).execute(question["query"], question["parameters"])
+def _run_query(request: dict[str, Any]) -> bytes:
+    db = _open_store(request["path"], request["packages"])
+    cursor = db.execute(request["query"], request["parameters"])
     if cursor.description is None:
-        return _json({"error": "it gives no rows: ask with SELECT, WITH or VALUES"})
-    columns = _json([column[0] for column in cursor.description])
+        return _dump({"error": "the statement returns no rows: use SELECT, WITH or VALUES"})
+    columns = _dump([column[0] for column in cursor.description])
     rows: list[bytes] = []
-    left = question["max_bytes"] - len(columns) - _FRAME_BYTES
+    left = request["max_bytes"] - len(columns) - _FRAME_BYTES
     truncated = False
     for row in cursor:
-        if len(rows) == question["max_rows"]:
+        if len(rows) == request["max_rows"]:
             truncated = True
             break
-        rows.append(_json([_value(value) for value in row]))
+        rows.append(_dump([_to_json_value(value) for value in row]))
         left -= len(rows[-1]) + 1
         if left < 0:
             rows.pop()
             truncated = True
             break
-    return b'{"columns":%b,"rows":[%b],"truncated":%b}' % (columns, b",".join(rows), _json(truncated))
+    return b'{"columns":%b,"rows":[%b],"truncated":%b}' % (columns, b",".join(rows), _dump(truncated))
 
 
 def main() -> None:
-    """Answer one question."""
-    question = json.load(sys.stdin)
-    cpu_s = int(question["timeout_s"]) + _FIRST_SECOND
+    """Run the query that standard input asks for."""
+    request = json.load(sys.stdin)
+    cpu_s = int(request["timeout_s"]) + _FIRST_SECOND
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (TEMPORARY_FILE_BYTES, TEMPORARY_FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        answer = _answer(question)
+        answer = _run_query(request)
     except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-        answer = _json({"error": str(error)})
+        answer = _dump({"error": str(error)})
     except MemoryError:
-        answer = _json({"error": "it needs too much memory"})
+        answer = _dump({"error": "the query needs too much memory"})
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
-    os._exit(0)  # the connection is not closed: the last to close one writes the log back, which is the store's to do
+    os._exit(0)  # the connection stays open: closing the last one checkpoints, which only the writer may do
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""The cleanup task: checkpoints and reclamation, in small steps on the writer's thread between commits."""
+
+import asyncio
+import logging
+import sqlite3
+from pathlib import Path
+
+from outlast.model.errors import OutlastError
+from outlast.storage.sqlite.connection import Connection
+from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
+from outlast.storage.sqlite.maintenance.reclamation import count_free_pages, delete_purged_rows, vacuum_pages
+
+_log = logging.getLogger(__name__)
+
+
+class CleanupTask:
+    """A task that runs until the log is short, no purged output is left and no free page can be returned."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._checkpointer = Checkpointer(path)
+        self._task: asyncio.Task[None] | None = None
+
+    def is_due(self) -> bool:
+        """Tell whether the log has grown enough for a checkpoint."""
+        return self._checkpointer.is_due()
+
+    def start(self, writer: Connection) -> None:
+        """Start the task, unless it runs: each of its steps looks for everything that is due."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(writer))
+
+    async def stop(self) -> None:
+        """Stop the task between two steps. The next opening of the store continues where it was."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._task = None
+
+    async def wait_idle(self) -> None:
+        """Wait until the task has nothing to do."""
+        if self._task:
+            await self._task
+
+    def run_step(self, db: sqlite3.Connection) -> bool:
+        """Do a small piece of work on the writer's thread. Return whether more is left."""
+        if self._checkpointer.is_due():
+            self._checkpointer.checkpoint(db)
+        if delete_purged_rows(db):
+            return True
+        free = count_free_pages(db)
+        if not free:
+            return False
+        vacuum_pages(db)
+        if 0 < count_free_pages(db) < free:
+            return True
+        self._checkpointer.checkpoint(db)  # the file shrinks when the log is written back
+        return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
+
+    async def _run(self, writer: Connection) -> None:
+        try:
+            while await writer.run(self.run_step):
+                pass
+        except OutlastError as error:
+            _log.warning("cleanup of %s failed and is retried later: %s", self._path, error)
