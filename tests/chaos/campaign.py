@@ -176,7 +176,7 @@ class Campaign:
 
     def _room(self, room_bytes: int) -> Path:
         path = self.log.folder / f"room-{room_bytes}.toml"
-        path.write_text(f"shim_room_bytes = {room_bytes}\n")
+        path.write_text(f"buffer_limit_bytes = {room_bytes}\n")
         return path
 
     async def _settle(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from outlast.core.output.committer import Committer
 from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.model.output import ChunkQuery
 from outlast.storage import Change, CompleteOutput, PurgeProcess
 from outlast.testing.storage.faulty import Fault, FaultyStorage, Mode, inject
 from outlast.testing.storage.samples import Output, added, end_of, new_process
@@ -65,7 +66,7 @@ async def test_submitted_changes_are_stored_once_and_in_order(
     inject(control, Fault())
     await committer.wait_until_idle()
     assert done == [1, 2, 3, 4, 5]
-    assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 20) == chunks
+    assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 20)) == chunks
 
 
 @pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BREAK])

@@ -11,7 +11,7 @@ from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.supervision.live_process import LiveProcess
-from outlast.model.output import Chunk, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.shimlink import HeldProcess
 from outlast.storage import AddProcess, Storage, storage_from_url
@@ -63,8 +63,8 @@ class RacingStorage:
         self._race = race
         self.tail = storage.tail
 
-    async def chunks(self, *args: object, **kwargs: object) -> list[Chunk]:
-        found = await self._storage.chunks(*args, **kwargs)  # type: ignore[arg-type]
+    async def chunks(self, query: ChunkQuery) -> list[Chunk]:
+        found = await self._storage.chunks(query)
         racing = self._race()
         if racing is not None:
             await racing

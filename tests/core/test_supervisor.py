@@ -17,6 +17,7 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.model.errors import ShimUnavailable
+from outlast.model.output import ChunkQuery
 from outlast.model.process import Process, ProcessSpec, Reason, Run, StdinMode
 from outlast.model.ulid import new_ulid
 from outlast.shim.connection.listener import Listener
@@ -80,7 +81,7 @@ async def write(manager: ProcessManager, process: Process, data: bytes) -> None:
 
 
 async def printed(storage: HesitantStorage, process: Process) -> bytes:
-    return b"".join(c.data for c in await storage.chunks(process.handle, after_seq=0, max_bytes=1 << 20))
+    return b"".join(c.data for c in await storage.chunks(ChunkQuery(handle=process.handle, max_bytes=1 << 20)))
 
 
 async def test_the_shim_dies_while_the_daemon_recovers_its_processes(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.model.output import ChunkQuery
 from outlast.model.process import Process, ProcessQuery
 from outlast.storage.base import PurgeProcess
 from outlast.storage.sqlite import SqliteStorage
@@ -190,7 +191,7 @@ async def _check(path: Path) -> int:
 
 async def _check_output(storage: SqliteStorage, process: Process) -> None:
     seen = 0
-    while chunks := await storage.chunks(process.handle, after_seq=seen, max_bytes=1 << 20):
+    while chunks := await storage.chunks(ChunkQuery(handle=process.handle, after_seq=seen, max_bytes=1 << 20)):
         for chunk in chunks:
             seen += 1
             assert (chunk.first_seq, chunk.line_count) == (seen, 1)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outlast.model.output import Chunk, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
@@ -82,7 +82,10 @@ def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_
     for stream in (None, *Stream):
         for since, until in [(None, None), *itertools.product(range(1, 6), (3, 5))]:
             found = read.chunks(
-                db, handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+                db,
+                ChunkQuery(
+                    handle=handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+                ),
             )
             expected = [
                 chunk.after(after)

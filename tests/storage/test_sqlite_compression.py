@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from outlast.model.errors import StorageError
-from outlast.model.output import Chunk, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Process
 from outlast.model.sql import SqlQuery
 from outlast.storage.base import CompleteOutput
@@ -159,7 +159,7 @@ async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
 async def test_the_storage_reads_compressed_output_as_before(compressed: _Compressed) -> None:
     storage, handle = compressed.storage, compressed.handle
     assert await storage.process(handle) == compressed.process
-    assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == compressed.chunks
+    assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1 << 30)) == compressed.chunks
 
 
 def test_a_row_that_cannot_be_decompressed_is_an_error(database: sqlite3.Connection) -> None:
@@ -169,7 +169,7 @@ def test_a_row_that_cannot_be_decompressed_is_an_error(database: sqlite3.Connect
     for damage, said in (("data = x'0011'", "damaged"), ("codec = 'lz9'", "upgrade")):
         database.execute(f"UPDATE output_chunk SET {damage}")  # noqa: S608
         with pytest.raises(StorageError, match=said):
-            read.chunks(database, output.handle, after_seq=0, max_bytes=1, stream=None, since_ms=None, until_ms=None)
+            read.chunks(database, ChunkQuery(handle=output.handle, max_bytes=1))
 
 
 # ---- the rows that are compressed
@@ -264,7 +264,7 @@ async def test_rows_are_compressed_when_it_is_known_whether_they_merge(path: Pat
             await storage.commit([CompleteOutput(output.handle, 1)])
             assert _compressed_ids(db) == ([4] if streams[1] == 1 else [1, 2, 3, 4])
             assert db.execute("SELECT count(*) FROM output_chunk WHERE codec IS NULL").fetchone() == (0,)
-        assert await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30) == chunks
+        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
     finally:
         await storage.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from outlast.model.event import EventFilter, EventType
-from outlast.model.output import Stream
+from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Status
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddEvent, CompleteOutput
@@ -37,7 +37,7 @@ def _chunks(
     until_ms: int | None = None,
 ) -> Work:
     return lambda db: read.chunks(
-        db, 1, after_seq=after_seq, max_bytes=10, stream=stream, since_ms=since_ms, until_ms=until_ms
+        db, ChunkQuery(handle=1, after_seq=after_seq, max_bytes=10, stream=stream, since_ms=since_ms, until_ms=until_ms)
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from outlast.failpoints import VARIABLE
 from outlast.model.errors import StorageUnavailable
+from outlast.model.output import ChunkQuery
 from outlast.model.process import ProcessQuery
 from outlast.storage.base import PurgeProcess
 from outlast.storage.sqlite import SqliteStorage
@@ -59,7 +60,7 @@ async def _fill(storage: SqliteStorage, output: Output) -> int:
 
 async def _goes_on(storage: SqliteStorage, output: Output) -> None:
     """Check that every answered batch is stored and nothing else, and that there is space again."""
-    chunks = await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30)
+    chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30))
     assert (chunks[-1].position if chunks else None) == output.position
     await storage.commit([output.chunk(b"more\n")])
     assert await storage.tail(output.handle, 0) == output.position.last_seq
@@ -103,7 +104,7 @@ async def test_a_locked_file_is_unavailable_until_it_is_released(storage: Sqlite
             await storage.commit([chunk])
         assert await storage.tail(output.handle, 0) == 0  # reads still work
     await storage.commit([chunk])
-    assert await storage.chunks(output.handle, after_seq=0, max_bytes=1) == [chunk]
+    assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1)) == [chunk]
 
 
 async def test_a_cancelled_commit_is_whole_or_absent(storage: SqliteStorage) -> None:
@@ -186,7 +187,7 @@ async def _check_whole_batches(storage: SqliteStorage, answered: int) -> None:
     assert answered <= counts.pop() <= answered + 1
     for process in kept:
         seen = 0
-        while chunks := await storage.chunks(process.handle, after_seq=seen, max_bytes=1 << 20):
+        while chunks := await storage.chunks(ChunkQuery(handle=process.handle, after_seq=seen, max_bytes=1 << 20)):
             assert [int(chunk.data.split()[0]) for chunk in chunks] == [chunk.first_seq for chunk in chunks]
             assert chunks[0].first_seq == seen + 1
             seen = chunks[-1].last_seq

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import StorageUnavailable
+from outlast.model.output import ChunkQuery
 from outlast.storage.sqlite import SqliteStorage
 from outlast.storage.sqlite.connection import WAL_LIMIT_BYTES
 from outlast.testing.storage.samples import Output, added
@@ -32,7 +33,7 @@ def _wal_bytes(storage: SqliteStorage) -> int:
 
 
 async def _holds_all(storage: SqliteStorage, output: Output) -> None:
-    chunks = await storage.chunks(output.handle, after_seq=0, max_bytes=1 << 30)
+    chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30))
     assert chunks[-1].position == output.position
     assert [chunk.first_seq for chunk in chunks] == list(range(1, len(chunks) + 1))
     with closing(sqlite3.connect(storage.path)) as db:

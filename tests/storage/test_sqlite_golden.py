@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.output import Position, Stream
+from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery
 from outlast.model.sql import SqlQuery
 from outlast.storage.sqlite import migrate
@@ -24,20 +24,20 @@ VIEWS = ("processes", "runs", "output_lines", "output_tail")
 
 
 def _shown(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """What an operator sees."""
+    """Return the rows that an operator sees."""
     with closing(sqlite3.connect(path)) as db:
         db.text_factory = bytes  # not all of it is text
         return {view: db.execute(f"SELECT * FROM {view} ORDER BY 1, 2, 3").fetchall() for view in VIEWS}  # noqa: S608
 
 
 async def _read(path: Path) -> tuple[list[Process], object, object]:
-    """What the program sees."""
+    """Return the processes and the output that the program sees."""
     storage = sqlite_storage(path)
     await storage.open()
     try:
         processes = await storage.processes(ProcessQuery())
         chunks = [
-            await storage.chunks(process.handle, after_seq=0, max_bytes=1 << 30, stream=stream)
+            await storage.chunks(ChunkQuery(handle=process.handle, max_bytes=1 << 30, stream=stream))
             for process in processes
             for stream in (None, *Stream)
         ]
@@ -48,7 +48,7 @@ async def _read(path: Path) -> tuple[list[Process], object, object]:
 
 @pytest.fixture
 def fresh(path: Path) -> Path:
-    """Where to make a store of today's version."""
+    """Path for a store of today's version."""
     return path.with_name("fresh.db")
 
 
@@ -79,7 +79,7 @@ async def test_an_older_store_goes_on(path: Path, golden: Path) -> None:
     output = Output(2, cat.position)
     chunks = [output.gap(100), output.chunk(b"Bob\n")]
     await storage.commit(chunks)
-    assert await storage.chunks(2, after_seq=2, max_bytes=100) == chunks
+    assert await storage.chunks(ChunkQuery(handle=2, after_seq=2, max_bytes=100)) == chunks
     process = await storage.process(2)
     assert process is not None
     assert (process.output.lines, process.output.bytes, process.output.last_seq) == (3, 18, 4)
@@ -90,14 +90,14 @@ async def test_an_older_store_goes_on(path: Path, golden: Path) -> None:
 async def test_rows_of_several_chunks_stay_readable(path: Path, golden: Path) -> None:
     path.write_bytes(gzip.decompress(golden.read_bytes()))
     with closing(sqlite3.connect(path)) as db:
-        parts, sealed = db.execute("SELECT count(parts), count(codec) FROM output_chunk").fetchone()
+        parts, compressed = db.execute("SELECT count(parts), count(codec) FROM output_chunk").fetchone()
         assert parts >= 3
-        assert sealed >= 4
+        assert compressed >= 4
     storage = sqlite_storage(path)
     await storage.open()
     try:
         for handle, chunks in ((1, rows.together()), (2, rows.one_by_one()), (4, rows.large())):
-            assert await storage.chunks(handle, after_seq=0, max_bytes=1 << 30) == chunks
+            assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1 << 30)) == chunks
             asked = SqlQuery(
                 query="SELECT seq, ts, stream, line FROM output_lines WHERE process_id = :id ORDER BY seq",
                 parameters={"id": history.IDS[handle - 1]},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.output import Stream
+from outlast.model.output import ChunkQuery, Stream
 from outlast.storage.base import PurgeProcess
 from outlast.storage.sqlite import SqliteStorage, read
 from outlast.storage.sqlite.commit import commit
@@ -55,7 +55,7 @@ async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None
         nonlocal reads
         seen = 0
         while not done.is_set():
-            chunks = await storage.chunks(output.handle, after_seq=seen, max_bytes=_MIB)
+            chunks = await storage.chunks(ChunkQuery(handle=output.handle, after_seq=seen, max_bytes=_MIB))
             seen = chunks[-1].last_seq if chunks else 0
             reads += 1
 
@@ -147,7 +147,7 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Pa
         commit(db, [Output(handle).chunk(b"line\n") for handle in handles])
         commit(db, [PurgeProcess(handles[0])])
         for stream in (None, Stream.STDOUT):
-            found = read.chunks(db, handles[0], after_seq=0, max_bytes=1, stream=stream, since_ms=None, until_ms=None)
+            found = read.chunks(db, ChunkQuery(handle=handles[0], max_bytes=1, stream=stream))
             assert found == []
             assert read.tail(db, handles[0], 5, stream) == 0
     assert _count(path, "SELECT count(*) FROM output_chunk") == 2

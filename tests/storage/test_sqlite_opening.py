@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from outlast.model.errors import StorageError, StorageUnavailable
+from outlast.model.output import ChunkQuery
 from outlast.storage.registry import storage_from_url
 from outlast.storage.sqlite import SqliteStorage, connection, migrate
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
@@ -186,7 +187,7 @@ async def test_a_large_file_is_not_checked(path: Path, monkeypatch: pytest.Monke
     storage = sqlite_storage(path)
     await storage.open()
     with pytest.raises(StorageError, match="malformed"):
-        await storage.chunks(1, after_seq=0, max_bytes=1 << 30)
+        await storage.chunks(ChunkQuery(handle=1, max_bytes=1 << 30))
     await storage.close()
 
 

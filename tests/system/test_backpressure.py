@@ -29,7 +29,7 @@ def store(tmp_path: Path, state_dir: Path) -> FaultyStore:
 @pytest.fixture
 async def daemon(tmp_path: Path, state_dir: Path, store: FaultyStore) -> AsyncIterator[Daemon]:
     config = tmp_path / "settings.toml"
-    config.write_text(f"shim_memory_bytes = {SHIM_MEMORY_BYTES}\n")
+    config.write_text(f"buffer_memory_bytes = {SHIM_MEMORY_BYTES}\n")
     running = Daemon(state_dir, OUTLAST_CONFIG=str(config), **store.environment)
     try:
         await running.start()

@@ -170,7 +170,7 @@ async def test_large_arguments_do_not_keep_the_next_daemon_out(daemon: Daemon) -
 
 async def test_many_small_writes_take_no_more_memory_than_the_room(state_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "small.toml"
-    config.write_text(f"shim_room_bytes = {4 << 20}\n")
+    config.write_text(f"buffer_limit_bytes = {4 << 20}\n")
     daemon = Daemon(state_dir)
     try:
         await daemon.start("--config", str(config))

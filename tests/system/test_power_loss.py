@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.model.output import ChunkQuery
 from outlast.storage import Storage, storage_from_url
 from tests.support.daemon import Daemon
 from tests.support.load import FLOOD, flood_lines
@@ -87,7 +88,7 @@ async def _check(folder: Path, handle: int, seen: int) -> None:
     storage: Storage = storage_from_url(f"sqlite:///{folder}/outlast.db")
     await storage.open()
     try:
-        chunks = await storage.chunks(handle, after_seq=0, max_bytes=1 << 30)
+        chunks = await storage.chunks(ChunkQuery(handle=handle, max_bytes=1 << 30))
         assert len(await storage.unfinished()) == 1
     finally:
         await storage.close()

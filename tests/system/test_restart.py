@@ -166,7 +166,7 @@ async def test_what_is_written_meanwhile_is_there_afterwards(daemon: Daemon) -> 
 
 async def test_a_process_waits_at_the_buffer_limit(state_dir: Path, tmp_path: Path) -> None:
     config = tmp_path / "small.toml"
-    config.write_text(f"shim_room_bytes = {1 << 20}\n")
+    config.write_text(f"buffer_limit_bytes = {1 << 20}\n")
     daemon = Daemon(state_dir)
     try:
         await daemon.start("--config", str(config))

@@ -252,7 +252,7 @@ async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: 
     await counts_on(daemon, counter)
 
 
-@pytest.mark.parametrize("setting", ["shim_room_bytes", "shim_memory_bytes", "shim_spool_bytes"])
+@pytest.mark.parametrize("setting", ["buffer_limit_bytes", "buffer_memory_bytes", "buffer_spool_bytes"])
 async def test_without_buffers_a_process_waits_only_while_no_daemon_runs(
     state_dir: Path, tmp_path: Path, setting: str
 ) -> None:

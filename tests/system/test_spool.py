@@ -126,7 +126,7 @@ async def test_64_mib_are_taken_without_a_daemon(daemon: Daemon, program: str) -
 
 
 async def test_a_process_waits_when_its_spool_is_full(serve: Callable[..., Daemon]) -> None:
-    daemon = serve(shim_room_bytes=8 * MIB)
+    daemon = serve(buffer_limit_bytes=8 * MIB)
     await daemon.start()
     size = 16_000_000
     process = await daemon.python(IN_PIECES, str(size), stdin_mode="pipe")
@@ -223,7 +223,7 @@ async def test_the_shim_is_killed_while_a_daemon_takes_over(daemon: Daemon) -> N
 
 
 async def test_all_processes_together_stay_within_the_bounds(serve: Callable[..., Daemon]) -> None:
-    daemon = serve(shim_memory_bytes=4 * MIB, shim_spool_bytes=8 * MIB)
+    daemon = serve(buffer_memory_bytes=4 * MIB, buffer_spool_bytes=8 * MIB)
     await daemon.start()
     size = 6_000_000
     processes = [await daemon.python(IN_PIECES, str(size), stdin_mode="pipe") for _ in range(8)]

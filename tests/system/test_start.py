@@ -162,7 +162,7 @@ async def test_the_command_is_looked_for_in_the_path_that_was_asked_for(daemon: 
     script.chmod(0o755)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "own-command").write_text("can't be run")
+    (other / "own-command").write_text("cannot be run")
     process = await daemon.run("own-command", env={"PATH": f"/nowhere:{script}:{other}:{tmp_path}:/usr/bin:/bin"})
     await daemon.ended(process)
     assert await daemon.lines(process) == ["found"]

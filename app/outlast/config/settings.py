@@ -34,9 +34,9 @@ class Settings:
         compress_after_s: age in seconds at which stored output is compressed; 0: never.
         stop_grace_ms: time between SIGTERM and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
-        shim_room_bytes: buffer limit of one process while no daemon runs; then the process blocks.
-        shim_memory_bytes: buffers in memory of all processes together; the rest goes to disk.
-        shim_spool_bytes: buffers on disk (folder `spool` in the state folder) of all processes together.
+        buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
+        buffer_memory_bytes: buffers in memory of all processes together; the rest goes to disk.
+        buffer_spool_bytes: buffers on disk (folder `spool` in the state folder) of all processes together.
     """
 
     listen: str = "127.0.0.1:9501"
@@ -47,9 +47,9 @@ class Settings:
     compress_after_s: int = 0
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
-    shim_room_bytes: int = 64 * _MEBIBYTE
-    shim_memory_bytes: int = 128 * _MEBIBYTE
-    shim_spool_bytes: int = 1024 * _MEBIBYTE
+    buffer_limit_bytes: int = 64 * _MEBIBYTE
+    buffer_memory_bytes: int = 128 * _MEBIBYTE
+    buffer_spool_bytes: int = 1024 * _MEBIBYTE
 
     @property
     def state_path(self) -> Path:

@@ -22,9 +22,9 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
     await storage.open()
     try:
         limits = BufferLimits(
-            process_bytes=settings.shim_room_bytes,
-            memory_bytes=settings.shim_memory_bytes,
-            spool_bytes=settings.shim_spool_bytes,
+            process_bytes=settings.buffer_limit_bytes,
+            memory_bytes=settings.buffer_memory_bytes,
+            spool_bytes=settings.buffer_spool_bytes,
         )
         manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env)
         try:

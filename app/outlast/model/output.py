@@ -146,6 +146,32 @@ class Chunk:
         return replace(self, line_count=count, data=self.data[:cut])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkQuery:
+    """Conditions on the chunks of one process to read. All of them must hold.
+
+    For `since_ms` and `until_ms`, the time of a chunk is the latest `ts_ms` of its process, of either stream, up to and
+    including the chunk. This is its own `ts_ms` unless the clock was set back. It never falls, so the two bounds select
+    one range of the output.
+
+    Attributes:
+        handle: handle of the process.
+        max_bytes: the answer ends with the chunk that brings its data to this size. At least one chunk is returned, if
+            there is one; a gap has no data.
+        after_seq: only lines and gaps with a greater sequence number.
+        stream: only chunks of this stream.
+        since_ms: only chunks with a time >= this.
+        until_ms: only chunks with a time <= this.
+    """
+
+    handle: int
+    max_bytes: int
+    after_seq: int = 0
+    stream: Stream | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
 def split_lines(data: bytes) -> list[bytes]:
     r"""Split `data` into its lines, each with its "\n" if it has one."""
     parts = data.split(b"\n")

@@ -8,7 +8,7 @@ from typing import Self
 from outlast.model.errors import InvalidRequest
 from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import ManagedState
-from outlast.model.output import Chunk, Position, Stream
+from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -268,31 +268,11 @@ class Storage(ABC):
         """Return the number of stored processes."""
 
     @abstractmethod
-    async def chunks(
-        self,
-        handle: int,
-        *,
-        after_seq: int,
-        max_bytes: int,
-        stream: Stream | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-    ) -> list[Chunk]:
+    async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output, gaps included, in order of `first_seq`.
 
-        For `since_ms` and `until_ms`, the time of a chunk is the latest `ts_ms` of its process, of either stream, up to
-        and including the chunk. This is its own `ts_ms` unless the clock was set back. It never falls, so the two
-        bounds select one range of the output.
-
-        Args:
-            handle: handle of the process; an unknown process has no output.
-            after_seq: only lines with a greater sequence number. A chunk that holds this line is returned from the
-                next line on, with the positions of the whole chunk.
-            max_bytes: the answer ends with the chunk that brings its data to this size. At least one chunk is
-                returned, if there is one; a gap has no data.
-            stream: only chunks of this stream.
-            since_ms: only chunks with a time >= this.
-            until_ms: only chunks with a time <= this.
+        An unknown process has no output. A chunk that holds the line `after_seq` is returned from the next line on,
+        with the positions of the whole chunk.
         """
 
     @abstractmethod
@@ -337,7 +317,7 @@ class Storage(ABC):
         cost is that of the chunks examined, bounded by `max_chunks` and `max_bytes`.
         """
 
-    async def sql(self, question: SqlQuery) -> bytes:
+    async def sql(self, query: SqlQuery) -> bytes:
         """Run a query in the store's own SQL; the store need not be open.
 
         A query cannot change anything, and delays neither commits nor other reads.
@@ -350,4 +330,4 @@ class Storage(ABC):
             InvalidRequest: this store has no SQL; or the query is wrong, writes, or takes too long.
             Unavailable: too many queries are running.
         """
-        raise InvalidRequest(f"query cannot run: {type(self).__name__} has no SQL ({question.query!r:.40})")
+        raise InvalidRequest(f"query cannot run: {type(self).__name__} has no SQL ({query.query!r:.40})")

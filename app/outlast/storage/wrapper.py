@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from outlast.model.event import EventFilter, EventPage
-from outlast.model.output import Chunk, Position, Stream
+from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -96,21 +96,10 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.total()
 
-    async def chunks(
-        self,
-        handle: int,
-        *,
-        after_seq: int,
-        max_bytes: int,
-        stream: Stream | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-    ) -> list[Chunk]:
+    async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Forward `Storage.chunks`."""
         await self.before_read()
-        return await self.inner.chunks(
-            handle, after_seq=after_seq, max_bytes=max_bytes, stream=stream, since_ms=since_ms, until_ms=until_ms
-        )
+        return await self.inner.chunks(query)
 
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Forward `Storage.tail`."""
@@ -132,7 +121,7 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.scan(scan)
 
-    async def sql(self, question: SqlQuery) -> bytes:
+    async def sql(self, query: SqlQuery) -> bytes:
         """Forward `Storage.sql`."""
         await self.before_read()
-        return await self.inner.sql(question)
+        return await self.inner.sql(query)

@@ -1,4 +1,4 @@
-"""What the golden databases hold. `python -m tests.storage.golden.history` makes the one of today's schema version.
+"""Content of the golden databases. `python -m tests.storage.golden.history` makes the one of today's schema version.
 
 A file is made once, by the program that has that version, and never again: it stands for what operators have.
 """
@@ -41,7 +41,7 @@ def processes() -> list[Change]:
 
 
 def output() -> list[Change]:
-    """What they print, and how they end: one with a code, one running, one timed out, one lost with output to come."""
+    """Return their output and ends: one with a code, one running, one timed out, one lost with output to come."""
     backup, cat, server = Output(1), Output(2), Output(4)
     return [
         backup.chunk(bytes(range(256)) + b"\r\n\n\xff\xfe\0\n", ts_ms=EPOCH_MS + 10),

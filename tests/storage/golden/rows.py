@@ -1,4 +1,4 @@
-"""Rows of several chunks, sealed and not. `python -m tests.storage.golden.rows` makes the file of today's version.
+"""Rows of several chunks, compressed and not. `python -m tests.storage.golden.rows` makes the file of today's version.
 
 As with `history`, a file is made once and never again: what it holds must be readable for ever.
 """
@@ -20,7 +20,7 @@ from tests.storage.stores import commit_each, compress_all
 
 
 def together() -> list[Chunk]:
-    """What one commit brought: two streams, and a last line without an end."""
+    """Return the chunks of one commit: two streams, and a last line without an end."""
     output = Output(1)
     return [
         output.chunk(b"one\n", ts_ms=EPOCH_MS + 10),
@@ -34,19 +34,19 @@ def together() -> list[Chunk]:
 
 
 def one_by_one() -> list[Chunk]:
-    """What came a line a commit, and was merged, then sealed."""
+    """Return chunks that came one per commit, and were merged, then compressed."""
     output = Output(2)
     return [output.chunk(b"GET /%d 200\n" % n, ts_ms=EPOCH_MS + 1000 * n) for n in range(200)]
 
 
 def large() -> list[Chunk]:
-    """What is sealed and was never merged."""
+    """Return chunks that are compressed and were never merged."""
     output = Output(4)
     return [output.chunk(b"%d bottles\n" % n * 4000, Stream(1 + n % 2), ts_ms=EPOCH_MS + n) for n in range(3)]
 
 
 def make(path: Path) -> None:
-    """Make a store with all that: the first as it came, the others sealed."""
+    """Make a store with all that: the first as it came, the others compressed."""
     with closing(open_writer(path, durable=True)) as db:
         commit(db, history.processes())
         commit_each(db, one_by_one())

@@ -7,7 +7,7 @@ from typing import Protocol
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.follow import follow
 from outlast.model.clock import now_ms
-from outlast.model.output import Chunk, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.storage import Storage
 
 _READ_BYTES = 1 << 20
@@ -139,12 +139,14 @@ class Cursor:
             if cached is not None:
                 return cached
             chunks = await self._storage.chunks(
-                self._handle,
-                after_seq=self._seq,
-                max_bytes=max_bytes,
-                stream=query.stream,
-                since_ms=query.since_ms,
-                until_ms=query.until_ms,
+                ChunkQuery(
+                    handle=self._handle,
+                    after_seq=self._seq,
+                    max_bytes=max_bytes,
+                    stream=query.stream,
+                    since_ms=query.since_ms,
+                    until_ms=query.until_ms,
+                )
             )
             if not chunks:
                 return ()
@@ -183,7 +185,7 @@ class Cursor:
         return until_ms is not None and now_ms() > until_ms + _UNTIL_GRACE_MS
 
     def _limit_wait(self, timeout_s: float) -> float:
-        """Return `timeout_s`, or the time until `until_ms` is past if it is sooner."""
+        """Return `timeout_s`, or the time until `until_ms` is past if that is shorter."""
         until_ms = self._query.until_ms
         if until_ms is None:
             return timeout_s

@@ -9,7 +9,7 @@ from typing import Self
 from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import Desired, ManagedState
-from outlast.model.output import Position, Stream
+from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.usage import RunUsage
@@ -168,30 +168,21 @@ class MemoryStorage(Storage):
         """Count the stored processes."""
         return len(self._records)
 
-    async def chunks(
-        self,
-        handle: int,
-        *,
-        after_seq: int,
-        max_bytes: int,
-        stream: Stream | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-    ) -> list[Chunk]:
+    async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
-        if handle not in self._records:
+        if query.handle not in self._records:
             return []
-        stored = self._records[handle].output[stream]
-        index = bisect_right(stored, after_seq, key=lambda entry: entry.chunk.last_seq)
+        stored = self._records[query.handle].output[query.stream]
+        index = bisect_right(stored, query.after_seq, key=lambda entry: entry.chunk.last_seq)
         end = len(stored)
-        if since_ms is not None:
-            index = max(index, bisect_left(stored, since_ms, key=lambda entry: entry.latest_ms))
-        if until_ms is not None:
-            end = bisect_right(stored, until_ms, key=lambda entry: entry.latest_ms)
+        if query.since_ms is not None:
+            index = max(index, bisect_left(stored, query.since_ms, key=lambda entry: entry.latest_ms))
+        if query.until_ms is not None:
+            end = bisect_right(stored, query.until_ms, key=lambda entry: entry.latest_ms)
         found: list[Chunk] = []
         size = 0
-        while index < end and (not found or size < max_bytes):
-            found.append(stored[index].chunk.after(after_seq))
+        while index < end and (not found or size < query.max_bytes):
+            found.append(stored[index].chunk.after(query.after_seq))
             size += len(found[-1].data)
             index += 1
         return found

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from outlast.model.output import Chunk, Position, Stream
+from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 from outlast.storage.base import Unfinished
@@ -62,37 +62,28 @@ def total(db: sqlite3.Connection) -> int:
     return count
 
 
-def chunks(
-    db: sqlite3.Connection,
-    handle: int,
-    *,
-    after_seq: int,
-    max_bytes: int,
-    stream: Stream | None,
-    since_ms: int | None,
-    until_ms: int | None,
-) -> list[Chunk]:
+def chunks(db: sqlite3.Connection, query: ChunkQuery) -> list[Chunk]:
     """Implement `Storage.chunks`."""
-    if not _is_stored(db, handle):
+    if not _is_stored(db, query.handle):
         return []
-    after, upto = after_seq, MAX_INTEGER
-    if since_ms is not None:
-        after = max(after, _first_seq_since(db, handle, since_ms) - 1)
-    if until_ms is not None:
-        upto = _first_seq_since(db, handle, until_ms + 1) - 1
+    after, upto = query.after_seq, MAX_INTEGER
+    if query.since_ms is not None:
+        after = max(after, _first_seq_since(db, query.handle, query.since_ms) - 1)
+    if query.until_ms is not None:
+        upto = _first_seq_since(db, query.handle, query.until_ms + 1) - 1
     found: list[Chunk] = []
     size = 0
-    keys = db.execute(queries.CHUNK_KEYS[stream], {"handle": handle, "after": after, "upto": upto})
+    keys = db.execute(queries.CHUNK_KEYS[query.stream], {"handle": query.handle, "after": after, "upto": upto})
     for chunk_id, _ in keys:
         row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
         if row is None:  # it ends at or before `after`
             continue
-        for chunk in chunks_of(handle, row, after_seq=after):
+        for chunk in chunks_of(query.handle, row, after_seq=after):
             if chunk.first_seq > upto:
                 return found
             found.append(chunk.after(after))
             size += len(found[-1].data)
-            if size >= max_bytes:
+            if size >= query.max_bytes:
                 return found
     return found
 

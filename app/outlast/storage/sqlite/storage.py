@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage
-from outlast.model.output import Position, Stream
+from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -153,28 +153,9 @@ class SqliteStorage(Storage):
         """Count the stored processes."""
         return await self.read(read.total)
 
-    async def chunks(
-        self,
-        handle: int,
-        *,
-        after_seq: int,
-        max_bytes: int,
-        stream: Stream | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-    ) -> list[Chunk]:
+    async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
-        return await self.read(
-            partial(
-                read.chunks,
-                handle=handle,
-                after_seq=after_seq,
-                max_bytes=max_bytes,
-                stream=stream,
-                since_ms=since_ms,
-                until_ms=until_ms,
-            )
-        )
+        return await self.read(partial(read.chunks, query=query))
 
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
@@ -198,7 +179,7 @@ class SqliteStorage(Storage):
                 self._leases.grant(*rows, page.position)
             return page
 
-    async def sql(self, question: SqlQuery) -> bytes:
+    async def sql(self, query: SqlQuery) -> bytes:
         """Run an operator's SQL query, in a process of its own."""
         return await self._sql.run_query(question)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from outlast.model.output import GapReason, Stream
+from outlast.model.output import ChunkQuery, GapReason, Stream
 from outlast.model.process import OutputSummary, ProcessQuery
 from outlast.storage.base import CompleteOutput, PurgeProcess, Storage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
@@ -25,9 +25,9 @@ class OutputConformance(StorageSuite):
         chunks = [output.chunk(d, s, ts_ms=EPOCH_MS + n) for n, d in enumerate(data) for s in Stream]
         await storage.commit(chunks[:3])
         await storage.commit(chunks[3:])
-        assert await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
         for stream in Stream:
-            found = await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES, stream=stream)
+            found = await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES, stream=stream))
             assert found == [chunk for chunk in chunks if chunk.stream is stream]
         process = await storage.process(handle)
         assert process is not None
@@ -46,7 +46,9 @@ class OutputConformance(StorageSuite):
         await storage.commit(chunks)
         for after in range(8):
             expected = [chunk.after(after) for chunk in chunks if chunk.last_seq > after]
-            assert await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES) == expected
+            assert (
+                await storage.chunks(ChunkQuery(handle=handle, after_seq=after, max_bytes=EVERYTHING_BYTES)) == expected
+            )
 
     async def test_max_bytes_ends_a_read_after_the_chunk_that_reaches_it(self, storage: Storage) -> None:
         """One chunk is always returned; its size counts from `after_seq` on."""
@@ -55,7 +57,7 @@ class OutputConformance(StorageSuite):
         chunks = [output.chunk(b"12\n45\n") for _ in range(4)]
         await storage.commit(chunks)
         for after, max_bytes, count in [(0, 1, 1), (0, 6, 1), (0, 7, 2), (0, 24, 4), (1, 3, 1), (1, 4, 2)]:
-            assert len(await storage.chunks(handle, after_seq=after, max_bytes=max_bytes)) == count
+            assert len(await storage.chunks(ChunkQuery(handle=handle, after_seq=after, max_bytes=max_bytes))) == count
 
     async def test_bounds_on_time_cut_a_range_out_of_the_output(self, storage: Storage) -> None:
         """Both bounds are inclusive; a clock that was set back leaves no hole and hides nothing."""
@@ -69,7 +71,7 @@ class OutputConformance(StorageSuite):
             for until in (None, *range(5, 70, 5)):
                 for stream in (None, *Stream):
                     found = await storage.chunks(
-                        handle, after_seq=0, max_bytes=99, stream=stream, since_ms=since, until_ms=until
+                        ChunkQuery(handle=handle, max_bytes=99, stream=stream, since_ms=since, until_ms=until)
                     )
                     assert found == [
                         chunk
@@ -134,13 +136,17 @@ class OutputConformance(StorageSuite):
         assert output.position.stdout_end == 1003
         for after in range(8):
             expected = [chunk.after(after) for chunk in chunks if chunk.last_seq > after]
-            assert await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES) == expected
+            assert (
+                await storage.chunks(ChunkQuery(handle=handle, after_seq=after, max_bytes=EVERYTHING_BYTES)) == expected
+            )
             for stream in Stream:
-                found = await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream)
+                found = await storage.chunks(
+                    ChunkQuery(handle=handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream)
+                )
                 assert found == [chunk for chunk in expected if chunk.stream is stream]
         for since, until in ((EPOCH_MS + 1, None), (None, EPOCH_MS + 1), (EPOCH_MS + 1, EPOCH_MS + 1)):
             found = await storage.chunks(
-                handle, after_seq=0, max_bytes=EVERYTHING_BYTES, since_ms=since, until_ms=until
+                ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES, since_ms=since, until_ms=until)
             )
             assert found == chunks[0 if since is None else 1 : 5 if until is None else 3]
         process = await storage.process(handle)
@@ -148,14 +154,14 @@ class OutputConformance(StorageSuite):
         assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6)
         assert [entry.position for entry in await storage.unfinished()] == [output.position]
         await storage.commit([PurgeProcess(handle)])
-        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == []
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == []
 
     async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
         """A gap may be the only output."""
         handle = await added(storage)
         gap = Output(handle).gap(5, Stream.STDERR)
         await storage.commit([gap])
-        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == [gap]
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == [gap]
         process = await storage.process(handle)
         assert process is not None
         assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1)
@@ -177,7 +183,7 @@ class OutputConformance(StorageSuite):
             ]
         )
         for stream in (None, *Stream):
-            everything = await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES, stream=stream)
+            everything = await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES, stream=stream))
             lines = [line for chunk in everything for line in chunk.lines()]
             for count in range(8):
                 after = await storage.tail(handle, count, stream=stream)
@@ -198,7 +204,7 @@ class OutputConformance(StorageSuite):
         for again in (chunks, chunks[:1], chunks[1:], [*chunks[2:], *more[:1]], [*chunks, *more], [more[2], *chunks]):
             await storage.commit(again)
         await storage.commit([more[0], more[0], more[2]])
-        assert await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES) == [*chunks, *more]
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == [*chunks, *more]
         process = await storage.process(handle)
         assert process is not None
         assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7)
@@ -209,7 +215,7 @@ class OutputConformance(StorageSuite):
         output = Output(handle)
         chunks = [output.chunk(b"1\n"), output.gap(), output.chunk(b"3\n")]
         await storage.commit([chunks[0], chunks[0], chunks[1], chunks[1], *chunks])
-        assert await storage.chunks(handle, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
 
     @pytest.mark.parametrize(
         "fault",
@@ -255,7 +261,7 @@ class OutputConformance(StorageSuite):
             while not done.is_set():
                 counts = {process.output.lines for process in await storage.processes(ProcessQuery())}
                 assert len(counts) == 1
-                chunks = await storage.chunks(first, after_seq=seen, max_bytes=64)
+                chunks = await storage.chunks(ChunkQuery(handle=first, after_seq=seen, max_bytes=64))
                 assert [chunk.first_seq for chunk in chunks] == list(range(seen + 1, seen + 1 + len(chunks)))
                 seen += len(chunks)
                 await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.output import Position, Stream
+from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import (
     ExitStatus,
     OutputMode,
@@ -36,7 +36,7 @@ class ProcessConformance(StorageSuite):
         assert await storage.process_by_id(new_process().spec.id) is None
         assert await storage.process_by_pid(1) is None
         assert await storage.process_by_key("k") is None
-        assert await storage.chunks(1, after_seq=0, max_bytes=1) == []
+        assert await storage.chunks(ChunkQuery(handle=1, max_bytes=1)) == []
         assert await storage.tail(1, 10) == 0
         assert await storage.tail(1, 10, stream=Stream.STDERR) == 0
         assert await storage.commit([]) == {}
@@ -195,7 +195,7 @@ class ProcessConformance(StorageSuite):
         assert [entry.process.handle for entry in await storage.unfinished()] == [kept]
         assert await storage.total() == 1
         for stream in (None, *Stream):
-            assert await storage.chunks(purged, after_seq=0, max_bytes=1, stream=stream) == []
+            assert await storage.chunks(ChunkQuery(handle=purged, max_bytes=1, stream=stream)) == []
             assert await storage.tail(purged, 5, stream=stream) == 0
         assert await read_lines(storage, kept) == [b"y\n"]
 
@@ -207,7 +207,7 @@ class ProcessConformance(StorageSuite):
         await storage.commit([late.chunk(b"3\n"), end_of(purged), CompleteOutput(purged, 1), PurgeProcess(purged)])
         await storage.commit([late.chunk(b"4\n"), output.chunk(b"kept\n")])
         assert await storage.process(purged) is None
-        assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
+        assert await storage.chunks(ChunkQuery(handle=purged, max_bytes=1)) == []
         assert await read_lines(storage, kept) == [b"kept\n"]
 
     async def test_withdrawing_purges_what_is_stored(self, storage: Storage) -> None:
@@ -227,7 +227,7 @@ class ProcessConformance(StorageSuite):
         for change in (first, second):
             assert await storage.process_by_id(change.spec.id) is None
             assert await storage.process_by_pid(change.run.pid) is None
-        assert await storage.chunks(handle, after_seq=0, max_bytes=1) == []
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == []
         assert await read_lines(storage, kept) == [b"kept\n", b"too\n"]
         assert await added(storage, second) > kept
 
@@ -238,7 +238,7 @@ class ProcessConformance(StorageSuite):
         await storage.commit([Output(old).chunk(b"old\n"), PurgeProcess(old)])
         new = await added(storage, change)
         assert new > old
-        assert await storage.chunks(new, after_seq=0, max_bytes=1) == []
+        assert await storage.chunks(ChunkQuery(handle=new, max_bytes=1)) == []
 
     # ---- closing and opening
 
@@ -269,8 +269,8 @@ class ProcessConformance(StorageSuite):
             assert await storage.unfinished() == before
             assert await storage.processes(ProcessQuery(tags={"team": "a"})) == [before[0].process]
             assert await storage.process_by_key("k") == before[0].process
-            assert await storage.chunks(kept, after_seq=0, max_bytes=EVERYTHING_BYTES) == chunks
-            assert await storage.chunks(purged, after_seq=0, max_bytes=1) == []
+            assert await storage.chunks(ChunkQuery(handle=kept, max_bytes=EVERYTHING_BYTES)) == chunks
+            assert await storage.chunks(ChunkQuery(handle=purged, max_bytes=1)) == []
             await storage.commit([output.chunk(b"more\n")])
             assert await added(storage) > purged
         finally:

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from outlast.model.event import EventFilter, EventType
-from outlast.model.output import Stream
+from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
 from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
 from outlast.testing.storage.model import Model, numbered, unfinished
@@ -229,7 +229,9 @@ class _StorageMachine(RuleBasedStateMachine):
             return
         chunks = self._do(
             self._storage.chunks(
-                handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+                ChunkQuery(
+                    handle=handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
+                )
             )
         )
         found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in numbered(chunk)]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
-from outlast.model.output import Stream
+from outlast.model.output import ChunkQuery, Stream
 from outlast.storage.base import Storage
 
 EVERYTHING_BYTES = 1 << 30
@@ -36,5 +36,5 @@ class StorageSuite:
 
 async def read_lines(storage: Storage, handle: int, *, after: int = 0, stream: Stream | None = None) -> list[bytes]:
     """Return the lines of a process after the sequence number `after`."""
-    chunks = await storage.chunks(handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream)
+    chunks = await storage.chunks(ChunkQuery(handle=handle, after_seq=after, max_bytes=EVERYTHING_BYTES, stream=stream))
     return [line for chunk in chunks for line in chunk.lines()]
