@@ -181,7 +181,7 @@ class SqliteStorage(Storage):
 
     async def sql(self, query: SqlQuery) -> bytes:
         """Run an operator's SQL query, in a process of its own."""
-        return await self._sql.run_query(question)
+        return await self._sql.run_query(query)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""
