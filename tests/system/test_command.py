@@ -156,7 +156,7 @@ async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -
         ("stop_grace_ms = -1", "must not be negative"),
         ("token = 'x'", "token is not allowed in this file"),
         ("=", "is not valid TOML"),
-        ("storage = 'nosuch://x'", "no storage plug-in is called 'nosuch'"),
+        ("storage = 'nosuch://x'", "no storage plug-in is named 'nosuch'"),
     ],
 )
 async def test_mistakes_in_the_file_are_told(state_dir: Path, tmp_path: Path, text: str, says: str) -> None:

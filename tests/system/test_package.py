@@ -16,6 +16,7 @@ from tests.support.daemon import QUICK, Daemon
 
 ROOT = Path(__file__).parent.parent.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+DATA = f"outlast-{VERSION}.data"
 BROKEN = "raise AssertionError('a module of the folder was imported')\n"
 
 
@@ -77,7 +78,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_wheel_holds_one_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"outlast", f"outlast-{VERSION}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"outlast", f"outlast-{VERSION}.dist-info", DATA}
+    # Nothing in there is importable: the files of config/ go to PREFIX/share/outlast.
+    config = {f"{DATA}/data/share/outlast/{path.name}" for path in (ROOT / "config").iterdir()}
+    assert {name for name in names if name.startswith(DATA)} == config
 
 
 def test_the_wheel_holds_each_module_and_data_file(wheel: Path) -> None:
