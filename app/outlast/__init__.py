@@ -2,13 +2,13 @@
 
 Rooms, top to bottom; each imports only those below it (checked by import-linter, see pyproject.toml):
 
-    cli | testing         the command; the storage conformance suite that third parties run
-    daemon                the composition root: wiring, sockets, order of start and shutdown
-    api                   HTTP: routes, schemas, SSE, authentication, errors
-    core                  what a process is: start, stop, capture, follow, recovery
-    storage | shimlink    the storage contract and its plug-ins; the daemon's end of the shim's wire
-    shim                  the long-lived parent of every process
-    wire | linux | config the contract between daemon and shim; Linux's own system calls; settings
-    model                 processes, runs, chunks, states, errors: pure, no I/O, no third party
-    failpoints            named points at which tests let a process die
+    cli | testing               the command; the storage conformance suite that third parties run
+    daemon                      the composition root: wiring, sockets, order of start and shutdown
+    api                         HTTP: routes, schemas, SSE, authentication, errors
+    core                        what a process is: start, stop, capture, follow, recovery
+    storage | shimlink | shim   the storage contract and its plug-ins; the daemon's end of the socket to the shim; the
+                                shim, the long-lived parent of every process, which nobody imports
+    wire | linux | config       the contract between daemon and shim; Linux's own system calls; settings
+    model                       processes, runs, chunks, states, errors: pure, no I/O, no third party
+    failpoints                  named points at which tests let a process die
 """

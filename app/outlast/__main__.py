@@ -2,4 +2,4 @@
 
 from outlast.cli import main
 
-main()
+main(prog_name="outlast")
