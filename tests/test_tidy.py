@@ -10,7 +10,7 @@ from outlast.config import Settings
 from outlast.config.settings import CONFIG_VARIABLE, ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("app", "bench", "harness", "tests")
+ROOMS = ("app", "bench", "examples", "harness", "tests", "tools")
 MODULES = sorted(
     path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "node_modules" not in path.relative_to(ROOT).parts
 )

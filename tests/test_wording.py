@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = sorted(
     path
-    for room in ("app", "bench", "harness", "tests")
+    for room in ("app", "bench", "examples", "harness", "tests", "tools")
     for path in (ROOT / room).rglob("*.py")
     if "node_modules" not in path.parts
 )
@@ -70,7 +70,7 @@ def where(path: Path, line: int, text: str) -> str:
     return f"{path.relative_to(ROOT)}:{line}: {text.strip().splitlines()[0][:100] if text.strip() else ''}"
 
 
-@pytest.mark.parametrize("room", ["app", "bench", "harness", "tests"])
+@pytest.mark.parametrize("room", ["app", "bench", "examples", "harness", "tests", "tools"])
 def test_code_has_no_banned_turns(room: str) -> None:
     hits = [
         f"{path.relative_to(ROOT)}:{line}: {match[0]!r}"
@@ -82,7 +82,7 @@ def test_code_has_no_banned_turns(room: str) -> None:
     assert hits == []
 
 
-@pytest.mark.parametrize("room", ["app", "bench", "harness", "tests"])
+@pytest.mark.parametrize("room", ["app", "bench", "examples", "harness", "tests", "tools"])
 def test_docstrings_name_their_subject(room: str) -> None:
     hits = [
         where(path, line, text)

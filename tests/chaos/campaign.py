@@ -74,7 +74,7 @@ class Campaign:
 
     async def _live(self, life: Life) -> None:
         self.daemon.environment[failpoints.VARIABLE] = f"{life.point}:{life.count}" if life.point else ""
-        await self.daemon.launch("--config", str(self._room(life.room_bytes)))
+        await self.daemon.launch("--config", str(self._config_file(life.buffer_limit_bytes)))
         assert self.daemon.process is not None
         death = asyncio.create_task(self.daemon.process.wait())
         self._watch.begin_life()
@@ -174,9 +174,9 @@ class Campaign:
             if record.start.kind == "absent" and record.process is not None:
                 absence_path(self.log.children_dir, record.start.tag).touch()
 
-    def _room(self, room_bytes: int) -> Path:
-        path = self.log.folder / f"room-{room_bytes}.toml"
-        path.write_text(f"buffer_limit_bytes = {room_bytes}\n")
+    def _config_file(self, buffer_limit_bytes: int) -> Path:
+        path = self.log.folder / f"limit-{buffer_limit_bytes}.toml"
+        path.write_text(f"buffer_limit_bytes = {buffer_limit_bytes}\n")
         return path
 
     async def _settle(self) -> None:

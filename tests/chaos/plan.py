@@ -68,7 +68,7 @@ _WEIGHTS = {
 }
 _KEEPS_UP_S = 0.005
 _FALLS_BEHIND_S = 0.02
-_ROOMS = (1 << 20, 4 << 20, 64 << 20)
+_BUFFER_LIMITS = (1 << 20, 4 << 20, 64 << 20)
 
 _T = TypeVar("_T")
 
@@ -145,7 +145,7 @@ class Life:
         while_starting: `after_s` counts from the launch of the daemon instead of from when it listens.
         after_s: seconds until the daemon is killed from outside.
         away_s: seconds without a daemon afterwards.
-        room_bytes: buffer limit of the shim.
+        buffer_limit_bytes: buffer limit of the shim.
         starts: children to start.
         shim_after_s: seconds from when the daemon has connected to a shim until that is killed or upgraded.
         between_s: seconds between the deaths of the two.
@@ -157,7 +157,7 @@ class Life:
     while_starting: bool
     after_s: float
     away_s: float
-    room_bytes: int
+    buffer_limit_bytes: int
     starts: tuple[Start, ...]
     shim_after_s: tuple[float, ...]
     between_s: float
@@ -257,7 +257,7 @@ class Planner:
             while_starting=while_starting,
             after_s=after_s,
             away_s=away_s,
-            room_bytes=rng.choice(_ROOMS),
+            buffer_limit_bytes=rng.choice(_BUFFER_LIMITS),
             starts=starts,
             shim_after_s=tuple(rng.choice(_SHIM_LIVES_S) * rng.random() for _ in range(shim_kills)),
             between_s=rng.choice((0.0, 0.05, 0.6)) * rng.random(),

@@ -18,7 +18,7 @@ from outlast.storage.memory.storage import MemoryStorage
 from outlast.testing.storage.samples import Output, added, end_of
 from tests.support.waiting import eventually
 
-ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+LIMITS = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
 
 
 class CostlyStorage(MemoryStorage):
@@ -164,7 +164,7 @@ async def test_output_is_held_back_for_a_limited_time(
 
 async def test_a_follower_gets_held_back_lines(storage: CostlyStorage, state_dir: Path) -> None:
     state_dir.mkdir(mode=0o700)
-    manager = ProcessManager(storage, state_dir, ROOM)
+    manager = ProcessManager(storage, state_dir, LIMITS)
     await manager.open()
     try:
         process = (await manager.start(StartRequest(command="cat", stdin_mode=StdinMode.PIPE))).view.process

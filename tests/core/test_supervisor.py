@@ -29,7 +29,7 @@ from outlast.wire import codec
 from tests.support.daemon import shim_pid
 from tests.support.waiting import eventually
 
-ROOM = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
+LIMITS = BufferLimits(process_bytes=1 << 20, memory_bytes=1 << 20, spool_bytes=1 << 20)
 
 
 class HesitantStorage(MemoryStorage):
@@ -56,7 +56,7 @@ async def storage() -> HesitantStorage:
 async def manager(storage: HesitantStorage, state_dir: Path) -> AsyncIterator[ProcessManager]:
     """A manager that is not open yet, to replace an earlier one. The end of the test ends everything."""
     state_dir.mkdir(mode=0o700)
-    manager = ProcessManager(storage, state_dir, ROOM)
+    manager = ProcessManager(storage, state_dir, LIMITS)
     yield manager
     await eventually(lambda: manager.health() is None)
     await manager.shutdown(0)
@@ -65,7 +65,7 @@ async def manager(storage: HesitantStorage, state_dir: Path) -> AsyncIterator[Pr
 
 async def cat(storage: HesitantStorage, state_dir: Path, count: int) -> list[Process]:
     """Let an earlier daemon start processes, and stop."""
-    earlier = ProcessManager(storage, state_dir, ROOM)
+    earlier = ProcessManager(storage, state_dir, LIMITS)
     await earlier.open()
     request = StartRequest(command="cat", stdin_mode=StdinMode.PIPE)
     processes = [(await earlier.start(request)).view.process for _ in range(count)]
@@ -137,7 +137,7 @@ async def test_the_daemon_reconnects_to_a_shim_that_dies_again_and_again(state_d
             await writer.wait_closed()
         left += 1
 
-    manager = ProcessManager(MemoryStorage(), state_dir, ROOM)
+    manager = ProcessManager(MemoryStorage(), state_dir, LIMITS)
     listener = Listener(state_dir)
     async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
         await manager.open()
@@ -177,7 +177,7 @@ async def test_a_sweep_is_repeated_if_the_shim_dies_during_it(state_dir: Path) -
             await writer.wait_closed()
         left += 1
 
-    manager = ProcessManager(storage, state_dir, ROOM)
+    manager = ProcessManager(storage, state_dir, LIMITS)
     listener = Listener(state_dir)
     async with await asyncio.start_unix_server(as_the_shim, sock=listener.sock):
         await manager.open()
@@ -233,7 +233,7 @@ async def test_a_process_that_finishes_during_a_handover_is_not_handed_over(
     tmp_path: Path, finished: int, adopted: list[int], forgotten: list[int], slots: list[int]
 ) -> None:
     storage = MemoryStorage()
-    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
+    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, LIMITS)
     lives = [registered(supervisor) for _ in range(2)]
     link = _Link(lambda: supervisor.release(lives[finished]))
     await supervisor._recovery.reconnect(link, [])  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ async def test_a_process_that_finishes_during_a_handover_is_not_handed_over(
 async def test_a_spawn_is_undone_even_if_the_shim_dies_meanwhile(tmp_path: Path) -> None:
     """The process stays registered, so that it is handed over, until it is certainly killed."""
     storage = MemoryStorage()
-    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, ROOM)
+    supervisor = Supervisor(storage, Committer(storage), ChunkCache(), tmp_path, LIMITS)
     live = registered(supervisor, slot=3)
     tries = 0
 

@@ -13,7 +13,7 @@ from outlast.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
 from outlast.wire.contract import STAGES, Command, Stage
 from tests.support.waiting import eventually
 
-ROOM = {"room_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}
+LIMITS = {"limit_bytes": 1 << 20, "memory_bytes": 1 << 20, "spool_bytes": 1 << 20}
 COUNT = 40
 
 
@@ -102,7 +102,7 @@ async def test_each_of_many_starts_gets_its_own_answer(tmp_path: Path) -> None:
     events = Events()
     state_dir = tmp_path / "state"
     state_dir.mkdir(mode=0o700)
-    link = await connect_or_start(state_dir, events, ROOM)
+    link = await connect_or_start(state_dir, events, LIMITS)
     try:
         await check(link, events)
         assert await link.end_shim()

@@ -24,7 +24,7 @@ def fork_sibling(group: str | None) -> tuple[int, bool]:
         The pid, or 0 in the new process; and whether the new process is in `group`.
 
     Raises:
-        OSError: the kernel has no such call, or no room now.
+        OSError: the kernel has no such call, or not enough memory now.
     """
     if group is not None:
         try:

@@ -55,7 +55,7 @@ def _resume(memory: int) -> NoReturn:
     state = upgrade.load_state_file(memory)
     state_dir = Path(state["state_dir"])
     listener = Listener(state_dir, state["listener"])
-    supervisor = DaemonSupervisor.resume(state["keeper"]) if state["keeper"] is not None else None
+    supervisor = DaemonSupervisor.resume(state["supervisor"]) if state["supervisor"] is not None else None
     shim = Shim(
         listener,
         state_dir,

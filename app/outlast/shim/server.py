@@ -250,7 +250,7 @@ class Shim:
             raise WireError(f"the daemon speaks protocol version {version}, this shim version {PROTOCOL_VERSION}")
         settings = json.loads(bytes(rest))
         usage = self._children.usage
-        usage.process_limit_bytes = settings["room_bytes"]
+        usage.process_limit_bytes = settings["limit_bytes"]
         usage.memory_limit_bytes = settings["memory_bytes"]
         usage.spool_limit_bytes = settings["spool_bytes"]
         self._leave_daemon()

@@ -141,7 +141,7 @@ class Upgrade:
             "asker": asker,
             "next_slot": self._children.next_slot,
             "children": [{**child, "fds": fds} for child, fds in children],
-            "keeper": supervisor,
+            "supervisor": supervisor,
         }
         return state, [
             self._lock_fd,

@@ -142,7 +142,7 @@ async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mappin
     Args:
         state_dir: the state folder.
         events: the owner of the link.
-        settings: `room_bytes`, `memory_bytes` and `spool_bytes`: the buffer limits for one process, and for all in
+        settings: `limit_bytes`, `memory_bytes` and `spool_bytes`: the buffer limits for one process, and for all in
             memory and on disk.
 
     Raises:

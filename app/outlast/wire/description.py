@@ -30,14 +30,14 @@ class StreamDescription(NamedTuple):
         return {
             "stream": self.stream,
             "open": self.is_open,
-            "let_go": self.trimmed_to,
+            "trimmed_to": self.trimmed_to,
             "segments": self.segments,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "StreamDescription":
         """Make a stream from what `to_json` returned."""
-        return cls(fields["stream"], fields["open"], fields["let_go"], fields["segments"])
+        return cls(fields["stream"], fields["open"], fields["trimmed_to"], fields["segments"])
 
 
 class ProcessDescription(NamedTuple):

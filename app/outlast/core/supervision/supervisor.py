@@ -47,7 +47,7 @@ class BufferLimits:
 
     def as_settings(self) -> dict[str, int]:
         """Return the limits as the greeting carries them."""
-        return {"room_bytes": self.process_bytes, "memory_bytes": self.memory_bytes, "spool_bytes": self.spool_bytes}
+        return {"limit_bytes": self.process_bytes, "memory_bytes": self.memory_bytes, "spool_bytes": self.spool_bytes}
 
 
 class Supervisor:
