@@ -182,7 +182,7 @@ async def test_health_and_info(server: Server, manager: StubManager) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
-async def test_every_answer_forbids_sniffing_framing_and_storing(server: Server) -> None:
+async def test_every_answer_has_the_security_headers(server: Server) -> None:
     for path in ("/api/v1/health", "/no/such", "/docs", "/docs/docs.js"):
         for headers in (BEARER, {}):
             answer = await server.ask("GET", path, headers=headers)

@@ -81,7 +81,7 @@ async def read_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
     return await asyncio.wait_for(reader.readuntil(end), 10)
 
 
-async def test_headers_and_keep_alives_come_before_any_output(server: Server, manager: StubManager) -> None:
+async def test_a_stream_is_answered_before_any_output(server: Server, manager: StubManager) -> None:
     manager.follow_forever = True
     reader, _ = await server.connect(REQUEST)
     assert (await read_until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -46,7 +46,7 @@ def test_parts_of_a_line_are_joined(chunks: list[Chunk]) -> None:
     assert join(chunks) == whole_lines(chunks)
 
 
-def test_a_prompt_and_its_rest_are_one_line_also_around_the_other_stream() -> None:
+def test_a_line_is_joined_around_the_other_stream() -> None:
     parts = [(b"name? ", Stream.STDOUT), (b"warning\n", Stream.STDERR), (b"Bob\nend", Stream.STDOUT)]
     assert join(numbered(parts)) == [b"warning", b"name? Bob", b"end"]
 
@@ -79,7 +79,7 @@ def test_many_small_parts_cost_no_more_than_one() -> None:
     limit=st.none() | st.integers(0, 25),
     cut=st.integers(0, 20),
 )
-def test_the_sieve_is_a_filter_and_a_limit(
+def test_a_line_filter_returns_matching_lines_up_to_its_limit(
     lines: list[bytes],
     end: bool,
     needle: bytes | None,
@@ -194,7 +194,7 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
     assert TOKEN not in caplog.text
 
 
-async def test_the_size_of_all_bytes_is_told_and_kept_to(server: Server, manager: StubManager) -> None:
+async def test_the_content_length_is_exact(server: Server, manager: StubManager) -> None:
     """The size holds when more output has come since, and when there is less."""
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     everything = b"".join(it.data for it in manager.chunks)

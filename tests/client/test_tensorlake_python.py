@@ -77,7 +77,7 @@ async def test_environment_and_working_dir(sandbox: Sandbox, daemon: Daemon) -> 
     assert await events(sandbox.follow_output, process.pid) == [(f"hello from {folder}\n", "stdout")]
 
 
-async def test_follow_gives_history_and_live_lines_until_the_end(sandbox: Sandbox) -> None:
+async def test_a_follower_gets_every_line_of_its_streams(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS])
     out = [(f"out {number}\n", "stdout") for number in range(3)]
     err = [(f"err {number}\n", "stderr") for number in range(3)]

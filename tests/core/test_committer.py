@@ -48,7 +48,7 @@ async def test_a_waiting_caller_fails_and_the_committer_recovers(
     assert await committer.commit(new_process()) > 0
 
 
-async def test_submitted_changes_are_stored_once_and_in_order(
+async def test_changes_submitted_during_a_fault_are_stored_in_order(
     committer: Committer, storage: FaultyStorage, control: Path
 ) -> None:
     output = Output(await added(storage))

@@ -185,7 +185,7 @@ async def test_a_few_search_at_once_and_the_others_wait_within_their_time(
     assert slow.threads == {"search_0", "search_1"}
 
 
-async def test_waits_and_searches_use_different_threads(queries: Queries) -> None:
+async def test_waits_use_two_threads_of_their_own(queries: Queries) -> None:
     chunk = Output(1).chunk(b"x\n")
 
     async def chunks() -> Any:

@@ -118,7 +118,7 @@ async def test_the_shim_dies_while_the_daemon_recovers_its_processes(
         assert (ending.reason, ending.exit_code) == (Reason.EXITED, 0)
 
 
-async def test_the_daemon_reconnects_to_a_shim_that_dies_again_and_again(state_dir: Path) -> None:
+async def test_the_daemon_reconnects_to_a_shim_that_keeps_dying(state_dir: Path) -> None:
     """Here, the shim dies just as it has sent the end of its inventory."""
     state_dir.mkdir(mode=0o700)
     greeted = left = 0

@@ -120,7 +120,7 @@ def test_the_end_of_a_pipe_that_gathers_is_seen_at_once(fast: Fast) -> None:
     assert wakes <= 3  # one for the bytes, one for the end, none for a timer
 
 
-def test_a_pipe_that_gathers_can_be_paused_and_forgotten(fast: Fast) -> None:
+def test_a_gathering_pipe_is_read_after_a_pause(fast: Fast) -> None:
     assert [fast.read_after(8192) for _ in range(3)] == [8192, 8192, 0]
     fast.child.held_bytes = 1 << 30
     fast.output_reader.pause_if_full(fast.child)

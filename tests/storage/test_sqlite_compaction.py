@@ -314,7 +314,7 @@ def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None
     assert plan_compaction(database, output.handle, min_rows=16, pack=True) is None
 
 
-def test_a_process_that_is_purged_between_plan_and_step_is_left_alone(database: sqlite3.Connection) -> None:
+def test_a_process_purged_after_its_plan_is_left_alone(database: sqlite3.Connection) -> None:
     output = _trickle(database, 3)
     plan = plan_compaction(database, output.handle, min_rows=2, pack=True)
     assert plan is not None

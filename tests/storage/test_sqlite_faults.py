@@ -66,7 +66,7 @@ async def _goes_on(storage: SqliteStorage, output: Output) -> None:
     assert await storage.tail(output.handle, 0) == output.position.last_seq
 
 
-async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> None:
+async def test_a_store_survives_a_full_disk(tiny_disk: Path) -> None:
     storage = sqlite_storage(tiny_disk / "outlast.db")
     await storage.open()
     try:
@@ -82,7 +82,7 @@ async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> 
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_a_full_database_stores_nothing_and_harms_nothing(storage: SqliteStorage) -> None:
+async def test_a_store_survives_a_full_database(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     assert storage._writer is not None
     await storage._writer.run(lambda db: db.execute("PRAGMA max_page_count = 40").fetchall())

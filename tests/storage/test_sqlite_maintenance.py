@@ -44,7 +44,7 @@ def _count(path: Path, sql: str) -> int:
 
 
 @pytest.mark.slow
-async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None:
+async def test_the_log_stays_small_under_constant_reads(path: Path) -> None:
     storage = sqlite_storage(path, durable=False)
     await storage.open()
     output = Output(await added(storage))
@@ -73,7 +73,7 @@ async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None
 
 
 @pytest.mark.slow
-async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it(storage: SqliteStorage) -> None:
+async def test_the_log_shrinks_after_a_foreign_reader_ends(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     with closing(sqlite3.connect(storage.path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN")

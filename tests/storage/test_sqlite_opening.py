@@ -206,7 +206,7 @@ async def test_a_closed_storage_says_so(path: Path) -> None:
         await storage.commit([])
 
 
-async def test_opening_and_closing_leaks_nothing(path: Path) -> None:
+async def test_a_closed_storage_leaks_nothing(path: Path) -> None:
     threads = threading.active_count()
     for _ in range(5):
         storage = sqlite_storage(path)

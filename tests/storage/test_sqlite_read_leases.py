@@ -7,7 +7,7 @@ import pytest
 from outlast.storage.sqlite.maintenance.read_leases import LEASE_S, ReadLeases
 
 
-def test_rows_below_and_above_may_be_merged() -> None:
+def test_only_rows_outside_a_lease_may_be_merged() -> None:
     leases = ReadLeases()
     leases.grant(10, 20, 10)
     for first, last, forbidden in [(1, 10, False), (1, 11, True), (12, 15, True), (20, 30, True), (21, 30, False)]:

@@ -74,7 +74,7 @@ async def test_events_are_told_as_they_happen(history: History) -> None:
     assert history.told_of(history.purged_id) in (["started", "exited", "purged"], ["started", "purged"], ["purged"])
 
 
-async def test_a_start_and_an_exit_are_stored_whole(daemon: Daemon, history: History) -> None:
+async def test_stored_events_have_all_details(daemon: Daemon, history: History) -> None:
     process = history.exited
     started, ended = await stored(daemon, f"?process={process['id']}")
     common = {"process_id": process["id"], "name": None, "tags": {"team": "a"}, "pid": process["pid"], "run": 1}
@@ -235,7 +235,7 @@ async def tell_over_kills(daemon: Daemon) -> tuple[Listener, Snapshot]:
     return listener, snapshot
 
 
-async def test_each_start_and_each_end_is_told_once_over_kills(crashable_daemon: Daemon) -> None:
+async def test_each_event_is_sent_once_over_kills(crashable_daemon: Daemon) -> None:
     listener, snapshot = await tell_over_kills(crashable_daemon)
     assert listener.connections >= 5
     ids = [event.id for event in listener.told if event.id is not None]

@@ -235,7 +235,7 @@ async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_p
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_whose_daemon_and_shim_die_at_its_start_has_not_run(
+async def test_a_run_interrupted_at_its_start_has_not_executed(
     crashable_daemon: Daemon, tmp_path: Path, point: str
 ) -> None:
     """The gate of every run opens when that run is recorded, and not before."""

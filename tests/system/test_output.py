@@ -42,7 +42,7 @@ SHAPES: dict[str, tuple[bytes, list[str]]] = {
 }
 
 
-async def test_bytes_lines_and_events_agree(daemon: Daemon, tmp_path: Path) -> None:
+async def test_all_forms_of_output_agree(daemon: Daemon, tmp_path: Path) -> None:
     for shape, (data, lines) in SHAPES.items():
         process = await written(daemon, data, tmp_path)
         assert await daemon.raw(process) == data, shape
@@ -108,7 +108,7 @@ async def test_parts_of_an_over_long_line_do_not_cut_characters(daemon: Daemon, 
     assert all(len(event.data["line"].encode()) <= MIB + 1 for event in events)
 
 
-async def test_a_prompt_appears_and_its_rest_follows(daemon: Daemon) -> None:
+async def test_a_prompt_is_followed_before_its_line_ends(daemon: Daemon) -> None:
     process = await daemon.run("sh", "-c", "printf 'name? '; read name; echo hello $name", stdin_mode="pipe")
     stream = daemon.follow(process)
     prompt = await anext(stream)

@@ -84,7 +84,7 @@ def test_the_wheel_holds_one_package(wheel: Path) -> None:
     assert {name for name in names if name.startswith(DATA)} == config
 
 
-def test_the_wheel_holds_each_module_and_data_file(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("outlast/")}
     source = ROOT / "app" / "outlast"
     code = {f"outlast/{path.relative_to(source)}" for path in source.rglob("*") if path.is_file()}
@@ -131,7 +131,7 @@ def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environm
     assert BROKEN.split("'")[1] in installed.run(folder, "python", "-m", "outlast", "--version").stderr
 
 
-def test_the_wheel_holds_unit_files_and_the_sample_configuration(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_config_folder(wheel: Path) -> None:
     shared = {name.partition(".data/data/share/outlast/")[2] for name in zipfile.ZipFile(wheel).namelist()}
     assert {path.name for path in (ROOT / "config").iterdir()} == shared - {""}
 

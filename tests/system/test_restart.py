@@ -108,7 +108,7 @@ async def test_ends_have_the_time_at_which_they_came(daemon: Daemon) -> None:
 
 
 @how_it_ends
-async def test_old_output_is_replayed_with_its_times_and_order(daemon: Daemon, number: int) -> None:
+async def test_old_output_is_replayed_unchanged(daemon: Daemon, number: int) -> None:
     process = await daemon.sh("for i in 1 2 3; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done")
     before = await daemon.drained(process)
     await daemon.stop(number)
@@ -348,7 +348,7 @@ class PlayedShim:
         writer.close()
 
 
-async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
+async def test_the_shim_forgets_an_end_that_is_already_stored(daemon: Daemon) -> None:
     """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
     process = await daemon.sh("exit 3")
     await daemon.ended(process)

@@ -72,7 +72,7 @@ async def test_a_flood_does_not_keep_a_daemon_from_ending(daemon: Daemon) -> Non
     assert set(raw) <= set(b"y\n")
 
 
-async def test_the_shim_is_killed_again_and_again(daemon: Daemon) -> None:
+async def test_a_shim_that_is_killed_repeatedly_loses_no_process(daemon: Daemon) -> None:
     """Also before the one before has been handed anything."""
     processes = [await daemon.python(COUNTER) for _ in range(6)]
     killed: set[int] = set()

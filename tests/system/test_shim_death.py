@@ -181,7 +181,7 @@ async def test_a_start_that_fails_while_the_shim_dies_has_failed(state_dir: Path
 
 
 @pytest.mark.parametrize("point", ["start-asked", "start-forked", "start-recorded", "before-commit"])
-async def test_a_start_whose_daemon_and_shim_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_an_interrupted_start_has_not_executed(state_dir: Path, tmp_path: Path, point: str) -> None:
     """Nothing runs that nobody knows of: the gate of a start opens when it is recorded, and not before."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:
@@ -227,7 +227,7 @@ async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
-async def test_a_process_whose_daemon_and_shim_die_is_lost(daemon: Daemon) -> None:
+async def test_a_process_without_daemon_or_shim_is_lost(daemon: Daemon) -> None:
     """Nobody reads its output any more, and nobody could tell how it ends: it is not left running unwatched."""
     process = await daemon.sh("setsid sleep 1000 & sleep 1000")
     shim = shim_pid(daemon.state_dir)

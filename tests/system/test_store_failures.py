@@ -60,7 +60,7 @@ async def counted(daemon: Daemon) -> int:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, store: FaultyStore, fault: str) -> None:
+async def test_a_failing_store_loses_no_output(daemon: Daemon, store: FaultyStore, fault: str) -> None:
     load = Load(daemon)
     await load.start()
     store.inject(**FAULTS[fault])
