@@ -92,7 +92,7 @@ async def test_a_bearer_token_is_accepted_from_anywhere(server: Server, scheme: 
         "outlast.example:80",
     ],
 )
-async def test_a_browser_may_come_by_our_own_names(server: Server, host: str) -> None:
+async def test_a_browser_may_use_the_daemons_own_hosts(server: Server, host: str) -> None:
     for origin in ({}, {"Origin": f"http://{host}"}, {"Origin": f"https://{host.lower()}"}):
         for site in ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}):
             headers = {"Authorization": basic(TOKEN), "Host": host, **origin, **site}

@@ -80,7 +80,7 @@ async def test_the_unexpected_is_logged_and_not_told(
         ("POST", "/api/v1/processes/42/output", 405, "METHOD_NOT_ALLOWED"),
     ],
 )
-async def test_what_aiohttp_refuses_has_the_form_too(
+async def test_errors_of_aiohttp_have_the_contracts_form(
     server: Server, method: str, path: str, status: int, code: str | None
 ) -> None:
     answer = await server.ask(method, path)
@@ -110,7 +110,7 @@ async def test_what_aiohttp_refuses_has_the_form_too(
         (JSON, b"{}", "command is required"),
     ],
 )
-async def test_bodies_that_are_no_json_object(
+async def test_bodies_that_are_not_json_objects_are_refused(
     server: Server, manager: StubManager, headers: dict[str, str], body: bytes, phrase: str
 ) -> None:
     answer = await server.ask("POST", "/api/v1/processes", headers=headers, data=body)
@@ -130,7 +130,7 @@ async def in_pieces(size: int) -> Any:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_the_limit(server: Server, manager: StubManager, chunked: bool) -> None:
+async def test_a_body_over_the_limit_is_refused(server: Server, manager: StubManager, chunked: bool) -> None:
     body = in_pieces(MAX_BODY_BYTES) if chunked else io.BytesIO(b" " * (MAX_BODY_BYTES + 1))
     answer = await server.ask("POST", "/api/v1/processes", headers=JSON, data=body)
     assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")

@@ -24,7 +24,7 @@ START = (
 MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
 
 
-async def test_history_then_eof(server: Server, manager: StubManager) -> None:
+async def test_an_ended_process_is_followed_to_eof(server: Server, manager: StubManager) -> None:
     manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
     answer = await server.ask("GET", FOLLOW)
     assert answer.status == 200
@@ -52,7 +52,7 @@ async def test_history_then_eof(server: Server, manager: StubManager) -> None:
         ("&tail=3", "5", 5, None),
     ],
 )
-async def test_where_it_starts(
+async def test_a_stream_starts_at_the_requested_position(
     server: Server,
     manager: StubManager,
     word: str,
@@ -100,7 +100,7 @@ async def test_a_follower_that_hangs_up_is_gone_at_once(
     assert caplog.records == []
 
 
-async def test_a_follower_that_hangs_up_while_it_is_written_to(
+async def test_a_follower_may_hang_up_during_a_write(
     server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.chunks = MUCH
@@ -113,7 +113,7 @@ async def test_a_follower_that_hangs_up_while_it_is_written_to(
     assert caplog.records == []
 
 
-async def test_a_follower_that_does_not_read_costs_nobody(server: Server, manager: StubManager) -> None:
+async def test_a_follower_that_does_not_read_delays_no_other(server: Server, manager: StubManager) -> None:
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
@@ -151,7 +151,7 @@ async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
     assert manager.followers == 0
 
 
-async def test_a_disconnect_is_not_logged_where_handlers_are_not_cancelled(
+async def test_a_disconnect_is_not_logged_without_handler_cancellation(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(manager, handler_cancellation=False) as server:

@@ -55,7 +55,7 @@ def test_runs_do_not_run_into_each_other() -> None:
     assert join([chunk(b"last words"), chunk(b"hello\n", first_seq=2, run=2)]) == [b"last words", b"hello"]
 
 
-def test_what_comes_behind_a_gap_is_not_the_rest_of_a_line() -> None:
+def test_a_gap_ends_a_line() -> None:
     parts = [(b"half a", Stream.STDOUT), (None, Stream.STDERR), (b" line, ", Stream.STDOUT), (None, Stream.STDOUT)]
     assert join(numbered([*parts, (b"whole\n", Stream.STDOUT)])) == [b"half a line, ", b"whole"]
 
@@ -102,7 +102,7 @@ def test_a_line_filter_returns_matching_lines_up_to_its_limit(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(chunks=CHUNKS, grep=st.sampled_from(["", "a", '"', "\\", "é", "p"]), limit=st.none() | st.integers(0, 5))
-async def test_the_three_forms_tell_the_same(
+async def test_the_three_forms_hold_the_same_lines(
     server: Server, manager: StubManager, chunks: list[Chunk], grep: str, limit: int | None
 ) -> None:
     manager.chunks = chunks
@@ -139,9 +139,7 @@ async def test_the_three_forms_tell_the_same(
         assert answer.body.replace(b"\n", b"") == b"".join(joined)
 
 
-async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_there(
-    server: Server, manager: StubManager
-) -> None:
+async def test_a_search_shows_gaps(server: Server, manager: StubManager) -> None:
     manager.chunks = [chunk(b"a\nb\n"), gap(3), chunk(b"b\na\n", first_seq=4)]
     answer = await server.ask("GET", "/api/v1/processes/42/stdout?grep=a", headers=NDJSON)
     assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1, 3, 5]
@@ -153,7 +151,7 @@ async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_th
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
-async def test_the_range_goes_to_the_core(
+async def test_the_range_is_passed_to_the_manager(
     server: Server, manager: StubManager, word: str, stream: Stream | None
 ) -> None:
     await server.ask("GET", f"/api/v1/processes/some%20name/{word}?after=1&tail=2&since=3&until=4")
@@ -239,5 +237,5 @@ async def test_a_purge_within_the_bytes_breaks_the_connection(
         (",,;q=1,", 0),
     ],
 )
-def test_negotiation(accept: str, chosen: int) -> None:
+def test_the_accept_header_chooses_the_form(accept: str, chosen: int) -> None:
     assert preferred(accept, OFFERS) == OFFERS[chosen]

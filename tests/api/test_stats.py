@@ -51,7 +51,7 @@ async def test_stats_are_shown(server: Server, manager: StubManager) -> None:
     }
 
 
-async def test_nothing_is_known_yet(server: Server, manager: StubManager) -> None:
+async def test_a_process_without_samples_has_null_stats(server: Server, manager: StubManager) -> None:
     manager.usage = usage()
     got = await server.ask("GET", "/api/v1/processes/42/stats")
     assert (got.json["current"], got.json["history"]) == (None, [])
@@ -72,5 +72,5 @@ def test_a_share_is_not_made_of_a_moment() -> None:
         (usage(sample(1000, 10), sample(2000, 20), run=2), [None, 1.0]),  # nobody says when that run began
     ],
 )
-def test_a_share_that_nobody_knows(view: UsageView, expected: list[float | None]) -> None:
+def test_an_unknown_share_is_null(view: UsageView, expected: list[float | None]) -> None:
     assert percents(process_stats(view)) == expected

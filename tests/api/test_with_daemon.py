@@ -16,7 +16,7 @@ def printing(data: bytes, stream: str = "stdout") -> str:
     return f"import sys; sys.{stream}.buffer.write({data!r})"
 
 
-async def test_all_forms_of_what_a_process_wrote(daemon: Daemon) -> None:
+async def test_all_forms_hold_the_same_output(daemon: Daemon) -> None:
     process = await daemon.python(printing(NASTY))
     await daemon.ended(process)
     assert await daemon.raw(process) == NASTY
@@ -51,7 +51,7 @@ RANGES: list[tuple[str, list[str]]] = [
 ]
 
 
-async def test_ranges(daemon: Daemon) -> None:
+async def test_each_range_selects_its_lines(daemon: Daemon) -> None:
     process = await daemon.sh("seq -f 'line %g' 10")
     await daemon.ended(process)
     for query, expected in RANGES:
@@ -89,7 +89,7 @@ async def test_a_follower_that_resumes_sees_each_line_once(daemon: Daemon) -> No
                 break
 
 
-async def test_stdin_of_any_size(daemon: Daemon) -> None:
+async def test_stdin_may_have_any_size(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     path = f"/processes/{process['id']}"
     data = b"".join(b"%07d\n" % number for number in range(400_000))
@@ -105,7 +105,7 @@ async def test_stdin_of_any_size(daemon: Daemon) -> None:
     assert (await daemon.call("POST", f"{path}/stdin", 400, data=b"x"))["code"] == "NOT_RUNNING"
 
 
-async def test_a_writer_whose_process_does_not_read_holds_up_nobody(daemon: Daemon) -> None:
+async def test_a_blocked_writer_delays_no_other_call(daemon: Daemon) -> None:
     process = await daemon.sh("sleep 600", stdin_mode="pipe")
     path = f"/processes/{process['id']}"
     stuck = asyncio.create_task(daemon.call("POST", f"{path}/stdin", 400, data=b"x" * 1_000_000))

@@ -132,7 +132,7 @@ def seqs_of(chunk: Chunk) -> list[int]:
     st.integers(0, 12),
     st.booleans(),
 )
-def test_every_line_comes_once_whatever_is_committed_when(
+def test_every_line_comes_once_under_any_schedule(
     actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, is_cached: bool
 ) -> None:
     asyncio.run(follow(actions, before, wanted, after, is_cached=is_cached))

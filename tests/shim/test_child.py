@@ -277,7 +277,7 @@ def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_ti
                 assert 0 <= error_ms < 1 << (count // EXACT_FRAMES + 1)
 
 
-def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_times_survive_a_shim_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that has connected to the shim knows the times of all reads until then."""
     clock = [1_000_000]
     monkeypatch.setattr(module, "now_ms", lambda: clock[0])

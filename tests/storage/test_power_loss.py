@@ -50,7 +50,7 @@ async def test_commits_are_synced_unless_told_otherwise(path: Path, *, durable: 
         await storage.close()
 
 
-def test_a_new_file_is_in_its_folder_for_good_before_the_first_answer(path: Path, tmp_path: Path) -> None:
+def test_the_folder_of_a_new_file_is_synced_before_the_first_answer(path: Path, tmp_path: Path) -> None:
     traced = Traced(tmp_path / "trace", "tests.storage.power_writer", f"sqlite:///{path}", "durable")
     traced.output.readline()
     traced.kill_after(0.0)

@@ -232,13 +232,13 @@ def test_small_chunks_of_one_commit_are_one_row(database: sqlite3.Connection, si
     _view(database, one.spec.id, chunks)
 
 
-def test_a_purge_takes_what_the_same_commit_brought(database: sqlite3.Connection) -> None:
+def test_a_purge_deletes_output_of_the_same_commit(database: sqlite3.Connection) -> None:
     output = _trickle(database, 1)
     commit(database, [output.chunk(b"x\n"), output.chunk(b"x\n"), PurgeProcess(output.handle), output.chunk(b"x\n")])
     assert len(_rows(database, output.handle)) == 1  # which the cleanup deletes
 
 
-def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: sqlite3.Connection) -> None:
+def test_a_minute_begins_with_its_first_chunk_in_any_row(database: sqlite3.Connection) -> None:
     output = _trickle(database, 1)
     (last_ms,) = database.execute("SELECT max(ts) FROM minute").fetchone()
     later_ms = last_ms + 2 * queries.MINUTE_MS
@@ -378,7 +378,7 @@ async def test_output_is_merged_when_it_is_quiet(patient: EagerStorage) -> None:
     await eventually(lambda: _count(patient, output.handle) == 1)
 
 
-async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
+async def test_rows_of_an_earlier_daemon_are_merged(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     outputs = [Output(await added(storage)) for _ in range(3)]
@@ -423,7 +423,7 @@ async def test_nothing_is_written_when_there_is_nothing_to_merge(eager: EagerSto
 
 
 @pytest.mark.parametrize("order", Order)
-async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order: Order) -> None:
+async def test_a_scan_continues_during_compaction(path: Path, order: Order) -> None:
     storage = EagerStorage(path)
     storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=1000)
     await storage.open()

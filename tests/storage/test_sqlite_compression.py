@@ -247,7 +247,7 @@ async def test_old_rows_are_compressed_when_they_are_merged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("streams", [(1, 1, 1, 1), (1, 2, 1, 2)])
-async def test_rows_are_compressed_when_it_is_known_whether_they_merge(path: Path, streams: tuple[int, ...]) -> None:
+async def test_rows_are_compressed_after_their_merge_is_decided(path: Path, streams: tuple[int, ...]) -> None:
     storage = EagerStorage(path)
     rules = CompressionRules(after_ms=1000)
     policy = replace(storage._maintenance._policy, due_rows=1000, min_rows=1000, compression=rules)

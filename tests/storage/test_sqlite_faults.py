@@ -121,7 +121,7 @@ async def test_a_cancelled_commit_is_whole_or_absent(storage: SqliteStorage) -> 
 
 
 @pytest.mark.slow
-async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
+async def test_a_kill_loses_no_answered_commit(path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"{seed = }")  # noqa: T201 - pytest shows it when the test fails
     chance = random.Random(seed)
@@ -150,7 +150,7 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["compaction", "compression"])
-async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
+async def test_a_kill_during_maintenance_loses_nothing(path: Path, change: str) -> None:
     answered = 0
     for count in (1, 2, 9):
         environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}

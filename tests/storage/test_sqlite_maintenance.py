@@ -88,7 +88,7 @@ async def test_the_log_shrinks_after_a_foreign_reader_ends(storage: SqliteStorag
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
-def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(path: Path) -> None:
+def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(path: Path) -> None:
     with (
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
@@ -160,7 +160,7 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Pa
     await storage.close()
 
 
-async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
+async def test_a_storage_may_be_closed_during_a_purge(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     output = Output(await added(storage))

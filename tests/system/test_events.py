@@ -103,7 +103,7 @@ async def test_stored_events_are_filtered(daemon: Daemon, history: History) -> N
 
 
 @pytest.mark.usefixtures("history")
-async def test_a_follower_resumes_behind_its_last_event(daemon: Daemon) -> None:
+async def test_a_follower_resumes_after_its_last_event(daemon: Daemon) -> None:
     everything = await stored(daemon)
     resumed = await until("purged", daemon.client.follow("/events?tail=1", everything[1]["id"]))
     assert [event.id for event in resumed] == [event["id"] for event in everything[2:]]

@@ -77,7 +77,7 @@ async def test_limits_and_nice_hold_in_the_process(daemon: Daemon) -> None:
     assert await shown(daemon) == own  # the next one is not bounded by them
 
 
-async def test_what_goes_beyond_a_limit_ends_as_the_system_says(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_process_beyond_its_limit_is_ended_by_the_system(daemon: Daemon, tmp_path: Path) -> None:
     burning = await daemon.python(BURN, limits={"cpu_seconds": 1})
     file = tmp_path / "file"
     writing = await daemon.python(
@@ -96,7 +96,7 @@ async def test_what_goes_beyond_a_limit_ends_as_the_system_says(daemon: Daemon, 
     assert (await daemon.ended(burning))["signal"] == signal.SIGXCPU
 
 
-async def test_a_start_that_fails_says_so_under_any_limits(daemon: Daemon) -> None:
+async def test_a_failed_start_is_reported_under_any_limits(daemon: Daemon) -> None:
     """A child needs nothing that a limit can take from it to report its failure."""
     for limits in ({"file_size_bytes": 0}, {"address_space_bytes": MIB}, {"open_files": 4}):
         error = await daemon.call("POST", "/processes", 422, {"command": "no-such-command", "limits": limits})
@@ -129,7 +129,7 @@ async def test_limits_that_are_not_available_are_refused(state_dir: Path) -> Non
 
 
 @as_root
-async def test_root_may_go_above_its_own(daemon: Daemon) -> None:
+async def test_root_may_raise_limits_above_its_own(daemon: Daemon) -> None:
     limits = {"open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1]}
     if has_capability(_CAP_SYS_RESOURCE):
         limits["open_files"] += 5

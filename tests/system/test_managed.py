@@ -151,7 +151,7 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
     assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
 
 
-async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
+async def test_each_restart_policy_is_followed(daemon: Daemon, tmp_path: Path) -> None:
     """Never; on failure only; at most so often in a row; always. A program that cannot be run any more is a failure."""
     never = await daemon.sh("exit 1", restart={**QUICK, "policy": "never"})
     fine = await daemon.sh("exit 0", restart=QUICK)
@@ -175,7 +175,7 @@ async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
     return bool((await daemon.get(process))["run"] >= number)
 
 
-async def test_health(daemon: Daemon, tmp_path: Path) -> None:
+async def test_an_unhealthy_process_is_restarted(daemon: Daemon, tmp_path: Path) -> None:
     """Healthy while it answers; unhealthy, killed and started again when it no longer does."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -214,7 +214,7 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
         *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
     ],
 )
-async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
+async def test_each_run_is_started_once(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
     """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
     crashable_daemon.environment[VARIABLE] = armed
     started = tmp_path / "started"
@@ -334,7 +334,7 @@ async def test_the_next_daemon_finishes_a_stop(crashable_daemon: Daemon) -> None
     assert (seen["signal"], seen["run"]) == (9, 1)
 
 
-async def test_down_stops_managed_processes_for_good(daemon: Daemon) -> None:
+async def test_down_stops_managed_processes_permanently(daemon: Daemon) -> None:
     waiting = await daemon.sh("exit 1", name="waiting", restart=LONG_BACKOFF)
     await until(daemon, waiting, status="backing_off")
     steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})

@@ -70,7 +70,7 @@ async def test_random_bytes_come_back_exactly(daemon: Daemon, tmp_path: Path) ->
     assert (await daemon.get(process))["output"]["bytes"] == len(data)
 
 
-async def test_a_million_short_lines(daemon: Daemon) -> None:
+async def test_a_million_short_lines_are_stored(daemon: Daemon) -> None:
     process = await daemon.run("seq", "1000000")
     ended = await daemon.ended(process)
     assert ended["output"]["lines"] == 1_000_000
@@ -82,7 +82,7 @@ async def test_a_million_short_lines(daemon: Daemon) -> None:
 
 
 @pytest.mark.slow
-async def test_one_line_of_200_mb(daemon: Daemon) -> None:
+async def test_a_line_of_200_mb_is_stored(daemon: Daemon) -> None:
     size = 200_000_000
     process = await daemon.python(
         "import sys\nblock = bytes(range(32, 127)) * 10000\nleft = int(sys.argv[1])\n"
@@ -202,7 +202,7 @@ async def test_a_grandchild_holds_the_pipe_after_its_parents_end(daemon: Daemon,
     assert (await anext(stream)).kind == "eof"
 
 
-async def test_discarded_output_is_nowhere(daemon: Daemon) -> None:
+async def test_discarded_output_is_not_kept(daemon: Daemon) -> None:
     process = await daemon.sh("echo out; echo err >&2", stdout_mode="discard")
     await daemon.ended(process)
     assert await daemon.raw(process) == b"err\n"
@@ -229,7 +229,7 @@ async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
         assert 0 <= event.data["timestamp"] - int(event.data["line"]) < 5000
 
 
-async def test_ranges_of_output(daemon: Daemon) -> None:
+async def test_each_range_selects_its_lines(daemon: Daemon) -> None:
     process = await daemon.sh("seq 1 10; seq 11 15 >&2")
     await daemon.ended(process)
     assert await daemon.lines(process, query="?after=3&limit=2") == ["4", "5"]

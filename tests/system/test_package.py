@@ -137,7 +137,7 @@ def test_the_wheel_holds_every_file_of_the_config_folder(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_daemon_runs_processes_from_such_a_folder(
+async def test_a_daemon_runs_in_a_folder_with_an_outlast_module(
     installed: Environment, folder: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon, its shim and the fork helper all come from the installed package."""
@@ -161,7 +161,7 @@ def test_the_package_is_the_installed_one(installed: Environment, folder: Path) 
     assert Path(where.stdout.strip()) == installed.site / "outlast" / "__init__.py"
 
 
-def test_types_are_told_to_those_who_import_it(installed: Environment, folder: Path) -> None:
+def test_the_package_is_typed(installed: Environment, folder: Path) -> None:
     (folder / "plugin.py").write_text("from outlast.storage import Storage\nreveal_type(Storage.open)\n")
     command = [sys.executable, "-m", "mypy", "--python-executable", str(installed.bin / "python"), "plugin.py"]
     checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -70,7 +70,7 @@ async def test_output_and_end_are_streamed(daemon: Daemon) -> None:
     await daemon.call("DELETE", f"/processes/{first['id']}", 204)
 
 
-async def test_nothing_is_begun_that_cannot_be(daemon: Daemon) -> None:
+async def test_a_command_that_cannot_run_is_an_error(daemon: Daemon) -> None:
     answer = await daemon.call("POST", "/processes/run", 422, {"command": "/no/such/program"})
     assert (answer["code"], answer["errno"]) == ("SPAWN_FAILED", 2)
     answer = await daemon.call("POST", "/processes/run", 400, {"command": "true", "timeout": 0})
@@ -97,7 +97,7 @@ async def test_hanging_up_kills_the_tree_unless_detached(daemon: Daemon) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
+async def test_a_restart_does_not_count_as_hanging_up(daemon: Daemon, number: int) -> None:
     script = "echo before; read line; echo $line; exit 7"
     found: list[dict[str, Any]] = []
     async with running(daemon, "sh", "-c", script, stdin_mode="pipe") as stream:
@@ -116,7 +116,7 @@ async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
     assert (ended["exit_code"], await daemon.lines(first)) == (7, ["before", "after"])
 
 
-async def test_a_command_whose_client_left_is_killed_when_the_shim_is_back(daemon: Daemon) -> None:
+async def test_a_command_without_a_client_is_killed_after_a_shim_death(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     async with running(daemon, "sleep", "1000") as stream:

@@ -119,7 +119,7 @@ async def test_200_processes_are_handed_over(daemon: Daemon) -> None:
         await asyncio.gather(*(talk(process) for process in rest[start : start + 25]))
 
 
-async def test_purges_while_the_shim_is_replaced(daemon: Daemon) -> None:
+async def test_a_purge_succeeds_while_the_shim_is_replaced(daemon: Daemon) -> None:
     processes = [await daemon.python(COUNTER) for _ in range(12)]
 
     async def purge(process: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ async def test_purges_while_the_shim_is_replaced(daemon: Daemon) -> None:
     await counts_on(daemon, processes[-1])
 
 
-async def test_starts_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -> None:
+async def test_each_start_is_answered_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -> None:
     """A start that was answered with an error has not happened, and one that was answered is there."""
     ran = tmp_path / "ran"
     ran.mkdir()
@@ -182,7 +182,7 @@ async def test_starts_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -
     assert {int(path.name) for path in ran.iterdir()} == set(accepted.values())
 
 
-async def test_a_shim_that_is_stopped_holds_up_nobody_for_ever(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_stopped_shim_blocks_no_call_forever(daemon: Daemon, tmp_path: Path) -> None:
     """Calls that need it are answered with 503, health says why, and what was refused has not run when it goes on."""
     counter = await daemon.python(COUNTER)
     shim = shim_pid(daemon.state_dir)
@@ -234,7 +234,7 @@ async def test_too_few_open_files_fail_only_the_start(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 2, 5])
-async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: Daemon, room: int) -> None:
+async def test_a_daemon_with_too_few_open_files_hands_over(daemon: Daemon, room: int) -> None:
     """The daemon has no file to spare: it waits until it has one."""
     counter = await daemon.python(COUNTER)
     await daemon.wait_for_lines(counter, 5)
@@ -306,7 +306,7 @@ def fifo(daemon: Daemon) -> Path:
 
 
 @pytest.mark.parametrize("point", ["handover-begun", "handover-step", "handover-step:2"])
-async def test_the_daemon_dies_while_it_hands_over(state_dir: Path, point: str) -> None:
+async def test_a_daemon_death_during_a_handover_is_reported(state_dir: Path, point: str) -> None:
     """Processes that were handed over go on; the others are lost, and reported so."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:

@@ -138,7 +138,7 @@ async def test_everything_that_a_process_started_is_killed(daemon: Daemon) -> No
     "point",
     ["shim-forked:3", "shim-opened:3", "shim-read", "shim-read:2", "shim-read:14", "shim-reaped", "shim-reaped:4"],
 )
-async def test_the_shim_dies_at_the_worst_moments(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_a_shim_death_at_any_failpoint_loses_nothing(state_dir: Path, tmp_path: Path, point: str) -> None:
     """A start during which it dies has happened or not; what was there before goes on; nothing runs unrecorded."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     ran = tmp_path / "ran"
@@ -212,7 +212,7 @@ async def test_an_interrupted_start_has_not_executed(state_dir: Path, tmp_path: 
         await daemon.end_everything()
 
 
-async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
+async def test_down_ends_processes_without_daemon_or_shim(daemon: Daemon) -> None:
     process = await daemon.sh("setsid sleep 1000 & sleep 1000")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None

@@ -62,7 +62,7 @@ async def test_delete_ends_everything_that_was_started(daemon: Daemon) -> None:
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
 
 
-async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
+async def test_delete_ends_the_tree_of_an_ended_process(daemon: Daemon) -> None:
     process, members = await tree(daemon)
     os.kill(members["leader"], signal.SIGKILL)
 

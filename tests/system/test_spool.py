@@ -246,7 +246,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk.path
 
 
-async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_a_full_disk_delays_the_spool(small_disk: Path, serve: Callable[..., Daemon], tmp_path: Path) -> None:
     daemon = serve(small_disk / "state", storage=f"sqlite:///{tmp_path}/outlast.db")
     await daemon.start()
     size = 12_000_000
@@ -327,7 +327,7 @@ async def test_memory_is_given_back(daemon: Daemon, daemon_is_there: bool) -> No
     assert len(list(output_files(shim))) == 2
 
 
-async def test_descriptors_come_back(daemon: Daemon) -> None:
+async def test_descriptors_are_closed_again(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
 
@@ -349,7 +349,7 @@ async def test_descriptors_come_back(daemon: Daemon) -> None:
     await eventually(lambda: all(now <= then for now, then in zip(counts(), before, strict=True)))
 
 
-async def test_what_a_dead_shim_left_on_disk_is_removed(daemon: Daemon) -> None:
+async def test_the_spool_of_a_dead_shim_is_removed(daemon: Daemon) -> None:
     process = await daemon.python(IN_PIECES, "16000000", stdin_mode="pipe")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None

@@ -16,7 +16,7 @@ from tests.support.daemon import Daemon
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start processes as somebody else")
 
 
-async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
+async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
     process = await daemon.run(
         "sleep", "1000", tags={"team": "a"}, working_dir="/tmp", env={"KEY": "value"}, stdin_mode="pipe"
     )
@@ -51,7 +51,7 @@ async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
     assert (await daemon.call("GET", "/processes", 200))["processes"] == [process]
 
 
-async def test_it_is_in_the_store_when_it_is_answered(daemon: Daemon) -> None:
+async def test_a_process_is_stored_before_its_start_is_answered(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     assert daemon.sql("SELECT id, pid, status FROM processes") == [(process["id"], process["pid"], "running")]
 
@@ -144,7 +144,7 @@ async def test_a_start_that_fails_leaves_no_row(daemon: Daemon) -> None:
 
 @as_root
 @pytest.mark.parametrize("user", ["nobody", {"name": "nobody"}, "{uid}:{gid}", {"uid": "{uid}", "gid": "{gid}"}])
-async def test_another_user(daemon: Daemon, user: Any) -> None:
+async def test_a_process_runs_as_its_user(daemon: Daemon, user: Any) -> None:
     account = pwd.getpwnam("nobody")
     numbers = {"{uid}": account.pw_uid, "{gid}": account.pw_gid}
     if isinstance(user, dict):
@@ -171,7 +171,7 @@ async def test_the_command_is_looked_for_in_the_path_that_was_asked_for(daemon: 
         assert (error["code"], error["errno"]) == ("SPAWN_FAILED", number)
 
 
-async def test_many_at_once(daemon: Daemon) -> None:
+async def test_many_processes_start_at_once(daemon: Daemon) -> None:
     processes = await asyncio.gather(*(daemon.sh(f"echo {i}; exit {i}") for i in range(100)))
     assert len({process["id"] for process in processes}) == 100
     for i, process in enumerate(processes):
@@ -181,7 +181,7 @@ async def test_many_at_once(daemon: Daemon) -> None:
     assert sorted((p["handle"] for p in listed), reverse=True) == [p["handle"] for p in listed]
 
 
-async def test_listing(daemon: Daemon) -> None:
+async def test_processes_are_listed(daemon: Daemon) -> None:
     processes = [await daemon.sh(f"exit {i % 2}", tags={"parity": str(i % 2), "number": str(i)}) for i in range(6)]
     sleeper = await daemon.run("sleep", "1000", tags={"parity": "none"})
     for process in processes:
@@ -213,7 +213,7 @@ async def test_listing(daemon: Daemon) -> None:
     assert error["error"].startswith("cursor belongs to another list")
 
 
-async def test_references(daemon: Daemon) -> None:
+async def test_a_process_is_found_by_its_references(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     for ref in (process["pid"], process["id"]):
         assert (await daemon.call("GET", f"/processes/{ref}", 200))["id"] == process["id"]

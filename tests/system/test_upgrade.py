@@ -107,7 +107,7 @@ async def test_an_upgrade_fails_no_request(daemon: Daemon) -> None:
     ],
     ids=["state", "protocol", "program"],
 )
-async def test_what_does_not_fit_is_refused_before_anything_is_touched(
+async def test_an_unsuitable_upgrade_is_refused_without_a_change(
     daemon: Daemon, tmp_path: Path, change: str, why: str
 ) -> None:
     process = await daemon.python(COUNTER)
@@ -123,7 +123,7 @@ async def test_what_does_not_fit_is_refused_before_anything_is_touched(
     assert "was lost" not in daemon.log
 
 
-async def test_without_a_shim_it_says_so(state_dir: Path) -> None:
+async def test_an_upgrade_without_a_shim_is_an_error(state_dir: Path) -> None:
     state_dir.mkdir()
     code, output = await outlast("shim", "upgrade", "--state-dir", str(state_dir))
     assert code == 1

@@ -81,7 +81,7 @@ class EventConformance(StorageSuite):
         await storage.commit([replace(change, run=replace(change.run, ending=_LOST))])
         assert [event.type for event in await read_events(storage)] == [EventType.STARTED, EventType.LOST]
 
-    async def test_what_is_committed_again_is_told_once(self, storage: Storage) -> None:
+    async def test_a_repeated_commit_has_one_event(self, storage: Storage) -> None:
         """A change that is repeated or has no effect adds no event, within one batch and between batches."""
         change = new_process()
         handle = await added(storage, change)

@@ -80,7 +80,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.process_by_pid(4712) is None
         assert await storage.unfinished() == []
 
-    async def test_what_is_remembered_comes_back(self, storage: Storage) -> None:
+    async def test_the_managed_state_comes_back(self, storage: Storage) -> None:
         """The managed state is read with the process, and processes that are to run are listed, oldest first."""
         plain = await added(storage)
         named, restarted = new_process(name="web"), new_process()

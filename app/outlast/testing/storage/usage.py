@@ -43,7 +43,7 @@ class UsageConformance(StorageSuite):
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(3))
 
     @pytest.mark.parametrize("figure", PeakUsage._fields)
-    async def test_each_figure_rises_for_itself(self, storage: Storage, figure: str) -> None:
+    async def test_each_peak_rises_separately(self, storage: Storage, figure: str) -> None:
         """A figure rises from unknown and from a lower value, and returns to neither."""
         handle = await added(storage)
         for value, expected in [(None, None), (3, 3), (None, 3), (2, 3), (4, 4)]:
@@ -51,7 +51,7 @@ class UsageConformance(StorageSuite):
             await storage.commit([RecordUsage(handle, 1, RunUsage(peak=peak))])
             assert await storage.usage(handle, 1) == RunUsage(peak=PeakUsage(**{figure: expected}))
 
-    async def test_usage_of_what_is_not_stored_is_ignored(self, storage: Storage) -> None:
+    async def test_usage_of_an_unknown_process_is_ignored(self, storage: Storage) -> None:
         """Usage of a purged or unknown process and of an unknown run is ignored; a purge deletes usage."""
         handle = await added(storage)
         usage = RunUsage(peak=_LOW, history=_history(1))
