@@ -148,11 +148,13 @@ async def in_pieces(count: int) -> Any:
         yield bytes([index % 256]) * 100_000
 
 
-async def test_stdin_takes_any_size_and_none(server: Server, manager: StubManager) -> None:
+async def test_stdin_may_be_large(server: Server, manager: StubManager) -> None:
     answer = await server.ask("POST", "/api/v1/processes/42/stdin", data=in_pieces(300))
     assert answer.status == 204
     assert manager.stdin == b"".join([bytes([index % 256]) * 100_000 for index in range(300)])
-    manager.stdin.clear()
+
+
+async def test_stdin_may_be_empty(server: Server, manager: StubManager) -> None:
     assert (await server.ask("POST", "/api/v1/processes/42/stdin")).status == 204
     assert manager.stdin == b""
 
@@ -172,9 +174,12 @@ async def test_stdin_is_passed_on_before_the_body_ends(server: Server, manager: 
     assert manager.stdin == b"firstsecond"
 
 
-async def test_health_and_info(server: Server, manager: StubManager) -> None:
+async def test_info_shows_the_counts(server: Server) -> None:
     answer = await server.ask("GET", "/api/v1/info")
     assert answer.json == {"version": "1.2.3", "uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+
+
+async def test_health_shows_the_failure(server: Server, manager: StubManager) -> None:
     manager.unhealthy = "the disk is full"
     answer = await server.ask("GET", "/api/v1/health")
     assert answer.status == 503

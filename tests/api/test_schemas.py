@@ -55,21 +55,26 @@ def test_every_field_of_a_start_is_loaded() -> None:
     )
 
 
-def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
-    least = load(START, {"command": "true"})
-    assert least == StartRequest(
-        command="true",
-        args=(),
-        env={},
-        working_dir=None,
-        user=None,
-        stdin_mode=StdinMode.CLOSED,
-        stdout_mode=OutputMode.CAPTURE,
-        stderr_mode=OutputMode.CAPTURE,
-        tags={},
-    )
+LEAST = StartRequest(
+    command="true",
+    args=(),
+    env={},
+    working_dir=None,
+    user=None,
+    stdin_mode=StdinMode.CLOSED,
+    stdout_mode=OutputMode.CAPTURE,
+    stderr_mode=OutputMode.CAPTURE,
+    tags={},
+)
+
+
+def test_a_start_needs_only_a_command() -> None:
+    assert load(START, {"command": "true"}) == LEAST
+
+
+def test_a_null_means_the_default() -> None:
     nulls = dict.fromkeys(set(START.fields) - {"command"})
-    assert load(START, {"command": "true", **nulls}) == least
+    assert load(START, {"command": "true", **nulls}) == LEAST
 
 
 @pytest.mark.parametrize(

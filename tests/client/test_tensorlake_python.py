@@ -56,7 +56,7 @@ signal.pause()
 KEEP_ALIVE_DEADLINE_S = 40.0
 
 
-async def test_start_list_and_get(sandbox: Sandbox) -> None:
+async def test_a_process_is_started(sandbox: Sandbox) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     started = await call(sandbox.start_process, "sleep", ["1000"])
     assert started.status == ProcessStatus.RUNNING
@@ -64,17 +64,30 @@ async def test_start_list_and_get(sandbox: Sandbox) -> None:
     assert started.args == ["1000"]
     assert not started.stdin_writable
     assert before < started.started_at < datetime.now(UTC) + timedelta(seconds=1)
+
+
+async def test_a_process_is_listed(sandbox: Sandbox) -> None:
+    started = await call(sandbox.start_process, "sleep", ["1000"])
     listed = await call(lambda: list(sandbox.list_processes()))
     assert [(process.pid, process.status) for process in listed] == [(started.pid, ProcessStatus.RUNNING)]
+
+
+async def test_a_process_is_found_by_its_pid(sandbox: Sandbox) -> None:
+    started = await call(sandbox.start_process, "sleep", ["1000"])
     got = await call(sandbox.get_process, started.pid)
     assert (got.pid, got.command, got.args, got.ended_at) == (started.pid, "sleep", ["1000"], None)
 
 
-async def test_environment_and_working_dir(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_a_process_gets_its_environment(sandbox: Sandbox) -> None:
+    script = 'echo "$GREETING"'
+    process = await call(sandbox.start_process, "sh", ["-c", script], env={"GREETING": "hello"})
+    assert await events(sandbox.follow_output, process.pid) == [("hello\n", "stdout")]
+
+
+async def test_a_process_runs_in_its_working_dir(sandbox: Sandbox, daemon: Daemon) -> None:
     folder = str(daemon.state_dir)
-    script = 'echo "$GREETING from $PWD"'
-    process = await call(sandbox.start_process, "sh", ["-c", script], env={"GREETING": "hello"}, working_dir=folder)
-    assert await events(sandbox.follow_output, process.pid) == [(f"hello from {folder}\n", "stdout")]
+    process = await call(sandbox.start_process, "sh", ["-c", 'echo "$PWD"'], working_dir=folder)
+    assert await events(sandbox.follow_output, process.pid) == [(f"{folder}\n", "stdout")]
 
 
 async def test_a_follower_gets_every_line_of_its_streams(sandbox: Sandbox) -> None:
@@ -216,8 +229,11 @@ async def test_input_reaches_the_process(sandbox: Sandbox) -> None:
     assert (await ended(sandbox, process.pid)).exit_code == 0
 
 
-async def test_health_and_info(sandbox: Sandbox) -> None:
+async def test_the_daemon_is_healthy(sandbox: Sandbox) -> None:
     assert (await call(sandbox.health)).healthy
+
+
+async def test_info_counts_processes(sandbox: Sandbox) -> None:
     await call(sandbox.start_process, "sleep", ["1000"])
     info = await call(sandbox.daemon_info)
     assert (info.running_processes, info.total_processes) == (1, 1)

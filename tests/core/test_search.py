@@ -117,18 +117,27 @@ async def test_pages_join_without_loss_or_repeat(
     assert found == (lines if order is Order.OLDEST else lines[::-1])
 
 
-async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: PiecewiseStorage, queries: Queries) -> None:
-    """A search examines no line that it does not need."""
+@pytest.fixture
+async def many_lines(pieces: PiecewiseStorage) -> None:
     output = Output(await added(pieces.storage))
     await pieces.storage.commit([output.chunk(b"\n" * 100_000)])
-    for order in Order:
-        limited = Everything()
-        page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
-        assert (len(page.matches), page.complete, limited.calls) == (3, True, 3)
-        late = Everything()
-        page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
-        assert not page.complete
-        assert 0 < late.calls < 3000
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.usefixtures("many_lines")
+async def test_a_search_examines_no_line_beyond_its_limit(queries: Queries, order: Order) -> None:
+    limited = Everything()
+    page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
+    assert (len(page.matches), page.complete, limited.calls) == (3, True, 3)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.usefixtures("many_lines")
+async def test_a_search_examines_few_lines_after_its_timeout(queries: Queries, order: Order) -> None:
+    late = Everything()
+    page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
+    assert not page.complete
+    assert 0 < late.calls < 3000
 
 
 async def test_a_page_has_a_limited_size(pieces: PiecewiseStorage, queries: Queries) -> None:

@@ -102,8 +102,11 @@ def test_a_pipe_that_fills_fast_is_left_to_gather_for_a_moment(fast: Fast) -> No
     assert fast.read_after(8192) == 2 * 8192
 
 
-def test_lines_and_what_would_fill_the_pipe_are_read_at_once(fast: Fast) -> None:
+def test_lines_are_read_at_once(fast: Fast) -> None:
     assert [fast.read_after(100) for _ in range(10)] == [100] * 10
+
+
+def test_a_pipe_that_would_become_full_is_read_at_once(fast: Fast) -> None:
     quarter = fcntl.fcntl(fast.writer, fcntl.F_GETPIPE_SZ) // 4
     assert [fast.read_after(quarter - 1) for _ in range(4)] == [quarter - 1] * 4
 

@@ -140,8 +140,12 @@ async def test_plain_sql_lists_compressed_rows(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("compressed")
-async def test_plain_sql_counts_lines_and_gaps_as_before(path: Path) -> None:
+async def test_plain_sql_counts_compressed_lines(path: Path) -> None:
     assert _plain_sql(path, "SELECT lines, bytes FROM processes") == [(103, 29 + len(_LOG))]
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_lists_gaps_between_compressed_rows(path: Path) -> None:
     assert _plain_sql(path, "SELECT seq FROM output_gaps") == [(4,)]
 
 

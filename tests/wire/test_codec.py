@@ -42,9 +42,12 @@ def test_output_survives_encoding(slot: int, stream: int, ts_ms: int, offset: in
     assert codec.decode_output(memoryview(payload)) == (slot, stream, ts_ms, offset, size)
 
 
-def test_positions_and_input() -> None:
+def test_a_position_survives_encoding() -> None:
     ((_, position),) = decode(codec.encode_position(MessageType.ACK, 7, 2**40, 3), [], 64)
     assert codec.decode_position(memoryview(position)) == (7, 2**40, 3)
+
+
+def test_input_survives_encoding() -> None:
     ((_, data),) = decode(codec.encode_stdin(5, 7, b"\0x"), [], 64)
     assert codec.decode_stdin(memoryview(data)) == (5, 7, b"\0x")
 

@@ -122,7 +122,7 @@ class ManagedConformance(StorageSuite):
         assert found.handle == older
         assert await storage.process_by_name("we_b") is None
 
-    async def test_runs_and_states_survive_reopening(self, tmp_path: Path) -> None:
+    async def test_a_managed_process_survives_reopening(self, tmp_path: Path) -> None:
         """All runs and the managed state are there after reopening."""
         if not self.persistent:
             pytest.skip("the storage is not persistent")
