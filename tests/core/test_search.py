@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -162,36 +164,66 @@ async def test_a_process_purged_during_a_search_is_not_found(pieces: PiecewiseSt
     assert [match.data for match in (await search).matches] == [b"a\n"] * 2
 
 
-async def test_a_few_search_at_once_and_the_others_wait_within_their_time(
-    pieces: PiecewiseStorage, queries: Queries
-) -> None:
-    """A search blocks neither the event loop nor other threads. A cancelled one keeps its thread until it ends."""
-    lines = await written(pieces.storage)
-    slow = Everything(resume=threading.Event())
-    assert slow.resume is not None
+@dataclass
+class BusySearches:
+    """Six searches for every line, of which two examine lines and the others wait."""
 
-    def search(timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
-        query = SearchQuery(matcher=slow, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position)
-        return asyncio.create_task(queries.search(query))
+    queries: Queries
+    matcher: Everything
+    tasks: list["asyncio.Task[SearchPage]"] = field(default_factory=list)
 
-    searches = [search(600) for _ in range(6)]
+    def search(self, timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
+        query = SearchQuery(
+            matcher=self.matcher, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position
+        )
+        return asyncio.create_task(self.queries.search(query))
+
+
+@asynccontextmanager
+async def busy_searches(queries: Queries) -> AsyncIterator[BusySearches]:
+    """Block two searches within the block; all that are not cancelled are complete after it."""
+    resume = threading.Event()
+    busy = BusySearches(queries, Everything(resume=resume))
+    busy.tasks += [busy.search(600) for _ in range(6)]
     try:
-        await eventually(lambda: slow.calls >= 2)
+        await eventually(lambda: busy.matcher.calls >= 2)
+        yield busy
+    finally:
+        resume.set()
+        await asyncio.wait(busy.tasks)
+
+
+async def test_searches_use_two_threads_of_their_own(pieces: PiecewiseStorage, queries: Queries) -> None:
+    """Searches block neither the event loop nor other threads."""
+    lines = await written(pieces.storage)
+    async with busy_searches(queries) as busy:
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
+        assert (pieces.scans, busy.matcher.calls) == (2, 2)
+    for task in busy.tasks:
+        assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
+    assert busy.matcher.threads == {"search_0", "search_1"}
+
+
+async def test_a_search_that_waits_for_a_thread_ends_at_its_timeout(pieces: PiecewiseStorage, queries: Queries) -> None:
+    await written(pieces.storage)
+    async with busy_searches(queries) as busy:
         for position in (0, 5):
-            page = await search(0.01, position)
+            page = await busy.search(0.01, position)
             assert (list(page.matches), page.next, page.complete) == ([], (position, 2 * position), False)
         assert pieces.scans == 2, "a search that waits holds nothing in memory"
-        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
-        for task in searches[:2]:
+
+
+async def test_a_cancelled_search_keeps_its_thread_until_it_ends(pieces: PiecewiseStorage, queries: Queries) -> None:
+    lines = await written(pieces.storage)
+    async with busy_searches(queries) as busy:
+        for task in busy.tasks[:2]:
             task.cancel()
-        await asyncio.wait(searches[:2])
-        assert not (await search(0.01)).complete
-        assert (pieces.scans, slow.calls) == (2, 2)
-    finally:
-        slow.resume.set()
-    for task in searches[2:]:
+        await asyncio.wait(busy.tasks[:2])
+        assert not (await busy.search(0.01)).complete
+        assert (pieces.scans, busy.matcher.calls) == (2, 2)
+    for task in busy.tasks[2:]:
         assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
-    assert slow.threads == {"search_0", "search_1"}
+    assert busy.matcher.threads == {"search_0", "search_1"}
 
 
 async def test_waits_use_two_threads_of_their_own(queries: Queries) -> None:

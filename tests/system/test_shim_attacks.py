@@ -274,26 +274,34 @@ async def test_without_buffers_a_process_waits_only_while_no_daemon_runs(
         await daemon.end_everything()
 
 
-async def test_streams_that_end_early_and_late(daemon: Daemon) -> None:
-    """One closes its output and runs on; one ends and leaves a child behind that holds the pipe."""
-    closes = await daemon.sh("echo first; exec 1>&-; read x; echo on stderr >&2; exit 3", stdin_mode="pipe")
-    leaves = await daemon.sh("(read x < fifo; echo late) & echo early; exit 4", working_dir=str(fifo(daemon)))
-    await daemon.wait_for_lines(closes, 1)
-    await daemon.wait_for_lines(leaves, 1)
+async def kill_both_twice(daemon: Daemon) -> None:
+    """Kill the shim and, when it is replaced, the daemon; then both again."""
     for _ in range(2):
         shim = kill_shim(daemon)
         await wait_for_another_shim(daemon, shim)
         await wait_until_healthy(daemon)
         await daemon.kill()
         await daemon.start()
-    seen = await daemon.get(leaves)
+
+
+async def test_a_process_that_closed_its_output_is_kept_over_kills(daemon: Daemon) -> None:
+    process = await daemon.sh("echo first; exec 1>&-; read x; echo on stderr >&2; exit 3", stdin_mode="pipe")
+    await daemon.wait_for_lines(process, 1)
+    await kill_both_twice(daemon)
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    assert (await daemon.ended(process))["exit_code"] == 3
+    assert await daemon.raw(process) == b"first\non stderr\n"
+
+
+async def test_output_of_a_child_of_an_ended_process_is_kept_over_kills(daemon: Daemon) -> None:
+    process = await daemon.sh("(read x < fifo; echo late) & echo early; exit 4", working_dir=str(fifo(daemon)))
+    await daemon.wait_for_lines(process, 1)
+    await kill_both_twice(daemon)
+    seen = await daemon.get(process)
     assert (seen["exit_code"], seen["reason"]) == (4, "exited")
     (fifo_of(daemon) / "fifo").write_text("\n")
-    await daemon.call("POST", f"/processes/{closes['id']}/stdin", 204, data=b"\n")
-    assert (await daemon.ended(closes))["exit_code"] == 3
-    await daemon.ended(leaves)
-    assert await daemon.raw(closes) == b"first\non stderr\n"
-    assert await daemon.raw(leaves) == b"early\nlate\n"
+    await daemon.ended(process)
+    assert await daemon.raw(process) == b"early\nlate\n"
 
 
 def fifo_of(daemon: Daemon) -> Path:

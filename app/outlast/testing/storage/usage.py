@@ -33,12 +33,17 @@ class UsageConformance(StorageSuite):
         await storage.commit([end_of(handle)])
         assert await storage.usage(handle, 1) == some
 
-    async def test_peaks_only_rise_and_a_history_is_replaced(self, storage: Storage) -> None:
-        """Each figure rises by itself, in one batch and over several; an empty history changes nothing."""
+    async def test_peaks_never_fall(self, storage: Storage) -> None:
+        """Lower peaks change nothing, and an empty history keeps the one before."""
         handle = await added(storage)
         await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
         await storage.commit([RecordUsage(handle, 1, RunUsage(peak=_LOW))])
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(1, 2))
+
+    async def test_a_history_is_replaced(self, storage: Storage) -> None:
+        """A history replaces the one before as a whole, and absent peaks change nothing."""
+        handle = await added(storage)
+        await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
         await storage.commit([RecordUsage(handle, 1, RunUsage(history=_history(3)))])
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(3))
 
