@@ -69,7 +69,9 @@ async def test_a_stream_starts_at_the_requested_position(
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "9" * 30, "1, 2"])
-async def test_a_wrong_place_is_an_error_before_the_stream(server: Server, manager: StubManager, wrong: str) -> None:
+async def test_a_malformed_position_is_an_error_before_the_stream(
+    server: Server, manager: StubManager, wrong: str
+) -> None:
     for query, headers in (({"after": wrong}, {}), ({}, {"Last-Event-ID": wrong})):
         answer = await server.ask("GET", FOLLOW, params=query, headers={**BEARER, **headers})
         assert (answer.status, answer.json["code"]) == (400, "INVALID_REQUEST")
@@ -185,7 +187,7 @@ async def test_a_disconnect_before_the_answer_is_not_logged(
     assert caplog.records == []
 
 
-async def test_a_change_is_waited_for_at_the_daemons_end(server: Server, manager: StubManager) -> None:
+async def test_the_daemon_ends_after_a_change_under_way(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
     _, writer = await server.connect(START)
     await until(lambda: manager.calls)
@@ -209,7 +211,7 @@ async def test_a_failure_within_a_stream_breaks_the_connection(
     assert record.getMessage() == f"GET {FOLLOW} failed after its response had begun"
 
 
-async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
+async def test_a_change_is_completed_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
     _, writer = await server.connect(START)
     await until(lambda: manager.calls)

@@ -51,7 +51,7 @@ def test_a_line_is_joined_around_the_other_stream() -> None:
     assert join(numbered(parts)) == [b"warning", b"name? Bob", b"end"]
 
 
-def test_runs_do_not_run_into_each_other() -> None:
+def test_the_end_of_a_run_ends_a_line() -> None:
     assert join([chunk(b"last words"), chunk(b"hello\n", first_seq=2, run=2)]) == [b"last words", b"hello"]
 
 

@@ -119,7 +119,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
         assert cache.size_bytes <= 300_000
 
 
-def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
+def test_the_cache_is_bounded_in_bytes_for_single_lines() -> None:
     """A piece of one short line takes several times the memory of its events."""
     cache = sse.EventCache(max_bytes=2_000_000)
     tracemalloc.start()

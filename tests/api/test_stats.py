@@ -59,7 +59,7 @@ async def test_a_process_without_samples_has_null_stats(server: Server, manager:
     assert ProcessStats().validate(got.json) == {}
 
 
-def test_a_share_is_not_made_of_a_moment() -> None:
+def test_a_share_is_not_calculated_over_a_moment() -> None:
     shown = process_stats(usage(sample(1000, 100), sample(5000, 2100), current=sample(5001, 2110)))
     assert shown["current"]["cpu"]["percent"] == 50.2
     assert process_stats(usage(current=sample(100, 10)))["current"]["cpu"]["percent"] == 10.0

@@ -124,7 +124,7 @@ async def test_an_unhealthy_process_is_restarted(sandbox: Sandbox, unused_tcp_po
     assert end.managed.last_error
 
 
-async def test_supervision_goes_on_after_the_daemons_death(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_supervision_continues_after_the_daemons_death(sandbox: Sandbox, daemon: Daemon) -> None:
     restart = RestartPolicyConfig(policy=RestartPolicy.ALWAYS, **FAST)
     await call(sandbox.start_process, "sleep", ["1000"], name="steady", restart=restart)
     address = daemon.url.removeprefix("http://")

@@ -268,7 +268,7 @@ async def test_each_error_has_its_status(sandbox: Sandbox, daemon: Daemon) -> No
     stranger.close()
 
 
-async def test_the_same_client_goes_on_after_a_restart(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_the_same_client_continues_after_a_restart(sandbox: Sandbox, daemon: Daemon) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
     await call(sandbox.write_stdin, process.pid, b"go on\n")
     address = daemon.url.removeprefix("http://")

@@ -84,7 +84,7 @@ async def printed(storage: HesitantStorage, process: Process) -> bytes:
     return b"".join(c.data for c in await storage.chunks(ChunkQuery(handle=process.handle, max_bytes=1 << 20)))
 
 
-async def test_the_shim_dies_while_the_daemon_recovers_its_processes(
+async def test_recovery_succeeds_if_the_shim_dies_during_it(
     storage: HesitantStorage, manager: ProcessManager, state_dir: Path
 ) -> None:
     processes = await cat(storage, state_dir, 3)

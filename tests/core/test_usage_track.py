@@ -54,7 +54,7 @@ def test_young_runs_are_sampled_more_often() -> None:
     assert MAX_INTERVAL_S == 5.0
 
 
-def test_the_proportional_set_size_is_rarely_wanted() -> None:
+def test_the_proportional_set_size_is_measured_rarely() -> None:
     track = UsageTrack(None)
     wanted = []
     for number in range(30):

@@ -20,7 +20,7 @@ from outlast.shim.watch.output import MEMORY_PER_PROCESS_BYTES, OutputReader
 from outlast.wire.fds import MAX_FDS
 
 
-def test_daemons_that_store_nothing_do_not_make_files_without_end(tmp_path: Path) -> None:
+def test_a_process_has_a_limited_number_of_files(tmp_path: Path) -> None:
     """All of a process's descriptors must go with one message, however often that has happened."""
     usage = BufferUsage()
     loop = Loop(lambda: None)

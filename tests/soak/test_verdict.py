@@ -27,7 +27,7 @@ def test_the_warm_up_is_not_judged() -> None:
     assert verdicts(samples("daemon USS", [min(i, 18) * 10 * MIB for i in range(60)])) == [True]
 
 
-def test_one_outlier_is_no_growth() -> None:
+def test_one_outlier_is_not_growth() -> None:
     values = [9 * MIB] * 60
     values[-1] += 50 * MIB
     assert verdicts(samples("shim USS", values)) == [True]
@@ -41,7 +41,7 @@ def test_growth_is_found_in_the_noise(figure: str, step: float) -> None:
     assert row.an_hour == pytest.approx(step * 3600 / _EVERY_S, rel=0.1)
 
 
-def test_shrinking_is_no_fault() -> None:
+def test_shrinking_is_not_a_fault() -> None:
     assert verdicts(samples("daemon sockets", [100.0 - i for i in range(60)])) == [True]
 
 

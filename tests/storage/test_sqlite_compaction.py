@@ -319,7 +319,7 @@ def test_a_byte_is_written_a_few_times_only(compacted: _Compacted) -> None:
         ([LARGE_BYTES - 50] * 9, 2),
     ],
 )
-def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
+def test_large_chunks_are_not_merged(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
     commit_each(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])

@@ -236,6 +236,6 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
 
 
-def test_a_step_without_work_says_so(path: Path) -> None:
+def test_a_step_without_work_reports_it(path: Path) -> None:
     with closing(open_writer(path, durable=True)) as db:
         assert not CleanupTask(path).run_step(db)

@@ -196,7 +196,7 @@ async def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
         await sqlite_storage(tmp_path / "nowhere" / "outlast.db").open()
 
 
-async def test_a_closed_storage_says_so(path: Path) -> None:
+async def test_a_closed_storage_is_an_error(path: Path) -> None:
     storage = sqlite_storage(path)
     with pytest.raises(StorageError, match="not open"):
         await storage.total()

@@ -64,7 +64,7 @@ async def history(daemon: Daemon) -> History:
     return History(told, exited, failed_id, sleeper["id"])
 
 
-async def test_events_are_told_as_they_happen(history: History) -> None:
+async def test_events_are_sent_as_they_happen(history: History) -> None:
     ids = [event.id for event in history.told if event.id is not None]
     assert ids == sorted(set(ids))
     assert all(event.kind == event.data["type"] for event in history.told)
@@ -85,7 +85,7 @@ async def test_stored_events_have_all_details(daemon: Daemon, history: History) 
     assert ended == {**end, "id": ended["id"]}
 
 
-async def test_one_event_is_kept_of_a_process_that_is_gone(daemon: Daemon, history: History) -> None:
+async def test_a_process_that_is_gone_keeps_one_event(daemon: Daemon, history: History) -> None:
     everything = await stored(daemon)
     assert [event["type"] for event in everything if event["process_id"] == history.failed_id] == ["failed"]
     assert [event["type"] for event in everything if event["process_id"] == history.purged_id] == ["purged"]

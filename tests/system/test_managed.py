@@ -46,7 +46,7 @@ async def job(daemon: Daemon, tmp_path: Path) -> dict[str, Any]:
     return process
 
 
-async def test_output_goes_on_over_all_runs(daemon: Daemon, job: dict[str, Any]) -> None:
+async def test_output_continues_over_all_runs(daemon: Daemon, job: dict[str, Any]) -> None:
     """Numbers go on, following goes on, and there is one `eof`: when the process is not started again."""
     events = await daemon.drained(job)
     assert [event.kind for event in events] == ["output"] * 6 + ["eof"]
@@ -75,7 +75,7 @@ async def test_each_run_is_listed(daemon: Daemon, job: dict[str, Any]) -> None:
         assert (await daemon.call("GET", f"/processes/{run['pid']}", 200))["id"] == job["id"]
 
 
-async def test_an_environment_is_stored_encrypted_alone(daemon: Daemon, job: dict[str, Any]) -> None:
+async def test_an_environment_is_stored_only_encrypted(daemon: Daemon, job: dict[str, Any]) -> None:
     await daemon.drained(job)
     for path in daemon.state_dir.rglob("*"):
         if path.is_file() and path.name != "env.key":
@@ -302,7 +302,7 @@ async def test_a_backoff_outlives_the_daemon(daemon: Daemon) -> None:
     await until(daemon, waiting, status="backing_off", restart_count=1)
 
 
-async def test_an_end_that_no_daemon_saw_is_acted_upon(daemon: Daemon, tmp_path: Path) -> None:
+async def test_an_end_without_a_daemon_leads_to_a_restart(daemon: Daemon, tmp_path: Path) -> None:
     failing, go = tmp_path / "failing", tmp_path / "go"
     failing.touch()
     script = f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]"

@@ -211,7 +211,7 @@ async def test_discarded_output_is_not_kept(daemon: Daemon) -> None:
     assert [event.kind for event in events] == ["eof"]
 
 
-async def test_a_process_that_closes_its_output_lives_on(daemon: Daemon) -> None:
+async def test_a_process_may_close_its_output(daemon: Daemon) -> None:
     process = await daemon.sh("echo last; exec 1>&- 2>&-; read x; exit 4", stdin_mode="pipe")
     stream = daemon.follow(process)
     assert (await anext(stream)).data["line"] == "last\n"
@@ -221,7 +221,7 @@ async def test_a_process_that_closes_its_output_lives_on(daemon: Daemon) -> None
     assert (await daemon.ended(process))["exit_code"] == 4
 
 
-async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
+async def test_lines_have_the_times_of_their_reading(daemon: Daemon) -> None:
     process = await daemon.python(
         "import time\nfor i in range(5):\n    print(time.time_ns() // 10**6, flush=True)\n    time.sleep(0.03)"
     )

@@ -56,7 +56,7 @@ async def test_a_shim_death_loses_no_process_or_line(daemon: Daemon) -> None:
     assert lines == [str(i) for i in range(1, len(lines) + 1)]
 
 
-async def test_a_flood_goes_on_through_kills(daemon: Daemon) -> None:
+async def test_a_flood_survives_kills_of_the_shim(daemon: Daemon) -> None:
     process = await daemon.python(FLOOD)
     for count in (20_000, 80_000, 140_000):
         await daemon.wait_for_lines(process, count)
@@ -86,7 +86,9 @@ async def test_a_follower_does_not_notice_a_shim_death(daemon: Daemon) -> None:
     ("script", "expected"),
     [("exit 42", (42, None)), ("kill -USR1 $$", (None, signal.SIGUSR1)), ("exit 0", (0, None))],
 )
-async def test_exit_codes_are_right(daemon: Daemon, script: str, expected: tuple[int | None, int | None]) -> None:
+async def test_exit_codes_are_reported_by_the_next_shim(
+    daemon: Daemon, script: str, expected: tuple[int | None, int | None]
+) -> None:
     process = await daemon.sh(f"read x; {script}", stdin_mode="pipe")
     await kill_shim(daemon)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
@@ -110,7 +112,7 @@ async def test_an_end_while_there_was_no_shim_is_known(daemon: Daemon) -> None:
     assert await daemon.raw(process) == b"bye\n"
 
 
-async def test_the_daemon_may_be_killed_afterwards(daemon: Daemon) -> None:
+async def test_a_process_survives_a_daemon_death_after_a_shim_death(daemon: Daemon) -> None:
     """The new shim keeps what it has taken over like what it has started."""
     process = await daemon.python(COUNTER)
     await daemon.wait_for_lines(process, 20)

@@ -60,11 +60,11 @@ QUERY = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
 
 
 @pytest.mark.usefixtures("process")
-async def test_the_command_asks_beside_a_daemon(daemon: Daemon) -> None:
+async def test_the_command_queries_beside_a_daemon(daemon: Daemon) -> None:
     assert await command(daemon, QUERY) == (0, "seq    text\n-----  ------\n1      one\n2      two\n")
 
 
-async def test_the_command_asks_without_a_daemon(daemon: Daemon, process: dict[str, Any]) -> None:
+async def test_the_command_queries_without_a_daemon(daemon: Daemon, process: dict[str, Any]) -> None:
     await daemon.stop()
     assert await command(daemon, "--format", "csv", QUERY) == (0, "seq,text\n1,one\n2,two\n")
     code, text = await command(daemon, "--format=json", "--limit=1", QUERY)

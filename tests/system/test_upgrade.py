@@ -130,7 +130,7 @@ async def test_an_upgrade_without_a_shim_is_an_error(state_dir: Path) -> None:
     assert f"no shim runs for {state_dir}" in output
 
 
-async def test_the_upgraded_shim_may_be_killed(daemon: Daemon) -> None:
+async def test_a_process_survives_the_death_of_an_upgraded_shim(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     shim = shim_pid(daemon.state_dir)
     assert shim is not None

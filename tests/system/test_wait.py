@@ -53,7 +53,7 @@ async def test_a_wait_ends_with_the_line_it_waits_for(daemon: Daemon, echo: dict
     assert outcome(await wait(daemon, echo, "until=output&pattern=ready"))[:3] == (True, None, 4)
 
 
-async def test_stored_lines_count_from_after_on(daemon: Daemon, echo: dict[str, Any]) -> None:
+async def test_stored_lines_are_matched_from_a_cursor(daemon: Daemon, echo: dict[str, Any]) -> None:
     await say(daemon, echo, "hello_")
     await daemon.wait_for_lines(echo, 1)
     assert outcome(await wait(daemon, echo, "until=output&pattern=hello")) == (True, None, 1, "hello", "stdout")

@@ -131,7 +131,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.runs(handles[1], before_number=None, limit=9) == []
         assert await storage.position(handles[1]) == Position()
 
-    async def test_a_name_means_the_newest_that_was_given_it(self, storage: Storage) -> None:
+    async def test_a_name_means_its_newest_process(self, storage: Storage) -> None:
         """Names differ by case, and by every character."""
         older, newer = [await added(storage, new_process(name="we'b")) for _ in range(2)]
         await added(storage, new_process(name="WE'B"))
