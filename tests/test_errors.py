@@ -44,5 +44,5 @@ def drawn() -> dict[str, str]:
     return found
 
 
-def test_the_tree_of_errors_is_drawn_whole() -> None:
+def test_the_drawn_tree_of_errors_is_complete() -> None:
     assert drawn() == {name: base for name, base in exceptions().items() if name != "OutlastError"}

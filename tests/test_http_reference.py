@@ -22,11 +22,17 @@ def test_the_page_is_up_to_date(path: Path) -> None:
     assert path.read_text() == PAGES[path], "stale: run `make docs`"
 
 
-def test_every_call_and_every_field_of_its_query_is_described() -> None:
+def test_every_call_is_described() -> None:
     text = (DOCS / "http-api.md").read_text()
     for route in ROUTES:
         if route.documented:
             assert f"`{route.method} {route.path}`" in text
+
+
+def test_every_field_of_a_query_is_described() -> None:
+    text = (DOCS / "http-api.md").read_text()
+    for route in ROUTES:
+        if route.documented:
             for name in route.query().fields:
                 assert f"| `{name}` | query" in text
 

@@ -18,13 +18,13 @@ def test_the_package_alone_imports_no_module() -> None:
     assert loaded.stdout.split() == ["outlast"]
 
 
-def test_the_command_itself_needs_hardly_anything() -> None:
+def test_the_command_imports_few_modules() -> None:
     assert imported("import outlast.cli").isdisjoint(
         {"aiohttp", "aiosqlite", "asyncio", "marshmallow", "platformdirs", "uvloop"}
     )
 
 
-def test_down_serves_nothing() -> None:
+def test_down_imports_no_server() -> None:
     assert imported("import outlast.daemon.shutdown").isdisjoint({"aiohttp", "apispec", "marshmallow"})
 
 

@@ -44,9 +44,7 @@ WITHOUT_TOKEN = [
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY_PATH)
-async def test_every_route_and_unknown_path_wants_the_token(
-    server: Server, manager: StubManager, method: str, path: str
-) -> None:
+async def test_every_path_requires_the_token(server: Server, manager: StubManager, method: str, path: str) -> None:
     for headers in WITHOUT_TOKEN:
         answer = await server.ask(method, path, headers=headers)
         assert answer.status == 401, headers
@@ -77,7 +75,7 @@ async def test_no_cors_header_is_ever_sent(server: Server, method: str, path: st
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("host", ["01hx.local", "evil.example", "127.0.0.1"])
-async def test_with_bearer_any_host_and_origin_will_do(server: Server, scheme: str, host: str) -> None:
+async def test_a_bearer_token_is_accepted_from_anywhere(server: Server, scheme: str, host: str) -> None:
     headers = {"Authorization": f"{scheme} {TOKEN}", "Host": host, "Origin": "https://other.example"}
     assert (await server.ask("GET", "/api/v1/health", headers=headers)).status == 200
 
@@ -94,7 +92,7 @@ async def test_with_bearer_any_host_and_origin_will_do(server: Server, scheme: s
         "outlast.example:80",
     ],
 )
-async def test_a_browser_may_come_by_our_own_names(server: Server, host: str) -> None:
+async def test_a_browser_may_use_the_daemons_own_hosts(server: Server, host: str) -> None:
     for origin in ({}, {"Origin": f"http://{host}"}, {"Origin": f"https://{host.lower()}"}):
         for site in ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}):
             headers = {"Authorization": basic(TOKEN), "Host": host, **origin, **site}

@@ -53,7 +53,7 @@ async def test_a_start_answers_with_the_process(server: Server, manager: StubMan
     assert ProcessInfo().validate(answer.json) == {}
 
 
-async def test_a_start_whose_key_is_known_answers_200(server: Server, manager: StubManager) -> None:
+async def test_a_start_with_a_known_key_answers_200(server: Server, manager: StubManager) -> None:
     manager.key_is_known = True
     answer = await server.ask("POST", "/api/v1/processes", json={"command": "true", "idempotency_key": "k 1"})
     assert (answer.status, answer.json) == (200, RUNNING)
@@ -73,7 +73,7 @@ async def test_a_start_whose_key_is_known_answers_200(server: Server, manager: S
         (ExitStatus(reason=Reason.LOST, ended_at_ms=5), {"status": "exited"}),
     ],
 )
-def test_endings(ending: ExitStatus, expected: dict[str, Any]) -> None:
+def test_each_ending_is_shown(ending: ExitStatus, expected: dict[str, Any]) -> None:
     it = view()
     ended = replace(it, process=replace(it.process, run=Run(pid=42, started_at_ms=1710000000000, ending=ending)))
     info = process_info(ended)
@@ -81,7 +81,7 @@ def test_endings(ending: ExitStatus, expected: dict[str, Any]) -> None:
     assert ProcessInfo().validate({**info, "args": []}) == {}
 
 
-async def test_pages(server: Server, manager: StubManager) -> None:
+async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
     manager.views = [view(handle=handle, pid=handle + 100) for handle in (9, 8, 7)]
     query = ProcessQuery(status=Status.RUNNING, tags={"a": "b", "c": "d"})
     path = "/api/v1/processes?limit=2&tag=a:b&tag=c:d&status=running&cursor="
@@ -122,7 +122,7 @@ async def test_pages(server: Server, manager: StubManager) -> None:
         ("POST", "/42/stdin/close", None, 204, None, ("close_stdin", "42")),
     ],
 )
-async def test_small_calls(
+async def test_each_small_call_reaches_the_manager(
     server: Server, manager: StubManager, method: str, path: str, body: Any, status: int, answer: Any, call: Any
 ) -> None:
     got = await server.ask(method, f"/api/v1/processes{path}", json=body)
@@ -137,7 +137,7 @@ async def test_a_process_that_a_delete_could_not_end_is_shown(server: Server, ma
     assert (answer.status, answer.json) == (202, RUNNING)
 
 
-async def test_a_signal_that_the_system_refuses(server: Server, manager: StubManager) -> None:
+async def test_a_signal_that_the_system_refuses_is_an_error(server: Server, manager: StubManager) -> None:
     manager.fail = Forbidden("not permitted")
     answer = await server.ask("POST", "/api/v1/processes/42/signal", json={"signal": 15})
     assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN")
@@ -148,16 +148,18 @@ async def in_pieces(count: int) -> Any:
         yield bytes([index % 256]) * 100_000
 
 
-async def test_stdin_takes_any_size_and_none(server: Server, manager: StubManager) -> None:
+async def test_stdin_may_be_large(server: Server, manager: StubManager) -> None:
     answer = await server.ask("POST", "/api/v1/processes/42/stdin", data=in_pieces(300))
     assert answer.status == 204
     assert manager.stdin == b"".join([bytes([index % 256]) * 100_000 for index in range(300)])
-    manager.stdin.clear()
+
+
+async def test_stdin_may_be_empty(server: Server, manager: StubManager) -> None:
     assert (await server.ask("POST", "/api/v1/processes/42/stdin")).status == 204
     assert manager.stdin == b""
 
 
-async def test_stdin_is_passed_on_as_it_comes(server: Server, manager: StubManager) -> None:
+async def test_stdin_is_passed_on_before_the_body_ends(server: Server, manager: StubManager) -> None:
     more = asyncio.Event()
 
     async def body() -> Any:
@@ -172,9 +174,12 @@ async def test_stdin_is_passed_on_as_it_comes(server: Server, manager: StubManag
     assert manager.stdin == b"firstsecond"
 
 
-async def test_health_and_info(server: Server, manager: StubManager) -> None:
+async def test_info_shows_the_counts(server: Server) -> None:
     answer = await server.ask("GET", "/api/v1/info")
     assert answer.json == {"version": "1.2.3", "uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+
+
+async def test_health_shows_the_failure(server: Server, manager: StubManager) -> None:
     manager.unhealthy = "the disk is full"
     answer = await server.ask("GET", "/api/v1/health")
     assert answer.status == 503
@@ -182,7 +187,7 @@ async def test_health_and_info(server: Server, manager: StubManager) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
-async def test_every_answer_forbids_sniffing_framing_and_storing(server: Server) -> None:
+async def test_every_answer_has_the_security_headers(server: Server) -> None:
     for path in ("/api/v1/health", "/no/such", "/docs", "/docs/docs.js"):
         for headers in (BEARER, {}):
             answer = await server.ask("GET", path, headers=headers)
@@ -196,6 +201,6 @@ def test_the_table_has_no_route_twice() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
 
 
-async def test_what_a_call_reads_is_stored_first(server: Server, manager: StubManager) -> None:
+async def test_output_is_stored_before_a_process_is_read(server: Server, manager: StubManager) -> None:
     await server.ask("GET", f"/api/v1/processes/{ULID}")
     assert manager.caught_up == 1

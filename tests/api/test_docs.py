@@ -39,7 +39,7 @@ def resolve(reference: str) -> Any:
     return found
 
 
-def test_every_route_is_in_the_document_and_nothing_else() -> None:
+def test_the_document_lists_exactly_the_documented_routes() -> None:
     told = {(method.upper(), path) for path, method, _ in OPERATIONS}
     assert told == {(route.method, route.path) for route in ROUTES if route.documented}
     assert {route.path for route in ROUTES if not route.documented} == {"/docs/{file}"}
@@ -58,7 +58,7 @@ def test_the_document_has_the_structure_of_openapi_3_1() -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
-def test_operations(path: str, method: str, operation: dict[str, Any]) -> None:
+def test_each_operation_is_complete(path: str, method: str, operation: dict[str, Any]) -> None:
     assert method in METHODS
     assert operation["summary"]
     assert operation["tags"]
@@ -103,7 +103,7 @@ def test_the_document_tells_all_fields_that_are_accepted() -> None:
         assert {p["name"] for p in parameters if p["in"] == "query"} == set(schema().fields)
 
 
-def test_each_code_is_told_where_it_can_come() -> None:
+def test_each_error_code_is_documented() -> None:
     text = json.dumps(DOCUMENT)
     assert {shape.code for shape in ERROR_SPECS.values() if f"`{shape.code}`" not in text} == set()
     errors = DOCUMENT["paths"]["/api/v1/processes"]["post"]["responses"]
@@ -111,7 +111,7 @@ def test_each_code_is_told_where_it_can_come() -> None:
     assert "TOO_LARGE" in errors["413"]["description"]
 
 
-def test_the_document_tells_where_values_of_environment_variables_go() -> None:
+def test_the_document_says_that_environments_are_stored_encrypted() -> None:
     env = DOCUMENT["components"]["schemas"]["StartBody"]["properties"]["env"]["description"]
     assert "stored encrypted" in env
     assert "returned, logged or stored" not in json.dumps(DOCUMENT)
@@ -153,7 +153,7 @@ def test_examples_of_bodies_are_accepted() -> None:
             assert body["content"]["application/json"]["example"] == examples[route.path]
 
 
-async def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
+async def test_the_page_loads_nothing_from_other_hosts(server: Server) -> None:
     page = await server.ask("GET", "/docs")
     assert page.headers["Content-Type"].startswith("text/html")
     text = page.body.decode()

@@ -51,21 +51,32 @@ def test_every_error_a_caller_can_meet_is_in_the_table() -> None:
     assert set(ERROR_SPECS) <= raised
 
 
-@pytest.mark.parametrize(
+unexpected = pytest.mark.parametrize(
     "error", [RuntimeError(f"secret {TOKEN}"), errors.StorageError("secret"), TimeoutError("secret")]
 )
-async def test_the_unexpected_is_logged_and_not_told(
+
+
+@unexpected
+async def test_an_unexpected_error_is_logged(
     server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     manager.fail = error
     with caplog.at_level(logging.ERROR):
-        answer = await server.ask("GET", "/api/v1/processes/42?", headers=BEARER)
-    assert answer.status == 500
-    assert answer.json["code"] == "INTERNAL"
-    assert b"secret" not in answer.body
+        await server.ask("GET", "/api/v1/processes/42?", headers=BEARER)
     (record,) = caplog.records
     assert record.getMessage() == "GET /api/v1/processes/42 failed"
     assert record.exc_info is not None
+
+
+@unexpected
+async def test_an_unexpected_error_is_not_shown_to_the_client(
+    server: Server, manager: StubManager, error: Exception
+) -> None:
+    manager.fail = error
+    answer = await server.ask("GET", "/api/v1/processes/42?", headers=BEARER)
+    assert answer.status == 500
+    assert answer.json["code"] == "INTERNAL"
+    assert b"secret" not in answer.body
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,7 @@ async def test_the_unexpected_is_logged_and_not_told(
         ("POST", "/api/v1/processes/42/output", 405, "METHOD_NOT_ALLOWED"),
     ],
 )
-async def test_what_aiohttp_refuses_has_the_form_too(
+async def test_errors_of_aiohttp_have_the_contracts_form(
     server: Server, method: str, path: str, status: int, code: str | None
 ) -> None:
     answer = await server.ask(method, path)
@@ -110,7 +121,7 @@ async def test_what_aiohttp_refuses_has_the_form_too(
         (JSON, b"{}", "command is required"),
     ],
 )
-async def test_bodies_that_are_no_json_object(
+async def test_bodies_that_are_not_json_objects_are_refused(
     server: Server, manager: StubManager, headers: dict[str, str], body: bytes, phrase: str
 ) -> None:
     answer = await server.ask("POST", "/api/v1/processes", headers=headers, data=body)
@@ -130,7 +141,7 @@ async def in_pieces(size: int) -> Any:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_the_limit(server: Server, manager: StubManager, chunked: bool) -> None:
+async def test_a_body_over_the_limit_is_refused(server: Server, manager: StubManager, chunked: bool) -> None:
     body = in_pieces(MAX_BODY_BYTES) if chunked else io.BytesIO(b" " * (MAX_BODY_BYTES + 1))
     answer = await server.ask("POST", "/api/v1/processes", headers=JSON, data=body)
     assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")

@@ -24,7 +24,7 @@ START = (
 MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
 
 
-async def test_history_then_eof(server: Server, manager: StubManager) -> None:
+async def test_an_ended_process_is_followed_to_eof(server: Server, manager: StubManager) -> None:
     manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
     answer = await server.ask("GET", FOLLOW)
     assert answer.status == 200
@@ -52,7 +52,7 @@ async def test_history_then_eof(server: Server, manager: StubManager) -> None:
         ("&tail=3", "5", 5, None),
     ],
 )
-async def test_where_it_starts(
+async def test_a_stream_starts_at_the_requested_position(
     server: Server,
     manager: StubManager,
     word: str,
@@ -69,7 +69,9 @@ async def test_where_it_starts(
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "9" * 30, "1, 2"])
-async def test_a_wrong_place_is_an_error_before_the_stream(server: Server, manager: StubManager, wrong: str) -> None:
+async def test_a_malformed_position_is_an_error_before_the_stream(
+    server: Server, manager: StubManager, wrong: str
+) -> None:
     for query, headers in (({"after": wrong}, {}), ({}, {"Last-Event-ID": wrong})):
         answer = await server.ask("GET", FOLLOW, params=query, headers={**BEARER, **headers})
         assert (answer.status, answer.json["code"]) == (400, "INVALID_REQUEST")
@@ -81,7 +83,7 @@ async def read_until(reader: asyncio.StreamReader, end: bytes) -> bytes:
     return await asyncio.wait_for(reader.readuntil(end), 10)
 
 
-async def test_headers_and_keep_alives_come_before_any_output(server: Server, manager: StubManager) -> None:
+async def test_a_stream_is_answered_before_any_output(server: Server, manager: StubManager) -> None:
     manager.follow_forever = True
     reader, _ = await server.connect(REQUEST)
     assert (await read_until(reader, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -100,7 +102,7 @@ async def test_a_follower_that_hangs_up_is_gone_at_once(
     assert caplog.records == []
 
 
-async def test_a_follower_that_hangs_up_while_it_is_written_to(
+async def test_a_follower_may_hang_up_during_a_write(
     server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.chunks = MUCH
@@ -113,7 +115,7 @@ async def test_a_follower_that_hangs_up_while_it_is_written_to(
     assert caplog.records == []
 
 
-async def test_a_follower_that_does_not_read_costs_nobody(server: Server, manager: StubManager) -> None:
+async def test_a_follower_that_does_not_read_delays_no_other(server: Server, manager: StubManager) -> None:
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
@@ -151,7 +153,7 @@ async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
     assert manager.followers == 0
 
 
-async def test_a_disconnect_is_not_logged_where_handlers_are_not_cancelled(
+async def test_a_disconnect_is_not_logged_without_handler_cancellation(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(manager, handler_cancellation=False) as server:
@@ -185,7 +187,7 @@ async def test_a_disconnect_before_the_answer_is_not_logged(
     assert caplog.records == []
 
 
-async def test_a_change_is_waited_for_at_the_daemons_end(server: Server, manager: StubManager) -> None:
+async def test_the_daemon_ends_after_a_change_under_way(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
     _, writer = await server.connect(START)
     await until(lambda: manager.calls)
@@ -209,7 +211,7 @@ async def test_a_failure_within_a_stream_breaks_the_connection(
     assert record.getMessage() == f"GET {FOLLOW} failed after its response had begun"
 
 
-async def test_a_change_is_carried_through_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
+async def test_a_change_is_completed_when_its_caller_hangs_up(server: Server, manager: StubManager) -> None:
     manager.wait_in_start = asyncio.Event()
     _, writer = await server.connect(START)
     await until(lambda: manager.calls)

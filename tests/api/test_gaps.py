@@ -87,7 +87,7 @@ async def test_gaps_in_the_forms_of_stored_output(daemon: Daemon, holed: dict[st
     ]
 
 
-async def test_a_running_process_goes_on_behind_a_gap(daemon: Daemon) -> None:
+async def test_output_continues_after_a_gap(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"1\n")
     assert (await anext(daemon.follow(process))).id == 1

@@ -46,16 +46,16 @@ def test_parts_of_a_line_are_joined(chunks: list[Chunk]) -> None:
     assert join(chunks) == whole_lines(chunks)
 
 
-def test_a_prompt_and_its_rest_are_one_line_also_around_the_other_stream() -> None:
+def test_a_line_is_joined_around_the_other_stream() -> None:
     parts = [(b"name? ", Stream.STDOUT), (b"warning\n", Stream.STDERR), (b"Bob\nend", Stream.STDOUT)]
     assert join(numbered(parts)) == [b"warning", b"name? Bob", b"end"]
 
 
-def test_runs_do_not_run_into_each_other() -> None:
+def test_the_end_of_a_run_ends_a_line() -> None:
     assert join([chunk(b"last words"), chunk(b"hello\n", first_seq=2, run=2)]) == [b"last words", b"hello"]
 
 
-def test_what_comes_behind_a_gap_is_not_the_rest_of_a_line() -> None:
+def test_a_gap_ends_a_line() -> None:
     parts = [(b"half a", Stream.STDOUT), (None, Stream.STDERR), (b" line, ", Stream.STDOUT), (None, Stream.STDOUT)]
     assert join(numbered([*parts, (b"whole\n", Stream.STDOUT)])) == [b"half a line, ", b"whole"]
 
@@ -79,7 +79,7 @@ def test_many_small_parts_cost_no_more_than_one() -> None:
     limit=st.none() | st.integers(0, 25),
     cut=st.integers(0, 20),
 )
-def test_the_sieve_is_a_filter_and_a_limit(
+def test_a_line_filter_returns_matching_lines_up_to_its_limit(
     lines: list[bytes],
     end: bool,
     needle: bytes | None,
@@ -102,7 +102,7 @@ def test_the_sieve_is_a_filter_and_a_limit(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(chunks=CHUNKS, grep=st.sampled_from(["", "a", '"', "\\", "é", "p"]), limit=st.none() | st.integers(0, 5))
-async def test_the_three_forms_tell_the_same(
+async def test_the_three_forms_hold_the_same_lines(
     server: Server, manager: StubManager, chunks: list[Chunk], grep: str, limit: int | None
 ) -> None:
     manager.chunks = chunks
@@ -139,9 +139,7 @@ async def test_the_three_forms_tell_the_same(
         assert answer.body.replace(b"\n", b"") == b"".join(joined)
 
 
-async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_there(
-    server: Server, manager: StubManager
-) -> None:
+async def test_a_search_shows_gaps(server: Server, manager: StubManager) -> None:
     manager.chunks = [chunk(b"a\nb\n"), gap(3), chunk(b"b\na\n", first_seq=4)]
     answer = await server.ask("GET", "/api/v1/processes/42/stdout?grep=a", headers=NDJSON)
     assert [json.loads(line)["id"] for line in answer.body.splitlines()] == [1, 3, 5]
@@ -153,7 +151,7 @@ async def test_a_search_tells_of_gaps_because_what_it_looks_for_may_have_been_th
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
-async def test_the_range_goes_to_the_core(
+async def test_the_range_is_passed_to_the_manager(
     server: Server, manager: StubManager, word: str, stream: Stream | None
 ) -> None:
     await server.ask("GET", f"/api/v1/processes/some%20name/{word}?after=1&tail=2&since=3&until=4")
@@ -194,7 +192,7 @@ async def test_a_failure_within_the_answer_breaks_the_connection(
     assert TOKEN not in caplog.text
 
 
-async def test_the_size_of_all_bytes_is_told_and_kept_to(server: Server, manager: StubManager) -> None:
+async def test_the_content_length_is_exact(server: Server, manager: StubManager) -> None:
     """The size holds when more output has come since, and when there is less."""
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     everything = b"".join(it.data for it in manager.chunks)
@@ -239,5 +237,5 @@ async def test_a_purge_within_the_bytes_breaks_the_connection(
         (",,;q=1,", 0),
     ],
 )
-def test_negotiation(accept: str, chosen: int) -> None:
+def test_the_accept_header_chooses_the_form(accept: str, chosen: int) -> None:
     assert preferred(accept, OFFERS) == OFFERS[chosen]

@@ -26,7 +26,7 @@ def refuse(schema: Schema, given: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-def test_a_whole_start() -> None:
+def test_every_field_of_a_start_is_loaded() -> None:
     assert load(
         START,
         {
@@ -55,21 +55,26 @@ def test_a_whole_start() -> None:
     )
 
 
-def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
-    least = load(START, {"command": "true"})
-    assert least == StartRequest(
-        command="true",
-        args=(),
-        env={},
-        working_dir=None,
-        user=None,
-        stdin_mode=StdinMode.CLOSED,
-        stdout_mode=OutputMode.CAPTURE,
-        stderr_mode=OutputMode.CAPTURE,
-        tags={},
-    )
+LEAST = StartRequest(
+    command="true",
+    args=(),
+    env={},
+    working_dir=None,
+    user=None,
+    stdin_mode=StdinMode.CLOSED,
+    stdout_mode=OutputMode.CAPTURE,
+    stderr_mode=OutputMode.CAPTURE,
+    tags={},
+)
+
+
+def test_a_start_needs_only_a_command() -> None:
+    assert load(START, {"command": "true"}) == LEAST
+
+
+def test_a_null_means_the_default() -> None:
     nulls = dict.fromkeys(set(START.fields) - {"command"})
-    assert load(START, {"command": "true", **nulls}) == least
+    assert load(START, {"command": "true", **nulls}) == LEAST
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_the_least_start_and_nulls_for_what_is_not_given() -> None:
         ("idempotency_key", 1, "idempotency_key must be a string"),
     ],
 )
-def test_what_is_wrong_with_a_start_is_said(field: str, value: Any, phrase: str) -> None:
+def test_a_wrong_field_of_a_start_is_named(field: str, value: Any, phrase: str) -> None:
     assert phrase in refuse(START, {"command": "true", field: value})
 
 
@@ -196,7 +201,7 @@ def test_values_of_the_environment_are_not_told() -> None:
         ({"uid": 1, "gid": 0}, (("name", None), ("uid", 1), ("gid", 0))),
     ],
 )
-def test_users(user: Any, expected: tuple[tuple[str, Any], ...]) -> None:
+def test_a_user_has_several_forms(user: Any, expected: tuple[tuple[str, Any], ...]) -> None:
     assert load(START, {"command": "x", "user": user}).user == UserSpec(**dict(expected))
 
 
@@ -228,7 +233,7 @@ def test_any_object_is_a_start_or_an_error_in_words(body: dict[str, Any], comman
     ("given_signal", "number"),
     [(1, 1), (15, 15), (64, 64), ("SIGTERM", 15), ("TERM", 15), ("SIGKILL", 9), ("INT", 2), ("RTMIN", signal.SIGRTMIN)],
 )
-def test_signals(given_signal: Any, number: int) -> None:
+def test_a_signal_has_several_forms(given_signal: Any, number: int) -> None:
     assert load(processes.SignalBody(), {"signal": given_signal}).number == number
 
 
@@ -239,7 +244,7 @@ def test_unknown_signals_are_refused(wrong: Any) -> None:
     assert refuse(processes.SignalBody(), {"signal": wrong}).startswith("signal must ")
 
 
-def test_lists() -> None:
+def test_every_field_of_a_list_query_is_loaded() -> None:
     query = lists.ListQuery()
     assert load(query, {}) == ProcessQuery(limit=1000)
     given = {
@@ -281,7 +286,7 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
         (output.ResumeHeader(), ("Last-Event-ID",)),
     ],
 )
-def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
+def test_a_malformed_number_is_refused(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
     for field in fields:
         assert refuse(schema, {field: wrong}).startswith(f"{field} must be an integer from ")
 
@@ -300,11 +305,11 @@ def test_what_is_no_number(schema: Schema, fields: tuple[str, ...], wrong: str) 
         ({"reason": "lost"}, "unknown field: reason"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_said(given: dict[str, Any], phrase: str) -> None:
+def test_a_wrong_field_of_a_list_query_is_named(given: dict[str, Any], phrase: str) -> None:
     assert phrase in refuse(lists.ListQuery(), given)
 
 
-def test_output_ranges() -> None:
+def test_every_field_of_an_output_range_is_loaded() -> None:
     schema = output.OutputRange()
     assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
     given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
@@ -317,11 +322,11 @@ def test_output_ranges() -> None:
 
 
 @pytest.mark.parametrize(("text", "purge"), [("true", True), ("false", False)])
-def test_purge(text: str, purge: bool) -> None:
+def test_purge_is_a_flag(text: str, purge: bool) -> None:
     assert load(processes.DeleteQuery(), {"purge": text}).purge is purge
     assert load(processes.DeleteQuery(), {}).purge is False
 
 
 @pytest.mark.parametrize("wrong", ["", "1", "yes", "TRUE", "on"])
-def test_purging_is_not_guessed(wrong: str) -> None:
+def test_a_malformed_purge_flag_is_refused(wrong: str) -> None:
     assert refuse(processes.DeleteQuery(), {"purge": wrong}) == "purge must be true or false"

@@ -23,9 +23,7 @@ def expected_events(chunk: Chunk) -> list[dict[str, object]]:
 
 
 @given(data=DATA, first_seq=st.integers(1, 10**12), stream=st.sampled_from(Stream))
-def test_a_strict_reader_gets_each_line_as_if_it_were_encoded_alone(
-    data: bytes, first_seq: int, stream: Stream
-) -> None:
+def test_each_line_is_one_event(data: bytes, first_seq: int, stream: Stream) -> None:
     it = chunk(data, first_seq=first_seq, stream=stream)
     events, comments = parse_events(encoded(sse.EventCache(), it))
     assert comments == []
@@ -35,7 +33,7 @@ def test_a_strict_reader_gets_each_line_as_if_it_were_encoded_alone(
 
 
 @given(data=DATA)
-def test_ndjson_holds_the_same(data: bytes) -> None:
+def test_ndjson_holds_the_same_lines(data: bytes) -> None:
     it = chunk(data, first_seq=7)
     text = sse.encode(sse.NDJSON, it, it.data, range(7, it.last_seq + 1))
     lines = text.split(b"\n")
@@ -67,7 +65,7 @@ def test_a_gap_is_an_event_of_its_own() -> None:
 
 
 @given(data=DATA, cut=st.integers(1, 300))
-def test_what_one_follower_had_encoded_serves_another_that_began_elsewhere(data: bytes, cut: int) -> None:
+def test_a_cached_encoding_serves_followers_from_other_positions(data: bytes, cut: int) -> None:
     cache = sse.EventCache()
     it = chunk(data)
     assert encoded(cache, it) == encoded(cache, it)
@@ -93,7 +91,7 @@ def test_followers_share_the_same_bytes() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from([b"a\n", b"b\nc", b"", b"line\n" * 3000]), st.sampled_from(Stream)), min_size=1)
 )
-def test_chunks_together_are_what_each_is_alone(parts: list[tuple[bytes, Stream]]) -> None:
+def test_chunks_are_encoded_together_as_alone(parts: list[tuple[bytes, Stream]]) -> None:
     """A reader of another selection of the same chunks gets its own events, also from the same cache."""
     chunks = []
     seq = 1
@@ -121,7 +119,7 @@ def test_the_cache_is_bounded_in_bytes() -> None:
         assert cache.size_bytes <= 300_000
 
 
-def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
+def test_the_cache_is_bounded_in_bytes_for_single_lines() -> None:
     """A piece of one short line takes several times the memory of its events."""
     cache = sse.EventCache(max_bytes=2_000_000)
     tracemalloc.start()
@@ -135,7 +133,7 @@ def test_the_bound_holds_for_memory_also_when_each_line_comes_alone() -> None:
     assert taken < 1.2 * 2_000_000
 
 
-def test_pieces_are_small_whatever_the_lines_are() -> None:
+def test_pieces_are_small_for_lines_of_any_length() -> None:
     for data in (b"\n" * 1_000_000, b"0123456789\n" * 90_000, b"x" * 95 + b"\n" + b"y\n" * 300_000):
         pieces = [piece.events for piece in sse.EventCache().pieces([chunk(data)])]
         assert max(map(len, pieces)) <= 4 * sse.FOLLOW_PIECE_BYTES

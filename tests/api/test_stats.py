@@ -51,7 +51,7 @@ async def test_stats_are_shown(server: Server, manager: StubManager) -> None:
     }
 
 
-async def test_nothing_is_known_yet(server: Server, manager: StubManager) -> None:
+async def test_a_process_without_samples_has_null_stats(server: Server, manager: StubManager) -> None:
     manager.usage = usage()
     got = await server.ask("GET", "/api/v1/processes/42/stats")
     assert (got.json["current"], got.json["history"]) == (None, [])
@@ -59,7 +59,7 @@ async def test_nothing_is_known_yet(server: Server, manager: StubManager) -> Non
     assert ProcessStats().validate(got.json) == {}
 
 
-def test_a_share_is_not_made_of_a_moment() -> None:
+def test_a_share_is_not_calculated_over_a_moment() -> None:
     shown = process_stats(usage(sample(1000, 100), sample(5000, 2100), current=sample(5001, 2110)))
     assert shown["current"]["cpu"]["percent"] == 50.2
     assert process_stats(usage(current=sample(100, 10)))["current"]["cpu"]["percent"] == 10.0
@@ -72,5 +72,5 @@ def test_a_share_is_not_made_of_a_moment() -> None:
         (usage(sample(1000, 10), sample(2000, 20), run=2), [None, 1.0]),  # nobody says when that run began
     ],
 )
-def test_a_share_that_nobody_knows(view: UsageView, expected: list[float | None]) -> None:
+def test_an_unknown_share_is_null(view: UsageView, expected: list[float | None]) -> None:
     assert percents(process_stats(view)) == expected

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.daemon import Daemon
 
 from .server import until
@@ -16,7 +18,7 @@ def printing(data: bytes, stream: str = "stdout") -> str:
     return f"import sys; sys.{stream}.buffer.write({data!r})"
 
 
-async def test_all_forms_of_what_a_process_wrote(daemon: Daemon) -> None:
+async def test_all_forms_hold_the_same_output(daemon: Daemon) -> None:
     process = await daemon.python(printing(NASTY))
     await daemon.ended(process)
     assert await daemon.raw(process) == NASTY
@@ -51,7 +53,7 @@ RANGES: list[tuple[str, list[str]]] = [
 ]
 
 
-async def test_ranges(daemon: Daemon) -> None:
+async def test_each_range_selects_its_lines(daemon: Daemon) -> None:
     process = await daemon.sh("seq -f 'line %g' 10")
     await daemon.ended(process)
     for query, expected in RANGES:
@@ -89,7 +91,7 @@ async def test_a_follower_that_resumes_sees_each_line_once(daemon: Daemon) -> No
                 break
 
 
-async def test_stdin_of_any_size(daemon: Daemon) -> None:
+async def test_stdin_may_have_any_size(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     path = f"/processes/{process['id']}"
     data = b"".join(b"%07d\n" % number for number in range(400_000))
@@ -105,7 +107,7 @@ async def test_stdin_of_any_size(daemon: Daemon) -> None:
     assert (await daemon.call("POST", f"{path}/stdin", 400, data=b"x"))["code"] == "NOT_RUNNING"
 
 
-async def test_a_writer_whose_process_does_not_read_holds_up_nobody(daemon: Daemon) -> None:
+async def test_a_blocked_writer_delays_no_other_call(daemon: Daemon) -> None:
     process = await daemon.sh("sleep 600", stdin_mode="pipe")
     path = f"/processes/{process['id']}"
     stuck = asyncio.create_task(daemon.call("POST", f"{path}/stdin", 400, data=b"x" * 1_000_000))
@@ -116,24 +118,32 @@ async def test_a_writer_whose_process_does_not_read_holds_up_nobody(daemon: Daem
     assert (await stuck)["code"] == "NOT_RUNNING"
 
 
-async def test_pages_and_filters(daemon: Daemon) -> None:
+@pytest.fixture
+async def ended_processes(daemon: Daemon) -> list[str]:
+    """Run five processes with tags, and return their ids, newest first."""
     made = [await daemon.run("true", tags={"n": str(number % 2), "all": "x:y"}) for number in range(5)]
     for process in made:
         await daemon.ended(process)
-    newest_first = [process["id"] for process in reversed(made)]
+    return [process["id"] for process in reversed(made)]
+
+
+async def test_pages_hold_each_process_once(daemon: Daemon, ended_processes: list[str]) -> None:
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
         page = await daemon.call("GET", f"/processes?limit=2{cursor and '&cursor='}{cursor}", 200)
         found += [process["id"] for process in page["processes"]]
         cursor = page["next"]
-    assert found == newest_first
+    assert found == ended_processes
+
+
+async def test_filters_select_processes(daemon: Daemon, ended_processes: list[str]) -> None:
     page = await daemon.call("GET", "/processes?tag=n:0&tag=all:x:y&status=exited", 200)
-    assert [process["id"] for process in page["processes"]] == newest_first[::2]
+    assert [process["id"] for process in page["processes"]] == ended_processes[::2]
     assert (await daemon.call("GET", "/processes?status=running", 200))["processes"] == []
 
 
-async def test_signal_end_and_purge(daemon: Daemon) -> None:
+async def test_a_signal_ends_a_process(daemon: Daemon) -> None:
     process = await daemon.sh("sleep 600")
     assert await daemon.call("POST", f"/processes/{process['pid']}/signal", 200, {"signal": "TERM"}) == {
         "success": True
@@ -142,6 +152,12 @@ async def test_signal_end_and_purge(daemon: Daemon) -> None:
     assert (ended["status"], ended["signal"], ended["exit_code"], ended["reason"]) == ("signaled", 15, None, "signaled")
     path = f"/processes/{process['id']}"
     assert (await daemon.call("POST", f"{path}/signal", 400, {"signal": 9}))["code"] == "NOT_RUNNING"
+
+
+async def test_a_purged_process_is_not_found(daemon: Daemon) -> None:
+    process = await daemon.sh("kill -TERM $$")
+    await daemon.ended(process)
+    path = f"/processes/{process['id']}"
     await daemon.call("DELETE", path, 204)
     await daemon.call("DELETE", f"{path}?purge=true", 204)
     assert (await daemon.call("GET", path, 404))["code"] == "NOT_FOUND"

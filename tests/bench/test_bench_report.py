@@ -86,7 +86,7 @@ def test_one_table_tells_of_all_measures() -> None:
     ]
 
 
-def test_what_is_kept_can_be_read(tmp_path: Path) -> None:
+def test_a_kept_record_is_readable(tmp_path: Path) -> None:
     """The page has the table, the machine, and what contestants lack or why they are left out."""
     kept = report.record(results(), ["commit 1234"])
     as_json, page = report.keep(kept, tmp_path / "results")

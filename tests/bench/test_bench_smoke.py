@@ -71,7 +71,7 @@ def test_no_contestant_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", MEASURES)
-async def test_bench(tmp_path: Path, name: str) -> None:
+async def test_each_measure_runs(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     process = await start(folder, "-m", "bench", "--only", name, "--smoke", "--rounds", "1", "--keep", str(tmp_path))
@@ -90,7 +90,7 @@ async def test_bench(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["flood-960k", "latency"])
-async def test_interrupted_bench(tmp_path: Path, name: str) -> None:
+async def test_an_interrupted_bench_ends_its_processes(tmp_path: Path, name: str) -> None:
     """Ctrl-C ends what was started."""
     process = await start(tmp_path, "-m", "bench", "--only", name, "--size", "90000000")
     await eventually(lambda: any("outlast.shim" in found for found in running_in(tmp_path)), deadline_s=DEADLINE_S)
@@ -102,7 +102,7 @@ async def test_interrupted_bench(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_scale(tmp_path: Path) -> None:
+async def test_the_scale_bench_runs(tmp_path: Path) -> None:
     process = await start(tmp_path, "-m", "bench.scale", "--processes", "200", "--running", "1", "--times", "1")
     told = await output(process)
     assert process.returncode == 0, told
@@ -119,7 +119,7 @@ def test_growth_is_the_exponent() -> None:
 
 
 @pytest.mark.parametrize("peer", ["supervisord", "pm2", "circus"])
-async def test_interrupted_peer(tmp_path: Path, peer: str) -> None:
+async def test_an_interrupted_bench_ends_its_peer(tmp_path: Path, peer: str) -> None:
     """Ctrl-C ends the peer, and the program that it runs."""
     if peer in MEASURES["flood-960k"].left_out:
         pytest.skip("left out")
@@ -134,7 +134,7 @@ async def test_interrupted_peer(tmp_path: Path, peer: str) -> None:
     await eventually(lambda: running_with(str(lines // 10)) == [], deadline_s=DEADLINE_S)
 
 
-async def test_demo(tmp_path: Path) -> None:
+async def test_the_demo_runs(tmp_path: Path) -> None:
     process = await start(tmp_path, "-m", "examples.demo", "--seconds", "2")
     told = await output(process)
     assert process.returncode == 0, told

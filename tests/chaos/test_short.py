@@ -15,7 +15,7 @@ _FIXED_SEED = 1
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choose", [lambda: _FIXED_SEED, lambda: random.randrange(1 << 32)], ids=["fixed", "random"])
-async def test_nothing_is_lost_repeated_or_disturbed(
+async def test_a_short_campaign_finds_no_difference(
     choose: Callable[[], int], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     seed = choose()

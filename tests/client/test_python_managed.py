@@ -86,7 +86,7 @@ async def test_a_name_in_use_is_refused(sandbox: Sandbox) -> None:
     assert (caught.value.status_code, caught.value.code) == (409, "NAME_IN_USE")
 
 
-async def test_what_fails_is_started_again_as_often_as_wanted(sandbox: Sandbox) -> None:
+async def test_a_failing_process_is_restarted_up_to_its_limit(sandbox: Sandbox) -> None:
     restart = RestartPolicyConfig(policy=RestartPolicy.ON_FAILURE, max_restarts=2, **FAST)
     started = await call(sandbox.start_process, "sh", ["-c", "echo run; exit 3"], name="failing", restart=restart)
     assert started.managed.restart == restart
@@ -124,7 +124,7 @@ async def test_an_unhealthy_process_is_restarted(sandbox: Sandbox, unused_tcp_po
     assert end.managed.last_error
 
 
-async def test_supervision_goes_on_after_the_daemons_death(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_supervision_continues_after_the_daemons_death(sandbox: Sandbox, daemon: Daemon) -> None:
     restart = RestartPolicyConfig(policy=RestartPolicy.ALWAYS, **FAST)
     await call(sandbox.start_process, "sleep", ["1000"], name="steady", restart=restart)
     address = daemon.url.removeprefix("http://")
@@ -139,7 +139,7 @@ async def test_supervision_goes_on_after_the_daemons_death(sandbox: Sandbox, dae
     await until(sandbox, "steady", lambda managed: managed.restart_count == 2)
 
 
-async def test_mistakes_are_named(sandbox: Sandbox) -> None:
+async def test_wrong_arguments_are_named(sandbox: Sandbox) -> None:
     async def refused(function: Callable[..., Any], *args: Any, **fields: Any) -> tuple[int, str | None, str]:
         with pytest.raises(RemoteAPIError) as caught:
             await call(function, *args, **fields)

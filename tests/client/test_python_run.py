@@ -48,7 +48,7 @@ async def test_a_timeout_kills_the_whole_tree(sandbox: Sandbox) -> None:
     assert (in_time.exit_code, in_time.stdout, in_time.timed_out) == (0, "hello", False)
 
 
-async def test_a_run_that_can_not_start_says_why(sandbox: Sandbox) -> None:
+async def test_a_run_that_cannot_start_is_an_error(sandbox: Sandbox) -> None:
     with pytest.raises(RemoteAPIError) as caught:
         await call(sandbox.run, "no-such-command")
     assert (caught.value.status_code, caught.value.code) == (422, "SPAWN_FAILED")

@@ -56,7 +56,7 @@ signal.pause()
 KEEP_ALIVE_DEADLINE_S = 40.0
 
 
-async def test_start_list_and_get(sandbox: Sandbox) -> None:
+async def test_a_process_is_started(sandbox: Sandbox) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     started = await call(sandbox.start_process, "sleep", ["1000"])
     assert started.status == ProcessStatus.RUNNING
@@ -64,20 +64,33 @@ async def test_start_list_and_get(sandbox: Sandbox) -> None:
     assert started.args == ["1000"]
     assert not started.stdin_writable
     assert before < started.started_at < datetime.now(UTC) + timedelta(seconds=1)
+
+
+async def test_a_process_is_listed(sandbox: Sandbox) -> None:
+    started = await call(sandbox.start_process, "sleep", ["1000"])
     listed = await call(lambda: list(sandbox.list_processes()))
     assert [(process.pid, process.status) for process in listed] == [(started.pid, ProcessStatus.RUNNING)]
+
+
+async def test_a_process_is_found_by_its_pid(sandbox: Sandbox) -> None:
+    started = await call(sandbox.start_process, "sleep", ["1000"])
     got = await call(sandbox.get_process, started.pid)
     assert (got.pid, got.command, got.args, got.ended_at) == (started.pid, "sleep", ["1000"], None)
 
 
-async def test_environment_and_working_dir(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_a_process_gets_its_environment(sandbox: Sandbox) -> None:
+    script = 'echo "$GREETING"'
+    process = await call(sandbox.start_process, "sh", ["-c", script], env={"GREETING": "hello"})
+    assert await events(sandbox.follow_output, process.pid) == [("hello\n", "stdout")]
+
+
+async def test_a_process_runs_in_its_working_dir(sandbox: Sandbox, daemon: Daemon) -> None:
     folder = str(daemon.state_dir)
-    script = 'echo "$GREETING from $PWD"'
-    process = await call(sandbox.start_process, "sh", ["-c", script], env={"GREETING": "hello"}, working_dir=folder)
-    assert await events(sandbox.follow_output, process.pid) == [(f"hello from {folder}\n", "stdout")]
+    process = await call(sandbox.start_process, "sh", ["-c", 'echo "$PWD"'], working_dir=folder)
+    assert await events(sandbox.follow_output, process.pid) == [(f"{folder}\n", "stdout")]
 
 
-async def test_follow_gives_history_and_live_lines_until_the_end(sandbox: Sandbox) -> None:
+async def test_a_follower_gets_every_line_of_its_streams(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS])
     out = [(f"out {number}\n", "stdout") for number in range(3)]
     err = [(f"err {number}\n", "stderr") for number in range(3)]
@@ -127,7 +140,7 @@ async def test_keep_alive_comments_do_not_disturb(daemon: Daemon) -> None:
         sandbox.close()
 
 
-async def test_reading_what_is_stored(sandbox: Sandbox) -> None:
+async def test_stored_output_is_read(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", BOTH_STREAMS])
     await events(sandbox.follow_output, process.pid)
     out, err = [f"out {number}" for number in range(3)], [f"err {number}" for number in range(3)]
@@ -162,7 +175,7 @@ async def test_a_gap_does_not_disturb(daemon: Daemon) -> None:
     sandbox.close()
 
 
-async def test_signals(sandbox: Sandbox) -> None:
+async def test_a_signal_reaches_the_process(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", TRAPPING])
 
     async def said(*lines: str) -> None:
@@ -179,7 +192,7 @@ async def test_signals(sandbox: Sandbox) -> None:
     assert (end.status, end.signal, end.exit_code) == (ProcessStatus.SIGNALED, signal.SIGTERM, None)
 
 
-async def test_kill(sandbox: Sandbox) -> None:
+async def test_a_process_is_killed(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, "sleep", ["1000"])
     await call(sandbox.kill_process, process.pid)
     end = await ended(sandbox, process.pid)
@@ -188,7 +201,7 @@ async def test_kill(sandbox: Sandbox) -> None:
     await call(sandbox.kill_process, process.pid)  # a second time is not an error
 
 
-async def test_user(sandbox: Sandbox) -> None:
+async def test_a_process_runs_as_its_user(sandbox: Sandbox) -> None:
     for user in (pwd.getpwuid(os.geteuid()).pw_name, {"uid": os.geteuid(), "gid": os.getegid()}):
         process = await call(sandbox.start_process, "id", ["-u"], user=user)
         assert await events(sandbox.follow_stdout, process.pid) == [(f"{os.geteuid()}\n", "stdout")]
@@ -197,13 +210,13 @@ async def test_user(sandbox: Sandbox) -> None:
     assert unknown.value.status_code == 422
 
 
-async def test_exit_code(sandbox: Sandbox) -> None:
+async def test_the_exit_code_is_reported(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, "sh", ["-c", "exit 7"])
     end = await ended(sandbox, process.pid)
     assert (end.status, end.exit_code, end.signal) == (ProcessStatus.EXITED, 7, None)
 
 
-async def test_standard_input(sandbox: Sandbox) -> None:
+async def test_input_reaches_the_process(sandbox: Sandbox) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-i", "-q"], stdin_mode=StdinMode.PIPE)
     assert process.stdin_writable
     await call(sandbox.write_stdin, process.pid, b"print('hello')\n")
@@ -216,8 +229,11 @@ async def test_standard_input(sandbox: Sandbox) -> None:
     assert (await ended(sandbox, process.pid)).exit_code == 0
 
 
-async def test_health_and_info(sandbox: Sandbox) -> None:
+async def test_the_daemon_is_healthy(sandbox: Sandbox) -> None:
     assert (await call(sandbox.health)).healthy
+
+
+async def test_info_counts_processes(sandbox: Sandbox) -> None:
     await call(sandbox.start_process, "sleep", ["1000"])
     info = await call(sandbox.daemon_info)
     assert (info.running_processes, info.total_processes) == (1, 1)
@@ -225,7 +241,7 @@ async def test_health_and_info(sandbox: Sandbox) -> None:
     assert info.uptime_secs >= 0
 
 
-async def test_errors_say_what_is_wrong(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_each_error_has_its_status(sandbox: Sandbox, daemon: Daemon) -> None:
     async def refused(function: Callable[..., Any], *args: Any, **fields: Any) -> tuple[int, str | None, str]:
         with pytest.raises(RemoteAPIError) as caught:
             await call(function, *args, **fields)
@@ -252,7 +268,7 @@ async def test_errors_say_what_is_wrong(sandbox: Sandbox, daemon: Daemon) -> Non
     stranger.close()
 
 
-async def test_the_same_client_goes_on_after_a_restart(sandbox: Sandbox, daemon: Daemon) -> None:
+async def test_the_same_client_continues_after_a_restart(sandbox: Sandbox, daemon: Daemon) -> None:
     process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
     await call(sandbox.write_stdin, process.pid, b"go on\n")
     address = daemon.url.removeprefix("http://")
@@ -269,7 +285,7 @@ async def test_the_same_client_goes_on_after_a_restart(sandbox: Sandbox, daemon:
     assert (await ended(sandbox, process.pid)).exit_code == 0
 
 
-async def test_the_asynchronous_client(daemon: Daemon) -> None:
+async def test_the_asynchronous_client_reaches_the_daemon(daemon: Daemon) -> None:
     async with AsyncSandbox("local", proxy_url=daemon.url, api_key=daemon.token) as sandbox:
         process = await sandbox.start_process(PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
         following = asyncio.create_task(_follow(sandbox, process.pid))

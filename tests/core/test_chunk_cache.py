@@ -9,7 +9,7 @@ from outlast.model.output import Chunk, Stream
 
 
 @pytest.mark.parametrize(("processes", "lines"), [(1, 6_000), (5_000, 1), (500, 20)])
-def test_the_counted_bytes_are_the_memory_taken_also_for_single_lines(processes: int, lines: int) -> None:
+def test_the_counted_bytes_equal_the_memory_taken(processes: int, lines: int) -> None:
     cache = ChunkCache()
     tracemalloc.start()
     try:

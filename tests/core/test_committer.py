@@ -35,20 +35,31 @@ async def committer(storage: FaultyStorage) -> AsyncIterator[Committer]:
     await committer.stop(0)
 
 
-@pytest.mark.parametrize("mode", [Mode.ERR, Mode.BREAK, Mode.TEAR])
-async def test_a_waiting_caller_fails_and_the_committer_recovers(
-    committer: Committer, control: Path, mode: Mode
-) -> None:
+every_failure = pytest.mark.parametrize("mode", [Mode.ERR, Mode.BREAK, Mode.TEAR])
+
+
+async def commit_in_vain(committer: Committer, control: Path, mode: Mode) -> None:
+    """Let the store fail while a caller waits for a commit, and assert that the caller fails."""
     inject(control, Fault(mode=mode))
     with pytest.raises(StorageUnavailable, match="injected"):
         await committer.commit(new_process())
+
+
+@every_failure
+async def test_a_caller_that_waits_for_a_commit_fails_with_it(committer: Committer, control: Path, mode: Mode) -> None:
+    await commit_in_vain(committer, control, mode)
     assert committer.failure is not None
+
+
+@every_failure
+async def test_the_committer_recovers_with_its_store(committer: Committer, control: Path, mode: Mode) -> None:
+    await commit_in_vain(committer, control, mode)
     inject(control, Fault())
     await eventually(lambda: committer.failure is None)  # though nothing is queued
     assert await committer.commit(new_process()) > 0
 
 
-async def test_submitted_changes_are_stored_once_and_in_order(
+async def test_changes_submitted_during_a_fault_are_stored_in_order(
     committer: Committer, storage: FaultyStorage, control: Path
 ) -> None:
     output = Output(await added(storage))

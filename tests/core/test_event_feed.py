@@ -59,7 +59,7 @@ async def test_an_event_committed_during_a_read_is_read_at_once() -> None:
     assert [event.id for event in await follow_events(storage.feed, 5)] == [1, 2, 3, 4, 5]
 
 
-async def test_a_commit_of_events_wakes_a_follower_and_output_does_not() -> None:
+async def test_only_a_commit_of_events_wakes_a_follower() -> None:
     storage = BusyStorage()
     handle = await added(storage)
     waiting = asyncio.create_task(follow_events(storage.feed, 2))

@@ -124,7 +124,9 @@ WAITERS: dict[str, Callable[[Committer], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("waiter", WAITERS)
-async def test_waiting_commits_everything(committer: Committer, printer: Printer, waiter: str) -> None:
+async def test_every_kind_of_waiting_commits_held_back_output(
+    committer: Committer, printer: Printer, waiter: str
+) -> None:
     async with asyncio.timeout(10):
         await WAITERS[waiter](committer)
     assert printer.all_is_stored()

@@ -57,7 +57,7 @@ def test_only_lines_over_the_limit_are_split(pieces: list[bytes]) -> None:
 
 
 @given(st.text(min_size=1, max_size=10 * LIMIT).filter(lambda text: "\n" not in text), st.data())
-def test_parts_and_flushes_do_not_cut_characters(text: str, data: st.DataObject) -> None:
+def test_no_block_cuts_a_character(text: str, data: st.DataObject) -> None:
     raw = text.encode()
     framer = LineFramer(LIMIT)
     blocks = []

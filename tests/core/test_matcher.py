@@ -31,12 +31,12 @@ def found(pattern: str, line: bytes, *, is_regex: bool = False, ignore_case: boo
         ("\U0001f4a9" * 1000, ("\U0001f4a9" * 1000).encode(), True, True),
     ],
 )
-def test_texts(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
+def test_a_text_is_matched_with_its_case(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
     assert found(pattern, line) is exactly
     assert found(pattern, line, ignore_case=True) is any_case
 
 
-def test_expressions() -> None:
+def test_an_expression_matches_bytes() -> None:
     assert found("^(E)rr.\\d$", b"Err 5", is_regex=True)
     assert not found("^(E)rr.\\d$", b"ERR 5", is_regex=True)
     assert found("^(E)rr.\\d$", b"eRR 5", is_regex=True, ignore_case=True)

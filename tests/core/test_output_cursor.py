@@ -132,7 +132,7 @@ def seqs_of(chunk: Chunk) -> list[int]:
     st.integers(0, 12),
     st.booleans(),
 )
-def test_every_line_comes_once_whatever_is_committed_when(
+def test_every_line_comes_once_under_any_schedule(
     actions: list[tuple[Stream, int] | None], before: int, wanted: Stream | None, after: int, is_cached: bool
 ) -> None:
     asyncio.run(follow(actions, before, wanted, after, is_cached=is_cached))
@@ -181,7 +181,7 @@ async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
         writer.cancel()
 
 
-async def test_interrupting_ends_a_follower_that_waits_and_one_that_reads() -> None:
+async def test_an_interrupt_ends_a_waiting_follower() -> None:
     storage = storage_from_url("memory:")
     await storage.open()
     process = Process(storage, is_cached=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -117,18 +119,27 @@ async def test_pages_join_without_loss_or_repeat(
     assert found == (lines if order is Order.OLDEST else lines[::-1])
 
 
-async def test_a_search_ends_with_its_limit_and_with_its_time(pieces: PiecewiseStorage, queries: Queries) -> None:
-    """A search examines no line that it does not need."""
+@pytest.fixture
+async def many_lines(pieces: PiecewiseStorage) -> None:
     output = Output(await added(pieces.storage))
     await pieces.storage.commit([output.chunk(b"\n" * 100_000)])
-    for order in Order:
-        limited = Everything()
-        page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
-        assert (len(page.matches), page.complete, limited.calls) == (3, True, 3)
-        late = Everything()
-        page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
-        assert not page.complete
-        assert 0 < late.calls < 3000
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.usefixtures("many_lines")
+async def test_a_search_examines_no_line_beyond_its_limit(queries: Queries, order: Order) -> None:
+    limited = Everything()
+    page = await queries.search(SearchQuery(matcher=limited, order=order, limit=3))
+    assert (len(page.matches), page.complete, limited.calls) == (3, True, 3)
+
+
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.usefixtures("many_lines")
+async def test_a_search_examines_few_lines_after_its_timeout(queries: Queries, order: Order) -> None:
+    late = Everything()
+    page = await queries.search(SearchQuery(matcher=late, order=order, limit=100_000, timeout_s=0))
+    assert not page.complete
+    assert 0 < late.calls < 3000
 
 
 async def test_a_page_has_a_limited_size(pieces: PiecewiseStorage, queries: Queries) -> None:
@@ -153,39 +164,69 @@ async def test_a_process_purged_during_a_search_is_not_found(pieces: PiecewiseSt
     assert [match.data for match in (await search).matches] == [b"a\n"] * 2
 
 
-async def test_a_few_search_at_once_and_the_others_wait_within_their_time(
-    pieces: PiecewiseStorage, queries: Queries
-) -> None:
-    """A search blocks neither the event loop nor other threads. A cancelled one keeps its thread until it ends."""
-    lines = await written(pieces.storage)
-    slow = Everything(resume=threading.Event())
-    assert slow.resume is not None
+@dataclass
+class BusySearches:
+    """Six searches for every line, of which two examine lines and the others wait."""
 
-    def search(timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
-        query = SearchQuery(matcher=slow, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position)
-        return asyncio.create_task(queries.search(query))
+    queries: Queries
+    matcher: Everything
+    tasks: list["asyncio.Task[SearchPage]"] = field(default_factory=list)
 
-    searches = [search(600) for _ in range(6)]
+    def search(self, timeout_s: float, position: int = 0) -> "asyncio.Task[SearchPage]":
+        query = SearchQuery(
+            matcher=self.matcher, limit=20_000, timeout_s=timeout_s, position=position, seq=2 * position
+        )
+        return asyncio.create_task(self.queries.search(query))
+
+
+@asynccontextmanager
+async def busy_searches(queries: Queries) -> AsyncIterator[BusySearches]:
+    """Block two searches within the block; all that are not cancelled are complete after it."""
+    resume = threading.Event()
+    busy = BusySearches(queries, Everything(resume=resume))
+    busy.tasks += [busy.search(600) for _ in range(6)]
     try:
-        await eventually(lambda: slow.calls >= 2)
+        await eventually(lambda: busy.matcher.calls >= 2)
+        yield busy
+    finally:
+        resume.set()
+        await asyncio.wait(busy.tasks)
+
+
+async def test_searches_use_two_threads_of_their_own(pieces: PiecewiseStorage, queries: Queries) -> None:
+    """Searches block neither the event loop nor other threads."""
+    lines = await written(pieces.storage)
+    async with busy_searches(queries) as busy:
+        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
+        assert (pieces.scans, busy.matcher.calls) == (2, 2)
+    for task in busy.tasks:
+        assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
+    assert busy.matcher.threads == {"search_0", "search_1"}
+
+
+async def test_a_search_that_waits_for_a_thread_ends_at_its_timeout(pieces: PiecewiseStorage, queries: Queries) -> None:
+    await written(pieces.storage)
+    async with busy_searches(queries) as busy:
         for position in (0, 5):
-            page = await search(0.01, position)
+            page = await busy.search(0.01, position)
             assert (list(page.matches), page.next, page.complete) == ([], (position, 2 * position), False)
         assert pieces.scans == 2, "a search that waits holds nothing in memory"
-        await asyncio.gather(*(asyncio.to_thread(int) for _ in range(8)))
-        for task in searches[:2]:
+
+
+async def test_a_cancelled_search_keeps_its_thread_until_it_ends(pieces: PiecewiseStorage, queries: Queries) -> None:
+    lines = await written(pieces.storage)
+    async with busy_searches(queries) as busy:
+        for task in busy.tasks[:2]:
             task.cancel()
-        await asyncio.wait(searches[:2])
-        assert not (await search(0.01)).complete
-        assert (pieces.scans, slow.calls) == (2, 2)
-    finally:
-        slow.resume.set()
-    for task in searches[2:]:
+        await asyncio.wait(busy.tasks[:2])
+        assert not (await busy.search(0.01)).complete
+        assert (pieces.scans, busy.matcher.calls) == (2, 2)
+    for task in busy.tasks[2:]:
         assert [match.data for match in (await task).matches] == [line for _, _, line in lines[::-1]]
-    assert slow.threads == {"search_0", "search_1"}
+    assert busy.matcher.threads == {"search_0", "search_1"}
 
 
-async def test_waits_and_searches_use_different_threads(queries: Queries) -> None:
+async def test_waits_use_two_threads_of_their_own(queries: Queries) -> None:
     chunk = Output(1).chunk(b"x\n")
 
     async def chunks() -> Any:

@@ -84,7 +84,7 @@ async def printed(storage: HesitantStorage, process: Process) -> bytes:
     return b"".join(c.data for c in await storage.chunks(ChunkQuery(handle=process.handle, max_bytes=1 << 20)))
 
 
-async def test_the_shim_dies_while_the_daemon_recovers_its_processes(
+async def test_recovery_succeeds_if_the_shim_dies_during_it(
     storage: HesitantStorage, manager: ProcessManager, state_dir: Path
 ) -> None:
     processes = await cat(storage, state_dir, 3)
@@ -118,7 +118,7 @@ async def test_the_shim_dies_while_the_daemon_recovers_its_processes(
         assert (ending.reason, ending.exit_code) == (Reason.EXITED, 0)
 
 
-async def test_the_daemon_reconnects_to_a_shim_that_dies_again_and_again(state_dir: Path) -> None:
+async def test_the_daemon_reconnects_to_a_shim_that_keeps_dying(state_dir: Path) -> None:
     """Here, the shim dies just as it has sent the end of its inventory."""
     state_dir.mkdir(mode=0o700)
     greeted = left = 0

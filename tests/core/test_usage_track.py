@@ -30,13 +30,21 @@ def test_processor_time_continues_from_the_stored_usage() -> None:
     assert [one.sampled_at_ms for one in track.usage().history] == [1, 2]
 
 
-def test_a_history_is_bounded_and_peaks_are_not_forgotten() -> None:
+def full_track() -> UsageTrack:
+    """Return a track with three samples more than its history holds; only the first has a `pss_bytes`."""
     track = UsageTrack(None)
     for number in range(HISTORY + 3):
         track.add_sample(sample(number, pss_bytes=7 if number == 0 else None), keep=True)
-    usage = track.usage()
-    assert [one.sampled_at_ms for one in usage.history] == list(range(3, HISTORY + 3))
-    assert (usage.peak.rss_bytes, usage.peak.pss_bytes) == (1000, 7)
+    return track
+
+
+def test_a_history_is_bounded() -> None:
+    assert [one.sampled_at_ms for one in full_track().usage().history] == list(range(3, HISTORY + 3))
+
+
+def test_peaks_outlast_the_history() -> None:
+    peak = full_track().usage().peak
+    assert (peak.rss_bytes, peak.pss_bytes) == (1000, 7)
 
 
 def test_young_runs_are_sampled_more_often() -> None:
@@ -46,7 +54,7 @@ def test_young_runs_are_sampled_more_often() -> None:
     assert MAX_INTERVAL_S == 5.0
 
 
-def test_the_proportional_set_size_is_rarely_wanted() -> None:
+def test_the_proportional_set_size_is_measured_rarely() -> None:
     track = UsageTrack(None)
     wanted = []
     for number in range(30):

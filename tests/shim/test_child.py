@@ -255,11 +255,11 @@ def test_the_order_of_reading_is_kept(writes: list[tuple[int, int]]) -> None:
         assert told == [stream for stream, size in writes for _ in range(size)]
 
 
-@pytest.mark.parametrize("streams", [(STDOUT,), (STDOUT, STDERR)])
-def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_times(
+@contextlib.contextmanager
+def written_for_long(
     monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]
-) -> None:
-    """A process writes every 20 ms for a quarter of an hour, while no daemon is connected."""
+) -> Iterator[tuple[Child, dict[int, list[int]]]]:
+    """Let a process write a byte every 20 ms for a quarter of an hour, and give the times at which they were read."""
     clock = [1_000_000]
     monkeypatch.setattr(module, "now_ms", lambda: clock[0])
     with made() as (child, writers):
@@ -270,14 +270,28 @@ def test_frames_of_many_small_writes_are_bounded_and_so_is_the_error_of_their_ti
             os.write(writers[stream], b"x")
             assert child.read_stream(stream) == 1
             read_at[stream].append(clock[0])
+        yield child, read_at
+
+
+one_or_both = pytest.mark.parametrize("streams", [(STDOUT,), (STDOUT, STDERR)])
+
+
+@one_or_both
+def test_many_small_writes_make_few_frames(monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]) -> None:
+    with written_for_long(monkeypatch, streams) as (child, _):
         assert len(child.unsent) <= EXACT_FRAMES * 8
+
+
+@one_or_both
+def test_the_error_of_a_frames_time_is_bounded(monkeypatch: pytest.MonkeyPatch, streams: tuple[int, ...]) -> None:
+    with written_for_long(monkeypatch, streams) as (child, read_at):
         for count, frame in enumerate(child.unsent):
             for offset in range(frame.offset, frame.end):
                 error_ms = read_at[frame.stream][offset] - frame.ts_ms
                 assert 0 <= error_ms < 1 << (count // EXACT_FRAMES + 1)
 
 
-def test_times_outlive_a_shim_that_dies_before_it_has_sent_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_times_survive_a_shim_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that has connected to the shim knows the times of all reads until then."""
     clock = [1_000_000]
     monkeypatch.setattr(module, "now_ms", lambda: clock[0])

@@ -20,7 +20,7 @@ from outlast.shim.watch.output import MEMORY_PER_PROCESS_BYTES, OutputReader
 from outlast.wire.fds import MAX_FDS
 
 
-def test_daemons_that_store_nothing_do_not_make_files_without_end(tmp_path: Path) -> None:
+def test_a_process_has_a_limited_number_of_files(tmp_path: Path) -> None:
     """All of a process's descriptors must go with one message, however often that has happened."""
     usage = BufferUsage()
     loop = Loop(lambda: None)
@@ -102,8 +102,11 @@ def test_a_pipe_that_fills_fast_is_left_to_gather_for_a_moment(fast: Fast) -> No
     assert fast.read_after(8192) == 2 * 8192
 
 
-def test_lines_and_what_would_fill_the_pipe_are_read_at_once(fast: Fast) -> None:
+def test_lines_are_read_at_once(fast: Fast) -> None:
     assert [fast.read_after(100) for _ in range(10)] == [100] * 10
+
+
+def test_a_pipe_that_would_become_full_is_read_at_once(fast: Fast) -> None:
     quarter = fcntl.fcntl(fast.writer, fcntl.F_GETPIPE_SZ) // 4
     assert [fast.read_after(quarter - 1) for _ in range(4)] == [quarter - 1] * 4
 
@@ -120,7 +123,7 @@ def test_the_end_of_a_pipe_that_gathers_is_seen_at_once(fast: Fast) -> None:
     assert wakes <= 3  # one for the bytes, one for the end, none for a timer
 
 
-def test_a_pipe_that_gathers_can_be_paused_and_forgotten(fast: Fast) -> None:
+def test_a_gathering_pipe_is_read_after_a_pause(fast: Fast) -> None:
     assert [fast.read_after(8192) for _ in range(3)] == [8192, 8192, 0]
     fast.child.held_bytes = 1 << 30
     fast.output_reader.pause_if_full(fast.child)

@@ -9,6 +9,6 @@ from tests.soak.run import run
 
 
 @pytest.mark.slow
-async def test_nothing_grows_and_nothing_is_wrong(tmp_path: Path) -> None:
+async def test_a_short_soak_finds_no_problem(tmp_path: Path) -> None:
     outcome = await run(tmp_path, seed=random.randrange(1 << 32), minutes=0.15)
     assert not outcome.problems, outcome.text

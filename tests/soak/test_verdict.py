@@ -23,11 +23,11 @@ def test_noise_is_flat() -> None:
     assert verdicts(samples("daemon USS", [180 * MIB + rng.uniform(-3, 3) * MIB for _ in range(60)])) == [True]
 
 
-def test_what_comes_before_the_end_of_the_warm_up_is_not_judged() -> None:
+def test_the_warm_up_is_not_judged() -> None:
     assert verdicts(samples("daemon USS", [min(i, 18) * 10 * MIB for i in range(60)])) == [True]
 
 
-def test_one_outlier_is_no_growth() -> None:
+def test_one_outlier_is_not_growth() -> None:
     values = [9 * MIB] * 60
     values[-1] += 50 * MIB
     assert verdicts(samples("shim USS", values)) == [True]
@@ -41,7 +41,7 @@ def test_growth_is_found_in_the_noise(figure: str, step: float) -> None:
     assert row.an_hour == pytest.approx(step * 3600 / _EVERY_S, rel=0.1)
 
 
-def test_shrinking_is_no_fault() -> None:
+def test_shrinking_is_not_a_fault() -> None:
     assert verdicts(samples("daemon sockets", [100.0 - i for i in range(60)])) == [True]
 
 
@@ -51,12 +51,12 @@ def test_growth_from_life_to_life_is_found() -> None:
     assert verdicts(first + last) == [True, True, False]
 
 
-def test_a_bound_is_a_bound() -> None:
+def test_a_sample_above_its_bound_is_a_fault() -> None:
     assert verdicts(samples("WAL", [64.0 * MIB] * 20)) == [True]
     assert verdicts(samples("WAL", [97.0 * MIB] * 20)) == [False]
 
 
-def test_what_is_left_at_the_end_is_named() -> None:
+def test_leftovers_are_named() -> None:
     before = {"shim pidfds": 0.0, "daemon RSS": 50.0 * MIB, "cgroups": 0.0, "WAL": 0.0}
     after = {"shim pidfds": 1.0, "daemon RSS": 190.0 * MIB, "cgroups": 2.0, "WAL": 64.0 * MIB}
     assert [sentence.split(" was")[0] for sentence in left_at_the_end(before, after)] == ["shim pidfds", "cgroups"]

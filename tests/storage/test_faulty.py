@@ -53,7 +53,7 @@ def test_urls_that_name_no_file_or_no_store_are_refused(url: str) -> None:
     ],
     ids=str,
 )
-async def test_a_commit_goes_wrong(
+async def test_each_fault_fails_a_commit(
     storage: FaultyStorage, control: Path, fault: Fault, error: type[Exception], stored: int
 ) -> None:
     changes = [new_process(), new_process()]
@@ -67,7 +67,7 @@ async def test_a_commit_goes_wrong(
     assert await storage.total() == 2
 
 
-async def test_a_stalled_commit_goes_on_as_the_next_fault_says(storage: FaultyStorage, control: Path) -> None:
+async def test_a_stalled_commit_ends_as_the_next_fault_says(storage: FaultyStorage, control: Path) -> None:
     inject(control, Fault(mode=Mode.STALL))
     commits = asyncio.create_task(storage.commit([new_process()]))
     await asyncio.wait([commits], timeout=0.1)
@@ -80,7 +80,7 @@ async def test_a_stalled_commit_goes_on_as_the_next_fault_says(storage: FaultySt
     assert await storage.total() == 0
 
 
-async def test_only_one_process_goes_wrong(storage: FaultyStorage, control: Path) -> None:
+async def test_a_fault_may_concern_one_process(storage: FaultyStorage, control: Path) -> None:
     good, bad = Output(await added(storage)), Output(await added(storage))
     inject(control, Fault(mode=Mode.REFUSE, handle=bad.handle))
     await storage.commit([good.chunk(b"line\n"), new_process()])
@@ -89,7 +89,7 @@ async def test_only_one_process_goes_wrong(storage: FaultyStorage, control: Path
     assert await storage.tail(good.handle, 0) == 1
 
 
-async def test_reads_go_wrong_if_asked_to(storage: FaultyStorage, control: Path) -> None:
+async def test_a_fault_may_concern_reads(storage: FaultyStorage, control: Path) -> None:
     inject(control, Fault(mode=Mode.ERR, reads=True))
     with pytest.raises(StorageUnavailable):
         await storage.total()

@@ -40,7 +40,7 @@ def chance() -> random.Random:
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
-async def test_commits_are_synced_unless_told_otherwise(path: Path, *, durable: bool, synchronous: int) -> None:
+async def test_commits_are_synced_by_default(path: Path, *, durable: bool, synchronous: int) -> None:
     storage = sqlite_storage(path, durable=durable)
     await storage.open()
     try:
@@ -50,7 +50,7 @@ async def test_commits_are_synced_unless_told_otherwise(path: Path, *, durable: 
         await storage.close()
 
 
-def test_a_new_file_is_in_its_folder_for_good_before_the_first_answer(path: Path, tmp_path: Path) -> None:
+def test_the_folder_of_a_new_file_is_synced_before_the_first_answer(path: Path, tmp_path: Path) -> None:
     traced = Traced(tmp_path / "trace", "tests.storage.power_writer", f"sqlite:///{path}", "durable")
     traced.output.readline()
     traced.kill_after(0.0)
@@ -60,9 +60,7 @@ def test_a_new_file_is_in_its_folder_for_good_before_the_first_answer(path: Path
     assert any(log_made < n < told for n in synced)
 
 
-async def test_power_loss_takes_nothing_that_was_acknowledged(
-    path: Path, tmp_path: Path, chance: random.Random
-) -> None:
+async def test_acknowledged_commits_survive_power_loss(path: Path, tmp_path: Path, chance: random.Random) -> None:
     touched: set[str] = set()
     stored = 0
     for n in range(_ROUNDS):
@@ -76,7 +74,7 @@ async def test_power_loss_takes_nothing_that_was_acknowledged(
     assert path.name + "-wal" in touched  # otherwise nothing was at risk
 
 
-async def test_power_loss_while_the_log_is_written_back(path: Path, tmp_path: Path, chance: random.Random) -> None:
+async def test_power_loss_during_a_checkpoint_loses_nothing(path: Path, tmp_path: Path, chance: random.Random) -> None:
     """A checkpoint writes to the database itself; all of that is still in the log, which was synced before."""
     hits = 0
     for n in range(_MOST_TRIES):
@@ -96,7 +94,9 @@ async def test_power_loss_while_the_log_is_written_back(path: Path, tmp_path: Pa
     pytest.fail("the log was not being written back")
 
 
-async def test_without_syncs_power_loss_takes_the_newest(path: Path, tmp_path: Path, chance: random.Random) -> None:
+async def test_power_loss_without_syncs_loses_the_newest_commits(
+    path: Path, tmp_path: Path, chance: random.Random
+) -> None:
     """With `durable = false` the file is sound, but output is lost. This also shows that the test above can fail."""
     lost = 0
     stored = 0

@@ -61,14 +61,14 @@ _TIMES: dict[str, int | str] = {
 _END = {"status": "signaled", "exit_code": None, "signal": 9, "reason": "signaled", "output_complete": 1}
 
 
-async def test_the_view_of_runs(storage: SqliteStorage, ended: str) -> None:
+async def test_the_view_of_runs_shows_each_run(storage: SqliteStorage, ended: str) -> None:
     used = {"cpu_user_ms": 1, "cpu_system_ms": 2, "peak_rss_bytes": 3, "peak_pss_bytes": None}
     used |= {"peak_processes": 4, "peak_threads": 5, "peak_open_files": 6}
     expected = {"process_id": ended, "run": 1, "pid": 4711, **_TIMES, **_END, **used}
     assert _ask(storage.path, "SELECT * FROM runs") == [expected]
 
 
-async def test_the_view_of_processes(storage: SqliteStorage, ended: str) -> None:
+async def test_the_view_of_processes_shows_each_process(storage: SqliteStorage, ended: str) -> None:
     modes = {"stdin_mode": "closed", "stdout_mode": "capture", "stderr_mode": "capture", "options": "{}"}
     command = {"name": "web", "command": "/bin/true", "args": "[]", "working_dir": "/", "user": None}
     numbers = {"handle": 1, "pid": 4711, "run": 1, "lines": 3, "bytes": 42}
@@ -78,7 +78,7 @@ async def test_the_view_of_processes(storage: SqliteStorage, ended: str) -> None
 
 
 @pytest.mark.parametrize("view", ["output_lines", "output_tail"])
-async def test_the_views_of_lines(storage: SqliteStorage, ended: str, view: str) -> None:
+async def test_the_views_of_lines_show_each_line(storage: SqliteStorage, ended: str, view: str) -> None:
     rows = [
         (1, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", "first\tline\r"),
         (2, EPOCH_MS + 7, "2024-03-09T16:00:00.007Z", "stdout", '"second" \\ line'),
@@ -89,7 +89,7 @@ async def test_the_views_of_lines(storage: SqliteStorage, ended: str, view: str)
     assert _ask(storage.path, f"SELECT * FROM {view} ORDER BY seq") == expected  # noqa: S608
 
 
-async def test_what_the_program_sees_is_what_is_committed(storage: SqliteStorage) -> None:
+async def test_the_program_sees_every_commit(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     for n in range(1, 4):
         await storage.commit([output.chunk(b"%d\n" % n)])

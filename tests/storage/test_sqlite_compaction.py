@@ -5,7 +5,7 @@ import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
-from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess
+from outlast.storage.base import AddProcess, BeginRun, Change, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import SqliteStorage, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import open_writer
@@ -67,6 +67,7 @@ def _compact(db: sqlite3.Connection, handle: int, *, min_rows: int = 2) -> list[
 
 # ---- what is read
 
+_Piece = tuple[bytes | None, Stream, int, int, str]
 _DATA = [b"\n", b"a\n", b"line\n", b"\xff\\\n", b"\0\n", b"a\nb\n", b"x\n\ny\n", b"no end", b"a\nno end", None]
 _pieces = st.tuples(
     st.sampled_from(_DATA),
@@ -148,27 +149,11 @@ def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
         assert rows == shown
 
 
-@pytest.mark.slow
-@settings(max_examples=50, deadline=None)
-@given(
-    pieces=st.lists(_pieces, min_size=5, max_size=15),
-    after=st.integers(min_value=0, max_value=20),
-    max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
-    max_chunks=st.sampled_from([1, 3, 1000]),
-    is_complete=st.booleans(),
-    is_compressed=st.booleans(),
-)
-def test_merged_output_reads_as_before(
-    database: sqlite3.Connection,
-    pieces: list[tuple[bytes | None, Stream, int, int, str]],
-    after: int,
-    max_bytes: int,
-    max_chunks: int,
-    *,
-    is_complete: bool,
-    is_compressed: bool,
-) -> None:
-    process, other = new_process(), new_process()
+def _commit_pieces(
+    database: sqlite3.Connection, process: AddProcess, pieces: list[_Piece]
+) -> tuple[Output, list[Chunk]]:
+    """Commit pieces as the output of a process, between chunks of another, and return them as chunks."""
+    other = new_process()
     handles = commit(database, [process, other])
     handle = handles[process.spec.id]
     output, between = Output(handle), Output(handles[other.spec.id])
@@ -189,6 +174,32 @@ def test_merged_output_reads_as_before(
         if now == "merge":
             _compact(database, handle)
     commit(database, batch)
+    return output, chunks
+
+
+@pytest.mark.slow
+@settings(max_examples=50, deadline=None)
+@given(
+    pieces=st.lists(_pieces, min_size=5, max_size=15),
+    after=st.integers(min_value=0, max_value=20),
+    max_bytes=st.sampled_from([1, 7, _EVERYTHING_BYTES]),
+    max_chunks=st.sampled_from([1, 3, 1000]),
+    is_complete=st.booleans(),
+    is_compressed=st.booleans(),
+)
+def test_merged_output_reads_as_before(
+    database: sqlite3.Connection,
+    pieces: list[_Piece],
+    after: int,
+    max_bytes: int,
+    max_chunks: int,
+    *,
+    is_complete: bool,
+    is_compressed: bool,
+) -> None:
+    process = new_process()
+    output, chunks = _commit_pieces(database, process, pieces)
+    handle = output.handle
     if is_complete:
         commit(database, [CompleteOutput(handle, 1)])
     _compact(database, handle)
@@ -232,13 +243,13 @@ def test_small_chunks_of_one_commit_are_one_row(database: sqlite3.Connection, si
     _view(database, one.spec.id, chunks)
 
 
-def test_a_purge_takes_what_the_same_commit_brought(database: sqlite3.Connection) -> None:
+def test_a_purge_deletes_output_of_the_same_commit(database: sqlite3.Connection) -> None:
     output = _trickle(database, 1)
     commit(database, [output.chunk(b"x\n"), output.chunk(b"x\n"), PurgeProcess(output.handle), output.chunk(b"x\n")])
     assert len(_rows(database, output.handle)) == 1  # which the cleanup deletes
 
 
-def test_a_minute_begins_with_its_first_chunk_whichever_row_it_is_in(database: sqlite3.Connection) -> None:
+def test_a_minute_begins_with_its_first_chunk_in_any_row(database: sqlite3.Connection) -> None:
     output = _trickle(database, 1)
     (last_ms,) = database.execute("SELECT max(ts) FROM minute").fetchone()
     later_ms = last_ms + 2 * queries.MINUTE_MS
@@ -256,22 +267,46 @@ def _trickle(db: sqlite3.Connection, lines: int, data: bytes = b"x" * 95 + b"\n"
     return output
 
 
-def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
+@dataclass
+class _Compacted:
+    """The rows of 10,000 lines before and after their compaction, and its steps."""
+
+    before: list[tuple[int, ...]]
+    after: list[tuple[int, ...]]
+    plans: list[CompactionPlan]
+
+
+@pytest.fixture
+def compacted(database: sqlite3.Connection) -> _Compacted:
     database.execute("BEGIN")
     output = _trickle(database, 10_000)
     before = _rows(database, output.handle)
     plans = []
     while plan := plan_compaction(database, output.handle, min_rows=16, pack=True):
-        assert 2 <= plan.row_count <= STEP_ROWS
-        assert plan.size <= TARGET_BYTES
         apply_compaction(database, [plan])
         plans.append(plan)
     after = _rows(database, output.handle)
     database.execute("ROLLBACK")
-    assert after[-1][0] == before[-1][0]
-    assert {row[0] for row in after} < {row[0] for row in before}
-    assert all(row[3] > 0.9 * TARGET_BYTES for row in after[:-1])
-    assert sum(plan.size for plan in plans) < 5 * 10_000 * 104  # bytes are written a few times, not once per row
+    return _Compacted(before, after, plans)
+
+
+def test_steps_are_small(compacted: _Compacted) -> None:
+    for plan in compacted.plans:
+        assert 2 <= plan.row_count <= STEP_ROWS
+        assert plan.size <= TARGET_BYTES
+
+
+def test_merged_rows_keep_ids(compacted: _Compacted) -> None:
+    assert compacted.after[-1][0] == compacted.before[-1][0]
+    assert {row[0] for row in compacted.after} < {row[0] for row in compacted.before}
+
+
+def test_rows_are_merged_until_they_are_full(compacted: _Compacted) -> None:
+    assert all(row[3] > 0.9 * TARGET_BYTES for row in compacted.after[:-1])
+
+
+def test_a_byte_is_written_a_few_times_only(compacted: _Compacted) -> None:
+    assert sum(plan.size for plan in compacted.plans) < 5 * 10_000 * 104
 
 
 @pytest.mark.parametrize(
@@ -284,7 +319,7 @@ def test_steps_are_small_and_rows_fill_up(database: sqlite3.Connection) -> None:
         ([LARGE_BYTES - 50] * 9, 2),
     ],
 )
-def test_large_chunks_are_left(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
+def test_large_chunks_are_not_merged(database: sqlite3.Connection, sizes: list[int], rows: int) -> None:
     process = new_process()
     output = Output(commit(database, [process])[process.spec.id])
     commit_each(database, [output.chunk(b"x" * (size - 1) + b"\n") for size in sizes])
@@ -314,7 +349,7 @@ def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None
     assert plan_compaction(database, output.handle, min_rows=16, pack=True) is None
 
 
-def test_a_process_that_is_purged_between_plan_and_step_is_left_alone(database: sqlite3.Connection) -> None:
+def test_a_process_purged_after_its_plan_is_left_alone(database: sqlite3.Connection) -> None:
     output = _trickle(database, 3)
     plan = plan_compaction(database, output.handle, min_rows=2, pack=True)
     assert plan is not None
@@ -378,7 +413,7 @@ async def test_output_is_merged_when_it_is_quiet(patient: EagerStorage) -> None:
     await eventually(lambda: _count(patient, output.handle) == 1)
 
 
-async def test_what_an_earlier_process_left_is_merged(path: Path) -> None:
+async def test_rows_of_an_earlier_daemon_are_merged(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     outputs = [Output(await added(storage)) for _ in range(3)]
@@ -423,7 +458,7 @@ async def test_nothing_is_written_when_there_is_nothing_to_merge(eager: EagerSto
 
 
 @pytest.mark.parametrize("order", Order)
-async def test_a_scan_goes_on_through_what_is_merged_meanwhile(path: Path, order: Order) -> None:
+async def test_a_scan_continues_during_compaction(path: Path, order: Order) -> None:
     storage = EagerStorage(path)
     storage._maintenance._policy = replace(storage._maintenance._policy, due_rows=1000)
     await storage.open()

@@ -140,8 +140,12 @@ async def test_plain_sql_lists_compressed_rows(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("compressed")
-async def test_plain_sql_counts_lines_and_gaps_as_before(path: Path) -> None:
+async def test_plain_sql_counts_compressed_lines(path: Path) -> None:
     assert _plain_sql(path, "SELECT lines, bytes FROM processes") == [(103, 29 + len(_LOG))]
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_plain_sql_lists_gaps_between_compressed_rows(path: Path) -> None:
     assert _plain_sql(path, "SELECT seq FROM output_gaps") == [(4,)]
 
 
@@ -247,7 +251,7 @@ async def test_old_rows_are_compressed_when_they_are_merged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("streams", [(1, 1, 1, 1), (1, 2, 1, 2)])
-async def test_rows_are_compressed_when_it_is_known_whether_they_merge(path: Path, streams: tuple[int, ...]) -> None:
+async def test_rows_are_compressed_after_their_merge_is_decided(path: Path, streams: tuple[int, ...]) -> None:
     storage = EagerStorage(path)
     rules = CompressionRules(after_ms=1000)
     policy = replace(storage._maintenance._policy, due_rows=1000, min_rows=1000, compression=rules)

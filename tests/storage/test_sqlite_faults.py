@@ -66,7 +66,7 @@ async def _goes_on(storage: SqliteStorage, output: Output) -> None:
     assert await storage.tail(output.handle, 0) == output.position.last_seq
 
 
-async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> None:
+async def test_a_store_survives_a_full_disk(tiny_disk: Path) -> None:
     storage = sqlite_storage(tiny_disk / "outlast.db")
     await storage.open()
     try:
@@ -82,7 +82,7 @@ async def test_a_full_disk_stores_nothing_and_harms_nothing(tiny_disk: Path) -> 
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_a_full_database_stores_nothing_and_harms_nothing(storage: SqliteStorage) -> None:
+async def test_a_store_survives_a_full_database(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     assert storage._writer is not None
     await storage._writer.run(lambda db: db.execute("PRAGMA max_page_count = 40").fetchall())
@@ -121,7 +121,7 @@ async def test_a_cancelled_commit_is_whole_or_absent(storage: SqliteStorage) -> 
 
 
 @pytest.mark.slow
-async def test_kill_nine_loses_nothing_that_was_answered(path: Path) -> None:
+async def test_a_kill_loses_no_answered_commit(path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"{seed = }")  # noqa: T201 - pytest shows it when the test fails
     chance = random.Random(seed)
@@ -150,7 +150,7 @@ def _kill_a_writer(path: Path, until: int, after_s: float) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", ["compaction", "compression"])
-async def test_kill_nine_while_rows_change_loses_nothing(path: Path, change: str) -> None:
+async def test_a_kill_during_maintenance_loses_nothing(path: Path, change: str) -> None:
     answered = 0
     for count in (1, 2, 9):
         environment = os.environ | {VARIABLE: f"inside-{change}:{count}"}

@@ -56,7 +56,7 @@ async def _commit_with_ever_more_room(storage: SqliteStorage, disk: Disk, output
     raise AssertionError(seen)
 
 
-async def test_the_log_and_its_index_find_no_room(disk: Disk) -> None:
+async def test_a_log_that_cannot_grow_loses_nothing(disk: Disk) -> None:
     """The index (`-shm`) grows by 32 KiB for every 4096 frames of the log."""
     storage = sqlite_storage(disk.path / "outlast.db")
     await storage.open()
@@ -76,7 +76,7 @@ async def test_the_log_and_its_index_find_no_room(disk: Disk) -> None:
         await storage.close()
 
 
-async def test_the_log_cannot_be_written_back(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_that_cannot_be_written_back_loses_nothing(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     storage = sqlite_storage(disk.path / "outlast.db")
     await storage.open()
     try:

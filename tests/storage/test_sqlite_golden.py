@@ -53,7 +53,7 @@ def fresh(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
-async def test_an_older_store_shows_all_that_it_holds(path: Path, fresh: Path, golden: Path) -> None:
+async def test_an_older_store_is_read_whole(path: Path, fresh: Path, golden: Path) -> None:
     path.write_bytes(gzip.decompress(golden.read_bytes()))
     match = re.fullmatch(r"version-(\d+)\.db\.gz", golden.name)
     assert match is not None
@@ -70,7 +70,7 @@ async def test_an_older_store_shows_all_that_it_holds(path: Path, fresh: Path, g
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
-async def test_an_older_store_goes_on(path: Path, golden: Path) -> None:
+async def test_an_older_store_accepts_commits(path: Path, golden: Path) -> None:
     path.write_bytes(gzip.decompress(golden.read_bytes()))
     storage = sqlite_storage(path)
     await storage.open()

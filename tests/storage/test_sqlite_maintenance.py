@@ -44,7 +44,7 @@ def _count(path: Path, sql: str) -> int:
 
 
 @pytest.mark.slow
-async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None:
+async def test_the_log_stays_small_under_constant_reads(path: Path) -> None:
     storage = sqlite_storage(path, durable=False)
     await storage.open()
     output = Output(await added(storage))
@@ -73,7 +73,7 @@ async def test_the_log_stays_small_while_readers_come_and_go(path: Path) -> None
 
 
 @pytest.mark.slow
-async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it(storage: SqliteStorage) -> None:
+async def test_the_log_shrinks_after_a_foreign_reader_ends(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     with closing(sqlite3.connect(storage.path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN")
@@ -88,7 +88,7 @@ async def test_a_foreign_reader_cannot_stop_commits_and_the_log_shrinks_after_it
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
-def test_while_a_foreign_reader_stays_the_next_attempt_comes_a_whole_log_later(path: Path) -> None:
+def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(path: Path) -> None:
     with (
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
@@ -160,7 +160,7 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next_opening(path: Pa
     await storage.close()
 
 
-async def test_closing_in_the_middle_of_a_purge(path: Path) -> None:
+async def test_a_storage_may_be_closed_during_a_purge(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     output = Output(await added(storage))
@@ -236,6 +236,6 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
 
 
-def test_a_step_without_work_says_so(path: Path) -> None:
+def test_a_step_without_work_reports_it(path: Path) -> None:
     with closing(open_writer(path, durable=True)) as db:
         assert not CleanupTask(path).run_step(db)

@@ -75,7 +75,7 @@ def _pragmas(db: sqlite3.Connection, names: dict[str, object]) -> dict[str, obje
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
-async def test_pragmas(path: Path, durable: bool, synchronous: int) -> None:
+async def test_each_connection_has_its_pragmas(path: Path, durable: bool, synchronous: int) -> None:
     storage = sqlite_storage(path, durable=durable)
     await storage.open()
     try:
@@ -156,7 +156,7 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-async def test_what_is_no_database_is_refused(path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     _write(path, b"a text file that is longer than a database header\n" * 100)
     await _refused(path, StorageError, "not a database")
 
@@ -196,7 +196,7 @@ async def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
         await sqlite_storage(tmp_path / "nowhere" / "outlast.db").open()
 
 
-async def test_a_closed_storage_says_so(path: Path) -> None:
+async def test_a_closed_storage_is_an_error(path: Path) -> None:
     storage = sqlite_storage(path)
     with pytest.raises(StorageError, match="not open"):
         await storage.total()
@@ -206,7 +206,7 @@ async def test_a_closed_storage_says_so(path: Path) -> None:
         await storage.commit([])
 
 
-async def test_opening_and_closing_leaks_nothing(path: Path) -> None:
+async def test_a_closed_storage_leaks_nothing(path: Path) -> None:
     threads = threading.active_count()
     for _ in range(5):
         storage = sqlite_storage(path)

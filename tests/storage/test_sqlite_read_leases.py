@@ -7,7 +7,7 @@ import pytest
 from outlast.storage.sqlite.maintenance.read_leases import LEASE_S, ReadLeases
 
 
-def test_rows_below_and_above_may_be_merged() -> None:
+def test_only_rows_outside_a_lease_may_be_merged() -> None:
     leases = ReadLeases()
     leases.grant(10, 20, 10)
     for first, last, forbidden in [(1, 10, False), (1, 11, True), (12, 15, True), (20, 30, True), (21, 30, False)]:
@@ -37,7 +37,7 @@ def test_a_lease_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not leases.forbids_merge(1, 15)
 
 
-async def test_scans_and_compaction_exclude_each_other() -> None:
+async def test_compaction_waits_for_scans() -> None:
     leases, events = ReadLeases(), list[str]()
 
     async def merge() -> None:
@@ -49,9 +49,13 @@ async def test_scans_and_compaction_exclude_each_other() -> None:
         await asyncio.sleep(0)
         events.append("read")
     await merging
+    assert events == ["read", "merged"]
+
+
+async def test_a_scan_waits_for_compaction() -> None:
+    leases = ReadLeases()
     async with leases.lock_for_compaction():
         reading = asyncio.create_task(leases.lock_for_scan().__aenter__())
         await asyncio.sleep(0)
         assert not reading.done()
     await reading
-    assert events == ["read", "merged"]

@@ -38,13 +38,13 @@ async def test_the_token_is_made_once(daemon: Daemon) -> None:
         assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def test_nothing_is_printed_before_it_is_ready(daemon: Daemon) -> None:
+async def test_the_address_is_printed_when_the_daemon_is_ready(daemon: Daemon) -> None:
     assert daemon.url.startswith("http://127.0.0.1:")
     assert await daemon.call("GET", "/health", 200) == {"healthy": True}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_daemon_says_what_runs_on(daemon: Daemon, number: int) -> None:
+async def test_the_daemon_names_the_processes_that_keep_running(daemon: Daemon, number: int) -> None:
     processes = [await daemon.run("sleep", "1000") for _ in range(2)]
     follower = asyncio.create_task(daemon.drained(processes[0]))
     assert await daemon.stop(number) == 0
@@ -86,7 +86,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
-async def test_down_without_a_daemon(daemon: Daemon) -> None:
+async def test_down_works_without_a_daemon(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()
     code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
@@ -111,14 +111,14 @@ async def test_down_ends_a_daemon_that_a_supervisor_restarts(daemon: Daemon) -> 
     assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
 
 
-async def test_one_daemon_a_state_folder(daemon: Daemon) -> None:
+async def test_a_state_folder_has_one_daemon(daemon: Daemon) -> None:
     code, output = await outlast("serve", "--listen", "127.0.0.1:0", "--state-dir", str(daemon.state_dir))
     assert code == 1
     assert f"another daemon (pid {daemon.pid}) serves {daemon.state_dir}" in output
     assert await daemon.call("GET", "/health", 200) == {"healthy": True}
 
 
-async def test_a_port_in_use(state_dir: Path) -> None:
+async def test_a_port_in_use_is_reported(state_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
@@ -137,7 +137,7 @@ async def test_a_port_in_use(state_dir: Path) -> None:
         (["--state-dir", "/proc/nowhere"], "/proc/nowhere cannot be used"),
     ],
 )
-async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -> None:
+async def test_wrong_flags_are_reported(state_dir: Path, flags: list[str], says: str) -> None:
     code, output = await outlast("serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), *flags)
     assert code == 1
     assert says in output
@@ -159,7 +159,7 @@ async def test_mistakes_are_told(state_dir: Path, flags: list[str], says: str) -
         ("storage = 'nosuch://x'", "no storage plug-in is named 'nosuch'"),
     ],
 )
-async def test_mistakes_in_the_file_are_told(state_dir: Path, tmp_path: Path, text: str, says: str) -> None:
+async def test_wrong_settings_in_the_file_are_reported(state_dir: Path, tmp_path: Path, text: str, says: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text(text)
     code, output = (
@@ -186,7 +186,7 @@ async def test_flags_stand_above_environment_above_file(state_dir: Path, tmp_pat
         await daemon.end_everything()
 
 
-async def test_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
+async def test_the_daemon_listens_on_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     process = await asyncio.create_subprocess_exec(
         *OUTLAST,
@@ -209,7 +209,7 @@ async def test_a_unix_socket(state_dir: Path, tmp_path: Path) -> None:
     assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
 
 
-async def test_a_state_folder_with_a_very_long_path(tmp_path: Path) -> None:
+async def test_a_state_folder_may_have_a_very_long_path(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100) / ("y" * 100)
     daemon = Daemon(folder)
     folder.parent.mkdir()

@@ -64,7 +64,7 @@ async def history(daemon: Daemon) -> History:
     return History(told, exited, failed_id, sleeper["id"])
 
 
-async def test_events_are_told_as_they_happen(history: History) -> None:
+async def test_events_are_sent_as_they_happen(history: History) -> None:
     ids = [event.id for event in history.told if event.id is not None]
     assert ids == sorted(set(ids))
     assert all(event.kind == event.data["type"] for event in history.told)
@@ -74,7 +74,7 @@ async def test_events_are_told_as_they_happen(history: History) -> None:
     assert history.told_of(history.purged_id) in (["started", "exited", "purged"], ["started", "purged"], ["purged"])
 
 
-async def test_a_start_and_an_exit_are_stored_whole(daemon: Daemon, history: History) -> None:
+async def test_stored_events_have_all_details(daemon: Daemon, history: History) -> None:
     process = history.exited
     started, ended = await stored(daemon, f"?process={process['id']}")
     common = {"process_id": process["id"], "name": None, "tags": {"team": "a"}, "pid": process["pid"], "run": 1}
@@ -85,7 +85,7 @@ async def test_a_start_and_an_exit_are_stored_whole(daemon: Daemon, history: His
     assert ended == {**end, "id": ended["id"]}
 
 
-async def test_one_event_is_kept_of_a_process_that_is_gone(daemon: Daemon, history: History) -> None:
+async def test_a_process_that_is_gone_keeps_one_event(daemon: Daemon, history: History) -> None:
     everything = await stored(daemon)
     assert [event["type"] for event in everything if event["process_id"] == history.failed_id] == ["failed"]
     assert [event["type"] for event in everything if event["process_id"] == history.purged_id] == ["purged"]
@@ -103,7 +103,7 @@ async def test_stored_events_are_filtered(daemon: Daemon, history: History) -> N
 
 
 @pytest.mark.usefixtures("history")
-async def test_a_follower_resumes_behind_its_last_event(daemon: Daemon) -> None:
+async def test_a_follower_resumes_after_its_last_event(daemon: Daemon) -> None:
     everything = await stored(daemon)
     resumed = await until("purged", daemon.client.follow("/events?tail=1", everything[1]["id"]))
     assert [event.id for event in resumed] == [event["id"] for event in everything[2:]]
@@ -235,7 +235,7 @@ async def tell_over_kills(daemon: Daemon) -> tuple[Listener, Snapshot]:
     return listener, snapshot
 
 
-async def test_each_start_and_each_end_is_told_once_over_kills(crashable_daemon: Daemon) -> None:
+async def test_each_event_is_sent_once_over_kills(crashable_daemon: Daemon) -> None:
     listener, snapshot = await tell_over_kills(crashable_daemon)
     assert listener.connections >= 5
     ids = [event.id for event in listener.told if event.id is not None]

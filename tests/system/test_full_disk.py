@@ -32,7 +32,7 @@ async def daemon(disk: Disk) -> AsyncIterator[Daemon]:
         await running.end_everything()
 
 
-async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, disk: Disk) -> None:
+async def test_a_full_disk_loses_no_output(daemon: Daemon, disk: Disk) -> None:
     load = Load(daemon)
     await load.start()
     disk.fill()
@@ -55,7 +55,7 @@ async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, disk: Disk) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-async def test_the_daemon_ends_and_starts_on_a_full_disk(daemon: Daemon, disk: Disk, number: signal.Signals) -> None:
+async def test_a_restart_on_a_full_disk_loses_no_output(daemon: Daemon, disk: Disk, number: signal.Signals) -> None:
     load = Load(daemon)
     await load.start()
     disk.fill()

@@ -91,7 +91,7 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         await daemon.end_everything()
 
 
-async def test_a_socket_that_was_removed_is_made_anew(daemon: Daemon) -> None:
+async def test_a_removed_socket_is_created_again(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     await daemon.kill()
     (daemon.state_dir / "shim.sock").unlink()
@@ -113,7 +113,7 @@ async def test_down_finds_a_shim_without_its_socket(daemon: Daemon) -> None:
     assert not is_running(process["pid"])
 
 
-async def test_one_shim_a_state_folder(daemon: Daemon) -> None:
+async def test_a_state_folder_has_one_shim(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     reader, writer = os.pipe()
     command = [sys.executable, "-P", "-m", "outlast.shim", str(daemon.state_dir), str(writer), "1024"]
@@ -158,7 +158,7 @@ async def test_a_start_that_ends_after_a_takeover_is_recorded(daemon: Daemon) ->
 
 
 @pytest.mark.slow
-async def test_large_arguments_do_not_keep_the_next_daemon_out(daemon: Daemon) -> None:
+async def test_the_next_daemon_adopts_a_process_with_large_arguments(daemon: Daemon) -> None:
     args = ["é" * 60_000] * 14
     processes = [await daemon.sh("exec sleep 1000", args=["-c", "exec sleep 1000", *args]) for _ in range(16)]
     await daemon.kill()
@@ -204,7 +204,7 @@ async def test_a_process_that_leaves_its_cgroup_is_killed_too(daemon: Daemon) ->
     assert not is_running(process["pid"])
 
 
-async def test_no_cgroup_stays_behind(daemon: Daemon) -> None:
+async def test_a_cgroup_is_removed_after_its_tree(daemon: Daemon) -> None:
     process = await daemon.sh("setsid sleep 0.3 >/dev/null 2>&1 & echo $!; grep 0:: /proc/self/cgroup")
     await daemon.ended(process)
     child, group = await daemon.lines(process)

@@ -66,7 +66,7 @@ async def test_another_command_with_the_same_key_is_refused(daemon: Daemon) -> N
     assert shim_children(daemon.state_dir) == {process["pid"]}
 
 
-async def test_a_key_whose_start_failed_is_free(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_failed_start_frees_its_key(daemon: Daemon, tmp_path: Path) -> None:
     program = tmp_path / "program"
     body = {"command": str(program), "idempotency_key": "k"}
     for _ in range(2):
@@ -135,7 +135,7 @@ async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["start-forked", "start-recorded", "before-commit", "inside-commit", "after-commit"])
-async def test_a_start_whose_daemon_died_is_found_under_its_key(crashable_daemon: Daemon, point: str) -> None:
+async def test_a_start_is_found_under_its_key_after_the_daemons_death(crashable_daemon: Daemon, point: str) -> None:
     """Killed at the first start, then at the second, and so on: each time the next daemon has that very process."""
     started: list[dict[str, Any]] = []
     for count in range(1, 4):

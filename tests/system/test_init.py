@@ -69,7 +69,7 @@ async def test_a_killed_daemon_is_started_again(init: Init) -> None:
     assert init.log.count("was killed by signal 9; it is started again") == 3
 
 
-async def test_a_daemon_that_was_ended_in_order_is_back_too(init: Init) -> None:
+async def test_a_daemon_that_ended_normally_is_started_again(init: Init) -> None:
     await init.start()
     process = await init.run("sleep", "1000")
     os.kill(init.daemon_pid, signal.SIGTERM)
@@ -218,7 +218,7 @@ async def test_a_daemon_that_does_not_come_up_again_is_tried_once_a_second(init:
     assert init.sql("SELECT exit_code FROM processes") == [(5,)]
 
 
-async def test_an_init_that_cannot_end_in_order_ends_all_the_same(init: Init, tmp_path: Path) -> None:
+async def test_an_init_kills_all_processes_if_down_fails(init: Init, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("durable = false\n")
     await init.start("--config", str(config))
@@ -240,7 +240,7 @@ async def _serve_once(state_dir: Path) -> None:
     await daemon.end_everything()
 
 
-async def test_limits_are_the_ordinary_ones(init: Init, tmp_path: Path) -> None:
+async def test_the_limit_of_open_files_is_not_raised(init: Init, tmp_path: Path) -> None:
     """The shim raises its own limit on open files; neither daemon nor processes get that one."""
     init.before = ["sh", "-c", 'ulimit -Sn 512; exec "$@"', "sh"]
     (tmp_path / "serve.sh").write_text(f"ulimit -Sn > limit\nexec {PROGRAM} serve --listen 127.0.0.1:0\n")
@@ -263,7 +263,7 @@ async def test_a_folder_has_one_init(init: Init) -> None:
     assert await init.call("GET", "/health", 200) == {"healthy": True}
 
 
-async def test_a_daemon_served_by_hand_is_left_in_peace(init: Init) -> None:
+async def test_a_daemon_started_by_hand_is_left_alone(init: Init) -> None:
     """While somebody else has the lock, no other daemon is started; afterwards one is."""
     await init.start()
     os.kill(init.init_pid, signal.SIGSTOP)

@@ -120,7 +120,7 @@ async def first_lines(daemon: Daemon, process: dict[str, Any], count: int) -> li
         return [(await anext(stream)).data["line"].rstrip("\n") for _ in range(count)]
 
 
-async def test_nothing_is_left_when_delete_is_answered(either: Daemon) -> None:
+async def test_the_tree_has_ended_when_delete_is_answered(either: Daemon) -> None:
     stubborn, storm = await either.python(STUBBORN), await either.python(STORM)
     members = {line.split()[0]: int(line.split()[1]) for line in await first_lines(either, stubborn, 6)}
     assert set(members) == {"leader", "group", "orphan", "session", "inner", "stopped"}
@@ -172,7 +172,7 @@ async def test_a_signal_reaches_its_scope(either: Daemon) -> None:
         assert "scope" in error["error"]
 
 
-async def test_how_long_delete_waits(state_dir: Path) -> None:
+async def test_delete_waits_as_long_as_requested(state_dir: Path) -> None:
     flag = state_dir.parent / "unkillable"
     flag.touch()
     daemon = patched_daemon(state_dir, NO_CGROUPS + UNKILLABLE.format(flag=str(flag)))

@@ -56,28 +56,44 @@ async def shown(daemon: Daemon, **fields: Any) -> dict[str, list[int]]:
     return {line.split()[0]: [int(word) for word in line.split()[1:]] for line in await daemon.lines(process)}
 
 
-async def test_limits_and_nice_hold_in_the_process(daemon: Daemon) -> None:
-    limits = {
-        "cpu_seconds": 7,
-        "address_space_bytes": 4096 * MIB,
-        "open_files": 77,
-        "processes": 4000,
-        "file_size_bytes": 5 * MIB,
-    }
+LIMITS = {
+    "cpu_seconds": 7,
+    "address_space_bytes": 4096 * MIB,
+    "open_files": 77,
+    "processes": 4000,
+    "file_size_bytes": 5 * MIB,
+}
+
+
+async def test_open_files_are_limited_as_for_the_daemon_by_default(daemon: Daemon) -> None:
+    assert (await shown(daemon))["NOFILE"][0] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+async def test_limits_hold_in_the_process(daemon: Daemon) -> None:
     own = await shown(daemon)
-    assert own["NOFILE"][0] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    assert await shown(daemon, limits=limits, nice=own["nice"][0] + 3) == {
+    assert await shown(daemon, limits=LIMITS) == {
         "CPU": [7, 8],
         "AS": [4096 * MIB] * 2,
         "NOFILE": [77] * 2,
         "NPROC": [4000] * 2,
         "FSIZE": [5 * MIB] * 2,
-        "nice": [own["nice"][0] + 3],
+        "nice": own["nice"],
     }
-    assert await shown(daemon) == own  # the next one is not bounded by them
 
 
-async def test_what_goes_beyond_a_limit_ends_as_the_system_says(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_process_has_its_nice_value(daemon: Daemon) -> None:
+    own = await shown(daemon)
+    nice = own["nice"][0] + 3
+    assert await shown(daemon, nice=nice) == {**own, "nice": [nice]}
+
+
+async def test_limits_do_not_bound_the_next_process(daemon: Daemon) -> None:
+    own = await shown(daemon)
+    await shown(daemon, limits=LIMITS, nice=own["nice"][0] + 3)
+    assert await shown(daemon) == own
+
+
+async def test_a_process_beyond_its_limit_is_ended_by_the_system(daemon: Daemon, tmp_path: Path) -> None:
     burning = await daemon.python(BURN, limits={"cpu_seconds": 1})
     file = tmp_path / "file"
     writing = await daemon.python(
@@ -96,7 +112,7 @@ async def test_what_goes_beyond_a_limit_ends_as_the_system_says(daemon: Daemon, 
     assert (await daemon.ended(burning))["signal"] == signal.SIGXCPU
 
 
-async def test_a_start_that_fails_says_so_under_any_limits(daemon: Daemon) -> None:
+async def test_a_failed_start_is_reported_under_any_limits(daemon: Daemon) -> None:
     """A child needs nothing that a limit can take from it to report its failure."""
     for limits in ({"file_size_bytes": 0}, {"address_space_bytes": MIB}, {"open_files": 4}):
         error = await daemon.call("POST", "/processes", 422, {"command": "no-such-command", "limits": limits})
@@ -129,7 +145,7 @@ async def test_limits_that_are_not_available_are_refused(state_dir: Path) -> Non
 
 
 @as_root
-async def test_root_may_go_above_its_own(daemon: Daemon) -> None:
+async def test_root_may_raise_limits_above_its_own(daemon: Daemon) -> None:
     limits = {"open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1]}
     if has_capability(_CAP_SYS_RESOURCE):
         limits["open_files"] += 5
@@ -178,19 +194,38 @@ async def test_malformed_limits_are_refused(daemon: Daemon) -> None:
         assert says in error["error"]
 
 
-@as_root
-async def test_another_user_has_its_groups_and_its_environment(daemon: Daemon) -> None:
-    account = next((a for a in pwd.getpwall() if len(os.getgrouplist(a.pw_name, a.pw_gid)) > 1), pwd.getpwnam("nobody"))
-    home = account.pw_dir if Path(account.pw_dir).is_dir() else "/"
+async def identity(daemon: Daemon, user: Any) -> tuple[int, int, list[int], str]:
+    """Return a process's user, group, all groups in order, and `HOME USER LOGNAME`."""
     show = "id -u; id -g; id -G | tr ' ' '\\n' | sort -n | tr '\\n' ' '; echo; echo $HOME $USER $LOGNAME"
-    for user, gid in ((account.pw_name, account.pw_gid), ({"uid": account.pw_uid, "gid": 65533}, 65533)):
-        process = await daemon.sh(show, user=user, working_dir="/")
-        await daemon.ended(process)
-        expected = sorted({*os.getgrouplist(account.pw_name, gid)})
-        uid, primary, seen, who = await daemon.lines(process)
-        assert (int(uid), int(primary)) == (account.pw_uid, gid)
-        assert [int(word) for word in seen.split()] == expected
-        assert who == f"{home} {account.pw_name} {account.pw_name}"
-    unknown = await daemon.sh(show, user="64321:64322", working_dir="/")  # an account is not needed
-    await daemon.ended(unknown)
-    assert await daemon.lines(unknown) == ["64321", "64322", "64322 ", "/ 64321 64321"]
+    process = await daemon.sh(show, user=user, working_dir="/")
+    await daemon.ended(process)
+    uid, gid, groups, environment = await daemon.lines(process)
+    return int(uid), int(gid), [int(word) for word in groups.split()], environment
+
+
+ACCOUNT = next((a for a in pwd.getpwall() if len(os.getgrouplist(a.pw_name, a.pw_gid)) > 1), pwd.getpwnam("nobody"))
+by_name_or_number = pytest.mark.parametrize(
+    ("user", "gid"), [(ACCOUNT.pw_name, ACCOUNT.pw_gid), ({"uid": ACCOUNT.pw_uid, "gid": 65533}, 65533)]
+)
+
+
+@as_root
+@by_name_or_number
+async def test_another_user_has_the_groups_of_its_account(daemon: Daemon, user: Any, gid: int) -> None:
+    uid, primary, groups, _ = await identity(daemon, user)
+    assert (uid, primary) == (ACCOUNT.pw_uid, gid)
+    assert groups == sorted({*os.getgrouplist(ACCOUNT.pw_name, gid)})
+
+
+@as_root
+@by_name_or_number
+async def test_another_user_has_the_environment_of_its_account(daemon: Daemon, user: Any, gid: int) -> None:
+    home = ACCOUNT.pw_dir if Path(ACCOUNT.pw_dir).is_dir() else "/"
+    _, primary, _, environment = await identity(daemon, user)
+    assert primary == gid
+    assert environment == f"{home} {ACCOUNT.pw_name} {ACCOUNT.pw_name}"
+
+
+@as_root
+async def test_another_user_needs_no_account(daemon: Daemon) -> None:
+    assert await identity(daemon, "64321:64322") == (64321, 64322, [64322], "/ 64321 64321")

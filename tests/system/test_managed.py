@@ -46,7 +46,7 @@ async def job(daemon: Daemon, tmp_path: Path) -> dict[str, Any]:
     return process
 
 
-async def test_output_goes_on_over_all_runs(daemon: Daemon, job: dict[str, Any]) -> None:
+async def test_output_continues_over_all_runs(daemon: Daemon, job: dict[str, Any]) -> None:
     """Numbers go on, following goes on, and there is one `eof`: when the process is not started again."""
     events = await daemon.drained(job)
     assert [event.kind for event in events] == ["output"] * 6 + ["eof"]
@@ -75,7 +75,7 @@ async def test_each_run_is_listed(daemon: Daemon, job: dict[str, Any]) -> None:
         assert (await daemon.call("GET", f"/processes/{run['pid']}", 200))["id"] == job["id"]
 
 
-async def test_an_environment_is_stored_encrypted_alone(daemon: Daemon, job: dict[str, Any]) -> None:
+async def test_an_environment_is_stored_only_encrypted(daemon: Daemon, job: dict[str, Any]) -> None:
     await daemon.drained(job)
     for path in daemon.state_dir.rglob("*"):
         if path.is_file() and path.name != "env.key":
@@ -151,7 +151,7 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
     assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
 
 
-async def test_policies(daemon: Daemon, tmp_path: Path) -> None:
+async def test_each_restart_policy_is_followed(daemon: Daemon, tmp_path: Path) -> None:
     """Never; on failure only; at most so often in a row; always. A program that cannot be run any more is a failure."""
     never = await daemon.sh("exit 1", restart={**QUICK, "policy": "never"})
     fine = await daemon.sh("exit 0", restart=QUICK)
@@ -175,7 +175,7 @@ async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
     return bool((await daemon.get(process))["run"] >= number)
 
 
-async def test_health(daemon: Daemon, tmp_path: Path) -> None:
+async def test_an_unhealthy_process_is_restarted(daemon: Daemon, tmp_path: Path) -> None:
     """Healthy while it answers; unhealthy, killed and started again when it no longer does."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -214,7 +214,7 @@ async def test_health(daemon: Daemon, tmp_path: Path) -> None:
         *("end-seen", "before-last-ack", "after-last-ack:2", "before-commit:6", "after-commit:6", "before-commit:9"),
     ],
 )
-async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
+async def test_each_run_is_started_once(crashable_daemon: Daemon, tmp_path: Path, armed: str) -> None:
     """A daemon dies at a point around a restart. Each run has run once, and its line is there once."""
     crashable_daemon.environment[VARIABLE] = armed
     started = tmp_path / "started"
@@ -235,7 +235,7 @@ async def test_no_run_is_begun_twice_or_left_out(crashable_daemon: Daemon, tmp_p
 
 
 @pytest.mark.parametrize("point", ["restart-forked", "restart-recorded"])
-async def test_a_run_whose_daemon_and_shim_die_at_its_start_has_not_run(
+async def test_a_run_interrupted_at_its_start_has_not_executed(
     crashable_daemon: Daemon, tmp_path: Path, point: str
 ) -> None:
     """The gate of every run opens when that run is recorded, and not before."""
@@ -302,7 +302,7 @@ async def test_a_backoff_outlives_the_daemon(daemon: Daemon) -> None:
     await until(daemon, waiting, status="backing_off", restart_count=1)
 
 
-async def test_an_end_that_no_daemon_saw_is_acted_upon(daemon: Daemon, tmp_path: Path) -> None:
+async def test_an_end_without_a_daemon_leads_to_a_restart(daemon: Daemon, tmp_path: Path) -> None:
     failing, go = tmp_path / "failing", tmp_path / "go"
     failing.touch()
     script = f"while [ ! -e {go} ]; do sleep 0.01; done; [ ! -e {failing} ]"
@@ -334,7 +334,7 @@ async def test_the_next_daemon_finishes_a_stop(crashable_daemon: Daemon) -> None
     assert (seen["signal"], seen["run"]) == (9, 1)
 
 
-async def test_down_stops_managed_processes_for_good(daemon: Daemon) -> None:
+async def test_down_stops_managed_processes_permanently(daemon: Daemon) -> None:
     waiting = await daemon.sh("exit 1", name="waiting", restart=LONG_BACKOFF)
     await until(daemon, waiting, status="backing_off")
     steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
@@ -346,10 +346,16 @@ async def test_down_stops_managed_processes_for_good(daemon: Daemon) -> None:
         assert (await daemon.get(process))["managed"]["status"] == "stopped"
 
 
-async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> None:
-    """Shim and daemon die together: what is to run is started again. Without its key, an environment is not guessed."""
+async def web_process(daemon: Daemon) -> dict[str, Any]:
+    """Start a managed process that prints a variable of its environment, and wait for the line."""
     process = await daemon.sh("echo $A; exec sleep 600", name="web", restart=QUICK, env={"A": "value"})
     await daemon.wait_for_lines(process, 1)
+    return process
+
+
+async def test_a_lost_run_is_restarted_as_a_failure(daemon: Daemon) -> None:
+    """Shim and daemon die together."""
+    process = await web_process(daemon)
     pid = shim_pid(daemon.state_dir)
     assert pid is not None
     await daemon.kill()
@@ -360,6 +366,10 @@ async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> N
     assert not is_running(process["pid"])
     await daemon.wait_for_lines(process, 2)
     assert await daemon.lines(process) == ["value", "value"]
+
+
+async def test_a_process_is_not_restarted_without_the_key_of_its_environment(daemon: Daemon) -> None:
+    process = await web_process(daemon)
     (daemon.state_dir / "env.key").rename(daemon.state_dir / "gone")
     await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})
     seen = await until(daemon, process, status="stopped")
@@ -367,4 +377,4 @@ async def test_a_lost_run_is_a_failure_and_a_lost_key_stops(daemon: Daemon) -> N
     answer = await daemon.call("POST", "/processes/web/restart", 409)
     assert answer["code"] == "ENV_KEY_LOST"
     (daemon.state_dir / "gone").rename(daemon.state_dir / "env.key")
-    assert (await daemon.call("POST", "/processes/web/restart", 200))["run"] == 3
+    assert (await daemon.call("POST", "/processes/web/restart", 200))["run"] == 2

@@ -42,7 +42,7 @@ SHAPES: dict[str, tuple[bytes, list[str]]] = {
 }
 
 
-async def test_bytes_lines_and_events_agree(daemon: Daemon, tmp_path: Path) -> None:
+async def test_all_forms_of_output_agree(daemon: Daemon, tmp_path: Path) -> None:
     for shape, (data, lines) in SHAPES.items():
         process = await written(daemon, data, tmp_path)
         assert await daemon.raw(process) == data, shape
@@ -70,7 +70,7 @@ async def test_random_bytes_come_back_exactly(daemon: Daemon, tmp_path: Path) ->
     assert (await daemon.get(process))["output"]["bytes"] == len(data)
 
 
-async def test_a_million_short_lines(daemon: Daemon) -> None:
+async def test_a_million_short_lines_are_stored(daemon: Daemon) -> None:
     process = await daemon.run("seq", "1000000")
     ended = await daemon.ended(process)
     assert ended["output"]["lines"] == 1_000_000
@@ -82,7 +82,7 @@ async def test_a_million_short_lines(daemon: Daemon) -> None:
 
 
 @pytest.mark.slow
-async def test_one_line_of_200_mb(daemon: Daemon) -> None:
+async def test_a_line_of_200_mb_is_stored(daemon: Daemon) -> None:
     size = 200_000_000
     process = await daemon.python(
         "import sys\nblock = bytes(range(32, 127)) * 10000\nleft = int(sys.argv[1])\n"
@@ -108,7 +108,7 @@ async def test_parts_of_an_over_long_line_do_not_cut_characters(daemon: Daemon, 
     assert all(len(event.data["line"].encode()) <= MIB + 1 for event in events)
 
 
-async def test_a_prompt_appears_and_its_rest_follows(daemon: Daemon) -> None:
+async def test_a_prompt_is_followed_before_its_line_ends(daemon: Daemon) -> None:
     process = await daemon.run("sh", "-c", "printf 'name? '; read name; echo hello $name", stdin_mode="pipe")
     stream = daemon.follow(process)
     prompt = await anext(stream)
@@ -202,7 +202,7 @@ async def test_a_grandchild_holds_the_pipe_after_its_parents_end(daemon: Daemon,
     assert (await anext(stream)).kind == "eof"
 
 
-async def test_discarded_output_is_nowhere(daemon: Daemon) -> None:
+async def test_discarded_output_is_not_kept(daemon: Daemon) -> None:
     process = await daemon.sh("echo out; echo err >&2", stdout_mode="discard")
     await daemon.ended(process)
     assert await daemon.raw(process) == b"err\n"
@@ -211,7 +211,7 @@ async def test_discarded_output_is_nowhere(daemon: Daemon) -> None:
     assert [event.kind for event in events] == ["eof"]
 
 
-async def test_a_process_that_closes_its_output_lives_on(daemon: Daemon) -> None:
+async def test_a_process_may_close_its_output(daemon: Daemon) -> None:
     process = await daemon.sh("echo last; exec 1>&- 2>&-; read x; exit 4", stdin_mode="pipe")
     stream = daemon.follow(process)
     assert (await anext(stream)).data["line"] == "last\n"
@@ -221,7 +221,7 @@ async def test_a_process_that_closes_its_output_lives_on(daemon: Daemon) -> None
     assert (await daemon.ended(process))["exit_code"] == 4
 
 
-async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
+async def test_lines_have_the_times_of_their_reading(daemon: Daemon) -> None:
     process = await daemon.python(
         "import time\nfor i in range(5):\n    print(time.time_ns() // 10**6, flush=True)\n    time.sleep(0.03)"
     )
@@ -229,7 +229,7 @@ async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
         assert 0 <= event.data["timestamp"] - int(event.data["line"]) < 5000
 
 
-async def test_ranges_of_output(daemon: Daemon) -> None:
+async def test_each_range_selects_its_lines(daemon: Daemon) -> None:
     process = await daemon.sh("seq 1 10; seq 11 15 >&2")
     await daemon.ended(process)
     assert await daemon.lines(process, query="?after=3&limit=2") == ["4", "5"]

@@ -84,7 +84,7 @@ def test_the_wheel_holds_one_package(wheel: Path) -> None:
     assert {name for name in names if name.startswith(DATA)} == config
 
 
-def test_the_wheel_holds_each_module_and_data_file(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("outlast/")}
     source = ROOT / "app" / "outlast"
     code = {f"outlast/{path.relative_to(source)}" for path in source.rglob("*") if path.is_file()}
@@ -131,13 +131,13 @@ def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environm
     assert BROKEN.split("'")[1] in installed.run(folder, "python", "-m", "outlast", "--version").stderr
 
 
-def test_the_wheel_holds_unit_files_and_the_sample_configuration(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_config_folder(wheel: Path) -> None:
     shared = {name.partition(".data/data/share/outlast/")[2] for name in zipfile.ZipFile(wheel).namelist()}
     assert {path.name for path in (ROOT / "config").iterdir()} == shared - {""}
 
 
 @pytest.mark.slow
-async def test_a_daemon_runs_processes_from_such_a_folder(
+async def test_a_daemon_runs_in_a_folder_with_an_outlast_module(
     installed: Environment, folder: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon, its shim and the fork helper all come from the installed package."""
@@ -161,7 +161,7 @@ def test_the_package_is_the_installed_one(installed: Environment, folder: Path) 
     assert Path(where.stdout.strip()) == installed.site / "outlast" / "__init__.py"
 
 
-def test_types_are_told_to_those_who_import_it(installed: Environment, folder: Path) -> None:
+def test_the_package_is_typed(installed: Environment, folder: Path) -> None:
     (folder / "plugin.py").write_text("from outlast.storage import Storage\nreveal_type(Storage.open)\n")
     command = [sys.executable, "-m", "mypy", "--python-executable", str(installed.bin / "python"), "plugin.py"]
     checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

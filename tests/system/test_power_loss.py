@@ -103,9 +103,7 @@ async def _check(folder: Path, handle: int, seen: int) -> None:
     shutil.rmtree(folder)
 
 
-async def test_what_followers_saw_survives_a_loss_of_power(
-    daemon: Daemon, tmp_path: Path, chance: random.Random
-) -> None:
+async def test_followed_output_survives_a_loss_of_power(daemon: Daemon, tmp_path: Path, chance: random.Random) -> None:
     process = await daemon.python(FLOOD, "0.004", stdin_mode="pipe")
     seen = Seen(daemon, process)
     following = asyncio.create_task(seen.follow())

@@ -45,7 +45,7 @@ async def events_of(daemon: Daemon, process: dict[str, object]) -> list[Event]:
 
 
 @how_it_ends
-async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
+async def test_running_processes_survive_a_restart(daemon: Daemon, number: int) -> None:
     counter = await daemon.python(COUNTER)
     reader = await daemon.run("cat", stdin_mode="pipe", tags={"kind": "reader"})
     await daemon.wait_for_lines(counter, 20)
@@ -73,7 +73,7 @@ async def test_running_processes_run_on(daemon: Daemon, number: int) -> None:
 
 
 @how_it_ends
-async def test_ends_that_nobody_saw_are_recorded(daemon: Daemon, number: int) -> None:
+async def test_ends_during_a_restart_are_recorded(daemon: Daemon, number: int) -> None:
     exits = await daemon.run("sh", "-c", "read x; echo bye; exit 42", stdin_mode="pipe")
     killed = await daemon.run("sleep", "1000")
     await daemon.stop(number)
@@ -108,7 +108,7 @@ async def test_ends_have_the_time_at_which_they_came(daemon: Daemon) -> None:
 
 
 @how_it_ends
-async def test_old_output_is_replayed_with_its_times_and_order(daemon: Daemon, number: int) -> None:
+async def test_old_output_is_replayed_unchanged(daemon: Daemon, number: int) -> None:
     process = await daemon.sh("for i in 1 2 3; do echo out $i; sleep 0.02; echo err $i >&2; sleep 0.02; done")
     before = await daemon.drained(process)
     await daemon.stop(number)
@@ -150,7 +150,7 @@ async def test_a_flood_loses_nothing_over_kills(daemon: Daemon) -> None:
     assert ended["output"]["lines"] == 300_000
 
 
-async def test_what_is_written_meanwhile_is_there_afterwards(daemon: Daemon) -> None:
+async def test_output_written_without_a_daemon_is_kept(daemon: Daemon) -> None:
     size = 40 << 20
     process = await daemon.python(
         "import sys\nsys.stdin.readline()\nfor i in range(40):\n    sys.stdout.write(('y' * 1023 + '\\n') * 1024)",
@@ -256,7 +256,7 @@ async def test_an_unrecorded_start_is_recorded_by_the_next_daemon(daemon: Daemon
     await eventually(all_listed)
 
 
-async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp_path: Path) -> None:
+async def test_a_store_in_memory_continues_after_a_restart(state_dir: Path, tmp_path: Path) -> None:
     """`memory:` keeps nothing over a restart; the processes and what they print from then on are there."""
     config = tmp_path / "memory.toml"
     config.write_text('storage = "memory:"\n')
@@ -278,7 +278,7 @@ async def test_a_store_that_forgets_goes_on_with_what_comes(state_dir: Path, tmp
         await daemon.end_everything()
 
 
-async def test_a_store_from_a_backup_goes_on_behind_the_hole(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_store_from_a_backup_continues_after_a_gap(daemon: Daemon, tmp_path: Path) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
 
     async def write(word: bytes) -> None:
@@ -348,7 +348,7 @@ class PlayedShim:
         writer.close()
 
 
-async def test_an_end_that_was_stored_and_not_acknowledged_is_forgotten(daemon: Daemon) -> None:
+async def test_the_shim_forgets_an_end_that_is_already_stored(daemon: Daemon) -> None:
     """The kill came between the last commit and its acknowledgement: the shim still has what the store has whole."""
     process = await daemon.sh("exit 3")
     await daemon.ended(process)

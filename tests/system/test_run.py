@@ -43,7 +43,7 @@ def texts(found: list[dict[str, Any]], stream: str) -> list[str]:
     return [event["line"] for event in found if event.get("stream") == stream]
 
 
-async def test_output_and_end_are_streamed(daemon: Daemon) -> None:
+async def test_output_is_streamed(daemon: Daemon) -> None:
     first, *found, last = await run(daemon, "sh", "-c", "echo one; echo two >&2; echo; printf 'no end'; exit 3")
     process = await daemon.get(first)
     assert first == {"pid": process["pid"], "started_at": process["started_at"], "id": process["id"]}
@@ -53,24 +53,37 @@ async def test_output_and_end_are_streamed(daemon: Daemon) -> None:
     assert last == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
     assert await daemon.raw(first, "stdout") == b"one\n\nno end"
 
+
+async def test_the_last_event_of_a_killed_command_has_its_signal(daemon: Daemon) -> None:
     *_, last = await run(daemon, "sh", "-c", "kill -TERM $$")
     assert last == {"signal": signal.SIGTERM, "oom_killed": False, "reason": "signaled"}
+
+
+async def test_the_last_event_tells_of_a_timeout(daemon: Daemon) -> None:
     *_, last = await run(daemon, "sleep", "1000", timeout=0.3)
     assert last == {"signal": signal.SIGKILL, "oom_killed": False, "reason": "timed_out"}
 
+
+async def test_a_part_of_a_line_waits_for_its_rest(daemon: Daemon) -> None:
     parts = "import os, time\nos.write(1, b'a')\ntime.sleep(0.5)\nos.write(2, b'err\\n')\nos.write(1, b'b\\xff\\nc')"
     found = await run(daemon, PYTHON, "-c", parts)
-    assert texts(found, "stdout") == ["ab\ufffd", "c"], "a part of a line waits for its rest"
+    assert texts(found, "stdout") == ["ab\ufffd", "c"]
+
+
+async def test_a_flood_is_streamed_whole(daemon: Daemon) -> None:
     count = 50_000
     found = await run(daemon, "seq", str(count))
     assert texts(found, "stdout") == [str(n) for n in range(1, count + 1)]
-    # A grandchild keeps the pipe: the stream ends with the command all the same, and the grandchild is let live.
+
+
+async def test_a_grandchild_that_holds_the_pipe_does_not_delay_the_end(daemon: Daemon) -> None:
+    """The stream ends with the command, and the grandchild is let live."""
     first, *_, last = await run(daemon, "sh", "-c", "sleep 1000 & echo $!")
     assert last["exit_code"] == 0
     await daemon.call("DELETE", f"/processes/{first['id']}", 204)
 
 
-async def test_nothing_is_begun_that_cannot_be(daemon: Daemon) -> None:
+async def test_a_command_that_cannot_run_is_an_error(daemon: Daemon) -> None:
     answer = await daemon.call("POST", "/processes/run", 422, {"command": "/no/such/program"})
     assert (answer["code"], answer["errno"]) == ("SPAWN_FAILED", 2)
     answer = await daemon.call("POST", "/processes/run", 400, {"command": "true", "timeout": 0})
@@ -97,7 +110,7 @@ async def test_hanging_up_kills_the_tree_unless_detached(daemon: Daemon) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
+async def test_a_restart_does_not_count_as_hanging_up(daemon: Daemon, number: int) -> None:
     script = "echo before; read line; echo $line; exit 7"
     found: list[dict[str, Any]] = []
     async with running(daemon, "sh", "-c", script, stdin_mode="pipe") as stream:
@@ -116,7 +129,7 @@ async def test_a_restart_is_no_hanging_up(daemon: Daemon, number: int) -> None:
     assert (ended["exit_code"], await daemon.lines(first)) == (7, ["before", "after"])
 
 
-async def test_a_command_whose_client_left_is_killed_when_the_shim_is_back(daemon: Daemon) -> None:
+async def test_a_command_without_a_client_is_killed_after_a_shim_death(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     async with running(daemon, "sleep", "1000") as stream:

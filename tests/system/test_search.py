@@ -87,11 +87,11 @@ async def test_a_search_is_narrowed_to_a_time(daemon: Daemon, written: Written) 
 
 
 @pytest.mark.usefixtures("written")
-async def test_case_matters(daemon: Daemon) -> None:
+async def test_a_search_is_case_sensitive(daemon: Daemon) -> None:
     assert await every_page(daemon, "HIT", "", 4) == []
 
 
-async def test_a_match_says_where_it_stands(daemon: Daemon, written: Written) -> None:
+async def test_a_match_names_its_position(daemon: Daemon, written: Written) -> None:
     (match,) = (await search(daemon, "without end"))["matches"]
     assert {**match, "timestamp": 0} == {
         "process_id": written.binary["id"],
@@ -114,7 +114,7 @@ async def test_matches_are_given_as_ndjson(daemon: Daemon) -> None:
     assert rows[-1]["complete"] is True
 
 
-async def test_a_search_whose_time_runs_out_is_resumed(daemon: Daemon, written: Written) -> None:
+async def test_a_search_is_resumed_after_its_timeout(daemon: Daemon, written: Written) -> None:
     big = await daemon.python("import sys\nfor n in range(600000):\n    sys.stdout.write(f'{n:>30}\\n')")
     await daemon.ended(big)
     page = await search(daemon, "hit err 1", "&timeout=0.001")
@@ -152,7 +152,7 @@ async def test_a_name_narrows_a_search_to_its_runs(daemon: Daemon) -> None:
         assert [int(match["line"].split()[-1]) for match in matches] == expected
 
 
-async def test_a_page_goes_on_behind_output_that_was_purged(daemon: Daemon) -> None:
+async def test_a_search_continues_after_purged_output(daemon: Daemon) -> None:
     talks = await daemon.sh("while read line; do echo hit $line; done", stdin_mode="pipe")
 
     async def say(text: str, after: int) -> None:
@@ -172,7 +172,7 @@ async def test_a_page_goes_on_behind_output_that_was_purged(daemon: Daemon) -> N
     assert [match["line"] for match in behind["matches"]] == ["hit two", "hit three"]
 
 
-async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+async def test_malformed_parameters_are_refused(daemon: Daemon) -> None:
     process = await daemon.sh("echo a; echo a")
     await daemon.ended(process)
     cursor = (await search(daemon, "a", "&limit=1"))["next"]

@@ -72,7 +72,7 @@ async def test_a_flood_does_not_keep_a_daemon_from_ending(daemon: Daemon) -> Non
     assert set(raw) <= set(b"y\n")
 
 
-async def test_the_shim_is_killed_again_and_again(daemon: Daemon) -> None:
+async def test_a_shim_that_is_killed_repeatedly_loses_no_process(daemon: Daemon) -> None:
     """Also before the one before has been handed anything."""
     processes = [await daemon.python(COUNTER) for _ in range(6)]
     killed: set[int] = set()
@@ -119,7 +119,7 @@ async def test_200_processes_are_handed_over(daemon: Daemon) -> None:
         await asyncio.gather(*(talk(process) for process in rest[start : start + 25]))
 
 
-async def test_purges_while_the_shim_is_replaced(daemon: Daemon) -> None:
+async def test_a_purge_succeeds_while_the_shim_is_replaced(daemon: Daemon) -> None:
     processes = [await daemon.python(COUNTER) for _ in range(12)]
 
     async def purge(process: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ async def test_purges_while_the_shim_is_replaced(daemon: Daemon) -> None:
     await counts_on(daemon, processes[-1])
 
 
-async def test_starts_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -> None:
+async def test_each_start_is_answered_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -> None:
     """A start that was answered with an error has not happened, and one that was answered is there."""
     ran = tmp_path / "ran"
     ran.mkdir()
@@ -182,7 +182,7 @@ async def test_starts_while_the_shim_is_killed(daemon: Daemon, tmp_path: Path) -
     assert {int(path.name) for path in ran.iterdir()} == set(accepted.values())
 
 
-async def test_a_shim_that_is_stopped_holds_up_nobody_for_ever(daemon: Daemon, tmp_path: Path) -> None:
+async def test_a_stopped_shim_blocks_no_call_forever(daemon: Daemon, tmp_path: Path) -> None:
     """Calls that need it are answered with 503, health says why, and what was refused has not run when it goes on."""
     counter = await daemon.python(COUNTER)
     shim = shim_pid(daemon.state_dir)
@@ -234,7 +234,7 @@ async def test_too_few_open_files_fail_only_the_start(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 2, 5])
-async def test_a_daemon_with_too_few_open_files_hands_over_all_the_same(daemon: Daemon, room: int) -> None:
+async def test_a_daemon_with_too_few_open_files_hands_over(daemon: Daemon, room: int) -> None:
     """The daemon has no file to spare: it waits until it has one."""
     counter = await daemon.python(COUNTER)
     await daemon.wait_for_lines(counter, 5)
@@ -274,26 +274,34 @@ async def test_without_buffers_a_process_waits_only_while_no_daemon_runs(
         await daemon.end_everything()
 
 
-async def test_streams_that_end_early_and_late(daemon: Daemon) -> None:
-    """One closes its output and runs on; one ends and leaves a child behind that holds the pipe."""
-    closes = await daemon.sh("echo first; exec 1>&-; read x; echo on stderr >&2; exit 3", stdin_mode="pipe")
-    leaves = await daemon.sh("(read x < fifo; echo late) & echo early; exit 4", working_dir=str(fifo(daemon)))
-    await daemon.wait_for_lines(closes, 1)
-    await daemon.wait_for_lines(leaves, 1)
+async def kill_both_twice(daemon: Daemon) -> None:
+    """Kill the shim and, when it is replaced, the daemon; then both again."""
     for _ in range(2):
         shim = kill_shim(daemon)
         await wait_for_another_shim(daemon, shim)
         await wait_until_healthy(daemon)
         await daemon.kill()
         await daemon.start()
-    seen = await daemon.get(leaves)
+
+
+async def test_a_process_that_closed_its_output_is_kept_over_kills(daemon: Daemon) -> None:
+    process = await daemon.sh("echo first; exec 1>&-; read x; echo on stderr >&2; exit 3", stdin_mode="pipe")
+    await daemon.wait_for_lines(process, 1)
+    await kill_both_twice(daemon)
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    assert (await daemon.ended(process))["exit_code"] == 3
+    assert await daemon.raw(process) == b"first\non stderr\n"
+
+
+async def test_output_of_a_child_of_an_ended_process_is_kept_over_kills(daemon: Daemon) -> None:
+    process = await daemon.sh("(read x < fifo; echo late) & echo early; exit 4", working_dir=str(fifo(daemon)))
+    await daemon.wait_for_lines(process, 1)
+    await kill_both_twice(daemon)
+    seen = await daemon.get(process)
     assert (seen["exit_code"], seen["reason"]) == (4, "exited")
     (fifo_of(daemon) / "fifo").write_text("\n")
-    await daemon.call("POST", f"/processes/{closes['id']}/stdin", 204, data=b"\n")
-    assert (await daemon.ended(closes))["exit_code"] == 3
-    await daemon.ended(leaves)
-    assert await daemon.raw(closes) == b"first\non stderr\n"
-    assert await daemon.raw(leaves) == b"early\nlate\n"
+    await daemon.ended(process)
+    assert await daemon.raw(process) == b"early\nlate\n"
 
 
 def fifo_of(daemon: Daemon) -> Path:
@@ -306,7 +314,7 @@ def fifo(daemon: Daemon) -> Path:
 
 
 @pytest.mark.parametrize("point", ["handover-begun", "handover-step", "handover-step:2"])
-async def test_the_daemon_dies_while_it_hands_over(state_dir: Path, point: str) -> None:
+async def test_a_daemon_death_during_a_handover_is_reported(state_dir: Path, point: str) -> None:
     """Processes that were handed over go on; the others are lost, and reported so."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:

@@ -56,7 +56,7 @@ async def test_a_shim_death_loses_no_process_or_line(daemon: Daemon) -> None:
     assert lines == [str(i) for i in range(1, len(lines) + 1)]
 
 
-async def test_a_flood_goes_on_through_kills(daemon: Daemon) -> None:
+async def test_a_flood_survives_kills_of_the_shim(daemon: Daemon) -> None:
     process = await daemon.python(FLOOD)
     for count in (20_000, 80_000, 140_000):
         await daemon.wait_for_lines(process, count)
@@ -86,7 +86,9 @@ async def test_a_follower_does_not_notice_a_shim_death(daemon: Daemon) -> None:
     ("script", "expected"),
     [("exit 42", (42, None)), ("kill -USR1 $$", (None, signal.SIGUSR1)), ("exit 0", (0, None))],
 )
-async def test_exit_codes_are_right(daemon: Daemon, script: str, expected: tuple[int | None, int | None]) -> None:
+async def test_exit_codes_are_reported_by_the_next_shim(
+    daemon: Daemon, script: str, expected: tuple[int | None, int | None]
+) -> None:
     process = await daemon.sh(f"read x; {script}", stdin_mode="pipe")
     await kill_shim(daemon)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
@@ -110,7 +112,7 @@ async def test_an_end_while_there_was_no_shim_is_known(daemon: Daemon) -> None:
     assert await daemon.raw(process) == b"bye\n"
 
 
-async def test_the_daemon_may_be_killed_afterwards(daemon: Daemon) -> None:
+async def test_a_process_survives_a_daemon_death_after_a_shim_death(daemon: Daemon) -> None:
     """The new shim keeps what it has taken over like what it has started."""
     process = await daemon.python(COUNTER)
     await daemon.wait_for_lines(process, 20)
@@ -138,7 +140,7 @@ async def test_everything_that_a_process_started_is_killed(daemon: Daemon) -> No
     "point",
     ["shim-forked:3", "shim-opened:3", "shim-read", "shim-read:2", "shim-read:14", "shim-reaped", "shim-reaped:4"],
 )
-async def test_the_shim_dies_at_the_worst_moments(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_a_shim_death_at_any_failpoint_loses_nothing(state_dir: Path, tmp_path: Path, point: str) -> None:
     """A start during which it dies has happened or not; what was there before goes on; nothing runs unrecorded."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     ran = tmp_path / "ran"
@@ -181,7 +183,7 @@ async def test_a_start_that_fails_while_the_shim_dies_has_failed(state_dir: Path
 
 
 @pytest.mark.parametrize("point", ["start-asked", "start-forked", "start-recorded", "before-commit"])
-async def test_a_start_whose_daemon_and_shim_die_has_not_run(state_dir: Path, tmp_path: Path, point: str) -> None:
+async def test_an_interrupted_start_has_not_executed(state_dir: Path, tmp_path: Path, point: str) -> None:
     """Nothing runs that nobody knows of: the gate of a start opens when it is recorded, and not before."""
     daemon = Daemon(state_dir, **{VARIABLE: point})
     try:
@@ -212,7 +214,7 @@ async def test_a_start_whose_daemon_and_shim_die_has_not_run(state_dir: Path, tm
         await daemon.end_everything()
 
 
-async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
+async def test_down_ends_processes_without_daemon_or_shim(daemon: Daemon) -> None:
     process = await daemon.sh("setsid sleep 1000 & sleep 1000")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
@@ -227,7 +229,7 @@ async def test_down_ends_what_outlives_both(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
-async def test_a_process_whose_daemon_and_shim_die_is_lost(daemon: Daemon) -> None:
+async def test_a_process_without_daemon_or_shim_is_lost(daemon: Daemon) -> None:
     """Nobody reads its output any more, and nobody could tell how it ends: it is not left running unwatched."""
     process = await daemon.sh("setsid sleep 1000 & sleep 1000")
     shim = shim_pid(daemon.state_dir)

@@ -62,7 +62,7 @@ async def test_delete_ends_everything_that_was_started(daemon: Daemon) -> None:
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
 
 
-async def test_delete_ends_what_outlived_its_process(daemon: Daemon) -> None:
+async def test_delete_ends_the_tree_of_an_ended_process(daemon: Daemon) -> None:
     process, members = await tree(daemon)
     os.kill(members["leader"], signal.SIGKILL)
 
@@ -134,18 +134,27 @@ async def test_a_signal_reaches_the_whole_group(daemon: Daemon) -> None:
     assert rest >= {"child\n", "leader\n"}
 
 
-async def test_stop_and_continue(daemon: Daemon) -> None:
+def state(process: dict[str, Any]) -> str:
+    """Return the kernel's letter for the state of a process."""
+    return Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def stopped_process(daemon: Daemon) -> dict[str, Any]:
     process = await daemon.run("sleep", "1000")
-
-    def state() -> str:
-        return Path(f"/proc/{process['pid']}/stat").read_text().rpartition(")")[2].split()[0]
-
     await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": "SIGSTOP"})
-    await eventually(lambda: state() == "T")
+    await eventually(lambda: state(process) == "T")
+    return process
+
+
+async def test_a_stopped_process_continues(daemon: Daemon) -> None:
+    process = await stopped_process(daemon)
     assert (await daemon.get(process))["status"] == "running"
     await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": "SIGCONT"})
-    await eventually(lambda: state() == "S")
-    await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": "SIGSTOP"})
+    await eventually(lambda: state(process) == "S")
+
+
+async def test_delete_ends_a_stopped_process(daemon: Daemon) -> None:
+    process = await stopped_process(daemon)
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
     assert (await daemon.get(process))["signal"] == signal.SIGKILL
 

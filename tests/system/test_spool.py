@@ -102,7 +102,7 @@ async def stored_lines(daemon: Daemon, process: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("program", [IN_PIECES, IN_LINES, ON_BOTH])
-async def test_64_mib_are_taken_without_a_daemon(daemon: Daemon, program: str) -> None:
+async def test_64_mib_are_buffered_without_a_daemon(daemon: Daemon, program: str) -> None:
     size = 67_200_000
     assert size >= 64 * MIB
     process = await daemon.python(program, str(size), stdin_mode="pipe")
@@ -140,7 +140,7 @@ async def test_a_process_waits_when_its_spool_is_full(serve: Callable[..., Daemo
     await nothing_is_left_of_it(daemon)
 
 
-async def test_files_go_while_their_process_runs_on(daemon: Daemon) -> None:
+async def test_files_are_removed_while_their_process_runs(daemon: Daemon) -> None:
     program = IN_PIECES + "\nsys.stdin.readline()\nprint('more')"
     process = await daemon.python(program, "16000000", stdin_mode="pipe")
     await daemon.kill()
@@ -246,7 +246,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk.path
 
 
-async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., Daemon], tmp_path: Path) -> None:
+async def test_a_full_disk_delays_the_spool(small_disk: Path, serve: Callable[..., Daemon], tmp_path: Path) -> None:
     daemon = serve(small_disk / "state", storage=f"sqlite:///{tmp_path}/outlast.db")
     await daemon.start()
     size = 12_000_000
@@ -269,7 +269,7 @@ async def test_a_full_disk_is_waited_out(small_disk: Path, serve: Callable[..., 
 
 
 @pytest.mark.slow
-async def test_times_are_those_of_the_reading(daemon: Daemon) -> None:
+async def test_lines_have_the_times_of_their_reading(daemon: Daemon) -> None:
     """Lines that are written a second apart have times a second apart, in memory or on disk, and none in the future."""
     program = (
         "import os, sys, time\nsys.stdin.readline()\nfor i in range(4):\n"
@@ -303,7 +303,7 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("daemon_is_there", [True, False])
-async def test_memory_is_given_back(daemon: Daemon, daemon_is_there: bool) -> None:
+async def test_memory_is_released(daemon: Daemon, daemon_is_there: bool) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
     program = ON_BOTH + "\nsys.stdin.readline()"
@@ -327,7 +327,7 @@ async def test_memory_is_given_back(daemon: Daemon, daemon_is_there: bool) -> No
     assert len(list(output_files(shim))) == 2
 
 
-async def test_descriptors_come_back(daemon: Daemon) -> None:
+async def test_descriptors_are_closed_again(daemon: Daemon) -> None:
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
 
@@ -349,7 +349,7 @@ async def test_descriptors_come_back(daemon: Daemon) -> None:
     await eventually(lambda: all(now <= then for now, then in zip(counts(), before, strict=True)))
 
 
-async def test_what_a_dead_shim_left_on_disk_is_removed(daemon: Daemon) -> None:
+async def test_the_spool_of_a_dead_shim_is_removed(daemon: Daemon) -> None:
     process = await daemon.python(IN_PIECES, "16000000", stdin_mode="pipe")
     shim = shim_pid(daemon.state_dir)
     assert shim is not None

@@ -60,11 +60,11 @@ QUERY = "SELECT seq, line AS text FROM output_lines ORDER BY seq"
 
 
 @pytest.mark.usefixtures("process")
-async def test_the_command_asks_beside_a_daemon(daemon: Daemon) -> None:
+async def test_the_command_queries_beside_a_daemon(daemon: Daemon) -> None:
     assert await command(daemon, QUERY) == (0, "seq    text\n-----  ------\n1      one\n2      two\n")
 
 
-async def test_the_command_asks_without_a_daemon(daemon: Daemon, process: dict[str, Any]) -> None:
+async def test_the_command_queries_without_a_daemon(daemon: Daemon, process: dict[str, Any]) -> None:
     await daemon.stop()
     assert await command(daemon, "--format", "csv", QUERY) == (0, "seq,text\n1,one\n2,two\n")
     code, text = await command(daemon, "--format=json", "--limit=1", QUERY)
@@ -84,7 +84,7 @@ async def test_a_json_object_cannot_hold_two_columns_of_one_name(daemon: Daemon)
     assert text.startswith("Error: two columns are named 'a', but a JSON object can hold only one: rename one with AS")
 
 
-async def test_an_answer_is_bounded_as_it_is_sent(daemon: Daemon) -> None:
+async def test_the_encoded_answer_has_a_limited_size(daemon: Daemon) -> None:
     """Base64 and escapes count, too."""
     rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5) SELECT {} FROM n"
     for value, count in (
@@ -125,7 +125,7 @@ REFUSED = [
 ]
 
 
-async def test_nothing_else_can_be_done(daemon: Daemon) -> None:
+async def test_a_query_that_changes_something_is_refused(daemon: Daemon) -> None:
     for query in REFUSED:
         answer = await sql(daemon, query, 400)
         assert answer["code"] == "INVALID_REQUEST"
@@ -188,7 +188,7 @@ async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
     assert (await sql(daemon, "SELECT id FROM process WHERE encrypted_env > ''"))["rows"] == []
 
 
-async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+async def test_malformed_queries_are_refused(daemon: Daemon) -> None:
     for body, phrase in (
         ({}, "query is required"),
         ({"query": ""}, "query must be 1 to"),

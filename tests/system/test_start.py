@@ -16,7 +16,7 @@ from tests.support.daemon import Daemon
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start processes as somebody else")
 
 
-async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
+async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
     process = await daemon.run(
         "sleep", "1000", tags={"team": "a"}, working_dir="/tmp", env={"KEY": "value"}, stdin_mode="pipe"
     )
@@ -51,7 +51,7 @@ async def test_the_answer_is_the_contracts(daemon: Daemon) -> None:
     assert (await daemon.call("GET", "/processes", 200))["processes"] == [process]
 
 
-async def test_it_is_in_the_store_when_it_is_answered(daemon: Daemon) -> None:
+async def test_a_process_is_stored_before_its_start_is_answered(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     assert daemon.sql("SELECT id, pid, status FROM processes") == [(process["id"], process["pid"], "running")]
 
@@ -109,17 +109,26 @@ async def test_only_the_three_standard_descriptors_are_inherited(daemon: Daemon)
     await daemon.call("DELETE", f"/processes/{other['id']}", 204)
 
 
-async def test_signals_limits_and_umask_are_ordinary(daemon: Daemon) -> None:
-    process = await daemon.sh("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)'; umask; ulimit -Sn")
+async def test_no_signal_is_blocked_by_default(daemon: Daemon) -> None:
+    process = await daemon.sh("cat /proc/self/status | grep -E 'Sig(Blk|Ign|Cgt)'")
     await daemon.ended(process)
-    *masks, umask, files = await daemon.lines(process)
     # Signals 32 and 33 are the C library's own, which does not let us set them; our parent may have ignored them.
     reserved = 1 << 31 | 1 << 32
-    assert [int(mask.split()[1], 16) & ~reserved for mask in masks] == [0, 0, 0]
+    assert [int(mask.split()[1], 16) & ~reserved for mask in await daemon.lines(process)] == [0, 0, 0]
+
+
+async def test_the_umask_is_the_daemons(daemon: Daemon) -> None:
+    process = await daemon.sh("umask")
+    await daemon.ended(process)
     current = os.umask(0)
     os.umask(current)
-    assert int(umask, 8) == current
-    assert files == str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    assert [int(line, 8) for line in await daemon.lines(process)] == [current]
+
+
+async def test_the_limit_of_open_files_is_the_daemons(daemon: Daemon) -> None:
+    process = await daemon.sh("ulimit -Sn")
+    await daemon.ended(process)
+    assert await daemon.lines(process) == [str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])]
 
 
 FAILURES: list[tuple[dict[str, Any], int, str]] = [
@@ -144,7 +153,7 @@ async def test_a_start_that_fails_leaves_no_row(daemon: Daemon) -> None:
 
 @as_root
 @pytest.mark.parametrize("user", ["nobody", {"name": "nobody"}, "{uid}:{gid}", {"uid": "{uid}", "gid": "{gid}"}])
-async def test_another_user(daemon: Daemon, user: Any) -> None:
+async def test_a_process_runs_as_its_user(daemon: Daemon, user: Any) -> None:
     account = pwd.getpwnam("nobody")
     numbers = {"{uid}": account.pw_uid, "{gid}": account.pw_gid}
     if isinstance(user, dict):
@@ -171,7 +180,7 @@ async def test_the_command_is_looked_for_in_the_path_that_was_asked_for(daemon: 
         assert (error["code"], error["errno"]) == ("SPAWN_FAILED", number)
 
 
-async def test_many_at_once(daemon: Daemon) -> None:
+async def test_many_processes_start_at_once(daemon: Daemon) -> None:
     processes = await asyncio.gather(*(daemon.sh(f"echo {i}; exit {i}") for i in range(100)))
     assert len({process["id"] for process in processes}) == 100
     for i, process in enumerate(processes):
@@ -181,7 +190,7 @@ async def test_many_at_once(daemon: Daemon) -> None:
     assert sorted((p["handle"] for p in listed), reverse=True) == [p["handle"] for p in listed]
 
 
-async def test_listing(daemon: Daemon) -> None:
+async def test_processes_are_listed(daemon: Daemon) -> None:
     processes = [await daemon.sh(f"exit {i % 2}", tags={"parity": str(i % 2), "number": str(i)}) for i in range(6)]
     sleeper = await daemon.run("sleep", "1000", tags={"parity": "none"})
     for process in processes:
@@ -213,7 +222,7 @@ async def test_listing(daemon: Daemon) -> None:
     assert error["error"].startswith("cursor belongs to another list")
 
 
-async def test_references(daemon: Daemon) -> None:
+async def test_a_process_is_found_by_its_references(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     for ref in (process["pid"], process["id"]):
         assert (await daemon.call("GET", f"/processes/{ref}", 200))["id"] == process["id"]

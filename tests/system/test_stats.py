@@ -178,7 +178,7 @@ async def test_unknown_statistics_are_an_error(daemon: Daemon) -> None:
     await daemon.call("GET", path, 404)
 
 
-async def test_processor_time_is_right_while_it_is_burnt(daemon: Daemon) -> None:
+async def test_processor_time_is_right_under_load(daemon: Daemon) -> None:
     busy = await daemon.python("while True: pass")
     answer = await history_of(daemon, busy, 1)
     assert answer["current"]["cpu"]["percent"] > 5  # other work may have most of the machine

@@ -39,7 +39,7 @@ async def test_empty_or_binary_input_arrives_whole(daemon: Daemon) -> None:
     assert await daemon.raw(process) == b"\0\xff\n"
 
 
-async def test_a_reader_that_is_stuck_holds_up_nobody(daemon: Daemon) -> None:
+async def test_a_blocked_reader_delays_no_other(daemon: Daemon) -> None:
     stuck = await daemon.run("sleep", "1000", stdin_mode="pipe")
     writer = asyncio.create_task(daemon.call("POST", f"/processes/{stuck['id']}/stdin", 400, data=b"x" * (1 << 20)))
     other = await daemon.run("cat", stdin_mode="pipe")
@@ -105,7 +105,7 @@ async def test_stdin_that_is_not_writable_is_an_error(daemon: Daemon) -> None:
     assert error["code"] == "NOT_RUNNING"
 
 
-async def test_a_process_that_closes_its_standard_input(daemon: Daemon) -> None:
+async def test_a_process_may_close_its_standard_input(daemon: Daemon) -> None:
     process = await daemon.sh("exec 0<&-; echo closed; sleep 1000", stdin_mode="pipe")
     await anext(daemon.follow(process))
 

@@ -60,7 +60,7 @@ async def counted(daemon: Daemon) -> int:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_lost_and_followers_stay(daemon: Daemon, store: FaultyStore, fault: str) -> None:
+async def test_a_failing_store_loses_no_output(daemon: Daemon, store: FaultyStore, fault: str) -> None:
     load = Load(daemon)
     await load.start()
     store.inject(**FAULTS[fault])
@@ -120,7 +120,7 @@ async def test_a_slow_store_is_no_failure(daemon: Daemon, store: FaultyStore) ->
     await load.finish()
 
 
-async def test_a_start_that_is_stored_after_its_answer_is_taken_back(daemon: Daemon, store: FaultyStore) -> None:
+async def test_a_start_stored_after_its_answer_is_withdrawn(daemon: Daemon, store: FaultyStore) -> None:
     store.inject(Mode.STALL)
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     assert "under way" in await unavailable(daemon, "POST", "/processes", start)
@@ -131,7 +131,7 @@ async def test_a_start_that_is_stored_after_its_answer_is_taken_back(daemon: Dae
     assert (await daemon.get(process))["status"] == "running"
 
 
-async def test_a_start_whose_commit_tears_is_taken_back(daemon: Daemon, store: FaultyStore) -> None:
+async def test_a_start_with_a_torn_commit_is_withdrawn(daemon: Daemon, store: FaultyStore) -> None:
     store.inject(Mode.TEAR)
     start = {"command": "sleep", "args": ["1000"], "idempotency_key": "k"}
     await unavailable(daemon, "POST", "/processes", start)
@@ -150,7 +150,7 @@ async def _start_again(daemon: Daemon, start: dict[str, Any]) -> dict[str, Any] 
         return await response.json() if response.status == 201 else None
 
 
-async def test_a_purge_whose_commit_tears_is_carried_through(daemon: Daemon, store: FaultyStore) -> None:
+async def test_a_purge_with_a_torn_commit_is_completed(daemon: Daemon, store: FaultyStore) -> None:
     process = await daemon.run("true")
     await daemon.ended(process)
     store.inject(Mode.TEAR)
@@ -163,7 +163,7 @@ async def test_a_purge_whose_commit_tears_is_carried_through(daemon: Daemon, sto
 
 
 @pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BREAK])
-async def test_a_refused_process_holds_up_no_other(daemon: Daemon, store: FaultyStore, mode: Mode) -> None:
+async def test_a_quarantined_process_delays_no_other(daemon: Daemon, store: FaultyStore, mode: Mode) -> None:
     load = Load(daemon)
     await load.start()
     poisoned, seen = load.flood, len(load.trickle.events)
@@ -178,7 +178,7 @@ async def test_a_refused_process_holds_up_no_other(daemon: Daemon, store: Faulty
     await load.finish()
 
 
-async def test_a_refused_process_can_be_purged(daemon: Daemon, store: FaultyStore) -> None:
+async def test_a_quarantined_process_can_be_purged(daemon: Daemon, store: FaultyStore) -> None:
     load = Load(daemon)
     await load.start()
     poisoned = load.flood.process

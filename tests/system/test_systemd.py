@@ -204,7 +204,7 @@ async def test_systemctl_stop_leaves_processes_running(manager: Manager, counter
     await ends_whole(manager)
 
 
-async def test_down_by_hand_is_for_good(manager: Manager) -> None:
+async def test_systemd_does_not_restart_after_down(manager: Manager) -> None:
     await manager.systemctl("start", "outlast")
     await manager.run("sleep", "1000")
     code, output = await manager.run_inside(PROGRAM, "down", "--state-dir", str(manager.state_dir))
@@ -246,7 +246,7 @@ async def test_the_service_manager_is_told_when_requests_are_answered(
             await daemon.end_everything()
 
 
-async def test_a_service_manager_that_has_gone_hurts_nobody(state_dir: Path, tmp_path: Path) -> None:
+async def test_the_daemon_runs_without_its_service_manager(state_dir: Path, tmp_path: Path) -> None:
     daemon = Daemon(state_dir, NOTIFY_SOCKET=str(tmp_path / "gone"))
     try:
         await daemon.start()

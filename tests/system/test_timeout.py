@@ -19,7 +19,7 @@ def how(process: dict[str, Any]) -> tuple[Any, ...]:
     return process["status"], process["reason"], process["exit_code"], process["signal"]
 
 
-async def test_the_whole_tree_is_killed(daemon: Daemon) -> None:
+async def test_a_timeout_kills_the_whole_tree(daemon: Daemon) -> None:
     quick = await daemon.sh("exit 3", timeout=300)
     killed = await daemon.run("sleep", "1000", timeout=300)
     timed = await daemon.sh(TREE, timeout=0.5)
@@ -36,7 +36,7 @@ async def test_the_whole_tree_is_killed(daemon: Daemon) -> None:
     ]
 
 
-async def test_time_runs_while_no_daemon_is_there(daemon: Daemon) -> None:
+async def test_a_timeout_ends_a_process_without_a_daemon(daemon: Daemon) -> None:
     timed = await daemon.run("sleep", "1000", timeout=1)
     await daemon.kill()
     await eventually(lambda: not is_running(timed["pid"]))
@@ -46,7 +46,7 @@ async def test_time_runs_while_no_daemon_is_there(daemon: Daemon) -> None:
     assert ended["ended_at"] - ended["started_at"] >= 990
 
 
-async def test_time_runs_on_when_the_shim_is_killed(daemon: Daemon) -> None:
+async def test_a_timeout_survives_a_shim_death(daemon: Daemon) -> None:
     timed = await daemon.run("sleep", "1000", timeout=2)
     shim = shim_pid(daemon.state_dir)
     assert shim is not None
@@ -57,7 +57,7 @@ async def test_time_runs_on_when_the_shim_is_killed(daemon: Daemon) -> None:
     await wait_for_another_shim(daemon, shim)
 
 
-async def test_time_runs_on_when_the_shim_is_upgraded(daemon: Daemon, state_dir: Path) -> None:
+async def test_a_timeout_survives_an_upgrade(daemon: Daemon, state_dir: Path) -> None:
     timed = await daemon.run("sleep", "1000", timeout=2)
     await asyncio.to_thread(upgrade_shim, state_dir)
     assert how(await daemon.ended(timed)) == TIMED_OUT

@@ -26,7 +26,7 @@ async def upgrade_shim(daemon: Daemon, **environment: str) -> tuple[int, str]:
     return await outlast("shim", "upgrade", "--state-dir", str(daemon.state_dir), **environment)
 
 
-async def test_processes_pipes_and_output_are_kept(daemon: Daemon) -> None:
+async def test_an_upgrade_disturbs_no_process(daemon: Daemon) -> None:
     counter = await daemon.python(COUNTER)
     echo = await daemon.run("cat", stdin_mode="pipe")
     flood = await daemon.python(FLOOD)
@@ -49,7 +49,7 @@ async def test_processes_pipes_and_output_are_kept(daemon: Daemon) -> None:
     assert lines == [str(i) for i in range(1, len(lines) + 1)]
 
 
-async def test_without_a_daemon_output_and_ends_are_kept(daemon: Daemon) -> None:
+async def test_an_upgrade_without_a_daemon_loses_nothing(daemon: Daemon) -> None:
     waiting = await daemon.sh("read x; head -c 20000000 /dev/zero; exit 9", stdin_mode="pipe")
     ended = await daemon.sh("read x; echo bye; exit 3", stdin_mode="pipe")
     await daemon.kill()
@@ -66,7 +66,7 @@ async def test_without_a_daemon_output_and_ends_are_kept(daemon: Daemon) -> None
     await eventually(lambda: not list((daemon.state_dir / "spool").iterdir()))
 
 
-async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
+async def test_an_upgrade_fails_no_request(daemon: Daemon) -> None:
     async def start(i: int) -> int:
         process = await daemon.sh(f"echo {i}; exit {i}")
         return int((await daemon.ended(process))["exit_code"])
@@ -107,7 +107,7 @@ async def test_starts_and_kills_at_the_same_time(daemon: Daemon) -> None:
     ],
     ids=["state", "protocol", "program"],
 )
-async def test_what_does_not_fit_is_refused_before_anything_is_touched(
+async def test_an_unsuitable_upgrade_is_refused_without_a_change(
     daemon: Daemon, tmp_path: Path, change: str, why: str
 ) -> None:
     process = await daemon.python(COUNTER)
@@ -123,14 +123,14 @@ async def test_what_does_not_fit_is_refused_before_anything_is_touched(
     assert "was lost" not in daemon.log
 
 
-async def test_without_a_shim_it_says_so(state_dir: Path) -> None:
+async def test_an_upgrade_without_a_shim_is_an_error(state_dir: Path) -> None:
     state_dir.mkdir()
     code, output = await outlast("shim", "upgrade", "--state-dir", str(state_dir))
     assert code == 1
     assert f"no shim runs for {state_dir}" in output
 
 
-async def test_the_upgraded_shim_may_be_killed(daemon: Daemon) -> None:
+async def test_a_process_survives_the_death_of_an_upgraded_shim(daemon: Daemon) -> None:
     process = await daemon.python(COUNTER)
     shim = shim_pid(daemon.state_dir)
     assert shim is not None

@@ -53,7 +53,7 @@ async def test_a_wait_ends_with_the_line_it_waits_for(daemon: Daemon, echo: dict
     assert outcome(await wait(daemon, echo, "until=output&pattern=ready"))[:3] == (True, None, 4)
 
 
-async def test_stored_lines_count_from_after_on(daemon: Daemon, echo: dict[str, Any]) -> None:
+async def test_stored_lines_are_matched_from_a_cursor(daemon: Daemon, echo: dict[str, Any]) -> None:
     await say(daemon, echo, "hello_")
     await daemon.wait_for_lines(echo, 1)
     assert outcome(await wait(daemon, echo, "until=output&pattern=hello")) == (True, None, 1, "hello", "stdout")
@@ -112,7 +112,7 @@ async def test_a_wait_for_silence_ends_with_its_process(daemon: Daemon) -> None:
     assert (await wait(daemon, silent, "until=idle&idle_ms=600000"))["reason"] == "ended"
 
 
-async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+async def test_malformed_conditions_are_refused(daemon: Daemon) -> None:
     process = await daemon.run("true")
     for query, phrase in {
         "": "until is required",
@@ -143,7 +143,7 @@ async def test_what_is_wrong_is_said(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "query", ["until=exit", "until=output&pattern=x", "until=idle&idle_ms=100000", "until=port&port=1"]
 )
-async def test_a_daemon_that_goes_says_so(daemon: Daemon, query: str) -> None:
+async def test_a_wait_is_told_that_the_daemon_ends(daemon: Daemon, query: str) -> None:
     process = await daemon.run(PYTHON, "-c", "import time\ntime.sleep(1000)")
     waiting = asyncio.create_task(wait(daemon, process, query, 503))
     await wait(daemon, process, "until=exit&timeout=0.05")  # by now the other call has come through

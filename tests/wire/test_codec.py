@@ -36,15 +36,18 @@ U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 
 
 @given(U32, st.sampled_from([1, 2]), U64, U64, U32)
-def test_output(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> None:
+def test_output_survives_encoding(slot: int, stream: int, ts_ms: int, offset: int, size: int) -> None:
     ((kind, payload),) = decode(codec.encode_output(slot, stream, ts_ms, offset, size), [], 64)
     assert kind is MessageType.OUTPUT
     assert codec.decode_output(memoryview(payload)) == (slot, stream, ts_ms, offset, size)
 
 
-def test_positions_and_input() -> None:
+def test_a_position_survives_encoding() -> None:
     ((_, position),) = decode(codec.encode_position(MessageType.ACK, 7, 2**40, 3), [], 64)
     assert codec.decode_position(memoryview(position)) == (7, 2**40, 3)
+
+
+def test_input_survives_encoding() -> None:
     ((_, data),) = decode(codec.encode_stdin(5, 7, b"\0x"), [], 64)
     assert codec.decode_stdin(memoryview(data)) == (5, 7, b"\0x")
 

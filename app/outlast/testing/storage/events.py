@@ -46,7 +46,7 @@ class EventConformance(StorageSuite):
         assert await storage.event_tail(0, _ANY) == 0
         assert await storage.event_tail(3, _ANY) == 0
 
-    async def test_starts_and_ends_are_told_in_order(self, storage: Storage) -> None:
+    async def test_events_are_told_in_order(self, storage: Storage) -> None:
         """Each start and each end has one event with all details, within one batch and between batches."""
         first, second = new_process(pid=7, name="web", team="a"), new_process(pid=8, started_at_ms=EPOCH_MS + 1)
         handles = await storage.commit([first, second])
@@ -81,7 +81,7 @@ class EventConformance(StorageSuite):
         await storage.commit([replace(change, run=replace(change.run, ending=_LOST))])
         assert [event.type for event in await read_events(storage)] == [EventType.STARTED, EventType.LOST]
 
-    async def test_what_is_committed_again_is_told_once(self, storage: Storage) -> None:
+    async def test_a_repeated_commit_has_one_event(self, storage: Storage) -> None:
         """A change that is repeated or has no effect adds no event, within one batch and between batches."""
         change = new_process()
         handle = await added(storage, change)

@@ -65,7 +65,7 @@ class ListingConformance(StorageSuite):
                 oldest = await storage.processes(replace(query, order=Order.OLDEST))
                 assert [process.handle for process in oldest] == expected[::-1], query
 
-    async def test_pages_of_the_oldest_go_on_above_a_handle(self, storage: Storage) -> None:
+    async def test_pages_of_the_oldest_continue_after_a_handle(self, storage: Storage) -> None:
         """`after_handle` continues a list that begins with the oldest, up to the processes added meanwhile."""
         handles = [await added(storage) for _ in range(4)]
         seen: list[int] = []

@@ -8,7 +8,7 @@ import pytest
 from outlast.model.managed import Desired, HealthStatus, ManagedState
 from outlast.model.options import Options, Restart
 from outlast.model.output import Position, Stream
-from outlast.model.process import ExitStatus, ProcessQuery, Reason, Run, Status
+from outlast.model.process import ExitStatus, Process, ProcessQuery, Reason, Run, Status
 from outlast.storage.base import (
     AddProcess,
     BeginRun,
@@ -40,32 +40,54 @@ def further(number: int, *, pid: int = 4712) -> Run:
     return Run(number=number, pid=pid, started_at_ms=EPOCH_MS + number)
 
 
+async def _run_twice(storage: Storage) -> tuple[Process, Output]:
+    """Let a process run and end, and begin another run, and commit that beginning twice."""
+    handle = await added(storage, new_process(name="web"))
+    output = Output(handle)
+    await storage.commit([output.chunk(b"1\n"), end_of(handle, exit_code=3), CompleteOutput(handle, 1)])
+    assert await storage.unfinished() == []
+    begin = BeginRun(handle, further(2))
+    await storage.commit([begin, output.chunk(b"2\n", run=2), output.chunk(b"e\n", Stream.STDERR, run=2)])
+    await storage.commit([begin, end_of(handle, exit_code=4)])
+    process = await storage.process(handle)
+    assert process is not None
+    return process, output
+
+
 class ManagedConformance(StorageSuite):
     """The contract's promises about processes with several runs."""
 
     async def test_a_further_run_is_the_current_one(self, storage: Storage) -> None:
-        """Output continues, all runs are listed, and each pid finds the process. The change may be repeated."""
-        handle = await added(storage, new_process(name="web"))
-        output = Output(handle)
-        await storage.commit([output.chunk(b"1\n"), end_of(handle, exit_code=3), CompleteOutput(handle, 1)])
-        assert await storage.unfinished() == []
-        begin = BeginRun(handle, further(2))
-        await storage.commit([begin, output.chunk(b"2\n", run=2), output.chunk(b"e\n", Stream.STDERR, run=2)])
-        await storage.commit([begin, end_of(handle, exit_code=4)])
-        process = await storage.process(handle)
-        assert process is not None
+        """The process runs again, and a list finds it by its new status. A repeated change has no effect."""
+        process, _ = await _run_twice(storage)
         assert process.run == further(2)
         assert [item.process for item in await storage.unfinished()] == [process]
-        assert (process.output.lines, await storage.position(handle)) == (3, output.position)
-        assert await read_lines(storage, handle) == [b"1\n", b"2\n", b"e\n"]
+        assert await storage.processes(ProcessQuery(status=Status.EXITED)) == []
+        assert await storage.processes(ProcessQuery(status=Status.RUNNING)) == [process]
+
+    async def test_output_continues_in_a_further_run(self, storage: Storage) -> None:
+        """The position and the lines go on from those of the first run."""
+        process, output = await _run_twice(storage)
+        assert (process.output.lines, await storage.position(process.handle)) == (3, output.position)
+        assert await read_lines(storage, process.handle) == [b"1\n", b"2\n", b"e\n"]
+
+    async def test_all_runs_are_listed(self, storage: Storage) -> None:
+        """Runs come newest first, in pages."""
+        handle = (await _run_twice(storage))[0].handle
         first = replace(new_process().run, ending=end_of(handle, exit_code=3).ending, output_complete=True)
         assert await storage.runs(handle, before_number=None, limit=9) == [further(2), first]
         assert await storage.runs(handle, before_number=None, limit=1) == [further(2)]
         assert await storage.runs(handle, before_number=2, limit=9) == [first]
-        assert await storage.processes(ProcessQuery(status=Status.EXITED)) == []
-        assert await storage.processes(ProcessQuery(status=Status.RUNNING)) == [process]
-        for pid in (first.pid, 4712):
+
+    async def test_a_process_is_found_by_the_pid_of_each_run(self, storage: Storage) -> None:
+        """Both the pid of the first run and that of the second lead to the process."""
+        process, _ = await _run_twice(storage)
+        for pid in (new_process().run.pid, 4712):
             assert await storage.process_by_pid(pid) == process
+
+    async def test_a_further_run_may_end_in_a_batch(self, storage: Storage) -> None:
+        """A process is finished when its last run is, whatever is repeated in the batch."""
+        handle = (await _run_twice(storage))[0].handle
         await storage.commit([end_of(handle, run=2), BeginRun(handle, further(2)), CompleteOutput(handle, 2)])
         assert await storage.unfinished() == []
 
@@ -80,7 +102,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.process_by_pid(4712) is None
         assert await storage.unfinished() == []
 
-    async def test_what_is_remembered_comes_back(self, storage: Storage) -> None:
+    async def test_the_managed_state_comes_back(self, storage: Storage) -> None:
         """The managed state is read with the process, and processes that are to run are listed, oldest first."""
         plain = await added(storage)
         named, restarted = new_process(name="web"), new_process()
@@ -109,7 +131,7 @@ class ManagedConformance(StorageSuite):
         assert await storage.runs(handles[1], before_number=None, limit=9) == []
         assert await storage.position(handles[1]) == Position()
 
-    async def test_a_name_means_the_newest_that_was_given_it(self, storage: Storage) -> None:
+    async def test_a_name_means_its_newest_process(self, storage: Storage) -> None:
         """Names differ by case, and by every character."""
         older, newer = [await added(storage, new_process(name="we'b")) for _ in range(2)]
         await added(storage, new_process(name="WE'B"))
@@ -122,7 +144,7 @@ class ManagedConformance(StorageSuite):
         assert found.handle == older
         assert await storage.process_by_name("we_b") is None
 
-    async def test_runs_and_states_survive_reopening(self, tmp_path: Path) -> None:
+    async def test_a_managed_process_survives_reopening(self, tmp_path: Path) -> None:
         """All runs and the managed state are there after reopening."""
         if not self.persistent:
             pytest.skip("the storage is not persistent")

@@ -114,11 +114,15 @@ class ProcessConformance(StorageSuite):
         assert process is not None
         assert process.spec == first.spec
 
-    async def test_handles_ascend_and_are_never_reused(self, storage: Storage) -> None:
-        """Even the highest handle is not used again after a purge."""
+    async def test_handles_ascend(self, storage: Storage) -> None:
+        """The processes of one batch get handles in the order of the batch."""
         batch = [new_process() for _ in range(5)]
         handles = await storage.commit(batch)
         assert [handles[change.spec.id] for change in batch] == sorted(handles.values())
+
+    async def test_a_handle_is_never_used_again(self, storage: Storage) -> None:
+        """Even the highest handle is not used again after a purge."""
+        handles = await storage.commit([new_process() for _ in range(5)])
         highest = max(handles.values())
         await storage.commit([PurgeProcess(highest)])
         assert await added(storage) > highest

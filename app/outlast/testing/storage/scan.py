@@ -66,7 +66,7 @@ class ScanConformance(StorageSuite):
         left = [chunk for chunk in chunks if chunk.handle != outputs[2].handle]
         assert await scanned(storage, ScanQuery(order=Order.OLDEST, max_chunks=max_chunks, max_bytes=max_bytes)) == left
 
-    async def test_what_is_stored_during_a_scan_is_not_given_twice(self, storage: Storage) -> None:
+    async def test_output_stored_during_a_scan_is_not_given_twice(self, storage: Storage) -> None:
         """A scan from the newest goes back from where it began; a scan from the oldest finds later output."""
         output = Output(await added(storage))
         chunks = [output.chunk(b"%d\n" % n) for n in range(3)]

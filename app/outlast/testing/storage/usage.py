@@ -33,17 +33,22 @@ class UsageConformance(StorageSuite):
         await storage.commit([end_of(handle)])
         assert await storage.usage(handle, 1) == some
 
-    async def test_peaks_only_rise_and_a_history_is_replaced(self, storage: Storage) -> None:
-        """Each figure rises by itself, in one batch and over several; an empty history changes nothing."""
+    async def test_peaks_never_fall(self, storage: Storage) -> None:
+        """Lower peaks change nothing, and an empty history keeps the one before."""
         handle = await added(storage)
         await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
         await storage.commit([RecordUsage(handle, 1, RunUsage(peak=_LOW))])
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(1, 2))
+
+    async def test_a_history_is_replaced(self, storage: Storage) -> None:
+        """A history replaces the one before as a whole, and absent peaks change nothing."""
+        handle = await added(storage)
+        await storage.commit([end_of(handle), RecordUsage(handle, 1, RunUsage(peak=_HIGH, history=_history(1, 2)))])
         await storage.commit([RecordUsage(handle, 1, RunUsage(history=_history(3)))])
         assert await storage.usage(handle, 1) == RunUsage(peak=_HIGH, history=_history(3))
 
     @pytest.mark.parametrize("figure", PeakUsage._fields)
-    async def test_each_figure_rises_for_itself(self, storage: Storage, figure: str) -> None:
+    async def test_each_peak_rises_separately(self, storage: Storage, figure: str) -> None:
         """A figure rises from unknown and from a lower value, and returns to neither."""
         handle = await added(storage)
         for value, expected in [(None, None), (3, 3), (None, 3), (2, 3), (4, 4)]:
@@ -51,7 +56,7 @@ class UsageConformance(StorageSuite):
             await storage.commit([RecordUsage(handle, 1, RunUsage(peak=peak))])
             assert await storage.usage(handle, 1) == RunUsage(peak=PeakUsage(**{figure: expected}))
 
-    async def test_usage_of_what_is_not_stored_is_ignored(self, storage: Storage) -> None:
+    async def test_usage_of_an_unknown_process_is_ignored(self, storage: Storage) -> None:
         """Usage of a purged or unknown process and of an unknown run is ignored; a purge deletes usage."""
         handle = await added(storage)
         usage = RunUsage(peak=_LOW, history=_history(1))
