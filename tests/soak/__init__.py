@@ -1,1 +1,1 @@
-"""LongProcess lives: thousands of starts and ends, followers, restarts; and nothing that grows."""
+"""Long lives: thousands of starts and ends, followers, restarts; and nothing that grows."""

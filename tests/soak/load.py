@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.soak.daemon_client import DaemonClient, UnexpectedResult
 from tests.soak.load_switch import LoadSwitch
-from tests.soak.short_processes import ShortProcess, choose, flood
+from tests.soak.processes import ShortProcess, choose, flood
 from tests.soak.soak_log import SoakLog, expect, totals_of
 
 _ASKED_TWICE = 0.2

@@ -14,9 +14,9 @@ from tests.soak.daemon_client import DaemonClient, UnexpectedResult
 from tests.soak.load import Load
 from tests.soak.load_switch import LoadSwitch
 from tests.soak.probe import ask_daemon, environment
+from tests.soak.processes import LongProcess, listener, trickler
 from tests.soak.readers import Readers
 from tests.soak.restarts import Restarts
-from tests.soak.short_processes import LongProcess, listener, trickler
 from tests.soak.soak_log import SoakLog, Totals, totals_of
 from tests.soak.verdict import MIB, Sample
 from tests.support.daemon import Daemon, left_over

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.soak.daemon_client import UnexpectedResult
-from tests.soak.short_processes import ShortProcess
+from tests.soak.processes import ShortProcess
 
 _FINDINGS_KEPT = 50
 Totals = tuple[int | None, int | None, int]
