@@ -92,7 +92,7 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.SpawnFailed: ErrorSpec(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "SPAWN_FAILED",
-        "The kernel could not start the process; `errno` is its error number. No process is kept; an event `failed` may remain.",
+        "The kernel could not start the process; `errno` is its error number. No process is kept, at most an event.",
         "Correct what the sentence names: the command, `working_dir`, `user`, `nice` or a limit.",
     ),
     errors.Unavailable: ErrorSpec(
