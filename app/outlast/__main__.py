@@ -2,4 +2,5 @@
 
 from outlast.cli import main
 
-main(prog_name="outlast")
+if __name__ == "__main__":
+    main(prog_name="outlast")

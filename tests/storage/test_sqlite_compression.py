@@ -78,18 +78,23 @@ class _Compressed:
     views: dict[str, list[list[Any]]]
 
 
+def _chunks(output: Output) -> list[Chunk]:
+    """Return 103 lines and a gap: a row of two chunks, a clock set back, an unfinished line, a log."""
+    return [
+        output.chunk(b"first\n", ts_ms=EPOCH_MS + 1000),
+        output.chunk(b'\\second "quoted"\nthird\xff', ts_ms=EPOCH_MS + 500),
+        output.gap(3),
+        output.chunk(_LOG, Stream.STDERR, ts_ms=EPOCH_MS + 2000),
+    ]
+
+
 @pytest.fixture
 async def compressed(path: Path) -> AsyncIterator[_Compressed]:
     storage = EagerStorage(path)
     await storage.open()
     try:
         output = Output(await added(storage))
-        chunks = [
-            output.chunk(b"first\n", ts_ms=EPOCH_MS + 1000),
-            output.chunk(b'\\second "quoted"\nthird\xff', ts_ms=EPOCH_MS + 500),
-            output.gap(3),
-            output.chunk(_LOG, Stream.STDERR, ts_ms=EPOCH_MS + 2000),
-        ]
+        chunks = _chunks(output)
         await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
         views = {view: await _ask(storage, f"SELECT * FROM {view} ORDER BY seq") for view in _VIEWS}  # noqa: S608
         process = await storage.process(output.handle)
@@ -112,11 +117,10 @@ async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, vie
     await storage.open()
     try:
         output = Output(await added(storage))
-        chunks = [output.chunk(b'\\a "b"\n'), output.chunk(b"c\xff", Stream.STDERR), output.gap(3)]
-        await storage.commit([*chunks, CompleteOutput(output.handle, 1)])
+        await storage.commit([*_chunks(output), CompleteOutput(output.handle, 1)])
         sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
         shown = await _ask(storage, sql)
-        assert len(shown) == 2
+        assert len(shown) == 103
         assert [list(row) for row in _plain_sql(path, sql)] == shown
     finally:
         await storage.close()

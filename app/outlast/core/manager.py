@@ -1,6 +1,6 @@
 """The process manager: all calls that the API makes to the core.
 
-The API uses the core's other modules only for the types of arguments and results, and for conditions to wait for.
+The API uses the core's other modules only for the types, defaults and errors of these calls.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Reading /proc. No function raises for a process that has gone."""
+"""Reading /proc. A process that has gone is None or empty, unless a function says otherwise."""
 
 import os
 from typing import NamedTuple
@@ -12,7 +12,6 @@ class Stat(NamedTuple):
         user_ticks: user-mode time of the process and of the children that it has reaped, in clock ticks.
         system_ticks: kernel-mode time, likewise.
         start_ticks: time from boot to the start. With the pid, it identifies a process.
-        exit_code: wait status of a zombie; 0 if the kernel hides it from this user.
     """
 
     state: str
@@ -23,7 +22,6 @@ class Stat(NamedTuple):
     threads: int
     start_ticks: int
     rss_pages: int
-    exit_code: int
 
     @property
     def is_running(self) -> bool:
@@ -38,13 +36,9 @@ def all_pids() -> list[int]:
 
 def read_stat(pid: int) -> Stat | None:
     """Read /proc/PID/stat. None: the process has gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            raw = file.read()
-    except OSError:
+    fields = _stat_fields(pid)
+    if fields is None:
         return None
-    # The name stands in parentheses and may contain any character: fields are counted from the state on.
-    fields = raw[raw.rindex(b")") + 2 :].split()
     return Stat(
         state=fields[0].decode(),
         ppid=int(fields[1]),
@@ -54,8 +48,24 @@ def read_stat(pid: int) -> Stat | None:
         threads=int(fields[17]),
         start_ticks=int(fields[19]),
         rss_pages=int(fields[21]),
-        exit_code=int(fields[49]),
     )
+
+
+def read_zombie_status(pid: int) -> int | None:
+    """Return the wait status of a zombie, 0 if the kernel hides it. None: the process has gone, or has not ended."""
+    fields = _stat_fields(pid)
+    return int(fields[49]) if fields is not None and fields[0] == b"Z" else None
+
+
+def _stat_fields(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat from the state on. None: the process has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            raw = file.read()
+    except OSError:
+        return None
+    # The name before the state stands in parentheses and may contain any character.
+    return raw[raw.rindex(b")") + 2 :].split()
 
 
 def read_environment(pid: int) -> list[bytes]:

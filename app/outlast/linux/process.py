@@ -10,7 +10,7 @@ import signal
 import struct
 import sys
 
-from outlast.linux.proc import is_fully_visible, read_stat
+from outlast.linux.proc import is_fully_visible, read_zombie_status
 
 _PR_SET_CHILD_SUBREAPER = 36
 # struct pidfd_info of linux/pidfd.h in its first version: mask, cgroup, eleven ids, exit_code
@@ -60,14 +60,14 @@ def exit_status(pidfd: int, pid: int) -> int | None:
         mask, *_, status = _PIDFD_INFO.unpack(info)
         if mask & _PIDFD_INFO_EXIT:
             return int(status)
-    stat = read_stat(pid)
+    status = read_zombie_status(pid)
     try:
-        if stat is None or not is_fully_visible(pid):
+        if status is None or not is_fully_visible(pid):
             return None
-        signal.pidfd_send_signal(pidfd, 0)  # not reaped yet, so `stat` is not that of a later process with this pid
+        signal.pidfd_send_signal(pidfd, 0)  # not reaped yet, so `status` is not that of a later process with this pid
     except OSError:
         return None
-    return stat.exit_code if stat.state == "Z" else None
+    return status
 
 
 def signal_process(pidfd: int, number: int) -> None:

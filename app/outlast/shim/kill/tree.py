@@ -132,7 +132,7 @@ def _with_descendants(table: dict[int, Stat], found: set[int]) -> set[Member]:
 
 
 def _signal_all(found: set[Member], number: int) -> int:
-    """Signal processes, and return how many still run. One of another user counts, though no signal reaches it."""
+    """Signal processes, and return how many had not gone. One of another user counts, though no signal reaches it."""
     count = 0
     for member in found:
         try:

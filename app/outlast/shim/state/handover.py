@@ -10,6 +10,7 @@ from outlast.shim.state.buffer import Segment, StreamBuffer
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.frames import Frame
 from outlast.shim.state.quota import BufferUsage
+from outlast.wire.codec import WireError
 from outlast.wire.description import ProcessDescription, ProcessFds, StreamDescription, StreamFds
 
 
@@ -59,7 +60,12 @@ def restore(
         description: with `ends`.
         fds: its descriptors in their order; they belong to the process from now on.
         usage: where its output is counted.
+
+    Raises:
+        WireError: the description has no `ends`.
     """
+    if description.ends is None:
+        raise WireError("the description of a process has no `ends`")
     own = ProcessFds.assign(description, fds)
     child = Child(slot, record, description.group, usage)
     child.pid, child.started_at_ms = description.pid, description.started_at_ms
@@ -80,7 +86,7 @@ def restore(
         ]
         child.streams[stream.stream] = StreamBuffer(stream_fds.pipe, segments, trimmed_to=stream.trimmed_to)
     child.restore_frames(
-        [Frame(*fields) for fields in description.frames], [Frame(*fields) for fields in description.ends or ()]
+        [Frame(*fields) for fields in description.frames], [Frame(*fields) for fields in description.ends]
     )
     return child
 

@@ -1,8 +1,8 @@
 """Events of the storage in memory."""
 
-import time
 from bisect import bisect_right
 
+from outlast.model.clock import now_ms
 from outlast.model.event import Event, EventFilter, EventPage, EventType
 from outlast.model.process import ExitStatus, Process
 
@@ -47,7 +47,7 @@ class MemoryEvents:
     def bury(self, process: Process, type_: EventType) -> None:
         """Replace all events of a deleted process by one."""
         self._events = [event for event in self._events if event.process_id != process.spec.id]
-        self.add(process, type_, time.time_ns() // 1_000_000)
+        self.add(process, type_, now_ms())
 
     def page(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Implement `Storage.events`."""

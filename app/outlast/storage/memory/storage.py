@@ -1,11 +1,11 @@
 """Storage in the memory of its process, for tests and for trying things out. URL `memory:`."""
 
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from outlast.model.clock import now_ms
 from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import Desired, ManagedState
@@ -261,7 +261,7 @@ class MemoryStorage(Storage):
             self._begin_run(record, change.run)
         elif isinstance(change, WithdrawRun):
             if change.run == process.run.number and record.earlier:
-                self._events.add(process, EventType.FAILED, time.time_ns() // 1_000_000)
+                self._events.add(process, EventType.FAILED, now_ms())
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):

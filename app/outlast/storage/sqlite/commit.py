@@ -2,11 +2,11 @@
 
 import json
 import sqlite3
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from outlast.failpoints import failpoint
+from outlast.model.clock import now_ms
 from outlast.model.event import EventType
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position, Stream
@@ -207,7 +207,7 @@ class Batch:
 
     def _withdraw_run(self, handle: int, run: int) -> None:
         if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
-            self._add_event(handle, run, EventType.FAILED, time.time_ns() // 1_000_000)
+            self._add_event(handle, run, EventType.FAILED, now_ms())
             self._db.execute(queries.WITHDRAW_RUN, (handle, run))
 
     def _end_run(self, change: EndRun) -> None:
@@ -249,7 +249,7 @@ class Batch:
     def _purge(self, handle: int, type_: EventType) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
             self._db.execute(queries.DELETE_EVENTS, (handle,))
-            last = {"handle": handle, "type": type_, "ts": time.time_ns() // 1_000_000}
+            last = {"handle": handle, "type": type_, "ts": now_ms()}
             self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))

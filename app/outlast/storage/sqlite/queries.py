@@ -304,12 +304,10 @@ EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
 # ---- output of all processes: by row id
 
-# All chunks before this one are earlier than :since. Chunks before the first known minute may have any time.
+# All chunks before this one are earlier than :since.
 FIRST_SINCE = f"""
-SELECT iif(
-    EXISTS (SELECT 1 FROM minute WHERE ts <= :since - {MINUTE_MS}),
-    coalesce((SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807),
-    0)
+SELECT coalesce(
+    (SELECT first_chunk FROM minute WHERE ts > :since - {MINUTE_MS} ORDER BY ts LIMIT 1), 9223372036854775807)
 """
 _IDS = "SELECT id FROM output_chunk WHERE id {than} :id AND id >= :first ORDER BY id {order} LIMIT :count"
 # The ids of a process's rows ascend with their lines, so the index of the process leads to them; `begin` skips the rows

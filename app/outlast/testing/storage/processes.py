@@ -222,7 +222,7 @@ class ProcessConformance(StorageSuite):
         await storage.commit([late.chunk(b"1\n"), output.chunk(b"kept\n")])
         withdrawals = [WithdrawProcess(change.spec.id) for change in (first, second, new_process())]
         batch: list[Change] = [late.chunk(b"2\n"), second, *withdrawals]
-        late.chunk(b"a hole, but who is not there is not asked\n")
+        late.chunk(b"behind a hole, but its process is not stored\n")
         await storage.commit([*batch, late.chunk(b"4\n"), output.chunk(b"too\n")])
         await storage.commit(withdrawals)
         assert [entry.process.handle for entry in await storage.unfinished()] == [kept]

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
+from outlast.model.clock import now_ms
 from outlast.model.errors import OutlastError
 from outlast.storage.base import Change, Chunk, CompleteOutput, PurgeProcess
 from outlast.storage.sqlite import queries
@@ -242,8 +242,8 @@ class MaintenanceScheduler:
         return plans
 
     async def _run_compression_step(self, rules: CompressionRules) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        plan = await self._store.read(partial(plan_compression, rules=rules, now_ms=now_ms))
+        now = now_ms()
+        plan = await self._store.read(partial(plan_compression, rules=rules, now_ms=now))
         if plan is None:
             self._compression_due = False
             self._call_later(min(_COMPRESSION_INTERVAL_S, rules.after_ms / 1000 + 1), self.start_compression)
@@ -255,9 +255,9 @@ class MaintenanceScheduler:
 
 def _compress_merged(plans: Sequence[CompactionPlan], rules: CompressionRules) -> list[CompactionPlan]:
     """Compress the merged rows that are old already: `plan_compression` has passed over their parts."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
 
     def compress(row: MergedRow) -> MergedRow:
-        return replace(row, compressed=compress_data(row.data, rules)) if rules.is_old(row.latest_ts, now_ms) else row
+        return replace(row, compressed=compress_data(row.data, rules)) if rules.is_old(row.latest_ts, now) else row
 
     return [replace(plan, merged=[compress(row) for row in plan.merged]) for plan in plans]
