@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,13 @@ from bench.measures import MEASURES
 name, folder, lines = sys.argv[1:]
 MEASURES["flood-960k"].contestants[name](Path(folder), int(lines))
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short path, whatever the test is called: that of a peer's unix socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        yield Path(folder)
 
 
 async def start(folder: Path, *words: str) -> asyncio.subprocess.Process:
