@@ -353,7 +353,8 @@ class ProcessManager:
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
         managed = self._managed.registry.get(process.spec.id)
-        if managed is not None:
+        # A run that has not ended, as it was read, may have ended meanwhile: then what was read belongs together.
+        if managed is not None and (process.run.ending is not None or managed.is_up_in(process.run.number)):
             process = replace(process, managed=managed.state)
         return ProcessView(
             process=process,

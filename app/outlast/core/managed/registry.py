@@ -56,6 +56,10 @@ class ManagedProcess(Condition):
         """Whether a run has been started whose end is not stored."""
         return self.live is not None and not self.live.end_stored
 
+    def is_up_in(self, number: int) -> bool:
+        """Return whether the run with this number has been started, and its end is not stored."""
+        return self.live is not None and self.live.run.number == number and not self.live.end_stored
+
     def attach_run(self, live: LiveProcess) -> None:
         """Note the current run. The health of an earlier run is forgotten."""
         if self.state.health_run != live.run.number:
