@@ -58,7 +58,7 @@ class ManagedProcess(Condition):
 
     def is_up_in(self, number: int) -> bool:
         """Return whether the run with this number has been started, and its end is not stored."""
-        return self.live is not None and self.live.run.number == number and not self.live.end_stored
+        return self.live is not None and self.live.run.number == number and self.is_up
 
     def attach_run(self, live: LiveProcess) -> None:
         """Note the current run. The health of an earlier run is forgotten."""
