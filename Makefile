@@ -8,13 +8,16 @@ STATE_DIR ?= $(CURDIR)/.outlast
 KILLS ?= 1000
 EXAMPLES ?= 300
 TESTS ?= tests
+RUNS ?= 10
 LISTEN ?= 127.0.0.1:9501
 
-.PHONY: help serve test test-quick coverage check fix docs bench bench-scale demo chaos soak fuzz release clean
+.PHONY: help serve test test-long test-quick flakes coverage check fix docs bench bench-scale demo chaos soak fuzz release clean
 
 help:
 	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
-	@echo "make test         run the tests"
+	@echo "make test         run the tests, in a few minutes"
+	@echo "make test-long    run the tests that take longer: benches, campaigns, a short soak"
+	@echo "make flakes       run all tests RUNS=$(RUNS) times and count what failed (LOAD=1: on a busy machine; TESTS=$(TESTS))"
 	@echo "make test-quick   run the tests that take no more than a few seconds each"
 	@echo "make coverage     run the tests, and tell which lines and branches of app/ they reach (TESTS=$(TESTS))"
 	@echo "make check        check formatting, lint, types and import rules"
@@ -67,8 +70,15 @@ serve: $(VENV)/installed
 test: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/pytest --numprocesses 4
 
+test-long: $(VENV)/installed-dev $(PEERS)/installed
+	@$(BIN)/pytest --numprocesses 4 -m long
+
+# The whole suite, again and again; with LOAD, beside processes that use every processor and the disk.
+flakes: $(VENV)/installed-dev $(PEERS)/installed
+	@$(BIN)/python -m tools.flakes --runs $(RUNS) $(if $(LOAD),--load) $(TESTS)
+
 test-quick: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses 4 -m 'not slow'
+	@$(BIN)/pytest --numprocesses 4 -m 'not slow and not long'
 
 # What is measured runs slower: a test that compares costs may fail here, and the figures are told all the same.
 coverage: $(VENV)/installed-dev
@@ -106,7 +116,7 @@ soak: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/installed-dev
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m long tests/fuzz
 
 # The wheel is built from the sdist, so a file that the sdist lacks is missed here. Both are then installed alone, into fresh environments.
 release: $(VENV)/installed-dev

@@ -18,7 +18,7 @@ from bench.scale import growth
 from tests.support.daemon import pids
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120.0

@@ -14,7 +14,13 @@ _FIXED_SEED = 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choose", [lambda: _FIXED_SEED, lambda: random.randrange(1 << 32)], ids=["fixed", "random"])
+@pytest.mark.parametrize(
+    "choose",
+    [
+        pytest.param(lambda: _FIXED_SEED, id="fixed"),
+        pytest.param(lambda: random.randrange(1 << 32), id="random", marks=pytest.mark.long),
+    ],
+)
 async def test_a_short_campaign_finds_no_difference(
     choose: Callable[[], int], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -22,7 +22,7 @@ IMPOSSIBLE_REFS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
     ended = await daemon.python(OUTPUT)
     await daemon.ended(ended)
