@@ -7,6 +7,7 @@ import signal
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -149,6 +150,58 @@ async def test_a_restart_ends_the_old_tree_first(daemon: Daemon) -> None:
     assert "no" in await daemon.lines(process)
     await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
     assert daemon.sql("SELECT count(*) FROM managed_processes") == [(0,)]
+
+
+async def test_a_stop_begins_with_the_stop_signal(daemon: Daemon) -> None:
+    script = "trap 'echo interrupted; exit 5' INT; trap '' TERM; echo ready; while :; do sleep 0.01; done"
+    process = await daemon.sh(script, name="interruptible", stop_signal="int", stop_grace_ms=86400000)
+    await daemon.wait_for_lines(process, 1)
+    await daemon.call("DELETE", f"/processes/{process['id']}", 204)
+    assert (await daemon.get(process))["exit_code"] == 5
+    assert await daemon.lines(process) == ["ready", "interrupted"]
+
+
+async def test_a_service_on_the_ipv6_loopback_is_healthy(daemon: Daemon) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        check = {"type": "tcp", "port": port, "initial_delay_ms": 0, "timeout_ms": 2000}
+        process = await daemon.run("sleep", "1000", health_check=check)
+        await until(daemon, process, health_status="healthy")
+
+
+NAMES = (
+    "a b",
+    " x ",
+    "ä",
+    "\uff11\uff12",
+    "\u00b2",
+    "a%2Fb",
+    "100%",
+    "#1",
+    "a?b",
+    "a+b",
+    "...",
+    "a;b=c",
+    "run",
+    "search",
+    "\\",
+    "'\"",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_name_that_a_start_takes_is_found(daemon: Daemon, name: str) -> None:
+    process = await daemon.sh("read line; echo $line", name=name, stdin_mode="pipe", restart={"policy": "never"})
+    path = f"/processes/{quote(name, safe='')}"
+    assert (await daemon.call("GET", path, 200))["id"] == process["id"]
+    assert [
+        found["id"] for found in (await daemon.call("GET", f"/processes?name={quote(name)}", 200))["processes"]
+    ] == [process["id"]]
+    await daemon.call("POST", f"{path}/stdin", 204, data=b"hello\n")
+    await daemon.call("GET", f"{path}/wait?until=exit", 200)
+    assert (await daemon.call("GET", f"{path}/output", 200))["lines"] == ["hello"]
+    assert len((await daemon.call("GET", f"{path}/runs", 200))["runs"]) == 1
+    await daemon.call("DELETE", f"{path}?purge=true", 204)
 
 
 async def test_each_restart_policy_is_followed(daemon: Daemon, tmp_path: Path) -> None:

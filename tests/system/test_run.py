@@ -109,6 +109,20 @@ async def test_hanging_up_kills_the_tree_unless_detached(daemon: Daemon) -> None
     assert is_running(detached["pid"])
 
 
+async def test_only_the_caller_that_started_a_command_ends_it(daemon: Daemon) -> None:
+    """A second caller with the key watches the first one's command."""
+    key = {"idempotency_key": "one"}
+    async with running(daemon, "sleep", "1000", **key) as stream:
+        first = await anext(stream)
+        async with running(daemon, "sleep", "1000", **key) as watched:
+            assert (await anext(watched))["id"] == first["id"]
+        async with running(daemon, "sleep", "1000") as other:  # so that a kill by the second caller would be over
+            second = await anext(other)
+        assert (await daemon.ended(second))["signal"] == signal.SIGKILL
+        assert (await daemon.get(first))["status"] == "running"
+    assert (await daemon.ended(first))["signal"] == signal.SIGKILL
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 async def test_a_restart_does_not_count_as_hanging_up(daemon: Daemon, number: int) -> None:
     script = "echo before; read line; echo $line; exit 7"

@@ -93,6 +93,13 @@ async def test_a_wait_for_a_port_is_met_when_it_listens(daemon: Daemon) -> None:
     assert outcome(await wait(daemon, process, f"until=port&port={port}"))[:2] == (False, "ended")
 
 
+async def test_a_port_on_either_loopback_address_is_found(daemon: Daemon) -> None:
+    process = await daemon.run("sleep", "1000")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        assert (await wait(daemon, process, f"until=port&port={port}"))["met"]
+
+
 async def test_a_wait_for_silence_begins_again_with_each_line(daemon: Daemon) -> None:
     ticking = await daemon.sh("while read line; do echo $line; done", stdin_mode="pipe")
     assert (await wait(daemon, ticking, "until=idle&idle_ms=1"))["met"]

@@ -1,5 +1,6 @@
 """Parsing of requests: query string and body become what their schemas load, or one error sentence."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,12 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 MAX_NAME_CHARS = 64
 """Maximum number of characters of a client's own field name that an error quotes."""
+
+MAX_FIELDS = 1000
+"""Maximum number of fields of a JSON body. A schema takes far longer for a field than JSON does to carry one."""
+
+LARGE_BODY_BYTES = 64 * 1024
+"""Size from which a body is parsed and checked on a thread, so that the event loop serves others meanwhile."""
 
 MAX_PHRASES = 5
 """Maximum number of mistakes that one error names."""
@@ -61,12 +68,18 @@ async def load_body(schema: Schema, request: web.Request) -> Any:
     if request.content_type != "application/json":
         raise InvalidRequest("the body must be JSON, with the header Content-Type: application/json")
     raw = await request.read()
+    return await asyncio.to_thread(_load_json, schema, raw) if len(raw) >= LARGE_BODY_BYTES else _load_json(schema, raw)
+
+
+def _load_json(schema: Schema, raw: bytes) -> Any:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
+    if len(body) > MAX_FIELDS:
+        raise InvalidRequest(f"the body must not have more than {MAX_FIELDS} fields")
     return load(schema, body)
 
 

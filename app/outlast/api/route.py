@@ -96,13 +96,11 @@ def ref_of(request: web.Request) -> str:
     """Return the path's `{ref}`.
 
     Raises:
-        NotFound: the reference is all digits, and longer than any pid.
+        NotFound: the reference is all digits (0 to 9), and longer than any pid.
     """
     ref: str = request.match_info["ref"]
-    if ref.isdigit() and not (ref.isascii() and len(ref) <= MAX_PID_DIGITS):
-        raise errors.NotFound(
-            f"there is no process with this pid: a pid has at most {MAX_PID_DIGITS} digits from 0 to 9"
-        )
+    if ref.isascii() and ref.isdigit() and len(ref) > MAX_PID_DIGITS:
+        raise errors.NotFound(f"there is no process with this pid: a pid has at most {MAX_PID_DIGITS} digits")
     return ref
 
 

@@ -161,8 +161,9 @@ ROUTES: tuple[Route, ...] = (
         summary="Kill a process and all its descendants",
         group="Processes",
         description="Returns when the whole process tree is gone and the end is recorded. A process that has ended "
-        "already is not an error. A managed process is stopped for good: its process group gets SIGTERM, and the tree "
-        "gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are deleted, too.",
+        "already is not an error. A managed process is stopped for good: its process group gets its "
+        "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are "
+        "deleted, too.",
         query=process_schemas.DeleteQuery,
         answer=_done("The process tree is gone."),
         other_answer=Answer(
@@ -180,8 +181,8 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Restart a managed process",
         group="Processes",
-        description="A process that runs is stopped first: its process group gets SIGTERM, and the tree gets SIGKILL "
-        "after `stop_grace_ms`.",
+        description="A process that runs is stopped first: its process group gets its `stop_signal`, and the "
+        "tree gets SIGKILL after `stop_grace_ms`.",
         answer=Answer(meaning="The process with its new run.", content={_JSON: responses.ProcessInfo}),
         raises=(NotFound, NotManaged, NameInUse, EnvKeyLost, SpawnFailed),
     ),

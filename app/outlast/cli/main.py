@@ -97,7 +97,8 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
 def down_command(state_dir: str | None, config: str | None) -> None:
     """Stop every process, the daemon and the shim.
 
-    Each process gets SIGTERM, and SIGKILL after a grace period (setting stop_grace_ms). Stored output is kept.
+    Each process gets its stop signal (SIGTERM), and SIGKILL after a grace period (setting stop_grace_ms). Stored output
+    is kept.
     """
     from outlast.daemon.shutdown import shutdown
 

@@ -32,7 +32,7 @@ class Settings:
             in the configuration file.
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress_after_s: age in seconds at which stored output is compressed; 0: never.
-        stop_grace_ms: time between SIGTERM and SIGKILL in `outlast down`.
+        stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
         buffer_memory_bytes: buffers in memory of all processes together; the rest goes to disk.

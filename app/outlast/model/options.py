@@ -1,5 +1,6 @@
 """Options of a process besides its command: limits, timeout, restart policy and health check."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -81,9 +82,20 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Options of a start. `timeout_ms` counts from the start of each run; after it, the whole tree is killed."""
+    """Options of a start.
+
+    Attributes:
+        timeout_ms: time after the start of each run at which the whole tree is killed. None: never.
+        stop_signal: number of the signal that asks the process to end, when it is stopped in order.
+        stop_grace_ms: time between `stop_signal` and SIGKILL.
+        nice: nice value; None: the daemon's own.
+        limits: resource limits.
+        restart: restart policy of a managed process.
+        health_check: health check of a managed process.
+    """
 
     timeout_ms: int | None = None
+    stop_signal: int = signal.SIGTERM
     stop_grace_ms: int = DEFAULT_STOP_GRACE_MS
     nice: int | None = None
     limits: Limits = Limits()
@@ -94,7 +106,7 @@ class Options:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
         plain = Options()
         record: dict[str, Any] = {}
-        for name in ("timeout_ms", "stop_grace_ms", "nice"):
+        for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "nice"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
         for name in ("limits", "restart", "health_check"):

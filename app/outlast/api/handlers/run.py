@@ -125,11 +125,16 @@ def _pieces(lines: bytes, chunk: Chunk) -> Iterator[bytes]:
 
 
 async def _kill(manager: ProcessManager, start: asyncio.Task[StartOutcome]) -> None:
-    """Kill the process tree that `start` has started. Repeat while the shim or the store is not available."""
+    """Kill the process tree that `start` has started. Repeat while the shim or the store is not available.
+
+    If an earlier call with the same idempotency key has started the process, the process is that call's.
+    """
     try:
         outcome = await start
     except OutlastError:
         return  # nothing was started
+    if not outcome.created:
+        return
     process = outcome.view.process
     while not manager.is_closing:
         try:

@@ -66,7 +66,10 @@ class HealthCheckBody(Strict):
         },
     )
     port = fields.Integer(
-        required=True, low=1, high=fields.MAX_PORT, metadata={"description": "TCP port on 127.0.0.1."}
+        required=True,
+        low=1,
+        high=fields.MAX_PORT,
+        metadata={"description": "TCP port of this machine, on 127.0.0.1 or ::1."},
     )
     path = fields.String(
         allow_none=True,

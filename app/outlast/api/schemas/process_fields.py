@@ -3,6 +3,7 @@
 Each error message is a phrase that follows the name of the field: "must be a string".
 """
 
+import re
 import signal
 from typing import Any
 
@@ -16,6 +17,9 @@ MAX_ID = 2**32 - 2
 """Largest id of a user or group: to the kernel, 2**32 - 1 means "leave unchanged"."""
 
 MAX_SIGNAL = 64
+_SIGNAL_NAME = re.compile(r"(?:SIG)?([A-Z][A-Z0-9]*)([+-][0-9]{1,2})?", re.ASCII)
+MAX_ARGS = 250_000
+MAX_VARIABLES = 50_000
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
 MAX_TAG_VALUE_CHARS = 1024
@@ -34,12 +38,14 @@ class Key(String):
 
 
 class Name(String):
-    """The name of a process: fits into a path, and looks like neither a pid nor an id."""
+    """The name of a process: printable, fits into a path, and looks like neither a pid nor an id."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if not 1 <= len(text) <= MAX_NAME_CHARS or "/" in text or text in {".", ".."}:
-            raise ValidationError(f'must be 1 to {MAX_NAME_CHARS} characters without "/", and not "." or ".."')
+        if not 1 <= len(text) <= MAX_NAME_CHARS or not text.isprintable() or "/" in text or text in {".", ".."}:
+            raise ValidationError(
+                f'must be 1 to {MAX_NAME_CHARS} printable characters without "/", and not "." or ".."'
+            )
         if (text.isascii() and text.isdigit()) or is_ulid(text.upper()):
             raise ValidationError("must not look like a pid (all digits) or an id (a ULID)")
         return text
@@ -54,6 +60,8 @@ class Environment(fields.Dict):
         del attr, data, kwargs
         if not isinstance(value, dict):
             raise self.make_error("invalid")
+        if len(value) > MAX_VARIABLES:
+            raise ValidationError(f"must not have more than {MAX_VARIABLES} variables")
         for key, text in value.items():
             check_text(key)
             if not key or "=" in key:
@@ -72,7 +80,7 @@ class Tags(fields.Dict):
         if not isinstance(value, dict):
             raise self.make_error("invalid")
         if len(value) > MAX_TAGS:
-            raise ValidationError(f"must not contain more than {MAX_TAGS} tags")
+            raise ValidationError(f"must not have more than {MAX_TAGS} tags")
         for key, text in value.items():
             check_tag_key(key)
             _check_member(key, text)
@@ -101,7 +109,7 @@ class TagFilters(fields.List[str]):
 
 
 class SignalNumber(fields.Field[int]):
-    """A signal, by number (1 to 64) or by name ("SIGTERM" or "TERM")."""
+    """A signal, by number (1 to 64) or by name, in the forms that `kill` takes: "SIGTERM", "term", "RTMIN+1", "15"."""
 
     default_error_messages = MESSAGES
 
@@ -109,11 +117,8 @@ class SignalNumber(fields.Field[int]):
         del attr, data, kwargs
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SIGNAL:
             return value
-        if isinstance(value, str):
-            known = signal.Signals.__members__
-            number = known.get(value) or known.get(f"SIG{value}")
-            if number is not None:
-                return int(number)
+        if isinstance(value, str) and 1 <= (number := _signal_number(value)) <= MAX_SIGNAL:
+            return number
         raise ValidationError(f'must be a number from 1 to {MAX_SIGNAL} or a name such as "SIGTERM"')
 
 
@@ -151,6 +156,21 @@ class User(fields.Field[UserSpec]):
             gid = _check_id(given["gid"]) if "gid" in given else None
             return UserSpec(name=None, uid=_check_id(given["uid"]), gid=gid)
         raise ValidationError('must have either "name", or "uid" with an optional "gid", and nothing else')
+
+
+def _signal_number(text: str) -> int:
+    """Return the number of a signal that is given by name or in digits; 0: there is no such signal."""
+    if DIGITS.fullmatch(text):
+        return int(text)
+    found = _SIGNAL_NAME.fullmatch(text.upper())
+    if found is None:
+        return 0
+    name, offset = found.groups()
+    number = signal.Signals.__members__.get(f"SIG{name}", 0)
+    if not offset:
+        return int(number)
+    low, high = signal.SIGRTMIN, signal.SIGRTMAX
+    return int(number) + int(offset) if number in (low, high) and low <= number + int(offset) <= high else 0
 
 
 def check_tag_key(key: object) -> None:

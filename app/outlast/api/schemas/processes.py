@@ -1,5 +1,6 @@
 """Bodies and query strings of calls that start, signal and end processes."""
 
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,9 @@ _USER_FORMS = [
 ]
 
 
+_SIGNAL_FORMS = [{"type": "integer", "minimum": 1, "maximum": process_fields.MAX_SIGNAL}, {"type": "string"}]
+
+
 class StartBody(Strict):
     """POST /api/v1/processes. Loads as a `StartRequest`."""
 
@@ -68,6 +72,7 @@ class StartBody(Strict):
     )
     args = fields.Strings(
         allow_none=True,
+        max_items=process_fields.MAX_ARGS,
         metadata={"description": "Arguments of the program, without the program itself."},
     )
     env = process_fields.Environment(
@@ -78,6 +83,7 @@ class StartBody(Strict):
             "later runs need them; the values of any other process are not stored. The process also gets PATH, HOME, "
             "USER, LOGNAME, LANG and TZ, and what the setting `inherit_env` names.",
             "additionalProperties": {"type": "string"},
+            "maxProperties": process_fields.MAX_VARIABLES,
         },
     )
     working_dir = fields.String(
@@ -145,7 +151,7 @@ class StartBody(Strict):
             "description": "Name of the process, by which every call finds it. Only one live process has a name at a "
             "time. A name makes the process managed: unless `restart` says otherwise, it is restarted after every end "
             'except exit code 0. For a named job that runs once, send `"restart": {"policy": "never"}`. A name has '
-            "no `/`, and is neither all digits nor a ULID.",
+            "printable characters without `/`, and is neither all digits nor a ULID.",
             "minLength": 1,
             "maxLength": process_fields.MAX_NAME_CHARS,
         },
@@ -163,11 +169,21 @@ class StartBody(Strict):
             "as a failure."
         },
     )
+    stop_signal = process_fields.SignalNumber(
+        allow_none=True,
+        metadata={
+            "description": "Signal that asks the process to end when it is stopped in order: a managed process by "
+            "DELETE or `restart`, and every process by `outlast down`. A number, or a name such as "
+            '"SIGINT". Default SIGTERM.',
+            "anyOf": [*_SIGNAL_FORMS, {"type": "null"}],
+        },
+    )
     stop_grace_ms = fields.Integer(
         allow_none=True,
         high=MAX_WAIT_MS,
         metadata={
-            "description": "Time between SIGTERM and SIGKILL, in milliseconds, when a managed process is stopped. "
+            "description": "Time between the stop signal and SIGKILL, in milliseconds, when a managed process is "
+            "stopped. "
             f"Default {DEFAULT_STOP_GRACE_MS}."
         },
     )
@@ -210,6 +226,7 @@ class StartBody(Strict):
                 timeout_ms=given.get("timeout"),
                 nice=given.get("nice"),
                 limits=given.get("limits", Limits()),
+                stop_signal=given.get("stop_signal", signal.SIGTERM),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
@@ -249,8 +266,8 @@ class SignalBody(Strict):
     signal = process_fields.SignalNumber(
         required=True,
         metadata={
-            "description": 'Number of the signal, or its name, such as "SIGTERM" or "TERM".',
-            "anyOf": [{"type": "integer", "minimum": 1, "maximum": process_fields.MAX_SIGNAL}, {"type": "string"}],
+            "description": 'Number of the signal, or its name, such as "SIGTERM", "term" or "RTMIN+1".',
+            "anyOf": _SIGNAL_FORMS,
         },
     )
 

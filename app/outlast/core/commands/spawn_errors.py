@@ -20,7 +20,8 @@ def explain(stage: int, number: int, spec: ProcessSpec) -> SpawnFailed:
     elif stage == Stage.SETUP:
         sentence = f"the system cannot start a process now: {reason}"
     elif number == errno.ENOENT:
-        sentence = f"command {spec.command!r} was not found (or the interpreter that its first line names)"
+        hint = ": arguments go into `args`" if " " in spec.command.strip() else ""
+        sentence = f"command {spec.command!r} was not found (or the interpreter that its first line names){hint}"
     elif number in (errno.EACCES, errno.EPERM):
         sentence = f"command {spec.command!r} is not executable for this user: {reason}"
     elif number == errno.ENOEXEC:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import signal
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +100,7 @@ class ManagedController:
         self._ensure_task(managed)
 
     async def stop(self, managed: ManagedProcess) -> None:
-        """Stop a process for good: SIGTERM to its group, and SIGKILL to its tree after its grace period.
+        """Stop a process for good: its stop signal to its group, and SIGKILL to its tree after its grace period.
 
         Continues if the caller is cancelled.
 
@@ -248,13 +247,13 @@ class ManagedController:
         log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
 
     async def _end_run(self, managed: ManagedProcess) -> None:
-        """End the current run with SIGTERM, and SIGKILL after the grace period. Wait until its end is stored."""
+        """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
         live = managed.live
         if live is None:
             return
         if not live.ended:
             with contextlib.suppress(NotRunning, PermissionError):
-                await self._supervisor.link.signal(live.slot, signal.SIGTERM)
+                await self._supervisor.link.signal(live.slot, managed.spec.options.stop_signal)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from outlast.core import local_port
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
@@ -14,7 +15,6 @@ from outlast.model.managed import HealthStatus, ManagedState
 from outlast.model.options import HealthCheck, HealthCheckType
 
 _RETRY_S = 0.5
-_HOST = "127.0.0.1"
 _STATUS_LINE_BYTES = 1024
 _FIRST_GOOD_STATUS, _FIRST_BAD_STATUS = 200, 400
 
@@ -66,11 +66,12 @@ async def probe(check: HealthCheck) -> str | None:
 
 
 async def _connect_and_ask(check: HealthCheck) -> str | None:
-    reader, writer = await asyncio.open_connection(_HOST, check.port, limit=_STATUS_LINE_BYTES)
+    host, reader, writer = await local_port.connect(check.port, limit_bytes=_STATUS_LINE_BYTES)
     try:
         if check.type is HealthCheckType.TCP:
             return None
-        request = f"GET {check.path} HTTP/1.1\r\nHost: {_HOST}:{check.port}\r\nUser-Agent: outlast\r\n"
+        authority = f"[{host}]:{check.port}" if ":" in host else f"{host}:{check.port}"
+        request = f"GET {check.path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: outlast\r\n"
         writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
         words = (await reader.readline()).split()
         if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from outlast.core import local_port
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.worker_pool import WorkerPool
 from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, Stream
 
-LOCAL_HOSTS = ("127.0.0.1", "::1")
 _PORT_INTERVAL_S = 0.1
 _CONNECT_S = 1.0
 _MAX_LINE_BYTES = 1 << 20
@@ -144,10 +144,9 @@ async def wait_for_port(number: int, has_ended: Callable[[], bool]) -> bool:
 
 
 async def _is_open(number: int) -> bool:
-    for host in LOCAL_HOSTS:
-        with contextlib.suppress(OSError):  # includes TimeoutError
-            async with asyncio.timeout(_CONNECT_S):
-                _, writer = await asyncio.open_connection(host, number)
-            writer.close()
-            return True
+    with contextlib.suppress(OSError):  # includes TimeoutError
+        async with asyncio.timeout(_CONNECT_S):
+            _, _, writer = await local_port.connect(number)
+        writer.close()
+        return True
     return False

@@ -1,6 +1,7 @@
 """The daemon's side of operators' SQL: a process for each query, killed when its time is over."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ import zstandard
 
 from outlast.model.errors import InvalidRequest, Unavailable
 from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
+from outlast.storage.sqlite.sql.runner import BEGIN
 
 MAX_RUNNING_QUERIES = 2
 _PROGRAM = Path(__file__).with_name("runner.py")
-_START_S = 5.0  # time allowed for the start of the process on a busy machine, besides the query's own
+_START_S = 5.0  # time allowed for the start of the process on a busy machine, before the query begins
 
 
 class SqlClient:
@@ -41,7 +43,11 @@ class SqlClient:
         return answer
 
     async def _run_process(self, query: SqlQuery) -> bytes:
-        """Return the output of the process, or nothing if it was killed."""
+        """Return the output of the process, or nothing if it was killed.
+
+        Raises:
+            Unavailable: the process did not begin with the query.
+        """
         request = json.dumps(
             {
                 "path": str(self._path),
@@ -60,12 +66,35 @@ class SqlClient:
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
-            async with asyncio.timeout(query.timeout_s + _START_S):
-                answer, _ = await process.communicate(request.encode())
-        except TimeoutError:
-            answer = b""
+            return await _ask(process, request.encode(), query.timeout_s)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return answer
+
+
+async def _ask(process: asyncio.subprocess.Process, request: bytes, timeout_s: float) -> bytes:
+    """Send the request, and return the answer. `timeout_s` counts from when the query begins."""
+    if process.stdin is None or process.stdout is None:
+        raise TypeError("the process has no pipes")
+    try:
+        async with asyncio.timeout(_START_S):
+            with contextlib.suppress(ConnectionError):  # it has ended, which the end of its output tells
+                process.stdin.write(request)
+                await process.stdin.drain()
+            process.stdin.close()
+            first = await process.stdout.readline()
+    except TimeoutError:
+        first = b""
+    if not first:
+        raise Unavailable(
+            "the program that runs SQL queries does not start: the machine is too busy, or the files of Outlast were "
+            "changed under the running daemon; try again, then restart the daemon"
+        )
+    if first != BEGIN:
+        return first
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await process.stdout.read()
+    except TimeoutError:
+        return b""

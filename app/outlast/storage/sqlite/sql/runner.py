@@ -1,7 +1,8 @@
 """The program that runs one of an operator's SQL queries, so that no query can stall, fill or change the store.
 
 `python -I -S runner.py` uses the standard library only, and zstandard when a query reads compressed output. The program
-reads a request as JSON from its standard input, and writes the answer or an error as JSON to its standard output.
+reads a request as JSON from its standard input. It writes a newline to its standard output when the query begins, then
+the answer or an error as JSON.
 SQLite allows no statement that writes, attaches or configures, and limits lengths; the system limits memory, the size
 of temporary files, and processor time.
 """
@@ -21,6 +22,8 @@ TEMPORARY_FILE_BYTES = 1 << 30
 MAX_VALUE_BYTES = 16 << 20
 MAX_LIKE_PATTERN_BYTES = 200
 BUSY_TIMEOUT_S = 5.0
+BEGIN = b"\n"
+"""Bytes that are written when the query begins."""
 
 _EXACT = 2**53 - 1  # a reader of JSON may round larger integers
 _FRAME_BYTES = 64  # bytes of an answer around columns and rows
@@ -99,6 +102,8 @@ def _dump(value: Any) -> bytes:
 
 def _run_query(request: dict[str, Any]) -> bytes:
     db = _open_store(request["path"], request["packages"])
+    sys.stdout.buffer.write(BEGIN)
+    sys.stdout.buffer.flush()
     cursor = db.execute(request["query"], request["parameters"])
     if cursor.description is None:
         return _dump({"error": "the statement returns no rows: use SELECT, WITH or VALUES"})
