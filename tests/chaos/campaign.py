@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tests.support.waiting import eventually
 _LONG_KILLS = 100
 _TRIES_FOR_A_POINT = 6
 _SETTLE_S = 60.0
+_LOWEST_PORT = 10_000
 
 
 class Campaign:
@@ -40,6 +43,7 @@ class Campaign:
         self._planner = Planner(seed)
         self._until = time.monotonic() + minutes * 60 if minutes else None
         self.before = Footprint()
+        self._listen = f"127.0.0.1:{_free_port()}"  # the official client does not look for another one
         for name in ("children", "followers"):
             (folder / name).mkdir()
 
@@ -74,7 +78,7 @@ class Campaign:
 
     async def _live(self, life: Life) -> None:
         self.daemon.environment[failpoints.VARIABLE] = f"{life.point}:{life.count}" if life.point else ""
-        await self.daemon.launch("--config", str(self._config_file(life.buffer_limit_bytes)))
+        await self.daemon.launch("--listen", self._listen, "--config", str(self._config_file(life.buffer_limit_bytes)))
         assert self.daemon.process is not None
         death = asyncio.create_task(self.daemon.process.wait())
         self._watch.begin_life()
@@ -94,14 +98,17 @@ class Campaign:
         self.client.daemon_ends()
         self._watch.look()
         died_alone = death.done()
-        code = await self.daemon.stop(signal.SIGKILL)
+        code = await self.daemon.stop(signal.SIGTERM if life.form is Form.STOP else signal.SIGKILL)
         self._watch.look()
         if life.form in {Form.DAEMON_FIRST, Form.START}:
             await asyncio.sleep(life.between_s)
             kind = "both" if await self._watch.kill() else kind
-        self.log.kills[kind] += 1
         await death
         await upgrade
+        if life.form is Form.STOP and not died_alone:
+            self._note_stop(code)
+        else:
+            self.log.kills[kind] += 1
         if died_alone:
             self._note_death(life, code)
         self._tell_the_absent()
@@ -119,6 +126,9 @@ class Campaign:
                     await asyncio.wait({death}, timeout=after_s)
                     await self._kill_shim("shim")
                     await self._watch.see(self.daemon.url, death)
+            case Form.HELPER:
+                await asyncio.wait({death}, timeout=life.shim_after_s[0])
+                self.log.kills["helper"] += self._watch.kill_helper()
             case Form.SHIM_POINT:
                 await asyncio.wait({death}, timeout=life.shim_after_s[0])
                 await self._strike_armed_shim(life, death)
@@ -158,6 +168,11 @@ class Campaign:
         if code:
             self.log.complaints.append(f"`outlast shim upgrade` ended with {code}: {said}")
 
+    def _note_stop(self, code: int) -> None:
+        self.log.stops += 1
+        if code:
+            self.log.complaints.append(f"a daemon that got SIGTERM ended with {code}: see {self.log.folder}/daemon.log")
+
     def _note_death(self, life: Life, code: int) -> None:
         if (
             life.point is not None
@@ -183,7 +198,7 @@ class Campaign:
         """Run a last daemon until all children have ended."""
         self.daemon.environment[failpoints.VARIABLE] = ""
         await asyncio.sleep(LONG_AWAY_S)
-        await self.daemon.start()
+        await self.daemon.start("--listen", self._listen)
         assert self.daemon.process is not None
         self._watch.begin_life()
         death = asyncio.create_task(self.daemon.process.wait())
@@ -194,3 +209,12 @@ class Campaign:
                 absence_path(self.log.children_dir, record.start.tag).touch()
         await self._starter.finish(_SETTLE_S)
         death.cancel()
+
+
+def _free_port() -> int:
+    """Return a port that is free, and that the kernel gives no outgoing connection while no daemon listens on it."""
+    lowest_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(_LOWEST_PORT, lowest_ephemeral)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

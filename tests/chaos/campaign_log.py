@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.chaos.follower import Follower
 from tests.chaos.plan import Start
+from tests.chaos.watchers import OfficialFollower, RunCaller
 
 
 @dataclass(slots=True)
@@ -19,6 +20,9 @@ class Record:
         refused: what its standard input was refused with, which only one that is lost may do.
         inputs: messages to its standard input, and whether each was answered.
         closing_ms: when its standard input was first asked to be closed.
+        run_caller: who started it by `run`; None: it was started otherwise.
+        awaited: the process as the answer to a wait for its exit showed it; None: none has come.
+        official: the official client that follows it.
     """
 
     start: Start
@@ -28,6 +32,9 @@ class Record:
     inputs: list[tuple[bytes, bool]] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     closing_ms: int | None = None
+    run_caller: RunCaller | None = None
+    awaited: dict[str, Any] | None = None
+    official: OfficialFollower | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class CampaignLog:
     records: list[Record] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     upgrades: int = 0
+    stops: int = 0
     shim_deaths: list[ShimDeath] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
     lost_answers: int = 0

@@ -11,6 +11,8 @@ from tests.chaos.daemon_client import DaemonClient
 from tests.chaos.database import Database, open_database
 from tests.chaos.footprint import Footprint, ids_that_run
 from tests.chaos.journal import journal_path, read_journal
+from tests.chaos.managed_check import ManagedCheck
+from tests.chaos.scripts import RESTARTED
 from tests.support.waiting import eventually
 
 _PAGE = 1000
@@ -29,6 +31,12 @@ class Verdict:
     lost: int = 0
     never_ran: int = 0
     parted_lines: int = 0
+    runs: int = 0
+    broken_runs: int = 0
+    waits: int = 0
+    officials: int = 0
+    official_errors: int = 0
+    restarts: int = 0
     findings: list[str] = field(default_factory=list)
 
 
@@ -90,10 +98,8 @@ async def _check_record(
         return
     if record.process is None or record.process["id"] != found[0]["id"]:
         verdict.findings.append(f"{tag} is listed as {found[0]['id']} and was answered with {record.process}")
-    events = database.event_types(found[0]["id"])
-    if events != ["started", "lost" if found[0]["reason"] == "lost" else "exited"]:
-        verdict.findings.append(f"{tag} ended as {found[0]['reason']}, and its events are {events}")
-    checking = ChildCheck(record, journal, found[0], log)
+    is_managed = record.start.kind == RESTARTED
+    checking = (ManagedCheck if is_managed else ChildCheck)(record, journal, found[0], log)
     try:
         await checking.run(client, database)
     except Exception as exc:  # noqa: BLE001 - whatever is wrong with one child, the others are checked
@@ -108,6 +114,18 @@ async def _check_record(
     verdict.parted_lines += checking.parted_lines
     verdict.lost += checking.is_torn
     verdict.never_ran += journal is None
+    verdict.restarts += found[0]["run"] - 1
+    _count_callers(record, verdict)
+
+
+def _count_callers(record: Record, verdict: Verdict) -> None:
+    verdict.waits += record.awaited is not None
+    if record.run_caller is not None:
+        verdict.runs += 1
+        verdict.broken_runs += record.run_caller.broken
+    if record.official is not None:
+        verdict.officials += 1
+        verdict.official_errors += record.official.errors
 
 
 async def _check_machine(log: CampaignLog, before: Footprint, daemon: int) -> list[str]:

@@ -11,8 +11,20 @@ import sys
 import time
 from pathlib import Path
 
-from tests.chaos.journal import JournalWriter, absence_path, input_path, journal_path, now_ms
-from tests.chaos.scripts import HAS_INPUT, STDOUT, AwaitAbsence, Echo, End, HandOver, Pause, Write, steps
+from tests.chaos.journal import JournalWriter, absence_path, input_path, journal_path, now_ms, read_journal
+from tests.chaos.scripts import (
+    HAS_INPUT,
+    RESTARTED,
+    STDOUT,
+    AwaitAbsence,
+    Echo,
+    End,
+    HandOver,
+    Pause,
+    Write,
+    run_kind,
+    steps,
+)
 
 _LOOK_AGAIN_S = 0.005
 _READ_BYTES = 64 << 10
@@ -107,5 +119,12 @@ class Child:
         signal.pause()
 
 
+def main(folder: Path, tag: str, seed: int, kind: str) -> None:
+    if kind == RESTARTED:
+        earlier = read_journal(journal_path(folder, tag))
+        kind = run_kind(len(earlier.pids) if earlier else 0)
+    Child(folder, tag, seed, kind).run()
+
+
 if __name__ == "__main__":
-    Child(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]).run()
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])

@@ -12,7 +12,7 @@ from tests.chaos.database import WORDS, Database, Line, StoredChunk
 from tests.chaos.differences import bytes_differ, rows_differ
 from tests.chaos.follower import EOF, Follower
 from tests.chaos.journal import Journal, Written, input_path
-from tests.chaos.scripts import LONG_LINE_BYTES, STDERR, STDOUT, expected
+from tests.chaos.scripts import LONG_LINE_BYTES, RESTARTED, STDERR, STDOUT, Expected, expected
 
 _CLOCK_MS = 2
 _TICK_MS = 10
@@ -36,7 +36,8 @@ class ChildCheck:
         self._listed = listed
         self._log = log
         self._path = f"/processes/{listed['id']}"
-        self._wanted = expected(record.start.seed, record.start.kind)
+        kind = record.start.kind
+        self._wanted = Expected() if kind == RESTARTED else expected(record.start.seed, kind)
         self._input_path = input_path(log.children_dir, record.start.tag)
         self.is_torn = False
         self.findings: list[str] = []
@@ -58,6 +59,7 @@ class ChildCheck:
             self._check_torn(chunks)
         elif self._record.refused:
             self.findings.append(f"its input was refused: {self._record.refused}")
+        self._check_events(database)
         self._check_account()
         self._check_end()
         self._check_chunks(chunks, lines)
@@ -65,6 +67,7 @@ class ChildCheck:
         self._check_views(database, lines)
         await self._check_reads(client, lines)
         await self._check_follows(client, lines)
+        self._check_callers(lines)
         self.bytes = sum(len(chunk.data) for chunk in chunks)
         self.lines = len(lines)
 
@@ -94,7 +97,33 @@ class ChildCheck:
         if self._listed["reason"] == "lost":
             self._wanted.code = self._wanted.signal = None
 
+    # ---- callers
+
+    def _check_callers(self, lines: list[Line]) -> None:
+        """Compare what callers of `run` and of waits, and the official client, were given."""
+        record = self._record
+        if record.run_caller is not None:
+            for stream, word in WORDS.items():
+                texts = _texts(self._wanted.written[stream])
+                self._find(rows_differ(f"the stream of `run`, {word}", record.run_caller.lines[word], texts))
+            end = record.run_caller.end or {}
+            wanted = (self._listed["reason"], self._listed["exit_code"], self._listed["signal"])
+            self._differ("the end of `run`", (end.get("reason"), end.get("exit_code"), end.get("signal")), wanted)
+        if record.start.is_awaited:
+            awaited = record.awaited or {}
+            is_managed = record.start.kind == RESTARTED  # another run may have ended since
+            keys = ("id", *(() if is_managed else ("status", "reason", "exit_code", "signal", "ended_at")))
+            wanted_end = [self._listed[key] for key in keys]
+            self._differ("what a wait for its exit told", [awaited.get(key) for key in keys], wanted_end)
+        if record.official is not None:
+            of_lines = [(WORDS[line.stream], line.data.decode(errors="replace")) for line in lines if not line.gap]
+            self._find(rows_differ("the official client", record.official.lines or [], of_lines))
+
     # ---- the child itself
+
+    def _check_events(self, database: Database) -> None:
+        end = "lost" if self._listed["reason"] == "lost" else "exited"
+        self._differ("its events", database.event_types(self._listed["id"]), ["started", end])
 
     def _check_account(self) -> None:
         pids = self._journal.pids
@@ -216,9 +245,7 @@ class ChildCheck:
 
     def _check_json(self, word: str, got: list[str], wanted: bytes) -> None:
         longest = max((len(line) for line in wanted.split(b"\n")), default=0)
-        texts = [line.decode(errors="replace") for line in wanted.split(b"\n")]
-        if not texts[-1]:
-            texts.pop()
+        texts = _texts(wanted)
         if longest < LONG_LINE_BYTES:
             self._find(rows_differ(f"{word} as JSON", got, texts))
         else:  # where an over-long line is parted depends on when it was read
@@ -258,6 +285,12 @@ def _common_prefix(one: bytes, other: bytes) -> int:
     if one.startswith(other):
         return len(other)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _texts(data: bytes) -> list[str]:
+    """Return the lines of `data` without their ends."""
+    texts = [line.decode(errors="replace") for line in data.split(b"\n")]
+    return texts if texts[-1] else texts[:-1]
 
 
 def _write_of(writes: list[Written], end: int) -> Written | None:

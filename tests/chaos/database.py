@@ -101,6 +101,18 @@ class Database:
             chunks += chunk.apart(json.loads(parts)) if parts else [chunk]
         return chunks
 
+    def output_of_runs(self, process_id: str) -> dict[tuple[int, int], bytes]:
+        """Return all bytes of a process, by run and stream."""
+        rows = self._db.execute(
+            "SELECT run, stream, data FROM output_chunk"
+            " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
+            (process_id,),
+        )
+        found: dict[tuple[int, int], bytes] = {}
+        for run, stream, data in rows:
+            found[run, stream] = found.get((run, stream), b"") + data
+        return found
+
     def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:
         """Return what the view `output_lines` shows of a process: seq, ts, stream, line."""
         sql = "SELECT seq, ts, stream, line FROM output_lines WHERE process_id = ? ORDER BY seq"

@@ -61,7 +61,7 @@ def ids_that_run() -> set[str]:
         with contextlib.suppress(OSError):
             for entry in path.read_bytes().split(b"\0"):
                 if entry.startswith(b"OUTLAST_PROCESS_ID="):
-                    found.add(entry.partition(b"=")[2].decode())
+                    found.add(entry.partition(b"=")[2].decode().partition(".")[0])
     return found
 
 

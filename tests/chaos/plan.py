@@ -65,7 +65,13 @@ _WEIGHTS = {
     "long-lines": 1,
     "handover": 2,
     "echo": 2,
+    "restarted": 3,
 }
+_SHORT_LINES = ("trickler", "both", "brief", "suicide", "absent")
+"""Kinds with few, short lines, which go well with callers that read all of it again and again."""
+_RUN_SHARE = 0.4
+_AWAITED_SHARE = 0.3
+_OFFICIAL_SHARE = 0.2
 _KEEPS_UP_S = 0.005
 _FALLS_BEHIND_S = 0.02
 _BUFFER_LIMITS = (1 << 20, 4 << 20, 64 << 20)
@@ -77,6 +83,8 @@ class Form(StrEnum):
     """Kills in the life of a daemon, besides that of the daemon at its end."""
 
     DAEMON = "nothing"
+    STOP = "nothing; the daemon gets SIGTERM"
+    HELPER = "the shim's fork helper, while the daemon lives"
     UPGRADE = "nothing; the shim is upgraded"
     SHIM = "the shim, while the daemon lives"
     SHIM_POINT = "the shim, and the next one by itself"
@@ -96,7 +104,17 @@ DOUBLE = (
     *(Form.START,) * 2,
 )
 # Of 20 kills or so: 15 of daemons, 4 of shims under a daemon that lives, 1 of both. None: one of the double forms.
-_DECK = (*(Form.DAEMON,) * 11, Form.UPGRADE, Form.SHIM, Form.SHIM, Form.SHIM_POINT, None)
+_DECK = (
+    *(Form.DAEMON,) * 11,
+    Form.STOP,
+    Form.STOP,
+    Form.HELPER,
+    Form.UPGRADE,
+    Form.SHIM,
+    Form.SHIM,
+    Form.SHIM_POINT,
+    None,
+)
 _SHIM_LIVES_S = (0.0, 0.3, 1.0)
 
 
@@ -121,13 +139,27 @@ class FollowerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A child, started `after_s` seconds after its daemon listens."""
+    """A child, started `after_s` seconds after its daemon listens.
+
+    Attributes:
+        number: number of the child.
+        kind: kind of its script.
+        seed: seed of its script.
+        after_s: seconds from when its daemon listens until its start is asked for.
+        followers: followers of the child.
+        is_run: whether it is started by `run`, whose stream is compared, too.
+        is_awaited: whether a caller waits for its exit.
+        has_official: whether the official Python client follows it.
+    """
 
     number: int
     kind: str
     seed: int
     after_s: float
     followers: tuple[FollowerPlan, ...]
+    is_run: bool
+    is_awaited: bool
+    has_official: bool
 
     @property
     def tag(self) -> str:
@@ -165,7 +197,8 @@ class Life:
     @property
     def kills(self) -> int:
         """Number of kills. The death of both counts once."""
-        return {Form.SHIM: 1 + len(self.shim_after_s), Form.SHIM_POINT: 3, Form.STARTING: 2}.get(self.form, 1)
+        further = {Form.SHIM: 1 + len(self.shim_after_s), Form.SHIM_POINT: 3, Form.STARTING: 2, Form.HELPER: 2}
+        return 0 if self.form is Form.STOP else further.get(self.form, 1)
 
 
 class Planner:
@@ -270,7 +303,16 @@ class Planner:
         followers = tuple(self._follower(first=number == 0) for number in range(rng.randint(1, 5)))
         if kind == "stream":
             followers += tuple(FollowerPlan("output", join_s, _KEEPS_UP_S, None, None) for join_s in (0.3, 1.0, 2.0))
-        return Start(self._number, kind, rng.randrange(1 << 32), rng.choice((0.0, 0.2 * rng.random())), followers)
+        return Start(
+            number=self._number,
+            kind=kind,
+            seed=rng.randrange(1 << 32),
+            after_s=rng.choice((0.0, 0.2 * rng.random())),
+            followers=followers,
+            is_run=kind in _SHORT_LINES and rng.random() < _RUN_SHARE,
+            is_awaited=rng.random() < _AWAITED_SHARE,
+            has_official=kind in _SHORT_LINES and rng.random() < _OFFICIAL_SHARE,
+        )
 
     def _follower(self, *, first: bool) -> FollowerPlan:
         rng = self._rng

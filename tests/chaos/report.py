@@ -10,17 +10,24 @@ def summary(log: CampaignLog, verdict: Verdict, checking_s: float) -> str:
     """Return the counts of a campaign, and its findings."""
     by_points = sum(log.hits.values())
     kills, doubles = log.kills, sum(death.double for death in log.shim_deaths)
-    kinds = f"{kills['daemon']} daemons, {kills['shim']} shims under a daemon that lived, {kills['both']} of both"
+    kinds = f"{kills['daemon']} daemons, {kills['shim']} shims under a daemon that lived, {kills['both']} of both,"
+    kinds += f" {kills['helper']} fork helpers"
+    officials = f"{verdict.officials} official clients (which gave up {verdict.official_errors} times)"
     rows = [
         ("seed", f"{log.seed}"),
         ("kills", f"{kills.total()}: {kinds}; {by_points} of them at named points"),
-        ("upgrades", f"{log.upgrades} of the shim"),
+        ("in order", f"{log.stops} daemons ended by SIGTERM, {log.upgrades} upgrades of the shim"),
         ("points hit", ", ".join(f"{point} {count}" for point, count in sorted(log.hits.items()))),
         ("processes", f"{verdict.processes}, each started once; {log.lost_answers} answers were lost"),
         ("lost", f"{verdict.lost} processes in {doubles} double deaths, {verdict.never_ran} of them before they ran"),
         ("bytes", f"{verdict.bytes:,}"),
         ("lines", f"{verdict.lines:,}, {verdict.parted_lines} of them parts of what was written whole"),
         ("followers", f"{verdict.followers}, given {verdict.followed_events:,} events"),
+        (
+            "callers",
+            f"{verdict.runs} of `run` ({verdict.broken_runs} streams broken), {verdict.waits} of `wait`, {officials}",
+        ),
+        ("restarts", f"{verdict.restarts} of managed processes"),
         ("compared", f"{verdict.compared_events:,} events"),
         ("seconds", f"{log.seconds:.0f} of killing, {checking_s:.0f} of checking"),
         (

@@ -204,6 +204,23 @@ def _echo(lines: _Lines) -> Iterator[Step]:
     yield End(code=lines.rng.randint(0, 255))
 
 
+RUNS = 3
+"""Executions of a `restarted` child: all but the last of them fail."""
+
+
+def run_kind(execution: int) -> str:
+    """Return the kind of one execution (0, 1, 2 ...) of a `restarted` child, for `steps` and `expected`."""
+    return f"{RESTARTED} {execution}"
+
+
+def _execution(lines: _Lines, number: int) -> Iterator[Step]:
+    for _ in range(lines.rng.randint(1, 20)):
+        yield lines.somewhere()
+        if lines.rng.random() < 0.5:
+            yield Pause(lines.rng.uniform(0.0, 0.05))
+    yield End(code=lines.rng.randint(1, 255) if number < RUNS - 1 else 0)
+
+
 _KINDS: dict[str, Callable[[_Lines], Iterator[Step]]] = {
     "flood": _flood,
     "trickler": _trickler,
@@ -220,14 +237,19 @@ _KINDS: dict[str, Callable[[_Lines], Iterator[Step]]] = {
     "echo": _echo,
 }
 
-KINDS = tuple(_KINDS)
+RESTARTED = "restarted"
+"""Kind of a managed child: each of its runs executes the next `run_kind`."""
+
+KINDS = (*_KINDS, RESTARTED)
 HAS_INPUT = frozenset({"echo", "trickler", "both"})
 """Kinds whose standard input is a pipe. All but `echo` never read it and see that it stays open."""
 
 
 def steps(seed: int, kind: str) -> Iterator[Step]:
     """Yield what this child does, to its end."""
-    return _KINDS[kind](_Lines(random.Random(f"{seed} {kind}")))
+    lines = _Lines(random.Random(f"{seed} {kind}"))
+    name, _, execution = kind.partition(" ")
+    return _execution(lines, int(execution)) if name == RESTARTED else _KINDS[kind](lines)
 
 
 @dataclass(slots=True)

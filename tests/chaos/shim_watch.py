@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from harness.http_client import API_ROOT, BROKEN
+from harness.proc import forker_pid
 from outlast import failpoints
 from outlast.linux import lock
 from outlast.wire.contract import SHIM_LOCK_NAME
@@ -115,6 +116,16 @@ class ShimWatch:
                 os.close(pidfd)
         await eventually(lambda: not shim.lives)
         return True
+
+    def kill_helper(self) -> bool:
+        """Kill the fork helper of the shim that is there. False: there is none."""
+        shim = Shim.of(self._log.state_dir)
+        with contextlib.suppress(OSError):  # the shim has just ended
+            helper = forker_pid(shim.pid) if shim is not None else None
+            if helper is not None:
+                os.kill(helper, signal.SIGKILL)
+                return True
+        return False
 
 
 def _began(pid: int) -> str | None:

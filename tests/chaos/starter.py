@@ -15,11 +15,14 @@ from tests.chaos.daemon_client import DaemonClient
 from tests.chaos.follower import Follower
 from tests.chaos.journal import now_ms
 from tests.chaos.plan import Start
-from tests.chaos.scripts import HAS_INPUT, messages
+from tests.chaos.scripts import HAS_INPUT, RESTARTED, messages
+from tests.chaos.watchers import OfficialFollower, RunCaller, wait_for_exit
 
 ROOT = Path(__file__).parents[2]
 _LOOK_AGAIN_S = 0.01
 _BETWEEN_MESSAGES_S = 0.05
+_UNAVAILABLE = 503
+_RESTART = {"policy": "on_failure", "initial_backoff_ms": 50, "max_backoff_ms": 500}
 
 
 class Starter:
@@ -62,27 +65,45 @@ class Starter:
     # ---- starts
 
     async def _start(self, record: Record) -> None:
-        while record.process is None:
+        start = self._run if record.start.is_run else self._post_start
+        while True:
             await self._client.wait_for_daemon()
             await asyncio.sleep(record.start.after_s)
             record.asked_ms = record.asked_ms or now_ms()
             try:
-                answer = await self._client.request("POST", "/processes", json=self._body(record.start))
+                status, refusal = await start(record)
             except aiohttp.ClientConnectorError:  # the request was never sent
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:
                 self._log.lost_answers += 1
             else:
-                if answer.status in {200, 201}:
-                    self._take(record, answer.json)
-                elif answer.status == 503:
-                    await asyncio.sleep(_LOOK_AGAIN_S)
-                else:
-                    refusal = f"start {record.start.tag} was refused: {answer.status} {answer.body!r}"
-                    self._log.complaints.append(refusal)
+                if status in {200, 201}:
                     return
+                if status != _UNAVAILABLE:
+                    self._log.complaints.append(f"start {record.start.tag} was refused: {status} {refusal}")
+                    return
+                await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _post_start(self, record: Record) -> tuple[int, str]:
+        """Start a child. Return status and body of the answer."""
+        answer = await self._client.request("POST", "/processes", json=self._body(record.start))
+        if answer.status in {200, 201}:
+            self._take(record, answer.json)
+        return answer.status, repr(answer.body)
+
+    async def _run(self, record: Record) -> tuple[int, str]:
+        """Run a child, and come back with the same key until its stream was whole. Return status and reason."""
+        record.run_caller = record.run_caller or RunCaller()
+        try:
+            await record.run_caller.run(
+                self._client, self._body(record.start), lambda id_: self._take(record, {"id": id_})
+            )
+        except aiohttp.ClientResponseError as exc:
+            return exc.status, exc.message
+        return (200, "") if record.run_caller.end is not None else (_UNAVAILABLE, "")
 
     def _body(self, start: Start) -> dict[str, Any]:
+        managed = {"name": f"child-{start.tag}", "restart": _RESTART} if start.kind == RESTARTED else {}
         words = [str(self._log.children_dir), start.tag, str(start.seed), start.kind]
         return {
             "command": sys.executable,
@@ -91,16 +112,30 @@ class Starter:
             "stdin_mode": "pipe" if start.kind in HAS_INPUT else "closed",
             "tags": {"start": start.tag},
             "idempotency_key": f"{self._log.seed}-{start.tag}",
+            **managed,
         }
 
     def _take(self, record: Record, process: dict[str, Any]) -> None:
+        """Follow a child that is started. A further answer to the same start must name the same process."""
+        if record.process is not None:
+            if record.process["id"] != process["id"]:
+                self._log.complaints.append(f"start {record.start.tag} has {process['id']}, and {record.process['id']}")
+            return
         record.process = process
         for number, plan in enumerate(record.start.followers):
             follower = Follower(plan, self._log.folder / "followers" / f"{record.start.tag}-{number}")
             record.followers.append(follower)
             self._go(follower.run(self._client, process["id"]))
+        if record.start.is_awaited:
+            self._go(self._await_exit(record, process["id"]))
+        if record.start.has_official:
+            record.official = OfficialFollower()
+            self._go(record.official.run(self._client, process["id"]))
         if record.start.kind == "echo":
             self._go(self._feed(record, f"/processes/{process['id']}/stdin"))
+
+    async def _await_exit(self, record: Record, process_id: str) -> None:
+        record.awaited = await wait_for_exit(self._client, process_id)
 
     # ---- standard input
 
