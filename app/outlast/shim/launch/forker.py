@@ -4,6 +4,7 @@
 started begins as a copy of it: it imports next to nothing.
 """
 
+import contextlib
 import errno
 import gc
 import marshal
@@ -50,6 +51,11 @@ def main(fd: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()
     gc.disable()  # a collection would touch, and so copy, pages that forked processes share; there are no cycles
+    with contextlib.suppress(ConnectionError):  # the shim may give its helper up at any moment
+        _serve(sock)
+
+
+def _serve(sock: socket.socket) -> None:
     sock.sendall(HELLO)
     received = ReceivedFds()
     head = bytearray(REQUEST.size)
