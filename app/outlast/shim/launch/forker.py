@@ -4,7 +4,6 @@
 started begins as a copy of it: it imports next to nothing.
 """
 
-import contextlib
 import errno
 import gc
 import marshal
@@ -51,8 +50,10 @@ def main(fd: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()
     gc.disable()  # a collection would touch, and so copy, pages that forked processes share; there are no cycles
-    with contextlib.suppress(ConnectionError):  # the shim may give its helper up at any moment
+    try:  # noqa: SIM105 - contextlib would be more to copy
         _serve(sock)
+    except ConnectionError:  # the shim may give its helper up at any moment
+        pass
 
 
 def _serve(sock: socket.socket) -> None:
