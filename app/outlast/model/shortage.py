@@ -9,7 +9,7 @@ from outlast.model.errors import OutOfResources
 
 ADVICE: Mapping[int, str] = {
     errno.EAGAIN: "end processes, or raise the limits on them (ulimit -u, TasksMax, pids.max)",
-    errno.EMFILE: "end processes or close connections, or raise the limit on open files (ulimit -n)",
+    errno.EMFILE: "end processes or close connections, or raise the hard limit on open files (ulimit -Hn, LimitNOFILE)",
     errno.ENFILE: "end processes, or raise the system's limit on open files (fs.file-max)",
     errno.ENOMEM: "end processes, or raise the limits on memory",
     errno.ENOBUFS: "end processes, or raise the limits on memory",
@@ -26,9 +26,10 @@ def is_shortage(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))
 
 
-def shortage(number: int) -> OutOfResources:
-    """Return the error for a start that failed by a lack that errno `number` names, a key of `ADVICE`."""
-    return OutOfResources(f"the system has no room for another process now ({os.strerror(number)}): {ADVICE[number]}")
+def shortage(number: int, doing: str = "start a process") -> OutOfResources:
+    """Return the error for a lack that errno `number` tells of. `doing`: what cannot be done."""
+    advice = ADVICE.get(number, "try again")
+    return OutOfResources(f"the system cannot {doing} now ({os.strerror(number)}): {advice}")
 
 
 @contextlib.contextmanager
@@ -43,4 +44,5 @@ def shortages_told(doing: str) -> Iterator[None]:
     except (OSError, MemoryError, RuntimeError) as exc:
         if not is_shortage(exc):
             raise
-        raise OutOfResources(f"the system lacks what is needed to {doing} now: {exc}; try again") from None
+        number = exc.errno if isinstance(exc, OSError) else None
+        raise shortage(number or (errno.ENOMEM if isinstance(exc, MemoryError) else errno.EAGAIN), doing) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from outlast.failpoints import failpoint
+from outlast.linux import descriptors
 from outlast.linux.process import become_subreaper, exit_status
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill.cgroup import CgroupRoot
@@ -85,8 +86,7 @@ class Children:
             on_forked=self._insert_forked,
             on_settled=self._reap_what_waits,
         )
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        descriptors.raise_limit()
         become_subreaper()
         loop.handle_signals(self.reap)
 

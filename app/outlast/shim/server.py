@@ -39,6 +39,9 @@ from outlast.wire.contract import Command
 
 _LAST_READS = 256
 """Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
+_ACCEPT_AGAIN_S = 0.5
+_MAX_STRANGERS = 8
+"""Maximum number of connections that have not greeted: the oldest is closed for another one."""
 _CROWDED_S = 0.02
 """Wait before descriptors are sent that the kernel has not let go on their way."""
 
@@ -73,6 +76,7 @@ class Shim:
         else:
             upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
+        self._strangers: list[Connection] = []
         self._crowded: set[Connection] = set()
         self._ending = False
         self._listener = listener
@@ -145,28 +149,41 @@ class Shim:
     # ---- connections
 
     def _accept_connections(self) -> None:
-        self._loop.add_handler(self._listener.sock.fileno(), IN, lambda _events: self._accept())
+        if not self._loop.has_handler(self._listener.sock.fileno()):
+            self._loop.add_handler(self._listener.sock.fileno(), IN, lambda _events: self._accept())
 
     def _renew_listener(self) -> None:
         """Make the socket again if its file has gone: after SIGHUP, by which a daemon asks for that."""
         if not self._listener.is_reachable():
-            self._loop.remove_handler(self._listener.sock.fileno())
+            self._stop_accepting()
             try:
                 self._listener.renew()
             except OSError as exc:  # a full disk must not harm the processes
                 log(f"cannot make the socket again now: {exc.strerror}")
             self._accept_connections()
 
+    def _stop_accepting(self) -> None:
+        if self._loop.has_handler(self._listener.sock.fileno()):
+            self._loop.remove_handler(self._listener.sock.fileno())
+
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.sock.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError as exc:  # no descriptor: who connects waits, and the loop has time for others
+            log(f"cannot accept a connection now: {exc.strerror}")
+            self._stop_accepting()
+            self._loop.call_later(_ACCEPT_AGAIN_S, self._accept_connections)
             return
         if peer_uid(sock) not in {0, os.geteuid()}:
             sock.close()
             return
         connection = Connection(sock)
         connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid()}))
+        self._strangers.append(connection)
+        if len(self._strangers) > _MAX_STRANGERS:
+            self._disconnect(self._strangers[0])
         self._loop.add_handler(sock.fileno(), IN, lambda events: self._on_connection(connection, events))
         self._flush(connection)
 
@@ -216,6 +233,8 @@ class Shim:
             return
         self._loop.remove_handler(connection.sock.fileno())
         connection.close()
+        if connection in self._strangers:
+            self._strangers.remove(connection)
         if connection is self._daemon:
             self._daemon = None
             self._children.starts.drop_waiting()
@@ -262,6 +281,7 @@ class Shim:
         usage.memory_limit_bytes = settings["memory_bytes"]
         usage.spool_limit_bytes = settings["spool_bytes"]
         self._leave_daemon()
+        self._strangers.remove(connection)
         self._daemon = connection
         self._children.output_reader.on_daemon_connected()
         if self._supervisor is not None:

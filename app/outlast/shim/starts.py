@@ -1,5 +1,6 @@
 """The starts that were requested: forked in batches, in order, while the loop goes on."""
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from outlast.failpoints import failpoint
+from outlast.linux import descriptors
 from outlast.shim.event_loop import Loop
 from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.launch.forkserver import UNSUPPORTED, Answers, ForkServer
@@ -19,6 +21,11 @@ from outlast.wire.contract import Command
 
 _MAX_AT_ONCE = 16
 """Maximum number of starts that are forked together: more gain nothing, and each holds descriptors until all are."""
+_DESCRIPTORS_OF_ONE = 16
+"""Maximum number of descriptors that a start takes while it is made: five pipes, three files, a pidfd, and two spare.
+
+At most six stay.
+"""
 _HELPERS = 2
 """Number of fork helpers that are tried for a batch, before the shim forks by itself."""
 
@@ -104,7 +111,11 @@ class Starts:
     def fork_next(self) -> None:
         """Fork what is queued, unless a batch is on its way already."""
         while self._waiting and not self._batch:
-            for _ in range(min(len(self._waiting), _MAX_AT_ONCE)):
+            room = (descriptors.free() - descriptors.reserve()) // _DESCRIPTORS_OF_ONE
+            if room < 1:
+                self._waiting.popleft()[1](OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
+            for _ in range(min(len(self._waiting), _MAX_AT_ONCE, room)):
                 self._prepare(*self._waiting.popleft())
             self._helpers_tried = 0
             self._fork()

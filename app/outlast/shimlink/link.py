@@ -15,6 +15,7 @@ from outlast.failpoints import failpoint
 from outlast.linux.process import pidfd_open
 from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
+from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
@@ -165,10 +166,13 @@ class ShimLink:
         Raises:
             NotRunning: the process has ended.
             PermissionError: the system refuses.
+            OutOfResources: the shim has no descriptor left to find the tree.
         """
         answer = await self._send_request(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
+        if answer.get("error") == "short":
+            raise shortage(answer["errno"], "look for the processes of the tree")
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,11 @@ from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
 from outlast.core.supervision.spec_record import spec_to_record
 from outlast.failpoints import failpoint
+from outlast.linux import descriptors
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
+from outlast.model.shortage import shortage
 from outlast.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
 from outlast.wire.contract import Command
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 _RECONNECT_INTERVAL_S = 0.2
 _RETRY_S = 0.02
 _GREETINGS = 5
+_START_DESCRIPTORS = 9
+"""Maximum number of descriptors that come with a start; at most six stay."""
 _LAST_HANDOVER_S = 10.0
 """Maximum time that a stopping daemon waits for a handover, without which the processes would not continue."""
 
@@ -72,6 +77,7 @@ class Supervisor:
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
+        self._starting = 0
         self._is_open = False
         self._is_closed = False
         self._recovery = Recovery(
@@ -171,10 +177,17 @@ class Supervisor:
 
         Raises:
             SpawnRefused: the system could not start the process.
+            OutOfResources: this daemon has too few descriptors left; nothing was started.
             ShimUnavailable: there is no shim now; nothing was started.
         """
         link = self.link
-        spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
+        self._starting += 1
+        try:
+            if not descriptors.has_room(self._starting * _START_DESCRIPTORS):
+                raise shortage(errno.EMFILE)
+            spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
+        finally:
+            self._starting -= 1
         run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
         live.usage.load_stored(None)  # the store has nothing of a new run
