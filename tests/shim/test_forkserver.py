@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import errno
 import os
+import resource
 import select
 import signal
 import struct
@@ -11,12 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.proc import forker_pid
+from outlast.linux import descriptors
+from outlast.shim import starts
 from outlast.shim.event_loop import Loop
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.spawn import SpawnOutcome
@@ -223,6 +227,31 @@ def test_each_start_is_forked_once_however_often_the_helper_is_killed(forking: F
     assert kills > 2
     assert [output_of(answer) for answer in answers] == [b"%d\n" % n for n in range(count)]
     assert sorted(map(int, ran.read_text().split())) == list(range(count))
+
+
+def test_nothing_is_left_of_a_start_that_runs_out_of_descriptors(
+    forking: Forking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever that happens: here, nothing is kept in reserve."""
+    monkeypatch.setattr(starts, "_DESCRIPTORS_OF_ONE", 1)
+    monkeypatch.setattr(descriptors, "reserve", lambda: 0)
+    assert forking.run(OWN) == [OWN_PID]
+    before = open_count()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    outcomes = set()
+    for room in range(1, 30):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + room, limits[1]))
+        answers = forking.add(OWN)
+        forking.until(partial(len, answers))
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        (answer,) = answers
+        outcomes.add(answer.errno if isinstance(answer, OSError) else output_of(answer))
+        assert open_count() == before
+    assert outcomes == {errno.EMFILE, OWN_PID}
+
+
+def open_count() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 SECCOMP_ENOSYS = 0x00050000 | errno.ENOSYS

@@ -13,7 +13,7 @@ import pytest
 
 from harness.proc import cpu_s
 from outlast.wire.contract import SOCKET_NAME
-from tests.support.daemon import OUTLAST, Daemon, left_over, shim_pid
+from tests.support.daemon import OUTLAST, Daemon, left_over, outlast, shim_pid
 from tests.support.health import wait_until_healthy
 from tests.support.programs import COUNTER
 from tests.support.waiting import DEADLINE_S, eventually
@@ -91,6 +91,18 @@ async def test_everything_goes_on_when_starts_are_refused(poor: Daemon) -> None:
         await echoes(poor, process, "two")
     await poor.call("DELETE", f"/processes/{first['id']}", 204)
     await fill(poor, ECHO)
+    await down(poor)
+
+
+@pytest.mark.parametrize("poor", [256], indirect=True)
+async def test_a_daemon_that_connects_again_needs_no_second_set_of_descriptors(poor: Daemon) -> None:
+    processes = await fill(poor, ECHO)
+    code, said = await outlast("shim", "upgrade", "--state-dir", str(poor.state_dir))
+    assert code == 0, said
+    await eventually(lambda: "was lost" in poor.log)
+    await wait_until_healthy(poor)
+    for process in (processes[0], processes[-1]):
+        await echoes(poor, process, "on")
     await down(poor)
 
 

@@ -95,7 +95,8 @@ class ShimLink:
         self._channel.close()
         self._fail_requests()
         for process in self.inventory:
-            process.held.close()
+            if not process.taken:
+                process.held.close()
         self.inventory.clear()
 
     # ---- commands
@@ -303,7 +304,8 @@ class ShimLink:
 
     def _on_inventory(self, message: Mapping[str, Any]) -> None:
         held = self._receive_held(message)
-        self.inventory.append(ShimProcess(message["slot"], message["record"], held))
+        taken = self._events.on_described(message["record"], held)
+        self.inventory.append(ShimProcess(message["slot"], message["record"], held, taken))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
         future = self._waiting.get(message["request"])

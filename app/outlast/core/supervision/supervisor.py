@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
@@ -15,14 +16,14 @@ from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
-from outlast.core.supervision.spec_record import spec_to_record
+from outlast.core.supervision.spec_record import run_of, spec_to_record
 from outlast.failpoints import failpoint
 from outlast.linux import descriptors
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
-from outlast.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
+from outlast.shimlink import GreetingCut, HeldProcess, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
 from outlast.wire.contract import Command
 
@@ -300,6 +301,15 @@ class Supervisor:
         if recorder is not None:
             recorder.live.on_stdin_closed()
 
+    def on_described(self, record: Mapping[str, Any], held: HeldProcess) -> bool:
+        """See `ShimEvents`. Two sets of descriptors of every process may be more than this daemon can have."""
+        process_id, number = run_of(record)
+        live = self._registry.get(process_id) if self._is_open else None
+        if live is None or live.run.number != number:
+            return False
+        live.hold(0, held)
+        return True
+
     def on_link_lost(self) -> None:
         """See `ShimEvents`. Find the shim again, or start another and hand all processes over to it."""
         self._registry.clear_slots()
@@ -343,6 +353,8 @@ class Supervisor:
     def _salvage(self, found: list[ShimProcess]) -> None:
         """Keep the inventory of a shim that died before this daemon had recovered, to hand it over."""
         for process in found:
+            if process.taken:
+                continue
             if self._is_open or self._salvaged.setdefault(process.record["id"], process) is not process:
                 process.held.close()  # the daemon has this process already
 
