@@ -196,7 +196,7 @@ def test_a_helper_that_does_not_start_is_done_without_for_a_while(
         assert forker_pid(os.getpid()) is None
     said = capfd.readouterr().err
     assert "before it had greeted" in said
-    assert ("has ended" if program == DIES else "has not answered") in said
+    assert ("has ended" if program == DIES else "does not answer") in said
     assert forking.run(OWN) == [OWN_PID]
     assert helper_pid()
 

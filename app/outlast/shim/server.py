@@ -79,6 +79,7 @@ class Shim:
         self._strangers: list[Connection] = []
         self._crowded: set[Connection] = set()
         self._ending = False
+        self._accepts = True
         self._listener = listener
         self._commands = CommandHandler(self._children)
         self._upgrade = upgrade.Upgrade(
@@ -172,10 +173,13 @@ class Shim:
         except BlockingIOError:
             return
         except OSError as exc:  # no descriptor: who connects waits, and the loop has time for others
-            log(f"cannot accept a connection now: {exc.strerror}")
+            if self._accepts:
+                log(f"cannot accept connections now: {exc.strerror}; trying again until it works")
+            self._accepts = False
             self._stop_accepting()
             self._loop.call_later(_ACCEPT_AGAIN_S, self._accept_connections)
             return
+        self._accepts = True
         if peer_uid(sock) not in {0, os.geteuid()}:
             sock.close()
             return

@@ -68,7 +68,9 @@ class ForkServer:
         self._answers: Answers = []
         self._count = 0
         self._on_answers: Callable[[Answers], None] | None = None
-        self._watch_number = 0
+        self._wants_write = False
+        self._deadline_s: float | None = None
+        self._is_watching = False
 
     def fork(self, requests: Sequence[tuple[ExecSpec, Sequence[int]]], on_answers: Callable[[Answers], None]) -> bool:
         """Fork processes, each in a session of its own; each waits at its gate. One call at a time.
@@ -151,14 +153,14 @@ class ForkServer:
 
     def _kill(self) -> None:
         """End the helper. It ends by itself when its socket is closed, unless it is stopped."""
-        self._watch_number += 1
-        self._has_greeted = False
+        self._has_greeted = self._wants_write = False
         self._unsent.clear()
         self._received.clear()
         if self._sock is not None:
             self._loop.remove_handler(self._sock.fileno())
             self._sock.close()
             self._sock = None
+        self._deadline_s = None
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal_process(self._pidfd, signal.SIGKILL)
@@ -167,13 +169,21 @@ class ForkServer:
 
     def _watch(self, within_s: float) -> None:
         """Lose the helper if nothing comes from it within a time."""
-        self._watch_number += 1
-        number = self._watch_number
-        self._loop.call_later(within_s, lambda: self._on_silence(number, within_s))
+        self._deadline_s = time.monotonic() + within_s
+        if not self._is_watching:
+            self._is_watching = True
+            self._loop.call_later(min(within_s, _ANSWER_S), self._check_deadline)
 
-    def _on_silence(self, number: int, within_s: float) -> None:
-        if number == self._watch_number:
-            self._lose(f"has not answered for {within_s:g} s")
+    def _check_deadline(self) -> None:
+        self._is_watching = False
+        if self._deadline_s is None:
+            return
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            self._lose("does not answer")
+        else:
+            self._is_watching = True
+            self._loop.call_later(min(left_s, _ANSWER_S), self._check_deadline)
 
     # ---- requests and answers
 
@@ -191,11 +201,16 @@ class ForkServer:
             pass
         except OSError as exc:
             if exc.errno == errno.ETOOMANYREFS:
-                self._loop.set_events(self._sock.fileno(), IN)
+                self._set_wants_write(wants=False)
                 self._loop.call_later(_CROWDED_S, self._send_rest)
                 return
             self._unsent.clear()  # the end of the socket can be read, too
-        self._loop.set_events(self._sock.fileno(), IN | OUT if self._unsent else IN)
+        self._set_wants_write(wants=bool(self._unsent))
+
+    def _set_wants_write(self, *, wants: bool) -> None:
+        if self._sock is not None and wants != self._wants_write:
+            self._wants_write = wants
+            self._loop.set_events(self._sock.fileno(), IN | OUT if wants else IN)
 
     def _send_rest(self) -> None:
         if self._sock is not None and self._has_greeted:
@@ -244,7 +259,7 @@ class ForkServer:
 
     def _finish(self) -> None:
         """Pass the answers on, in which those that will not come are None."""
-        self._watch_number += 1
+        self._deadline_s = None
         answers = self._answers + [None] * (self._count - len(self._answers))
         on_answers, self._on_answers = self._on_answers, None
         self._answers, self._count = [], 0
