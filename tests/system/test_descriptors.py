@@ -106,6 +106,23 @@ async def test_a_daemon_that_connects_again_needs_no_second_set_of_descriptors(p
     await down(poor)
 
 
+async def test_a_daemon_with_a_lower_limit_than_the_shim_says_so(daemon: Daemon) -> None:
+    """Nothing is touched, and a daemon with more descriptors continues."""
+    processes = await asyncio.gather(*(daemon.run(**ECHO) for _ in range(12)))
+    shim = shim_pid(daemon.state_dir)
+    await daemon.stop()
+    usual, daemon.command = daemon.command, limited(64)
+    await daemon.launch()
+    assert await daemon.announcement() == ""
+    assert "too few descriptors for the processes of the shim" in daemon.log
+    assert "Traceback" not in daemon.log
+    assert await daemon.stop(0) == 1
+    daemon.command = usual
+    await daemon.start()
+    assert shim_pid(daemon.state_dir) == shim
+    await echoes(daemon, processes[-1], "on")
+
+
 async def test_processes_get_the_limit_that_the_daemon_was_started_with(poor: Daemon) -> None:
     hard = resource.prlimit(poor.pid, resource.RLIMIT_NOFILE)[1]
     shim = shim_pid(poor.state_dir)

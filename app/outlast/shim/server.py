@@ -315,7 +315,8 @@ class Shim:
             else:
                 connection.send_described(lambda: _describe_start(request, child))
 
-        start = StartRequest(message["record"], Command(**message["command"]), message["begins_at"])
+        stdout_at, stderr_at = map(int, message["begins_at"])
+        start = StartRequest(message["record"], Command(**message["command"]), (stdout_at, stderr_at))
         self._children.starts.add(start, answer)
 
 

@@ -48,7 +48,7 @@ class NextRunStarter:
         if process is None:
             raise NotFound(f"process {managed.spec.id} is purged")
         spec = process.spec
-        with shortages_told("look up the user"):
+        with shortages_told("prepare the next run"):
             env = await asyncio.to_thread(self._env_encryption.decrypt, spec.encrypted_env)
             identity = await asyncio.to_thread(users.resolve, users.parse(spec.user))
         await self._clear_earlier_run(process)
