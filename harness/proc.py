@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 
 _KIB = 1024
+_PF_FORKNOEXEC = 0x40
 _BLOCK_BYTES = 512  # in which rusage counts what goes to disk
 
 
@@ -19,9 +20,15 @@ def forker_pid(shim: int | None) -> int | None:
     """Return the pid of a shim's fork helper (`outlast.shim.launch.forker`); None before the shim's first start."""
     for pid in map(int, Path(f"/proc/{shim}/task/{shim}/children").read_text(encoding="utf-8").split()):
         with contextlib.suppress(OSError):
-            if b"import forker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"import forker" in Path(f"/proc/{pid}/cmdline").read_bytes() and _has_execed(pid):
                 return pid
     return None
+
+
+def _has_execed(pid: int) -> bool:
+    """Return False for a copy of its parent: a process that the helper has forked, and that waits at its gate."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return not int(fields[6]) & _PF_FORKNOEXEC
 
 
 def pss_bytes(pid: int, kind: str = "Pss") -> int:

@@ -7,9 +7,10 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from outlast.model.output import Position, Stream
-from outlast.shimlink import ShimLink, Spawned, SpawnRefused, connect_or_start
+from outlast.shimlink import HeldProcess, ShimLink, Spawned, SpawnRefused, connect_or_start
 from outlast.wire.contract import STAGES, Command, Stage
 from tests.support.waiting import eventually
 
@@ -41,6 +42,9 @@ class Events:
 
     def on_stdin_closed(self, slot: int) -> None:
         pass
+
+    def on_described(self, record: Mapping[str, Any], held: HeldProcess) -> bool:
+        raise AssertionError(record, held)
 
     def on_link_lost(self) -> None:
         raise AssertionError

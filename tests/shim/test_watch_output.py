@@ -3,12 +3,14 @@
 import fcntl
 import itertools
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from outlast.linux import descriptors
 from outlast.linux.memory import widen_pipe
 from outlast.shim.event_loop import Loop
 from outlast.shim.state.buffer import StreamBuffer, memory_segment
@@ -57,6 +59,35 @@ def test_a_process_has_a_limited_number_of_files(tmp_path: Path) -> None:
         os.close(writer)
     output_reader.discard(child)
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_file_leaves_descriptors_for_what_must_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, the process waits, and is read again when there is one."""
+    monkeypatch.setattr("outlast.shim.watch.output._RETRY_S", 0.01)
+    usage = BufferUsage()
+    loop = Loop(lambda: None)
+    output_reader = OutputReader(loop, usage, tmp_path, lambda _child: None)
+    child = Child(1, {"id": "01"}, None, usage)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    buffer = child.streams[STDOUT] = StreamBuffer(reader, [memory_segment(0)])
+    child.memory_bytes = MEMORY_PER_PROCESS_BYTES  # as if it had used its memory already
+    output_reader.start_reading(child)
+    os.write(writer, b"later")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, limits[1]))
+    try:
+        assert 0 < descriptors.free() < descriptors.reserve()
+        for _ in range(3):
+            loop.run_once()
+        assert (buffer.end, len(buffer.segments)) == (0, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    while not buffer.end:
+        loop.run_once()
+    assert buffer.spools
+    os.close(writer)
+    output_reader.discard(child)
 
 
 class Fast:

@@ -98,7 +98,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.Unavailable: ErrorSpec(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "UNAVAILABLE",
-        "The store or the shim cannot serve the request now.",
+        "The store or the shim cannot serve the request now, or the system lacks processes, descriptors or memory for "
+        "it. Nothing was done.",
         "Try again after `Retry-After` seconds. To repeat a start safely, send an `idempotency_key`.",
     ),
 }

@@ -33,6 +33,7 @@ from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavail
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
+from outlast.model.shortage import shortages_told
 from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 
@@ -143,7 +144,7 @@ class ProcessManager:
             InvalidRequest: the key belongs to a start with another command or other arguments.
             NameInUse: a live process has the name.
             SpawnFailed: the process could not be started; nothing of it is kept.
-            Unavailable: the store or the shim is not available now; nothing was started.
+            Unavailable: the store or the shim is not available now, or the system lacks resources; nothing was started.
         """
         if request.idempotency_key is not None:
             process, created = await self._idempotent_starts.find_or_start(request, request.idempotency_key)
@@ -157,10 +158,12 @@ class ProcessManager:
             raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         identity = self._own_identity
         if request.user is not None:
-            identity = await asyncio.to_thread(users.resolve, request.user)
+            with shortages_told("look up the user"):
+                identity = await asyncio.to_thread(users.resolve, request.user)
         spec = make_spec(request, identity)
         if spec.is_managed and request.env:
-            encrypted_env = await asyncio.to_thread(self._managed.env_encryption.encrypt, request.env)
+            with shortages_told("encrypt the environment"):
+                encrypted_env = await asyncio.to_thread(self._managed.env_encryption.encrypt, request.env)
             spec = replace(spec, encrypted_env=encrypted_env)
         registry = self._managed.registry
         registry.reserve_name(spec)

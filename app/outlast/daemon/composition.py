@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
 from outlast.core.supervision.supervisor import BufferLimits
+from outlast.linux import descriptors
 from outlast.storage import storage_from_url
 
 
@@ -16,6 +17,7 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
     Raises:
         OutlastError: store or shim cannot be opened.
     """
+    descriptors.raise_limit()  # every process has a few, and every client one
     storage = storage_from_url(
         settings.storage_url, durable=settings.durable, compress_after_s=settings.compress_after_s
     )

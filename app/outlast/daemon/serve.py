@@ -6,7 +6,6 @@ import gc
 import ipaddress
 import logging
 import os
-import resource
 import signal
 import socket
 import stat
@@ -47,7 +46,6 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     Raises:
         OutlastError: the daemon cannot start.
     """
-    _raise_open_files_limit()
     keep_freed_memory()
     logging.getLogger("aiohttp.server").addFilter(_is_not_malformed_request)
     stop = asyncio.Event()
@@ -102,13 +100,6 @@ async def _serve_on(
         await stop.wait()
     finally:
         await runner.cleanup()
-
-
-def _raise_open_files_limit() -> None:
-    """Raise the limit of open files as far as the system allows. Every follower is an open file."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _bind(settings: Settings) -> socket.socket:

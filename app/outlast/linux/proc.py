@@ -1,5 +1,9 @@
-"""Reading /proc. A process that has gone is None or empty, unless a function says otherwise."""
+"""Reading /proc. A process that has gone is None or empty, unless a function says otherwise.
 
+Every function raises OSError if this process lacks a descriptor or memory to look: then nobody knows.
+"""
+
+import errno
 import os
 from typing import NamedTuple
 
@@ -62,7 +66,8 @@ def _stat_fields(pid: int) -> list[bytes] | None:
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             raw = file.read()
-    except OSError:
+    except OSError as exc:
+        _raise_shortage(exc)
         return None
     # The name before the state stands in parentheses and may contain any character.
     return raw[raw.rindex(b")") + 2 :].split()
@@ -73,8 +78,14 @@ def read_environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
-    except OSError:
+    except OSError as exc:
+        _raise_shortage(exc)
         return []
+
+
+def _raise_shortage(exc: OSError) -> None:
+    if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise exc
 
 
 def is_fully_visible(pid: int) -> bool:

@@ -15,6 +15,7 @@ OutlastError
 |-- EnvKeyLost              the environment of a managed process cannot be decrypted
 |-- SpawnFailed             the kernel could not start the process (errno)
 |-- Unavailable             try again later
+|   |-- OutOfResources      the system lacks processes, descriptors or memory now
 |   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
 |   `-- ShimUnavailable     the shim cannot be reached now
 |       `-- ShimLost        the connection to the shim broke (outlast.shimlink)
@@ -86,6 +87,10 @@ class Unavailable(OutlastError):
     """The daemon cannot do this now; try again after `retry_after_s` seconds."""
 
     retry_after_s = 1
+
+
+class OutOfResources(Unavailable):
+    """The system lacks processes, threads, descriptors or memory now. Nothing was done."""
 
 
 class StorageUnavailable(Unavailable):

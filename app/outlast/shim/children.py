@@ -4,26 +4,25 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from outlast.failpoints import failpoint
+from outlast.linux import descriptors
 from outlast.linux.process import become_subreaper, exit_status
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.kill.killer import Killer
-from outlast.shim.launch.forkserver import ForkServer
-from outlast.shim.launch.limits import limit_group, oom_kills
-from outlast.shim.launch.spawn import SpawnOutcome, Start, spawn
-from outlast.shim.state.buffer import Segment, StreamBuffer, memory_segments
+from outlast.shim.launch.limits import oom_kills
+from outlast.shim.launch.spawn import SpawnOutcome
+from outlast.shim.starts import Starts
 from outlast.shim.state.child import Child, PendingInput
-from outlast.shim.state.frames import STDERR, STDOUT, now_ms
+from outlast.shim.state.frames import now_ms
 from outlast.shim.state.quota import BufferUsage
 from outlast.shim.watch.deadlines import Deadlines, is_timed_out
 from outlast.shim.watch.output import OutputReader
 from outlast.shim.watch.stdin import StdinWriter
-from outlast.wire.contract import Command
 
 _STATUS_RETRY_S = 0.05
 _MAX_STATUS_TRIES = 100
@@ -49,32 +48,13 @@ class ChildObserver(Protocol):
         """Hear that input is written (None), or why it cannot be."""
 
 
-class StartRequest(NamedTuple):
-    """A process to start.
-
-    Attributes:
-        record: the daemon's own description of it.
-        command: the program.
-        begins_at: offsets of the first bytes of its standard output and error, which continue those of an earlier run.
-    """
-
-    record: dict[str, Any]
-    command: Command
-    begins_at: Sequence[int] = (0, 0)
-
-
-class _PreparedStart(NamedTuple):
-    child: Child
-    start: Start
-    segments: Mapping[int, Segment]
-
-
 class Children:
     """The table of processes, by slot. A shim never uses a slot twice.
 
     Attributes:
         next_slot: slot of the next process.
         usage: what is held of all processes together.
+        starts: the processes that are being forked.
         killer: signals processes and kills trees.
         output_reader: reads what processes print.
         stdin_writer: writes to their standard inputs.
@@ -93,14 +73,20 @@ class Children:
         self.stdin_writer = StdinWriter(loop, observer.on_stdin_answer, observer.on_stdin_closed)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._reaping_waits = False
-        self._fork_server = ForkServer(state_dir)
         self._groups = CgroupRoot.create(state_dir)
         self.killer = Killer(loop, lambda: iter(self), self._groups)
         self._deadlines = Deadlines(loop, self.killer.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        self._open_files = (open_files, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.starts = Starts(
+            loop,
+            state_dir,
+            open_files=(open_files, hard),
+            groups=self._groups,
+            make_child=self._make_child,
+            on_forked=self._insert_forked,
+            on_settled=self._reap_what_waits,
+        )
+        descriptors.raise_limit()
         become_subreaper()
         loop.handle_signals(self.reap)
 
@@ -121,53 +107,18 @@ class Children:
 
     # ---- start
 
-    def start(self, requests: Sequence[StartRequest]) -> list[Child | OSError]:
-        """Fork processes, which then wait at their gates. Return each, or the error that prevented its fork.
+    def _make_child(self, record: dict[str, Any], group: str | None) -> Child:
+        return Child(self._allocate_slot(), record, group, self.usage)
 
-        A `LimitRefused` says that a limit cannot be set here, any other error that no process can be made now.
-        """
-        prepared = [self._prepare(request) for request in requests]
-        spawn([each.start for each in prepared if not isinstance(each, OSError)], self._fork_server)
-        return [each if isinstance(each, OSError) else self._insert_forked(each) for each in prepared]
-
-    def _prepare(self, request: StartRequest) -> _PreparedStart | OSError:
-        """Make all that a process needs before it is forked."""
-        group = self._groups.create_group(request.record["id"]) if self._groups else None
-        child = Child(self._allocate_slot(), request.record, group, self.usage)
-        begins_at = dict(zip((STDOUT, STDERR), request.begins_at, strict=True))
-        captured = {STDOUT: request.command.stdout, STDERR: request.command.stderr}
-        segments: dict[int, Segment] = {}
-        try:
-            limit_group(group, request.command.limits)
-            segments = memory_segments({stream: begins_at[stream] for stream in captured if captured[stream]})
-            start = Start(request.command, group=group, open_files=self._open_files)
-        except OSError as exc:
-            self._discard_prepared(child, segments)
-            return exc
-        child.timeout_ms = request.command.timeout_ms
-        return _PreparedStart(child, start, segments)
-
-    def _insert_forked(self, prepared: _PreparedStart) -> Child | OSError:
-        """Put a process that was forked into the table; or return why it was not forked."""
-        child, start, segments = prepared
-        if start.refused is not None:
-            self._discard_prepared(child, segments)
-            return start.refused
-        child.pid, child.pidfd, child.stdin = start.pid, start.pidfd, start.stdin
-        child.gate, child.outcome, child.report = start.gate, start.outcome, start.report
-        pipes = {STDOUT: start.stdout, STDERR: start.stderr}
-        child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
-        failpoint("shim-forked")
+    def _insert_forked(self, child: Child) -> None:
+        """Put a process that waits at its gate into the table."""
         self._by_slot[child.slot] = child
         self._unreaped[child.pid] = child
         self._wait_for_outcome(child)
-        return child
 
-    def _discard_prepared(self, child: Child, segments: Mapping[int, Segment]) -> None:
-        for segment in segments.values():
-            segment.close()
-        if child.group is not None and self._groups is not None:
-            self._groups.discard_group(child.group)
+    def _reap_what_waits(self) -> None:
+        if self._reaping_waits:
+            self.reap()
 
     def open_gate(self, child: Child) -> None:
         """Let a process run its program: it is recorded, and the daemon has all it needs if this shim dies."""
@@ -205,8 +156,7 @@ class Children:
             child.started = True
             self._watch_running(child)
         self._observer.on_started(child)
-        if self._reaping_waits:
-            self.reap()
+        self._reap_what_waits()
 
     def _close_outcome(self, child: Child) -> None:
         if child.outcome >= 0:
@@ -259,6 +209,9 @@ class Children:
             if seen is None:
                 return
             child = self._unreaped.get(seen.si_pid)
+            if child is None and self.starts.is_forking:
+                self._reaping_waits = True  # it may be one of them: once reaped, another process may get its pid
+                return
             if child is None:
                 self.on_other_reaped(os.waitid(os.P_PID, seen.si_pid, os.WEXITED))
                 if self._groups is not None:
@@ -266,7 +219,7 @@ class Children:
             elif child.started:
                 self._reap_child(child)
             else:
-                self._reaping_waits = True  # `_on_outcome` reaps again when the outcome of its start is known
+                self._reaping_waits = True  # until the outcome of its start is known
                 return
 
     def _reap_child(self, child: Child) -> None:

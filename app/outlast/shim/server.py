@@ -10,7 +10,7 @@ from typing import Any
 
 from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
-from outlast.shim.children import Children, StartRequest
+from outlast.shim.children import Children
 from outlast.shim.connection.commands import (
     CommandHandler,
     encode_exited,
@@ -18,11 +18,12 @@ from outlast.shim.connection.commands import (
     encode_started,
     encode_stdin_closed,
 )
-from outlast.shim.connection.connection import Connection
+from outlast.shim.connection.connection import Connection, MessageWithFds
 from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.event_loop import BROKEN, IN, OUT, Loop
 from outlast.shim.log import log
+from outlast.shim.starts import StartRequest
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import describe
 from outlast.wire.codec import (
@@ -38,8 +39,11 @@ from outlast.wire.contract import Command
 
 _LAST_READS = 256
 """Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
-_MAX_STARTS_AT_ONCE = 16
-"""Maximum number of starts that are forked together: more gain nothing, and each holds descriptors until all are."""
+_ACCEPT_AGAIN_S = 0.5
+_MAX_STRANGERS = 8
+"""Maximum number of connections that have not greeted: the oldest is closed for another one."""
+_CROWDED_S = 0.02
+"""Wait before descriptors are sent that the kernel has not let go on their way."""
 
 
 class Shim:
@@ -72,8 +76,10 @@ class Shim:
         else:
             upgrade.restore_children(self._children, state)
         self._daemon: Connection | None = None
-        self._pending_starts: list[dict[str, Any]] = []
+        self._strangers: list[Connection] = []
+        self._crowded: set[Connection] = set()
         self._ending = False
+        self._accepts = True
         self._listener = listener
         self._commands = CommandHandler(self._children)
         self._upgrade = upgrade.Upgrade(
@@ -144,28 +150,44 @@ class Shim:
     # ---- connections
 
     def _accept_connections(self) -> None:
-        self._loop.add_handler(self._listener.sock.fileno(), IN, lambda _events: self._accept())
+        if not self._loop.has_handler(self._listener.sock.fileno()):
+            self._loop.add_handler(self._listener.sock.fileno(), IN, lambda _events: self._accept())
 
     def _renew_listener(self) -> None:
         """Make the socket again if its file has gone: after SIGHUP, by which a daemon asks for that."""
         if not self._listener.is_reachable():
-            self._loop.remove_handler(self._listener.sock.fileno())
+            self._stop_accepting()
             try:
                 self._listener.renew()
             except OSError as exc:  # a full disk must not harm the processes
                 log(f"cannot make the socket again now: {exc.strerror}")
             self._accept_connections()
 
+    def _stop_accepting(self) -> None:
+        if self._loop.has_handler(self._listener.sock.fileno()):
+            self._loop.remove_handler(self._listener.sock.fileno())
+
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.sock.accept()
-        except OSError:
+        except BlockingIOError:
             return
+        except OSError as exc:  # no descriptor: who connects waits, and the loop has time for others
+            if self._accepts:
+                log(f"cannot accept connections now: {exc.strerror}; trying again until it works")
+            self._accepts = False
+            self._stop_accepting()
+            self._loop.call_later(_ACCEPT_AGAIN_S, self._accept_connections)
+            return
+        self._accepts = True
         if peer_uid(sock) not in {0, os.geteuid()}:
             sock.close()
             return
         connection = Connection(sock)
         connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid()}))
+        self._strangers.append(connection)
+        if len(self._strangers) > _MAX_STRANGERS:
+            self._disconnect(self._strangers[0])
         self._loop.add_handler(sock.fileno(), IN, lambda events: self._on_connection(connection, events))
         self._flush(connection)
 
@@ -176,7 +198,7 @@ class Shim:
                     self._on_message(connection, kind, payload)
                 # Once for all acknowledgements of this read: it takes time where many processes are paused.
                 self._children.output_reader.resume_reading()
-                self._start_pending(connection)
+                self._children.starts.fork_next()
         except ConnectionError:
             self._disconnect(connection)
             return
@@ -195,18 +217,31 @@ class Shim:
             connection.broken = True
             self._handle_rest_and_disconnect(connection)
             return
+        if connection.is_crowded:
+            self._flush_later(connection)
         if blocked != connection.wants_write:
             connection.wants_write = blocked
             self._loop.set_events(connection.sock.fileno(), IN | OUT if blocked else IN)
+
+    def _flush_later(self, connection: Connection) -> None:
+        if connection not in self._crowded:
+            self._crowded.add(connection)
+            self._loop.call_later(_CROWDED_S, lambda: self._flush_crowded(connection))
+
+    def _flush_crowded(self, connection: Connection) -> None:
+        self._crowded.discard(connection)
+        self._flush(connection)
 
     def _disconnect(self, connection: Connection) -> None:
         if connection.closed:
             return
         self._loop.remove_handler(connection.sock.fileno())
         connection.close()
+        if connection in self._strangers:
+            self._strangers.remove(connection)
         if connection is self._daemon:
             self._daemon = None
-            self._pending_starts.clear()
+            self._children.starts.drop_waiting()
             for child in self._children:
                 child.detach()
             self._children.output_reader.on_daemon_gone()
@@ -228,12 +263,8 @@ class Shim:
             self._on_first_message(connection, kind, payload)
             return
         if kind is MessageType.SPAWN:
-            self._pending_starts.append(json.loads(bytes(payload)))
-            if len(self._pending_starts) == _MAX_STARTS_AT_ONCE:
-                self._start_pending(connection)
-            return
-        self._start_pending(connection)
-        if kind is MessageType.EXIT:
+            self._add_start(connection, json.loads(bytes(payload)))
+        elif kind is MessageType.EXIT:
             self._exit(connection, json.loads(bytes(payload)))
         else:
             self._commands.handle(connection, kind, payload)
@@ -254,6 +285,7 @@ class Shim:
         usage.memory_limit_bytes = settings["memory_bytes"]
         usage.spool_limit_bytes = settings["spool_bytes"]
         self._leave_daemon()
+        self._strangers.remove(connection)
         self._daemon = connection
         self._children.output_reader.on_daemon_connected()
         if self._supervisor is not None:
@@ -265,35 +297,39 @@ class Shim:
     def _send_inventory(self, connection: Connection, child: Child) -> None:
         with contextlib.suppress(OSError):  # without memory, reading continues on disk, and the daemon gets that file
             self._children.output_reader.switch_to_memory(child)
-        description, fds = describe(child)
-        fields = {"slot": child.slot, "record": child.record, **description.to_json(), "fds": len(fds)}
-        connection.send(encode_json(MessageType.INVENTORY, fields), fds)
+        connection.send_described(lambda: _describe_known(child))
 
     def _exit(self, connection: Connection, message: dict[str, Any]) -> None:
         self._ending = not len(self._children)
         # An init waits for the process that asked it to end. That process must not wait for the init.
         connection.send(encode_reply(message["request"], ended=self._ending, waits=self._supervisor is not None))
 
-    def _start_pending(self, connection: Connection) -> None:
-        """Start all processes that were requested in messages that followed each other."""
-        if not self._pending_starts:
-            return
-        messages, self._pending_starts = self._pending_starts, []
-        started = self._children.start(
-            [StartRequest(m["record"], Command(**m["command"]), m["begins_at"]) for m in messages]
-        )
-        for message, child in zip(messages, started, strict=True):
-            request = message["request"]
+    def _add_start(self, connection: Connection, message: dict[str, Any]) -> None:
+        request = message["request"]
+
+        def answer(child: Child | OSError) -> None:
             if isinstance(child, OSError):
                 _send_refusal(connection, request, child)
-                continue
-            description, fds = describe(child)
-            fields = {"request": request, "slot": child.slot, **description.to_json(), "fds": len(fds)}
-            try:
-                connection.send(encode_json(MessageType.STARTING, fields), fds)
-            except OSError as exc:  # too many open files to keep them for later
+            elif connection.closed:  # no daemon will ask for it
                 self._children.forget(child)
-                _send_refusal(connection, request, exc)
+            else:
+                connection.send_described(lambda: _describe_start(request, child))
+
+        stdout_at, stderr_at = map(int, message["begins_at"])
+        start = StartRequest(message["record"], Command(**message["command"]), (stdout_at, stderr_at))
+        self._children.starts.add(start, answer)
+
+
+def _describe_start(request: int, child: Child) -> MessageWithFds:
+    description, fds = describe(child)
+    fields = {"request": request, "slot": child.slot, **description.to_json(), "fds": len(fds)}
+    return MessageWithFds(encode_json(MessageType.STARTING, fields), fds)
+
+
+def _describe_known(child: Child) -> MessageWithFds:
+    description, fds = describe(child)
+    fields = {"slot": child.slot, "record": child.record, **description.to_json(), "fds": len(fds)}
+    return MessageWithFds(encode_json(MessageType.INVENTORY, fields), fds)
 
 
 def _send_refusal(connection: Connection, request: int, why: OSError) -> None:

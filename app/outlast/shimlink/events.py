@@ -17,11 +17,13 @@ class ShimProcess:
     Attributes:
         record: the record that `spawn` was given.
         held: duplicates of what the shim has open for it. The receiver of the event closes it.
+        taken: whether the owner of the link has it already (see `ShimEvents.on_described`).
     """
 
     slot: int
     record: Mapping[str, Any]
     held: HeldProcess
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class ShimEvents(Protocol):
 
     def on_stdin_closed(self, slot: int) -> None:
         """Hear that a standard input cannot be written to any more."""
+
+    def on_described(self, record: Mapping[str, Any], held: HeldProcess) -> bool:
+        """Hear of a process in the shim's inventory. Return whether `held` belongs to the listener from now on."""
 
     def on_link_lost(self) -> None:
         """Hear that the connection is lost. Not called after `close`."""

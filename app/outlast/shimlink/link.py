@@ -13,8 +13,16 @@ from typing import Any
 
 from outlast.failpoints import failpoint
 from outlast.linux.process import pidfd_open
-from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
+from outlast.model.errors import (
+    NotRunning,
+    OutlastError,
+    OutOfResources,
+    ProtocolError,
+    ShimUnavailable,
+    StdinNotWritable,
+)
 from outlast.model.output import Position, Stream
+from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
@@ -65,6 +73,7 @@ class ShimLink:
 
         Raises:
             ProtocolError: the shim speaks another version of the protocol. Nothing has changed.
+            OutOfResources: this daemon has too few descriptors for what the shim has.
             GreetingCut: the shim died meanwhile.
             ShimUnavailable: the shim does not answer.
         """
@@ -94,7 +103,8 @@ class ShimLink:
         self._channel.close()
         self._fail_requests()
         for process in self.inventory:
-            process.held.close()
+            if not process.taken:
+                process.held.close()
         self.inventory.clear()
 
     # ---- commands
@@ -165,10 +175,13 @@ class ShimLink:
         Raises:
             NotRunning: the process has ended.
             PermissionError: the system refuses.
+            OutOfResources: the shim has no descriptor left to find the tree.
         """
         answer = await self._send_request(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
+        if answer.get("error") == "short":
+            raise shortage(answer["errno"], "look for the processes of the tree")
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
@@ -276,17 +289,21 @@ class ShimLink:
     def _on_greeting(self, payload: memoryview) -> None:
         version, rest = decode_greeting(payload)
         if version != PROTOCOL_VERSION:
-            self._closing = True
-            self.greeted.set_exception(
+            self._refuse_shim(
                 ProtocolError(
                     f"the running shim speaks version {version} of the protocol, this daemon version "
                     f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started the shim"
                 )
             )
-            self._channel.close()
             return
         self.shim_pid = json.loads(bytes(rest))["pid"]
         self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
+
+    def _refuse_shim(self, why: OutlastError) -> None:
+        self._closing = True
+        self._channel.close()
+        if not self.greeted.done():
+            self.greeted.set_exception(why)
 
     def _receive_held(self, message: Mapping[str, Any]) -> HeldProcess:
         """Hold what came with a message.
@@ -298,8 +315,13 @@ class ShimLink:
         return HeldProcess.from_description(ProcessDescription.from_json(message), fds)
 
     def _on_inventory(self, message: Mapping[str, Any]) -> None:
-        held = self._receive_held(message)
-        self.inventory.append(ShimProcess(message["slot"], message["record"], held))
+        try:
+            held = self._receive_held(message)
+        except OSError as exc:  # the shim has not died: to try at once, or to replace it, would help nobody
+            self._refuse_shim(OutOfResources(f"there are too few descriptors for the processes of the shim: {exc}"))
+            return
+        taken = self._events.on_described(message["record"], held)
+        self.inventory.append(ShimProcess(message["slot"], message["record"], held, taken))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
         future = self._waiting.get(message["request"])

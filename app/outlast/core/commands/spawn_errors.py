@@ -1,15 +1,24 @@
-"""Sentences for starts that the system refused: which request field is to blame, and what to do."""
+"""Errors of starts that the system refused: which request field is to blame, or what is lacking, and what to do."""
 
 import errno
 import os
 
-from outlast.model.errors import SpawnFailed
+from outlast.model.errors import OutOfResources, SpawnFailed
 from outlast.model.process import ProcessSpec
+from outlast.model.shortage import ADVICE, shortage
 from outlast.wire.contract import CONTROLLERS, STAGES, Stage
 
+_OWN_LIMITS = {
+    errno.ENOMEM: ("address_space_bytes", "memory_bytes"),
+    errno.EMFILE: ("open_files",),
+}
+"""Limits of a request by which its own process may lack what an errno names."""
 
-def explain(stage: int, number: int, spec: ProcessSpec) -> SpawnFailed:
+
+def explain(stage: int, number: int, spec: ProcessSpec) -> SpawnFailed | OutOfResources:
     """Return the error for a start that failed at `stage` (`Stage`) with errno `number`."""
+    if number in ADVICE and not any(name in spec.options.limits.given for name in _OWN_LIMITS.get(number, ())):
+        return shortage(number)
     reason = os.strerror(number)
     if stage == Stage.WORKING_DIR:
         sentence = f"cannot enter working_dir {spec.working_dir!r}: {reason}"

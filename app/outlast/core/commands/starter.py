@@ -48,6 +48,7 @@ class Starter:
 
         Raises:
             SpawnFailed: the run could not be started. Its record is withdrawn, or will be.
+            OutOfResources: likewise, and nothing is wrong with the request.
             Unavailable: the store or the shim is not available now; nothing was started.
         """
         is_first = earlier is None
@@ -82,6 +83,7 @@ async def wait_started(live: LiveProcess) -> None:
 
     Raises:
         SpawnFailed: the program could not be executed. The record of the run is withdrawn, or will be.
+        OutOfResources: likewise, and nothing is wrong with the request.
     """
     await live.wait(lambda: live.started or live.failed is not None)
     if live.failed is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outlast.model.errors import SpawnFailed
+from outlast.model.shortage import shortages_told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,15 @@ def resolve(user: UserSpec | None) -> Identity:
 
     Raises:
         SpawnFailed: the user does not exist, or the daemon may not start processes as another user.
+        OutOfResources: the list of users cannot be read now.
     """
     own = os.geteuid()
     if user is None:
         entry = _by_uid(own)
         return Identity(uid=None, gid=None, groups=None, name=_name(entry, own), home=_home(entry))
     entry = _by_name(user.name) if user.name is not None else _by_uid(user.uid or 0)
+    if entry is None:
+        _check_readable()
     if entry is None and user.name is not None:
         raise SpawnFailed(f"user {user.name!r} does not exist on this machine", errno.EINVAL)
     uid = entry.pw_uid if entry is not None else user.uid or 0
@@ -82,6 +86,12 @@ def _by_uid(uid: int) -> pwd.struct_passwd | None:
         return pwd.getpwuid(uid)
     except KeyError:
         return None
+
+
+def _check_readable() -> None:
+    """Raise `OutOfResources` if no file can be opened: `pwd` then says that it does not know the user."""
+    with shortages_told("read the list of users"):
+        os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _name(entry: pwd.struct_passwd | None, uid: int) -> str:

@@ -18,13 +18,13 @@ from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import watch_health
 from outlast.core.managed.next_run import NextRunStarter
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
-from outlast.core.managed.restart_policy import Decision, decide
+from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
+from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, OutOfResources, SpawnFailed
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -182,7 +182,8 @@ class ManagedController:
         state = managed.state
         if state.desired is Desired.STOPPED:
             return
-        wait_s = min(_wait_ms(state), _policy(managed).max_backoff_ms) / 1000
+        longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
+        wait_s = min(_wait_ms(state), longest_ms) / 1000
         if not await managed.wait(lambda: managed.live is not live or managed.state is not state, wait_s):
             await self._start_due_run(managed, state)
 
@@ -220,11 +221,15 @@ class ManagedController:
     async def _start_due_run(self, managed: ManagedProcess, state: ManagedState) -> None:
         async with managed.lock:
             if managed.state is state and not managed.is_up:
-                with contextlib.suppress(SpawnFailed, EnvKeyLost):  # they are in `last_error`
+                with contextlib.suppress(SpawnFailed, OutOfResources, EnvKeyLost):  # they are in `last_error`
                     await self._start_next_run(managed)
 
     async def _start_next_run(self, managed: ManagedProcess) -> None:
-        """Start the next run. If it cannot be started, that counts as a failure; if the shim is unavailable, not."""
+        """Start the next run. If it cannot be started, that counts as a failure.
+
+        It does not count if the shim is not available, or if the system lacks something: then it is tried again for as
+        long as it takes.
+        """
         before = await self._storage.process(managed.handle)
         managed.is_starting = True
         try:
@@ -233,6 +238,15 @@ class ManagedController:
             stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
             await self._store_state(managed, stopped)
             raise
+        except OutOfResources as exc:
+            managed.shortages += 1
+            due_ms = now_ms() + shortage_backoff_ms(managed.shortages)
+            decided_run = before.run.number if before else 0
+            await self._store_state(
+                managed,
+                replace(managed.state, last_error=str(exc), decided_run=decided_run, next_restart_at_ms=due_ms),
+            )
+            raise
         except SpawnFailed as exc:
             decision = _decide(managed, None, 0, now_ms())
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
@@ -240,6 +254,7 @@ class ManagedController:
             raise
         finally:
             managed.is_starting = False
+        managed.shortages = 0
         managed.attach_run(live)
         last_exit = before.run.ending if before else None
         started = replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from outlast.model.errors import EnvKeyLost
+from outlast.model.shortage import shortages_told
 
 KEY_NAME = "env.key"
 
@@ -19,10 +20,14 @@ class EnvEncryption:
         self._key_lock = threading.Lock()
 
     def encrypt(self, environment: Mapping[str, str]) -> str:
-        """Return the environment as text that only the key decrypts."""
+        """Return the environment as text that only the key decrypts.
+
+        Raises:
+            OutOfResources: the key cannot be read now.
+        """
         from cryptography.fernet import Fernet  # noqa: PLC0415 - it would slow down the start of the daemon
 
-        with self._key_lock:
+        with self._key_lock, shortages_told(f"read {KEY_NAME}"):
             key = self._load_or_create_key()
         return Fernet(key).encrypt(json.dumps(dict(environment)).encode()).decode()
 
@@ -31,13 +36,16 @@ class EnvEncryption:
 
         Raises:
             EnvKeyLost: the key is gone, or is not the one that the environment was encrypted with.
+            OutOfResources: the key cannot be read now.
         """
         if encrypted is None:
             return {}
         from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415 - likewise
 
         try:
-            environment: dict[str, str] = json.loads(Fernet(self._path.read_bytes()).decrypt(encrypted.encode()))
+            with shortages_told(f"read {KEY_NAME}"):
+                key = self._path.read_bytes()
+            environment: dict[str, str] = json.loads(Fernet(key).decrypt(encrypted.encode()))
         except (OSError, ValueError, InvalidToken):
             raise EnvKeyLost(
                 f"cannot decrypt the environment of the process: {KEY_NAME} in the state folder is missing, or is not "

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,9 +11,10 @@ from outlast.core.managed.registry import ManagedProcess
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.clock import now_ms
-from outlast.model.errors import Unavailable
+from outlast.model.errors import OutOfResources, Unavailable
 from outlast.model.managed import HealthStatus, ManagedState
 from outlast.model.options import HealthCheck, HealthCheckType
+from outlast.model.shortage import is_shortage
 
 _RETRY_S = 0.5
 _STATUS_LINE_BYTES = 1024
@@ -33,7 +35,11 @@ async def watch_health(
     age_ms = max(0, now_ms() - live.run.started_at_ms)
     await asyncio.sleep(max(0, check.initial_delay_ms - age_ms) / 1000)
     while managed.state.health_failures < check.failure_threshold:
-        problem = await probe(check)
+        try:
+            problem = await probe(check)
+        except OutOfResources:  # that says nothing about the process
+            await asyncio.sleep(max(check.interval_ms / 1000, _RETRY_S))
+            continue
         before = managed.state
         failures = 0 if problem is None else before.health_failures + 1
         health = HealthStatus.HEALTHY if problem is None else before.health
@@ -55,13 +61,19 @@ async def watch_health(
 
 
 async def probe(check: HealthCheck) -> str | None:
-    """Probe once. Return None if the process is healthy, else a phrase that says what is wrong."""
+    """Probe once. Return None if the process is healthy, else a phrase that says what is wrong.
+
+    Raises:
+        OutOfResources: this daemon has no descriptor, port or memory for a probe now.
+    """
     try:
         async with asyncio.timeout(check.timeout_ms / 1000):
             return await _connect_and_ask(check)
     except TimeoutError:
         return f"no answer on port {check.port} within {check.timeout_ms} ms"
     except (OSError, ValueError) as exc:
+        if is_shortage(exc) or getattr(exc, "errno", None) == errno.EADDRNOTAVAIL:
+            raise OutOfResources(f"port {check.port} cannot be probed now: {exc}") from None
         return f"port {check.port}: {exc}"
 
 

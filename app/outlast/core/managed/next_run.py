@@ -11,6 +11,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import NotFound, Unavailable
 from outlast.model.process import Process
+from outlast.model.shortage import shortages_told
 from outlast.storage import CompleteOutput, Storage
 
 _DRAIN_S = 10.0
@@ -40,14 +41,16 @@ class NextRunStarter:
             EnvKeyLost: the process's environment cannot be decrypted.
             NotFound: the process is purged.
             SpawnFailed: the run could not be started. Its record is withdrawn, or will be.
+            OutOfResources: likewise, and nothing is wrong with the process.
             Unavailable: the store or the shim is not available now; nothing was started.
         """
         process = await self._storage.process(managed.handle)
         if process is None:
             raise NotFound(f"process {managed.spec.id} is purged")
         spec = process.spec
-        env = await asyncio.to_thread(self._env_encryption.decrypt, spec.encrypted_env)
-        identity = await asyncio.to_thread(users.resolve, users.parse(spec.user))
+        with shortages_told("prepare the next run"):
+            env = await asyncio.to_thread(self._env_encryption.decrypt, spec.encrypted_env)
+            identity = await asyncio.to_thread(users.resolve, users.parse(spec.user))
         await self._clear_earlier_run(process)
         position = await self._storage.position(managed.handle)
         return await self._starter.start_run(spec, env, identity, earlier=process, position=position)

@@ -20,6 +20,7 @@ class ManagedProcess(Condition):
         lock: held while a run is started or stopped, or a restart is decided.
         task: restarts the process and checks its health.
         is_starting: whether the next run is being started.
+        shortages: number of tries in a row to start it that failed because the system lacked something.
     """
 
     def __init__(self, process: Process, live: LiveProcess | None) -> None:
@@ -31,6 +32,7 @@ class ManagedProcess(Condition):
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
         self.is_starting = False
+        self.shortages = 0
         self._last_seq = process.output.last_seq
         if live is not None:
             self.attach_run(live)

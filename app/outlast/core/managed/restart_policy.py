@@ -9,6 +9,7 @@ STABLE_MS = 60_000
 """A run of at least this duration resets the count of failures."""
 
 _MAX_DOUBLINGS = 40
+_FIRST_SHORTAGE_MS, _MAX_SHORTAGE_MS = 500, 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,8 @@ def backoff_ms(restart: Restart, failures: int, draw: float) -> int:
     """Return the wait before a restart: 0 (full jitter) up to a bound that doubles from the initial to the maximum."""
     bound = min(restart.max_backoff_ms, restart.initial_backoff_ms << min(failures, _MAX_DOUBLINGS))
     return int(bound * draw)
+
+
+def shortage_backoff_ms(tries: int) -> int:
+    """Return the wait after `tries` starts in a row that failed because the system lacked something."""
+    return min(_MAX_SHORTAGE_MS, _FIRST_SHORTAGE_MS << min(tries - 1, _MAX_DOUBLINGS))

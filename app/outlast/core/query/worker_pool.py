@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
+from outlast.model.shortage import shortages_told
+
 T = TypeVar("T")
 
 
@@ -18,8 +20,13 @@ class Lease:
         self._job: Future[Any] | None = None
 
     async def run_in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` on the thread, and return its result."""
-        job = self._threads.submit(work)
+        """Run `work` on the thread, and return its result.
+
+        Raises:
+            OutOfResources: the thread cannot be started now.
+        """
+        with shortages_told("start a thread"):
+            job = self._threads.submit(work)
         self._job = job
         return await asyncio.wrap_future(job)
 

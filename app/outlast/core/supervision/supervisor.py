@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
@@ -14,12 +16,14 @@ from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
-from outlast.core.supervision.spec_record import spec_to_record
+from outlast.core.supervision.spec_record import run_of, spec_to_record
 from outlast.failpoints import failpoint
+from outlast.linux import descriptors
 from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
-from outlast.shimlink import GreetingCut, ShimLink, ShimLost, ShimProcess, connect_or_start
+from outlast.model.shortage import shortage
+from outlast.shimlink import GreetingCut, HeldProcess, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
 from outlast.wire.contract import Command
 
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 _RECONNECT_INTERVAL_S = 0.2
 _RETRY_S = 0.02
 _GREETINGS = 5
+_START_DESCRIPTORS = 9
+"""Maximum number of descriptors that come with a start; at most six stay."""
 _LAST_HANDOVER_S = 10.0
 """Maximum time that a stopping daemon waits for a handover, without which the processes would not continue."""
 
@@ -72,6 +78,7 @@ class Supervisor:
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
+        self._starting = 0
         self._is_open = False
         self._is_closed = False
         self._recovery = Recovery(
@@ -171,10 +178,17 @@ class Supervisor:
 
         Raises:
             SpawnRefused: the system could not start the process.
+            OutOfResources: this daemon has too few descriptors left; nothing was started.
             ShimUnavailable: there is no shim now; nothing was started.
         """
         link = self.link
-        spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
+        self._starting += 1
+        try:
+            if not descriptors.has_room(self._starting * _START_DESCRIPTORS):
+                raise shortage(errno.EMFILE)
+            spawned = await link.spawn(spec_to_record(spec, number), command, begins_at)
+        finally:
+            self._starting -= 1
         run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
         live = LiveProcess(spec, run, spawned.slot, spawned.held)
         live.usage.load_stored(None)  # the store has nothing of a new run
@@ -287,6 +301,15 @@ class Supervisor:
         if recorder is not None:
             recorder.live.on_stdin_closed()
 
+    def on_described(self, record: Mapping[str, Any], held: HeldProcess) -> bool:
+        """See `ShimEvents`. Two sets of descriptors of every process may be more than this daemon can have."""
+        process_id, number = run_of(record)
+        live = self._registry.get(process_id) if self._is_open else None
+        if live is None or live.run.number != number:
+            return False
+        live.hold(0, held)
+        return True
+
     def on_link_lost(self) -> None:
         """See `ShimEvents`. Find the shim again, or start another and hand all processes over to it."""
         self._registry.clear_slots()
@@ -330,6 +353,8 @@ class Supervisor:
     def _salvage(self, found: list[ShimProcess]) -> None:
         """Keep the inventory of a shim that died before this daemon had recovered, to hand it over."""
         for process in found:
+            if process.taken:
+                continue
             if self._is_open or self._salvaged.setdefault(process.record["id"], process) is not process:
                 process.held.close()  # the daemon has this process already
 

@@ -15,6 +15,7 @@ from outlast.core.views import UsageView
 from outlast.model.clock import now_ms
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.process import Process
+from outlast.model.shortage import shortages_told
 from outlast.model.usage import UsageSample
 from outlast.storage import Storage
 
@@ -132,7 +133,8 @@ class UsageSampler:
         return procfs.measure(own, with_pss=with_pss)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        with shortages_told("measure processes"):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _load_stored(self, live: LiveProcess) -> None:
         if not live.usage.loaded:

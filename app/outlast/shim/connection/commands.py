@@ -82,6 +82,8 @@ class CommandHandler:
                 outcome = {"error": "refused", "errno": exc.errno}
             except ProcessLookupError:
                 pass
+            except OSError as exc:  # no descriptor is free to find the tree
+                outcome = {"error": "short", "errno": exc.errno}
         connection.send(encode_reply(message["request"], **outcome))
 
     def _write_stdin(self, connection: Connection, request: int, slot: int, data: bytes) -> None:

@@ -2,16 +2,15 @@
 
 import array
 import errno
-import os
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from outlast.shim.state.child import Child
 from outlast.wire.codec import Decoder, MessageType, encode_output
 from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
-from outlast.wire.fds import ReceivedFds, close_all
+from outlast.wire.fds import ReceivedFds
 
 TOTAL_WINDOW_BYTES = 32 << 20
 """Maximum bytes of output of all processes that are sent and not acknowledged."""
@@ -20,8 +19,8 @@ _SEND_BATCH_BYTES = 64 << 10
 _SOCKET_BUFFER_BYTES = 4 << 20
 
 
-class _MessageWithFds(NamedTuple):
-    """A message and the descriptors that go with it, which are closed when it is sent."""
+class MessageWithFds(NamedTuple):
+    """A message and the descriptors that go with it, which stay open."""
 
     message: bytes
     fds: Sequence[int]
@@ -35,6 +34,7 @@ class Connection:
 
     Attributes:
         broken: whether nothing can be sent any more. Messages that the daemon has sent may still be there to be read.
+        is_crowded: whether the kernel lets no more descriptors be on their way, until some have been read somewhere.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -45,10 +45,11 @@ class Connection:
         self.wants_write = False
         self.closed = False
         self.broken = False
+        self.is_crowded = False
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received = ReceivedFds()
-        self._control: deque[bytes | _MessageWithFds] = deque()
+        self._control: deque[bytes | Callable[[], MessageWithFds]] = deque()
         self._ready: deque[Child] = deque()
         self._ready_slots: set[int] = set()
         self._sending = memoryview(b"")
@@ -73,25 +74,18 @@ class Connection:
         """Return the descriptors of the message that was just read; see `ReceivedFds.take_fds`."""
         return self._received.take_fds(count)
 
-    def send(self, message: bytes, fds: Sequence[int] = ()) -> None:
-        """Send a reply or an event, with duplicates of descriptors, now or later.
-
-        Raises:
-            OSError: too many files are open to keep descriptors for later.
-        """
-        if self.closed:
-            return
-        if not fds:
+    def send(self, message: bytes) -> None:
+        """Send a reply or an event, now or later."""
+        if not self.closed:
             self._control.append(message)
-        elif self._sending or self._control or not self._send_now(message, fds):
-            self._control.append(_MessageWithFds(message, [os.dup(fd) for fd in fds]))
 
-    def _send_now(self, message: bytes, fds: Sequence[int]) -> bool:
-        try:
-            self._send_with_fds(message, fds)
-        except OSError:  # `flush` finds out whether the socket is broken
-            return False
-        return True
+    def send_described(self, describe: Callable[[], MessageWithFds]) -> None:
+        """Send a message with descriptors, now or later. `describe` makes it at that moment, and perhaps repeatedly.
+
+        So nothing is kept open for a daemon that reads slowly.
+        """
+        if not self.closed:
+            self._control.append(describe)
 
     def offer_output(self, child: Child) -> None:
         """Send frames of a process in its turn, if it has any."""
@@ -103,26 +97,27 @@ class Connection:
         """Send as much as the socket takes.
 
         Returns:
-            Whether more waits for the socket (and not for an acknowledgement).
+            Whether more waits for the socket (and not for an acknowledgement, nor because it `is_crowded`).
 
         Raises:
             OSError: the daemon has gone.
         """
+        self.is_crowded = False
         try:
             while True:
                 if self._sending:
                     self._sending = self._sending[self.sock.send(self._sending) :]
-                elif self._control and isinstance(first := self._control[0], _MessageWithFds):
-                    self._send_with_fds(first.message, first.fds)
-                    close_all(first.fds)
+                elif self._control and not isinstance(first := self._control[0], bytes):
+                    self._send_with_fds(*first())
                     self._control.popleft()
                 elif not self._gather():
                     return False
         except BlockingIOError:
             return True
         except OSError as exc:
-            if exc.errno == errno.ETOOMANYREFS:  # the kernel limits descriptors on their way: the daemon must read some
-                return True
+            if exc.errno == errno.ETOOMANYREFS:
+                self.is_crowded = True
+                return False
             raise
 
     def _send_with_fds(self, message: bytes, fds: Sequence[int]) -> None:
@@ -134,7 +129,7 @@ class Connection:
         size = 0
         while self._control and size < _SEND_BATCH_BYTES:
             message = self._control[0]
-            if isinstance(message, _MessageWithFds):
+            if not isinstance(message, bytes):
                 break
             self._control.popleft()
             parts.append(message)
@@ -158,13 +153,10 @@ class Connection:
         return len(parts[-1])
 
     def close(self) -> None:
-        """Close the socket, and all descriptors that have come or wait to be sent."""
+        """Close the socket, and all descriptors that have come."""
         if self.closed:
             return
         self.closed = True
         self.sock.close()
         self._received.close()
-        for entry in self._control:
-            if isinstance(entry, _MessageWithFds):
-                close_all(entry.fds)
         self._control.clear()

@@ -5,6 +5,7 @@ well. `launch/limits.py` sets the limits of a cgroup.
 """
 
 import contextlib
+import errno
 import os
 from collections import deque
 from pathlib import Path
@@ -158,8 +159,8 @@ class CgroupRoot:
         path = Path(group) if group is not None else self.path / name
         try:
             return "populated 1" in (path / "cgroup.events").read_text().splitlines()
-        except OSError:
-            return False
+        except OSError as exc:
+            return exc.errno in (errno.EMFILE, errno.ENFILE)  # then it may be
 
     def kill_all(self) -> None:
         """SIGKILL all processes in all cgroups."""

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from outlast.linux.cgroup import contains
 from outlast.linux.process import has_ended, signal_group, signal_process
@@ -127,14 +128,15 @@ class Killer:
             return not lives_on and self._groups is not None and not self._groups.is_populated(process_id, group)
         leader = live.pid if live is not None else None
         # A process that is forked while /proc is read can be missed once.
-        return not tree.kill_tree(leader, process_id, freeze=freeze) and not tree.kill_tree(leader, process_id)
+        kill = partial(tree.kill_tree, leader, process_id)
+        return not _at_least(partial(kill, freeze=freeze)) and not _at_least(kill)
 
     def sweep(self, process_ids: Sequence[str], round_number: int = 0) -> None:
         """SIGKILL what is left of processes of another shim that this one has not adopted."""
         if self._groups is not None:
             for process_id in process_ids:
                 self._groups.kill(process_id, None)
-        found = tree.kill_marked(process_ids)
+        found = _at_least(partial(tree.kill_marked, process_ids))
         if found and round_number + 1 < len(_KILL_ROUNDS_S):
 
             def sweep_again() -> None:
@@ -150,8 +152,16 @@ class Killer:
         while time.monotonic() < deadline:
             if self._groups is not None:
                 self._groups.kill_all()
-            found = tree.kill_descendants()
+            found = _at_least(tree.kill_descendants)
             reap()
             if found == 0 and (self._groups is None or self._groups.remove()):
                 return
             time.sleep(_KILL_ROUNDS_S[1])
+
+
+def _at_least(kill: Callable[[], int]) -> int:
+    """Return how many processes a kill has found; 1 if no descriptor is free to find them: there may be some."""
+    try:
+        return kill()
+    except OSError:
+        return 1

@@ -94,10 +94,11 @@ def signal_exactly(member: Member, number: int) -> bool:
 
     Raises:
         PermissionError: the system refuses.
+        OSError: no descriptor is free.
     """
     try:
         fd = pidfd_open(member.pid)
-    except OSError:
+    except ProcessLookupError:
         return False
     try:
         stat = _read_live(member.pid)

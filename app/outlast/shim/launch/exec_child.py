@@ -26,6 +26,9 @@ NO_CGROUP, FAILURE_AT = b"c", 1
 """First byte of the report if the process is not in its cgroup, and place of the failure."""
 REPORT_BYTES = FAILURE_AT + FAILURE.size
 
+SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say nothing about the program: the system lacks processes, descriptors or memory."""
+
 ExecSpec = namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
     "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group"
 )
@@ -118,6 +121,8 @@ def _execute(argv: list[str], env: Mapping[str, str]) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as exc:
+            if exc.errno in SHORTAGES:
+                raise
             refused = refused or exc
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 

@@ -50,6 +50,13 @@ def main(fd: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     gc.freeze()
     gc.disable()  # a collection would touch, and so copy, pages that forked processes share; there are no cycles
+    try:  # noqa: SIM105 - contextlib would be more to copy
+        _serve(sock)
+    except ConnectionError:  # the shim may give its helper up at any moment
+        pass
+
+
+def _serve(sock: socket.socket) -> None:
     sock.sendall(HELLO)
     received = ReceivedFds()
     head = bytearray(REQUEST.size)

@@ -1,4 +1,4 @@
-"""Starting processes: make what each needs, fork them together, and do not wait for what becomes of them.
+"""A process to start: what it needs, its fork, and its outcome, for which nobody waits.
 
 A pipe that ends tells when the outcome of a start is known.
 """
@@ -20,7 +20,6 @@ from outlast.shim.launch.exec_child import (
     exec_child,
     map_report,
 )
-from outlast.shim.launch.forkserver import UNSUPPORTED, ForkServer
 from outlast.wire.contract import Command
 from outlast.wire.fds import close_all
 
@@ -147,6 +146,10 @@ class Start:
         except OSError as exc:
             self.refused = exc
 
+    def abandon(self) -> None:
+        """Close all descriptors, the gate among them: a process that was forked ends without running its program."""
+        close_all(self._theirs + self._ours)
+
     def finish(self) -> None:
         """Close the child's descriptors; if the start is refused, all of them."""
         if self.refused is None:
@@ -154,34 +157,15 @@ class Start:
                 self.pidfd = pidfd_open(self.pid)
             except OSError as exc:
                 self.refused = exc
-        close_all(self._theirs)
         if self.refused is not None:
-            close_all(self._ours)  # the gate among them, so that a process that was forked ends
+            self.abandon()
             return
+        close_all(self._theirs)
         for fd in self._ours:
             os.set_blocking(fd, False)
 
 
-def spawn(starts: Sequence[Start], server: ForkServer) -> None:
-    """Fork processes that will exec their commands, each in a session of its own."""
-    left = list(starts)
-    if server.is_usable():
-        left = []
-        for start, result in zip(starts, server.fork([(s.spec, s.fds) for s in starts]), strict=True):
-            if result > 0:
-                start.pid = result
-            elif -result in UNSUPPORTED:
-                server.give_up()
-                left.append(start)
-            else:
-                start.refused = OSError(-result, os.strerror(-result))
-    if left:
-        _fork_here(left)
-    for start in starts:
-        start.finish()
-
-
-def _fork_here(starts: Sequence[Start]) -> None:
+def fork_here(starts: Sequence[Start]) -> None:
     """Fork this process, where the fork helper cannot be used.
 
     The forks follow each other at once: after a fork, the kernel copies each page that this process writes to, and the

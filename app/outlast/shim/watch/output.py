@@ -1,11 +1,13 @@
 """Reading what processes print, as long as there is room for it: first in memory, then on disk."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from outlast.linux import descriptors
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.log import log
 from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
@@ -66,6 +68,7 @@ class OutputReader:
         """
         for buffer in child.streams.values():
             if buffer.pipe is not None and buffer.spools and len(buffer.segments) < _MAX_SEGMENTS:
+                _check_room()
                 buffer.append_segment(memory_segment(buffer.end))
 
     def on_daemon_gone(self) -> None:
@@ -141,6 +144,7 @@ class OutputReader:
         """Continue on disk when a process has used its memory. It stays on disk until a daemon connects."""
         if buffer.spools or self._fits_into_memory(child):
             return
+        _check_room()
         os.makedirs(self._spool, mode=0o700, exist_ok=True)
         buffer.append_segment(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
 
@@ -177,3 +181,9 @@ class OutputReader:
     def _retry(self) -> None:
         self._retry_is_due = False
         self.resume_reading()
+
+
+def _check_room() -> None:
+    """Raise an OSError if another buffer file would take one of the descriptors that are kept for what must go on."""
+    if not descriptors.has_room(1):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

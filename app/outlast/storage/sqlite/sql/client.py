@@ -9,6 +9,7 @@ from pathlib import Path
 import zstandard
 
 from outlast.model.errors import InvalidRequest, Unavailable
+from outlast.model.shortage import shortages_told
 from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
 from outlast.storage.sqlite.sql.runner import BEGIN
 
@@ -59,12 +60,13 @@ class SqlClient:
                 "timeout_s": query.timeout_s,
             }
         )
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-X", "utf8", str(_PROGRAM)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        with shortages_told("start a process for the query"):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-X", "utf8", str(_PROGRAM)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
         try:
             return await _ask(process, request.encode(), query.timeout_s)
         finally:
