@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from harness.proc import forker_pid
@@ -329,6 +330,31 @@ async def test_starts_outlive_the_kills_of_their_helper(daemon: Daemon, tmp_path
     assert sorted(each["id"] for each in listed) == sorted(each["id"] for each in processes)
     await eventually(lambda: shim_children(daemon.state_dir) == set())
     assert (await daemon.ended(await daemon.sh("exit 3")))["exit_code"] == 3
+
+
+async def test_a_start_whose_daemon_has_gone_is_undone(daemon: Daemon, tmp_path: Path) -> None:
+    """The next daemon, which connects while the helper is stopped, would never hear of it."""
+    ran = tmp_path / "ran"
+    first = await daemon.sh("exit 0")
+    await daemon.ended(first)
+    shim = shim_pid(daemon.state_dir)
+    helper = forker_pid(shim)
+    assert helper is not None
+    os.kill(helper, signal.SIGSTOP)
+    before = len(os.listdir(f"/proc/{shim}/fd"))
+    start = asyncio.create_task(daemon.run("touch", str(ran)))
+    await eventually(lambda: len(os.listdir(f"/proc/{shim}/fd")) > before + 5, "the start is prepared")
+    await daemon.kill()
+    with pytest.raises(aiohttp.ClientError):
+        await start
+    await daemon.start()
+    await eventually(lambda: not is_running(helper))
+    assert (await daemon.ended(await daemon.sh("exit 3")))["exit_code"] == 3
+    await eventually(lambda: shim_children(daemon.state_dir) == set())
+    assert not ran.exists()
+    listed = (await daemon.call("GET", "/processes", 200))["processes"]
+    assert len(listed) == 2
+    assert listed[1]["id"] == first["id"]
 
 
 async def test_the_helper_ends_with_its_shim(daemon: Daemon) -> None:

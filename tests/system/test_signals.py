@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.proc import forker_pid
-from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
+from tests.support.daemon import Daemon, is_running, shim_pid
 from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
@@ -194,9 +194,9 @@ async def test_the_shim_leaks_neither_zombies_nor_descriptors(daemon: Daemon) ->
     def descriptors() -> int:
         return len(os.listdir(f"/proc/{shim}/fd"))
 
-    await daemon.ended(await daemon.sh("exit 3"))  # what forks is there from now on
-    await eventually(lambda: not shim_children(daemon.state_dir))
-    before = descriptors()  # of a process that has ended some may be open for a moment yet
+    before = descriptors() + 2  # the socket and the pidfd of what forks from now on
+    await daemon.ended(await daemon.sh("exit 3"))
+    await eventually(lambda: descriptors() == before, "of a process that has ended some are open for a moment yet")
     for round_number in range(3):
         processes = await asyncio.gather(*(daemon.sh("(sleep 0.01 &) ; exit 3", stdin_mode="pipe") for _ in range(20)))
         for process in processes:
