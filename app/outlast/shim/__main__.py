@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
+from outlast.linux.inherited import reset_signals
 from outlast.linux.memory import keep_freed_memory
 from outlast.shim import init, upgrade
 from outlast.shim.connection.listener import Listener
@@ -33,6 +34,7 @@ def main() -> None:
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
+    reset_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
     # One shim for each state folder, for life: nothing of another one is touched before the lock is held.
     lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
