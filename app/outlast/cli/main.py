@@ -14,7 +14,7 @@ import click
 from outlast.cli.init import become_init, merge_flag, serve_flags
 from outlast.cli.messages import open_standard_streams, print_result, say, start_log
 from outlast.config import Settings, load_settings
-from outlast.daemon.state_folder import TOKEN_NAME
+from outlast.daemon import state_folder
 from outlast.linux.inherited import reset_signals
 from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
@@ -56,7 +56,7 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
 
     def announce(address: str) -> None:
         say(f"listening on {address}")
-        token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / TOKEN_NAME)
+        token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
         say(f"the token is in {token}", err=True)
 
     running = _run(serve(settings, announce))
@@ -97,6 +97,7 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
     from outlast.shimlink import upgrade_shim
 
     settings = _settings(config, state_dir=state_dir)
+    state_folder.check(settings.state_path)
     pid = upgrade_shim(settings.state_path)
     say(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
@@ -149,6 +150,7 @@ def sql_command(
     from outlast.model.sql import SqlQuery
 
     settings = _settings(config, state_dir=state_dir)
+    state_folder.check(settings.state_path)
     sql_query = SqlQuery(query=query or sys.stdin.read(), max_rows=limit, timeout_s=timeout)
     text, truncated = _run(run_query(settings, sql_query, form, for_terminal=sys.stdout.isatty()))
     print_result(text)

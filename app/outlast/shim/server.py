@@ -66,7 +66,7 @@ class Shim:
             state: what an earlier program in this process has left (see `upgrade.py`).
         """
         self._loop = Loop(on_hangup=self._renew_listener)
-        self._children = Children(self._loop, self, state_dir, open_files)
+        self._children = Children(self._loop, self, state_dir, open_files, listener.folder)
         if state is None:
             self._children.output_reader.clear_spool()
         else:

@@ -141,7 +141,8 @@ class OutputReader:
         """Continue on disk when a process has used its memory. It stays on disk until a daemon connects."""
         if buffer.spools or self._fits_into_memory(child):
             return
-        os.makedirs(self._spool, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._spool, mode=0o700)
         buffer.append_segment(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
 
     def _fits_into_memory(self, child: Child) -> bool:
