@@ -11,7 +11,8 @@ from outlast.model.errors import InvalidRequest, Unavailable
 from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
 
 MAX_RUNNING_QUERIES = 2
-_PROGRAM = Path(__file__).with_name("runner.py")
+_PROGRAM = Path(__file__).with_name("runner.py").read_bytes()  # that of this daemon, also when the file is replaced
+_BOOT = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'runner.py', 'exec'))"
 _START_S = 5.0  # time allowed for the start of the process on a busy machine, besides the query's own
 
 
@@ -54,14 +55,14 @@ class SqlClient:
             }
         )
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-X", "utf8", str(_PROGRAM)),
+            *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, str(len(_PROGRAM))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
             async with asyncio.timeout(query.timeout_s + _START_S):
-                answer, _ = await process.communicate(request.encode())
+                answer, _ = await process.communicate(_PROGRAM + request.encode())
         except TimeoutError:
             answer = b""
         finally:
