@@ -4,8 +4,9 @@ A module of another version, or none, would meet the modules that are loaded alr
 (`/docs`, the program for SQL) is opened or read by its own module when that is imported.
 """
 
-import asyncio
 import importlib
+
+from outlast.linux.memory import page_out_programs
 
 _LATE_MODULES = (
     "cryptography.fernet",  # environments of managed processes
@@ -14,6 +15,8 @@ _LATE_MODULES = (
 )
 
 
-async def import_late_modules() -> None:
-    """Import them in a thread. Most of that time the daemon waits for its store and its shim anyway."""
-    await asyncio.to_thread(lambda: [importlib.import_module(name) for name in _LATE_MODULES])
+def import_late_modules() -> None:
+    """Import them, and give back what they have only read of their libraries until a call needs it."""
+    for name in _LATE_MODULES:
+        importlib.import_module(name)
+    page_out_programs(("cryptography", "re2"))

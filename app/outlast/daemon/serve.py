@@ -62,9 +62,8 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         token = load_token(state_dir, settings.token)
         # The socket comes before anything is started: a port in use is a common mistake.
         with _bound_socket(settings) as sock:
-            late_modules = asyncio.create_task(import_late_modules())
+            import_late_modules()
             async with running_manager(settings) as manager:
-                await late_modules
                 manager.resume_managed()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()
