@@ -20,7 +20,9 @@ from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
 
 _STATE_DIR = click.option("--state-dir", metavar="DIR", help="State folder: database, token, socket of the shim.")
-_CONFIG = click.option("--config", metavar="FILE", help="TOML file with settings; see docs/configuration.md.")
+_CONFIG = click.option(
+    "--config", metavar="FILE", help="TOML file with settings; see docs/configuration.md (installed: in share/outlast)."
+)
 
 
 class _Commands(click.Group):

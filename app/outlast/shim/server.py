@@ -8,6 +8,7 @@ import select
 from pathlib import Path
 from typing import Any
 
+from outlast import __version__
 from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children, StartRequest
@@ -165,7 +166,7 @@ class Shim:
             sock.close()
             return
         connection = Connection(sock)
-        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid()}))
+        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid(), "version": __version__}))
         self._loop.add_handler(sock.fileno(), IN, lambda events: self._on_connection(connection, events))
         self._flush(connection)
 
