@@ -9,12 +9,12 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from outlast import __version__
 from outlast.api.application import make_app
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
@@ -83,7 +83,7 @@ async def _serve_on(
     stop: asyncio.Event,
 ) -> None:
     host = settings.listen.rpartition(":")[0]
-    app = make_app(manager, token=token, version=version("outlast"), allowed_hosts=[host])
+    app = make_app(manager, token=token, version=__version__, allowed_hosts=[host])
     runner = web.AppRunner(
         app,
         access_log=None,
