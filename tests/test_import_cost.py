@@ -1,14 +1,21 @@
 """Imports that a program does not need are left out: each is paid for at every start of a daemon."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
 
 
 def imported(program: str) -> set[str]:
     """Packages that are there after `program`, in an interpreter of its own."""
     program = f"import sys; {program}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     return set(
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
     )
 
 
@@ -30,3 +37,9 @@ def test_down_imports_no_server() -> None:
 
 def test_a_daemon_starts_without_its_document() -> None:
     assert "apispec" not in imported("import outlast.daemon.serve")
+
+
+def test_the_demonstration_needs_no_developer_tool() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    tools = {re.split("[<>=]", each)[0].replace("-", "_") for each in groups["dev"]}
+    assert imported("import examples.demo").isdisjoint(tools)

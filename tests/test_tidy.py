@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+from outlast import __version__
 from outlast.config import Settings
 from outlast.config.settings import CONFIG_VARIABLE, ENVIRONMENT
 
@@ -71,5 +72,6 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_the_changelog_tells_of_this_version() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.search(rf"^## \[({re.escape(version)}|Unreleased)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert re.search(
+        rf"^## \[({re.escape(__version__)}|Unreleased)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )

@@ -12,3 +12,5 @@ Rooms, top to bottom; each imports only those below it (checked by import-linter
     model                       processes, runs, chunks, states, errors: pure, no I/O, no third party
     failpoints                  named points at which tests let a process die
 """
+
+__version__ = "0.1.0"

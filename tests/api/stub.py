@@ -107,6 +107,8 @@ class StubManager:
     def total(self) -> int:
         return 7
 
+    shim_version = "1.2.2"
+
     @property
     def interrupted(self) -> bool:
         return self._interrupted.is_set()

@@ -176,7 +176,13 @@ async def test_stdin_is_passed_on_before_the_body_ends(server: Server, manager: 
 
 async def test_info_shows_the_counts(server: Server) -> None:
     answer = await server.ask("GET", "/api/v1/info")
-    assert answer.json == {"version": "1.2.3", "uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+    assert answer.json == {
+        "version": "1.2.3",
+        "shim_version": "1.2.2",
+        "uptime_secs": 12,
+        "running_processes": 3,
+        "total_processes": 7,
+    }
 
 
 async def test_health_shows_the_failure(server: Server, manager: StubManager) -> None:

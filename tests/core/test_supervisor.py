@@ -127,7 +127,7 @@ async def test_the_daemon_reconnects_to_a_shim_that_keeps_dying(state_dir: Path)
         nonlocal greeted, left
         greeted += 1
         number = greeted
-        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid(), "version": "0"}))
         await reader.readexactly(1)
         writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         if number not in {1, 2}:
@@ -158,7 +158,7 @@ async def test_a_sweep_is_repeated_if_the_shim_dies_during_it(state_dir: Path) -
     async def as_the_shim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal greeted, left
         greeted += 1
-        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid(), "version": "0"}))
         writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         decoder = codec.Decoder(1 << 16)
         while data := await reader.read(1 << 10):

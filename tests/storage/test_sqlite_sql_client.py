@@ -15,9 +15,7 @@ HOURS_S = 86400.0
 
 async def ask(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> bytes:
     """Run a query with another program in place of the one that runs queries."""
-    path = folder / "program.py"
-    path.write_text(program)
-    monkeypatch.setattr(client, "_PROGRAM", path)
+    monkeypatch.setattr(client, "_PROGRAM", program.encode())
     async with asyncio.timeout(DEADLINE_S):
         return await client.SqlClient(folder / "outlast.db").run_query(SqlQuery(query="SELECT 1", timeout_s=0.01))
 

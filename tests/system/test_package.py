@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import venv
 import zipfile
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from outlast import __version__
 from tests.support.daemon import QUICK, Daemon
 
 ROOT = Path(__file__).parent.parent.parent
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-DATA = f"outlast-{VERSION}.data"
+DATA = f"outlast-{__version__}.data"
 BROKEN = "raise AssertionError('a module of the folder was imported')\n"
 
 
@@ -78,10 +77,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_wheel_holds_one_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"outlast", f"outlast-{VERSION}.dist-info", DATA}
-    # Nothing in there is importable: the files of config/ go to PREFIX/share/outlast.
-    config = {f"{DATA}/data/share/outlast/{path.name}" for path in (ROOT / "config").iterdir()}
-    assert {name for name in names if name.startswith(DATA)} == config
+    assert {name.split("/")[0] for name in names} == {"outlast", f"outlast-{__version__}.dist-info", DATA}
+    # Nothing in there is importable: the files of config/ go to PREFIX/share/outlast, those of docs/ to a folder in it.
+    config = {path.name for path in (ROOT / "config").iterdir()}
+    docs = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    data = {f"{DATA}/data/share/outlast/{name}" for name in config | docs}
+    assert {name for name in names if name.startswith(DATA)} == data
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
@@ -109,7 +110,7 @@ def test_an_app_folder_does_not_disturb_the_command(installed: Environment, fold
     for environment in ({}, {"PYTHONPATH": "."}, {"PYTHONPATH": str(folder)}):
         for command in (["outlast"], ["python", "-m", "outlast"], ["python", "-P", "-m", "outlast"]):
             ran = installed.run(folder, *command, "--version", **environment)
-            assert ran.stdout.strip().endswith(VERSION), (command, environment, ran)
+            assert ran.stdout.strip().endswith(__version__), (command, environment, ran)
 
 
 def test_an_outlast_module_in_the_folder_does_not_disturb_the_command(installed: Environment, folder: Path) -> None:
@@ -121,7 +122,7 @@ def test_an_outlast_module_in_the_folder_does_not_disturb_the_command(installed:
     (folder / "outlast.py").write_text(BROKEN)
     for command in (["outlast"], ["python", "-P", "-m", "outlast"]):
         ran = installed.run(folder, *command, "--version")
-        assert ran.stdout.strip().endswith(VERSION), (command, ran)
+        assert ran.stdout.strip().endswith(__version__), (command, ran)
 
 
 def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environment, folder: Path) -> None:
@@ -129,11 +130,6 @@ def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environm
     (folder / "outlast.py").write_text(BROKEN)
     assert BROKEN.split("'")[1] in installed.run(folder, "outlast", "--version", PYTHONPATH=".").stderr
     assert BROKEN.split("'")[1] in installed.run(folder, "python", "-m", "outlast", "--version").stderr
-
-
-def test_the_wheel_holds_every_file_of_the_config_folder(wheel: Path) -> None:
-    shared = {name.partition(".data/data/share/outlast/")[2] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {path.name for path in (ROOT / "config").iterdir()} == shared - {""}
 
 
 @pytest.mark.slow
@@ -172,6 +168,6 @@ def test_the_package_is_typed(installed: Environment, folder: Path) -> None:
 def test_an_editable_install_runs_the_checkout(folder: Path, tmp_path: Path) -> None:
     editable = Environment.create(tmp_path / "editable", "--editable", str(ROOT))
     ran = editable.run(folder, "outlast", "--version", PYTHONPATH=".")
-    assert ran.stdout.strip().endswith(VERSION), ran
+    assert ran.stdout.strip().endswith(__version__), ran
     where = editable.run(folder, "python", "-P", "-c", "import outlast; print(outlast.__file__)")
     assert Path(where.stdout.strip()) == ROOT / "app" / "outlast" / "__init__.py"

@@ -335,7 +335,7 @@ class PlayedShim:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Meet one daemon."""
-        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid()}))
+        writer.write(codec.encode_greeting(codec.PROTOCOL_VERSION, {"pid": os.getpid(), "version": "0"}))
         writer.write(codec.encode_json(codec.MessageType.INVENTORY, self._held))
         writer.write(codec.encode(codec.MessageType.INVENTORY_END))
         decoder = codec.Decoder(1 << 16)

@@ -3,13 +3,15 @@
 import asyncio
 import base64
 import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
 
 from outlast.model.sql import MAX_ANSWER_BYTES
 from outlast.wire.contract import MARKER
-from tests.support.daemon import Daemon, outlast
+from tests.support.daemon import OUTLAST, Daemon, outlast
 from tests.support.waiting import eventually
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
@@ -202,3 +204,31 @@ async def test_malformed_queries_are_refused(daemon: Daemon) -> None:
     ):
         answer = await daemon.call("POST", "/sql", 400, body)
         assert phrase in answer["error"], body
+
+
+HOSTILE = "printf 'a\\033]0;owned\\007b\\033[2Jc\\xc2\\x9bd\\xe2\\x80\\xaee\\tf\\177\\n'"
+QUIET = r"a\x1b]0;owned\x07b\x1b[2Jc\x9bd\u202ee\tf\x7f"
+LINE = "SELECT line FROM output_lines"
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+async def test_what_a_process_printed_does_not_act_on_a_terminal(daemon: Daemon, form: str) -> None:
+    await daemon.ended(await daemon.run("bash", "-c", HOSTILE))
+    ours, terminal = os.openpty()
+    words = ["sql", "--state-dir", str(daemon.state_dir), "--format", form, LINE]
+    assert await asyncio.to_thread(subprocess.call, [*OUTLAST, *words], stdout=terminal) == 0
+    shown = os.read(ours, 4096).decode().replace("\r\n", "\n")
+    os.close(ours)
+    os.close(terminal)
+    assert all(character.isprintable() for character in shown.replace("\n", ""))
+    if form == "json":
+        assert json.loads(shown) == {"line": "a\x1b]0;owned\x07b\x1b[2Jc\x9bd\u202ee\tf\x7f"}
+    else:
+        assert QUIET in shown
+
+
+@pytest.mark.parametrize(("form", "is_raw"), [("table", False), ("csv", True), ("json", False)])
+async def test_programs_get_csv_as_it_is_stored(daemon: Daemon, form: str, is_raw: bool) -> None:
+    await daemon.ended(await daemon.run("bash", "-c", HOSTILE))
+    _, text = await command(daemon, "--format", form, LINE)
+    assert ("\x1b]0;owned" in text) is is_raw

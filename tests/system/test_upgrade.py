@@ -38,6 +38,10 @@ async def test_an_upgrade_disturbs_no_process(daemon: Daemon) -> None:
         await wait_until_healthy(daemon)
         await daemon.call("POST", f"/processes/{echo['id']}/stdin", 204, data=b"%d\n" % round_number)
     assert shim_pid(daemon.state_dir) == before
+    info = await daemon.call("GET", "/info", 200)
+    assert info["shim_version"] == info["version"]
+    assert f"the shim (pid {before}, version {info['version']}) is connected again" in daemon.log
+    assert "WARNING" not in daemon.log
     await daemon.call("POST", f"/processes/{echo['id']}/stdin/close", 204)
     assert (await daemon.ended(echo))["exit_code"] == 0
     assert await daemon.raw(echo) == b"0\n1\n2\n"

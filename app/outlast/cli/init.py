@@ -12,6 +12,7 @@ import click
 
 from outlast.config import Settings
 from outlast.daemon.state_folder import prepare
+from outlast.linux.inherited import reset_signals
 from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE
 
 _DOWN_TAKES_S = 60.0
@@ -62,8 +63,7 @@ def become_init(settings: Settings, config: str | None, command: Sequence[str]) 
     python = [sys.executable, "-P", "-m"]
     down = [*python, "outlast", "down", "--state-dir", str(settings.state_path)]
     init = [*python, "outlast.shim", str(settings.state_path), INIT_MODE, str(open_files), str(end_within_s)]
+    reset_signals()
     # The kernel drops a SIGTERM to PID 1 that has no handler yet. Blocked, the signal stays pending.
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os.execv(sys.executable, [*init, *down, "--", *command])  # noqa: S606 - no shell is the point

@@ -4,26 +4,45 @@ Each command imports what it needs when it runs: most of the time that `serve` t
 no other command needs, and `init`, which a container waits for, needs hardly any.
 """
 
-import logging
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from outlast.cli.init import become_init, merge_flag, serve_flags
+from outlast.cli.messages import open_standard_streams, print_result, say, start_log
 from outlast.config import Settings, load_settings
-from outlast.daemon.state_folder import TOKEN_NAME
+from outlast.daemon import state_folder
+from outlast.linux.inherited import reset_signals
+from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
 
 _STATE_DIR = click.option("--state-dir", metavar="DIR", help="State folder: database, token, socket of the shim.")
-_CONFIG = click.option("--config", metavar="FILE", help="TOML file with settings; see docs/configuration.md.")
+_CONFIG = click.option(
+    "--config", metavar="FILE", help="TOML file with settings; see docs/configuration.md (installed: in share/outlast)."
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands that end with a sentence and exit code 1 if they fail."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OutlastError as exc:
+            raise click.ClickException(escape(str(exc))) from None
+        except click.UsageError as exc:
+            raise click.UsageError(escape(exc.format_message()), exc.ctx) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="outlast")
 def main() -> None:
     """Start, watch and signal background processes over HTTP, and keep every line they print."""
+    open_standard_streams()
+    reset_signals([signal.SIGCHLD])  # a caller that ignores others, such as nohup, may mean it
 
 
 @main.command("serve", short_help="Run the daemon.")
@@ -34,19 +53,18 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
     """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
     from outlast.daemon.serve import serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_log()
     settings = _settings(config, listen=listen, state_dir=state_dir)
 
     def announce(address: str) -> None:
-        click.echo(f"listening on {address}")
-        sys.stdout.flush()
-        token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / TOKEN_NAME)
-        click.echo(f"the token is in {token}", err=True)
+        say(f"listening on {address}")
+        token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
+        say(f"the token is in {token}", err=True)
 
     running = _run(serve(settings, announce))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
     down = f"outlast down --state-dir {settings.state_path}"
-    click.echo(f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim.", err=True)
+    say(f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim.", err=True)
 
 
 @main.command(
@@ -65,10 +83,7 @@ def init_command(state_dir: str | None, config: str | None, command: tuple[str, 
     flags = serve_flags(command, serve_command)
     config = merge_flag("config", config, flags["config"])
     settings = _settings(config, state_dir=merge_flag("state-dir", state_dir, flags["state_dir"]))
-    try:
-        become_init(settings, config, command)
-    except OutlastError as exc:
-        raise click.ClickException(str(exc)) from None
+    become_init(settings, config, command)
 
 
 @main.group("shim", short_help="Manage the shim, the parent of all processes.")
@@ -84,11 +99,9 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
     from outlast.shimlink import upgrade_shim
 
     settings = _settings(config, state_dir=state_dir)
-    try:
-        pid = upgrade_shim(settings.state_path)
-    except OutlastError as exc:
-        raise click.ClickException(str(exc)) from None
-    click.echo(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
+    state_folder.check(settings.state_path)
+    pid = upgrade_shim(settings.state_path)
+    say(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
 
 @main.command("down", short_help="Stop every process, the daemon and the shim.")
@@ -105,9 +118,9 @@ def down_command(state_dir: str | None, config: str | None) -> None:
     settings = _settings(config, state_dir=state_dir)
     ended = _run(shutdown(settings))
     if ended is None:
-        click.echo(f"nothing runs for {settings.state_path}")
+        say(f"nothing runs for {settings.state_path}")
     else:
-        click.echo(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
+        say(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
 
 
 @main.command("sql", short_help="Run a read-only SQL query.")
@@ -140,20 +153,16 @@ def sql_command(
     from outlast.model.sql import SqlQuery
 
     settings = _settings(config, state_dir=state_dir)
+    state_folder.check(settings.state_path)
     sql_query = SqlQuery(query=query or sys.stdin.read(), max_rows=limit, timeout_s=timeout)
-    text, truncated = _run(run_query(settings, sql_query, form))
-    click.echo(text)
+    text, truncated = _run(run_query(settings, sql_query, form, for_terminal=sys.stdout.isatty()))
+    print_result(text)
     if truncated:
-        click.echo(
-            f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True
-        )
+        say(f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True)
 
 
 def _settings(config: str | None, **flags: Any) -> Settings:
-    try:
-        return load_settings(os.environ, flags, config)
-    except OutlastError as exc:
-        raise click.ClickException(str(exc)) from None
+    return load_settings(os.environ, flags, config)
 
 
 def _run(job: Any) -> Any:
@@ -161,8 +170,5 @@ def _run(job: Any) -> Any:
 
     import uvloop
 
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(job)
-    except OutlastError as exc:
-        raise click.ClickException(str(exc)) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(job)

@@ -8,18 +8,20 @@ from typing import Any
 from tabulate import tabulate
 
 from outlast.config import Settings
+from outlast.linux.messages import ACTING, escape
 from outlast.model.errors import InvalidRequest
 from outlast.model.sql import SqlQuery
 from outlast.storage import storage_from_url
 
 
-async def run_query(settings: Settings, query: SqlQuery, form: str) -> tuple[str, bool]:
+async def run_query(settings: Settings, query: SqlQuery, form: str, *, for_terminal: bool) -> tuple[str, bool]:
     """Run a query and return its result as text, and whether rows were left out.
 
     Args:
         settings: where the store is.
         query: the query.
         form: `table`, `json` or `csv`.
+        for_terminal: whether a terminal shows the text. CSV for other readers has every character as it is stored.
 
     Raises:
         OutlastError: the query fails, or its result does not fit the form; the sentence says why.
@@ -30,13 +32,15 @@ async def run_query(settings: Settings, query: SqlQuery, form: str) -> tuple[str
     cells = [[_cell(cell) for cell in row] for row in rows]
     if form == "json":
         _check_names(columns)
-        text = "\n".join(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows)
+        text = "\n".join(_to_json(dict(zip(columns, row, strict=True))) for row in rows)
     elif form == "csv":
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows([columns, *cells])
+        table = [columns, *cells]
+        csv.writer(lines, lineterminator="\n").writerows(map(_escape_row, table) if for_terminal else table)
         text = lines.getvalue().rstrip("\n")
     else:
-        text = tabulate(cells, columns, tablefmt="simple", disable_numparse=True)
+        rows_shown = [_escape_row(row) for row in cells]
+        text = tabulate(rows_shown, _escape_row(columns), tablefmt="simple", disable_numparse=True)
     return text, answer["truncated"]
 
 
@@ -51,3 +55,12 @@ def _check_names(columns: list[str]) -> None:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
+
+
+def _escape_row(row: list[Any]) -> list[Any]:
+    return [escape(cell) if isinstance(cell, str) else cell for cell in row]
+
+
+def _to_json(row: dict[str, Any]) -> str:
+    """Return a JSON object in which no character acts on a terminal: JSON can name each of them."""
+    return ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(row, ensure_ascii=False))

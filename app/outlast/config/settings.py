@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from outlast.model.errors import ConfigError
 
@@ -16,6 +17,7 @@ ENVIRONMENT = {
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
+_MAX_MODE = 0o777
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -25,6 +27,8 @@ class Settings:
 
     Attributes:
         listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
+        unix_socket_mode: permissions of a unix socket on which the daemon listens.
+        unix_socket_group: its group, as a name or a number. Empty: the daemon's.
         state_dir: state folder: database, token, socket of the shim. Made with mode 0700 if missing. Empty: the
             platform's default.
         storage: URL of the store. Empty: SQLite, `outlast.db` in the state folder.
@@ -40,6 +44,8 @@ class Settings:
     """
 
     listen: str = "127.0.0.1:9501"
+    unix_socket_mode: int = 0o600
+    unix_socket_group: str = ""
     state_dir: str = ""
     storage: str = ""
     token: str = ""
@@ -53,13 +59,25 @@ class Settings:
 
     @property
     def state_path(self) -> Path:
-        """Absolute path of the state folder."""
-        return Path(self.state_dir or default_state_dir()).expanduser().absolute()
+        """Absolute path of the state folder.
+
+        Raises:
+            ConfigError: it cannot be told: the user has no home folder, or the working directory was removed.
+        """
+        try:
+            return Path(self.state_dir or default_state_dir()).expanduser().absolute()
+        except RuntimeError:
+            raise ConfigError(
+                f"no home folder is known for this user (uid {os.geteuid()}), so the state folder cannot be found: "
+                "name it with --state-dir or OUTLAST_STATE_DIR"
+            ) from None
+        except FileNotFoundError:
+            raise ConfigError("the working directory was removed: name an absolute path with --state-dir") from None
 
     @property
     def storage_url(self) -> str:
         """URL of the store."""
-        return self.storage or f"sqlite:///{self.state_path / 'outlast.db'}"
+        return self.storage or f"sqlite:///{quote(os.fsencode(self.state_path / 'outlast.db'))}"
 
 
 def default_state_dir() -> str:
@@ -113,6 +131,8 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
         if isinstance(value, int) and value < 0:
             raise ConfigError(f"{path}: {name} must not be negative")
+        if name == "unix_socket_mode" and value > _MAX_MODE:
+            raise ConfigError(f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660")
     return values
 
 

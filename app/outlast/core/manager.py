@@ -116,6 +116,11 @@ class ProcessManager:
         return time.monotonic() - self._opened_at
 
     @property
+    def shim_version(self) -> str | None:
+        """The version of the shim's program; None while it is not connected."""
+        return self._supervisor.shim_version
+
+    @property
     def is_closing(self) -> bool:
         """Whether the daemon is stopping: streams that end now can be continued at the next daemon."""
         return self._closing

@@ -5,25 +5,26 @@ import contextlib
 import gc
 import ipaddress
 import logging
-import os
 import signal
 import socket
-import stat
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from outlast import __version__
 from outlast.api.application import make_app
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
-from outlast.daemon import state_folder
+from outlast.daemon import state_folder, unix_listener
 from outlast.daemon.composition import running_manager
+from outlast.daemon.preload import import_late_modules
 from outlast.daemon.systemd_notify import notify_ready
+from outlast.daemon.token import check_length, load_token
 from outlast.linux.memory import keep_freed_memory
 from outlast.model.errors import ConfigError
+from outlast.storage import storage_from_url
 
 log = logging.getLogger(__name__)
 
@@ -52,19 +53,18 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     state_dir = settings.state_path
-    state_folder.prepare(state_dir)
+    _check_address(settings)
+    storage_from_url(settings.storage_url)
+    state_folder.prepare(state_dir)  # what is wrong with the settings is said before anything is made
     with state_folder.locked(state_dir):
-        token = state_folder.load_token(state_dir, settings.token)
-        sock = _bind(settings)  # before anything is started: a port in use is a common mistake
-        try:
+        token = load_token(state_dir, settings.token)
+        # The socket comes before anything is started: a port in use is a common mistake.
+        with _bound_socket(settings) as sock:
+            import_late_modules()
             async with running_manager(settings) as manager:
                 manager.resume_managed()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()
-        finally:
-            sock.close()
-            if settings.listen.startswith(_UNIX):
-                _unlink(settings.listen.removeprefix(_UNIX))
 
 
 def _is_not_malformed_request(record: logging.LogRecord) -> bool:
@@ -81,7 +81,7 @@ async def _serve_on(
     stop: asyncio.Event,
 ) -> None:
     host = settings.listen.rpartition(":")[0]
-    app = make_app(manager, token=token, version=version("outlast"), allowed_hosts=[host])
+    app = make_app(manager, token=token, version=__version__, allowed_hosts=[host])
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -102,46 +102,45 @@ async def _serve_on(
         await runner.cleanup()
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """Bind the listen address, without listening yet.
+def _check_address(settings: Settings) -> None:
+    """Check the listen address.
 
     Raises:
-        ConfigError: the address is invalid or in use, or is reachable from the network and no token is set.
+        ConfigError: the address is invalid, or is reachable from the network and no long token is set.
     """
+    if not settings.listen.startswith(_UNIX):
+        host, _port = _parse(settings.listen)
+        if not _is_loopback(host):
+            check_length(settings.token, host)
+
+
+@contextlib.contextmanager
+def _bound_socket(settings: Settings) -> Iterator[socket.socket]:
+    """Bind the listen address; at the end, close the socket, and remove its file if it has one.
+
+    Raises:
+        ConfigError: the address is in use.
+    """
+    path = Path(settings.listen.removeprefix(_UNIX)).absolute() if settings.listen.startswith(_UNIX) else None
     try:
-        if settings.listen.startswith(_UNIX):
-            return _bind_unix(Path(settings.listen.removeprefix(_UNIX)))
-        host, port = _parse(settings.listen)
-        if not settings.token and not _is_loopback(host):
-            raise ConfigError(
-                f"listening on {host} makes the daemon reachable from the network: first set OUTLAST_TOKEN to a secret"
-            )
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=0)
+        if path is not None:
+            sock = unix_listener.bind(path, mode=settings.unix_socket_mode, group=settings.unix_socket_group)
+        else:
+            host, port = _parse(settings.listen)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.create_server((host, port), family=family, backlog=0)
     except OSError as exc:
         raise ConfigError(
             f"cannot listen on {settings.listen}: {exc.strerror or exc}; choose another --listen"
         ) from None
-
-
-def _bind_unix(path: Path) -> socket.socket:
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        path.unlink()  # this daemon holds the state folder's lock, so no other daemon of the folder uses the socket
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    except BaseException:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()
+    with sock:
+        own_file = None if path is None else unix_listener.file_id(path)
+        try:
+            yield sock
+        finally:
+            # While the socket is open, no other file gets the number of its inode.
+            if path is not None and unix_listener.file_id(path) == own_file:
+                path.unlink()
 
 
 def _parse(listen: str) -> tuple[str, int]:

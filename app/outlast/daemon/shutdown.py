@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import os
 import signal
+from dataclasses import replace
 
 from outlast.config import Settings
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
-from outlast.model.errors import AlreadyServed
+from outlast.model.errors import AlreadyServed, StorageDamaged
 from outlast.shimlink import SHIM_LOG_NAME, find_running_shim
 from outlast.storage import storage_from_url
 
 _DAEMON_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 _ATTEMPTS = 10
+_IN_MEMORY = "memory:"
 
 
 async def shutdown(settings: Settings) -> int | None:
@@ -27,7 +29,9 @@ async def shutdown(settings: Settings) -> int | None:
         OutlastError: the shutdown failed.
     """
     state_dir = settings.state_path
+    state_folder.check(state_dir)
     had_daemon = False
+    refusal = AlreadyServed("")
     for _ in range(_ATTEMPTS):
         had_daemon |= await _end_daemon(settings)
         shim = await find_running_shim(state_dir)
@@ -38,12 +42,31 @@ async def shutdown(settings: Settings) -> int | None:
         with contextlib.ExitStack() as lock:
             try:
                 lock.enter_context(state_folder.locked(state_dir))
-            except AlreadyServed:
+            except AlreadyServed as exc:
+                refusal = exc
                 continue  # a new daemon was started meanwhile
-            # Like a daemon without a listening socket: exits and last lines are stored as always.
-            async with running_manager(settings) as manager:
-                return await manager.shutdown(settings.stop_grace_ms / 1000)
+            return await _shut_down(settings)
+    if not had_daemon:
+        raise refusal
     raise AlreadyServed("another program restarts the daemon whenever it ends: first stop the service that does")
+
+
+async def _shut_down(settings: Settings) -> int:
+    """Do what a daemon without a listening socket does: exits and last lines are stored as always.
+
+    Raises:
+        StorageDamaged: the store is damaged. The processes and the shim are ended all the same.
+        OutlastError: the shutdown failed.
+    """
+    grace_s = settings.stop_grace_ms / 1000
+    try:
+        async with running_manager(settings) as manager:
+            return await manager.shutdown(grace_s)
+    except StorageDamaged as damage:
+        # Nothing can be stored, and the processes are to end: a store in memory serves for that.
+        async with running_manager(replace(settings, storage=_IN_MEMORY)) as manager:
+            ended = await manager.shutdown(grace_s)
+        raise StorageDamaged(f"{damage}. {ended} running processes were ended; how is not stored") from None
 
 
 async def _has_unfinished(settings: Settings) -> bool:

@@ -1,37 +1,115 @@
-"""The state folder: its permissions, its lock and its token."""
+"""The state folder: whose it is, its permissions and its lock."""
 
 import contextlib
 import os
-import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from outlast.linux import lock
 from outlast.model.errors import AlreadyServed, ConfigError
-from outlast.wire.contract import DAEMON_LOCK_NAME
+from outlast.wire.contract import DAEMON_LOCK_NAME, DAEMON_USE
 
 TOKEN_NAME = "token"  # noqa: S105 - the name of a file
+_OTHERS_MAY_WRITE = 0o022
+_OF_A_DISK = "lost+found"
+"""The folder that a new file system has."""
+_PARENT_MODE = 0o755
 
 
 def prepare(state_dir: Path) -> None:
-    """Create the state folder, accessible to this user only.
+    """Create the state folder, accessible to this user only, or check that an existing one can be used.
+
+    A folder that others may write to is closed to them if only this user has written to it: a Kubernetes volume with
+    `fsGroup` is opened to its group at each mount. The permissions of other existing folders are not changed.
 
     Raises:
-        ConfigError: the folder cannot be created, or other users could write to it.
+        ConfigError: the folder cannot be created, or is not this user's, or others may have written to it.
     """
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = state_dir.stat()
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise ConfigError(
-                f"the state folder {state_dir} belongs to another user, or others may write to it and could pose as "
-                "the shim: choose a folder of your own with --state-dir"
-            )
-        state_dir.chmod(0o700)
+        is_new = _make(state_dir)
+        fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if is_new else 0))
+        try:
+            _check_links(state_dir)
+            _check_owner(state_dir, os.fstat(fd))
+            if is_new:
+                os.fchmod(fd, 0o700)
+            elif os.fstat(fd).st_mode & _OTHERS_MAY_WRITE:
+                _close_to_others(fd, state_dir)
+        finally:
+            os.close(fd)
     except OSError as exc:
         raise ConfigError(
             f"the state folder {state_dir} cannot be used: {exc.strerror}; choose another with --state-dir"
         ) from None
+
+
+def check(state_dir: Path) -> None:
+    """Check that the state folder, if it exists, is this user's.
+
+    Raises:
+        ConfigError: it is not, or it cannot be read.
+    """
+    try:
+        _check_owner(state_dir, state_dir.stat())
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise ConfigError(
+            f"the state folder {state_dir} cannot be read: {exc.strerror}; run this as its user"
+        ) from None
+
+
+def _make(state_dir: Path) -> bool:
+    """Make the folder and those above it. Return whether it is new."""
+    for folder in reversed(state_dir.parents):
+        if not folder.is_dir():
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(_PARENT_MODE)
+    try:
+        state_dir.mkdir(0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _check_links(state_dir: Path) -> None:
+    """Refuse symbolic links of other users: these could lead to another folder of this user at any time."""
+    for path in (state_dir, *state_dir.parents):
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+            raise ConfigError(
+                f"{path} is a symbolic link of another user (uid {found.st_uid}): name the folder that it leads to "
+                "with --state-dir"
+            )
+
+
+def _check_owner(state_dir: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"the state folder {state_dir} belongs to another user (uid {found.st_uid}, this is uid {os.geteuid()}): "
+            "choose a folder of your own with --state-dir, for example a new folder in it"
+        )
+
+
+def _close_to_others(fd: int, state_dir: Path) -> None:
+    is_shared_on_purpose = os.fstat(fd).st_mode & stat.S_ISVTX
+    if not is_shared_on_purpose and _is_used_by_this_user_only(fd):
+        os.fchmod(fd, 0o700)
+        if _is_used_by_this_user_only(fd):  # nothing was put into it meanwhile
+            return
+    raise ConfigError(
+        f"the state folder {state_dir} belongs to this user, but others may write to it and could pose as the shim: "
+        "choose a folder of your own with --state-dir, for example a new folder in it"
+    )
+
+
+def _is_used_by_this_user_only(fd: int) -> bool:
+    """Tell whether a folder is empty or a state folder, and all that is in it is this user's."""
+    names = set(os.listdir(fd)) - {_OF_A_DISK}
+    if names and not names & {TOKEN_NAME, DAEMON_LOCK_NAME}:
+        return False
+    return all(os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid == os.geteuid() for name in names)
 
 
 @contextlib.contextmanager
@@ -40,50 +118,23 @@ def locked(state_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyServed: another process holds the lock.
+        ConfigError: the lock cannot be opened.
     """
-    fd = lock.acquire(state_dir / DAEMON_LOCK_NAME)
-    if fd is None:
-        pid = lock.holder(state_dir / DAEMON_LOCK_NAME)
-        raise AlreadyServed(f"another daemon (pid {pid}) serves {state_dir}: end it, or choose another --state-dir")
+    try:
+        fds = lock.acquire_in_folder(state_dir, DAEMON_LOCK_NAME, DAEMON_USE)
+    except OSError as exc:
+        raise ConfigError(f"{state_dir / DAEMON_LOCK_NAME} cannot be opened: {exc.strerror}") from None
+    if fds is None:
+        pid = lock_holder(state_dir)
+        who = f"pid {pid}" if pid else f"its pid is not known here: is its file `{DAEMON_LOCK_NAME}` removed?"
+        raise AlreadyServed(f"another daemon ({who}) serves {state_dir}: end it, or choose another --state-dir")
     try:
         yield
     finally:
-        os.close(fd)
+        for fd in fds:
+            os.close(fd)
 
 
 def lock_holder(state_dir: Path) -> int | None:
     """Return the pid of the daemon that serves `state_dir`, or None if none does."""
     return lock.holder(state_dir / DAEMON_LOCK_NAME)
-
-
-def load_token(state_dir: Path, given: str) -> str:
-    """Return the token: `given`, or the one in the state folder, which is created at the first start.
-
-    Raises:
-        ConfigError: the token file is empty or not readable.
-    """
-    if given:
-        return given
-    path = state_dir / TOKEN_NAME
-    if not path.exists():
-        _create_token(path)
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"the token file {path} cannot be read: {exc}") from None
-    if not token:
-        raise ConfigError(
-            f"the token file {path} is empty: write a token into it, or remove it, so that a new one is created"
-        )
-    return token
-
-
-def _create_token(path: Path) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, secrets.token_urlsafe(32).encode() + b"\n")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.rename(path)  # so that a crash leaves no part of a token

@@ -3,11 +3,13 @@
 import contextlib
 import ctypes
 import fcntl
+from collections.abc import Container
 
 _PIPE_BYTES = 1 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 16 << 20
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
+_MADV_PAGEOUT = 21
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,6 +32,23 @@ def release_pages(fd: int, start: int, size: int) -> None:
             ctypes.c_long(start),
             ctypes.c_long(size),
         )
+
+
+def page_out_programs(folder_names: Container[str]) -> None:
+    """Give back the memory of what libraries only read: the kernel reads it from their files again when it is used.
+
+    Linux < 5.4 keeps that memory.
+
+    Args:
+        folder_names: names of folders; a library in or below one of them is meant.
+    """
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            addresses, access, *_, path = line.split(maxsplit=5)
+            if "w" not in access and any(name in folder_names for name in path.split("/")):
+                start, end = (int(number, 16) for number in addresses.split("-"))
+                with contextlib.suppress(AttributeError):
+                    _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(_MADV_PAGEOUT))
 
 
 def widen_pipe(fd: int) -> None:

@@ -21,7 +21,8 @@ OutlastError
 |       `-- ShimLost        the connection to the shim broke (outlast.shimlink)
 |           `-- GreetingCut the connection broke during the greeting (outlast.shimlink)
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
-|-- StorageError            the store cannot be used at all: newer schema, damaged file, bad URL
+|-- StorageError            the store cannot be used at all: newer schema, bad URL
+|   `-- StorageDamaged      the store is damaged
 |-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
 |-- AlreadyServed           another daemon uses the state folder
 `-- ConfigError             a setting is wrong; the sentence names it
@@ -103,6 +104,10 @@ class ShimUnavailable(Unavailable):
 
 class StorageError(OutlastError):
     """The store cannot be used at all."""
+
+
+class StorageDamaged(StorageError):
+    """The store is damaged: nothing can be stored in it, and only a backup helps."""
 
 
 class ProtocolError(OutlastError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from outlast.linux import lock
+from outlast.linux.inherited import reset_signals
 from outlast.linux.memory import keep_freed_memory
 from outlast.shim import init, upgrade
 from outlast.shim.connection.listener import Listener
@@ -20,7 +21,7 @@ from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
-from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE, SHIM_LOCK_NAME, STATE_VERSION
+from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE, SHIM_LOCK_NAME, SHIM_USE, STATE_VERSION
 
 
 def main() -> None:
@@ -33,14 +34,17 @@ def main() -> None:
     os.set_inheritable(ready_fd, False)
     if os.fork() != 0:  # the daemon gets no child that it would have to reap
         os._exit(0)
+    reset_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a daemon may ask for the socket before there is a handler
     # One shim for each state folder, for life: nothing of another one is touched before the lock is held.
-    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
-    if lock_fd is None:
-        sys.exit(f"another shim runs for {state_dir}")
+    locked = lock.acquire_in_folder(state_dir, SHIM_LOCK_NAME, SHIM_USE)
+    if locked is None:
+        log(f"another shim runs for {state_dir}. If its files were removed, SIGHUP makes it listen again")
+        sys.exit(1)
+    folder, lock_fd = locked
     keep_freed_memory()
     os.chdir("/")
-    listener = Listener(state_dir)
+    listener = Listener(state_dir, [folder])
     shim = Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd)
     with contextlib.suppress(OSError):  # the daemon that started this shim may be gone: the next one finds it
         os.write(ready_fd, b"ready\n")

@@ -61,19 +61,27 @@ class Children:
         on_other_reaped: called with what `os.waitid` returned for a reaped child that is not in the table.
     """
 
-    def __init__(self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int) -> None:
-        """`open_files` is the soft limit on open files that processes get."""
+    def __init__(self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int, folder: Path) -> None:
+        """Make an empty table.
+
+        Args:
+            loop: watches the processes.
+            observer: hears about them.
+            state_dir: the state folder, as the list of processes shows it.
+            open_files: the soft limit on open files that processes get.
+            folder: the state folder, also when it has been moved.
+        """
         self._loop = loop
         self._observer = observer
         self._by_slot: dict[int, Child] = {}
         self._unreaped: dict[int, Child] = {}
         self.next_slot = 1
         self.usage = BufferUsage()
-        self.output_reader = OutputReader(loop, self.usage, state_dir, observer.on_readable)
+        self.output_reader = OutputReader(loop, self.usage, folder, observer.on_readable)
         self.stdin_writer = StdinWriter(loop, observer.on_stdin_answer, observer.on_stdin_closed)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._reaping_waits = False
-        self._groups = CgroupRoot.create(state_dir)
+        self._groups = CgroupRoot.create(folder)
         self.killer = Killer(loop, lambda: iter(self), self._groups)
         self._deadlines = Deadlines(loop, self.killer.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

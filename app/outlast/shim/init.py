@@ -9,8 +9,9 @@ from outlast.linux import lock
 from outlast.linux.memory import keep_freed_memory
 from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
+from outlast.shim.log import log
 from outlast.shim.server import Shim
-from outlast.wire.contract import BLOCKED_SIGNALS, SHIM_LOCK_NAME
+from outlast.wire.contract import BLOCKED_SIGNALS, SHIM_LOCK_NAME, SHIM_USE
 
 
 def run_init(argv: list[str]) -> NoReturn:
@@ -20,11 +21,13 @@ def run_init(argv: list[str]) -> NoReturn:
     """
     state_dir, open_files, end_within_s, rest = Path(argv[0]), int(argv[2]), float(argv[3]), argv[4:]
     middle = rest.index("--")
-    lock_fd = lock.acquire(state_dir / SHIM_LOCK_NAME)
-    if lock_fd is None:
-        sys.exit(f"another shim runs for {state_dir}: end it with `outlast down --state-dir {state_dir}`")
+    locked = lock.acquire_in_folder(state_dir, SHIM_LOCK_NAME, SHIM_USE)
+    if locked is None:
+        log(f"another shim runs for {state_dir}: end it with `outlast down --state-dir {state_dir}`")
+        sys.exit(1)
+    folder, lock_fd = locked
     keep_freed_memory()
-    listener = Listener(state_dir)
+    listener = Listener(state_dir, [folder])
     supervisor = DaemonSupervisor(
         state_dir=state_dir,
         command=rest[middle + 1 :],

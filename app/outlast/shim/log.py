@@ -1,10 +1,10 @@
 """The shim's log: its standard error."""
 
-import contextlib
-import sys
+from outlast.linux.messages import escape, write_message
+
+_STDERR = 2
 
 
 def log(sentence: str) -> None:
-    """Write a line to the log. A full disk must not end the shim: then the line is missing."""
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr, flush=True)
+    """Write a line to the log. It is missing if the disk is full, or nobody reads: neither must stop the shim."""
+    write_message(_STDERR, escape(sentence) + "\n")

@@ -8,6 +8,7 @@ import select
 from pathlib import Path
 from typing import Any
 
+from outlast import __version__
 from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children
@@ -70,7 +71,7 @@ class Shim:
             state: what an earlier program in this process has left (see `upgrade.py`).
         """
         self._loop = Loop(on_hangup=self._renew_listener)
-        self._children = Children(self._loop, self, state_dir, open_files)
+        self._children = Children(self._loop, self, state_dir, open_files, listener.folder)
         if state is None:
             self._children.output_reader.clear_spool()
         else:
@@ -184,7 +185,7 @@ class Shim:
             sock.close()
             return
         connection = Connection(sock)
-        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid()}))
+        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid(), "version": __version__}))
         self._strangers.append(connection)
         if len(self._strangers) > _MAX_STRANGERS:
             self._disconnect(self._strangers[0])

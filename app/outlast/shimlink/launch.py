@@ -1,6 +1,7 @@
 """Finding the shim of a state folder, or starting one."""
 
 import asyncio
+import logging
 import os
 import resource
 import select
@@ -20,6 +21,8 @@ from outlast.model.errors import ShimUnavailable
 from outlast.shimlink.events import ShimEvents
 from outlast.shimlink.link import ShimLink
 from outlast.wire.contract import SHIM_LOCK_NAME, SOCKET_NAME
+
+log = logging.getLogger(__name__)
 
 SHIM_LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
@@ -105,20 +108,20 @@ def start_shim(state_dir: Path) -> None:
     """
     ready, theirs = os.pipe()
     try:
-        log = os.open(state_dir / SHIM_LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = _open_log(state_dir / SHIM_LOG_NAME)
         try:
             # -P: a folder called `outlast` in the working directory is not this package
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-P", "-m", "outlast.shim", str(state_dir), str(theirs), str(_OPEN_FILES)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 pass_fds=(theirs,),
                 env=_environment(),
                 start_new_session=True,
             )
         finally:
-            os.close(log)
+            os.close(output)
             os.close(theirs)
         process.wait(_START_TIMEOUT_S)
         readable, _, _ = select.select([ready], [], [], _START_TIMEOUT_S)
@@ -126,6 +129,15 @@ def start_shim(state_dir: Path) -> None:
             raise ShimUnavailable(f"the shim did not start: see {state_dir / SHIM_LOG_NAME}")
     finally:
         os.close(ready)
+
+
+def _open_log(path: Path) -> int:
+    """Open the shim's log, or /dev/null if that cannot be done now: a full disk must not keep a shim from starting."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        log.warning("the shim has no log: %s cannot be opened: %s", path, exc.strerror)
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _environment() -> dict[str, str]:

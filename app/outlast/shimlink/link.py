@@ -64,6 +64,7 @@ class ShimLink:
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
+        self.shim_version = ""
         self.is_silent = False
         self.inventory: list[ShimProcess] = []
 
@@ -261,7 +262,7 @@ class ShimLink:
         if not self.greeted.done():
             self.greeted.set_exception(ShimUnavailable(f"the connection to the shim was lost: {why}"))
         elif not self._closing:
-            log.warning("the connection to the shim was lost: %s", why)
+            log.info("the connection to the shim has ended: %s", why)
             self._events.on_link_lost()
 
     def _fail_requests(self) -> None:
@@ -296,7 +297,8 @@ class ShimLink:
                 )
             )
             return
-        self.shim_pid = json.loads(bytes(rest))["pid"]
+        greeting = json.loads(bytes(rest))
+        self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
         self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
 
     def _refuse_shim(self, why: OutlastError) -> None:

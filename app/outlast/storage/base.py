@@ -178,7 +178,8 @@ class Storage(ABC):
         """Open or create the store, and bring its schema up to date.
 
         Raises:
-            StorageError: the store is damaged, or made by a newer version; nothing was changed.
+            StorageDamaged: the store is damaged; nothing was changed.
+            StorageError: the store was made by a newer version; nothing was changed.
             StorageUnavailable: the store cannot be reached now.
         """
 

@@ -15,6 +15,8 @@ SHIM_LOCK_NAME = "shim.lock"
 """The file, in the state folder, that a shim locks for life."""
 DAEMON_LOCK_NAME = "lock"
 """The file, in the state folder, that a daemon, or `outlast down` in its place, locks for life."""
+DAEMON_USE, SHIM_USE = 0, 1
+"""Numbers with which daemon and shim lock the state folder itself."""
 
 STATE_VERSION = 3
 """Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""

@@ -26,6 +26,7 @@ async def info(request: web.Request, _: RequestInput) -> web.Response:
     return json_response(
         {
             "version": request.app[app_keys.VERSION],
+            "shim_version": manager.shim_version,
             "uptime_secs": int(manager.uptime_s),
             "running_processes": manager.running(),
             "total_processes": manager.total(),

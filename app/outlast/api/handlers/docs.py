@@ -1,8 +1,10 @@
 """Handlers of the OpenAPI document and of the page /docs, which is made of files on this machine only."""
 
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -10,7 +12,7 @@ from outlast.api import app_keys
 from outlast.api.parsing import RequestInput
 
 _OWN = Path(__file__).parents[1] / "static"
-_PAGE = "docs.html"
+_CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 
 # No inline scripts, nothing from other hosts. Swagger UI's stylesheet holds its icons as data URLs.
 CONTENT_SECURITY_POLICY = (
@@ -18,6 +20,21 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {hdrs.CACHE_CONTROL: "no-cache", "Content-Security-Policy": CONTENT_SECURITY_POLICY}
+
+
+class _OpenFile(NamedTuple):
+    """A file that stays open for as long as this program runs: its package may be replaced or moved meanwhile."""
+
+    path: Path
+    content_type: str
+
+    @classmethod
+    def open(cls, path: Path) -> "_OpenFile":
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return cls(Path(f"/proc/self/fd/{fd}"), _CONTENT_TYPES[path.suffix])
+
+    def response(self) -> web.FileResponse:
+        return web.FileResponse(self.path, headers={**_HEADERS, hdrs.CONTENT_TYPE: self.content_type})
 
 
 def _swagger_ui() -> Path:
@@ -28,13 +45,15 @@ def _swagger_ui() -> Path:
     return Path(spec.origin).with_name("static")
 
 
-def _files() -> Mapping[str, Path]:
+def _open_files() -> Mapping[str, _OpenFile]:
     swagger_ui = _swagger_ui()
     names = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
-    return {"docs.js": _OWN / "docs.js", **{name: swagger_ui / name for name in names}}
+    paths = [_OWN / "docs.js", *(swagger_ui / name for name in names)]
+    return {path.name: _OpenFile.open(path) for path in paths}
 
 
-_FILES = _files()
+_PAGE = _OpenFile.open(_OWN / "docs.html")
+_FILES = _open_files()
 
 
 async def openapi(request: web.Request, _: RequestInput) -> web.Response:
@@ -44,12 +63,12 @@ async def openapi(request: web.Request, _: RequestInput) -> web.Response:
 
 async def page(_: web.Request, __: RequestInput) -> web.FileResponse:
     """GET /docs."""
-    return web.FileResponse(_OWN / _PAGE, headers=_HEADERS)
+    return _PAGE.response()
 
 
 async def file(request: web.Request, _: RequestInput) -> web.FileResponse:
     """GET /docs/{file}: one of the files that the page needs."""
-    path = _FILES.get(request.match_info["file"])
-    if path is None:
+    found = _FILES.get(request.match_info["file"])
+    if found is None:
         raise web.HTTPNotFound
-    return web.FileResponse(path, headers=_HEADERS)
+    return found.response()

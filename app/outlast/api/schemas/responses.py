@@ -338,7 +338,8 @@ class Health(Schema):
 class Info(Schema):
     """Version and counts of the daemon."""
 
-    version = _string("Version of Outlast.")
+    version = _string("Version of the daemon.")
+    shim_version = _string("Version of the shim; null while it is not connected.", allow_none=True)
     uptime_secs = _integer("Whole seconds since the start of the daemon.")
     running_processes = _integer("Number of processes that run now.")
     total_processes = _integer("Number of processes in the store.")

@@ -117,6 +117,11 @@ class Supervisor:
             raise ShimUnavailable("the shim is not connected now; the daemon is reconnecting or replacing it")
         return self._link
 
+    @property
+    def shim_version(self) -> str | None:
+        """The version of the shim's program; None while it is not connected."""
+        return self._link.shim_version if self._link is not None and self.connected else None
+
     def store_problem(self) -> str | None:
         """Return a sentence that says what the store cannot do now, or None."""
         if self._committer.failure is not None:
@@ -329,7 +334,9 @@ class Supervisor:
                 self._link.close()
             self._registry.clear_slots()
             self._connected_at = time.monotonic()
+            before = self._link
             self._link = link = await self._greet()
+            _log_connected(before, link)
             found, link.inventory = link.inventory, []
             if self._is_open:
                 await self._recovery.reconnect(link, found)
@@ -401,3 +408,11 @@ class Supervisor:
         self.quarantine.reasons.pop(process_id, None)
         if live is not None:
             await self._recovery.resume_quarantined(live)
+
+
+def _log_connected(before: ShimLink | None, link: ShimLink) -> None:
+    """Log what has become of an earlier shim. A shim that is upgraded keeps its pid."""
+    if before is not None and before.shim_pid == link.shim_pid:
+        log.info("the shim (pid %d, version %s) is connected again", link.shim_pid, link.shim_version)
+    elif before is not None:
+        log.warning("the shim (pid %d) has ended; pid %d has taken its place", before.shim_pid, link.shim_pid)

@@ -15,19 +15,20 @@ _BACKLOG = 16
 class Listener:
     """A listening unix socket, which can be made again if its file was removed."""
 
-    def __init__(self, state_dir: Path, fds: Sequence[int] | None = None) -> None:
-        """Listen; or continue with the descriptors of an earlier program in this process (see `fds`)."""
-        if fds is None:
-            self._directory = os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
-            self.sock = self._listen()
-        else:
-            self._directory = fds[0]
-            self.sock = socket.socket(fileno=fds[1])
+    def __init__(self, state_dir: Path, fds: Sequence[int] = ()) -> None:
+        """Listen in a folder. `fds`: its descriptor, if it is open already, and that of the socket, if it listens."""
+        self._directory = fds[0] if fds else os.open(state_dir, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+        self.sock = socket.socket(fileno=fds[1]) if fds[1:] else self._listen()
 
     @property
     def fds(self) -> tuple[int, int]:
         """Descriptors of the folder and of the socket."""
         return self._directory, self.sock.fileno()
+
+    @property
+    def folder(self) -> Path:
+        """The state folder, also when it has been moved."""
+        return Path(f"/proc/self/fd/{self._directory}")
 
     def is_reachable(self) -> bool:
         """Tell whether the socket's file exists."""

@@ -145,7 +145,8 @@ class OutputReader:
         if buffer.spools or self._fits_into_memory(child):
             return
         _check_room()
-        os.makedirs(self._spool, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._spool, mode=0o700)
         buffer.append_segment(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
 
     def _fits_into_memory(self, child: Child) -> bool:

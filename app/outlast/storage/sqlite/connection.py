@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
+from outlast.model.errors import OutlastError, StorageDamaged, StorageError, StorageUnavailable
 from outlast.storage.sqlite import migrate, queries
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ _TEMPORARY = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed
 
 
@@ -52,7 +53,8 @@ def translate(error: sqlite3.Error) -> OutlastError:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if code in _TEMPORARY:
         return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name})")
-    return StorageError(f"the SQLite file cannot be used: {error} ({name})")
+    kind = StorageDamaged if code in _DAMAGED else StorageError
+    return kind(f"the SQLite file cannot be used: {error} ({name})")
 
 
 class Connection(aiosqlite.Connection):
@@ -148,8 +150,8 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
     """Open the connection that writes: create the file if it is missing, check it, and migrate its schema.
 
     Raises:
-        StorageError: the file is not a database, or belongs to another program or a newer version, or is damaged.
-            Nothing was changed.
+        StorageDamaged: the file is damaged. Nothing was changed.
+        StorageError: the file belongs to another program or a newer version. Nothing was changed.
         StorageUnavailable: the path cannot be opened.
         sqlite3.Error: the caller must translate it.
     """
@@ -184,7 +186,7 @@ def _create(path: Path) -> None:
 
 def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_MS / 1000,  # in force before the first statement
         isolation_level=None,  # the driver begins no transaction by itself
@@ -207,4 +209,4 @@ def _set_up(db: sqlite3.Connection, path: Path, *, is_new: bool, durable: bool) 
 def _quick_check(db: sqlite3.Connection, path: Path) -> None:
     problems = [text for (text,) in db.execute(queries.QUICK_CHECK)]
     if problems != ["ok"]:
-        raise StorageError(f"{path} is damaged, restore it from a backup: {problems[0]}")
+        raise StorageDamaged(f"{path} is damaged, restore it from a backup: {problems[0]}")

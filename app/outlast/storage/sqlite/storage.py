@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage
@@ -58,11 +60,15 @@ class SqliteStorage(Storage):
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
-        """Return a storage for `sqlite:///relative/path` or `sqlite:////absolute/path`."""
+        """Return a storage for `sqlite:///relative/path` or `sqlite:////absolute/path`, with `%23` for `#`."""
         path = url.removeprefix(_SCHEME)
-        if path == url or not path or path.endswith("/") or any(char in path for char in "?#\0"):
-            raise StorageError(f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path")
-        return cls(Path(path), durable=durable, compress_after_s=compress_after_s)
+        decoded = os.fsdecode(unquote_to_bytes(path))
+        if path == url or not path or path.endswith("/") or any(char in path for char in "?#") or "\0" in decoded:
+            raise StorageError(
+                f"storage {url!r}: write sqlite:////absolute/path or sqlite:///relative/path, with %3F for ?, %23 for "
+                "# and %25 for %"
+            )
+        return cls(Path(decoded), durable=durable, compress_after_s=compress_after_s)
 
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""

@@ -14,7 +14,8 @@ from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
 from outlast.storage.sqlite.sql.runner import BEGIN
 
 MAX_RUNNING_QUERIES = 2
-_PROGRAM = Path(__file__).with_name("runner.py")
+_PROGRAM = Path(__file__).with_name("runner.py").read_bytes()  # that of this daemon, also when the file is replaced
+_BOOT = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'runner.py', 'exec'))"
 _START_S = 5.0  # time allowed for the start of the process on a busy machine, before the query begins
 
 
@@ -62,27 +63,27 @@ class SqlClient:
         )
         with shortages_told("start a process for the query"):
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", "-X", "utf8", str(_PROGRAM)),
+                *(sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, str(len(_PROGRAM))),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )
         try:
-            return await _ask(process, request.encode(), query.timeout_s)
+            return await _ask(process, _PROGRAM + request.encode(), query.timeout_s)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
 
 
-async def _ask(process: asyncio.subprocess.Process, request: bytes, timeout_s: float) -> bytes:
-    """Send the request, and return the answer. `timeout_s` counts from when the query begins."""
+async def _ask(process: asyncio.subprocess.Process, given: bytes, timeout_s: float) -> bytes:
+    """Send program and request, and return the answer. `timeout_s` counts from when the query begins."""
     if process.stdin is None or process.stdout is None:
         raise TypeError("the process has no pipes")
     try:
         async with asyncio.timeout(_START_S):
             with contextlib.suppress(ConnectionError):  # it has ended, which the end of its output tells
-                process.stdin.write(request)
+                process.stdin.write(given)
                 await process.stdin.drain()
             process.stdin.close()
             first = await process.stdout.readline()

@@ -1,10 +1,9 @@
 """The program that runs one of an operator's SQL queries, so that no query can stall, fill or change the store.
 
-`python -I -S runner.py` uses the standard library only, and zstandard when a query reads compressed output. The program
-reads a request as JSON from its standard input. It writes a newline to its standard output when the query begins, then
-the answer or an error as JSON.
-SQLite allows no statement that writes, attaches or configures, and limits lengths; the system limits memory, the size
-of temporary files, and processor time.
+It uses the standard library only, and zstandard when a query reads compressed output. The daemon sends it the program,
+and then a request as JSON, over its standard input. The program writes a newline to its standard output when the query
+begins, then the answer or an error as JSON. SQLite allows no statement that writes, attaches or configures, and limits
+lengths; the system limits memory, the size of temporary files, and processor time.
 """
 
 import base64
@@ -36,6 +35,8 @@ CREATE TEMP VIEW output_readable AS
 SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, decompress(data, codec) AS data
 FROM main.output_chunk
 """
+_OF_THE_FILE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_PERM}
+_PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
 
 
@@ -74,7 +75,8 @@ def _shadow_views(db: sqlite3.Connection) -> None:
 
 def _open_store(path: str, packages: str) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
-    db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    uri = f"file:{quote(os.fsencode(path))}?mode=rw"
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
     _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
@@ -135,7 +137,8 @@ def main() -> None:
     try:
         answer = _run_query(request)
     except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
-        answer = _dump({"error": str(error)})
+        is_about_the_file = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _OF_THE_FILE
+        answer = _dump({"error": f"{error}: {request['path']}" if is_about_the_file else str(error)})
     except MemoryError:
         answer = _dump({"error": "the query needs too much memory"})
     sys.stdout.buffer.write(answer)

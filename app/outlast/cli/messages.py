@@ -1,0 +1,79 @@
+"""Everything that the command says: messages, which nobody has to read, results, and the log."""
+
+import logging
+import os
+import sys
+
+from outlast.linux.inherited import fill_standard_fds
+from outlast.linux.messages import escape, write_message
+from outlast.model.errors import OutlastError
+
+_STDOUT, _STDERR = 1, 2
+
+
+def open_standard_streams() -> None:
+    """Make sure that there are three standard streams, whatever the caller has closed."""
+    fill_standard_fds()
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - open for life
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Print a sentence. It is lost if nobody can read it now: what the command does is more important."""
+    write_message(_STDERR if err else _STDOUT, escape(sentence) + "\n")
+
+
+def print_result(text: str) -> None:
+    """Print what the user asked for, and wait for its reader.
+
+    Raises:
+        BrokenPipeError: the reader is gone.
+        OutlastError: the result cannot be written.
+    """
+    rest = (text + "\n").encode("utf-8", "backslashreplace")
+    try:
+        while rest:
+            rest = rest[os.write(_STDOUT, rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise OutlastError(f"the result cannot be written to standard output: {exc.strerror}") from None
+
+
+def start_log() -> None:
+    """Log to standard error, from INFO on."""
+    handler = _Handler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """A formatter that lets no text of others begin a line. Lines of a traceback are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        return escape(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - likewise
+        return _indent(super().formatException(ei))  # type: ignore[arg-type]
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - likewise
+        return _indent(super().formatStack(stack_info))
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {escape(line)}" for line in text.split("\n"))
+
+
+class _Handler(logging.Handler):
+    """A handler that drops what standard error does not take now, and says how much that was when it does again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record) + "\n"
+        if self._dropped:
+            text = f"{self._dropped} messages are missing here: standard error did not take them\n{text}"
+        self._dropped = 0 if write_message(_STDERR, text) else self._dropped + 1

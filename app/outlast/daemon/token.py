@@ -1,0 +1,70 @@
+"""The API token: given, or made at the first start and kept in the state folder."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from outlast.daemon.state_folder import TOKEN_NAME
+from outlast.model.errors import ConfigError
+
+MIN_CHARACTERS = 16
+"""Minimum length of a token with which the daemon may be reached from the network."""
+
+
+def load_token(state_dir: Path, given: str) -> str:
+    """Return the token: `given`, or the one in the state folder, which is created at the first start.
+
+    Blanks and line ends around a token do not belong to it.
+
+    Raises:
+        ConfigError: the token is empty or cannot be sent in a header, or its file cannot be read or made.
+    """
+    if given:
+        return _check(given.strip(), "OUTLAST_TOKEN")
+    path = state_dir / TOKEN_NAME
+    try:
+        if not path.exists():
+            _create(path)
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"the token file {path} cannot be read or made: {exc}") from None
+    return _check(token, f"the token file {path}")
+
+
+def check_length(token: str, host: str) -> None:
+    """Check that a token is long enough for an address that the network can reach.
+
+    Raises:
+        ConfigError: it is missing or too short.
+    """
+    if not token.strip():
+        raise ConfigError(
+            f"listening on {host} makes the daemon reachable from the network: first set OUTLAST_TOKEN to a secret"
+        )
+    if len(token.strip()) < MIN_CHARACTERS:
+        raise ConfigError(
+            f"listening on {host} makes the daemon reachable from the network, where a token of fewer than "
+            f"{MIN_CHARACTERS} characters can be guessed: set OUTLAST_TOKEN to a longer one"
+        )
+
+
+def _check(token: str, source: str) -> str:
+    if not token:
+        raise ConfigError(f"{source} is empty: put a token there, or remove it, so that a new one is created")
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError(f"{source} holds a character that no header can carry: use letters, digits and punctuation")
+    return token
+
+
+def _create(path: Path) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, secrets.token_urlsafe(32).encode() + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    fresh.rename(path)  # so that a crash leaves no part of a token
