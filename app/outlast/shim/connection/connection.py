@@ -83,10 +83,13 @@ class Connection:
             return
         if not fds:
             self._control.append(message)
-        elif self._sending or self._control or not self._send_now(message, fds):
+        elif not self.send_now(message, fds):
             self._control.append(_MessageWithFds(message, [os.dup(fd) for fd in fds]))
 
-    def _send_now(self, message: bytes, fds: Sequence[int]) -> bool:
+    def send_now(self, message: bytes, fds: Sequence[int]) -> bool:
+        """Send an event with duplicates of descriptors. False: the socket does not take it now, and nothing is sent."""
+        if self.closed or self._sending or self._control:
+            return False
         try:
             self._send_with_fds(message, fds)
         except OSError:  # `flush` finds out whether the socket is broken

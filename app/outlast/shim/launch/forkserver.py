@@ -40,7 +40,7 @@ class ForkServer:
     def __init__(self, state_dir: Path) -> None:
         """`state_dir` is shown in the list of processes."""
         self._state_dir = state_dir
-        self._pidfd = -1
+        self._pid, self._pidfd = 0, -1
         self._sock: socket.socket | None = None
         self._given_up = False
 
@@ -93,7 +93,7 @@ class ForkServer:
         try:
             with theirs:
                 theirs.set_inheritable(True)
-                pid = os.posix_spawn(
+                self._pid = os.posix_spawn(
                     sys.executable,
                     [
                         *(sys.executable, "-I", "-S", "-c", _PROGRAM),
@@ -103,7 +103,7 @@ class ForkServer:
                     setsigmask=(),
                     setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
                 )
-            self._pidfd = pidfd_open(pid)
+            self._pidfd = pidfd_open(self._pid)
             ours.settimeout(_ANSWER_S)
             hello = receive_exactly(ours, len(HELLO))
             if hello != HELLO:
@@ -120,7 +120,7 @@ class ForkServer:
             self._sock = None
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal_process(self._pidfd, signal.SIGKILL)
+                signal_process(self._pidfd, self._pid, signal.SIGKILL)
             os.close(self._pidfd)
             self._pidfd = -1
 
