@@ -20,9 +20,16 @@ _SYS_IO_URING_SETUP, _SYS_IO_URING_ENTER = 425, 426  # on every architecture
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
+def _make_memory_file() -> int:
+    return os.memfd_create("outlast-probe", os.MFD_CLOEXEC)
+
+
 def _lock() -> None:
-    with open("/dev/null", "r+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    fd = _make_memory_file()
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
 
 
 def _wait() -> None:
@@ -36,8 +43,8 @@ def _know_the_peer() -> None:
         peer_uid(ours)
 
 
-def _limit_open_files() -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+def _set_a_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
 
 
 def _start_a_thread() -> None:
@@ -59,11 +66,11 @@ def _enter_io_uring() -> None:
 
 _PERMIT = "permit the call in the seccomp profile of the container or service, or run on a newer kernel"
 _NEEDED: tuple[tuple[str, Callable[[], object], str], ...] = (
-    ("memfd_create(2)", lambda: os.close(os.memfd_create("outlast-probe", os.MFD_CLOEXEC)), _PERMIT),
+    ("memfd_create(2)", lambda: os.close(_make_memory_file()), _PERMIT),
     ("epoll_create1(2)", lambda: select.epoll().close(), _PERMIT),
     ("eventfd(2)", lambda: os.close(os.eventfd(0, os.EFD_CLOEXEC)), _PERMIT),
     ("waitid(2)", _wait, _PERMIT),
-    ("prlimit(2)", _limit_open_files, _PERMIT),
+    ("prlimit(2)", _set_a_limit, _PERMIT),
     ("fcntl(2) with F_SETLK", _lock, _PERMIT),
     ("getsockopt(2) with SO_PEERCRED", _know_the_peer, _PERMIT),
     ("io_uring_enter(2)", _enter_io_uring, "the seccomp profile must refuse io_uring_setup(2) as well, or neither"),
@@ -76,7 +83,8 @@ def find_problem() -> str | None:
     for call, exercise, advice in _NEEDED:
         try:
             exercise()
-        except (OSError, RuntimeError) as exc:  # RuntimeError: no thread can be started
+        # RuntimeError: no thread can be started. AttributeError: this interpreter was built without the call.
+        except (OSError, RuntimeError, AttributeError) as exc:
             reason = getattr(exc, "strerror", None) or exc
             return f"Outlast cannot work on this system: {call} fails ({reason}); {advice}"
     return None

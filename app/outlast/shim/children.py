@@ -294,6 +294,8 @@ class Children:
 
     def _on_adopted_ended(self, child: Child, tries: int = 1) -> None:
         """Find out how an adopted process ended: another process reaps it, and the kernel tells about then."""
+        if child.reaped:  # forgotten meanwhile
+            return
         status = exit_status(child.pidfd, child.pid)
         if status is None and tries < _MAX_STATUS_TRIES:
             if self._loop.has_handler(child.pidfd):
