@@ -12,7 +12,7 @@ from outlast.api.cursor import page_cursor
 from outlast.api.parsing import load
 from outlast.api.schemas import events, lists, output, processes
 from outlast.core.commands.start_request import StartRequest
-from outlast.core.commands.users import UserSpec
+from outlast.core.commands.users import UserSpec, parse
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import InvalidRequest
 from outlast.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
@@ -116,9 +116,12 @@ def test_a_null_means_the_default() -> None:
         ("user", ":", "user must be"),
         ("user", "1000:", "user must be"),
         ("user", ":1000", "user must be"),
-        ("user", "app:staff", "user must be"),
-        ("user", "1000:staff", "user must be"),
+        ("user", "app:", "user must be"),
+        ("user", "app:staff:x", "user must be"),
         ("user", "-1:0", "user must be"),
+        ("user", "app:-1", "user must be"),
+        ("user", "app:\uff11", "user must be"),
+        ("user", "app:4294967295", "user must have ids"),
         ("user", "\uff11\uff12", "user must be"),
         ("user", "4294967295", "user must have ids from 0 to 4294967294"),
         ("user", "9" * 5000, "user must be"),
@@ -129,6 +132,10 @@ def test_a_null_means_the_default() -> None:
         ("user", {"uid": 1, "groups": []}, "user must have either"),
         ("user", {"name": ""}, "user.name must not be empty"),
         ("user", {"name": 3}, "user must be a string"),
+        ("user", {"name": "1000"}, "user.name must be a name"),
+        ("user", {"name": "a:b"}, "user.name must be a name"),
+        ("user", {"name": "a", "gid": "staff"}, "user must have ids"),
+        ("user", {"name": "a", "gid": -1}, "user must have ids"),
         ("user", {"uid": "1"}, "user must have ids"),
         ("user", {"uid": True}, "user must have ids"),
         ("user", {"uid": 1, "gid": -1}, "user must have ids"),
@@ -192,17 +199,23 @@ def test_values_of_the_environment_are_not_told() -> None:
 @pytest.mark.parametrize(
     ("user", "expected"),
     [
-        ("root", (("name", "root"), ("uid", None), ("gid", None))),
-        ("1000", (("name", None), ("uid", 1000), ("gid", None))),
-        ("1000:50", (("name", None), ("uid", 1000), ("gid", 50))),
-        ({"name": "root"}, (("name", "root"), ("uid", None), ("gid", None))),
-        ({"name": "root", "uid": None, "gid": None}, (("name", "root"), ("uid", None), ("gid", None))),
-        ({"uid": 0}, (("name", None), ("uid", 0), ("gid", None))),
-        ({"uid": 1, "gid": 0}, (("name", None), ("uid", 1), ("gid", 0))),
+        ("root", {"name": "root"}),
+        ("1000", {"uid": 1000}),
+        ("1000:50", {"uid": 1000, "gid": 50}),
+        ("root:50", {"name": "root", "gid": 50}),
+        ("root:adm", {"name": "root", "group": "adm"}),
+        ("0:adm", {"uid": 0, "group": "adm"}),
+        ({"name": "root"}, {"name": "root"}),
+        ({"name": "root", "uid": None, "gid": None}, {"name": "root"}),
+        ({"name": "root", "uid": None, "gid": 0}, {"name": "root", "gid": 0}),
+        ({"uid": 0}, {"uid": 0}),
+        ({"uid": 1, "gid": 0}, {"uid": 1, "gid": 0}),
     ],
 )
-def test_a_user_has_several_forms(user: Any, expected: tuple[tuple[str, Any], ...]) -> None:
-    assert load(START, {"command": "x", "user": user}).user == UserSpec(**dict(expected))
+def test_a_user_has_several_forms(user: Any, expected: dict[str, Any]) -> None:
+    spec = load(START, {"command": "x", "user": user}).user
+    assert spec == UserSpec(**expected)
+    assert parse(str(spec)) == spec
 
 
 JSON = st.recursive(

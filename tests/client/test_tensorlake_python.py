@@ -202,12 +202,21 @@ async def test_a_process_is_killed(sandbox: Sandbox) -> None:
 
 
 async def test_a_process_runs_as_its_user(sandbox: Sandbox) -> None:
-    for user in (pwd.getpwuid(os.geteuid()).pw_name, {"uid": os.geteuid(), "gid": os.getegid()}):
+    name, gid = pwd.getpwuid(os.geteuid()).pw_name, os.getegid()
+    for user in (name, f"{name}:{gid}", {"name": name, "gid": gid}, {"uid": os.geteuid(), "gid": gid}):
         process = await call(sandbox.start_process, "id", ["-u"], user=user)
         assert await events(sandbox.follow_stdout, process.pid) == [(f"{os.geteuid()}\n", "stdout")]
     with pytest.raises(RemoteAPIError) as unknown:
         await call(sandbox.start_process, "true", user="no-such-user")
     assert unknown.value.status_code == 422
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs processes of two users")
+async def test_a_process_of_another_user_logs_to_dev_stdout(sandbox: Sandbox) -> None:
+    script = "echo x > /dev/stdout; echo y > /dev/stderr"
+    user = {"name": "nobody", "gid": 65534}
+    process = await call(sandbox.start_process, "sh", ["-c", script], user=user, working_dir="/")
+    assert sorted(await events(sandbox.follow_output, process.pid)) == [("x\n", "stdout"), ("y\n", "stderr")]
 
 
 async def test_the_exit_code_is_reported(sandbox: Sandbox) -> None:

@@ -37,6 +37,9 @@ class Events:
         if size:
             self.output[slot] = stream, ts_ms, offset, size
 
+    def on_segment(self, slot: int, stream: Stream, start: int, fd: int) -> None:
+        raise AssertionError((slot, stream, start, fd))  # only a system that frees no part of a file needs it
+
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         self.exited[slot] = how["code"]
 

@@ -1,12 +1,16 @@
 """Reading output: the file that output goes to, the number of files, and pipes that fill fast."""
 
+import contextlib
+import errno
 import fcntl
 import itertools
+import json
 import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,7 +20,7 @@ from outlast.shim.event_loop import Loop
 from outlast.shim.state.buffer import StreamBuffer, memory_segment
 from outlast.shim.state.child import Child
 from outlast.shim.state.frames import STDERR, STDOUT
-from outlast.shim.state.handover import describe
+from outlast.shim.state.handover import describe, dump_state, load_state
 from outlast.shim.state.quota import BufferUsage
 from outlast.shim.watch.output import MEMORY_PER_PROCESS_BYTES, OutputReader
 from outlast.wire.fds import MAX_FDS
@@ -26,7 +30,7 @@ def test_a_process_has_a_limited_number_of_files(tmp_path: Path) -> None:
     """All of a process's descriptors must go with one message, however often that has happened."""
     usage = BufferUsage()
     loop = Loop(lambda: None)
-    output_reader = OutputReader(loop, usage, tmp_path, lambda _child: None)
+    output_reader = OutputReader(loop, usage, tmp_path, Mock())
     child = Child(1, {"id": "01"}, None, usage)
     writers = {}
     for stream in (STDOUT, STDERR):
@@ -66,7 +70,7 @@ def test_a_file_leaves_descriptors_for_what_must_go_on(tmp_path: Path, monkeypat
     monkeypatch.setattr("outlast.shim.watch.output._RETRY_S", 0.01)
     usage = BufferUsage()
     loop = Loop(lambda: None)
-    output_reader = OutputReader(loop, usage, tmp_path, lambda _child: None)
+    output_reader = OutputReader(loop, usage, tmp_path, Mock())
     child = Child(1, {"id": "01"}, None, usage)
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -87,6 +91,49 @@ def test_a_file_leaves_descriptors_for_what_must_go_on(tmp_path: Path, monkeypat
         loop.run_once()
     assert buffer.spools
     os.close(writer)
+
+
+def refuse_splice(*_args: object, **_kwargs: object) -> int:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+@contextlib.contextmanager
+def limited_files(size: int) -> Iterator[None]:
+    """Let no file of this process become larger: as on a disk that is full, a part of a write may succeed."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_bytes_that_were_read_and_cannot_be_written_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also those of a pipe in which nothing follows them, and over an upgrade."""
+    monkeypatch.setattr(os, "splice", refuse_splice)
+    loop = Loop(lambda: None)
+    output_reader = OutputReader(loop, BufferUsage(), tmp_path, Mock())
+    child = Child(1, {"id": "01"}, None, BufferUsage())
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    buffer = child.streams[STDOUT] = StreamBuffer(reader, [memory_segment(0)])
+    output_reader.start_reading(child)
+    os.write(writer, b"x" * 1500 + b"y" * 500)
+    with limited_files(1000):
+        while "File too large" not in (output_reader.problem or ""):
+            loop.run_once()
+        assert (buffer.end, buffer.unwritten) == (1000, b"x" * 500 + b"y" * 500)
+    state, fds = dump_state(child)
+    restored = load_state(json.loads(json.dumps(state)), fds, BufferUsage()).streams[STDOUT]
+    assert (restored.end, restored.unwritten) == (1000, buffer.unwritten)
+    while buffer.end < 2000:
+        loop.run_once()
+    assert output_reader.problem is None
+    assert os.pread(buffer.segments[0].fd, 4000, 0) == b"x" * 1500 + b"y" * 500
+    os.close(writer)
+    while buffer.pipe is not None:
+        loop.run_once()
+    assert (child.unsent[-1].offset, child.unsent[-1].size) == (2000, 0)
     output_reader.discard(child)
 
 
@@ -96,7 +143,7 @@ class Fast:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.loop = Loop(lambda: None)
         usage = BufferUsage()
-        self.output_reader = OutputReader(self.loop, usage, tmp_path, lambda _child: None)
+        self.output_reader = OutputReader(self.loop, usage, tmp_path, Mock())
         self.output_reader.on_daemon_connected()
         self.child = Child(1, {"id": "01"}, None, usage)
         reader, self.writer = os.pipe()

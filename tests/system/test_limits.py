@@ -1,6 +1,7 @@
 """Limits of a process: resources, its nice value, and whom it runs as."""
 
 import errno
+import grp
 import os
 import pwd
 import resource
@@ -135,6 +136,7 @@ async def test_limits_that_are_not_available_are_refused(state_dir: Path) -> Non
             ({"limits": {"open_files": hard + 1}}, errno.EPERM, f"cannot set limits.open_files to {hard + 1}"),
             ({"user": "nobody", "working_dir": "/"}, errno.EPERM, "cannot run as user 'nobody'"),
             ({"user": "no-such-user"}, errno.EINVAL, "no-such-user"),
+            ({"user": "nobody:no-such-group"}, errno.EINVAL, "group 'no-such-group' does not exist"),
         ):
             error = await daemon.call("POST", "/processes", 422, {"command": "true", **body})
             assert (error["code"], error["errno"]) == ("SPAWN_FAILED", number)
@@ -224,6 +226,31 @@ async def test_another_user_has_the_environment_of_its_account(daemon: Daemon, u
     _, primary, _, environment = await identity(daemon, user)
     assert primary == gid
     assert environment == f"{home} {ACCOUNT.pw_name} {ACCOUNT.pw_name}"
+
+
+GROUP = next(group for group in grp.getgrall() if group.gr_gid not in os.getgrouplist(ACCOUNT.pw_name, ACCOUNT.pw_gid))
+
+
+@as_root
+async def test_a_group_can_be_named_with_the_user(daemon: Daemon) -> None:
+    name, uid, group, gid = ACCOUNT.pw_name, ACCOUNT.pw_uid, GROUP.gr_name, GROUP.gr_gid
+    for user in (f"{name}:{group}", f"{name}:{gid}", f"{uid}:{group}", f"{uid}:{gid}", {"name": name, "gid": gid}):
+        found_uid, primary, groups, _ = await identity(daemon, user)
+        assert (found_uid, primary) == (uid, gid), user
+        assert groups == sorted({*os.getgrouplist(name, gid)})
+
+
+@as_root
+async def test_another_user_opens_its_standard_streams_again(daemon: Daemon) -> None:
+    """Images that log to /dev/stdout do."""
+    script = "read x < /dev/stdin; echo $x > /dev/stdout; echo err > /dev/stderr; echo more >> /dev/stdout"
+    process = await daemon.sh(script, user="nobody", working_dir="/", stdin_mode="pipe")
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"in\n")
+    assert (await daemon.ended(process))["exit_code"] == 0
+    assert await daemon.lines(process, "stdout") == ["in", "more"]
+    assert await daemon.lines(process, "stderr") == ["err"]
+    dropped = await daemon.sh("echo x > /dev/stdout", user="nobody", working_dir="/", stdout_mode="discard")
+    assert (await daemon.ended(dropped))["exit_code"] == 0
 
 
 @as_root

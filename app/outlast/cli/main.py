@@ -51,6 +51,7 @@ def main() -> None:
 @_CONFIG
 def serve_command(listen: str | None, state_dir: str | None, config: str | None) -> None:
     """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
+    _check_system()
     from outlast.daemon.serve import serve
 
     start_log()
@@ -80,6 +81,7 @@ def init_command(state_dir: str | None, config: str | None, command: tuple[str, 
 
     If COMMAND is `outlast serve`, its --state-dir and --config count for both.
     """
+    _check_system()
     flags = serve_flags(command, serve_command)
     config = merge_flag("config", config, flags["config"])
     settings = _settings(config, state_dir=merge_flag("state-dir", state_dir, flags["state_dir"]))
@@ -113,6 +115,7 @@ def down_command(state_dir: str | None, config: str | None) -> None:
     Each process gets its stop signal (SIGTERM), and SIGKILL after a grace period (setting stop_grace_ms). Stored output
     is kept.
     """
+    _check_system()
     from outlast.daemon.shutdown import shutdown
 
     settings = _settings(config, state_dir=state_dir)
@@ -159,6 +162,14 @@ def sql_command(
     print_result(text)
     if truncated:
         say(f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True)
+
+
+def _check_system() -> None:
+    """Call this first: what a command imports may need a system call that is refused."""
+    from outlast.linux.requirements import find_problem
+
+    if (problem := find_problem()) is not None:
+        raise click.ClickException(problem)
 
 
 def _settings(config: str | None, **flags: Any) -> Settings:

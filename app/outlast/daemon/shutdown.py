@@ -9,6 +9,7 @@ from dataclasses import replace
 from outlast.config import Settings
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
+from outlast.linux.process import pidfd_open, signal_process
 from outlast.model.errors import AlreadyServed, StorageDamaged
 from outlast.shimlink import SHIM_LOG_NAME, find_running_shim
 from outlast.storage import storage_from_url
@@ -91,14 +92,14 @@ async def _end_daemon(settings: Settings) -> bool:
     if pid is None:
         return False
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = pidfd_open(pid)
     except ProcessLookupError:  # it has just ended
         return True
     try:
         # Checked after pidfd_open: the descriptor is the daemon's, not that of a later process with the same pid.
         if state_folder.lock_holder(settings.state_path) == pid:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                signal_process(pidfd, pid, signal.SIGTERM)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DAEMON_TIMEOUT_S
         while state_folder.lock_holder(settings.state_path) == pid:

@@ -6,6 +6,7 @@ import fcntl
 from collections.abc import Container
 
 _PIPE_BYTES = 1 << 20
+_USUAL_PIPE_BYTES = 64 << 10
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 16 << 20
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
@@ -23,15 +24,10 @@ def keep_freed_memory() -> None:
         _LIBC.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def release_pages(fd: int, start: int, size: int) -> None:
-    """Free the pages of a part of a file; the file's size stays. Where that is not possible, closing it frees them."""
-    with contextlib.suppress(AttributeError):
-        _LIBC.fallocate(
-            ctypes.c_int(fd),
-            ctypes.c_int(_FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE),
-            ctypes.c_long(start),
-            ctypes.c_long(size),
-        )
+def release_pages(fd: int, start: int, size: int) -> bool:
+    """Free the pages of a part of a file; the file's size stays. False: the system refuses, or the file cannot."""
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    return not _LIBC.fallocate(ctypes.c_int(fd), ctypes.c_int(mode), ctypes.c_long(start), ctypes.c_long(size))
 
 
 def page_out_programs(folder_names: Container[str]) -> None:
@@ -53,5 +49,13 @@ def page_out_programs(folder_names: Container[str]) -> None:
 
 def widen_pipe(fd: int) -> None:
     """Ask for a pipe buffer of 1 MiB: fewer, larger reads in a flood. If the user's quota refuses, nothing changes."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError):
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def pipe_capacity(fd: int) -> int:
+    """Return how many bytes a pipe holds; where the system does not tell, how many a pipe usually holds."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:
+        return _USUAL_PIPE_BYTES

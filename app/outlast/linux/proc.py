@@ -1,5 +1,7 @@
 """Reading /proc. A process that has gone is None or empty, unless a function says otherwise.
 
+Some functions take either a pid, or a descriptor of the folder /proc/PID: that is never the folder of a later process.
+
 Every function raises OSError if this process lacks a descriptor or memory to look: then nobody knows.
 """
 
@@ -38,9 +40,9 @@ def all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def read_stat(pid: int) -> Stat | None:
+def read_stat(pid: int = 0, *, folder: int | None = None) -> Stat | None:
     """Read /proc/PID/stat. None: the process has gone."""
-    fields = _stat_fields(pid)
+    fields = _stat_fields(pid, folder)
     if fields is None:
         return None
     return Stat(
@@ -55,16 +57,17 @@ def read_stat(pid: int) -> Stat | None:
     )
 
 
-def read_zombie_status(pid: int) -> int | None:
+def read_zombie_status(pid: int = 0, *, folder: int | None = None) -> int | None:
     """Return the wait status of a zombie, 0 if the kernel hides it. None: the process has gone, or has not ended."""
-    fields = _stat_fields(pid)
+    fields = _stat_fields(pid, folder)
     return int(fields[49]) if fields is not None and fields[0] == b"Z" else None
 
 
-def _stat_fields(pid: int) -> list[bytes] | None:
+def _stat_fields(pid: int, folder: int | None) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat from the state on. None: the process has gone."""
+    path = f"/proc/{pid}/stat" if folder is None else f"/proc/self/fd/{folder}/stat"
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             raw = file.read()
     except OSError as exc:
         _raise_shortage(exc)

@@ -56,7 +56,7 @@ class ProcessSpec:
         id: ULID, permanent.
         env_keys: names of the environment variables that the request set, sorted.
         working_dir: absolute path of the folder in which the process starts.
-        user: as requested ("name" or "uid:gid"); None is the daemon's own user.
+        user: as requested ("user" or "user:group", each a name or an id); None is the daemon's own user.
         idempotency_key: a start with the same key returns this process instead of starting another.
         options: limits, timeout, restart policy and health check.
         encrypted_env: the environment of a managed process, encrypted (`outlast.core.managed.env_encryption`); else

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from outlast.failpoints import failpoint
 from outlast.linux import descriptors
-from outlast.linux.process import become_subreaper, exit_status
+from outlast.linux.process import become_subreaper, exit_status, has_ended, is_pollable
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.kill.killer import Killer
@@ -21,22 +21,21 @@ from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.frames import now_ms
 from outlast.shim.state.quota import BufferUsage
 from outlast.shim.watch.deadlines import Deadlines, is_timed_out
-from outlast.shim.watch.output import OutputReader
+from outlast.shim.watch.output import OutputObserver, OutputReader
 from outlast.shim.watch.stdin import StdinWriter
 
 _STATUS_RETRY_S = 0.05
 _MAX_STATUS_TRIES = 100
 """How often, and how many times, the kernel is asked for the exit status of an adopted process that has ended."""
+_LOOK_AGAIN_S = 0.05
+"""How often an adopted process is looked at where no poll tells of its end."""
 
 
-class ChildObserver(Protocol):
+class ChildObserver(OutputObserver, Protocol):
     """An observer of processes."""
 
     def on_started(self, child: Child) -> None:
         """Hear that a process runs its program, or that `child.failed` says why not."""
-
-    def on_readable(self, child: Child) -> None:
-        """Hear that a process has frames to send."""
 
     def on_exited(self, child: Child) -> None:
         """Hear that a process has ended, as `child.exited` says."""
@@ -77,7 +76,7 @@ class Children:
         self._unreaped: dict[int, Child] = {}
         self.next_slot = 1
         self.usage = BufferUsage()
-        self.output_reader = OutputReader(loop, self.usage, folder, observer.on_readable)
+        self.output_reader = OutputReader(loop, self.usage, folder, observer)
         self.stdin_writer = StdinWriter(loop, observer.on_stdin_answer, observer.on_stdin_closed)
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._reaping_waits = False
@@ -194,13 +193,30 @@ class Children:
     def _watch_running(self, child: Child) -> None:
         """Wait for a process's end, read its output and write its input."""
         if not child.reaped:
-            on_end = self._on_adopted_ended if child.adopted else self._reap_child
-            self._loop.add_handler(child.pidfd, IN, lambda _events: on_end(child))
+            self._wait_for_end(child)
         self.output_reader.start_reading(child)
         self.stdin_writer.start_writing(child)
         self._deadlines.schedule(child)
 
     # ---- end
+
+    def _wait_for_end(self, child: Child) -> None:
+        if is_pollable(child.pidfd):
+            on_end = self._on_adopted_ended if child.adopted else self._reap_child
+            self._loop.add_handler(child.pidfd, IN, lambda _events: on_end(child))
+        elif child.adopted:
+            self._look_for_end(child)
+        else:
+            self._loop.call_later(0, self.reap)  # from now on SIGCHLD tells; it may have come before
+
+    def _look_for_end(self, child: Child) -> None:
+        """Wait for the end of an adopted process, of which neither a poll nor a signal tells."""
+        if child.reaped:
+            return
+        if has_ended(child.pidfd):
+            self._on_adopted_ended(child)
+        else:
+            self._loop.call_later(_LOOK_AGAIN_S, lambda: self._look_for_end(child))
 
     def reap(self) -> None:
         """Reap what has ended: processes by their own handler, orphans here.
@@ -231,7 +247,7 @@ class Children:
                 return
 
     def _reap_child(self, child: Child) -> None:
-        info = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED | os.WNOHANG)
+        info = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG)  # not reaped, so its pid is its own
         if info is None:
             return
         failpoint("shim-reaped")
@@ -239,6 +255,8 @@ class Children:
 
     def _on_adopted_ended(self, child: Child, tries: int = 1) -> None:
         """Find out how an adopted process ended: another process reaps it, and the kernel tells about then."""
+        if child.reaped:  # forgotten meanwhile
+            return
         status = exit_status(child.pidfd, child.pid)
         if status is None and tries < _MAX_STATUS_TRIES:
             if self._loop.has_handler(child.pidfd):

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import select
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outlast.linux import lock
-from outlast.linux.process import pidfd_open
+from outlast.linux.process import has_ended, pidfd_open
 from outlast.shim.event_loop import Loop
 from outlast.shim.log import log
 from outlast.wire.contract import BLOCKED_SIGNALS, DAEMON_LOCK_NAME
@@ -26,6 +25,7 @@ _COMES_UP_S = 15.0
 _DOWN_TRIES = 3
 _BETWEEN_DOWNS_S = 1.0
 _DOWN_FINISHES_S = 10.0
+_DOWN_LOOK_AGAIN_S = 0.01
 _EXIT_NOT_RUN = 127
 """Exit code of a child that could not run its program, as a shell's."""
 _RESET_SIGNALS = (*BLOCKED_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
@@ -141,9 +141,9 @@ class DaemonSupervisor:
     def wait_for_down(self) -> None:
         """Let the `down` that asked the shim to end finish: it may be a child, and would die with a PID 1."""
         if self.exit_code == 0 and self._served_by is not None:
-            poll = select.poll()
-            poll.register(self._served_by, select.POLLIN)
-            poll.poll(_DOWN_FINISHES_S * 1000)
+            deadline_s = time.monotonic() + _DOWN_FINISHES_S
+            while not has_ended(self._served_by) and time.monotonic() < deadline_s:
+                time.sleep(_DOWN_LOOK_AGAIN_S)
 
     # ---- the daemon
 

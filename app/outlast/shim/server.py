@@ -25,6 +25,7 @@ from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.event_loop import BROKEN, IN, OUT, Loop
 from outlast.shim.log import log
 from outlast.shim.starts import StartRequest
+from outlast.shim.state.buffer import Segment
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import describe
 from outlast.wire.codec import (
@@ -131,6 +132,18 @@ class Shim:
         """Send frames of a process in its turn."""
         if self._daemon is not None:
             self._daemon.offer_output(child)
+
+    def on_problem(self) -> None:
+        """Report what output cannot be read, or that all can again."""
+        if self._daemon is not None:
+            self._daemon.send(encode_json(MessageType.PROBLEM, {"problem": self._children.output_reader.problem}))
+
+    def offer_segment(self, child: Child, stream: int, segment: Segment) -> bool:
+        """Give the daemon another buffer file of a process, if the socket takes it now."""
+        message = {"slot": child.slot, "stream": stream, "start": segment.start, "fds": 1}
+        return self._daemon is not None and self._daemon.send_now(
+            encode_json(MessageType.SEGMENT, message), [segment.fd]
+        )
 
     def on_exited(self, child: Child) -> None:
         """Report the exit of a process."""
@@ -294,6 +307,8 @@ class Shim:
         for child in self._children:
             self._send_inventory(connection, child)
         connection.send(encode(MessageType.INVENTORY_END))
+        if self._children.output_reader.problem is not None:
+            self.on_problem()
 
     def _send_inventory(self, connection: Connection, child: Child) -> None:
         with contextlib.suppress(OSError):  # without memory, reading continues on disk, and the daemon gets that file

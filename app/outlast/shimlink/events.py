@@ -67,6 +67,9 @@ class ShimEvents(Protocol):
     def on_output(self, slot: int, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """Hear that `size` bytes of a stream, from `offset` on, were read at `ts_ms`. Size 0: the stream has ended."""
 
+    def on_segment(self, slot: int, stream: Stream, start: int, fd: int) -> None:
+        """Hear that the bytes of a stream are in another file from offset `start` on, which belongs to the receiver."""
+
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """Hear that a process has exited. Repeated after `attach`.
 

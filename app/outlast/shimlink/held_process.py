@@ -116,6 +116,10 @@ class HeldProcess:
             self.frames.append((stream, ts_ms, begin, end - begin))
             held.noted_to = end
 
+    def append_segment(self, stream: Stream, start: int, fd: int) -> None:
+        """Hold another buffer file of a stream, for the bytes from offset `start` on."""
+        self.streams[stream].segments.append((start, fd))
+
     def on_end(self, stream: Stream, ts_ms: int, offset: int) -> None:
         """Close the pipe of a stream that has ended."""
         held = self.streams[stream]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from outlast import failpoints
 from outlast.linux import lock
-from outlast.linux.process import pidfd_open
+from outlast.linux.process import pidfd_open, signal_process
 from outlast.linux.unix_socket import peer_uid, socket_address
 from outlast.model.errors import ShimUnavailable
 from outlast.shimlink.events import ShimEvents
@@ -93,7 +93,7 @@ def _request_socket(state_dir: Path, pid: int) -> None:
         return
     try:
         if lock.holder(state_dir / SHIM_LOCK_NAME) == pid:
-            signal.pidfd_send_signal(pidfd, signal.SIGHUP)
+            signal_process(pidfd, pid, signal.SIGHUP)
     except ProcessLookupError:
         return
     finally:

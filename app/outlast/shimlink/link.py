@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outlast.failpoints import failpoint
-from outlast.linux.process import pidfd_open
+from outlast.linux.process import has_ended, pidfd_open
 from outlast.model.errors import (
     NotRunning,
     OutlastError,
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _GREETING_TIMEOUT_S = 10.0
 _ANSWER_S = 10.0
+_LOOK_AGAIN_S = 0.005
 
 
 class ShimLink:
@@ -52,6 +53,7 @@ class ShimLink:
     Attributes:
         greeted: done when the shim has described all its processes.
         inventory: the processes that it has described.
+        problem: a sentence of the shim that says which output it cannot read now, and why. None: it can read all.
         is_silent: whether the shim has left a request without an answer, and has sent nothing since.
     """
 
@@ -66,6 +68,7 @@ class ShimLink:
         self.shim_pid = 0
         self.shim_version = ""
         self.is_silent = False
+        self.problem: str | None = None
         self.inventory: list[ShimProcess] = []
 
     @classmethod
@@ -227,7 +230,7 @@ class ShimLink:
             answer = await self._send_request(MessageType.EXIT, {})
             self._closing = bool(answer["ended"])
             if self._closing and not answer["waits"]:
-                await _wait_until_readable(pidfd)
+                await _wait_for_end(pidfd)
         finally:
             os.close(pidfd)
         return self._closing
@@ -349,7 +352,15 @@ class ShimLink:
                 future.set_result(message)
         elif kind is MessageType.STARTING:
             self._on_starting(message)
-        elif kind is MessageType.STARTED:
+        elif kind is MessageType.INVENTORY:
+            self._on_inventory(message)
+        elif kind is MessageType.PROBLEM:
+            self.problem = message["problem"]
+        else:
+            self._on_event(kind, message)
+
+    def _on_event(self, kind: MessageType, message: Any) -> None:
+        if kind is MessageType.STARTED:
             self._events.on_started(message["slot"], message["deadline_ms"])
         elif kind is MessageType.FAILED:
             self._events.on_failed(message["slot"], message["stage"], message["errno"])
@@ -357,23 +368,15 @@ class ShimLink:
             self._events.on_exited(message["slot"], message)
         elif kind is MessageType.STDIN_CLOSED:
             self._events.on_stdin_closed(message["slot"])
-        elif kind is MessageType.INVENTORY:
-            self._on_inventory(message)
+        elif kind is MessageType.SEGMENT:
+            (fd,) = self._channel.take_fds(message["fds"])
+            self._events.on_segment(message["slot"], Stream(message["stream"]), message["start"], fd)
         else:
             raise WireError(f"a shim does not send {kind.name}")
 
 
-async def _wait_until_readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def on_ready() -> None:
-        loop.remove_reader(fd)
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(fd, on_ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
+async def _wait_for_end(pidfd: int) -> None:
+    ended = has_ended(pidfd)
+    while not ended:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        ended = has_ended(pidfd)

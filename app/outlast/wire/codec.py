@@ -26,7 +26,7 @@ _STDIN = struct.Struct("<II")
 class MessageType(IntEnum):
     """Types of messages. Both ends send GREETING; of the others, the shim sends those below 64, the daemon the rest.
 
-    INVENTORY, STARTING and ADOPT come with file descriptors (SCM_RIGHTS).
+    INVENTORY, STARTING, SEGMENT and ADOPT come with file descriptors (SCM_RIGHTS).
     """
 
     GREETING = 1
@@ -39,6 +39,8 @@ class MessageType(IntEnum):
     STARTING = 8
     STARTED = 9
     FAILED = 10
+    PROBLEM = 11
+    SEGMENT = 12
 
     SPAWN = 64
     ATTACH = 65

@@ -123,7 +123,7 @@ class SignalNumber(fields.Field[int]):
 
 
 class User(fields.Field[UserSpec]):
-    """The user to run as: "name", "uid", "uid:gid", {"name": ...} or {"uid": ..., "gid": ...}."""
+    """The user to run as, and perhaps the group: "user", "user:group", each a name or a number, or an object."""
 
     default_error_messages = MESSAGES
 
@@ -133,29 +133,41 @@ class User(fields.Field[UserSpec]):
             return self._from_text(value)
         if isinstance(value, dict):
             return self._from_object(value)
-        raise ValidationError('must be "name", "uid:gid", {"name": ...} or {"uid": ..., "gid": ...}')
+        raise ValidationError('must be "user" or "user:group" (names or numbers), {"name": ...} or {"uid": ...}')
 
     def _from_text(self, text: str) -> UserSpec:
-        check_text(text)
-        uid, colon, gid = text.partition(":")
-        if uid and not colon and not text.isdecimal():
-            return UserSpec(name=text, uid=None, gid=None)
-        if not DIGITS.fullmatch(uid) or (colon and not DIGITS.fullmatch(gid)):
-            raise ValidationError('must be a name, or numbers as "uid:gid"')
-        return UserSpec(name=None, uid=_check_id(int(uid)), gid=_check_id(int(gid)) if colon else None)
+        user, colon, group = check_text(text).partition(":")
+        name, uid = _check_name_or_id(user)
+        group_name, gid = _check_name_or_id(group) if colon else (None, None)
+        return UserSpec(name=name, uid=uid, group=group_name, gid=gid)
 
     def _from_object(self, given: dict[str, Any]) -> UserSpec:
         # The official clients send every key, null where unset.
         given = {key: value for key, value in given.items() if value is not None}
-        if given.keys() == {"name"}:
-            name = check_text(given["name"])
-            if not name:
-                raise ValidationError({"name": ["must not be empty"]})
-            return UserSpec(name=name, uid=None, gid=None)
-        if given.keys() in ({"uid"}, {"uid", "gid"}):
-            gid = _check_id(given["gid"]) if "gid" in given else None
-            return UserSpec(name=None, uid=_check_id(given["uid"]), gid=gid)
-        raise ValidationError('must have either "name", or "uid" with an optional "gid", and nothing else')
+        if given.keys() - {"gid"} not in ({"name"}, {"uid"}):
+            raise ValidationError('must have either "name" or "uid", and perhaps "gid", and nothing else')
+        gid = _check_id(given["gid"]) if "gid" in given else None
+        if "uid" in given:
+            return UserSpec(uid=_check_id(given["uid"]), gid=gid)
+        name = check_text(given["name"])
+        if not name:
+            raise ValidationError({"name": ["must not be empty"]})
+        if not _is_name(name):
+            raise ValidationError({"name": ['must be a name: it begins with "-", has ":", or is a number (use "uid")']})
+        return UserSpec(name=name, gid=gid)
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether a text can be the name of a user or a group where a number can stand, too."""
+    return bool(text) and not text.isdecimal() and not text.startswith("-") and ":" not in text
+
+
+def _check_name_or_id(text: str) -> tuple[str | None, int | None]:
+    if DIGITS.fullmatch(text):
+        return None, _check_id(int(text))
+    if not _is_name(text):
+        raise ValidationError('must be "user" or "user:group", each a name or a number')
+    return text, None
 
 
 def _signal_number(text: str) -> int:

@@ -36,17 +36,18 @@ class SignalRequest:
 
 
 _ID = {"type": "integer", "minimum": 0, "maximum": process_fields.MAX_ID}
+_ID_OR_NULL = {**_ID, "type": ["integer", "null"]}
 _USER_FORMS = [
-    {"type": "string", "minLength": 1, "examples": ["www-data", "1000:1000"]},
+    {"type": "string", "minLength": 1, "examples": ["www-data", "www-data:adm", "1000:1000"]},
     {
         "type": "object",
-        "properties": {"name": {"type": "string", "minLength": 1}, "uid": {"type": "null"}, "gid": {"type": "null"}},
+        "properties": {"name": {"type": "string", "minLength": 1}, "uid": {"type": "null"}, "gid": _ID_OR_NULL},
         "required": ["name"],
         "additionalProperties": False,
     },
     {
         "type": "object",
-        "properties": {"name": {"type": "null"}, "uid": _ID, "gid": {**_ID, "type": ["integer", "null"]}},
+        "properties": {"name": {"type": "null"}, "uid": _ID, "gid": _ID_OR_NULL},
         "required": ["uid"],
         "additionalProperties": False,
     },
@@ -98,7 +99,9 @@ class StartBody(Strict):
     user = process_fields.User(
         allow_none=True,
         metadata={
-            "description": "User that the process runs as. Default: the daemon's own user.",
+            "description": "User that the process runs as, and perhaps its group: `user` or `user:group`, each a name "
+            "or a number, or an object. Default: the daemon's own user. The default group is that of the user's "
+            "account, and so are the further groups.",
             "anyOf": _USER_FORMS,
         },
     )

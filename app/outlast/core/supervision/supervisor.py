@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -131,10 +132,10 @@ class Supervisor:
         return None
 
     def shim_problem(self) -> str | None:
-        """Return a sentence that says why the shim cannot be asked now, or None."""
+        """Return a sentence that says why the shim cannot be asked now, or what it cannot do, or None."""
         if not self.connected:
             return "the shim is not connected"
-        return "the shim does not answer: is it stopped?" if self.link.is_silent else None
+        return "the shim does not answer: is it stopped?" if self.link.is_silent else self.link.problem
 
     async def open(self) -> None:
         """Connect to the shim (or start one) and resume every process from where the store stands.
@@ -292,6 +293,14 @@ class Supervisor:
                 log.exception("a frame of process %s does not follow the one before", recorder.live.spec.id)
                 if self._link is not None:
                     self._link.abort(exc)
+
+    def on_segment(self, slot: int, stream: Stream, start: int, fd: int) -> None:
+        """See `ShimEvents`."""
+        live = next((live for live in self if live.slot == slot), None)  # also of a run whose events nobody gets now
+        if live is not None:
+            live.held.append_segment(stream, start, fd)
+        else:
+            os.close(fd)
 
     def on_exited(self, slot: int, how: Mapping[str, int]) -> None:
         """See `ShimEvents`."""

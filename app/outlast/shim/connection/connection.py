@@ -87,6 +87,16 @@ class Connection:
         if not self.closed:
             self._control.append(describe)
 
+    def send_now(self, message: bytes, fds: Sequence[int]) -> bool:
+        """Send an event with duplicates of descriptors. False: the socket does not take it now, and nothing is sent."""
+        if self.closed or self._sending or self._control:
+            return False
+        try:
+            self._send_with_fds(message, fds)
+        except OSError:  # `flush` finds out whether the socket is broken
+            return False
+        return True
+
     def offer_output(self, child: Child) -> None:
         """Send frames of a process in its turn, if it has any."""
         if child.attached and child.unsent and child.slot not in self._ready_slots:

@@ -53,7 +53,7 @@ class Killer:
         if child.reaped:
             raise ProcessLookupError
         if scope == "process":
-            signal_process(child.pidfd, number)
+            signal_process(child.pidfd, child.pid, number)
         elif scope == "tree":
             self._signal_tree(child, number)
         elif child.adopted:

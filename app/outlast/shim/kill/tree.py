@@ -105,7 +105,7 @@ def signal_exactly(member: Member, number: int) -> bool:
         if stat is None or stat.start_ticks != member.start_ticks:
             return False
         with contextlib.suppress(ProcessLookupError):
-            signal_process(fd, number)
+            signal_process(fd, member.pid, number)
         return True
     finally:
         os.close(fd)

@@ -16,6 +16,7 @@ from collections import namedtuple
 from collections.abc import Mapping, Sequence
 
 from outlast.linux.clone import join_cgroup
+from outlast.linux.closing import close_all_but
 from outlast.shim.launch.limits import LimitRefused, lower_limits, names_in_group, raise_limits, set_nice
 from outlast.wire.contract import Limits, Stage
 
@@ -67,7 +68,7 @@ def exec_child(spec: ExecSpec, fds: Sequence[int], report: mmap.mmap, reset_sign
             _join_cgroup(spec.group, spec.limits, report)
         resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
         _set_standard_fds(stdin, stdout, stderr)
-        _close_all_but(gate, outcome)
+        close_all_but((gate, outcome))  # a child that waits must hold neither other processes' pipes nor its own gate
         set_nice(spec.nice)
         raise_limits(spec.limits)
         stage = Stage.USER
@@ -125,15 +126,6 @@ def _execute(argv: list[str], env: Mapping[str, str]) -> None:
                 raise
             refused = refused or exc
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _close_all_but(*kept: int) -> None:
-    """Close inherited descriptors: a child that waits must hold neither other processes' pipes nor its own gate."""
-    first = 3
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def _wait_at_gate(gate: int) -> None:

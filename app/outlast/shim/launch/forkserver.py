@@ -57,7 +57,7 @@ class ForkServer:
         """`state_dir` is shown in the list of processes."""
         self._loop = loop
         self._state_dir = state_dir
-        self._pidfd = -1
+        self._pid, self._pidfd = 0, -1
         self._sock: socket.socket | None = None
         self._has_greeted = False
         self._given_up = False
@@ -119,7 +119,7 @@ class ForkServer:
         try:
             with theirs:
                 theirs.set_inheritable(True)
-                pid = os.posix_spawn(
+                self._pid = os.posix_spawn(
                     sys.executable,
                     [
                         *(sys.executable, "-I", "-S", "-c", _PROGRAM),
@@ -129,7 +129,7 @@ class ForkServer:
                     setsigmask=(),
                     setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
                 )
-            self._pidfd = pidfd_open(pid)
+            self._pidfd = pidfd_open(self._pid)
             ours.setblocking(False)
         except OSError:
             ours.close()
@@ -163,7 +163,7 @@ class ForkServer:
         self._deadline_s = None
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal_process(self._pidfd, signal.SIGKILL)
+                signal_process(self._pidfd, self._pid, signal.SIGKILL)
             os.close(self._pidfd)
             self._pidfd = -1
 

@@ -3,6 +3,7 @@
 A pipe that ends tells when the outcome of a start is known.
 """
 
+import contextlib
 import functools
 import os
 import signal
@@ -118,7 +119,7 @@ class Start:
         if not is_pipe:
             self._theirs.append(os.open(os.devnull, os.O_RDONLY))
             return None
-        read_end, write_end = os.pipe()
+        read_end, write_end = self._make_pipe()
         self._keep(ours=write_end, theirs=read_end)
         return write_end
 
@@ -126,10 +127,18 @@ class Start:
         if not captured:
             self._theirs.append(os.open(os.devnull, os.O_WRONLY))
             return None
-        read_end, write_end = os.pipe()
+        read_end, write_end = self._make_pipe()
         self._keep(ours=read_end, theirs=write_end)
         widen_pipe(read_end)
         return read_end
+
+    def _make_pipe(self) -> tuple[int, int]:
+        """Make a pipe that belongs to the process's user, who may open it again as /dev/stdin or /dev/stdout."""
+        ends = os.pipe()
+        if self.spec.uid is not None and self.spec.gid is not None:
+            with contextlib.suppress(OSError):  # the system refuses that, and the process writes to what it inherits
+                os.fchown(ends[0], self.spec.uid, self.spec.gid)  # both ends are one inode
+        return ends
 
     @property
     def fds(self) -> list[int]:

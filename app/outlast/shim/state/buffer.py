@@ -3,17 +3,20 @@
 Bytes go from the pipe into a buffer file by splice(2): one system call, which SIGKILL does not divide. The size of the
 file tells how much has left the pipe, and the daemon, which holds the file too, finds every byte of it, also when the
 shim is killed in the middle of its work.
+
+Where the system refuses splice(2), bytes are read and written: a shim that is killed between the two loses them.
 """
 
 import contextlib
-import fcntl
+import errno
 import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from outlast.linux.memory import release_pages
+from outlast.linux.memory import pipe_capacity, release_pages
+from outlast.linux.refused import is_refused
 
 READ_BYTES = 256 << 10
 """Maximum bytes of one read."""
@@ -22,6 +25,8 @@ _TRIM_BYTES = 1 << 20
 _TRIM_QUIET_BYTES = 16 << 10
 """Bytes of acknowledged output that are freed at once when all is acknowledged."""
 _PAGE_BYTES = 4096
+_NO_SPLICE = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+"""Errors of a splice into a file whose file system has none, besides those of a refused call."""
 
 
 class Segment:
@@ -91,6 +96,7 @@ class StreamBuffer:
         pipe: the reading end; None once the stream has ended.
         end: offset behind the last byte that was read.
         trimmed_to: offset of the first byte that is still needed.
+        unwritten: bytes that have left the pipe and are in no segment yet; never any where splice(2) can be used.
     """
 
     def __init__(self, pipe: int | None, segments: list[Segment], *, trimmed_to: int | None = None) -> None:
@@ -99,7 +105,10 @@ class StreamBuffer:
         self.segments = deque(segments)
         self.trimmed_to = segments[0].start if trimmed_to is None else trimmed_to
         self.end = segments[-1].start + os.fstat(segments[-1].fd).st_size
-        self._capacity_bytes = 0 if pipe is None else fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+        self.unwritten = b""
+        self._keeps_pages = False
+        self._copies = False
+        self._capacity_bytes = 0 if pipe is None else pipe_capacity(pipe)
         self._read_at_s = 0.0
 
     @property
@@ -114,14 +123,30 @@ class StreamBuffer:
             The number of bytes; 0 at the end of the stream; None if the pipe was empty.
 
         Raises:
-            OSError: the segment takes no more now. The bytes are still in the pipe.
+            OSError: the segment takes no more now, or the pipe cannot be read. The bytes are still in the pipe, or in
+                `unwritten`.
         """
         assert self.pipe is not None  # noqa: S101 - an ended stream is not watched
         try:
-            count = os.splice(self.pipe, self.segments[-1].fd, READ_BYTES, flags=os.SPLICE_F_NONBLOCK)
+            count = self._copy(self.pipe) if self._copies or self.unwritten else self._splice(self.pipe)
         except BlockingIOError:
             return None
         self.end += count
+        return count
+
+    def _splice(self, pipe: int) -> int:
+        try:
+            return os.splice(pipe, self.segments[-1].fd, READ_BYTES, flags=os.SPLICE_F_NONBLOCK)
+        except (OSError, AttributeError) as exc:
+            if not is_refused(exc) and getattr(exc, "errno", None) not in _NO_SPLICE:
+                raise
+        self._copies = True
+        return self._copy(pipe)
+
+    def _copy(self, pipe: int) -> int:
+        self.unwritten = self.unwritten or os.read(pipe, READ_BYTES)
+        count = os.write(self.segments[-1].fd, self.unwritten) if self.unwritten else 0
+        self.unwritten = self.unwritten[count:]
         return count
 
     def fills_fast(self, count: int, within_s: float) -> bool:
@@ -147,6 +172,11 @@ class StreamBuffer:
         holding = [segment for segment in self.segments if segment.start <= offset]
         return bool(holding) and holding[-1].path is not None
 
+    @property
+    def needs_segment(self) -> bool:
+        """Whether bytes should go into another segment, because the system frees a file only as a whole."""
+        return self._keeps_pages and self.end - self.segments[-1].start >= _TRIM_BYTES
+
     def append_segment(self, segment: Segment) -> None:
         """Put bytes that are read from now on into another segment, which begins at the end of the stream."""
         assert segment.start == self.end  # noqa: S101 - or offsets would not be those of the stream
@@ -163,7 +193,7 @@ class StreamBuffer:
         head = self.segments[0]
         done = (end - head.start) // _PAGE_BYTES * _PAGE_BYTES
         if done - head.released >= (_TRIM_QUIET_BYTES if end == self.end else _TRIM_BYTES):
-            release_pages(head.fd, head.released, done - head.released)
+            self._keeps_pages = not release_pages(head.fd, head.released, done - head.released)
             head.released = done
 
     def close(self) -> None:

@@ -100,6 +100,7 @@ def dump_state(child: Child) -> tuple[dict[str, Any], list[int]]:
         **description._replace(ends=[frame.to_fields() for frame in child.ends]).to_json(),
         "adopted": child.adopted,
         "close_stdin_after_input": child.close_stdin_after_input,
+        "unwritten": {stream: buffer.unwritten.hex() for stream, buffer in child.streams.items()},
         "input": [bytes(pending.data).hex() for pending in child.input],
     }, fds
 
@@ -108,6 +109,8 @@ def load_state(state: dict[str, Any], fds: Sequence[int], usage: BufferUsage) ->
     """Make a process from what `dump_state` returned."""
     child = restore(state["slot"], state["record"], ProcessDescription.from_json(state), fds, usage)
     child.adopted = state["adopted"]
+    for stream, buffer in child.streams.items():
+        buffer.unwritten = bytes.fromhex(state["unwritten"][str(stream)])
     child.close_stdin_after_input = state["close_stdin_after_input"]
     child.input.extend(PendingInput(None, memoryview(bytes.fromhex(data))) for data in state["input"])
     return child

@@ -4,13 +4,13 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from outlast.linux import descriptors
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.log import log
-from outlast.shim.state.buffer import StreamBuffer, memory_segment, spool_segment
+from outlast.shim.state.buffer import Segment, StreamBuffer, memory_segment, spool_segment
 from outlast.shim.state.child import Child
 from outlast.shim.state.quota import BufferUsage
 
@@ -30,19 +30,37 @@ _RETRY_S = 0.5
 _LOG_EVERY_S = 60.0
 
 
+class OutputObserver(Protocol):
+    """An observer of what is read."""
+
+    def on_readable(self, child: Child) -> None:
+        """Hear that a process has frames to send."""
+
+    def on_problem(self) -> None:
+        """Hear that `OutputReader.problem` has changed."""
+
+    def offer_segment(self, child: Child, stream: int, segment: Segment) -> bool:
+        """Give the daemon another file for a stream, before anything goes into it. False: not now."""
+
+
 class OutputReader:
     """The reader of all pipes. A process at its buffer limit is paused, and blocks when its pipes are full."""
 
-    def __init__(self, loop: Loop, usage: BufferUsage, state_dir: Path, on_readable: Callable[[Child], None]) -> None:
-        """`on_readable` is called when a process has frames to send."""
+    def __init__(self, loop: Loop, usage: BufferUsage, state_dir: Path, observer: OutputObserver) -> None:
         self._loop = loop
         self._usage = usage
         self._spool = state_dir / SPOOL_NAME
-        self._on_readable = on_readable
+        self._observer = observer
+        self._problems: dict[tuple[int, int], str] = {}
         self._paused: dict[tuple[int, int], Child] = {}
         self._daemon_is_connected = False
         self._retry_is_due = False
         self._logged_at = -_LOG_EVERY_S
+
+    @property
+    def problem(self) -> str | None:
+        """A sentence that says which output cannot be read now, and why. None: all can."""
+        return next(iter(self._problems.values()), None)
 
     def clear_spool(self) -> None:
         """Remove files that an earlier shim left on disk. A daemon that still needs one has it open."""
@@ -96,6 +114,7 @@ class OutputReader:
         """Stop reading a process for good, and discard its output."""
         for stream, buffer in child.streams.items():
             self._paused.pop((child.slot, stream), None)
+            self._note_problem(child, stream, None)
             self._close_pipe(buffer)
             buffer.close()
         child.drop_frames()
@@ -105,6 +124,18 @@ class OutputReader:
         pipe = child.streams[stream].pipe
         assert pipe is not None  # noqa: S101 - the callers have checked
         self._loop.add_handler(pipe, IN, lambda _events: self._read_stream(child, stream))
+        if child.streams[stream].unwritten:
+            self._write_rest_soon(child, stream)
+
+    def _write_rest_soon(self, child: Child, stream: int) -> None:
+        """Write what was read and not written: the pipe may be empty, and then the loop does not call."""
+
+        def read_again() -> None:
+            pipe = child.streams[stream].pipe
+            if pipe is not None and self._loop.has_handler(pipe):
+                self._read_stream(child, stream)
+
+        self._loop.call_later(0, read_again)
 
     def _close_pipe(self, buffer: StreamBuffer) -> None:
         if buffer.pipe is not None:
@@ -116,20 +147,26 @@ class OutputReader:
         try:
             if not self._daemon_is_connected:
                 self._switch_to_disk_if_full(child, stream, buffer)
+            elif buffer.needs_segment:
+                self._begin_segment(child, stream, buffer)
             count = child.read_stream(stream)
-        except OSError as exc:  # memory or disk is full: the process waits, nothing is lost
+        except OSError as exc:
             self._pause(child, stream)
-            self._retry_later(f"cannot read the output of {child.id} now: {exc.strerror}; trying again until it works")
+            self._retry_later(child, stream, exc)
             return
         if count is None:
             return
+        if self._problems:
+            self._note_problem(child, stream, None)
+        if buffer.unwritten:
+            self._write_rest_soon(child, stream)
         if count == 0:
             self._close_pipe(buffer)
         else:
             self.pause_if_full(child)
             if buffer.fills_fast(count, _GATHER_S) and count >= _GATHER_FROM_BYTES:
                 self._let_gather(buffer)
-        self._on_readable(child)
+        self._observer.on_readable(child)
 
     def _let_gather(self, buffer: StreamBuffer) -> None:
         """Leave a pipe alone for a moment in which it cannot fill."""
@@ -148,6 +185,15 @@ class OutputReader:
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._spool, mode=0o700)
         buffer.append_segment(spool_segment(self._spool / f"{child.id}.{stream}.{buffer.end}", buffer.end))
+
+    def _begin_segment(self, child: Child, stream: int, buffer: StreamBuffer) -> None:
+        """Continue in another memory file, if the daemon gets it now: no byte goes into one that it does not have."""
+        if child.attached and len(buffer.segments) < _MAX_SEGMENTS:
+            segment = memory_segment(buffer.end)
+            if self._observer.offer_segment(child, stream, segment):
+                buffer.append_segment(segment)
+            else:
+                segment.close()
 
     def _fits_into_memory(self, child: Child) -> bool:
         usage = self._usage
@@ -171,13 +217,25 @@ class OutputReader:
             self._paused[child.slot, stream] = child
             self._loop.remove_handler(pipe)
 
-    def _retry_later(self, why: str) -> None:
+    def _retry_later(self, child: Child, stream: int, error: OSError) -> None:
+        """Say why a stream cannot be read, such as memory or disk that is full, and try again until it works."""
+        why = f"cannot read the output of {child.id} now: {error.strerror}; it waits, and is read as soon as that works"
+        self._note_problem(child, stream, why)
         if time.monotonic() >= self._logged_at + _LOG_EVERY_S:
             self._logged_at = time.monotonic()
             log(why)
         if not self._retry_is_due:
             self._retry_is_due = True
             self._loop.call_later(_RETRY_S, self._retry)
+
+    def _note_problem(self, child: Child, stream: int, problem: str | None) -> None:
+        before = self.problem
+        if problem is None:
+            self._problems.pop((child.slot, stream), None)
+        else:
+            self._problems[child.slot, stream] = problem
+        if self.problem != before:
+            self._observer.on_problem()
 
     def _retry(self) -> None:
         self._retry_is_due = False
