@@ -117,7 +117,7 @@ async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
             {"signal": "KILL"},
             200,
             {"success": True},
-            ("signal", "a {b}€", 9, "group"),
+            ("signal", "a {b}€", 9, "tree"),
         ),
         ("POST", "/42/stdin/close", None, 204, None, ("close_stdin", "42")),
     ],
@@ -134,7 +134,7 @@ async def test_each_small_call_reaches_the_manager(
 async def test_a_process_that_a_delete_could_not_end_is_shown(server: Server, manager: StubManager, query: str) -> None:
     manager.lives_on = True
     answer = await server.ask("DELETE", f"/api/v1/processes/42{query}")
-    assert (answer.status, answer.json) == (202, RUNNING)
+    assert (answer.status, answer.json) == (202, {**RUNNING, "warnings": ["look"]})
 
 
 async def test_a_signal_that_the_system_refuses_is_an_error(server: Server, manager: StubManager) -> None:
@@ -176,7 +176,8 @@ async def test_stdin_is_passed_on_before_the_body_ends(server: Server, manager: 
 
 async def test_info_shows_the_counts(server: Server) -> None:
     answer = await server.ask("GET", "/api/v1/info")
-    assert answer.json == {"version": "1.2.3", "uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+    counts = {"uptime_secs": 12, "running_processes": 3, "total_processes": 7}
+    assert answer.json == {"version": "1.2.3", **counts, "adopted": True}
 
 
 async def test_health_shows_the_failure(server: Server, manager: StubManager) -> None:

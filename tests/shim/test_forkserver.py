@@ -23,6 +23,7 @@ from tests.support.daemon import Daemon, shim_pid
 from tests.support.waiting import eventually
 
 LIMITS = (1024, 4096)
+MARK = 1 << 62
 OUTCOME_MS = 20_000
 
 
@@ -81,7 +82,7 @@ def helper_pid() -> int:
 
 
 def run(server: ForkServer, text: str) -> bytes:
-    start = Start(command(text), group=None, open_files=LIMITS)
+    start = Start(command(text), group=None, open_files=LIMITS, mark=MARK)
     spawn([start], server)
     try:
         return output_of(start)
@@ -95,7 +96,7 @@ def test_a_forked_process_is_a_child_of_the_caller(server: ForkServer) -> None:
 
 
 def test_all_processes_of_one_request_are_forked(server: ForkServer) -> None:
-    starts = [Start(command(f"echo {n}"), group=None, open_files=LIMITS) for n in range(40)]
+    starts = [Start(command(f"echo {n}"), group=None, open_files=LIMITS, mark=MARK) for n in range(40)]
     spawn(starts, server)
     assert [output_of(start) for start in starts] == [b"%d\n" % n for n in range(40)]
     for start in starts:
@@ -105,7 +106,10 @@ def test_all_processes_of_one_request_are_forked(server: ForkServer) -> None:
 def test_a_large_command_is_forked(server: ForkServer) -> None:
     words = ["x" * 100_000] * 15
     start = Start(
-        command("echo $#")._replace(argv=["sh", "-c", "echo $#", "sh", *words]), group=None, open_files=LIMITS
+        command("echo $#")._replace(argv=["sh", "-c", "echo $#", "sh", *words]),
+        group=None,
+        open_files=LIMITS,
+        mark=MARK,
     )
     spawn([start], server)
     assert output_of(start) == b"15\n"
@@ -126,7 +130,7 @@ async def test_a_stopped_helper_is_killed(server: ForkServer, monkeypatch: pytes
     monkeypatch.setattr(forkserver, "_ANSWER_S", 0.2)  # the helper is there: on a busy machine it takes longer to start
     first = helper_pid()
     os.kill(first, signal.SIGSTOP)
-    start = Start(command("echo no"), group=None, open_files=LIMITS)
+    start = Start(command("echo no"), group=None, open_files=LIMITS, mark=MARK)
     spawn([start], server)
     assert start.refused is not None
     assert start.refused.errno == errno.EAGAIN

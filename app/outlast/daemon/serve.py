@@ -34,12 +34,13 @@ _UNIX = "unix:"
 _MAX_PORT = 65535
 
 
-async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
+async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, and leave the processes running.
 
     Args:
         settings: the settings of the daemon.
         announce: called with the daemon's address, once it serves requests.
+        adopt: whether to take over a store of another state folder with its managed processes.
 
     Returns:
         Number of processes that continue to run.
@@ -59,7 +60,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         token = state_folder.load_token(state_dir, settings.token)
         sock = _bind(settings)  # before anything is started: a port in use is a common mistake
         try:
-            async with running_manager(settings) as manager:
+            async with running_manager(settings, adopt=adopt) as manager:
                 manager.resume_managed()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()

@@ -1,6 +1,7 @@
 """Reading /proc. A process that has gone is None or empty, unless a function says otherwise."""
 
 import os
+import time
 from typing import NamedTuple
 
 
@@ -32,6 +33,11 @@ class Stat(NamedTuple):
 def all_pids() -> list[int]:
     """Return the pids of all processes that /proc shows to this process."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def boot_ticks() -> int:
+    """Return the time from boot to now, as `Stat.start_ticks` of a process that starts now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def read_stat(pid: int) -> Stat | None:

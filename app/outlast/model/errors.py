@@ -22,7 +22,7 @@ OutlastError
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
 |-- StorageError            the store cannot be used at all: newer schema, damaged file, bad URL
 |-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
-|-- AlreadyServed           another daemon uses the state folder
+|-- AlreadyServed           another daemon uses the state folder or the store
 `-- ConfigError             a setting is wrong; the sentence names it
 
 Exception
@@ -105,7 +105,7 @@ class ProtocolError(OutlastError):
 
 
 class AlreadyServed(OutlastError):
-    """Another daemon uses the state folder."""
+    """Another daemon uses the state folder or the store."""
 
 
 class ConfigError(OutlastError):

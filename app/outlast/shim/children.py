@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from outlast.failpoints import failpoint
+from outlast.linux.proc import boot_ticks
 from outlast.linux.process import become_subreaper, exit_status
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill.cgroup import CgroupRoot
@@ -81,8 +82,8 @@ class Children:
         on_other_reaped: called with what `os.waitid` returned for a reaped child that is not in the table.
     """
 
-    def __init__(self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int) -> None:
-        """`open_files` is the soft limit on open files that processes get."""
+    def __init__(self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int, secret: str) -> None:
+        """`open_files` is the soft limit on open files that processes get, `secret` that of the folder's identity."""
         self._loop = loop
         self._observer = observer
         self._by_slot: dict[int, Child] = {}
@@ -95,7 +96,7 @@ class Children:
         self._reaping_waits = False
         self._fork_server = ForkServer(state_dir)
         self._groups = CgroupRoot.create(state_dir)
-        self.killer = Killer(loop, lambda: iter(self), self._groups)
+        self.killer = Killer(loop, lambda: iter(self), self._groups, secret)
         self._deadlines = Deadlines(loop, self.killer.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._open_files = (open_files, hard)
@@ -134,13 +135,15 @@ class Children:
         """Make all that a process needs before it is forked."""
         group = self._groups.create_group(request.record["id"]) if self._groups else None
         child = Child(self._allocate_slot(), request.record, group, self.usage)
+        child.since_ticks = boot_ticks()
         begins_at = dict(zip((STDOUT, STDERR), request.begins_at, strict=True))
         captured = {STDOUT: request.command.stdout, STDERR: request.command.stderr}
         segments: dict[int, Segment] = {}
         try:
             limit_group(group, request.command.limits)
             segments = memory_segments({stream: begins_at[stream] for stream in captured if captured[stream]})
-            start = Start(request.command, group=group, open_files=self._open_files)
+            mark = self.killer.mark_of(child.id)
+            start = Start(request.command, group=group, open_files=self._open_files, mark=mark)
         except OSError as exc:
             self._discard_prepared(child, segments)
             return exc

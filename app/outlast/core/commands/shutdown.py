@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
@@ -25,7 +24,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     running = [live for live in supervisor if not live.ended]
     for live in running:
         with contextlib.suppress(NotRunning, PermissionError):
-            await link.signal(live.slot, signal.SIGTERM)
+            await link.terminate(live.slot)
     await _wait_finished(running, grace_s)
     rest = [live for live in supervisor if not live.finished]
     for live in rest:
