@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 
 from outlast.linux import lock
-from outlast.model.errors import AlreadyServed
+from outlast.model.errors import AlreadyServed, ConfigError
 from outlast.storage import Owner, Storage
 from outlast.wire.contract import SHIM_LOCK_NAME
-from outlast.wire.identity import load_identity
+from outlast.wire.identity import IDENTITY_NAME, load_identity
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,10 @@ async def claim_store(storage: Storage, state_dir: Path, *, adopt: bool) -> str 
 
     Raises:
         AlreadyServed: the store is another folder's, whose processes run. Nothing was changed.
+        ConfigError: the folder's identity can neither be read nor made.
         StorageUnavailable: the store cannot be read or written now.
     """
-    own = Owner(load_identity(state_dir).id, str(state_dir))
+    own = Owner(_own_identity(state_dir), str(state_dir))
     stored = await storage.owner()
     if stored == own:
         return None
@@ -47,6 +48,16 @@ async def claim_store(storage: Storage, state_dir: Path, *, adopt: bool) -> str 
         log.warning("the store was that of the state folder %s, and is that of %s now", stored.state_dir, state_dir)
     await storage.claim(own)
     return None
+
+
+def _own_identity(state_dir: Path) -> str:
+    try:
+        return load_identity(state_dir).id
+    except OSError as exc:
+        raise ConfigError(
+            f"the file {state_dir / IDENTITY_NAME} can neither be read nor made: {exc.strerror}; make room, or make it "
+            "readable and writable for this user"
+        ) from None
 
 
 def _is_running(state_dir: Path) -> bool:

@@ -155,7 +155,7 @@ class Killer:
         return not tree.kill_tree(leader, mark, freeze=freeze) and not tree.kill_tree(leader, mark)
 
     def _find_orphans(self) -> list[tree.Orphan]:
-        return tree.find_orphans({child.pid for child in self._children() if not child.adopted})
+        return tree.find_orphans({child.pid for child in self._children() if not child.adopted and not child.reaped})
 
     def _find_strays(self, process_id: str) -> list[int]:
         """Find the orphans that bear no mark, and nothing else tells which tree they belong to.
