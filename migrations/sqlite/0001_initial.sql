@@ -82,6 +82,13 @@ CREATE TABLE tally (purged INTEGER NOT NULL) STRICT;
 
 INSERT INTO tally (purged) VALUES (0);
 
+-- One row, or none: whose store this is, and where the file was when that was recorded. A copy is somewhere else.
+CREATE TABLE owner (
+    identity  TEXT NOT NULL, -- of the state folder
+    state_dir TEXT NOT NULL, -- its path
+    place     TEXT NOT NULL  -- device and inode numbers of this file
+) STRICT;
+
 -- Purged processes whose chunks are not all deleted yet. Nothing shows them any more.
 CREATE TABLE purged (handle INTEGER PRIMARY KEY) STRICT;
 

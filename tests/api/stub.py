@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outlast.core.commands.start_request import StartRequest
@@ -38,6 +38,7 @@ class StubManager:
     stdin: bytearray = field(default_factory=bytearray)
     stdin_broken: bool = False
     unhealthy: str | None = None
+    why_held: str | None = None
     key_is_known: bool = False
     lives_on: bool = False
     wait_in_start: asyncio.Event | None = None
@@ -77,11 +78,11 @@ class StubManager:
 
     async def kill(self, ref: str, wait_s: float) -> ProcessView | None:
         self._called("kill", ref, wait_s)
-        return view() if self.lives_on else None
+        return replace(view(), warning="look") if self.lives_on else None
 
     async def purge(self, ref: str, wait_s: float) -> ProcessView | None:
         self._called("purge", ref, wait_s)
-        return view() if self.lives_on else None
+        return replace(view(), warning="look") if self.lives_on else None
 
     async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
         self._called("signal", ref, number, scope)

@@ -117,7 +117,7 @@ async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
             {"signal": "KILL"},
             200,
             {"success": True},
-            ("signal", "a {b}€", 9, "group"),
+            ("signal", "a {b}€", 9, "tree"),
         ),
         ("POST", "/42/stdin/close", None, 204, None, ("close_stdin", "42")),
     ],
@@ -134,7 +134,7 @@ async def test_each_small_call_reaches_the_manager(
 async def test_a_process_that_a_delete_could_not_end_is_shown(server: Server, manager: StubManager, query: str) -> None:
     manager.lives_on = True
     answer = await server.ask("DELETE", f"/api/v1/processes/42{query}")
-    assert (answer.status, answer.json) == (202, RUNNING)
+    assert (answer.status, answer.json) == (202, {**RUNNING, "warnings": ["look"]})
 
 
 async def test_a_signal_that_the_system_refuses_is_an_error(server: Server, manager: StubManager) -> None:
@@ -182,6 +182,7 @@ async def test_info_shows_the_counts(server: Server) -> None:
         "uptime_secs": 12,
         "running_processes": 3,
         "total_processes": 7,
+        "adopted": True,
     }
 
 

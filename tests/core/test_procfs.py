@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from outlast.core.usage import procfs
 from outlast.linux.cgroup import members
-from outlast.wire.contract import MARKER
+from outlast.wire.contract import PROCESS_ID_VARIABLE
 
 TREE = """
 import os, time
@@ -57,7 +57,10 @@ def running(program: str, lines: int, **environment: str) -> Iterator[dict[str, 
 
 
 def test_a_tree_without_a_group_is_found() -> None:
-    with running(TREE, 3, **{MARKER: "one"}) as one, running(TREE, 3, **{MARKER: "two"}) as two:
+    with (
+        running(TREE, 3, **{PROCESS_ID_VARIABLE: "one"}) as one,
+        running(TREE, 3, **{PROCESS_ID_VARIABLE: "two"}) as two,
+    ):
         trees = procfs.Trees()
         for leaders in ({one["leader"]: "one"}, {one["leader"]: "one", two["leader"]: "two"}):
             found = trees.find_pids(leaders)

@@ -34,6 +34,7 @@ from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
 LIMITS = (1024, 4096)
+MARK = 1 << 62
 OUTCOME_MS = 20_000
 TICK_S = 0.01
 
@@ -66,6 +67,7 @@ class Forking:
             Path("/"),
             open_files=LIMITS,
             groups=None,
+            mark_of=lambda _run_key: MARK,
             make_child=lambda record, group: Child(1, record, group, BufferUsage()),
             on_forked=lambda _child: None,
             on_settled=lambda: None,

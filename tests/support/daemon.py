@@ -17,7 +17,9 @@ from harness.proc import forker_pid
 from outlast.config import Settings
 from outlast.daemon.shutdown import shutdown
 from outlast.failpoints import VARIABLE
+from outlast.linux.marks import read_mark
 from outlast.shim.kill.cgroup import folder_name
+from outlast.wire.identity import load_identity, make_mark
 from tests.support.waiting import DEADLINE_S, eventually
 
 # What the shim marks each run's processes with.
@@ -289,16 +291,19 @@ def group_folders(state_dir: Path) -> list[Path]:
 
 def left_over(state_dir: Path) -> list[str]:
     """List what still runs for a state folder: daemon or shim (they name it), or a process that one of them started."""
-    ids = set()
+    ids: set[bytes] = set()
+    marks: set[int | None] = set()
     database = state_dir / "outlast.db"
     if database.exists():
         with contextlib.closing(sqlite3.connect(database)) as connection, contextlib.suppress(sqlite3.Error):
-            ids = {f"OUTLAST_PROCESS_ID={row[0]}".encode() for row in connection.execute(_KEYS)}
+            keys = [row[0] for row in connection.execute(_KEYS)]
+            ids = {f"OUTLAST_PROCESS_ID={key}".encode() for key in keys}
+            marks = {make_mark(load_identity(state_dir).secret, key) for key in keys}
     found = [str(path) for path in group_folders(state_dir)]
     for pid in pids():
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             environment = set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-            if (os.fsencode(state_dir) in words and pid != os.getpid()) or environment & ids:
+            if (os.fsencode(state_dir) in words and pid != os.getpid()) or environment & ids or read_mark(pid) in marks:
                 found.append(f"{pid}: {b' '.join(words).decode(errors='replace')}")
     return found

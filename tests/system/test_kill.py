@@ -201,3 +201,16 @@ async def test_many_kills_at_once_are_each_answered(either: Daemon) -> None:
     processes = [await either.sh("sleep 1000 & setsid sleep 1000 & wait") for _ in range(10)]
     await asyncio.gather(*(either.call("DELETE", f"/processes/{process['id']}", 204) for process in processes * 2))
     assert [left_of(process) for process in processes] == [[]] * 10
+
+
+async def test_sigkill_without_a_scope_reaches_the_tree(either: Daemon) -> None:
+    process = await either.sh("setsid sleep 58 & echo $!; setsid env -i sleep 59 & echo $!; sleep 60")
+    children = [int(line) for line in await first_lines(either, process, 2)]
+    in_group = await either.sh("setsid sleep 58 & echo $!; sleep 60")
+    (survivor,) = [int(line) for line in await first_lines(either, in_group, 1)]
+    await either.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": 9})
+    await either.call("POST", f"/processes/{in_group['id']}/signal", 200, {"signal": 9, "scope": "group"})
+    await eventually(lambda: not any(is_running(pid) for pid in (process["pid"], *children)))
+    assert (await either.ended(process))["signal"] == signal.SIGKILL
+    await eventually(lambda: not is_running(in_group["pid"]))
+    assert is_running(survivor)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.proc import forker_pid
-from tests.support.daemon import Daemon, is_running, shim_pid
+from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
@@ -157,6 +157,30 @@ async def test_delete_ends_a_stopped_process(daemon: Daemon) -> None:
     process = await stopped_process(daemon)
     await daemon.call("DELETE", f"/processes/{process['id']}", 204)
     assert (await daemon.get(process))["signal"] == signal.SIGKILL
+
+
+# Ends with 7 on SIGTERM.
+ORDERLY = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: exit(7))
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+async def test_a_stopped_process_is_continued_to_end_in_order(daemon: Daemon) -> None:
+    managed = {"restart": {"policy": "always"}, "stop_grace_ms": 60_000}
+    deleted, left = await daemon.python(ORDERLY, **managed), await daemon.python(ORDERLY)
+    for process in (deleted, left):
+        await anext(daemon.follow(process))
+        await daemon.call("POST", f"/processes/{process['id']}/signal", 200, {"signal": "SIGSTOP"})
+    await eventually(lambda: state(deleted) == state(left) == "T")
+    await daemon.call("DELETE", f"/processes/{deleted['id']}", 204)
+    assert (await daemon.get(deleted))["exit_code"] == 7
+    os.kill(daemon.pid, signal.SIGSTOP)  # a daemon that is to end is continued, too
+    code, said = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert code == 0, said
+    assert daemon.sql("SELECT exit_code FROM processes WHERE id = ?", left["id"]) == [(7,)]
 
 
 async def test_unknown_signals_are_refused(daemon: Daemon) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from outlast.model.sql import MAX_ANSWER_BYTES
-from outlast.wire.contract import MARKER
+from outlast.wire.contract import PROCESS_ID_VARIABLE
 from tests.support.daemon import OUTLAST, Daemon, outlast
 from tests.support.waiting import eventually
 
@@ -184,7 +184,7 @@ async def test_the_environment_is_not_shown(daemon: Daemon) -> None:
     ):
         shown[question] = str(await sql(daemon, question))
     for question, answer in shown.items():
-        for secret in ("s3cr3t", encrypted, encrypted.encode().hex().upper(), MARKER):
+        for secret in ("s3cr3t", encrypted, encrypted.encode().hex().upper(), PROCESS_ID_VARIABLE):
             assert secret not in answer, question
     # Nor can it be guessed by what meets a condition.
     assert (await sql(daemon, "SELECT id FROM process WHERE encrypted_env > ''"))["rows"] == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from outlast.wire.identity import load_identity, make_mark
 from tests.support.daemon import Daemon
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may start processes as somebody else")
@@ -79,6 +80,7 @@ async def test_the_environment_is_clean(state_dir: Path) -> None:
             "ASKED": "for",
             "A_PROXY": "near",
             "OUTLAST_PROCESS_ID": process["id"],
+            "OUTLAST_MARK": str(make_mark(load_identity(state_dir).secret, process["id"])),
         }
         files = [path for path in state_dir.iterdir() if path.is_file()]
         assert files

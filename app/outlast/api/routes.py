@@ -169,8 +169,9 @@ ROUTES: tuple[Route, ...] = (
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
             meaning="SIGKILL was sent, but the tree is not gone (or the end is not recorded) after `wait` seconds: the "
-            "process as it is now. With `purge`, nothing was deleted. Repeat the request.",
-            content={_JSON: responses.ProcessInfo},
+            "process as it is now. With `purge`, nothing was deleted. Repeat the request. Or the tree is gone, but "
+            "nothing tells whose some other processes are, which may have belonged to it: `warnings` has their pids.",
+            content={_JSON: responses.KilledProcess},
         ),
         raises=(NotFound,),
     ),

@@ -49,7 +49,8 @@ def main() -> None:
 @click.option("--listen", metavar="HOST:PORT", help="Address of the HTTP API; port 0: any free port. [127.0.0.1:9501]")
 @_STATE_DIR
 @_CONFIG
-def serve_command(listen: str | None, state_dir: str | None, config: str | None) -> None:
+@click.option("--adopt", is_flag=True, help="Start the managed processes of a store that was copied or moved here.")
+def serve_command(listen: str | None, state_dir: str | None, config: str | None, *, adopt: bool) -> None:
     """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
     _check_system()
     from outlast.daemon.serve import serve
@@ -62,7 +63,7 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None)
         token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
         say(f"the token is in {token}", err=True)
 
-    running = _run(serve(settings, announce))
+    running = _run(serve(settings, announce, adopt=adopt))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
     down = f"outlast down --state-dir {settings.state_path}"
     say(f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim.", err=True)

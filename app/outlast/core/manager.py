@@ -5,6 +5,7 @@ The API uses the core's other modules only for the types, defaults and errors of
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
@@ -36,6 +38,8 @@ from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
 from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
+
+log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
@@ -49,13 +53,16 @@ class ProcessManager:
     Attributes:
         events: the events of all processes.
         queries: searches, SQL, and waits for a line.
+        why_held: why the managed processes in the store are not started; None: they are.
     """
 
     def __init__(
         self, storage: Storage, state_dir: Path, limits: BufferLimits, inherit_env: Sequence[str] = ()
     ) -> None:
         """`inherit_env`: names of environment variables that processes inherit from the daemon."""
+        self.why_held: str | None = None
         self._storage = storage
+        self._state_dir = state_dir
         self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
@@ -75,17 +82,23 @@ class ProcessManager:
 
     # ---- life of the daemon
 
-    async def open(self) -> None:
-        """Connect to the shim and recover every process. See `Supervisor.open` for what is raised."""
+    async def open(self, *, adopt: bool = False) -> None:
+        """Connect to the shim and recover every process. See `Supervisor.open` and `claim_store` for what is raised.
+
+        `adopt`: whether to take over a store of another state folder with its managed processes.
+        """
         self._opened_at = time.monotonic()
+        self.why_held = await claim_store(self._storage, self._state_dir, adopt=adopt)
         self._committer.start()
         await self._supervisor.open()
         self._sampler.start()
         await self._managed.open()
 
     def resume_managed(self) -> None:
-        """Restart managed processes, and check their health, from now on."""
-        self._managed.resume()
+        """Restart managed processes, unless they are held, and check their health, from now on."""
+        if self.why_held is not None:
+            log.warning("%s", self.why_held)
+        self._managed.resume(held=self.why_held is not None)
 
     async def close(self) -> None:
         """Leave the processes to the shim, which still has all output that is not stored."""
@@ -107,8 +120,8 @@ class ProcessManager:
             live.wake()
 
     def health(self) -> str | None:
-        """Return a sentence that says what is wrong with store or shim, or None."""
-        return self._supervisor.store_problem() or self._supervisor.shim_problem()
+        """Return a sentence that says what is wrong with store or shim, or why managed processes are held, or None."""
+        return self._supervisor.store_problem() or self._supervisor.shim_problem() or self.why_held
 
     @property
     def uptime_s(self) -> float:
@@ -243,15 +256,19 @@ class ProcessManager:
         A managed process is first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
 
         Returns:
-            None if the tree is gone and the end is stored; after `wait_s`, the process as it is then.
+            None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
+            warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
         process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.kill(process, wait_s) else await self.get(process.spec.id)
+        left = await self._termination.kill(process, wait_s)
+        return None if left is None else replace(await self.get(process.spec.id), warning=left)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
         process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.purge(process, wait_s) else await self.get(process.spec.id)
+        view = self._view(process)
+        left = await self._termination.purge(process, wait_s)
+        return None if left is None else replace(view, warning=left)
 
     async def _stop_if_managed(self, process: Process) -> Process:
         """Stop a process if it is managed, and return it as it is then."""

@@ -13,11 +13,13 @@ class ProcessView:
     Attributes:
         stdin_writable: whether its standard input is an open pipe.
         starting: whether its next run (of a managed process) is being started now.
+        warning: what a kill could not do, and what to do about it.
     """
 
     process: Process
     stdin_writable: bool
     starting: bool = False
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,10 @@ from outlast.storage import storage_from_url
 
 
 @contextlib.asynccontextmanager
-async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
+async def running_manager(settings: Settings, *, adopt: bool = False) -> AsyncIterator[ProcessManager]:
     """Open store and shim, and recover the processes; at the end, leave them to the shim.
+
+    `adopt`: see `ProcessManager.open`.
 
     Raises:
         OutlastError: store or shim cannot be opened.
@@ -30,7 +32,7 @@ async def running_manager(settings: Settings) -> AsyncIterator[ProcessManager]:
         )
         manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env)
         try:
-            await manager.open()
+            await manager.open(adopt=adopt)
             yield manager
         finally:
             await manager.close()

@@ -34,12 +34,13 @@ _UNIX = "unix:"
 _MAX_PORT = 65535
 
 
-async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
+async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, and leave the processes running.
 
     Args:
         settings: the settings of the daemon.
         announce: called with the daemon's address, once it serves requests.
+        adopt: whether to take over a store of another state folder with its managed processes.
 
     Returns:
         Number of processes that continue to run.
@@ -61,7 +62,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         # The socket comes before anything is started: a port in use is a common mistake.
         with _bound_socket(settings) as sock:
             import_late_modules()
-            async with running_manager(settings) as manager:
+            async with running_manager(settings, adopt=adopt) as manager:
                 manager.resume_managed()
                 await _serve_on(sock, manager, token, settings, announce, stop)
                 return manager.running()

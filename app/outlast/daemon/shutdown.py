@@ -100,6 +100,7 @@ async def _end_daemon(settings: Settings) -> bool:
         if state_folder.lock_holder(settings.state_path) == pid:
             with contextlib.suppress(ProcessLookupError):
                 signal_process(pidfd, pid, signal.SIGTERM)
+                signal_process(pidfd, pid, signal.SIGCONT)  # a stopped daemon would not hear it
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DAEMON_TIMEOUT_S
         while state_folder.lock_holder(settings.state_path) == pid:

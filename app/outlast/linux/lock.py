@@ -91,3 +91,16 @@ def holder(path: Path) -> int | None:
     finally:
         os.close(fd)
     return None if kind == fcntl.F_UNLCK else int(pid)
+
+
+def flock_holder(fd: int) -> int | None:
+    """Return the pid of the process that holds the flock(2) lock of a file. None: not known, as outside this container.
+
+    flock(2) itself does not tell. /proc/locks names the device as the file system does, which `os.fstat` may not.
+    """
+    inode = str(os.fstat(fd).st_ino)
+    for line in Path("/proc/locks").read_text().splitlines():
+        _number, kind, _advisory, _access, pid, place, *_range = line.replace(" -> ", " ").split()
+        if kind == "FLOCK" and place.rpartition(":")[2] == inode and int(pid) > 0:
+            return int(pid)
+    return None

@@ -7,6 +7,7 @@ Every function raises OSError if this process lacks a descriptor or memory to lo
 
 import errno
 import os
+import time
 from typing import NamedTuple
 
 
@@ -38,6 +39,11 @@ class Stat(NamedTuple):
 def all_pids() -> list[int]:
     """Return the pids of all processes that /proc shows to this process."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def boot_ticks() -> int:
+    """Return the time from boot to now, as `Stat.start_ticks` of a process that starts now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def read_stat(pid: int = 0, *, folder: int | None = None) -> Stat | None:

@@ -24,7 +24,7 @@ OutlastError
 |-- StorageError            the store cannot be used at all: newer schema, bad URL
 |   `-- StorageDamaged      the store is damaged
 |-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
-|-- AlreadyServed           another daemon uses the state folder
+|-- AlreadyServed           another daemon uses the state folder or the store
 `-- ConfigError             a setting is wrong; the sentence names it
 
 Exception
@@ -115,7 +115,7 @@ class ProtocolError(OutlastError):
 
 
 class AlreadyServed(OutlastError):
-    """Another daemon uses the state folder."""
+    """Another daemon uses the state folder or the store."""
 
 
 class ConfigError(OutlastError):

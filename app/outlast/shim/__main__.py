@@ -21,11 +21,21 @@ from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.codec import PROTOCOL_VERSION
-from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE, SHIM_LOCK_NAME, SHIM_USE, STATE_VERSION
+from outlast.wire.contract import (
+    BLOCKED_SIGNALS,
+    INIT_MODE,
+    MARK_VARIABLE,
+    OWN_MARK,
+    SHIM_LOCK_NAME,
+    SHIM_USE,
+    STATE_VERSION,
+)
+from outlast.wire.identity import load_identity
 
 
 def main() -> None:
     """Run the shim for the state folder argv[1]. argv[3] is the soft limit on open files that processes get."""
+    os.environ[MARK_VARIABLE] = OWN_MARK  # for the fork helper, and for the daemon of an init
     if sys.argv[1] == upgrade.RESUME:
         _resume(int(sys.argv[2]))
     if sys.argv[2] == INIT_MODE:
@@ -45,7 +55,8 @@ def main() -> None:
     keep_freed_memory()
     os.chdir("/")
     listener = Listener(state_dir, [folder])
-    shim = Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd)
+    secret = load_identity(state_dir).secret
+    shim = Shim(listener, state_dir, open_files=open_files, secret=secret, lock_fd=lock_fd)
     with contextlib.suppress(OSError):  # the daemon that started this shim may be gone: the next one finds it
         os.write(ready_fd, b"ready\n")
     os.close(ready_fd)
@@ -64,6 +75,7 @@ def _resume(memory: int) -> NoReturn:
         listener,
         state_dir,
         open_files=state["open_files"],
+        secret=state["secret"],
         lock_fd=state["lock_fd"],
         supervisor=supervisor,
         state=state,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from outlast.failpoints import failpoint
 from outlast.linux import descriptors
+from outlast.linux.proc import boot_ticks
 from outlast.linux.process import become_subreaper, exit_status, has_ended, is_pollable
 from outlast.shim.event_loop import IN, Loop
 from outlast.shim.kill.cgroup import CgroupRoot
@@ -60,7 +61,9 @@ class Children:
         on_other_reaped: called with what `os.waitid` returned for a reaped child that is not in the table.
     """
 
-    def __init__(self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int, folder: Path) -> None:
+    def __init__(
+        self, loop: Loop, observer: ChildObserver, state_dir: Path, open_files: int, *, folder: Path, secret: str
+    ) -> None:
         """Make an empty table.
 
         Args:
@@ -69,6 +72,7 @@ class Children:
             state_dir: the state folder, as the list of processes shows it.
             open_files: the soft limit on open files that processes get.
             folder: the state folder, also when it has been moved.
+            secret: that of the folder's identity.
         """
         self._loop = loop
         self._observer = observer
@@ -81,7 +85,7 @@ class Children:
         self.on_other_reaped: Callable[[Any], None] = lambda _info: None
         self._reaping_waits = False
         self._groups = CgroupRoot.create(folder)
-        self.killer = Killer(loop, lambda: iter(self), self._groups)
+        self.killer = Killer(loop, lambda: iter(self), self._groups, secret)
         self._deadlines = Deadlines(loop, self.killer.kill)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.starts = Starts(
@@ -89,6 +93,7 @@ class Children:
             state_dir,
             open_files=(open_files, hard),
             groups=self._groups,
+            mark_of=self.killer.mark_of,
             make_child=self._make_child,
             on_forked=self._insert_forked,
             on_settled=self._reap_what_waits,
@@ -115,7 +120,9 @@ class Children:
     # ---- start
 
     def _make_child(self, record: dict[str, Any], group: str | None) -> Child:
-        return Child(self._allocate_slot(), record, group, self.usage)
+        child = Child(self._allocate_slot(), record, group, self.usage)
+        child.since_ticks = boot_ticks()
+        return child
 
     def _insert_forked(self, child: Child) -> None:
         """Put a process that waits at its gate into the table."""

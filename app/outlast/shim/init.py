@@ -12,6 +12,7 @@ from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.log import log
 from outlast.shim.server import Shim
 from outlast.wire.contract import BLOCKED_SIGNALS, SHIM_LOCK_NAME, SHIM_USE
+from outlast.wire.identity import load_identity
 
 
 def run_init(argv: list[str]) -> NoReturn:
@@ -35,9 +36,9 @@ def run_init(argv: list[str]) -> NoReturn:
         open_files=open_files,
         end_within_s=end_within_s,
     )
-    serve_and_exit(
-        Shim(listener, state_dir, open_files=open_files, lock_fd=lock_fd, supervisor=supervisor), listener, supervisor
-    )
+    secret = load_identity(state_dir).secret
+    shim = Shim(listener, state_dir, open_files=open_files, secret=secret, lock_fd=lock_fd, supervisor=supervisor)
+    serve_and_exit(shim, listener, supervisor)
 
 
 def serve_and_exit(shim: Shim, listener: Listener, supervisor: DaemonSupervisor) -> NoReturn:

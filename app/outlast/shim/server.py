@@ -57,6 +57,7 @@ class Shim:
         state_dir: Path,
         *,
         open_files: int,
+        secret: str,
         lock_fd: int,
         supervisor: DaemonSupervisor | None = None,
         state: dict[str, Any] | None = None,
@@ -67,12 +68,13 @@ class Shim:
             listener: the socket to which daemons connect.
             state_dir: the state folder.
             open_files: the soft limit on open files that processes get.
+            secret: that of the folder's identity.
             lock_fd: descriptor of the folder's lock.
             supervisor: of the daemon, if this is an init.
             state: what an earlier program in this process has left (see `upgrade.py`).
         """
         self._loop = Loop(on_hangup=self._renew_listener)
-        self._children = Children(self._loop, self, state_dir, open_files, listener.folder)
+        self._children = Children(self._loop, self, state_dir, open_files, folder=listener.folder, secret=secret)
         if state is None:
             self._children.output_reader.clear_spool()
         else:
@@ -89,7 +91,7 @@ class Shim:
             listener=listener,
             supervisor=supervisor,
             lock_fd=lock_fd,
-            settings={"state_dir": str(state_dir), "open_files": open_files},
+            settings={"state_dir": str(state_dir), "open_files": open_files, "secret": secret},
             leave_daemon=self._leave_daemon,
         )
         self._supervisor = supervisor

@@ -70,6 +70,7 @@ class Starts:
         *,
         open_files: tuple[int, int],
         groups: CgroupRoot | None,
+        mark_of: Callable[[str], int],
         make_child: Callable[[dict[str, Any], str | None], Child],
         on_forked: Callable[[Child], None],
         on_settled: Callable[[], None],
@@ -81,6 +82,7 @@ class Starts:
             state_dir: the state folder.
             open_files: the soft and hard limit on open files that processes get.
             groups: makes cgroups, if that is possible here.
+            mark_of: returns the mark of a run, by its key.
             make_child: makes an entry in the table from a record and a cgroup.
             on_forked: called with each process that waits at its gate, before its `Answer`.
             on_settled: called when every process that has been forked is known.
@@ -88,6 +90,7 @@ class Starts:
         self._server = ForkServer(loop, state_dir)
         self._open_files = open_files
         self._groups = groups
+        self._mark_of = mark_of
         self._make_child = make_child
         self._on_forked = on_forked
         self._on_settled = on_settled
@@ -130,11 +133,15 @@ class Starts:
         try:
             limit_group(group, request.command.limits)
             segments = memory_segments({stream: begins_at[stream] for stream in captured if captured[stream]})
-            start = Start(request.command, group=group, open_files=self._open_files)
+            start = self._make_start(request.command, child)
         except OSError as exc:
             self._refuse(child, segments, answer, exc)
             return
         self._batch.append(_Attempt(request.command, answer, child, start, segments))
+
+    def _make_start(self, command: Command, child: Child) -> Start:
+        mark = self._mark_of(child.id)
+        return Start(command, group=child.group, open_files=self._open_files, mark=mark)
 
     def _refuse(self, child: Child, segments: Mapping[int, Segment], answer: Answer, why: OSError) -> None:
         for segment in segments.values():
@@ -177,7 +184,7 @@ class Starts:
         """Make a start that may have been forked, unknown to this process, end at its gate, and make another for it."""
         attempt.start.abandon()
         try:
-            start = Start(attempt.command, group=attempt.child.group, open_files=self._open_files)
+            start = self._make_start(attempt.command, attempt.child)
         except OSError as exc:
             self._refuse(attempt.child, attempt.segments, attempt.answer, exc)
             return None

@@ -1,6 +1,6 @@
 """The daemon's end of the socket to the shim."""
 
-from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
 from outlast.shimlink.launch import SHIM_LOG_NAME, connect_or_start, find_running_shim
 from outlast.shimlink.link import ShimLink
@@ -10,6 +10,7 @@ __all__ = [
     "SHIM_LOG_NAME",
     "GreetingCut",
     "HeldProcess",
+    "KillOutcome",
     "ShimEvents",
     "ShimLink",
     "ShimLost",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from outlast.model.errors import OutlastError, ShimUnavailable
 from outlast.model.output import Stream
@@ -53,6 +53,18 @@ class GreetingCut(ShimLost):
     def __init__(self, message: str, found: list[ShimProcess]) -> None:
         super().__init__(message)
         self.found = found
+
+
+class KillOutcome(NamedTuple):
+    """Result of a kill so far.
+
+    Attributes:
+        is_gone: whether nothing of the tree is left, as far as can be told.
+        strays: pids of processes that may belong to the tree, and that nothing tells whose they are.
+    """
+
+    is_gone: bool
+    strays: list[int]
 
 
 class ShimEvents(Protocol):

@@ -1,6 +1,7 @@
 """One connection to the shim: commands and their answers, output and events as they come."""
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import json
@@ -24,7 +25,7 @@ from outlast.model.errors import (
 from outlast.model.output import Position, Stream
 from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
-from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
 from outlast.wire.codec import (
     PROTOCOL_VERSION,
@@ -189,14 +190,21 @@ class ShimLink:
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
-    async def kill(self, process_id: str) -> bool:
-        """SIGKILL the process's tree, also if the process itself has ended. Call this again until the tree is gone.
+    async def terminate(self, slot: int, number: int) -> None:
+        """Signal the process's group to end, and continue it, because a stopped process would not hear the signal.
 
-        Returns:
-            Whether nothing of the tree is left.
+        Raises:
+            NotRunning: the process had ended before the first of the two.
+            PermissionError: the system refuses.
         """
+        await self.signal(slot, number)
+        with contextlib.suppress(NotRunning):
+            await self.signal(slot, signal.SIGCONT)
+
+    async def kill(self, process_id: str) -> KillOutcome:
+        """SIGKILL the process's tree, also if the process itself has ended. Call this again until the tree is gone."""
         answer = await self._send_request(MessageType.KILL, {"id": process_id})
-        return bool(answer["gone"])
+        return KillOutcome(answer["gone"], answer["strays"])
 
     async def sweep(self, process_ids: Sequence[str]) -> None:
         """SIGKILL what may be left of processes that no shim has any more."""

@@ -22,6 +22,7 @@ __all__ = [
     "Chunk",
     "CompleteOutput",
     "EndRun",
+    "Owner",
     "PurgeProcess",
     "RecordUsage",
     "SetManaged",
@@ -139,6 +140,21 @@ Change = (
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The state folder that a store belongs to.
+
+    Attributes:
+        identity: its identity (`outlast.wire.identity`).
+        state_dir: its path at that time.
+        is_copied: whether the store has been copied since then, so that the folder may use another one.
+    """
+
+    identity: str
+    state_dir: str
+    is_copied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Unfinished:
     """A process that has not ended or whose output is not complete, and the position of its output."""
 
@@ -178,6 +194,7 @@ class Storage(ABC):
         """Open or create the store, and bring its schema up to date.
 
         Raises:
+            AlreadyServed: another process has opened the store to write to it; nothing was changed.
             StorageDamaged: the store is damaged; nothing was changed.
             StorageError: the store was made by a newer version; nothing was changed.
             StorageUnavailable: the store cannot be reached now.
@@ -316,6 +333,20 @@ class Storage(ABC):
         The chunks of each process come in their own order. A chunk that is stored during a scan may be found or not,
         but no chunk is returned twice if the scan takes less than ten minutes. Purged processes have no output. The
         cost is that of the chunks examined, bounded by `max_chunks` and `max_bytes`.
+        """
+
+    async def owner(self) -> Owner | None:
+        """Return whom the store belongs to. None: nobody has claimed it.
+
+        A plug-in whose stores cannot be copied, nor used by two state folders, need not implement this and `claim`.
+        """
+        return None
+
+    async def claim(self, owner: Owner) -> None:  # noqa: B027 - not every plug-in needs it
+        """Record whom the store belongs to from now on. Not called during a commit.
+
+        Raises:
+            StorageUnavailable: nothing was stored; the same call may be made again.
         """
 
     async def sql(self, query: SqlQuery) -> bytes:

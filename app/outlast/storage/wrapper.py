@@ -8,7 +8,7 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Storage, Unfinished
+from outlast.storage.base import Change, Owner, Storage, Unfinished
 
 
 class StorageWrapper(Storage):
@@ -120,6 +120,15 @@ class StorageWrapper(Storage):
         """Forward `Storage.scan`."""
         await self.before_read()
         return await self.inner.scan(scan)
+
+    async def owner(self) -> Owner | None:
+        """Forward `Storage.owner`."""
+        await self.before_read()
+        return await self.inner.owner()
+
+    async def claim(self, owner: Owner) -> None:
+        """Forward `Storage.claim`."""
+        await self.inner.claim(owner)
 
     async def sql(self, query: SqlQuery) -> bytes:
         """Forward `Storage.sql`."""

@@ -28,8 +28,14 @@ END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BLOCKED_SIGNALS = (*END_SIGNALS, signal.SIGHUP)
 """Signals that are blocked when an init is executed: without a handler, the kernel would discard them for PID 1."""
 
-MARKER = "OUTLAST_PROCESS_ID"
-"""The environment variable that carries a run's key. Descendants inherit it, so their run can be found."""
+PROCESS_ID_VARIABLE = "OUTLAST_PROCESS_ID"
+"""The environment variable that tells a program the key of its run."""
+MARK_VARIABLE = "OUTLAST_MARK"
+"""The environment variable that carries the mark of a run (`identity.make_mark`), as its limit on file locks does.
+
+Descendants inherit both. Processes of Outlast itself that the shim starts have the variable with `OWN_MARK`.
+"""
+OWN_MARK = "0"
 
 WINDOW_BYTES = 12 << 20
 """Maximum bytes of one process's output that are sent and not acknowledged."""

@@ -30,5 +30,6 @@ async def info(request: web.Request, _: RequestInput) -> web.Response:
             "uptime_secs": int(manager.uptime_s),
             "running_processes": manager.running(),
             "total_processes": manager.total(),
+            "adopted": manager.why_held is None,
         }
     )

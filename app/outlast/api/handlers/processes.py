@@ -50,7 +50,7 @@ async def delete(request: web.Request, given: RequestInput) -> web.Response:
     left = await (manager.purge if deletion.purge else manager.kill)(ref_of(request), deletion.wait_s)
     if left is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
-    return json_response(process_info(left), HTTPStatus.ACCEPTED)
+    return json_response({**process_info(left), "warnings": [left.warning]}, HTTPStatus.ACCEPTED)
 
 
 async def restart(request: web.Request, _: RequestInput) -> web.Response:

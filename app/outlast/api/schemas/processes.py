@@ -276,16 +276,19 @@ class SignalBody(Strict):
 
     scope = fields.Choice(
         SignalScope,
-        load_default=SignalScope.GROUP,
+        load_default=None,
+        allow_none=False,
         metadata={
-            "description": "Receivers of the signal. `process`: the process itself. `group` (default): its process "
-            "group. `tree`: the process and all its descendants, also those in other sessions."
+            "description": "Receivers of the signal. `process`: the process itself. `group`: its process group. "
+            "`tree`: the process and all its descendants, also those in other sessions. Default: `tree` for SIGKILL, "
+            "`group` for all others."
         },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> SignalRequest:
-        return SignalRequest(number=data["signal"], scope=data["scope"])
+        usual = SignalScope.TREE if data["signal"] == signal.SIGKILL else SignalScope.GROUP
+        return SignalRequest(number=data["signal"], scope=data["scope"] or usual)
 
 
 class DeleteQuery(Strict):

@@ -196,6 +196,14 @@ class Waited(Schema):
     process = fields.Nested(ProcessInfo, required=True, metadata={"description": "The process as it is now."})
 
 
+class KilledProcess(ProcessInfo):
+    """A process that was killed, of which something is left, or may be."""
+
+    warnings = fields.List(
+        fields.String(), required=True, metadata={"description": "One sentence: what is left, and what to do."}
+    )
+
+
 class ProcessPage(Schema):
     """A page of processes, in the requested order."""
 
@@ -343,6 +351,10 @@ class Info(Schema):
     uptime_secs = _integer("Whole seconds since the start of the daemon.")
     running_processes = _integer("Number of processes that run now.")
     total_processes = _integer("Number of processes in the store.")
+    adopted = _flag(
+        "False: the store belongs to another state folder, and its managed processes are not started until "
+        "`outlast serve --adopt`."
+    )
 
 
 class Error(Schema):

@@ -24,7 +24,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     running = [live for live in supervisor if not live.ended]
     for live in running:
         with contextlib.suppress(NotRunning, PermissionError):
-            await link.signal(live.slot, live.spec.options.stop_signal)
+            await link.terminate(live.slot, live.spec.options.stop_signal)
     await _wait_finished(running, grace_s)
     rest = [live for live in supervisor if not live.finished]
     for live in rest:

@@ -9,7 +9,7 @@ from outlast.model.clock import now_ms
 from outlast.model.options import Options
 from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.ulid import new_ulid
-from outlast.wire.contract import MARKER, Command
+from outlast.wire.contract import PROCESS_ID_VARIABLE, Command
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,11 +76,11 @@ def make_environment(
 ) -> dict[str, str]:
     """Return the whole environment of a run: a clean one, what is inherited, and `env`.
 
-    From the daemon's environment it inherits PATH, LANG, TZ, and the variables named in `inherit`. The marker holds the
-    run key: by it the shim recognizes the run's descendants.
+    From the daemon's environment it inherits PATH, LANG, TZ, and the variables named in `inherit`. A program
+    finds the key of its run in PROCESS_ID_VARIABLE.
     """
     clean = {"PATH": os.environ.get("PATH", _DEFAULT_PATH), "HOME": identity.home}
     clean |= {"USER": identity.name, "LOGNAME": identity.name}
     clean |= {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     inherited = {key: os.environ[key] for key in inherit if key in os.environ}
-    return {**inherited, **clean, **env, MARKER: run_key}
+    return {**inherited, **clean, **env, PROCESS_ID_VARIABLE: run_key}

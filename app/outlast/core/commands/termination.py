@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
@@ -10,12 +11,14 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import NotFound, ShimUnavailable, StorageUnavailable, Unavailable
 from outlast.model.process import Process
+from outlast.shimlink import KillOutcome
 from outlast.storage import PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
 _FIRST_DELAY_S = 0.003
 _MAX_DELAY_S = 0.2
+_NOT_GONE = "the process was killed, but its tree is not gone yet, or its end is not stored yet: repeat the request"
 
 
 class Termination:
@@ -28,42 +31,44 @@ class Termination:
         self._chunk_cache = chunk_cache
         self._purging: set[int] = set()
 
-    async def kill(self, process: Process, wait_s: float) -> bool:
+    async def kill(self, process: Process, wait_s: float) -> str | None:
         """SIGKILL a process and its whole tree. The process may have ended already.
 
         Returns:
-            Whether no process of the tree is left, and the end is stored. False: not within `wait_s`.
+            None if no process of the tree is left, and the end is stored; else a sentence that says what is left.
 
         Raises:
             Unavailable: the tree is gone, but the end cannot be stored now.
         """
         deadline = time.monotonic() + wait_s
-        if not await self._kill_tree(process.key, deadline):
-            return False
+        is_gone, strays = await self._kill_tree(process.key, deadline)
+        if not is_gone:
+            return _NOT_GONE
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
         if live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s)):
-            return True
+            return _explain(strays) if strays else None
         if self._is_stuck(live):
             raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet: try again")
-        return False
+        return _NOT_GONE
 
-    async def _kill_tree(self, key: str, deadline: float) -> bool:
+    async def _kill_tree(self, key: str, deadline: float) -> KillOutcome:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
         delay_s = _FIRST_DELAY_S
-        is_gone = await self._supervisor.link.kill(key)
-        while not is_gone and (left_s := deadline - time.monotonic()) > 0:
+        outcome = await self._supervisor.link.kill(key)
+        while not outcome.is_gone and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(delay_s, left_s))
             delay_s = min(2 * delay_s, _MAX_DELAY_S)
             with contextlib.suppress(ShimUnavailable):
-                is_gone = await self._supervisor.link.kill(key)
-        return is_gone
+                outcome = await self._supervisor.link.kill(key)
+        return outcome
 
-    async def purge(self, process: Process, wait_s: float) -> bool:
+    async def purge(self, process: Process, wait_s: float) -> str | None:
         """Kill a process and delete its record and output.
 
         Returns:
-            Whether the process is purged. False: its tree is not gone within `wait_s`, and nothing is deleted.
+            None if no process of the tree is left; else a sentence that says what is left. The process is purged,
+            unless its tree is not gone within `wait_s`.
 
         Raises:
             NotFound: another call purges the process, or has purged it.
@@ -75,14 +80,15 @@ class Termination:
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
+        left: str | None = None
         try:
             await self._check_not_purged(process)
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
                 await self._supervisor.link.kill(process.key)  # the store rejects its end, too
-            elif not await self.kill(process, wait_s):
+            elif (left := await self.kill(process, wait_s)) == _NOT_GONE:
                 self._purging.discard(process.handle)
-                return False
+                return left
             if live is not None:
                 await self._release(live)
         except BaseException:
@@ -95,7 +101,7 @@ class Termination:
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise
         self._on_purged(process, live)
-        return True
+        return left
 
     async def _check_not_purged(self, process: Process) -> None:
         if await self._storage.process(process.handle) is None:  # another call has just purged it
@@ -120,3 +126,11 @@ class Termination:
 
     def _is_stuck(self, live: LiveProcess) -> bool:
         return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons
+
+
+def _explain(strays: Sequence[int]) -> str:
+    pids = ", ".join(map(str, strays))
+    return (
+        f"the process is gone, but nothing tells whether these processes were its descendants: {pids}. They have lost "
+        "their parents and all of Outlast's marks, so they were not killed: look at them, and kill them yourself"
+    )

@@ -72,11 +72,15 @@ class ManagedController:
                 else:
                     self.registry.register(ManagedProcess(stored, live))
 
-    def resume(self) -> None:
-        """Start what is due, finish the stops that an earlier daemon has begun, and check health from now on."""
+    def resume(self, *, held: bool = False) -> None:
+        """Start what is due, finish the stops that an earlier daemon has begun, and check health from now on.
+
+        With `held`, leave alone what is in the store and does not run: only a call starts that.
+        """
         self._is_resumed = True
         for managed in self.registry:
-            self._ensure_task(managed)
+            if managed.is_up or not held:
+                self._ensure_task(managed)
 
     async def close(self) -> None:
         """Leave all managed processes to the next daemon."""
@@ -268,7 +272,7 @@ class ManagedController:
             return
         if not live.ended:
             with contextlib.suppress(NotRunning, PermissionError):
-                await self._supervisor.link.signal(live.slot, managed.spec.options.stop_signal)
+                await self._supervisor.link.terminate(live.slot, managed.spec.options.stop_signal)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from outlast.linux.proc import all_pids, read_environment, read_stat
 from outlast.model.clock import now_ms
 from outlast.model.usage import UsageSample
-from outlast.wire.contract import MARKER
+from outlast.wire.contract import PROCESS_ID_VARIABLE
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
-_MARKED = f"{MARKER}=".encode()
+_MARKED = f"{PROCESS_ID_VARIABLE}=".encode()
 
 
 def group_cpu_us(group: str) -> tuple[int, int] | None:

@@ -100,8 +100,8 @@ class CommandHandler:
             self._children.forget(child)
 
     def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
-        is_gone = self._children.killer.kill(message["id"])
-        connection.send(encode_reply(message["request"], gone=is_gone))
+        outcome = self._children.killer.kill(message["id"])
+        connection.send(encode_reply(message["request"], gone=outcome.is_gone, strays=outcome.strays))
 
     def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
         self._children.killer.sweep(message["ids"])

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from outlast.linux.cgroup import contains
 from outlast.linux.process import has_ended, signal_group, signal_process
@@ -13,6 +14,7 @@ from outlast.shim.event_loop import Loop
 from outlast.shim.kill import tree
 from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.state.child import Child
+from outlast.wire.identity import make_mark
 
 _KILL_ROUNDS_S = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.0, 1.0)
 """Delays before the rounds of a kill, which ends when nothing is left."""
@@ -20,16 +22,36 @@ _SIGNAL_PASSES = 5
 """Maximum number of times that a tree is searched for processes that were forked while others were signalled."""
 
 
+class KillOutcome(NamedTuple):
+    """Result of a kill so far.
+
+    Attributes:
+        is_gone: whether nothing of the tree is left, as far as can be told.
+        strays: pids of processes that may belong to the tree, and that are not killed, because nothing tells whose they
+            are. Empty until the tree is gone.
+    """
+
+    is_gone: bool
+    strays: Sequence[int] = ()
+
+
 class Killer:
     """A killer of trees, which kills in rounds until they are gone."""
 
-    def __init__(self, loop: Loop, children: Callable[[], Iterator[Child]], groups: CgroupRoot | None) -> None:
-        """`children` yields every process of this shim."""
+    def __init__(
+        self, loop: Loop, children: Callable[[], Iterator[Child]], groups: CgroupRoot | None, secret: str
+    ) -> None:
+        """`children` yields every process of this shim, `secret` makes the marks of their runs."""
         self._loop = loop
         self._children = children
         self._groups = groups
+        self._secret = secret
         self._under_way: set[str] = set()
         self._sweeps = 0
+
+    def mark_of(self, run_key: str) -> int:
+        """Return the mark of a run."""
+        return make_mark(self._secret, run_key)
 
     @property
     def is_idle(self) -> bool:
@@ -56,6 +78,8 @@ class Killer:
             signal_process(child.pidfd, child.pid, number)
         elif scope == "tree":
             self._signal_tree(child, number)
+            if number == signal.SIGKILL:
+                self.kill(child.id)  # until nothing is left, as a tree may fork while it is killed
         elif child.adopted:
             signal_group(child.pidfd, child.pid, number)
         else:
@@ -81,26 +105,23 @@ class Killer:
 
     def _find_tree(self, child: Child) -> set[tree.Member]:
         if self._groups is None or child.group is None or not contains(child.group, child.pid):
-            return tree.find_tree(child.pid, child.id)
+            return tree.find_tree(child.pid, self.mark_of(child.id))
         return tree.find_in_group(child.group)
 
     # ---- kills
 
-    def kill(self, process_id: str) -> bool:
+    def kill(self, process_id: str) -> KillOutcome:
         """SIGKILL a process's tree, also when the process has ended and is forgotten here.
 
         What is left is killed again, in rounds. Call this again to learn whether the tree is gone: that does not make
         the rounds faster.
-
-        Returns:
-            Whether nothing of the tree is left.
         """
         first = process_id not in self._under_way
         is_gone = self._kill_once(process_id, freeze=not first)
         if first and not is_gone:
             self._under_way.add(process_id)
             self._schedule_round(process_id, 1)
-        return is_gone
+        return KillOutcome(is_gone, self._find_strays(process_id) if is_gone else ())
 
     def _schedule_round(self, process_id: str, round_number: int) -> None:
         def kill_again() -> None:
@@ -113,6 +134,7 @@ class Killer:
         self._loop.call_later(_KILL_ROUNDS_S[round_number], kill_again)
 
     def _kill_once(self, process_id: str, *, freeze: bool) -> bool:
+        mark = self.mark_of(process_id)
         known = [child for child in self._children() if child.id == process_id]
         # Another process may have the pid of an adopted one that has ended.
         live = next((c for c in known if not c.reaped and not (c.adopted and has_ended(c.pidfd))), None)
@@ -125,18 +147,40 @@ class Killer:
                 self.signal(live, signal.SIGKILL, "group")
         if in_group and not left_group:
             lives_on = live is not None and not has_ended(live.pidfd)
-            return not lives_on and self._groups is not None and not self._groups.is_populated(process_id, group)
+            if lives_on or (self._groups is not None and self._groups.is_populated(process_id, group)):
+                return False
+            # What has left the cgroup is now below this process.
+            return all(orphan.mark != mark for orphan in self._find_orphans()) or not tree.kill_tree(None, mark)
         leader = live.pid if live is not None else None
         # A process that is forked while /proc is read can be missed once.
-        kill = partial(tree.kill_tree, leader, process_id)
+        kill = partial(tree.kill_tree, leader, mark)
         return not _at_least(partial(kill, freeze=freeze)) and not _at_least(kill)
+
+    def _find_orphans(self) -> list[tree.Orphan]:
+        return tree.find_orphans({child.pid for child in self._children() if not child.adopted and not child.reaped})
+
+    def _find_strays(self, process_id: str) -> list[int]:
+        """Find the orphans that bear no mark, and nothing else tells which tree they belong to.
+
+        A process that became another user by PAM has no limit of its own, and may have a clean environment.
+        """
+        since = next((child.since_ticks for child in self._children() if child.id == process_id), 0)
+        sessions = {child.pid for child in self._children() if not child.reaped}
+        return [
+            orphan.pid
+            for orphan in self._find_orphans()
+            if orphan.mark is None
+            and orphan.start_ticks >= since
+            and orphan.session not in sessions
+            and (self._groups is None or not contains(str(self._groups.path), orphan.pid))
+        ]
 
     def sweep(self, process_ids: Sequence[str], round_number: int = 0) -> None:
         """SIGKILL what is left of processes of another shim that this one has not adopted."""
         if self._groups is not None:
             for process_id in process_ids:
                 self._groups.kill(process_id, None)
-        found = _at_least(partial(tree.kill_marked, process_ids))
+        found = _at_least(partial(tree.kill_marked, {self.mark_of(process_id) for process_id in process_ids}))
         if found and round_number + 1 < len(_KILL_ROUNDS_S):
 
             def sweep_again() -> None:

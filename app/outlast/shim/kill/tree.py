@@ -1,20 +1,24 @@
 """Finding a process's tree in /proc, where cgroups cannot be used.
 
 A process belongs to the tree if one of these is true: its chain of parents leads to the leader; it is in the leader's
-session; its environment carries the leader's run key (children inherit it, whatever session or parent they move to).
+session; it bears the mark of the run, as a limit or in its environment (children inherit both, whatever session, parent
+or user they move to).
 """
 
 import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from outlast.linux.cgroup import members
+from outlast.linux.marks import read_mark
 from outlast.linux.proc import Stat, all_pids, read_environment, read_stat
 from outlast.linux.process import pidfd_open, signal_process
-from outlast.wire.contract import MARKER
+from outlast.wire.contract import MARK_VARIABLE
+from outlast.wire.identity import is_mark
 
+_MARKED = f"{MARK_VARIABLE}=".encode()
 _FREEZE_PASSES = 10
 """Maximum number of times that a tree is searched for processes to stop before it is killed."""
 
@@ -26,19 +30,29 @@ class Member(NamedTuple):
     start_ticks: int
 
 
-def find_tree(leader: int | None, process_id: str) -> set[Member]:
+class Orphan(NamedTuple):
+    """A process that has lost its parent. `mark` is None if it bears none, not even that of Outlast's own programs."""
+
+    pid: int
+    start_ticks: int
+    session: int
+    mark: int | None
+
+
+def find_tree(leader: int | None, mark: int) -> set[Member]:
     """Find a process's tree in /proc.
 
     Args:
         leader: pid of the process while it is not reaped, so that its pid and session are certainly its own.
-        process_id: its id, the value of the environment's marker.
+        mark: the mark of its run.
     """
-    marker = f"{MARKER}={process_id}".encode()
     table = _read_table()
+    # A process that is older than the leader is none of its descendants, and need not be read.
+    since = table[leader].start_ticks if leader in table else 0
     roots = {
         pid
         for pid, stat in table.items()
-        if (leader is not None and leader in (pid, stat.session)) or marker in read_environment(pid)
+        if stat.start_ticks >= since and ((leader is not None and leader in (pid, stat.session)) or _bears(pid, {mark}))
     }
     return _with_descendants(table, roots)
 
@@ -50,17 +64,17 @@ def find_in_group(group: str) -> set[Member]:
     return {Member(pid, stat.start_ticks) for pid, stat in found.items() if stat is not None and pid in still}
 
 
-def kill_tree(leader: int | None, process_id: str, *, freeze: bool = False) -> int:
+def kill_tree(leader: int | None, mark: int, *, freeze: bool = False) -> int:
     """SIGKILL, once, all that is found of a process's tree, and return the number of processes found.
 
     Call this again until it returns 0: processes that are forked meanwhile are found by the next call.
 
     Args:
         leader: as in `find_tree`.
-        process_id: likewise.
+        mark: likewise.
         freeze: stop the tree first, to catch one that forks faster than it is killed.
     """
-    found = find_tree(leader, process_id)
+    found = find_tree(leader, mark)
     frozen: set[Member] = set()
     for _ in range(_FREEZE_PASSES if freeze else 0):
         fresh = found - frozen
@@ -68,15 +82,14 @@ def kill_tree(leader: int | None, process_id: str, *, freeze: bool = False) -> i
             break
         _signal_all(fresh, signal.SIGSTOP)
         frozen |= fresh
-        found = find_tree(leader, process_id)
+        found = find_tree(leader, mark)
     return _signal_all(found | frozen, signal.SIGKILL)
 
 
-def kill_marked(process_ids: Sequence[str]) -> int:
-    """SIGKILL, once, the trees of processes by their marker only, and return the number of processes found."""
-    markers = {f"{MARKER}={process_id}".encode() for process_id in process_ids}
+def kill_marked(marks: Container[int]) -> int:
+    """SIGKILL, once, the trees of runs by their marks only, and return the number of processes found."""
     table = _read_table()
-    roots = {pid for pid in table if not markers.isdisjoint(read_environment(pid))}
+    roots = {pid for pid in table if _bears(pid, marks)}
     return _signal_all(_with_descendants(table, roots), signal.SIGKILL)
 
 
@@ -87,6 +100,35 @@ def kill_descendants() -> int:
     return _signal_all(
         _with_descendants(table, {pid for pid, stat in table.items() if stat.ppid == own}), signal.SIGKILL
     )
+
+
+def find_orphans(known: Container[int]) -> list[Orphan]:
+    """Find the children of this process that are not `known`: descendants that have lost their parents."""
+    own = os.getpid()
+    try:
+        with open(f"/proc/self/task/{own}/children", "rb", buffering=0) as file:
+            pids = [int(pid) for pid in file.read().split()]
+    except OSError:  # this kernel has no such file
+        pids = all_pids()
+    return [
+        Orphan(pid, stat.start_ticks, stat.session, next(_marks_of(pid), None))
+        for pid in pids
+        if pid not in known and (stat := _read_live(pid)) is not None and stat.ppid == own
+    ]
+
+
+def _bears(pid: int, marks: Container[int]) -> bool:
+    return any(mark in marks for mark in _marks_of(pid))
+
+
+def _marks_of(pid: int) -> Iterator[int]:
+    """Yield the mark that a process bears as a limit, and the one in its environment, if it has them."""
+    limit = read_mark(pid)
+    if limit is not None and is_mark(limit):
+        yield limit
+    for variable in read_environment(pid):
+        if variable.startswith(_MARKED) and variable[len(_MARKED) :].isdigit():
+            yield int(variable[len(_MARKED) :])
 
 
 def signal_exactly(member: Member, number: int) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from outlast.linux.clone import join_cgroup
 from outlast.linux.closing import close_all_but
+from outlast.linux.marks import set_mark
 from outlast.shim.launch.limits import LimitRefused, lower_limits, names_in_group, raise_limits, set_nice
 from outlast.wire.contract import Limits, Stage
 
@@ -31,11 +32,12 @@ SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that say nothing about the program: the system lacks processes, descriptors or memory."""
 
 ExecSpec = namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
-    "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group"
+    "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group mark"
 )
 """Everything that a child must know of a start, in types that `marshal` takes.
 
-Fields of its `Command`; `open_files`, the soft and hard limit unless `limits` has one; `group`, its cgroup or None.
+Fields of its `Command`; `open_files`, the soft and hard limit unless `limits` has one; `group`, its cgroup or None;
+`mark`, that of its run.
 """
 
 
@@ -71,6 +73,7 @@ def exec_child(spec: ExecSpec, fds: Sequence[int], report: mmap.mmap, reset_sign
         close_all_but((gate, outcome))  # a child that waits must hold neither other processes' pipes nor its own gate
         set_nice(spec.nice)
         raise_limits(spec.limits)
+        set_mark(spec.mark)  # where that is refused, the environment has the mark alone
         stage = Stage.USER
         if spec.groups is not None:
             os.setgroups(spec.groups)

@@ -21,7 +21,7 @@ from outlast.shim.launch.exec_child import (
     exec_child,
     map_report,
 )
-from outlast.wire.contract import Command
+from outlast.wire.contract import MARK_VARIABLE, Command
 from outlast.wire.fds import close_all
 
 
@@ -34,11 +34,11 @@ def _changed_signals() -> list[int]:
     return [int(number) for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_DFL]
 
 
-def _make_spec(command: Command, group: str | None, open_files: tuple[int, int]) -> ExecSpec:
+def _make_spec(command: Command, group: str | None, open_files: tuple[int, int], mark: int) -> ExecSpec:
     """Return what the child must know of a command."""
     return ExecSpec(
         argv=command.argv,
-        env=command.env,
+        env={**command.env, MARK_VARIABLE: str(mark)},
         working_dir=command.working_dir,
         uid=command.uid,
         gid=command.gid,
@@ -47,6 +47,7 @@ def _make_spec(command: Command, group: str | None, open_files: tuple[int, int])
         limits=command.limits,
         open_files=open_files,
         group=group,
+        mark=mark,
     )
 
 
@@ -80,18 +81,19 @@ class Start:
         refused: why it could not be forked. Then all descriptors are closed.
     """
 
-    def __init__(self, command: Command, *, group: str | None, open_files: tuple[int, int]) -> None:
+    def __init__(self, command: Command, *, group: str | None, open_files: tuple[int, int], mark: int) -> None:
         """Make all that the fork needs.
 
         Args:
             command: the program.
             group: the cgroup to join, if any.
             open_files: the soft and hard limit on open files, unless the command names others.
+            mark: the mark of the run.
 
         Raises:
             OSError: no pipe can be made now.
         """
-        self.spec = _make_spec(command, group, open_files)
+        self.spec = _make_spec(command, group, open_files, mark)
         self._ours: list[int] = []
         self._theirs: list[int] = []
         self.pid, self.pidfd = 0, -1

@@ -41,6 +41,7 @@ class Child:
         failed: `stage` and `errno` of a start that failed.
         adopted: whether another shim started the process: then it is not a child of this one, and only its pidfd
             tells of its end.
+        since_ticks: time from boot to a moment before the start; 0 if it is not known.
         timeout_ms: how long the program may run.
         deadline_ms: when that time is over, by the monotonic clock. None until the program runs.
         unsent: frames that wait to be sent.
@@ -57,6 +58,7 @@ class Child:
         self.record = record
         self.group = group
         self.started_at_ms = now_ms()
+        self.since_ticks = 0
         self.pid = 0
         self.pidfd = -1
         self.adopted = False

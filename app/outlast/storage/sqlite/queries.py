@@ -102,6 +102,9 @@ PURGE = (
     "DELETE FROM unmerged WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
+OWNER = "SELECT identity, state_dir, place FROM owner"
+FORGET_OWNER = "DELETE FROM owner"
+SET_OWNER = "INSERT INTO owner (identity, state_dir, place) VALUES (?, ?, ?)"
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
 # SQLite gives a new row the highest id + 1. If the newest row were deleted, its id would be used again, and a scan that
 # has passed this id would miss the new row.

@@ -17,7 +17,7 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Chunk, PurgeProcess, Storage, Unfinished, WithdrawProcess
+from outlast.storage.base import Change, Chunk, Owner, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from outlast.storage.sqlite import queries, read, read_events
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact_unsynced
@@ -26,6 +26,7 @@ from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
 from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
 from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
+from outlast.storage.sqlite.ownership import StoreLock, lock_store, store_owner, stored_owner
 from outlast.storage.sqlite.scan import row_range, scan_output
 from outlast.storage.sqlite.sql.client import SqlClient
 
@@ -54,6 +55,7 @@ class SqliteStorage(Storage):
         self._cleanup = CleanupTask(path)
         self._commits = 0
         self._no_commits = asyncio.Event()
+        self._lock: StoreLock | None = None
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
@@ -73,6 +75,7 @@ class SqliteStorage(Storage):
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""
         try:
+            self._lock = lock_store(self.path)
             self._writer = await Connection.start(partial(open_writer, self.path, durable=self._durable))
             for _ in range(READERS):
                 self._readers.append(await Connection.start(partial(open_reader, self.path)))
@@ -95,6 +98,9 @@ class SqliteStorage(Storage):
         writer, self._writer = self._writer, None
         if writer:
             await writer.close()
+        if self._lock is not None:  # last: the kernel drops SQLite's locks when any descriptor of the file is closed
+            self._lock.release()
+            self._lock = None
 
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in one transaction, in one hop to the writer's thread."""
@@ -184,6 +190,14 @@ class SqliteStorage(Storage):
             if rows:
                 self._leases.grant(*rows, page.position)
             return page
+
+    async def owner(self) -> Owner | None:
+        """Return whom the store belongs to."""
+        return await self.read(partial(stored_owner, path=self.path))
+
+    async def claim(self, owner: Owner) -> None:
+        """Record whom the store belongs to, and where its file is: a copy has another inode."""
+        await self._open_writer().transact("BEGIN IMMEDIATE", partial(store_owner, path=self.path, owner=owner))
 
     async def sql(self, query: SqlQuery) -> bytes:
         """Run an operator's SQL query, in a process of its own."""
