@@ -137,7 +137,7 @@ async def test_the_daemons_end_ends_a_stream_without_eof(server: Server, manager
     manager.follow_forever = True
     reader, _ = await server.connect(REQUEST)
     await until(lambda: manager.followers == 1)
-    await server.runner.cleanup()
+    await server.http.close()
     text = await asyncio.wait_for(reader.read(), 10)
     assert text.endswith(b"0\r\n\r\n")
     assert b"eof" not in text
@@ -149,14 +149,12 @@ async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
-    await server.runner.cleanup()
+    await server.http.close()
     assert manager.followers == 0
 
 
-async def test_a_disconnect_is_not_logged_without_handler_cancellation(
-    manager: StubManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(manager, handler_cancellation=False) as server:
+async def test_a_disconnect_is_not_logged(manager: StubManager, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(manager) as server:
         manager.chunks = MUCH
         reader, follower = await server.connect(REQUEST)
         await read_until(reader, b"\n\n")
@@ -168,7 +166,7 @@ async def test_a_disconnect_is_not_logged_without_handler_cancellation(
         )
         await until(lambda: manager.stdin)
         stdin.transport.abort()
-        await until(lambda: manager.stdin_broken)
+        await until(lambda: not server.connections)
         assert (await server.ask("GET", "/api/v1/health")).status == 200
     assert caplog.records == []
 
@@ -177,7 +175,7 @@ async def test_a_disconnect_before_the_answer_is_not_logged(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.wait_in_get = asyncio.Event()
-    async with serving(manager, handler_cancellation=False) as server:
+    async with serving(manager) as server:
         _, follower = await server.connect(REQUEST)
         await until(lambda: manager.calls)
         follower.transport.abort()
@@ -193,7 +191,7 @@ async def test_the_daemon_ends_after_a_change_under_way(server: Server, manager:
     await until(lambda: manager.calls)
     writer.close()
     await writer.wait_closed()
-    end = asyncio.create_task(server.runner.cleanup())
+    end = asyncio.create_task(server.http.close())
     await until(lambda: manager.interrupted)
     manager.wait_in_start.set()
     await end

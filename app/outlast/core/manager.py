@@ -35,6 +35,7 @@ from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
+from outlast.wire.api_socket import ApiSocket
 
 _STOP_COMMIT_S = 5.0
 _PID_DIGITS = 10
@@ -51,16 +52,29 @@ class ProcessManager:
     """
 
     def __init__(
-        self, storage: Storage, state_dir: Path, limits: BufferLimits, inherit_env: Sequence[str] = ()
+        self,
+        storage: Storage,
+        state_dir: Path,
+        limits: BufferLimits,
+        inherit_env: Sequence[str] = (),
+        api_sockets: Sequence[ApiSocket] = (),
     ) -> None:
-        """`inherit_env`: names of environment variables that processes inherit from the daemon."""
+        """Make the manager of a state folder.
+
+        Args:
+            storage: an open store.
+            state_dir: the state folder.
+            limits: the buffer limits.
+            inherit_env: names of environment variables that processes inherit from the daemon.
+            api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+        """
         self._storage = storage
         self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
         self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
-        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits)
+        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits, api_sockets)
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)

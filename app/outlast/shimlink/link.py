@@ -16,8 +16,10 @@ from outlast.linux.process import pidfd_open
 from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
 from outlast.shimlink.channel import Channel
+from outlast.shimlink.conversation import check_version
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
+from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
     PROTOCOL_VERSION,
     MessageType,
@@ -47,9 +49,12 @@ class ShimLink:
         is_silent: whether the shim has left a request without an answer, and has sent nothing since.
     """
 
-    def __init__(self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> None:
+    def __init__(
+        self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int], api_sockets: Sequence[ApiSocket]
+    ) -> None:
         self._events = events
         self._settings = settings
+        self._api_sockets = api_sockets
         self._requests = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._channel = Channel(sock, self._on_message, self._on_lost)
@@ -60,7 +65,9 @@ class ShimLink:
         self.inventory: list[ShimProcess] = []
 
     @classmethod
-    async def open(cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> "ShimLink":
+    async def open(
+        cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int], api_sockets: Sequence[ApiSocket]
+    ) -> "ShimLink":
         """Greet the shim at the other end of `sock`, and receive its inventory.
 
         Raises:
@@ -68,7 +75,7 @@ class ShimLink:
             GreetingCut: the shim died meanwhile.
             ShimUnavailable: the shim does not answer.
         """
-        link = cls(sock, events, settings)
+        link = cls(sock, events, settings, api_sockets)
         try:
             await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
         except TimeoutError:
@@ -275,18 +282,16 @@ class ShimLink:
 
     def _on_greeting(self, payload: memoryview) -> None:
         version, rest = decode_greeting(payload)
-        if version != PROTOCOL_VERSION:
+        try:
+            check_version(version)
+        except ProtocolError as exc:
             self._closing = True
-            self.greeted.set_exception(
-                ProtocolError(
-                    f"the running shim speaks version {version} of the protocol, this daemon version "
-                    f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started the shim"
-                )
-            )
+            self.greeted.set_exception(exc)
             self._channel.close()
             return
         self.shim_pid = json.loads(bytes(rest))["pid"]
-        self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
+        own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
+        self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 
     def _receive_held(self, message: Mapping[str, Any]) -> HeldProcess:
         """Hold what came with a message.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
@@ -26,7 +26,8 @@ _STDIN = struct.Struct("<II")
 class MessageType(IntEnum):
     """Types of messages. Both ends send GREETING; of the others, the shim sends those below 64, the daemon the rest.
 
-    INVENTORY, STARTING and ADOPT come with file descriptors (SCM_RIGHTS).
+    INVENTORY, STARTING, ADOPT, the daemon's GREETING and the answer to API_SOCKETS come with file descriptors
+    (SCM_RIGHTS).
     """
 
     GREETING = 1
@@ -52,6 +53,7 @@ class MessageType(IntEnum):
     EXIT = 73
     UPGRADE = 74
     SWEEP = 75
+    API_SOCKETS = 76
 
 
 class WireError(Exception):

@@ -16,7 +16,7 @@ SHIM_LOCK_NAME = "shim.lock"
 DAEMON_LOCK_NAME = "lock"
 """The file, in the state folder, that a daemon, or `outlast down` in its place, locks for life."""
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""
 
 INIT_MODE = "init"
