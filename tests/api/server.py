@@ -60,7 +60,7 @@ async def serving(manager: StubManager) -> AsyncIterator[Server]:
     http = HttpServer(app, SHUTDOWN_S)
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
-    await http.listen([sock], 100)
+    await http.listen([sock])
     async with HttpClient(f"http://127.0.0.1:{port}", root="", auto_decompress=False) as client:
         server = Server(client, port, http)
         try:

@@ -132,6 +132,10 @@ class StubManager:
         finally:
             self.followers -= 1
 
+    async def is_over(self, process: Process, query: OutputQuery) -> bool:
+        self._called("is_over", process.handle, query)
+        return not self.follow_forever and all(chunk.last_seq <= query.after for chunk in self.chunks)
+
     def _called(self, *call: Any) -> None:
         self.calls.append(call)
         if self.fail is not None:

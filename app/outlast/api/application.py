@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from outlast.api import app_keys, errors, headers
 from outlast.api.auth import Guard
@@ -43,7 +43,9 @@ def make_app(
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's default pattern excludes braces
-        app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
+        handler = make_handler(route)
+        for method in (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
+            app.router.add_route(method, path, handler, expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
     app.on_shutdown.append(_end_streams)
     return app
@@ -55,7 +57,9 @@ def _make_document(version: str) -> dict[str, Any]:
     return make_document(ROUTES, version)
 
 
-async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if request.version < HttpVersion11 and hdrs.CONNECTION not in response.headers:
+        response.force_close()  # only the end of the connection tells such a client where the body ends
     response.headers.update(headers.FIXED)
     for name, value in headers.DEFAULT.items():
         response.headers.setdefault(name, value)

@@ -35,7 +35,7 @@ class Guard:
         if not token:
             raise ValueError("the token must not be empty: without a token, anybody could start processes")
         self._token = token.encode()
-        self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts)}
+        self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts if host)}
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Return the error response if `request` must be rejected, else None."""
@@ -94,7 +94,7 @@ class Guard:
             wrong = "Host"
         elif request.headers.get("Sec-Fetch-Site", "none").lower() not in _OWN_FETCH_SITES:
             wrong = "Sec-Fetch-Site"
-        elif not _is_same(request.headers.get(hdrs.ORIGIN), host):
+        elif not self._is_own(request.headers.get(hdrs.ORIGIN), host):
             wrong = "Origin"
         else:
             return None
@@ -110,7 +110,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if name in self._hosts or name.endswith(".localhost"):
+        if name in self._hosts or host in self._hosts or name.endswith(".localhost"):
             return True
         try:
             ipaddress.ip_address(name)
@@ -118,12 +118,12 @@ class Guard:
             return False
         return True  # the origin of a foreign page is never an IP address of this server
 
-
-def _is_same(origin: str | None, host: str) -> bool:
-    if origin is None:
-        return True
-    scheme, separator, netloc = origin.lower().partition("://")
-    return bool(separator) and scheme in {"http", "https"} and netloc == host
+    def _is_own(self, origin: str | None, host: str) -> bool:
+        """Tell whether an Origin is this server: where the request went, or, if a proxy changed that, a known name."""
+        if origin is None:
+            return True
+        scheme, separator, netloc = origin.lower().partition("://")
+        return bool(separator) and scheme in {"http", "https"} and (netloc == host or netloc in self._hosts)
 
 
 def _password(credentials: bytes) -> bytes:

@@ -8,6 +8,7 @@ checked like the first one, by `outlast.api.auth`.
 
 import asyncio
 import ipaddress
+import itertools
 import logging
 import re
 import resource
@@ -38,6 +39,7 @@ _LINGER_S = 1.0
 """Time in which a refused client can read its answer; what it still sends is dropped."""
 _RESERVED_FILES = 128
 """Descriptors that connections leave to the store and to processes; a quarter of the limit if that is less."""
+_MADE_ROOM = 32
 _LOG_INTERVAL_S = 60.0
 _END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [^ ]+ HTTP/1\.[01]\r\n")
@@ -89,6 +91,12 @@ class Gatekeeper:
         self._waiting[gate] = client
         self._of_client[client] += 1
         return True
+
+    def make_room(self, why: str) -> None:
+        """Drop some connections that wait, because no more can be accepted."""
+        self.log(why)
+        for gate in tuple(itertools.islice(self._waiting, _MADE_ROOM)):
+            gate.drop()
 
     def leave(self, gate: "Gate") -> None:
         """Note that a connection waits no longer."""

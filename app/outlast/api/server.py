@@ -2,15 +2,15 @@
 
 import asyncio
 import gc
-import logging
 import socket
 from collections.abc import Iterable
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from outlast.api import app_keys
+from outlast.api.acceptor import Acceptor
+from outlast.api.connection import Connection
 from outlast.api.gate import Gatekeeper
 
 HANDLER_TIMEOUT_S = 5.0
@@ -24,28 +24,19 @@ class HttpServer:
 
     def __init__(self, app: web.Application, handler_timeout_s: float = HANDLER_TIMEOUT_S) -> None:
         """`handler_timeout_s`: time that handlers have to end in `close`."""
-        logging.getLogger("aiohttp.server").addFilter(_is_not_malformed_request)
         self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            handle_signals=False,
-            shutdown_timeout=handler_timeout_s,
-            keepalive_timeout=KEEP_ALIVE_S,
-            auto_decompress=False,  # `parsing` refuses compressed bodies
+            app, handler_cancellation=True, handle_signals=False, shutdown_timeout=handler_timeout_s
         )
         self._gatekeeper = Gatekeeper(app[app_keys.GUARD], self._serve)
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
 
-    async def listen(self, sockets: Iterable[socket.socket], backlog: int) -> None:
-        """Serve on bound sockets, which belong to the server from now on."""
+    async def listen(self, sockets: Iterable[socket.socket]) -> None:
+        """Serve on listening sockets, which belong to the server from now on."""
         await self._runner.setup()
         # Objects that exist now are never freed: the garbage collector does not have to visit them.
         gc.collect()
         gc.freeze()
-        loop = asyncio.get_running_loop()
-        for sock in sockets:
-            self._servers.append(await loop.create_server(self._gatekeeper.make_gate, sock=sock, backlog=backlog))
+        self._acceptors = [Acceptor(sock, self._gatekeeper.make_gate, self._gatekeeper.make_room) for sock in sockets]
 
     @property
     def connections(self) -> int:
@@ -54,15 +45,16 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening, and wait for the handlers."""
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         self._gatekeeper.close()
         await self._runner.cleanup()
 
     def _serve(self) -> asyncio.Protocol:
-        return cast("web.Server", self._runner.server)()
-
-
-def _is_not_malformed_request(record: logging.LogRecord) -> bool:
-    """Return False for the log record of a malformed request, which may contain the token."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+        return Connection(
+            cast("web.Server", self._runner.server),
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_S,
+            auto_decompress=False,  # `parsing` refuses compressed bodies
+        )

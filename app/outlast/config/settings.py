@@ -1,6 +1,7 @@
 """All settings with their defaults. Order of precedence: defaults < file < environment < flags."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ ENVIRONMENT = {
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
+_HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -25,6 +27,7 @@ class Settings:
 
     Attributes:
         listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
+        allowed_hosts: names (`NAME` or `NAME:PORT`) by which browsers reach the API through a proxy.
         state_dir: state folder: database, token, socket of the shim. Made with mode 0700 if missing. Empty: the
             platform's default.
         storage: URL of the store. Empty: SQLite, `outlast.db` in the state folder.
@@ -40,6 +43,7 @@ class Settings:
     """
 
     listen: str = "127.0.0.1:9501"
+    allowed_hosts: tuple[str, ...] = ()
     state_dir: str = ""
     storage: str = ""
     token: str = ""
@@ -109,6 +113,8 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
         if name == "inherit_env":
             values[name] = _read_names(value, path)
+        elif name == "allowed_hosts":
+            values[name] = _read_hosts(value, path)
         elif type(value) is not kinds[name]:
             raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
         if isinstance(value, int) and value < 0:
@@ -124,4 +130,12 @@ def _read_names(value: Any, path: Path) -> tuple[str, ...]:
     for name in value:
         if name.startswith("OUTLAST_"):
             raise ConfigError(f"{path}: inherit_env must not contain {name}: OUTLAST_... is for the daemon only")
+    return tuple(value)
+
+
+def _read_hosts(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
+        raise ConfigError(
+            f'{path}: allowed_hosts must be an array of host names, such as ["outlast.example.com"], without https://'
+        )
     return tuple(value)

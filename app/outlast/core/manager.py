@@ -364,6 +364,16 @@ class ProcessManager:
         finally:
             self._cursors.discard(cursor)
 
+    async def is_over(self, process: Process, query: OutputQuery) -> bool:
+        """Return whether nothing of a process's output is left to follow, now or later.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        cursor = self._cursor(process, query)
+        cursor.mark()
+        return not await cursor.read() and cursor.is_over()
+
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
         managed = self._managed.registry.get(process.spec.id)

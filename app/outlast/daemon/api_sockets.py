@@ -15,7 +15,7 @@ from outlast.model.errors import ConfigError
 from outlast.shimlink import fetch_api_sockets
 from outlast.wire.api_socket import UNIX, ApiSocket, file_id
 
-BACKLOG = 4096
+_BACKLOG = 4096
 """Connections that the kernel holds for a daemon that is busy, or that is to come."""
 _MAX_PORT = 65535
 _PORT_TRIES = 16
@@ -153,7 +153,7 @@ def _bind(place: _Place, others: Sequence[ApiSocket]) -> ApiSocket:
     if place.family == socket.AF_UNIX:
         path = Path(place.address.removeprefix(UNIX))
         sock = unix_listener.bind(path)
-        sock.listen(BACKLOG)
+        sock.listen(_BACKLOG)
         return ApiSocket(place.address, sock.detach(), file_id(path))
     host, port, *rest = place.sockaddr
     if port == 0 and others:
@@ -162,7 +162,7 @@ def _bind(place: _Place, others: Sequence[ApiSocket]) -> ApiSocket:
     sock = socket.create_server(
         (host, port, *rest),
         family=place.family,
-        backlog=BACKLOG,
+        backlog=_BACKLOG,
         dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
     )
     for option in _KEEPALIVE:

@@ -11,7 +11,7 @@ from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
 from outlast.daemon import state_folder
-from outlast.daemon.api_sockets import BACKLOG, announced, as_socket, open_api_sockets
+from outlast.daemon.api_sockets import announced, as_socket, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.systemd_notify import notify_ready
 from outlast.linux.memory import keep_freed_memory
@@ -44,11 +44,11 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
         # The sockets come before anything is started: a port in use is a common mistake.
         async with open_api_sockets(settings) as sockets, running_manager(settings, sockets) as manager:
             manager.resume_managed()
-            host = settings.listen.rpartition(":")[0]
-            app = make_app(manager, token=token, version=version("outlast"), allowed_hosts=[host])
+            hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
+            app = make_app(manager, token=token, version=version("outlast"), allowed_hosts=hosts)
             server = HttpServer(app)
             try:
-                await server.listen(map(as_socket, sockets), BACKLOG)
+                await server.listen(map(as_socket, sockets))
                 announce(announced(settings.listen, sockets))
                 notify_ready()
                 await stop.wait()

@@ -1,5 +1,6 @@
 """Handlers of the OpenAPI document and of the page /docs, which is made of files on this machine only."""
 
+import mimetypes
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,7 @@ async def openapi(request: web.Request, _: RequestInput) -> web.Response:
 
 async def page(_: web.Request, __: RequestInput) -> web.FileResponse:
     """GET /docs."""
-    return web.FileResponse(_OWN / _PAGE, headers=_HEADERS)
+    return _file_response(_OWN / _PAGE)
 
 
 async def file(request: web.Request, _: RequestInput) -> web.FileResponse:
@@ -52,4 +53,11 @@ async def file(request: web.Request, _: RequestInput) -> web.FileResponse:
     path = _FILES.get(request.match_info["file"])
     if path is None:
         raise web.HTTPNotFound
-    return web.FileResponse(path, headers=_HEADERS)
+    return _file_response(path)
+
+
+def _file_response(path: Path) -> web.FileResponse:
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if path.suffix in {".html", ".css", ".js"}:
+        content_type += "; charset=utf-8"
+    return web.FileResponse(path, headers={**_HEADERS, hdrs.CONTENT_TYPE: content_type})
