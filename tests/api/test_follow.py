@@ -116,7 +116,7 @@ async def test_a_follower_may_hang_up_during_a_write(
 
 
 async def test_an_event_source_stops_at_the_end(server: Server, manager: StubManager) -> None:
-    """It reconnects by itself with the last id; only 204 stops it. After a mere break it gets `eof`."""
+    """An EventSource reconnects with the last id, and only 204 stops it. After a mere break it gets `eof`."""
     manager.chunks = numbered([(b"one\ntwo\n", Stream.STDOUT)])
 
     async def reconnect(last_id: str) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""What a client without the token can make the daemon keep, and for how long: next to nothing."""
+"""The bounds on a client without the token: in bytes, seconds, connections and log lines."""
 
 import asyncio
 import logging
@@ -61,7 +61,7 @@ async def test_refusals_are_one_line_in_the_log(server: Server, caplog: pytest.L
 
 
 async def test_without_the_token_there_is_one_answer_and_no_body_is_read(server: Server, manager: StubManager) -> None:
-    """Whatever follows on the connection is dropped, also requests with the token."""
+    """Later requests on the connection are dropped, also those with the token."""
     post = BAD.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 1000000\r\n\r\n")
     for data in (
         BAD + GOOD,
@@ -126,7 +126,7 @@ async def test_of_too_many_that_wait_the_oldest_goes(
 async def test_descriptors_are_left_for_the_store_and_processes(
     manager: StubManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections that wait give way; if all have shown the token, a new one gets 503 at once."""
+    """Older connections give way; if all have shown the token, a new one gets 503 at once."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     async with serving(manager) as server:
         silent = [(await server.connect(b"G"))[0] for _ in range(60)]

@@ -31,7 +31,7 @@ async def test_head_answers_like_get_without_a_body(server: Server, manager: Stu
 
 @pytest.mark.parametrize("path", ["/api/v1/health", "/docs", "/api/v1/processes/42/output/follow", "/no/such/path"])
 async def test_a_client_of_http_1_0_learns_where_the_body_ends(server: Server, manager: StubManager, path: str) -> None:
-    """It asks to keep the connection, as `ab -k` does. Without a length, only the end of the connection tells it."""
+    """The client asks to keep the connection, as `ab -k` does. Without a length, only the end of the connection tells it."""
     manager.chunks = numbered([(b"one\n", Stream.STDOUT)])
     request = f"GET {path} HTTP/1.0\r\nConnection: keep-alive\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     reader, writer = await server.connect(request)
@@ -83,7 +83,7 @@ async def test_a_malformed_body_is_the_clients_fault(
 
 
 async def test_a_page_behind_a_proxy_comes_by_a_name_that_the_operator_allows(server: Server) -> None:
-    """The proxy may pass the name on, or send its own; browsers tell the origin either way."""
+    """A proxy may pass the name on, or send its own; browsers tell the origin either way."""
     page = {"Authorization": basic(TOKEN), "Origin": "https://outlast.example", "Sec-Fetch-Site": "same-origin"}
     for host in ("outlast.example", "127.0.0.1:9501"):
         assert (await server.ask("GET", "/api/v1/health", headers={**page, "Host": host})).status == 200

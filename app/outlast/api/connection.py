@@ -13,7 +13,7 @@ from outlast.api.errors import error_response
 class Connection(web.RequestHandler):
     """A connection that reads nothing more after the first error of the parser.
 
-    aiohttp's parser fails anew at each read after that, and each failure would be kept with the bytes that it is about.
+    After an error aiohttp's parser fails at each read, and each failure would be kept with the bytes that it is about.
     """
 
     __slots__ = ("_is_garbled",)

@@ -48,21 +48,22 @@ _log = logging.getLogger(__name__)
 
 
 class Gatekeeper:
-    """The connections that have not shown the token yet."""
+    """The connections that have not shown the token yet.
+
+    Attributes:
+        guard: knows the token.
+        serve: makes the protocol that takes a connection over once it has shown the token.
+        is_closed: whether no connection is served any more.
+    """
 
     def __init__(self, guard: Guard, serve: Callable[[], asyncio.Protocol]) -> None:
-        """Keep the gate.
-
-        Args:
-            guard: knows the token.
-            serve: makes the protocol that takes a connection over once it has shown the token.
-        """
         self.guard = guard
         self.serve = serve
         self._waiting: dict[Gate, str] = {}  # in the order of their arrival
         self._of_client: Counter[str] = Counter()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._max_fd = limit - min(_RESERVED_FILES, limit // 4)
+        self.is_closed = False
         self._log_at = 0.0
         self._unlogged: Counter[str] = Counter()
 
@@ -71,7 +72,8 @@ class Gatekeeper:
         return Gate(self)
 
     def close(self) -> None:
-        """Drop all connections that wait."""
+        """Drop all connections that wait, and those that are still being accepted."""
+        self.is_closed = True
         for gate in tuple(self._waiting):
             gate.drop()
 
@@ -133,7 +135,9 @@ class Gate(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._timer = asyncio.get_running_loop().call_later(HEAD_S, self._be_late)
         fd = transport.get_extra_info("socket").fileno()
-        if not self._keeper.admit(self, _client(transport.get_extra_info("peername")), fd):
+        if self._keeper.is_closed:
+            self._transport.abort()
+        elif not self._keeper.admit(self, _client(transport.get_extra_info("peername")), fd):
             self._refuse(to_response(Unavailable("the daemon has too many open files: try again later")))
 
     def data_received(self, data: bytes) -> None:

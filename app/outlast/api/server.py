@@ -1,7 +1,6 @@
 """The HTTP API on listening sockets."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import Iterable
 from typing import cast
@@ -33,9 +32,6 @@ class HttpServer:
     async def listen(self, sockets: Iterable[socket.socket]) -> None:
         """Serve on listening sockets, which belong to the server from now on."""
         await self._runner.setup()
-        # Objects that exist now are never freed: the garbage collector does not have to visit them.
-        gc.collect()
-        gc.freeze()
         self._acceptors = [Acceptor(sock, self._gatekeeper.make_gate, self._gatekeeper.make_room) for sock in sockets]
 
     @property
@@ -44,9 +40,9 @@ class HttpServer:
         return 0 if self._runner.server is None else len(self._runner.server.connections)
 
     async def close(self) -> None:
-        """Stop listening, and wait for the handlers."""
-        for acceptor in self._acceptors:
-            acceptor.close()
+        """Stop accepting, and wait for the handlers. A second call does nothing."""
+        while self._acceptors:
+            self._acceptors.pop().close()
         self._gatekeeper.close()
         await self._runner.cleanup()
 

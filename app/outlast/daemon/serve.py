@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import resource
 import signal
 from collections.abc import Callable
@@ -47,6 +48,9 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> int:
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
             app = make_app(manager, token=token, version=version("outlast"), allowed_hosts=hosts)
             server = HttpServer(app)
+            # Objects that exist now are never freed: the garbage collector does not have to visit them.
+            gc.collect()
+            gc.freeze()
             try:
                 await server.listen(map(as_socket, sockets))
                 announce(announced(settings.listen, sockets))
