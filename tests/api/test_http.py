@@ -31,7 +31,7 @@ async def test_head_answers_like_get_without_a_body(server: Server, manager: Stu
 
 @pytest.mark.parametrize("path", ["/api/v1/health", "/docs", "/api/v1/processes/42/output/follow", "/no/such/path"])
 async def test_a_client_of_http_1_0_learns_where_the_body_ends(server: Server, manager: StubManager, path: str) -> None:
-    """The client asks to keep the connection, as `ab -k` does. Without a length, only the end of the connection tells it."""
+    """The client asks to keep the connection, as `ab -k` does; without a length, only the end of it says where."""
     manager.chunks = numbered([(b"one\n", Stream.STDOUT)])
     request = f"GET {path} HTTP/1.0\r\nConnection: keep-alive\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     reader, writer = await server.connect(request)
