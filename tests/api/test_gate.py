@@ -7,6 +7,7 @@ import resource
 import pytest
 
 from outlast.api import gate
+from outlast.api import server as http_server
 
 from .server import TOKEN, Server, serving
 from .stub import StubManager
@@ -139,3 +140,25 @@ async def test_descriptors_are_left_for_the_store_and_processes(
             answers.append(await asyncio.wait_for(reader.readline(), 10))
         assert b" 503 " in answers[-1]
         assert b"\r\nRetry-After: " in await rest(reader)
+
+
+async def test_an_idle_connection_is_closed_after_a_while(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_S", 0.05)
+    reader, _ = await server.connect(GOOD)
+    assert (await rest(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        (("127.0.0.1", 1), "127.0.0.1"),
+        (("::1", 1, 0, 0), "::/64"),
+        (("::ffff:192.0.2.1", 1, 0, 0), "192.0.2.1"),
+        (("2001:db8::1:2", 1, 0, 0), "2001:db8::/64"),
+        (("fe80::1%eth0", 1, 0, 2), "fe80::/64"),
+        ("", "unix"),
+        (None, "unix"),
+    ],
+)
+def test_an_address_or_a_network_counts_as_one_client(peer: tuple[str, ...] | str | None, client: str) -> None:
+    assert gate._client(peer) == client

@@ -82,7 +82,8 @@ def announced(listen: str, sockets: Sequence[ApiSocket]) -> str:
         return listen
     with as_socket(sockets[0]) as sock:
         port = sock.getsockname()[1]
-    return f"http://{listen.rpartition(':')[0]}:{port}"
+    host, _ = _parse(listen)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _places(settings: Settings) -> list[_Place]:

@@ -12,6 +12,8 @@ from outlast.shimlink.launch import find_running_shim
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import MessageType
 
+_ANSWER_S = 10.0
+
 
 async def fetch_api_sockets(state_dir: Path, addresses: Sequence[str]) -> list[ApiSocket]:
     """Return duplicates of those sockets for `addresses` that the shim holds. It closes its others.
@@ -33,7 +35,7 @@ async def fetch_api_sockets(state_dir: Path, addresses: Sequence[str]) -> list[A
 
 
 def _ask(sock: socket.socket, addresses: Sequence[str]) -> list[ApiSocket]:
-    conversation = Conversation(sock)
+    conversation = Conversation(sock, _ANSWER_S)
     check_version(conversation.version)
     found = json.loads(conversation.ask(MessageType.API_SOCKETS, {"addresses": addresses}))["sockets"]
     return list(map(ApiSocket.from_json, found, conversation.take_fds(len(found))))

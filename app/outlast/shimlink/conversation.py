@@ -10,26 +10,29 @@ from outlast.wire.codec import PROTOCOL_VERSION, Decoder, MessageType, decode_gr
 from outlast.wire.fds import ReceivedFds
 
 SHIM_LOG_NAME = "shim.log"
-_ANSWER_S = 30.0
 _RECEIVE_BYTES = 64 << 10
 
 
 class Conversation:
-    """A connection for one question. It blocks, for 30 s at most; the shim serves its daemon as before.
+    """A connection for one question. It blocks; the shim serves its daemon as before.
 
     Attributes:
         version: version of the protocol that the shim speaks.
         greeting: what else the shim's greeting brings, as JSON that only this version defines.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, answer_s: float) -> None:
         """Wait for the shim's greeting on a connected socket, which stays the caller's.
+
+        Args:
+            sock: the socket.
+            answer_s: time that the shim has for each answer.
 
         Raises:
             ShimLost: the shim closed the connection.
             ShimUnavailable: the shim does not answer.
         """
-        sock.settimeout(_ANSWER_S)
+        sock.settimeout(answer_s)
         self._sock = sock
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received = ReceivedFds()

@@ -10,6 +10,8 @@ from outlast.shimlink.launch import find_shim
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType
 from outlast.wire.contract import STATE_VERSION
 
+_ANSWER_S = 30.0
+
 
 def upgrade_shim(state_dir: Path) -> int:
     """Make the shim of `state_dir` exec this installation's program in place; return its pid, which stays the same.
@@ -24,7 +26,7 @@ def upgrade_shim(state_dir: Path) -> int:
     if sock is None:
         raise ShimUnavailable(f"no shim runs for {state_dir}: there is nothing to upgrade")
     with sock:
-        conversation = Conversation(sock)
+        conversation = Conversation(sock, _ANSWER_S)
         pid: int = json.loads(conversation.greeting)["pid"]
         argv = [sys.executable, "-P", "-m", "outlast.shim"]
         request = {"state_version": STATE_VERSION, "protocol": PROTOCOL_VERSION, "argv": argv}
