@@ -108,7 +108,7 @@ class SseParser:
             elif name == "event":
                 kind = value
             elif name == "id":
-                number = int(value)
+                number = int(value) if not value.endswith("-eof") else None
             elif line.startswith(":"):
                 self.comments.append(value)
             else:

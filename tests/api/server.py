@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from aiohttp import web
-
 from harness.http_client import Answer, HttpClient
 from outlast.api.application import make_app
+from outlast.api.server import HttpServer
 from outlast.core.manager import ProcessManager
 
 from .stub import StubManager
@@ -25,14 +25,13 @@ SHUTDOWN_S = 0.5
 class Server:
     client: HttpClient
     port: int
-    runner: web.AppRunner
+    http: HttpServer
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def connections(self) -> int:
         """How many clients are connected, those of `client` included."""
-        assert self.runner.server is not None
-        return len(self.runner.server.connections)
+        return self.http.connections
 
     async def ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> Answer:
         """Make a request with the token, unless `headers` say otherwise, and read the whole answer."""
@@ -55,20 +54,20 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(manager: StubManager, *, handler_cancellation: bool = True) -> AsyncIterator[Server]:
+async def serving(manager: StubManager) -> AsyncIterator[Server]:
     """Serve a stub manager on a port of its own, in the way of the daemon."""
     app = make_app(cast("ProcessManager", manager), token=TOKEN, version="1.2.3", allowed_hosts=["outlast.example"])
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=handler_cancellation, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
+    http = HttpServer(app, SHUTDOWN_S)
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    await http.listen([sock])
     async with HttpClient(f"http://127.0.0.1:{port}", root="", auto_decompress=False) as client:
-        server = Server(client, port, runner)
+        server = Server(client, port, http)
         try:
             yield server
         finally:
             await server.close()
-            await runner.cleanup()
+            await http.close()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -36,7 +36,6 @@ class StubManager:
     chunks: list[Chunk] = field(default_factory=list)
     views: list[ProcessView] = field(default_factory=lambda: [view()])
     stdin: bytearray = field(default_factory=bytearray)
-    stdin_broken: bool = False
     unhealthy: str | None = None
     why_held: str | None = None
     key_is_known: bool = False
@@ -89,12 +88,8 @@ class StubManager:
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         self._called("write_stdin", ref)
-        try:
-            async for part in data:
-                self.stdin += part
-        except ConnectionError:
-            self.stdin_broken = True
-            raise
+        async for part in data:
+            self.stdin += part
 
     async def close_stdin(self, ref: str) -> None:
         self._called("close_stdin", ref)
@@ -139,6 +134,10 @@ class StubManager:
                 raise FollowInterrupted
         finally:
             self.followers -= 1
+
+    async def is_over(self, process: Process, query: OutputQuery) -> bool:
+        self._called("is_over", process.handle, query)
+        return not self.follow_forever and all(chunk.last_seq <= query.after for chunk in self.chunks)
 
     def _called(self, *call: Any) -> None:
         self.calls.append(call)

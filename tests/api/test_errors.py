@@ -91,7 +91,7 @@ async def test_an_unexpected_error_is_not_shown_to_the_client(
         ("GET", "/docs/..%2Fdocs.py", 404, "NOT_FOUND"),
         ("GET", "/api/v1/processes/", 404, "NOT_FOUND"),
         ("PUT", "/api/v1/processes", 405, "METHOD_NOT_ALLOWED"),
-        ("HEAD", "/api/v1/processes/42/output/follow", 405, None),
+        ("HEAD", "/api/v1/processes/42/signal", 405, None),
         ("POST", "/api/v1/processes/42/output", 405, "METHOD_NOT_ALLOWED"),
     ],
 )

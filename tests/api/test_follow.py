@@ -28,8 +28,8 @@ async def test_an_ended_process_is_followed_to_eof(server: Server, manager: Stub
     manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
     answer = await server.ask("GET", FOLLOW)
     assert answer.status == 200
-    assert answer.headers["Content-Type"] == "text/event-stream"
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store, no-transform"
     assert answer.headers["X-Accel-Buffering"] == "no"
     events, _ = parse_events(answer.body)
     assert [(event.id, event.data["line"]) for event in events[:-1]] == [
@@ -115,12 +115,30 @@ async def test_a_follower_may_hang_up_during_a_write(
     assert caplog.records == []
 
 
+async def test_an_event_source_stops_at_the_end(server: Server, manager: StubManager) -> None:
+    """An EventSource reconnects with the last id, and only 204 stops it. After a mere break it gets `eof`."""
+    manager.chunks = numbered([(b"one\ntwo\n", Stream.STDOUT)])
+
+    async def reconnect(last_id: str) -> tuple[int, bytes]:
+        answer = await server.ask("GET", FOLLOW, headers={**BEARER, "Last-Event-ID": last_id})
+        return answer.status, answer.body
+
+    end = b"id: 2-eof\nevent: eof\ndata: {}\n\n"
+    assert (await server.ask("GET", FOLLOW)).body.endswith(end)
+    assert await reconnect("2") == (200, end)
+    assert await reconnect("2-eof") == (204, b"")
+    assert (await reconnect("1-eof"))[1].startswith(b"id: 2\n")  # it was restarted since
+    manager.chunks = []
+    assert await reconnect("0-eof") == (204, b"")
+    assert (await reconnect("x-eof"))[0] == 400
+
+
 async def test_a_follower_that_does_not_read_delays_no_other(server: Server, manager: StubManager) -> None:
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
     other = await server.ask("GET", FOLLOW)
-    assert other.body.count(b"\nid: ") + 1 == 2_700_000
+    assert other.body.count(b"\nid: ") == 2_700_000  # less the first, plus that of `eof`
     assert server.connections == 2
     assert manager.followers == 0  # nothing is read for it meanwhile
     events = 1
@@ -130,14 +148,14 @@ async def test_a_follower_that_does_not_read_delays_no_other(server: Server, man
         assert piece
         events += (end[-4:] + piece).count(b"\nid: ")
         end = (end + piece)[-9:]
-    assert events == 2_700_000
+    assert events == 2_700_001
 
 
 async def test_the_daemons_end_ends_a_stream_without_eof(server: Server, manager: StubManager) -> None:
     manager.follow_forever = True
     reader, _ = await server.connect(REQUEST)
     await until(lambda: manager.followers == 1)
-    await server.runner.cleanup()
+    await server.http.close()
     text = await asyncio.wait_for(reader.read(), 10)
     assert text.endswith(b"0\r\n\r\n")
     assert b"eof" not in text
@@ -149,14 +167,12 @@ async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(
     manager.chunks = MUCH
     reader, _ = await server.connect(REQUEST)
     await read_until(reader, b"\n\n")
-    await server.runner.cleanup()
+    await server.http.close()
     assert manager.followers == 0
 
 
-async def test_a_disconnect_is_not_logged_without_handler_cancellation(
-    manager: StubManager, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with serving(manager, handler_cancellation=False) as server:
+async def test_a_disconnect_is_not_logged(manager: StubManager, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(manager) as server:
         manager.chunks = MUCH
         reader, follower = await server.connect(REQUEST)
         await read_until(reader, b"\n\n")
@@ -168,7 +184,7 @@ async def test_a_disconnect_is_not_logged_without_handler_cancellation(
         )
         await until(lambda: manager.stdin)
         stdin.transport.abort()
-        await until(lambda: manager.stdin_broken)
+        await until(lambda: not server.connections)
         assert (await server.ask("GET", "/api/v1/health")).status == 200
     assert caplog.records == []
 
@@ -177,7 +193,7 @@ async def test_a_disconnect_before_the_answer_is_not_logged(
     manager: StubManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     manager.wait_in_get = asyncio.Event()
-    async with serving(manager, handler_cancellation=False) as server:
+    async with serving(manager) as server:
         _, follower = await server.connect(REQUEST)
         await until(lambda: manager.calls)
         follower.transport.abort()
@@ -193,7 +209,7 @@ async def test_the_daemon_ends_after_a_change_under_way(server: Server, manager:
     await until(lambda: manager.calls)
     writer.close()
     await writer.wait_closed()
-    end = asyncio.create_task(server.runner.cleanup())
+    end = asyncio.create_task(server.http.close())
     await until(lambda: manager.interrupted)
     manager.wait_in_start.set()
     await end

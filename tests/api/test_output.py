@@ -118,7 +118,7 @@ async def test_the_three_forms_hold_the_same_lines(
         "line_count": len(joined),
     }
     answer = await server.ask("GET", path, params=params, headers=NDJSON)
-    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert answer.headers["Content-Type"] == "application/x-ndjson; charset=utf-8"
     events: list[dict[str, Any]] = []
     left = limit
     for it in chunks:

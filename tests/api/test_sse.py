@@ -49,8 +49,8 @@ def test_the_form_is_that_of_the_contract() -> None:
         b"id: 17\nevent: output\n"
         b'data: {"line":"Processing item 1/10\\n","timestamp":1710000000000,"stream":"stdout"}\n\n'
     )
-    assert sse.EOF == b"event: eof\ndata: {}\n\n"
-    assert parse_events(sse.EOF) == ([Event("eof", None, "{}")], [])
+    assert sse.eof_event(7) == b"id: 7-eof\nevent: eof\ndata: {}\n\n"
+    assert parse_events(sse.eof_event(7)) == ([Event("eof", None, "{}")], [])
     assert parse_events(sse.KEEP_ALIVE) == ([], ["keep-alive"])
 
 

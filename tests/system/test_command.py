@@ -205,8 +205,8 @@ async def test_the_daemon_listens_on_a_unix_socket(state_dir: Path, tmp_path: Pa
     process.terminate()
     assert await process.wait() == 0
     close_pipes(process)
-    assert not path.exists()
     assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
+    assert not path.exists()
 
 
 async def test_a_state_folder_may_have_a_very_long_path(tmp_path: Path) -> None:

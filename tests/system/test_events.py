@@ -33,7 +33,7 @@ async def until(kind: str, events: AsyncGenerator[Event, None]) -> list[Event]:
 async def stored(daemon: Daemon, query: str = "") -> list[dict[str, Any]]:
     """Read what is stored."""
     answer = await daemon.client.request("GET", f"/events{query}", headers={"Accept": "application/x-ndjson"})
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/x-ndjson; charset=utf-8")
     return [json.loads(line) for line in answer.body.splitlines()]
 
 

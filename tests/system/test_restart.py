@@ -345,6 +345,8 @@ class PlayedShim:
             for kind, payload in decoder.messages():
                 if kind is codec.MessageType.FORGET:
                     self.forgotten.set_result(json.loads(bytes(payload)))
+                elif kind is codec.MessageType.API_SOCKETS:
+                    writer.write(codec.encode_json(codec.MessageType.REPLY, {"request": 0, "sockets": []}))
         writer.close()
 
 

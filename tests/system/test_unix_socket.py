@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from outlast.daemon.unix_listener import file_id
+from outlast.wire.api_socket import file_id
 from tests.support.daemon import Daemon, outlast
 from tests.support.waiting import DEADLINE_S
 

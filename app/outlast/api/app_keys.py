@@ -2,11 +2,13 @@
 
 from aiohttp import web
 
+from outlast.api.auth import Guard
 from outlast.api.lazy_openapi import LazyOpenApi
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
 
+GUARD = web.AppKey("GUARD", Guard)
 MANAGER = web.AppKey("MANAGER", ProcessManager)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
-from outlast.api import app_keys, errors
+from outlast.api import app_keys, errors, headers
 from outlast.api.auth import Guard
 from outlast.api.lazy_openapi import LazyOpenApi
 from outlast.api.parsing import MAX_BODY_BYTES
@@ -21,9 +21,8 @@ def make_app(
 ) -> web.Application:
     """Return the application that serves `manager`.
 
-    Run it with `handler_cancellation=True`: then the stream of a client that disconnects ends at once, and not at the
-    next keep-alive. A shutdown interrupts the manager's followers before it waits for their handlers; a stream whose
-    client does not read is cut after the runner's `shutdown_timeout`.
+    `HttpServer` serves it. A shutdown interrupts the manager's followers before it waits for their handlers; a stream
+    whose client does not read is cut after the server's `handler_timeout_s`.
 
     Args:
         manager: the process manager; its owner opens and closes it.
@@ -36,6 +35,7 @@ def make_app(
     """
     guard = Guard(token, allowed_hosts)
     app = web.Application(middlewares=[errors.middleware, guard.middleware], client_max_size=MAX_BODY_BYTES)
+    app[app_keys.GUARD] = guard
     app[app_keys.MANAGER] = manager
     app[app_keys.VERSION] = version
     app[app_keys.EVENTS] = EventCache()
@@ -43,7 +43,9 @@ def make_app(
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     for route in ROUTES:
         path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's default pattern excludes braces
-        app.router.add_route(route.method, path, make_handler(route), expect_handler=guard.expect)
+        handler = make_handler(route)
+        for method in (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
+            app.router.add_route(method, path, handler, expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
     app.on_shutdown.append(_end_streams)
     return app
@@ -55,11 +57,12 @@ def _make_document(version: str) -> dict[str, Any]:
     return make_document(ROUTES, version)
 
 
-async def _set_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers[hdrs.SERVER] = "Outlast"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if request.version < HttpVersion11 and hdrs.CONNECTION not in response.headers:
+        response.force_close()  # only the end of the connection tells such a client where the body ends
+    response.headers.update(headers.FIXED)
+    for name, value in headers.DEFAULT.items():
+        response.headers.setdefault(name, value)
 
 
 async def _end_streams(app: web.Application) -> None:

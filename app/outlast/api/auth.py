@@ -35,22 +35,33 @@ class Guard:
         if not token:
             raise ValueError("the token must not be empty: without a token, anybody could start processes")
         self._token = token.encode()
-        self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts)}
+        self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts if host)}
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Return the error response if `request` must be rejected, else None."""
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        scheme, _, credentials = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        scheme = scheme.lower()
-        if scheme == "bearer" and self._is_token(_to_bytes(credentials.strip())):
-            return None
-        if scheme == "basic" and self._is_token(_password(credentials.strip())):
+        scheme = self._scheme_that_shows_token(_to_bytes(given[0])) if len(given) == 1 else None
+        if scheme == "basic":
             return self._reject_foreign(request)
-        return error_response(
+        return None if scheme == "bearer" else self.unauthorized()
+
+    def unauthorized(self) -> web.Response:
+        """Return the response to a request without the token. Nothing that may follow it on the connection is read."""
+        response = error_response(
             UNAUTHORIZED.status,
             UNAUTHORIZED.code,
             "the token is missing or wrong: send the header Authorization: Bearer TOKEN with the token of this daemon",
             {hdrs.WWW_AUTHENTICATE: _CHALLENGE},
+        )
+        response.force_close()
+        return response
+
+    def is_shown_in(self, head: bytes) -> bool:
+        """Tell whether a head, the lines up to an empty one, shows the token in a header Authorization."""
+        fields = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        return any(
+            name.lower() == b"authorization" and self._scheme_that_shows_token(value.strip(b" \t")) is not None
+            for name, _, value in fields
         )
 
     @web.middleware
@@ -63,6 +74,16 @@ class Guard:
         if request.headers[hdrs.EXPECT].lower() == "100-continue" and self.refusal(request) is None:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def _scheme_that_shows_token(self, authorization: bytes) -> str | None:
+        """Return the scheme by which the value of a header Authorization shows the token, in lower case, or None."""
+        scheme, _, credentials = authorization.partition(b" ")
+        scheme = scheme.lower()
+        if scheme == b"bearer" and self._is_token(credentials.strip()):
+            return "bearer"
+        if scheme == b"basic" and self._is_token(_password(credentials.strip())):
+            return "basic"
+        return None
+
     def _is_token(self, given: bytes) -> bool:
         return hmac.compare_digest(given, self._token)
 
@@ -73,7 +94,7 @@ class Guard:
             wrong = "Host"
         elif request.headers.get("Sec-Fetch-Site", "none").lower() not in _OWN_FETCH_SITES:
             wrong = "Sec-Fetch-Site"
-        elif not _is_same(request.headers.get(hdrs.ORIGIN), host):
+        elif not self._is_own(request.headers.get(hdrs.ORIGIN), host):
             wrong = "Origin"
         else:
             return None
@@ -89,7 +110,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if name in self._hosts or name.endswith(".localhost"):
+        if name in self._hosts or host in self._hosts or name.endswith(".localhost"):
             return True
         try:
             ipaddress.ip_address(name)
@@ -97,17 +118,17 @@ class Guard:
             return False
         return True  # the origin of a foreign page is never an IP address of this server
 
+    def _is_own(self, origin: str | None, host: str) -> bool:
+        """Tell whether an Origin is this server: where the request went, or, if a proxy changed that, a known name."""
+        if origin is None:
+            return True
+        scheme, separator, netloc = origin.lower().partition("://")
+        return bool(separator) and scheme in {"http", "https"} and (netloc == host or netloc in self._hosts)
 
-def _is_same(origin: str | None, host: str) -> bool:
-    if origin is None:
-        return True
-    scheme, separator, netloc = origin.lower().partition("://")
-    return bool(separator) and scheme in {"http", "https"} and netloc == host
 
-
-def _password(credentials: str) -> bytes:
+def _password(credentials: bytes) -> bytes:
     try:
-        decoded = base64.b64decode(_to_bytes(credentials), validate=True)
+        decoded = base64.b64decode(credentials, validate=True)
     except binascii.Error:
         return b""
     return decoded.partition(b":")[2]

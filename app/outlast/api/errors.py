@@ -168,6 +168,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return _from_aiohttp(request, error)
     except errors.OutlastError as error:
         return to_response(error) or _internal(request)
+    except web.RequestPayloadError as error:
+        response = to_response(errors.InvalidRequest(f"the body is malformed: {error}")) or _internal(request)
+        response.force_close()
+        return response
     except Exception as error:  # noqa: BLE001 - the last resort; logged with its traceback
         if isinstance(error, ConnectionError) and request.transport is None:
             return web.Response(status=HTTPStatus.BAD_REQUEST)  # the client has disconnected: nobody will read this

@@ -28,6 +28,8 @@ Times are integers: milliseconds since the Unix epoch.
 
 Every error is a JSON object such as `{"error": "there is no process 'web'", "code": "NOT_FOUND"}`. Decide by `code`;
 the sentence in `error` is for people, and may change.
+
+Every GET answers HEAD, too. Bodies are sent as they are, without `Content-Encoding`.
 """
 
 _REF = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from marshmallow import Schema, ValidationError
 from marshmallow import fields as ma_fields
 from marshmallow.exceptions import SCHEMA
@@ -56,6 +56,17 @@ def load_query(schema: Schema, request: web.Request) -> Any:
         else:
             given[name] = values[0]
     return load(schema, given)
+
+
+def refuse_encoded(request: web.Request) -> None:
+    """Check that the body is sent as it is: a small compressed one could be any size.
+
+    Raises:
+        InvalidRequest: it has a Content-Encoding.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity")
+    if encoding.lower() != "identity":
+        raise InvalidRequest("the body is compressed: send it as it is, without the header Content-Encoding")
 
 
 async def load_body(schema: Schema, request: web.Request) -> Any:

@@ -11,7 +11,7 @@ from marshmallow import Schema
 
 from outlast.api import app_keys
 from outlast.api.errors import Handler
-from outlast.api.parsing import RequestInput, load_body, load_query
+from outlast.api.parsing import RequestInput, load_body, load_query, refuse_encoded
 from outlast.api.schemas.base import NoQuery
 from outlast.model import errors
 
@@ -76,6 +76,7 @@ def make_handler(route: Route) -> Handler:
     body = route.body() if isinstance(route.body, type) else None
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        refuse_encoded(request)
         given = RequestInput(
             query=load_query(query, request),
             body=None if body is None else await load_body(body, request),

@@ -39,15 +39,23 @@ _LINES = Answer(
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
     },
 )
+
+
+def _done(meaning: str) -> Answer:
+    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
+
+
 _FOLLOWED = Answer(
     meaning="The stored output, then new output as it comes, then the event `eof` when the process has ended and all "
     "of its output was sent.",
     content={
         _SSE: 'Event `output`: `id`, and data `{"line", "timestamp", "stream"}`, where `line` keeps its line break. '
-        f"Event `gap`: `id`, and data {_GAP}. Event `eof`: the end; the data is `{{}}`. Comments keep the connection "
-        "alive. A stream that ends without `eof` was interrupted: reconnect with `Last-Event-ID`. An `EventSource` in "
-        "a browser reconnects by itself: close it at `eof`."
+        f"Event `gap`: `id`, and data {_GAP}. Event `eof`: the end; `id`, and the data `{{}}`. Comments keep the "
+        "connection alive. A stream that ends without `eof` was interrupted: reconnect with `Last-Event-ID`."
     },
+)
+_HAD_EOF = _done(
+    "`Last-Event-ID` is that of `eof`, and nothing has come since. A browser's `EventSource` stops at this."
 )
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
@@ -62,10 +70,6 @@ _RESUMES = {
     follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it. If "
     "`after` is later, it continues after that one; `tail` is ignored."
 }
-
-
-def _done(meaning: str) -> Answer:
-    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
 
 
 def _output_routes(word: str, stream: Stream | None) -> tuple[Route, Route]:
@@ -95,6 +99,7 @@ def _output_routes(word: str, stream: Stream | None) -> tuple[Route, Route]:
             query=output_schemas.FollowQuery,
             headers=_RESUMES,
             answer=_FOLLOWED,
+            other_answer=_HAD_EOF,
             raises=(NotFound,),
         ),
     )

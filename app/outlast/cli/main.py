@@ -66,7 +66,10 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None,
     running = _run(serve(settings, announce, adopt=adopt))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
     down = f"outlast down --state-dir {settings.state_path}"
-    say(f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim.", err=True)
+    say(
+        f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim, and frees the address.",
+        err=True,
+    )
 
 
 @main.command(

@@ -1,6 +1,7 @@
 """All settings with their defaults. Order of precedence: defaults < file < environment < flags."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ ENVIRONMENT = {
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
 _MAX_MODE = 0o777
+_HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -29,6 +31,7 @@ class Settings:
         listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
         unix_socket_mode: permissions of a unix socket on which the daemon listens.
         unix_socket_group: its group, as a name or a number. Empty: the daemon's.
+        allowed_hosts: names (`NAME` or `NAME:PORT`) by which browsers reach the API through a proxy.
         state_dir: state folder: database, token, socket of the shim. Made with mode 0700 if missing. Empty: the
             platform's default.
         storage: URL of the store. Empty: SQLite, `outlast.db` in the state folder.
@@ -46,6 +49,7 @@ class Settings:
     listen: str = "127.0.0.1:9501"
     unix_socket_mode: int = 0o600
     unix_socket_group: str = ""
+    allowed_hosts: tuple[str, ...] = ()
     state_dir: str = ""
     storage: str = ""
     token: str = ""
@@ -119,21 +123,25 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the configuration file {path} cannot be read: {exc.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"the configuration file {path} is not valid TOML: {exc}") from None
+    return {name: _read_value(name, value, path) for name, value in values.items()}
+
+
+def _read_value(name: str, value: Any, path: Path) -> Any:
+    """Return the value of a setting as `Settings` has it."""
     kinds = {field.name: type(field.default) for field in fields(Settings) if field.name != "token"}
-    for name, value in values.items():
-        if name == "token":
-            raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
-        if name not in kinds:
-            raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
-        if name == "inherit_env":
-            values[name] = _read_names(value, path)
-        elif type(value) is not kinds[name]:
-            raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
-        if isinstance(value, int) and value < 0:
-            raise ConfigError(f"{path}: {name} must not be negative")
-        if name == "unix_socket_mode" and value > _MAX_MODE:
-            raise ConfigError(f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660")
-    return values
+    if name == "token":
+        raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
+    if name not in kinds:
+        raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
+    if kinds[name] is tuple:
+        return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
+    if type(value) is not kinds[name]:
+        raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
+    if isinstance(value, int) and value < 0:
+        raise ConfigError(f"{path}: {name} must not be negative")
+    if name == "unix_socket_mode" and value > _MAX_MODE:
+        raise ConfigError(f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660")
+    return value
 
 
 def _read_names(value: Any, path: Path) -> tuple[str, ...]:
@@ -144,4 +152,12 @@ def _read_names(value: Any, path: Path) -> tuple[str, ...]:
     for name in value:
         if name.startswith("OUTLAST_"):
             raise ConfigError(f"{path}: inherit_env must not contain {name}: OUTLAST_... is for the daemon only")
+    return tuple(value)
+
+
+def _read_hosts(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(host, str) and _HOST.fullmatch(host) for host in value):
+        raise ConfigError(
+            f'{path}: allowed_hosts must be an array of host names, such as ["outlast.example.com"], without https://'
+        )
     return tuple(value)

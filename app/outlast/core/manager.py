@@ -38,6 +38,7 @@ from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
 from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
+from outlast.wire.api_socket import ApiSocket
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,22 @@ class ProcessManager:
     """
 
     def __init__(
-        self, storage: Storage, state_dir: Path, limits: BufferLimits, inherit_env: Sequence[str] = ()
+        self,
+        storage: Storage,
+        state_dir: Path,
+        limits: BufferLimits,
+        inherit_env: Sequence[str] = (),
+        api_sockets: Sequence[ApiSocket] = (),
     ) -> None:
-        """`inherit_env`: names of environment variables that processes inherit from the daemon."""
+        """Make the manager of a state folder.
+
+        Args:
+            storage: an open store.
+            state_dir: the state folder.
+            limits: the buffer limits.
+            inherit_env: names of environment variables that processes inherit from the daemon.
+            api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+        """
         self.why_held: str | None = None
         self._storage = storage
         self._state_dir = state_dir
@@ -68,7 +82,7 @@ class ProcessManager:
         self.queries = Queries(storage)
         self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
-        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits)
+        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits, api_sockets)
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
@@ -374,6 +388,16 @@ class ProcessManager:
                         del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
         finally:
             self._cursors.discard(cursor)
+
+    async def is_over(self, process: Process, query: OutputQuery) -> bool:
+        """Return whether nothing of a process's output is left to follow, now or later.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        cursor = self._cursor(process, query)
+        cursor.mark()
+        return not await cursor.read() and cursor.is_over()
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)

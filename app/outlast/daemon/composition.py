@@ -1,20 +1,26 @@
 """Store, shim and manager of a locked state folder, for `outlast serve` and `outlast down`."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
 from outlast.core.supervision.supervisor import BufferLimits
 from outlast.linux import descriptors
 from outlast.storage import storage_from_url
+from outlast.wire.api_socket import ApiSocket
 
 
 @contextlib.asynccontextmanager
-async def running_manager(settings: Settings, *, adopt: bool = False) -> AsyncIterator[ProcessManager]:
+async def running_manager(
+    settings: Settings, api_sockets: Sequence[ApiSocket] = (), *, adopt: bool = False
+) -> AsyncIterator[ProcessManager]:
     """Open store and shim, and recover the processes; at the end, leave them to the shim.
 
-    `adopt`: see `ProcessManager.open`.
+    Args:
+        settings: the settings of the daemon.
+        api_sockets: the sockets of the HTTP API. The shim keeps these, and no others.
+        adopt: see `ProcessManager.open`.
 
     Raises:
         OutlastError: store or shim cannot be opened.
@@ -30,7 +36,7 @@ async def running_manager(settings: Settings, *, adopt: bool = False) -> AsyncIt
             memory_bytes=settings.buffer_memory_bytes,
             spool_bytes=settings.buffer_spool_bytes,
         )
-        manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env)
+        manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env, api_sockets)
         try:
             await manager.open(adopt=adopt)
             yield manager

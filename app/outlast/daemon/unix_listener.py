@@ -9,11 +9,10 @@ from pathlib import Path
 
 from outlast.model.errors import ConfigError
 
-_BACKLOG = 1024
 _CONNECT_S = 1.0
 
 
-def bind(path: Path, *, mode: int, group: str) -> socket.socket:
+def bind(path: Path, *, mode: int, group: str, backlog: int) -> socket.socket:
     """Bind a unix socket and listen: from now on, connections wait, and nobody takes the socket for a dead one's.
 
     A file that a dead daemon of this user has left is replaced.
@@ -22,6 +21,7 @@ def bind(path: Path, *, mode: int, group: str) -> socket.socket:
         path: the socket's file.
         mode: its permissions.
         group: name or number of its group; empty: this process's.
+        backlog: maximum number of connections that wait.
 
     Raises:
         ConfigError: another program listens there, the file is somebody else's, or the group does not exist.
@@ -39,7 +39,7 @@ def bind(path: Path, *, mode: int, group: str) -> socket.socket:
     finally:
         os.umask(before)
     try:
-        sock.listen(_BACKLOG)
+        sock.listen(backlog)
         _set_access(path, mode, gid)
     except BaseException:
         sock.close()
@@ -91,12 +91,3 @@ def _set_access(path: Path, mode: int, gid: int) -> None:
         os.chmod(f"/proc/self/fd/{fd}", mode)  # noqa: PTH101 - a descriptor
     finally:
         os.close(fd)
-
-
-def file_id(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of a file; None: there is none, or it cannot be seen."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

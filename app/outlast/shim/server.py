@@ -12,6 +12,7 @@ from outlast import __version__
 from outlast.linux.unix_socket import peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children
+from outlast.shim.connection.api_sockets import HeldApiSockets
 from outlast.shim.connection.commands import (
     CommandHandler,
     encode_exited,
@@ -28,6 +29,7 @@ from outlast.shim.starts import StartRequest
 from outlast.shim.state.buffer import Segment
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import describe
+from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
     PROTOCOL_VERSION,
     MessageType,
@@ -85,10 +87,12 @@ class Shim:
         self._ending = False
         self._accepts = True
         self._listener = listener
+        self._api_sockets = HeldApiSockets() if state is None else HeldApiSockets.resume(state["api_sockets"])
         self._commands = CommandHandler(self._children)
         self._upgrade = upgrade.Upgrade(
             children=self._children,
             listener=listener,
+            api_sockets=self._api_sockets,
             supervisor=supervisor,
             lock_fd=lock_fd,
             settings={"state_dir": str(state_dir), "open_files": open_files, "secret": secret},
@@ -290,6 +294,9 @@ class Shim:
             self._upgrade.request(connection, json.loads(bytes(payload)))
             self._advance_upgrade()
             return
+        if kind is MessageType.API_SOCKETS:
+            self._give_api_sockets(connection, json.loads(bytes(payload)))
+            return
         if kind is not MessageType.GREETING:
             raise WireError("the first message is not a greeting")
         version, rest = decode_greeting(payload)
@@ -302,6 +309,7 @@ class Shim:
         usage.spool_limit_bytes = settings["spool_bytes"]
         self._leave_daemon()
         self._strangers.remove(connection)
+        self._take_api_sockets(connection, settings["api_sockets"])
         self._daemon = connection
         self._children.output_reader.on_daemon_connected()
         if self._supervisor is not None:
@@ -311,6 +319,19 @@ class Shim:
         connection.send(encode(MessageType.INVENTORY_END))
         if self._children.output_reader.problem is not None:
             self.on_problem()
+
+    def _give_api_sockets(self, connection: Connection, message: dict[str, Any]) -> None:
+        kept = self._api_sockets.keep_only(message["addresses"])
+        reply = encode_reply(0, sockets=[one.to_json() for one in kept])
+        connection.send_described(lambda: MessageWithFds(reply, [one.fd for one in kept]))
+
+    def _take_api_sockets(self, connection: Connection, sockets: list[dict[str, Any]]) -> None:
+        try:
+            fds = connection.take_fds(len(sockets))
+        except OSError as exc:  # too many open files: those that the shim has are most likely the same
+            log(f"cannot hold the sockets of the HTTP API for the next daemon: {exc}")
+        else:
+            self._api_sockets.replace(list(map(ApiSocket.from_json, sockets, fds)))
 
     def _send_inventory(self, connection: Connection, child: Child) -> None:
         with contextlib.suppress(OSError):  # without memory, reading continues on disk, and the daemon gets that file

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from outlast.shim.children import Children
+from outlast.shim.connection.api_sockets import HeldApiSockets
 from outlast.shim.connection.connection import Connection
 from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
@@ -53,6 +54,7 @@ class Upgrade:
         *,
         children: Children,
         listener: Listener,
+        api_sockets: HeldApiSockets,
         supervisor: DaemonSupervisor | None,
         lock_fd: int,
         settings: dict[str, Any],
@@ -60,6 +62,7 @@ class Upgrade:
     ) -> None:
         self._children = children
         self._listener = listener
+        self._api_sockets = api_sockets
         self._supervisor = supervisor
         self._lock_fd = lock_fd
         self._settings = settings
@@ -133,11 +136,13 @@ class Upgrade:
         """Return all that the new program needs, and the descriptors that it keeps."""
         children = [dump_state(child) for child in self._children]
         supervisor, supervisor_fds = self._supervisor.dump_state() if self._supervisor is not None else (None, [])
+        api_sockets, api_fds = self._api_sockets.dump_state()
         directory, sock = self._listener.fds
         state = {
             **self._settings,
             "lock_fd": self._lock_fd,
             "listener": [directory, sock],
+            "api_sockets": api_sockets,
             "asker": asker,
             "next_slot": self._children.next_slot,
             "children": [{**child, "fds": fds} for child, fds in children],
@@ -148,6 +153,7 @@ class Upgrade:
             directory,
             sock,
             asker,
+            *api_fds,
             *(fd for _, fds in children for fd in fds),
             *supervisor_fds,
         ]

@@ -1,8 +1,10 @@
 """The daemon's end of the socket to the shim."""
 
+from outlast.shimlink.api_sockets import fetch_api_sockets
+from outlast.shimlink.conversation import SHIM_LOG_NAME
 from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
-from outlast.shimlink.launch import SHIM_LOG_NAME, connect_or_start, find_running_shim
+from outlast.shimlink.launch import connect_or_start, find_running_shim
 from outlast.shimlink.link import ShimLink
 from outlast.shimlink.upgrade import upgrade_shim
 
@@ -18,6 +20,7 @@ __all__ = [
     "SpawnRefused",
     "Spawned",
     "connect_or_start",
+    "fetch_api_sockets",
     "find_running_shim",
     "upgrade_shim",
 ]

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from outlast import failpoints
@@ -18,13 +18,14 @@ from outlast.linux import lock
 from outlast.linux.process import pidfd_open, signal_process
 from outlast.linux.unix_socket import peer_uid, socket_address
 from outlast.model.errors import ShimUnavailable
+from outlast.shimlink.conversation import SHIM_LOG_NAME
 from outlast.shimlink.events import ShimEvents
 from outlast.shimlink.link import ShimLink
+from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import SHIM_LOCK_NAME, SOCKET_NAME
 
 log = logging.getLogger(__name__)
 
-SHIM_LOG_NAME = "shim.log"
 _START_TIMEOUT_S = 20.0
 _FIND_TIMEOUT_S = 10.0
 _FIND_RETRY_S = 0.02
@@ -148,7 +149,9 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mapping[str, int]) -> ShimLink:
+async def connect_or_start(
+    state_dir: Path, events: ShimEvents, settings: Mapping[str, int], api_sockets: Sequence[ApiSocket] = ()
+) -> ShimLink:
     """Return a link to the shim of `state_dir`, and start a shim if none runs.
 
     Args:
@@ -156,6 +159,7 @@ async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mappin
         events: the owner of the link.
         settings: `limit_bytes`, `memory_bytes` and `spool_bytes`: the buffer limits for one process, and for all in
             memory and on disk.
+        api_sockets: the sockets of the HTTP API, of which the shim keeps duplicates.
 
     Raises:
         ShimUnavailable: the shim could not be started or reached.
@@ -167,4 +171,4 @@ async def connect_or_start(state_dir: Path, events: ShimEvents, settings: Mappin
         sock = await find_running_shim(state_dir)
     if sock is None:
         raise ShimUnavailable(f"the shim of {state_dir} does not answer")
-    return await ShimLink.open(sock, events, settings)
+    return await ShimLink.open(sock, events, settings, api_sockets)

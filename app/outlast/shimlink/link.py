@@ -25,8 +25,10 @@ from outlast.model.errors import (
 from outlast.model.output import Position, Stream
 from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
+from outlast.shimlink.conversation import check_version
 from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
+from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
     PROTOCOL_VERSION,
     MessageType,
@@ -58,9 +60,12 @@ class ShimLink:
         is_silent: whether the shim has left a request without an answer, and has sent nothing since.
     """
 
-    def __init__(self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> None:
+    def __init__(
+        self, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int], api_sockets: Sequence[ApiSocket]
+    ) -> None:
         self._events = events
         self._settings = settings
+        self._api_sockets = api_sockets
         self._requests = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._channel = Channel(sock, self._on_message, self._on_lost)
@@ -73,7 +78,9 @@ class ShimLink:
         self.inventory: list[ShimProcess] = []
 
     @classmethod
-    async def open(cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int]) -> "ShimLink":
+    async def open(
+        cls, sock: socket.socket, events: ShimEvents, settings: Mapping[str, int], api_sockets: Sequence[ApiSocket]
+    ) -> "ShimLink":
         """Greet the shim at the other end of `sock`, and receive its inventory.
 
         Raises:
@@ -82,7 +89,7 @@ class ShimLink:
             GreetingCut: the shim died meanwhile.
             ShimUnavailable: the shim does not answer.
         """
-        link = cls(sock, events, settings)
+        link = cls(sock, events, settings, api_sockets)
         try:
             await asyncio.wait_for(link.greeted, _GREETING_TIMEOUT_S)
         except TimeoutError:
@@ -300,17 +307,15 @@ class ShimLink:
 
     def _on_greeting(self, payload: memoryview) -> None:
         version, rest = decode_greeting(payload)
-        if version != PROTOCOL_VERSION:
-            self._refuse_shim(
-                ProtocolError(
-                    f"the running shim speaks version {version} of the protocol, this daemon version "
-                    f"{PROTOCOL_VERSION}: nothing was touched; serve with the version of Outlast that started the shim"
-                )
-            )
+        try:
+            check_version(version)
+        except ProtocolError as exc:
+            self._refuse_shim(exc)
             return
         greeting = json.loads(bytes(rest))
         self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
-        self._channel.write(encode_greeting(PROTOCOL_VERSION, self._settings))
+        own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
+        self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 
     def _refuse_shim(self, why: OutlastError) -> None:
         self._closing = True

@@ -26,7 +26,8 @@ _STDIN = struct.Struct("<II")
 class MessageType(IntEnum):
     """Types of messages. Both ends send GREETING; of the others, the shim sends those below 64, the daemon the rest.
 
-    INVENTORY, STARTING, SEGMENT and ADOPT come with file descriptors (SCM_RIGHTS).
+    INVENTORY, STARTING, SEGMENT, ADOPT, the daemon's GREETING and the answer to API_SOCKETS come with file descriptors
+    (SCM_RIGHTS).
     """
 
     GREETING = 1
@@ -54,6 +55,7 @@ class MessageType(IntEnum):
     EXIT = 73
     UPGRADE = 74
     SWEEP = 75
+    API_SOCKETS = 76
 
 
 class WireError(Exception):

@@ -12,7 +12,12 @@ from outlast.api import app_keys
 from outlast.api.parsing import RequestInput
 
 _OWN = Path(__file__).parents[1] / "static"
-_CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".png": "image/png",
+}
 
 # No inline scripts, nothing from other hosts. Swagger UI's stylesheet holds its icons as data URLs.
 CONTENT_SECURITY_POLICY = (

@@ -9,8 +9,8 @@ import orjson
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
-from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S, load_last_event_id
-from outlast.api.handlers.output import NDJSON
+from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S, LAST_EVENT_ID, load_last_event_id
+from outlast.api.handlers.output import NDJSON, NDJSON_UTF_8
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
@@ -25,12 +25,12 @@ SSE = "text/event-stream"
 async def follow(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/events."""
     query: EventQuery = given.query
-    seen = load_last_event_id(request)
+    seen = load_last_event_id(request.headers.get(LAST_EVENT_ID, ""))
     if seen is not None:
         query = replace(query, after=max(query.after, seen), tail=None)  # as in `follow.resume`
     feed = request.app[app_keys.MANAGER].events
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (SSE, NDJSON)) == NDJSON:
-        return await send_or_fail(request, NDJSON, _lines(feed, query))
+        return await send_or_fail(request, NDJSON_UTF_8, _lines(feed, query))
     response = web.StreamResponse(headers={**EVENT_STREAM, hdrs.VARY: hdrs.ACCEPT})
     await send(request, response, _events(feed, query))
     return response

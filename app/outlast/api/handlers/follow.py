@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
@@ -11,7 +12,7 @@ from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
 from outlast.api.schemas.output import ResumeHeader
 from outlast.api.streaming import sse
-from outlast.api.streaming.response import Client, send_from
+from outlast.api.streaming.response import UNCHANGED, Client, send_from
 from outlast.core.manager import ProcessManager
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
@@ -24,8 +25,8 @@ HEARTBEAT_S = 15.0
 LAST_EVENT_ID = "Last-Event-ID"
 
 EVENT_STREAM = {
-    hdrs.CONTENT_TYPE: "text/event-stream",
-    hdrs.CACHE_CONTROL: "no-store",
+    hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+    hdrs.CACHE_CONTROL: UNCHANGED,
     "X-Accel-Buffering": "no",  # nginx would hold events back
 }
 _RESUME = ResumeHeader()
@@ -38,22 +39,30 @@ def handler_for(stream: Stream | None) -> Call:
 
 async def _follow(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
-    query = resume(replace(given.query, stream=stream), load_last_event_id(request))
+    seen, had_eof = _last_event_id(request)
+    query = resume(replace(given.query, stream=stream), seen)
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
+    if had_eof and await manager.is_over(view.process, query):
+        return web.Response(status=HTTPStatus.NO_CONTENT)  # an EventSource stops reconnecting
     response = web.StreamResponse(headers=EVENT_STREAM)
     feed = partial(_feed, manager=manager, cache=request.app[app_keys.EVENTS], process=view.process, query=query)
     await send_from(request, response, feed)
     return response
 
 
-def load_last_event_id(request: web.Request) -> int | None:
-    """Return the id in the header Last-Event-ID; None if the header is missing or empty.
+def _last_event_id(request: web.Request) -> tuple[int | None, bool]:
+    """Return the number in the header Last-Event-ID (see `load_last_event_id`), and whether it is that of an `eof`."""
+    text = request.headers.get(LAST_EVENT_ID, "")
+    return load_last_event_id(text.removesuffix(sse.EOF_SUFFIX)), text.endswith(sse.EOF_SUFFIX)
+
+
+def load_last_event_id(text: str) -> int | None:
+    """Return the id in the text of the header Last-Event-ID; None if it is missing or empty.
 
     Raises:
         InvalidRequest: the header is not an id.
     """
-    text = request.headers.get(LAST_EVENT_ID, "")
     if not text:
         return None
     seen: int = load(_RESUME, {LAST_EVENT_ID: text})["last_event_id"]
@@ -76,19 +85,24 @@ async def _feed(
 ) -> None:
     """Send stored and new events to a client, at the speed at which the client reads."""
     try:
-        while (sent := await _feed_while_read(client, manager, cache, process, query)) is not None:
+        while True:
+            sent, is_over = await _feed_while_read(client, manager, cache, process, query)
             # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
             query = resume(query, sent)
+            if is_over:
+                break
             await client.drained()
     except FollowInterrupted:
         return  # no eof: the client reconnects with Last-Event-ID
-    await client.send(sse.EOF)
+    # What was there at the beginning and was not sent is not wanted: `tail` or another condition left it out.
+    await client.send(sse.eof_event(max(query.after, process.output.last_seq)))
 
 
 async def _feed_while_read(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
-) -> int | None:
-    """Send events until the client falls behind, and return the id of the last one. None: the stream is over."""
+) -> tuple[int | None, bool]:
+    """Send events until the client falls behind, and return the id of the last one, and whether the stream is over."""
+    sent: int | None = None
     follow = manager.follow_batches(process, query, heartbeat_s=HEARTBEAT_S)
     async with contextlib.aclosing(follow) as found:
         async for chunks in found:
@@ -96,7 +110,8 @@ async def _feed_while_read(
                 await client.send(sse.KEEP_ALIVE)
                 continue
             for piece in cache.pieces(chunks):
+                sent = piece.last_seq
                 if not await client.write(piece.events):
-                    return piece.last_seq
+                    return sent, False
             del chunks, piece  # else they stay in memory until the next ones come, which may take hours
-    return None
+    return sent, True

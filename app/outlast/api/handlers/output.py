@@ -21,6 +21,8 @@ from outlast.model.output import Chunk, Stream, count_lines
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+NDJSON_UTF_8 = f"{NDJSON}; charset=utf-8"
+"""For clients that would guess another charset. JSON itself is always UTF-8."""
 RAW = "application/octet-stream"
 
 
@@ -45,7 +47,7 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
         NDJSON: lambda: _as_events(chunks, line_filter),
         RAW: lambda: _as_bytes(chunks, line_filter),
     }[content_type]()
-    return await send_or_fail(request, content_type, pieces)
+    return await send_or_fail(request, NDJSON_UTF_8 if content_type == NDJSON else content_type, pieces)
 
 
 async def _whole_lines(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:

@@ -6,7 +6,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys, cursor
-from outlast.api.handlers.output import JSON, NDJSON
+from outlast.api.handlers.output import JSON, NDJSON, NDJSON_UTF_8
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
@@ -22,7 +22,7 @@ async def search(request: web.Request, given: RequestInput) -> web.Response:
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
         return json_response({"matches": matches, **end})
     body = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in (*matches, end))
-    return web.Response(body=body, content_type=NDJSON, headers={hdrs.VARY: hdrs.ACCEPT})
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: NDJSON_UTF_8, hdrs.VARY: hdrs.ACCEPT})
 
 
 def _match(match: Match) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from outlast.api.streaming.sse import PIECE_BYTES
 _TURN_BYTES = 64 * 1024
 """Number of bytes sent to one client before other tasks get a turn."""
 
+UNCHANGED = "no-store, no-transform"
+"""Cache-Control of what is read while it is written: a proxy that compresses it would hold it back."""
+
 SETTLE_S = 5.0
 """Maximum time to wait for background tasks when the daemon shuts down."""
 
@@ -95,14 +98,15 @@ class Client:
 async def send_from(
     request: web.Request, response: web.StreamResponse, body: Callable[[Client], Awaitable[None]]
 ) -> None:
-    """Send `response` with the body that `body` writes.
+    """Send `response` with the body that `body` writes; for HEAD, without one.
 
     If the client disconnects, `body` gets a ConnectionResetError. After any other failure the connection is aborted, so
     that the client does not mistake a part of the response for the whole.
     """
     try:
         await response.prepare(request)
-        await body(Client(request))
+        if request.method != hdrs.METH_HEAD:
+            await body(Client(request))
         await response.write_eof()
     except Exception as error:  # noqa: BLE001 - the response has begun: it cannot become an error response any more
         transport = request.transport
@@ -144,11 +148,11 @@ async def send_or_fail(
     """
     gathered = _gather(pieces)
     first = await anext(gathered, b"")
-    headers = {hdrs.CACHE_CONTROL: "no-store", hdrs.VARY: hdrs.ACCEPT}
+    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: UNCHANGED, hdrs.VARY: hdrs.ACCEPT}
     if len(first) < PIECE_BYTES:
         await gathered.aclose()
-        return web.Response(body=first, content_type=content_type, headers=headers)
-    response = web.StreamResponse(headers={**headers, hdrs.CONTENT_TYPE: content_type})
+        return web.Response(body=first, headers=headers)
+    response = web.StreamResponse(headers=headers)
     response.content_length = size
     await send(request, response, _chain(first, gathered))
     return response

@@ -24,7 +24,8 @@ CACHE_BYTES = 16 * 1024 * 1024
 """Maximum size of the encoded events that are kept for other followers of the same process."""
 
 KEEP_ALIVE = b": keep-alive\n\n"
-EOF = b"event: eof\ndata: {}\n\n"
+EOF_SUFFIX = "-eof"
+"""End of the id of an `eof`. A client that sends such an id has seen the end, not only the last line."""
 
 _PIECE_OVERHEAD_BYTES = 370
 """Memory of a piece in the cache besides its events; more than the events of one short line take."""
@@ -78,6 +79,11 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
         parts[-1] = b"\\n" + stamp + form.after
     parts.insert(0, form.before)
     return b"".join(parts)
+
+
+def eof_event(last_seq: int) -> bytes:
+    """Return the event that ends a stream, after the line or gap with the id `last_seq` (0: none)."""
+    return b"id: %d%b\nevent: eof\ndata: {}\n\n" % (last_seq, EOF_SUFFIX.encode())
 
 
 def run_events(lines: bytes, chunk: Chunk) -> bytes:

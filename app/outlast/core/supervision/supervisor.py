@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
 from outlast.shimlink import GreetingCut, HeldProcess, ShimLink, ShimLost, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
+from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
 
 log = logging.getLogger(__name__)
@@ -66,13 +67,20 @@ class Supervisor:
     """
 
     def __init__(
-        self, storage: Storage, committer: Committer, chunk_cache: ChunkCache, state_dir: Path, limits: BufferLimits
+        self,
+        storage: Storage,
+        committer: Committer,
+        chunk_cache: ChunkCache,
+        state_dir: Path,
+        limits: BufferLimits,
+        api_sockets: Sequence[ApiSocket] = (),
     ) -> None:
         self._storage = storage
         self._committer = committer
         self._chunk_cache = chunk_cache
         self._state_dir = state_dir
         self._limits = limits
+        self._api_sockets = api_sockets
         self._link: ShimLink | None = None
         self._registry = LiveRegistry()
         self._salvaged: dict[str, ShimProcess] = {}
@@ -361,7 +369,7 @@ class Supervisor:
 
     async def _greet(self) -> ShimLink:
         try:
-            return await connect_or_start(self._state_dir, self, self._limits.as_settings())
+            return await connect_or_start(self._state_dir, self, self._limits.as_settings(), self._api_sockets)
         except GreetingCut as exc:
             self._salvage(exc.found)
             raise
