@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from outlast.storage.base import Change
 from outlast.storage.registry import storage_from_url
@@ -20,7 +21,7 @@ from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, Main
 
 
 def sqlite_storage(path: Path, *, durable: bool = True) -> SqliteStorage:
-    storage = storage_from_url(f"sqlite:///{path}", durable=durable)
+    storage = storage_from_url(f"sqlite:///{quote(str(path))}", durable=durable)
     assert isinstance(storage, SqliteStorage)
     return storage
 

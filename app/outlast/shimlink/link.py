@@ -280,7 +280,7 @@ class ShimLink:
         if not self.greeted.done():
             self.greeted.set_exception(ShimUnavailable(f"the connection to the shim was lost: {why}"))
         elif not self._closing:
-            log.info("the connection to the shim has ended: %s", why)
+            log.info("the connection to the shim was lost: %s", why)
             self._events.on_link_lost()
 
     def _fail_requests(self) -> None:
