@@ -128,7 +128,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def _read_value(name: str, value: Any, path: Path) -> Any:
     """Return the value of a setting as `Settings` has it."""
-    kinds = {field.name: type(field.default) for field in fields(Settings) if field.name != "token"}
+    kinds: dict[str, type] = {field.name: type(field.default) for field in fields(Settings) if field.name != "token"}
     if name == "token":
         raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
     if name not in kinds:
