@@ -48,7 +48,13 @@ async def test_errors_have_the_contracts_form(
 
 
 def test_every_error_a_caller_can_meet_is_in_the_table() -> None:
-    internal = {errors.StorageError, errors.ProtocolError, errors.AlreadyServed, errors.ConfigError}
+    internal = {
+        errors.StorageError,
+        errors.StorageDamaged,
+        errors.ProtocolError,
+        errors.AlreadyServed,
+        errors.ConfigError,
+    }
     raised = {thing for thing in vars(errors).values() if isinstance(thing, type)} - {errors.OutlastError}
     covered = {error for error in raised if issubclass(error, tuple(ERROR_SPECS))}
     assert raised - covered == internal

@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 from outlast.linux.memory import page_out_programs
 
 def resident_kib():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+    rows = Path("/proc/self/smaps_rollup").read_text().splitlines()  # statm is not exact
+    return next(int(row.split()[1]) for row in rows if row.startswith("Rss:"))
 
 before = resident_kib()
 page_out_programs({"cryptography"})

@@ -135,7 +135,7 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
     if kinds[name] is tuple:
         return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
-    if type(value) is not kinds[name]:
+    if kinds[name] is not type(value):
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
