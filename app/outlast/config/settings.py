@@ -135,9 +135,10 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
     if kinds[name] is tuple:
         return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
-    if kinds[name] is not type(value):
+    kind = type(value)
+    if kinds[name] is not kind:
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
-    if isinstance(value, int) and int(value) < 0:
+    if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
     if name == "unix_socket_mode" and value > _MAX_MODE:
         raise ConfigError(f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660")
