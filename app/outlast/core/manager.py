@@ -37,6 +37,7 @@ from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 
 _STOP_COMMIT_S = 5.0
+_READ_RETRY_S = 0.5
 _PID_DIGITS = 10
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
@@ -193,6 +194,20 @@ class ProcessManager:
         if process is None:
             raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
         return self._view(process)
+
+    async def get_when_readable(self, ref: str) -> ProcessView:
+        """Find a process like `get`, but wait while the store cannot be read.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        while True:
+            try:
+                return await self.get(ref)
+            except StorageUnavailable:
+                if self._closing:
+                    raise FollowInterrupted from None
+                await asyncio.sleep(_READ_RETRY_S)
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         """List processes, in the order of the query."""

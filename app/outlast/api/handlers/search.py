@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys, cursor
@@ -10,6 +9,7 @@ from outlast.api.handlers.output import JSON, NDJSON
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
+from outlast.api.streaming import sse
 from outlast.core.query.search import Match
 
 
@@ -21,7 +21,7 @@ async def search(request: web.Request, given: RequestInput) -> web.Response:
     end = {"next": cursor.encode(page.next, identity) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
         return json_response({"matches": matches, **end})
-    body = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in (*matches, end))
+    body = b"".join(map(sse.ndjson_line, (*matches, end)))
     return web.Response(body=body, content_type=NDJSON, headers={hdrs.VARY: hdrs.ACCEPT})
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.follow import follow
 from outlast.model.clock import now_ms
+from outlast.model.errors import NotFound
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.storage import Storage
 
@@ -91,10 +92,13 @@ class Cursor:
 
         Raises:
             StorageUnavailable: the store cannot be read now.
+            NotFound: the process was purged, perhaps before all of its output was read.
         """
         while chunks := await self._read(_READ_BYTES):
             for chunk in chunks:
                 yield chunk
+        if await self._storage.process(self._handle) is None:
+            raise NotFound("the process was purged while its output was read")
 
     def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
         """Yield the chunks that are stored, then those that come, to the end of the process's output."""
