@@ -1,4 +1,4 @@
-"""Answers that are broken off: no last chunk, no whole length, no orderly end of the connection; nothing looks whole."""
+"""Answers that are broken off do not look whole: no last chunk, no whole length, no orderly end of the connection."""
 
 import asyncio
 import contextlib

@@ -10,7 +10,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from outlast.api.errors import ERROR_SPECS, INTERNAL, UNAUTHORIZED
+from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import fields, process_fields, responses
 from outlast.model import errors
@@ -119,6 +119,8 @@ def _responses(route: Route) -> dict[str, Any]:
         INTERNAL,
         ERROR_SPECS[errors.Unavailable],
     ]
+    if route.method != "GET":
+        specs.append(INTERRUPTED)
     if isinstance(route.body, type):
         specs.append(ERROR_SPECS[errors.TooLarge])
     specs.extend(ERROR_SPECS[error] for error in route.raises)

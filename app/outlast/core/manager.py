@@ -6,7 +6,7 @@ The API uses the core's other modules only for the types, defaults and errors of
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable
+from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable, after_effects
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
@@ -252,27 +252,34 @@ class ProcessManager:
         Returns:
             None if the tree is gone and the end is stored; after `wait_s`, the process as it is then.
         """
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.kill(process, wait_s) else await self.get(process.spec.id)
+        return await self._end(ref, self._termination.kill, wait_s)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.purge(process, wait_s) else await self.get(process.spec.id)
+        return await self._end(ref, self._termination.purge, wait_s)
 
-    async def _stop_if_managed(self, process: Process) -> Process:
-        """Stop a process if it is managed, and return it as it is then."""
+    async def _end(
+        self, ref: str, end: Callable[[Process, float], Awaitable[bool]], wait_s: float
+    ) -> ProcessView | None:
+        process = (await self.get(ref)).process
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
-            return process
-        await self._managed.stop(managed)
-        return (await self.get(process.spec.id)).process
+            is_over = await end(process, wait_s)
+        else:
+            await self._managed.stop(managed)
+            with after_effects("the process was stopped"):
+                is_over = await end((await self.get(process.spec.id)).process, wait_s)
+        if is_over:
+            return None
+        with after_effects("the process was killed"):
+            return await self.get(process.spec.id)
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
         process = (await self.get(ref)).process
         await self._managed.restart(process)
-        return await self.get(process.spec.id)
+        with after_effects("the process was restarted"):
+            return await self.get(process.spec.id)
 
     async def wait_ended(self, process: Process) -> None:
         """Wait until the current run has ended, and its end is stored.

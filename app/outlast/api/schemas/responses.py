@@ -350,6 +350,12 @@ class Error(Schema):
     error = _string("One sentence for people: what happened, and what to do.")
     code = _string("Error code for programs; docs/errors.md lists all.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "Error number of the kernel (SPAWN_FAILED only)."})
+    written_bytes = fields.Integer(
+        metadata={"description": "Of input that was written in part: how many bytes were written at least."}
+    )
+    written_bytes_at_most = fields.Integer(
+        metadata={"description": "Of input that was written in part: how many bytes were written at most."}
+    )
 
 
 class SqlRows(Schema):

@@ -131,7 +131,7 @@ async def send_from(
 
 
 _EXPECTED = (FollowInterrupted, NotFound)
-"""Reasons for which a stream is broken off in the course of things: the daemon is stopping, or the process was purged."""
+"""Errors in the course of things: the daemon is stopping, or the process was purged."""
 
 
 def _ends_by_closing(request: web.Request, response: web.StreamResponse) -> bool:

@@ -25,7 +25,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
+from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed, after_effects
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -106,8 +106,8 @@ class ManagedController:
         Continues if the caller is cancelled.
 
         Raises:
-            StorageUnavailable: the store cannot commit now that the process is to stop; nothing was done.
-            ShimUnavailable: the process is not restarted any more, but cannot be ended now: try again.
+            Unavailable: the store cannot commit now that the process is to stop, or there is no shim; nothing was done.
+            Interrupted: the process is not restarted any more, but cannot be ended now: try again.
         """
         await asyncio.shield(self._run_task(self._stop(managed)))
 
@@ -118,7 +118,8 @@ class ManagedController:
             NotManaged: the process is not managed.
             NameInUse: the process had stopped, and another process has its name now.
             SpawnFailed: the run could not be started. It is restarted as the policy says.
-            Unavailable: the store or the shim is not available now.
+            Unavailable: the store or the shim is not available now; nothing was done.
+            Interrupted: the last run may have been stopped, and the next one is started as soon as that is possible.
         """
         if process.managed is None:
             raise NotManaged(
@@ -132,23 +133,27 @@ class ManagedController:
 
     async def _stop(self, managed: ManagedProcess) -> None:
         async with managed.lock:
+            self._check_shim(managed)
             if managed.should_run:
                 stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
                 await self._commit_state(managed, stopped)
             failpoint("stop-wanted")
-            await self._end_run(managed)
+            with after_effects("the process is not restarted any more"):
+                await self._end_run(managed)
             self._unregister_if_over(managed)
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             try:
                 self.registry.register(managed)  # it may have stopped for good since
+                self._check_shim(managed)
                 fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )
                 await self._commit_state(managed, fresh)
-                await self._end_run(managed)
-                await self._start_next_run(managed)
+                with after_effects("the restart has begun, and goes on by itself"):
+                    await self._end_run(managed)
+                    await self._start_next_run(managed)
             finally:
                 self._ensure_task(managed)
 
@@ -258,6 +263,15 @@ class ManagedController:
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+
+    def _check_shim(self, managed: ManagedProcess) -> None:
+        """Check that there is a shim to end or start a run.
+
+        Raises:
+            ShimUnavailable: there is none now.
+        """
+        if managed.live is None or not managed.live.ended:
+            _ = self._supervisor.link
 
     def _unregister_if_over(self, managed: ManagedProcess) -> None:
         if not managed.should_run and not managed.is_up:
