@@ -29,6 +29,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
+from outlast.model.clock import now_ms
 from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable, after_effects
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
@@ -321,7 +322,11 @@ class ProcessManager:
             last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
         where = OutputQuery(after=last_seq, stream=query.stream)
         check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
-        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+        live = self._supervisor.get(process.spec.id)
+        silent_s = (
+            max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
+        )
+        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, silent_s)
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""

@@ -38,7 +38,7 @@ def handler_for(stream: Stream | None) -> Call:
 
 async def _follow(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
-    query = resume(replace(given.query, stream=stream), load_last_event_id(request))
+    query = resume(replace(given.query, stream=stream).fix_end(), load_last_event_id(request))
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
     response = web.StreamResponse(headers=EVENT_STREAM)
