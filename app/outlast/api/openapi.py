@@ -13,6 +13,7 @@ from marshmallow import Schema
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas.moments import MomentField
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -58,6 +59,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         (process_fields.User, None),
         (process_fields.SignalNumber, None),
         (process_fields.TagFilters, "array"),
+        (MomentField, None),
         (fields.Seconds, "number"),
         (fields.QuerySeconds, "number"),
     ):

@@ -16,9 +16,10 @@ from outlast.core.query.search import Match
 async def search(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/search."""
     query, identity = given.query
+    bounds = (query.since_ms, query.until_ms)
     page = await request.app[app_keys.MANAGER].queries.search(query)
     matches = [_match(match) for match in page.matches]
-    end = {"next": cursor.encode(page.next, identity) if page.next else None, "complete": page.complete}
+    end = {"next": cursor.encode(page.next, identity, bounds) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
         return json_response({"matches": matches, **end})
     body = b"".join(map(sse.ndjson_line, (*matches, end)))

@@ -102,7 +102,9 @@ def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> 
     if check is None:
         return HealthStatus.DISABLED
     said = state.health if state.health_run == run.number else None
-    return said or HealthStatus.STARTING
+    if run.ending is None or said is HealthStatus.UNHEALTHY:
+        return said or HealthStatus.STARTING
+    return HealthStatus.DISABLED if state.desired is Desired.STOPPED else HealthStatus.STARTING
 
 
 def _check_info(check: HealthCheck) -> dict[str, Any]:

@@ -87,7 +87,10 @@ class ManagedInfo(Schema):
     health_status = Choice(
         HealthStatus,
         required=True,
-        metadata={"description": "Result of the health checks of the current run; `disabled`: there is no check."},
+        metadata={
+            "description": "Result of the health checks of the current run. `disabled`: there is no check, or the "
+            "process is stopped. `unhealthy` stays after the kill that it causes."
+        },
     )
     consecutive_health_failures = _integer("Consecutive failed health checks of the current run.")
     last_exit = fields.Nested(
