@@ -13,7 +13,9 @@ from marshmallow import Schema
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
+from outlast.api.schemas.processes import RunBody, StartBody
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -78,9 +80,12 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
+    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
         if answer := getattr(responses, name, None):
             schema["description"] = inspect.getdoc(answer)
+        if name in lenient:
+            del schema["additionalProperties"]
     return document
 
 

@@ -1,6 +1,6 @@
 """Parsing of requests: query string and body become what their schemas load, or one error sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,11 @@ MAX_PHRASES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestInput:
-    """Query string and body of a request, as the schemas of its route loaded them."""
+    """Query string and body of a request, as the schemas of its route loaded them, and warnings for the client."""
 
     query: Any
     body: Any
+    warnings: Sequence[str] = ()
 
 
 def load_query(schema: Schema, request: web.Request) -> Any:
@@ -51,11 +52,11 @@ def load_query(schema: Schema, request: web.Request) -> Any:
     return load(schema, given)
 
 
-async def load_body(schema: Schema, request: web.Request) -> Any:
-    """Load a JSON body.
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """Read a JSON body.
 
     Raises:
-        InvalidRequest: the Content-Type or a field is wrong, or the body is not a JSON object.
+        InvalidRequest: the Content-Type is wrong, or the body is not a JSON object.
         web.HTTPRequestEntityTooLarge: the body is larger than the application's `client_max_size`.
     """
     if request.content_type != "application/json":
@@ -67,7 +68,7 @@ async def load_body(schema: Schema, request: web.Request) -> Any:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
-    return load(schema, body)
+    return body
 
 
 def load(schema: Schema, given: Mapping[str, Any]) -> Any:

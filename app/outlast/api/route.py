@@ -1,7 +1,7 @@
 """A route: one row of the route table, and the aiohttp handler that is made from it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -11,8 +11,9 @@ from marshmallow import Schema
 
 from outlast.api import app_keys
 from outlast.api.errors import Handler
-from outlast.api.parsing import RequestInput, load_body, load_query
+from outlast.api.parsing import RequestInput, load, load_query, read_object
 from outlast.api.schemas.base import NoQuery
+from outlast.api.unknown_fields import pass_over, translate
 from outlast.model import errors
 
 MAX_PID_DIGITS = 10
@@ -76,10 +77,13 @@ def make_handler(route: Route) -> Handler:
     body = route.body() if isinstance(route.body, type) else None
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        given = RequestInput(
-            query=load_query(query, request),
-            body=None if body is None else await load_body(body, request),
-        )
+        given = RequestInput(query=load_query(query, request), body=None)
+        if body is not None:
+            raw = translate(body, await read_object(request))
+            warnings: list[str] = []
+            if request.query.get("strict") != "true":
+                raw, warnings = pass_over(body, raw)
+            given = replace(given, body=load(body, raw), warnings=warnings)
         await request.app[app_keys.MANAGER].catch_up()
         if route.changes:
             return await request.app[app_keys.BACKGROUND_TASKS].run_to_completion(_answer(route.call, request, given))

@@ -54,7 +54,8 @@ _FOLLOWED = Answer(
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
     content={
-        _SSE: 'Events without a name. The first has the data `{"pid", "started_at", "id"}`. Then each line has an `id` '
+        _SSE: 'Events without a name. The first has the data `{"pid", "started_at", "id"}`, and `warnings` '
+        "if fields were passed over. Then each line has an `id` "
         'and `{"line", "timestamp", "stream"}`, without its line break, and a gap `{"gap", "timestamp", "stream"}`. '
         'The last has `"oom_killed"`, `"reason"`, and `"exit_code"` or `"signal"` (neither if the end is `lost`). A '
         "stream without this last event was broken off: follow the process, by the `id` of its first event, with the "
@@ -112,15 +113,16 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Start a process",
         group="Processes",
+        query=process_schemas.StartQuery,
         body=process_schemas.StartBody,
         answer=Answer(
             status=HTTPStatus.CREATED,
             meaning="The process was started and is recorded.",
-            content={_JSON: responses.ProcessInfo},
+            content={_JSON: responses.StartedProcess},
         ),
         other_answer=Answer(
             meaning="A process with this `idempotency_key` exists: the process as it is now. Nothing was started.",
-            content={_JSON: responses.ProcessInfo},
+            content={_JSON: responses.StartedProcess},
         ),
         raises=(NameInUse, SpawnFailed),
     ),

@@ -22,7 +22,9 @@ async def start(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/processes."""
     start_request: StartRequest = given.body
     outcome = await request.app[app_keys.MANAGER].start(start_request)
-    return json_response(process_info(outcome.view), HTTPStatus.CREATED if outcome.created else HTTPStatus.OK)
+    warnings = {"warnings": given.warnings} if given.warnings else {}
+    status = HTTPStatus.CREATED if outcome.created else HTTPStatus.OK
+    return json_response({**process_info(outcome.view), **warnings}, status)
 
 
 async def list_processes(request: web.Request, given: RequestInput) -> web.Response:

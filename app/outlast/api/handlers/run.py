@@ -35,7 +35,7 @@ async def run(request: web.Request, given: RequestInput) -> web.StreamResponse:
     stream: _RunStream | None = None
     try:
         outcome = await asyncio.shield(start)
-        stream = _RunStream(manager, outcome.view.process)
+        stream = _RunStream(manager, outcome.view.process, given.warnings)
         response = web.StreamResponse(headers=EVENT_STREAM)
         await send(request, response, stream.events())
         return response
@@ -52,15 +52,18 @@ class _RunStream:
         is_complete: whether the last event was made.
     """
 
-    def __init__(self, manager: ProcessManager, process: Process) -> None:
+    def __init__(self, manager: ProcessManager, process: Process, warnings: Sequence[str]) -> None:
+        """`warnings`: about the request, for the first event."""
         self._manager = manager
         self._process = process
+        self._warnings = warnings
         self._lines = _RunLines()
         self.is_complete = False
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         run, spec = self._process.run, self._process.spec
-        yield sse.data_event({"pid": run.pid, "started_at": run.started_at_ms, "id": spec.id})
+        warnings = {"warnings": self._warnings} if self._warnings else {}
+        yield sse.data_event({"pid": run.pid, "started_at": run.started_at_ms, "id": spec.id, **warnings})
         silent_s = 0.0
         follow = self._manager.follow(self._process, OutputQuery(), heartbeat_s=_QUIET_S)
         async with contextlib.aclosing(follow) as chunks:

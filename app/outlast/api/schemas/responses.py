@@ -152,6 +152,14 @@ class ProcessInfo(Schema):
     output = fields.Nested(OutputSummary, required=True, metadata={"description": "Size of the stored output."})
 
 
+class StartedProcess(ProcessInfo):
+    """A process that a start returns."""
+
+    warnings = fields.List(
+        fields.String(), metadata={"description": "Unknown fields of the request, which were passed over; if any."}
+    )
+
+
 class RunInfo(Schema):
     """One run of a process."""
 
