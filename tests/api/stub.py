@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outlast.core.commands.start_request import StartRequest
@@ -10,7 +10,16 @@ from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.model.output import Chunk
-from outlast.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
+from outlast.model.process import (
+    ExitStatus,
+    OutputSummary,
+    Process,
+    ProcessQuery,
+    ProcessSpec,
+    Reason,
+    Run,
+    SignalScope,
+)
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -50,6 +59,8 @@ class StubManager:
     uptime_s: float = 12.9
     usage: UsageView | None = None
     stored_bytes: int = 2
+    is_ended: bool = False
+    is_closing: bool = False
 
     async def catch_up(self) -> None:
         self.caught_up += 1
@@ -67,6 +78,13 @@ class StubManager:
             await self.wait_in_get.wait()
         return view(stored_bytes=self.stored_bytes)
 
+    async def get_when_readable(self, _ref: str) -> ProcessView:
+        if not self.is_ended:
+            return view()
+        process = view().process
+        ending = ExitStatus(reason=Reason.EXITED, exit_code=3, ended_at_ms=process.run.started_at_ms)
+        return replace(view(), process=replace(process, run=replace(process.run, ending=ending)))
+
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         self._called("list", query)
         return self.views[: query.limit]
@@ -75,7 +93,7 @@ class StubManager:
         self._called("stats", ref, run)
         return self.usage
 
-    async def kill(self, ref: str, wait_s: float) -> ProcessView | None:
+    async def kill(self, ref: str, wait_s: float = 10.0) -> ProcessView | None:
         self._called("kill", ref, wait_s)
         return view() if self.lives_on else None
 
@@ -120,6 +138,11 @@ class StubManager:
             yield chunk
         if self.fail_after_chunks is not None:
             raise self.fail_after_chunks
+
+    async def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+        async for chunks in self.follow_batches(process, query, heartbeat_s=heartbeat_s):
+            for chunk in chunks or (None,):
+                yield chunk
 
     async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float

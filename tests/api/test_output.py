@@ -205,9 +205,7 @@ async def test_the_content_length_is_exact(server: Server, manager: StubManager)
         assert int(answer.headers.get("Content-Length", len(answer.body))) == len(answer.body)
 
 
-async def test_a_purge_within_the_bytes_breaks_the_connection(
-    server: Server, manager: StubManager, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_purge_within_the_bytes_breaks_the_connection(server: Server, manager: StubManager) -> None:
     manager.stored_bytes = 1_000_000
     manager.chunks = [chunk(b"0123456789\n")]
     answer = await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
@@ -215,7 +213,6 @@ async def test_a_purge_within_the_bytes_breaks_the_connection(
     manager.chunks = numbered([(b"0123456789\n" * 20_000, Stream.STDOUT)] * 3)
     with pytest.raises(aiohttp.ClientPayloadError):
         await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
-    assert "was purged" in caplog.text
 
 
 @pytest.mark.parametrize(

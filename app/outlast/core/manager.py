@@ -6,7 +6,7 @@ The API uses the core's other modules only for the types, defaults and errors of
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable
+from outlast.model.clock import now_ms
+from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable, after_effects
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
@@ -37,6 +38,7 @@ from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 
 _STOP_COMMIT_S = 5.0
+_READ_RETRY_S = 0.5
 _PID_DIGITS = 10
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
@@ -194,6 +196,20 @@ class ProcessManager:
             raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
         return self._view(process)
 
+    async def get_when_readable(self, ref: str) -> ProcessView:
+        """Find a process like `get`, but wait while the store cannot be read.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        while True:
+            try:
+                return await self.get(ref)
+            except StorageUnavailable:
+                if self._closing:
+                    raise FollowInterrupted from None
+                await asyncio.sleep(_READ_RETRY_S)
+
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         """List processes, in the order of the query."""
         return [self._view(process) for process in await self._storage.processes(query)]
@@ -237,27 +253,34 @@ class ProcessManager:
         Returns:
             None if the tree is gone and the end is stored; after `wait_s`, the process as it is then.
         """
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.kill(process, wait_s) else await self.get(process.spec.id)
+        return await self._end(ref, self._termination.kill, wait_s)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        return None if await self._termination.purge(process, wait_s) else await self.get(process.spec.id)
+        return await self._end(ref, self._termination.purge, wait_s)
 
-    async def _stop_if_managed(self, process: Process) -> Process:
-        """Stop a process if it is managed, and return it as it is then."""
+    async def _end(
+        self, ref: str, end: Callable[[Process, float], Awaitable[bool]], wait_s: float
+    ) -> ProcessView | None:
+        process = (await self.get(ref)).process
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
-            return process
-        await self._managed.stop(managed)
-        return (await self.get(process.spec.id)).process
+            is_over = await end(process, wait_s)
+        else:
+            await self._managed.stop(managed)
+            with after_effects("the process was stopped"):
+                is_over = await end((await self.get(process.spec.id)).process, wait_s)
+        if is_over:
+            return None
+        with after_effects("the process was killed"):
+            return await self.get(process.spec.id)
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
         process = (await self.get(ref)).process
         await self._managed.restart(process)
-        return await self.get(process.spec.id)
+        with after_effects("the process was restarted"):
+            return await self.get(process.spec.id)
 
     async def wait_ended(self, process: Process) -> None:
         """Wait until the current run has ended, and its end is stored.
@@ -299,7 +322,11 @@ class ProcessManager:
             last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
         where = OutputQuery(after=last_seq, stream=query.stream)
         check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
-        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+        live = self._supervisor.get(process.spec.id)
+        silent_s = (
+            max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
+        )
+        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, silent_s)
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""

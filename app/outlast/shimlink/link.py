@@ -13,7 +13,7 @@ from typing import Any
 
 from outlast.failpoints import failpoint
 from outlast.linux.process import pidfd_open
-from outlast.model.errors import NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
+from outlast.model.errors import NoAnswer, NotRunning, ProtocolError, ShimUnavailable, StdinNotWritable
 from outlast.model.output import Position, Stream
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.events import GreetingCut, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
@@ -189,6 +189,7 @@ class ShimLink:
         """Write to a standard input, and return when all of `data` is in the pipe, however long that takes.
 
         Raises:
+            NoAnswer: the shim died. A part of `data`, or all of it, may be in the pipe.
             NotRunning: the process ended meanwhile.
             StdinNotWritable: its standard input is closed.
         """
@@ -231,7 +232,7 @@ class ShimLink:
                 return await future
         except TimeoutError:
             self.is_silent = True
-            raise ShimUnavailable("the shim does not answer: is it stopped? Try again when it runs") from None
+            raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
     def _register_request(self, request: int) -> asyncio.Future[dict[str, Any]]:
         if not self.connected:

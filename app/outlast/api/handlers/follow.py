@@ -7,13 +7,13 @@ from functools import partial
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
+from outlast.api.handlers.serializers import run_status
 from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
 from outlast.api.schemas.output import ResumeHeader
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import Client, send_from
 from outlast.core.manager import ProcessManager
-from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.output import Stream
 from outlast.model.process import Process
@@ -38,7 +38,7 @@ def handler_for(stream: Stream | None) -> Call:
 
 async def _follow(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
-    query = resume(replace(given.query, stream=stream), load_last_event_id(request))
+    query = resume(replace(given.query, stream=stream).fix_end(), load_last_event_id(request))
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
     response = web.StreamResponse(headers=EVENT_STREAM)
@@ -74,15 +74,18 @@ def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
 async def _feed(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> None:
-    """Send stored and new events to a client, at the speed at which the client reads."""
-    try:
-        while (sent := await _feed_while_read(client, manager, cache, process, query)) is not None:
-            # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
-            query = resume(query, sent)
-            await client.drained()
-    except FollowInterrupted:
-        return  # no eof: the client reconnects with Last-Event-ID
-    await client.send(sse.EOF)
+    """Send stored and new events to a client, at the speed at which the client reads.
+
+    Raises:
+        FollowInterrupted: the daemon is stopping; the client reconnects with Last-Event-ID.
+        NotFound: the process was purged, perhaps before all of its output was read.
+    """
+    while (sent := await _feed_while_read(client, manager, cache, process, query)) is not None:
+        # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
+        query = resume(query, sent)
+        await client.drained()
+    run = (await manager.get_when_readable(process.spec.id)).process.run
+    await client.send(sse.eof_event(run_status(run)))
 
 
 async def _feed_while_read(

@@ -98,11 +98,7 @@ async def _as_events(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilte
 
 
 async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncGenerator[bytes, None]:
-    """Yield the first `size` bytes: those that were stored when the size was read.
-
-    Raises:
-        NotFound: the process was purged meanwhile.
-    """
+    """Yield the first `size` bytes: those that were stored when the size was read."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             yield chunk.data[:size]
@@ -110,7 +106,7 @@ async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncG
             if size <= 0:
                 return
     if size > 0:
-        raise NotFound("the process was purged while its output was read")
+        raise NotFound("the output is shorter than its process said: the process was purged meanwhile")
 
 
 async def _as_bytes(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:

@@ -8,6 +8,7 @@ from marshmallow import post_load
 from outlast.api.schemas import fields
 from outlast.api.schemas.base import Strict
 from outlast.api.schemas.line_fields import check_one_line
+from outlast.api.schemas.moments import MomentField
 from outlast.core.query.output_cursor import OutputQuery
 
 
@@ -27,8 +28,8 @@ class FollowQuery(Strict):
     tail = fields.QueryInteger(
         metadata={"description": "Start this number of lines before the end. Gaps are not counted."}
     )
-    since = fields.QueryInteger(metadata={"description": "Only lines that were read at or after this time."})
-    until = fields.QueryInteger(metadata={"description": "Only lines that were read at or before this time."})
+    since = MomentField(metadata={"description": "Only lines that were read at or after this time."})
+    until = MomentField(metadata={"description": "Only lines that were read at or before this time."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:

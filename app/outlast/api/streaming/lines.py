@@ -37,6 +37,11 @@ class LineJoiner:
             if open_line.size_bytes >= LONG_LINE_BYTES:
                 yield self._pop_line(chunk.stream)
 
+    @property
+    def open_seq(self) -> int | None:
+        """Sequence number of the first part of an unfinished line, or None."""
+        return min((line.seq for line in self._open.values()), default=None)
+
     def rest(self) -> Iterator[bytes]:
         """Yield the unfinished lines, oldest first."""
         for stream in sorted(self._open, key=lambda stream: self._open[stream].seq):

@@ -8,7 +8,7 @@ from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.errors import NotFound, ShimUnavailable, StorageUnavailable, Unavailable
+from outlast.model.errors import Interrupted, NotFound, ShimUnavailable, after_effects
 from outlast.model.process import Process
 from outlast.storage import PurgeProcess, Storage
 
@@ -32,21 +32,19 @@ class Termination:
         """SIGKILL a process and its whole tree. The process may have ended already.
 
         Returns:
-            Whether no process of the tree is left, and the end is stored. False: not within `wait_s`.
+            Whether no process of the tree is left, and the end is stored. False: not within `wait_s`, or the store
+            cannot store the end now.
 
         Raises:
-            Unavailable: the tree is gone, but the end cannot be stored now.
+            NoAnswer: the shim was lost when it was asked; perhaps the tree is killed.
+            ShimUnavailable: the shim cannot be reached now; nothing was done.
         """
         deadline = time.monotonic() + wait_s
         if not await self._kill_tree(process.key, deadline):
             return False
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
-        if live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s)):
-            return True
-        if self._is_stuck(live):
-            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet: try again")
-        return False
+        return live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s))
 
     async def _kill_tree(self, key: str, deadline: float) -> bool:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
@@ -63,15 +61,17 @@ class Termination:
         """Kill a process and delete its record and output.
 
         Returns:
-            Whether the process is purged. False: its tree is not gone within `wait_s`, and nothing is deleted.
+            Whether the process is purged. False: its tree is not gone within `wait_s`, or the store cannot commit now;
+            nothing is deleted.
 
         Raises:
             NotFound: another call purges the process, or has purged it.
-            Unavailable: the process was killed, but is not purged yet: try again.
+            Interrupted: the process was killed, and is not purged yet.
+            Unavailable: the store or the shim is not available now; nothing was done.
         """
         if self._committer.failure is not None:
             await self._supervisor.link.kill(process.key)
-            raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
+            return False
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
@@ -84,13 +84,15 @@ class Termination:
                 self._purging.discard(process.handle)
                 return False
             if live is not None:
-                await self._release(live)
+                with after_effects("the process was killed"):
+                    await self._release(live)
         except BaseException:
             self._purging.discard(process.handle)
             raise
         try:
-            await self._committer.commit(PurgeProcess(process.handle))
-        except StorageUnavailable:
+            with after_effects("the process was killed, and is purged as soon as the store can commit"):
+                await self._committer.commit(PurgeProcess(process.handle))
+        except Interrupted:
             # The purge may be stored all the same. It is submitted, so that the daemon's counts agree with the store.
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise

@@ -23,8 +23,9 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
-from outlast.model.clock import now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
+from outlast.linux.boot import boot_id
+from outlast.model.clock import monotonic_ms, now_ms
+from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed, after_effects
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -105,8 +106,8 @@ class ManagedController:
         Continues if the caller is cancelled.
 
         Raises:
-            StorageUnavailable: the store cannot commit now that the process is to stop; nothing was done.
-            ShimUnavailable: the process is not restarted any more, but cannot be ended now: try again.
+            Unavailable: the store cannot commit now that the process is to stop, or there is no shim; nothing was done.
+            Interrupted: the process is not restarted any more, but cannot be ended now: try again.
         """
         await asyncio.shield(self._run_task(self._stop(managed)))
 
@@ -117,7 +118,8 @@ class ManagedController:
             NotManaged: the process is not managed.
             NameInUse: the process had stopped, and another process has its name now.
             SpawnFailed: the run could not be started. It is restarted as the policy says.
-            Unavailable: the store or the shim is not available now.
+            Unavailable: the store or the shim is not available now; nothing was done.
+            Interrupted: the last run may have been stopped, and the next one is started as soon as that is possible.
         """
         if process.managed is None:
             raise NotManaged(
@@ -131,23 +133,27 @@ class ManagedController:
 
     async def _stop(self, managed: ManagedProcess) -> None:
         async with managed.lock:
+            self._check_shim(managed)
             if managed.should_run:
                 stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
                 await self._commit_state(managed, stopped)
             failpoint("stop-wanted")
-            await self._end_run(managed)
+            with after_effects("the process is not restarted any more"):
+                await self._end_run(managed)
             self._unregister_if_over(managed)
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             try:
                 self.registry.register(managed)  # it may have stopped for good since
+                self._check_shim(managed)
                 fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )
                 await self._commit_state(managed, fresh)
-                await self._end_run(managed)
-                await self._start_next_run(managed)
+                with after_effects("the restart has begun, and goes on by itself"):
+                    await self._end_run(managed)
+                    await self._start_next_run(managed)
             finally:
                 self._ensure_task(managed)
 
@@ -182,7 +188,7 @@ class ManagedController:
         state = managed.state
         if state.desired is Desired.STOPPED:
             return
-        wait_s = min(_wait_ms(state), _policy(managed).max_backoff_ms) / 1000
+        wait_s = _wait_ms(managed) / 1000
         if not await managed.wait(lambda: managed.live is not live or managed.state is not state, wait_s):
             await self._start_due_run(managed, state)
 
@@ -211,9 +217,13 @@ class ManagedController:
         run, state = process.run, managed.state
         if run.ending is None or state.decided_run == run.number:
             return
-        ran_ms = run.ending.ended_at_ms - run.started_at_ms
-        decision = _decide(managed, run.ending, ran_ms, run.ending.ended_at_ms)
-        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision)
+        live = managed.live
+        if live is not None and live.run.number == run.number and live.clock.ended_at is not None:
+            ran_ms, ago_ms = live.clock.ran_ms, monotonic_ms() - round(live.clock.ended_at * 1000)
+        else:  # an earlier daemon has stored the end and died before this decision
+            ran_ms, ago_ms = run.ending.ended_at_ms - run.started_at_ms, now_ms() - run.ending.ended_at_ms
+        decision = _decide(managed, run.ending, ran_ms)
+        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision, max(0, ago_ms))
         await self._store_state(managed, decided)
         failpoint("restart-decided")
 
@@ -234,9 +244,9 @@ class ManagedController:
             await self._store_state(managed, stopped)
             raise
         except SpawnFailed as exc:
-            decision = _decide(managed, None, 0, now_ms())
+            decision = _decide(managed, None, 0)
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_state(managed, _after(failed, decision))
+            await self._store_state(managed, _after(failed, decision, 0))
             raise
         finally:
             managed.is_starting = False
@@ -257,6 +267,15 @@ class ManagedController:
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
         await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+
+    def _check_shim(self, managed: ManagedProcess) -> None:
+        """Check that there is a shim to end or start a run.
+
+        Raises:
+            ShimUnavailable: there is none now.
+        """
+        if managed.live is None or not managed.live.ended:
+            _ = self._supervisor.link
 
     def _unregister_if_over(self, managed: ManagedProcess) -> None:
         if not managed.should_run and not managed.is_up:
@@ -314,22 +333,35 @@ def _policy(managed: ManagedProcess) -> Restart:
     return managed.spec.options.restart or Restart()
 
 
-def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int, ended_at_ms: int) -> Decision:
+def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> Decision:
     return decide(
         _policy(managed),
         ending,
         failures=managed.state.failures,
         ran_ms=ran_ms,
-        ended_at_ms=ended_at_ms,
         draw=random.random(),  # noqa: S311 - it only spreads restarts
     )
 
 
-def _after(state: ManagedState, decision: Decision) -> ManagedState:
-    """Return the state after a decision."""
-    desired = Desired.STOPPED if decision.restart_at_ms is None else Desired.RUNNING
-    return replace(state, desired=desired, failures=decision.failures, next_restart_at_ms=decision.restart_at_ms)
+def _after(state: ManagedState, decision: Decision, ago_ms: int) -> ManagedState:
+    """Return the state after a decision about a run that ended `ago_ms` ago."""
+    if decision.backoff_ms is None:
+        return replace(state, desired=Desired.STOPPED, failures=decision.failures, next_restart_at_ms=None)
+    wait_ms = max(0, decision.backoff_ms - ago_ms)
+    return replace(
+        state,
+        desired=Desired.RUNNING,
+        failures=decision.failures,
+        next_restart_at_ms=now_ms() + wait_ms,
+        restart_due=(boot_id(), monotonic_ms() + wait_ms),
+    )
 
 
-def _wait_ms(state: ManagedState) -> int:
-    return max(0, (state.next_restart_at_ms or 0) - now_ms())
+def _wait_ms(managed: ManagedProcess) -> int:
+    """Return the time until the next run is due. By the time of day only if the machine was started again since."""
+    state = managed.state
+    if state.next_restart_at_ms is None:
+        return 0
+    boot, due_ms = state.restart_due or ("", 0)
+    wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
+    return min(max(0, wait_ms), _policy(managed).max_backoff_ms)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,6 @@ from functools import partial
 from outlast.core import local_port
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.worker_pool import WorkerPool
-from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, Stream
 
 _PORT_INTERVAL_S = 0.1
@@ -114,19 +114,20 @@ async def wait_for_line(
     return None
 
 
-async def wait_for_silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, last_ts_ms: int) -> bool:
+async def wait_for_silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, silent_s: float) -> bool:
     """Return True when a process has printed nothing for `idle_ms`, or False if its output ends before.
 
     Args:
         chunks: the output from now on, with a None from time to time while there is none.
         idle_ms: duration of the silence.
-        last_ts_ms: time of the last output before now, or of the start.
+        silent_s: duration of the silence before now.
     """
+    silent_since = time.monotonic() - silent_s
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
-                last_ts_ms = max(last_ts_ms, chunk.ts_ms)
-            if now_ms() - last_ts_ms >= idle_ms:
+                silent_since = time.monotonic()
+            if time.monotonic() - silent_since >= idle_ms / 1000:
                 return True
     return False
 

@@ -7,6 +7,7 @@ from outlast.core.condition import Condition
 from outlast.core.output.capture import Capture
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
+from outlast.core.supervision.run_clock import RunClock
 from outlast.core.usage.track import UsageTrack
 from outlast.failpoints import failpoint
 from outlast.model.output import Chunk, GapReason, Position, Stream
@@ -30,11 +31,15 @@ class LiveProcess(Condition):
         end_stored: whether the end is stored.
         finished: whether the end and all output are stored, and nothing more can come.
         usage: the resources that the run uses.
+        clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
         dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
-    def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
+    def __init__(
+        self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess, began_at: float | None = None
+    ) -> None:
+        """`began_at`: when the run started, by the monotonic clock; None if an earlier daemon started it."""
         super().__init__()
         self.spec = spec
         self.run = run
@@ -50,6 +55,7 @@ class LiveProcess(Condition):
         self.ending = run.ending
         self.end_stored = self.ended
         self.finished = False
+        self.clock = RunClock(run, began_at, is_there=held.pidfd is not None)
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
         self.dependent: Condition | None = None
@@ -197,6 +203,7 @@ class RunRecorder:
         """
         held = self.live.held
         if size:
+            self.live.clock.note_output(stream)
             data = held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
         else:
@@ -232,6 +239,7 @@ class RunRecorder:
         live = self.live
         if not live.ended:
             live.usage.finish(self._committer, live.handle, live.run.number)
+            live.clock.note_end(ending, was_seen=live.held.exited is None)
         live.ended = True
         live.ending = ending
         live.on_stdin_closed()
