@@ -105,18 +105,22 @@ class _RunLines:
 
     def encode(self, chunk: Chunk) -> Iterator[bytes]:
         """Yield the lines that `chunk` completes as events, in pieces of about `sse.PIECE_BYTES`."""
-        before = self._last.get(chunk.stream, chunk)
+        if not chunk.continues:
+            yield from self._finish(chunk.stream)
         self._last[chunk.stream] = chunk
-        for lines in self._joiners[chunk.stream].join(chunk):
-            yield from _pieces(lines, before if chunk.gap else chunk)
+        yield from _pieces(self._joiners[chunk.stream].join(chunk), chunk)
         if chunk.gap:
             yield sse.run_gap_event(chunk)
 
     def encode_rest(self) -> Iterator[bytes]:
         """Yield the last lines, which have no line break, as events."""
-        for stream, joiner in self._joiners.items():
-            for lines in joiner.rest():
-                yield from _pieces(lines, self._last[stream])
+        for stream in Stream:
+            yield from self._finish(stream)
+
+    def _finish(self, stream: Stream) -> Iterator[bytes]:
+        line = self._joiners[stream].finish()
+        if line:
+            yield from _pieces(line, self._last[stream])
 
 
 def _pieces(lines: bytes, chunk: Chunk) -> Iterator[bytes]:
