@@ -181,3 +181,23 @@ async def test_a_run_shows_whole_lines_and_ends_with_its_command(daemon: Daemon)
     assert [event["line"] for event in lines if event["stream"] == "stdout"][:3] == ["one", "part", "last "]
     assert last["exit_code"] == 0
     await daemon.call("DELETE", f"/processes/{first['id']}", 204)
+
+
+async def test_an_incomplete_character_holds_up_no_other_stream(daemon: Daemon) -> None:
+    """The shim keeps its bytes, however long. What comes after it on the other stream is stored and freed."""
+    program = (
+        "import os, sys\n"
+        r"os.write(1, b'price: \xe2'); os.write(1, b'\x82')" + "\n"
+        "sys.stdin.readline()\n"
+        "block = b'y' * 99 + b'\\n'\n"
+        "for _ in range(300):\n    os.write(2, 1000 * block)\n"
+        "sys.stdin.readline()\n"
+        r"os.write(1, b'\xac')"
+    )
+    process = await daemon.python(program, stdin_mode="pipe")
+    assert (await anext(daemon.follow(process))).data["line"] == "price: "
+    await say(daemon, process, "")
+    await daemon.wait_for_lines(process, 300_001)
+    await say(daemon, process, "")
+    await daemon.ended(process)
+    assert await daemon.lines(process, "stdout") == ["price: €"]

@@ -6,11 +6,11 @@ A block is cut at its last "\n"; single lines are examined only if one is longer
 import codecs
 from dataclasses import dataclass
 
+from outlast.wire.contract import UNFINISHED_CHARACTER_BYTES
+
 MAX_LINE_BYTES = 1 << 20
 """Maximum bytes of a line, without its terminator. What is longer is cut into lines of at most that."""
 
-_HELD_BYTES = 3
-"""Maximum bytes of a character that lacks its last byte."""
 
 _SURROGATES = tuple(bytes((0xED, second)) for second in range(0xA0, 0xC0))
 """How surrogates would begin. They are not valid, but Python's decoder waits for their last byte."""
@@ -44,7 +44,7 @@ class LineFramer:
     @property
     def can_flush(self) -> bool:
         """Whether `flush` would return something."""
-        if self.pending_bytes > _HELD_BYTES:
+        if self.pending_bytes > UNFINISHED_CHARACTER_BYTES:
             return True
         return self.pending_bytes > count_held(b"".join(self._parts))
 
@@ -95,7 +95,7 @@ class LineFramer:
         start = 0
         while self._begun + content - start > self._limit:
             end = start + self._limit - self._begun
-            end -= count_held(line[max(start, end - _HELD_BYTES) : end])
+            end -= count_held(line[max(start, end - UNFINISHED_CHARACTER_BYTES) : end])
             if end == start and not self._begun:  # the limit is shorter than a character
                 end += self._limit
             if end > start:
@@ -130,7 +130,7 @@ class LineFramer:
 
 def count_held(data: bytes) -> int:
     """Return how many bytes at the end of `data` (0 to 3) are a UTF-8 character that lacks its rest."""
-    last = data[-_HELD_BYTES:]
+    last = data[-UNFINISHED_CHARACTER_BYTES:]
     if last.isascii():
         return 0
     _, decoded = codecs.utf_8_decode(last, "replace", False)

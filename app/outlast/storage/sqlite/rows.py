@@ -16,7 +16,7 @@ the square of the number."""
 # other rows. These figures are for pages of 16 KiB.
 PAGE_BYTES = 16 * 1024 - 4
 LEAST_LOCAL_BYTES = 2031
-ROW_BYTES = 60
+ROW_BYTES = 66
 """Bytes of a row besides its data and times."""
 
 TIME_BYTES = 8
