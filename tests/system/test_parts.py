@@ -120,6 +120,8 @@ async def test_a_line_goes_on_after_the_daemon_was_killed(daemon: Daemon) -> Non
         (6, "three"),
     ]
     assert daemon.sql("SELECT lines FROM processes") == [(4,)]
+    tail = [event.data.get("line") async for event in daemon.follow(process, query="?tail=2")]
+    assert tail == ["€", " 5\n", "three", None]
 
 
 async def test_readers_get_a_line_with_its_last_part(daemon: Daemon) -> None:
