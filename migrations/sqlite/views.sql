@@ -118,7 +118,7 @@ SELECT
     c.ts,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
-    c.line_count AS lines,
+    c.line_count - (c.continues > 0) AS lines,
     c.raw_bytes AS bytes,
     length(c.data) AS compressed_bytes
 FROM process p

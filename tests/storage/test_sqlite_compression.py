@@ -179,6 +179,7 @@ async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str)
         sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
         assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
         assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zstd'") == [(3,)]
+        assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
         beginning = "[compressed: the beginning of a line] "
         assert _plain_sql(path, sql) == [
             (1, "[compressed: 2 lines; read them with: outlast sql]"),

@@ -42,16 +42,18 @@ class Queries:
 
     async def _earlier_parts(self, chunk: Chunk, seen_seq: int) -> bytes:
         """Return the parts before `chunk` of the line that it continues."""
-        line = b""
+        line: list[bytes] = []
         query = ChunkQuery(handle=chunk.handle, stream=chunk.stream, max_bytes=MAX_LINE_BYTES)
         after_seq = chunk.continues - 1
         while parts := await self._storage.chunks(replace(query, after_seq=after_seq)):
             for part in parts:
                 if part.first_seq >= chunk.first_seq:
-                    return line
-                line = b"" if part.last_seq == seen_seq else line + part.data
+                    return b"".join(line)
+                line.append(part.data)
+                if part.last_seq == seen_seq:
+                    line.clear()
             after_seq = parts[-1].last_seq
-        return line
+        return b""  # the process was purged
 
     async def run_sql(self, query: SqlQuery) -> bytes:
         """Run an SQL query. See `Storage.sql`."""
