@@ -132,8 +132,10 @@ class StubManager:
     def interrupt_followers(self) -> None:
         self._interrupted.set()
 
-    async def read_output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
-        self._called("output", process.handle, query)
+    async def read_output(
+        self, process: Process, query: OutputQuery, *, whole_lines: bool = False
+    ) -> AsyncIterator[Chunk]:
+        self._called("output", process.handle, query, whole_lines)
         for chunk in self.chunks:
             yield chunk
         if self.fail_after_chunks is not None:

@@ -7,25 +7,30 @@ from hypothesis import strategies as st
 
 from outlast.api.handlers.run import _RunLines
 from outlast.model.output import Chunk, Stream, split_lines
-
-from .chunks import numbered
+from outlast.testing.storage.samples import Output
 
 TEXT = st.text("ab\n", min_size=1, max_size=8).map(str.encode)
-CHUNKS = st.lists(st.tuples(TEXT, st.sampled_from(Stream)), max_size=12).map(numbered)
+PARTS = st.lists(st.tuples(TEXT, st.sampled_from(Stream), st.booleans()), max_size=12)
 
 
-def behind(chunks: list[Chunk], stream: Stream, seq: int) -> int:
-    """Return how many bytes of a stream a follower behind `seq` does not get."""
-    size = 0
+def sizes(chunks: list[Chunk]) -> dict[Stream, dict[int, int]]:
+    """Return, by stream and sequence number, how many bytes of text and ends of lines there are."""
+    found: dict[Stream, dict[int, int]] = {stream: {} for stream in Stream}
+    last: dict[Stream, Chunk] = {}
     for chunk in chunks:
-        if chunk.stream is stream:
-            lines = split_lines(chunk.data)
-            size += sum(len(line) for number, line in enumerate(lines, chunk.first_seq) if number <= seq)
-    return size
+        of_stream, before = found[chunk.stream], last.get(chunk.stream)
+        if before is not None and before.ends_within_line and not chunk.continues:
+            of_stream[before.last_seq] += 1  # the end of a line whose rest does not come
+        last[chunk.stream] = chunk
+        of_stream.update((seq, len(line)) for seq, line in enumerate(split_lines(chunk.data), chunk.first_seq))
+    return found
 
 
-@given(chunks=CHUNKS)
-def test_a_follower_that_continues_misses_nothing(chunks: list[Chunk]) -> None:
+@given(parts=PARTS)
+def test_a_follower_that_continues_misses_nothing(parts: list[tuple[bytes, Stream, bool]]) -> None:
+    output = Output(1)
+    chunks = [output.chunk(data, stream, continues=continues) for data, stream, continues in parts]
+    stored = sizes(chunks)
     lines = _RunLines()
     sent = dict.fromkeys(Stream, 0)
     for chunk in chunks:
@@ -33,7 +38,8 @@ def test_a_follower_that_continues_misses_nothing(chunks: list[Chunk]) -> None:
             id_line, data = block.split(b"\ndata: ")
             event = json.loads(data)
             sent[next(stream for stream in Stream if stream.word == event["stream"])] += len(event["line"]) + 1
-            passed = {stream: behind(chunks, stream, int(id_line.removeprefix(b"id: "))) for stream in Stream}
+            id_ = int(id_line.removeprefix(b"id: "))
+            passed = {stream: sum(size for seq, size in stored[stream].items() if seq <= id_) for stream in Stream}
             assert all(passed[stream] <= sent[stream] for stream in Stream)
     if chunks and not any(joiner.open_seq for joiner in lines._joiners.values()):
         assert passed == sent  # nothing comes twice when no part of a line waits

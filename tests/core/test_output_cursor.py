@@ -45,7 +45,7 @@ class Process:
         await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
         # As RunRecorder does after a commit.
-        self.live.position = chunk.position
+        self.live.position = self.live.position.after(chunk)
         if self._is_cached:
             self.chunk_cache.append_chunk(chunk)
         self.live.wake()

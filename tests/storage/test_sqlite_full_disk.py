@@ -34,7 +34,7 @@ def _wal_bytes(storage: SqliteStorage) -> int:
 
 async def _holds_all(storage: SqliteStorage, output: Output) -> None:
     chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30))
-    assert chunks[-1].position == output.position
+    assert await storage.position(output.handle) == output.position
     assert [chunk.first_seq for chunk in chunks] == list(range(1, len(chunks) + 1))
     with closing(sqlite3.connect(storage.path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -33,7 +33,8 @@ _LINES = Answer(
     content={
         _JSON: responses.OutputLines,
         _NDJSON: (
-            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break; or '
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break, and '
+            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
             f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
         ),
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
@@ -44,6 +45,7 @@ _FOLLOWED = Answer(
     "of its output was sent.",
     content={
         _SSE: 'Event `output`: `id`, and data `{"line", "timestamp", "stream"}`, where `line` keeps its line break. '
+        "A line whose rest is late, a prompt for instance, comes in parts, each as an event. "
         f"Event `gap`: `id`, and data {_GAP}. "
         'Event `eof`: the end, and data `{"status", "reason", "exit_code", "signal", "oom_killed"}`, as the process '
         "shows them (with `until`, it may still run). Comments keep the connection alive. "

@@ -314,7 +314,8 @@ class ProcessManager:
             return True
         if query.until is WaitCondition.OUTPUT and query.matcher is not None:
             where = OutputQuery(after=query.after, stream=query.stream)
-            return await self.queries.wait_for_line(self.follow(process, where, heartbeat_s=heartbeat_s), query.matcher)
+            chunks = self.follow(process, where, heartbeat_s=heartbeat_s)
+            return await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
         if query.until is WaitCondition.PORT:
             return await wait_for_port(query.port, lambda: self._is_over(process))
         last_seq, last_ts_ms = 0, process.run.started_at_ms
@@ -333,7 +334,7 @@ class ProcessManager:
         if self._managed.registry.get(process.spec.id) is not None:
             return False
         live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and not live.held.frames)
+        return live is None or (live.end_stored and live.recorder is not None and live.recorder.is_settled)
 
     def _is_over(self, process: Process) -> bool:
         """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
@@ -347,9 +348,11 @@ class ProcessManager:
         """Store what is held back, before a caller reads the store. See `Committer.catch_up`."""
         await self._committer.catch_up()
 
-    def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
-        """Read the output that is stored now."""
-        return self._cursor(process, query).stored()
+    def read_output(
+        self, process: Process, query: OutputQuery, *, whole_lines: bool = False
+    ) -> AsyncGenerator[Chunk, None]:
+        """Read the output that is stored now. `whole_lines`: join the parts of each line, see `ChunkQuery`."""
+        return self._cursor(process, query, whole_lines=whole_lines).stored()
 
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
@@ -395,6 +398,6 @@ class ProcessManager:
             raise NotRunning(f"process {view.process.run.pid} has ended (GET it to see how)")
         return live
 
-    def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
+    def _cursor(self, process: Process, query: OutputQuery, *, whole_lines: bool = False) -> Cursor:
         source = self._managed.registry.get(process.spec.id) or self._supervisor.get(process.spec.id)
-        return Cursor(self._storage, self._chunk_cache, process.handle, source, query)
+        return Cursor(self._storage, self._chunk_cache, process.handle, source, query, whole_lines=whole_lines)

@@ -125,7 +125,8 @@ def run_key(process_id: str, number: int) -> str:
 class OutputSummary:
     """Size of the stored output of a process. `first_seq` and `last_seq` are 0 when nothing is stored.
 
-    A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`.
+    A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`. A line
+    that was stored in parts has several, and counts once.
     """
 
     lines: int = 0

@@ -107,22 +107,23 @@ class _RunLines:
 
     def encode(self, chunk: Chunk) -> Iterator[bytes]:
         """Yield the lines that `chunk` completes as events, in pieces of about `sse.PIECE_BYTES`."""
-        before = self._last.get(chunk.stream, chunk)
+        if not chunk.continues:
+            yield from self._finish(chunk.stream)
         self._last[chunk.stream] = chunk
-        for lines in self._joiners[chunk.stream].join(chunk):
-            if lines.endswith(b"\n"):
-                yield from self._pieces(lines, chunk, chunk.first_seq)
-            else:
-                last = before if chunk.gap else chunk
-                yield from self._pieces(lines, last, last.last_seq)
+        yield from self._pieces(self._joiners[chunk.stream].join(chunk), chunk, chunk.first_seq)
         if chunk.gap:
             yield sse.run_gap_event(chunk, self._ids(chunk.last_seq, 1)[0])
 
     def encode_rest(self) -> Iterator[bytes]:
         """Yield the last lines, which have no line break, as events."""
-        for stream, joiner in self._joiners.items():
-            for lines in joiner.rest():
-                yield from self._pieces(lines, self._last[stream], self._last[stream].last_seq)
+        for stream in Stream:
+            yield from self._finish(stream)
+
+    def _finish(self, stream: Stream) -> Iterator[bytes]:
+        line = self._joiners[stream].finish()
+        if line:
+            last = self._last[stream]
+            yield from self._pieces(line, last, last.last_seq)
 
     def _pieces(self, lines: bytes, chunk: Chunk, seq: int) -> Iterator[bytes]:
         """Yield `lines`, the first of which has the sequence number `seq`."""

@@ -27,7 +27,7 @@ def _flag(description: str) -> fields.Boolean:
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
-    lines = _integer("Number of lines. Gaps are not counted.")
+    lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
     first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
     last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
@@ -301,7 +301,7 @@ class Success(Schema):
 
 
 class OutputLines(Schema):
-    """Lines without their line breaks. Parts of a line are joined. Gaps are not shown."""
+    """Lines without their line breaks. Gaps are not shown."""
 
     pid = _integer("Pid of the current or last run.")
     lines = fields.List(fields.String(), required=True, metadata={"description": "The lines, oldest first."})

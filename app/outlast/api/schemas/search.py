@@ -24,10 +24,7 @@ class SearchParameters(OrderedPage):
     q = fields.String(
         required=True,
         validate=line_fields.PATTERN,
-        metadata={
-            "description": "Text that a line must contain. A line that was written in parts is searched part by part.",
-            "example": "error",
-        },
+        metadata={"description": "Text that a line must contain.", "example": "error"},
     )
     regex = fields.QueryFlag(load_default=False, metadata={"description": line_fields.regex_meaning("q")})
     ignore_case = fields.QueryFlag(

@@ -77,13 +77,26 @@ class Cursor:
         handle: int,
         source: Source | None,
         query: OutputQuery,
+        *,
+        whole_lines: bool = False,
     ) -> None:
-        """`source`: the process, if it may still print."""
+        """Prepare to read.
+
+        Args:
+            storage: the store.
+            chunk_cache: the newest chunks.
+            handle: handle of the process.
+            source: the process, if it may still print.
+            query: which lines to read.
+            whole_lines: join the parts of each line, for `stored`: see `ChunkQuery`. A follower gets each part when it
+                comes.
+        """
         self._storage = storage
         self._chunk_cache = chunk_cache
         self._handle = handle
         self._source = source
         self._query = query = query.fix_end()
+        self._whole_lines = whole_lines
         self._seq = query.after
         self._at_tail = query.tail is None
         self._wants_all = query.stream is None and query.since_ms is None and query.until_ms is None
@@ -160,6 +173,8 @@ class Cursor:
                     stream=query.stream,
                     since_ms=query.since_ms,
                     until_ms=query.until_ms,
+                    whole_lines=self._whole_lines,
+                    seen_seq=query.after,
                 )
             )
             if not chunks:
@@ -170,7 +185,7 @@ class Cursor:
 
     def _read_cached(self, max_bytes: int) -> Sequence[Chunk] | None:
         """Return what `_read` would, if it is in the cache; None if the store has to be read."""
-        if not self._at_tail:
+        if not self._at_tail or self._whole_lines:  # the cache may lack a line's other parts
             return None
         while chunks := self._chunk_cache.read_chunks(self._handle, after_seq=self._seq, max_bytes=max_bytes):
             wanted = self._advance_past(chunks)

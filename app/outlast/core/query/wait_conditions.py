@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -15,7 +15,6 @@ from outlast.model.output import Chunk, Stream
 
 _PORT_INTERVAL_S = 0.1
 _CONNECT_S = 1.0
-_MAX_LINE_BYTES = 1 << 20
 
 
 class WaitCondition(StrEnum):
@@ -70,24 +69,27 @@ class LineFinder:
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
-        self._unfinished: dict[Stream, tuple[int, bytes]] = {}
+        self._unfinished: dict[Stream, bytes] = {}
+
+    def lacks_parts(self, chunk: Chunk) -> bool:
+        """Return whether `chunk` continues a line whose earlier parts the finder was not given."""
+        return chunk.continues > 0 and chunk.stream not in self._unfinished
+
+    def add_parts(self, stream: Stream, data: bytes) -> None:
+        """Give the finder the parts of a stream's unfinished line that came before the first chunk."""
+        self._unfinished[stream] = data
 
     def find(self, chunk: Chunk) -> Line | None:
         """Return the first line that matches and ends, or has a part, in `chunk`. Earlier parts are included."""
-        run, unfinished = self._unfinished.pop(chunk.stream, (chunk.run, b""))
-        if chunk.gap:
-            return None
-        if run != chunk.run or len(unfinished) >= _MAX_LINE_BYTES:
-            unfinished = b""
-        data = unfinished + chunk.data
+        unfinished = self._unfinished.pop(chunk.stream, b"")
+        data = unfinished + chunk.data if chunk.continues else chunk.data
         if self._matcher.may_match(data):
             for number, line in enumerate(_lines(data)):
                 if self._matcher.matches(line.removesuffix(b"\n")):
                     seq = chunk.first_seq + number
                     return Line(seq=seq, stream=chunk.stream, ts_ms=chunk.ts_ms, data=line)
-        rest = data[data.rfind(b"\n") + 1 :]
-        if rest:
-            self._unfinished[chunk.stream] = (chunk.run, rest)
+        if chunk.ends_within_line:
+            self._unfinished[chunk.stream] = data[data.rfind(b"\n") + 1 :]
         return None
 
 
@@ -100,13 +102,25 @@ def _lines(data: bytes) -> Iterator[bytes]:
 
 
 async def wait_for_line(
-    chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, workers: WorkerPool
+    chunks: AsyncGenerator[Chunk | None, None],
+    matcher: Matcher,
+    workers: WorkerPool,
+    earlier_parts: Callable[[Chunk], Awaitable[bytes]],
 ) -> Line | None:
-    """Return the first line that matches, searched for on `workers`, or None if the output ends without one."""
+    """Return the first line that matches, or None if the output ends without one.
+
+    Args:
+        chunks: the output.
+        matcher: what the line must match.
+        workers: where to search.
+        earlier_parts: returns the parts before a chunk of the line that it continues.
+    """
     finder = LineFinder(matcher)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
+                if finder.lacks_parts(chunk):
+                    finder.add_parts(chunk.stream, await earlier_parts(chunk))
                 with await workers.acquire() as lease:
                     found = await lease.run_in_thread(partial(finder.find, chunk))
                 if found is not None:

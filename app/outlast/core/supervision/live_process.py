@@ -191,6 +191,11 @@ class RunRecorder:
         """Emit nothing more. The shim keeps what is not stored."""
         self._capture.stop()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all output that the shim has reported is stored, but for an incomplete character at its end."""
+        return self._capture.is_settled((stream, offset + size) for stream, _, offset, size in self.live.held.frames)
+
     def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
         """Store a gap in place of bytes that are gone, and continue after it."""
         self._capture.append_gap(stream, missing_bytes, reason)
@@ -227,7 +232,7 @@ class RunRecorder:
 
     def _on_stored(self, chunk: Chunk) -> None:
         live = self.live
-        live.position = chunk.position
+        live.position = live.position.after(chunk)
         self._chunk_cache.append_chunk(chunk)
         self._capture.on_stored()
         live.held.acknowledge(live.position)

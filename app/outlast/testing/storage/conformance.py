@@ -26,6 +26,7 @@ from outlast.testing.storage.output import OutputConformance
 from outlast.testing.storage.processes import ProcessConformance
 from outlast.testing.storage.scan import ScanConformance
 from outlast.testing.storage.usage import UsageConformance
+from outlast.testing.storage.whole_lines import WholeLineConformance
 
 
 class StorageConformance(
@@ -33,6 +34,7 @@ class StorageConformance(
     ManagedConformance,
     ListingConformance,
     OutputConformance,
+    WholeLineConformance,
     EventConformance,
     UsageConformance,
     ScanConformance,

@@ -33,7 +33,9 @@ _RAW_PAGES = "sqlite_dbpage"  # a table of some SQLite builds, which shows the f
 _REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 _READABLE = """
 CREATE TEMP VIEW output_readable AS
-SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, decompress(data, codec) AS data
+SELECT
+    id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
+    decompress(data, codec) AS data, substr(decompress(data, codec), -unfinished_bytes) AS part
 FROM main.output_chunk
 """
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_FUNCTION}
