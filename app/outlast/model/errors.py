@@ -15,7 +15,8 @@ OutlastError
 |-- EnvKeyLost              the environment of a managed process cannot be decrypted
 |-- SpawnFailed             the kernel could not start the process (errno)
 |-- Unavailable             try again later
-|   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
+|   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
+|   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
 |       `-- ShimLost        the connection to the shim broke (outlast.shimlink)
 |           `-- GreetingCut the connection broke during the greeting (outlast.shimlink)
@@ -90,6 +91,10 @@ class Unavailable(OutlastError):
 
 class StorageUnavailable(Unavailable):
     """The store cannot commit now. Nothing of the batch was stored."""
+
+
+class StorageFull(StorageUnavailable):
+    """The store has no room for the batch. It may have room for a smaller one."""
 
 
 class ShimUnavailable(Unavailable):

@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+from outlast.model.errors import StorageUnavailable
 from outlast.storage.sqlite.connection import WAL_LIMIT_BYTES
 
 CHECKPOINT_WAIT_MS = 100
@@ -39,3 +40,14 @@ class Checkpointer:
             return self._wal.stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def write_log_back(db: sqlite3.Connection) -> None:
+    """Write all of the log back to the database, so that the log is not needed any more.
+
+    Raises:
+        StorageUnavailable: another program reads an old state of the database: try again when it has ended.
+    """
+    busy, _, _ = db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    if busy:
+        raise StorageUnavailable("the log was deleted, and cannot be saved while another program reads the database")

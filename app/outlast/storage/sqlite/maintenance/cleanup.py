@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast.model.errors import OutlastError
-from outlast.storage.sqlite.connection import Connection
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.reclamation import count_free_pages, delete_purged_rows, vacuum_pages
+
+Runner = Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]]
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +27,13 @@ class CleanupTask:
         """Tell whether the log has grown enough for a checkpoint."""
         return self._checkpointer.is_due()
 
-    def start(self, writer: Connection) -> None:
-        """Start the task, unless it runs: each of its steps looks for everything that is due."""
+    def start(self, run: Runner) -> None:
+        """Start the task, unless it runs: each of its steps looks for everything that is due.
+
+        `run`: a function that runs a step on the writer's thread.
+        """
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(writer))
+            self._task = asyncio.create_task(self._run(run))
 
     async def stop(self) -> None:
         """Stop the task between two steps. The next opening of the store continues where it was."""
@@ -57,9 +62,9 @@ class CleanupTask:
         self._checkpointer.checkpoint(db)  # the file shrinks when the log is written back
         return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
 
-    async def _run(self, writer: Connection) -> None:
+    async def _run(self, run: Runner) -> None:
         try:
-            while await writer.run(self.run_step):
+            while await run(self.run_step):
                 pass
         except OutlastError as error:
             _log.warning("cleanup of %s failed and is retried later: %s", self._path, error)
