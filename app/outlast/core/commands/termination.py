@@ -14,6 +14,9 @@ from outlast.storage import PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
+_STUCK_WAIT_S = 1.5
+"""A failing store is tried again within this time: a full disk may have room for an end, though not for output."""
+
 _FIRST_DELAY_S = 0.003
 _MAX_DELAY_S = 0.2
 
@@ -69,20 +72,17 @@ class Termination:
             NotFound: another call purges the process, or has purged it.
             Unavailable: the process was killed, but is not purged yet: try again.
         """
-        if self._committer.failure is not None:
-            await self._supervisor.link.kill(process.key)
-            raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
         try:
-            await self._check_not_purged(process)
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
                 await self._supervisor.link.kill(process.key)  # the store rejects its end, too
             elif not await self.kill(process, wait_s):
                 self._purging.discard(process.handle)
                 return False
+            await self._check_not_purged(process)
             if live is not None:
                 await self._release(live)
         except BaseException:
@@ -115,8 +115,8 @@ class Termination:
             live.wake()
 
     def _timeout_s(self, live: LiveProcess, at_most_s: float) -> float:
-        """Return `at_most_s`, or 0 if the store cannot commit the end of the process now."""
-        return 0 if self._is_stuck(live) else at_most_s
+        """Return `at_most_s`, or less if the store may be unable to commit the end of the process."""
+        return min(at_most_s, _STUCK_WAIT_S) if self._is_stuck(live) else at_most_s
 
     def _is_stuck(self, live: LiveProcess) -> bool:
         return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons

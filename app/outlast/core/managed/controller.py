@@ -25,7 +25,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed
+from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed, StorageUnavailable
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -106,7 +106,8 @@ class ManagedController:
         Continues if the caller is cancelled.
 
         Raises:
-            StorageUnavailable: the store cannot commit now that the process is to stop; nothing was done.
+            StorageUnavailable: the process is ended, but the store cannot commit now that it is to stop. That is
+                committed when the store can, unless this daemon ends before: try again.
             ShimUnavailable: the process is not restarted any more, but cannot be ended now: try again.
         """
         await asyncio.shield(self._run_task(self._stop(managed)))
@@ -133,11 +134,30 @@ class ManagedController:
     async def _stop(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             if managed.should_run:
-                stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
-                await self._commit_state(managed, stopped)
+                await self._store_stop(managed)
             failpoint("stop-wanted")
-            await self._end_run(managed)
+            await self._end_run(managed, must_be_stored=managed.is_stop_stored)
             self._unregister_if_over(managed)
+            if not managed.is_stop_stored:
+                raise StorageUnavailable(
+                    "the process was ended, but it is not stored yet that it is to stop: try again"
+                )
+
+    async def _store_stop(self, managed: ManagedProcess) -> None:
+        """Store that the process is to stop; or only submit it, because no kill depends on the store."""
+        stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
+
+        def on_stored(_handle: int) -> None:
+            managed.is_stop_stored = True
+            self._unregister_if_over(managed)
+
+        try:
+            await self._committer.commit(SetManaged(managed.handle, stopped))
+        except OutlastError:
+            managed.is_stop_stored = False
+            self._committer.submit(SetManaged(managed.handle, stopped), on_stored)
+        managed.state = stopped
+        managed.wake()
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
@@ -171,8 +191,11 @@ class ManagedController:
         """Wait for the end of the run, or decide about a restart, or wait for the restart and do it."""
         live = managed.live
         if live is not None and not live.end_stored:
-            if not managed.should_run:  # an earlier daemon has died while it stopped the process
-                await self._stop(managed)
+            if not managed.should_run:
+                if live.ended:
+                    await managed.wait(lambda: live.end_stored or managed.live is not live or managed.should_run)
+                else:  # an earlier daemon has died while it stopped the process
+                    await self._stop(managed)
                 return
             await self._wait_for_end(managed, live)
             return
@@ -247,7 +270,7 @@ class ManagedController:
         self._submit_state(managed, started)
         log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
 
-    async def _end_run(self, managed: ManagedProcess) -> None:
+    async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
         """End the current run with SIGTERM, and SIGKILL after the grace period. Wait until its end is stored."""
         live = managed.live
         if live is None:
@@ -257,10 +280,10 @@ class ManagedController:
                 await self._supervisor.link.signal(live.slot, signal.SIGTERM)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
-        await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+        await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
     def _unregister_if_over(self, managed: ManagedProcess) -> None:
-        if not managed.should_run and not managed.is_up:
+        if not managed.should_run and not managed.is_up and managed.is_stop_stored:
             self.registry.unregister(managed)
             managed.wake()
 

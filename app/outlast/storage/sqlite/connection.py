@@ -103,7 +103,7 @@ class Connection(aiosqlite.Connection):
         return cast(
             "T",
             await self._execute(  # type: ignore[no-untyped-call]
-                _run, self._conn, work
+                translated, self._conn, work
             ),
         )
 
@@ -122,7 +122,8 @@ def transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connect
     return result
 
 
-def _run(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+def translated(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run `work`; roll back and translate the error if SQLite raises one."""
     try:
         return work(db)
     except sqlite3.Error as error:

@@ -26,6 +26,7 @@ from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
 from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
+from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
 from outlast.storage.sqlite.scan import row_range, scan_output
 from outlast.storage.sqlite.sql.client import SqlClient
@@ -56,7 +57,8 @@ class SqliteStorage(Storage):
         self._leases = ReadLeases()
         compression = CompressionRules(after_ms=compress_after_s * 1000) if compress_after_s else None
         self._maintenance = MaintenanceScheduler(self, self._leases, MaintenancePolicy(compression=compression))
-        self._cleanup = CleanupTask(self.path)
+        self._reserve = Reserve(self.path)
+        self._cleanup = CleanupTask(self.path, self._reserve)
         self._commits = 0
         self._no_commits = asyncio.Event()
         self._writer: Connection | None = None
@@ -109,9 +111,13 @@ class SqliteStorage(Storage):
     async def _commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         writer = self._open_writer()
         self._commits += 1
-        transaction = partial(transact, begin="BEGIN IMMEDIATE", work=partial(commit, changes=changes))
+
+        def store(db: sqlite3.Connection) -> Mapping[str, int]:
+            work = partial(transact, db, "BEGIN IMMEDIATE", partial(commit, changes=changes))
+            return self._reserve.commit(changes, work)
+
         try:
-            handles = await writer.run(self._files.guard(transaction))
+            handles = await writer.run(self._files.guard(store))
         finally:
             self._commits -= 1
             if not self._commits:
@@ -238,7 +244,14 @@ class SqliteStorage(Storage):
     async def _connect(self, *, create: bool) -> None:
         """Open all connections, and start the maintenance."""
         open_it = partial(open_writer, self.path, durable=self._durable, create=create)
-        self._writer = await Connection.start(open_it)
+        try:
+            self._writer = await Connection.start(open_it)
+        except StorageUnavailable:
+            if not self._reserve.give_up():
+                raise
+            self._writer = await Connection.start(open_it)
+        else:
+            self._reserve.open()
         self._files.open()
         for _ in range(READERS):
             self._readers.append(await Connection.start(partial(open_reader, self.path)))

@@ -30,11 +30,11 @@ _SHARED_BYTES = (0x40000002, 510)
 
 
 class Finding(Enum):
-    """What has become of the files.
+    """The fate of the files.
 
-    `SAME`: nothing. `MOVED`: all that was committed is there, but the files have to be opened again, because they were
-    moved to another disk and back, or only the log was deleted. `GONE`: the database is not at its place. `FOREIGN`:
-    there is something else than what was committed.
+    `SAME`: nothing has happened. `MOVED`: all that was committed is there, but the files have to be opened again,
+    because they were moved to another disk and back, or only the log was deleted. `GONE`: the database is not at its
+    place. `FOREIGN`: there is something else than what was committed.
     """
 
     SAME = auto()
@@ -45,7 +45,7 @@ class Finding(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is known of a file: which one it is (`device`, `inode`), and what shows that it holds the same."""
+    """A file: which one it is (`device`, `inode`), and what changes when it is written (`size`, `changed_ns`)."""
 
     device: int
     inode: int
