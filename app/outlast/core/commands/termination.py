@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
@@ -45,7 +46,7 @@ class Termination:
             return False
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
-        if live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s)):
+        if live is None or await self._wait(live, lambda: live.end_stored, left_s):
             return True
         if self._is_stuck(live):
             raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet: try again")
@@ -102,7 +103,7 @@ class Termination:
             raise NotFound(f"process {process.run.pid} is purged")
 
     async def _release(self, live: LiveProcess) -> None:
-        if not await live.wait(lambda: live.finished, self._timeout_s(live, _PURGE_DRAIN_S)):
+        if not await self._wait(live, lambda: live.finished, _PURGE_DRAIN_S):
             self._supervisor.link.forget(live.slot)
             self._supervisor.release(live)
             live.finished = True
@@ -114,9 +115,14 @@ class Termination:
         if live is not None:
             live.wake()
 
-    def _timeout_s(self, live: LiveProcess, at_most_s: float) -> float:
-        """Return `at_most_s`, or less if the store may be unable to commit the end of the process."""
-        return min(at_most_s, _STUCK_WAIT_S) if self._is_stuck(live) else at_most_s
+    async def _wait(self, live: LiveProcess, condition: Callable[[], bool], at_most_s: float) -> bool:
+        """Wait until a condition is met, for `at_most_s`, or for less once the store fails."""
+        while True:
+            step_s = min(at_most_s, _STUCK_WAIT_S)
+            is_met = await live.wait(condition, step_s)
+            at_most_s -= step_s
+            if is_met or at_most_s <= 0 or self._is_stuck(live):
+                return is_met
 
     def _is_stuck(self, live: LiveProcess) -> bool:
         return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons
