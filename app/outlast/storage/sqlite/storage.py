@@ -87,7 +87,10 @@ class SqliteStorage(Storage):
         await self._maintenance.stop()
         await self._cleanup.stop()
         self._idle = asyncio.LifoQueue()
+        is_open = self._writer is not None
         await self._disconnect()
+        if is_open:
+            self._reserve.close()
 
     async def check(self) -> None:
         """Check that the files are at their places."""

@@ -55,7 +55,10 @@ class Reserve:
 
     def free_bytes(self) -> int:
         """Return the free space of the disk, without the reserve."""
-        found = os.statvfs(self._database.parent)
+        try:
+            found = os.statvfs(self._database.parent)
+        except OSError:  # the folder has vanished
+            return 0
         return found.f_bavail * found.f_frsize
 
     @property
@@ -70,10 +73,17 @@ class Reserve:
         self._is_there = False
         self.restore()
 
+    def close(self) -> None:
+        """Keep what is left of a reserve that was used: the next opening of the store needs some room, too."""
+        if self._is_wanted and not self._is_there:
+            self._allocate(min(self._size_bytes() + self.free_bytes() // 2, RESERVE_BYTES))
+
     def restore(self) -> bool:
         """Make the reserve again if it is missing and there is room. Return whether output may be stored."""
         if self._is_wanted and not self._is_there:
-            self._is_there = self._allocate()
+            size = self._size_bytes()
+            has_room = size == RESERVE_BYTES or size + self.free_bytes() >= RESERVE_BYTES + _MARGIN_BYTES
+            self._is_there = has_room and self._allocate(RESERVE_BYTES)
         return self._is_there or not self._is_wanted
 
     def give_up(self) -> bool:
@@ -110,18 +120,19 @@ class Reserve:
             )
         return work()
 
-    def _allocate(self) -> bool:
+    def _size_bytes(self) -> int:
         try:
-            if self._path.stat().st_size == RESERVE_BYTES:
-                return True  # of an earlier daemon
-        except FileNotFoundError:
-            pass
-        if self.free_bytes() < RESERVE_BYTES + _MARGIN_BYTES:
-            return False
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def _allocate(self, size: int) -> bool:
+        if self._size_bytes() >= size:
+            return True
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+                os.posix_fallocate(descriptor, 0, size)
             finally:
                 os.close(descriptor)
         except OSError as error:
