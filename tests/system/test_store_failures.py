@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outlast.testing.storage.faulty import Mode
-from tests.support.daemon import Daemon, outlast, shim_children
+from tests.support.daemon import Daemon, is_running, outlast, shim_children
 from tests.support.faulty import FaultyStore
 from tests.support.health import health, unavailable, wait_until_healthy
 from tests.support.load import Load
@@ -106,6 +106,32 @@ async def test_the_daemon_ends_while_its_store_fails(
     await wait_until_healthy(daemon)
     await load.finish()
     assert stored(daemon) == await counted(daemon) == 3
+
+
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("query", ["", "?purge=true"])
+async def test_a_kill_does_not_depend_on_the_store(
+    daemon: Daemon, store: FaultyStore, query: str, *, reads: bool
+) -> None:
+    plain, managed = await daemon.run("sleep", "1000"), await daemon.run("sleep", "1000", name="web")
+    store.inject(Mode.ERR, reads=reads)
+    for process, ref, status in ((plain, plain["pid"], 500 if reads else 202), (managed, "web", 500)):
+        answer = await daemon.call("DELETE", f"/processes/{ref}{query}", status)
+        assert status == 202 or answer["code"] == "INTERRUPTED"
+        assert not is_running(process["pid"])
+    store.mend()
+    for process in (plain, managed):
+        await eventually(lambda: _delete(daemon, process, query))  # noqa: B023 - it is called in this round
+        assert not shim_children(daemon.state_dir)
+    if not query:
+        await daemon.kill()
+        await daemon.start()
+        assert (await daemon.get(managed))["managed"]["status"] == "stopped"
+
+
+async def _delete(daemon: Daemon, process: dict[str, Any], query: str) -> bool:
+    async with daemon.session.delete(f"{daemon.url}/api/v1/processes/{process['id']}{query}") as response:
+        return response.status in {204, 404}
 
 
 async def test_a_slow_store_is_no_failure(daemon: Daemon, store: FaultyStore) -> None:

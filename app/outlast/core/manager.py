@@ -30,7 +30,15 @@ from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.model.clock import now_ms
-from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable, after_effects
+from outlast.model.errors import (
+    Forbidden,
+    NotFound,
+    NotRunning,
+    StorageError,
+    StorageUnavailable,
+    Unavailable,
+    after_effects,
+)
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
@@ -231,7 +239,7 @@ class ProcessManager:
             NotRunning: the process has ended.
             Forbidden: the system does not permit it.
         """
-        live = self._running(await self.get(ref))
+        live = self._running(await self._find_to_end(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
@@ -239,11 +247,11 @@ class ProcessManager:
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input. See `StandardInput.write`."""
-        await self._stdin.write(self._running(await self.get(ref)), data)
+        await self._stdin.write(self._running((await self.get(ref)).process), data)
 
     async def close_stdin(self, ref: str) -> None:
         """Close a process's standard input. See `StandardInput.close`."""
-        await self._stdin.close(self._running(await self.get(ref)))
+        await self._stdin.close(self._running((await self.get(ref)).process))
 
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and its tree. See `Termination.kill`.
@@ -262,18 +270,28 @@ class ProcessManager:
     async def _end(
         self, ref: str, end: Callable[[Process, float], Awaitable[bool]], wait_s: float
     ) -> ProcessView | None:
-        process = (await self.get(ref)).process
+        process = await self._find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
             is_over = await end(process, wait_s)
         else:
             await self._managed.stop(managed)
             with after_effects("the process was stopped"):
-                is_over = await end((await self.get(process.spec.id)).process, wait_s)
+                is_over = await end(await self._find_to_end(process.spec.id), wait_s)
         if is_over:
             return None
         with after_effects("the process was killed"):
             return await self.get(process.spec.id)
+
+    async def _find_to_end(self, ref: str) -> Process:
+        """Find a process that is to get a signal. A live one is found although the store cannot be read."""
+        try:
+            return (await self.get(ref)).process
+        except (StorageError, Unavailable):
+            for live in self._supervisor:
+                if live.handle and ref in {live.spec.id, str(live.run.pid), live.spec.name}:
+                    return Process(handle=live.handle, spec=live.spec, run=live.run)
+            raise
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
@@ -392,10 +410,10 @@ class ProcessManager:
             starting=managed is not None and managed.is_starting,
         )
 
-    def _running(self, view: ProcessView) -> LiveProcess:
-        live = self._supervisor.get(view.process.spec.id)
+    def _running(self, process: Process) -> LiveProcess:
+        live = self._supervisor.get(process.spec.id)
         if live is None or live.ended:
-            raise NotRunning(f"process {view.process.run.pid} has ended (GET it to see how)")
+            raise NotRunning(f"process {process.run.pid} has ended (GET it to see how)")
         return live
 
     def _cursor(self, process: Process, query: OutputQuery, *, whole_lines: bool = False) -> Cursor:

@@ -16,7 +16,8 @@ OutlastError
 |-- SpawnFailed             the kernel could not start the process (errno)
 |-- Interrupted             the call was done in part, or nobody knows whether it was done
 |-- Unavailable             nothing was done: try again later
-|   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
+|   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
+|   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
 |       `-- NoAnswer        the shim got a request and did not answer: perhaps it has done it
 |           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
@@ -109,6 +110,10 @@ class Unavailable(OutlastError):
 
 class StorageUnavailable(Unavailable):
     """The store cannot commit now. Nothing of the batch was stored."""
+
+
+class StorageFull(StorageUnavailable):
+    """The store has no room for the batch. It may have room for a smaller one."""
 
 
 class ShimUnavailable(Unavailable):

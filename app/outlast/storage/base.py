@@ -186,9 +186,20 @@ class Storage(ABC):
     async def close(self) -> None:
         """Release all resources. Idempotent; everything committed stays."""
 
+    async def check(self) -> None:
+        """Check, without writing, that the store can still be reached. Called every few seconds without a commit.
+
+        Raises:
+            StorageUnavailable: a commit would fail now; the sentence says what to do.
+        """
+        await self.total()
+
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in order, all or none, and return when they are durable.
+
+        An empty batch changes nothing, but is written like any other: it fails if the store can write nothing. So it
+        tells a store that fails from a change that fails.
 
         A chunk must begin where the stored output of its process ends: its `first_seq` is the stored `last_seq` + 1;
         the end of its own stream has grown by `len(data)` (in a gap, by any number of bytes), and the end of the other
@@ -216,7 +227,9 @@ class Storage(ABC):
             not happen; but an error here would block all output, because repeating the batch would not help.)
 
         Raises:
-            StorageUnavailable: nothing was stored; the same call may be made again.
+            StorageUnavailable: nothing was stored; the same call may be made again. A `StorageFull` says that there is
+                no room for it, whatever the changes are. The store should keep some room for batches that only end
+                (`EndRun`, `SetManaged`) or delete processes, because these are what makes room.
             ValueError: a chunk neither continues the output of its process nor is stored already (it repeats
                 a part of what is stored, or skips something, or continues another line); nothing was stored.
         """

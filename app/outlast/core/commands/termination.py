@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
@@ -14,6 +15,9 @@ from outlast.storage import PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
+_STUCK_WAIT_S = 1.5
+"""A failing store is tried again within this time: a full disk may have room for an end, though not for output."""
+
 _FIRST_DELAY_S = 0.003
 _MAX_DELAY_S = 0.2
 
@@ -44,7 +48,7 @@ class Termination:
             return False
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
-        return live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s))
+        return live is None or await self._wait(live, lambda: live.end_stored, left_s)
 
     async def _kill_tree(self, key: str, deadline: float) -> bool:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
@@ -69,22 +73,19 @@ class Termination:
             Interrupted: the process was killed, and is not purged yet.
             Unavailable: the store or the shim is not available now; nothing was done.
         """
-        if self._committer.failure is not None:
-            await self._supervisor.link.kill(process.key)
-            return False
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
         try:
-            await self._check_not_purged(process)
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
                 await self._supervisor.link.kill(process.key)  # the store rejects its end, too
             elif not await self.kill(process, wait_s):
                 self._purging.discard(process.handle)
                 return False
-            if live is not None:
-                with after_effects("the process was killed"):
+            with after_effects("the process was killed"):
+                await self._check_not_purged(process)
+                if live is not None:
                     await self._release(live)
         except BaseException:
             self._purging.discard(process.handle)
@@ -104,7 +105,7 @@ class Termination:
             raise NotFound(f"process {process.run.pid} is purged")
 
     async def _release(self, live: LiveProcess) -> None:
-        if not await live.wait(lambda: live.finished, self._timeout_s(live, _PURGE_DRAIN_S)):
+        if not await self._wait(live, lambda: live.finished, _PURGE_DRAIN_S):
             self._supervisor.link.forget(live.slot)
             self._supervisor.release(live)
             live.finished = True
@@ -116,9 +117,14 @@ class Termination:
         if live is not None:
             live.wake()
 
-    def _timeout_s(self, live: LiveProcess, at_most_s: float) -> float:
-        """Return `at_most_s`, or 0 if the store cannot commit the end of the process now."""
-        return 0 if self._is_stuck(live) else at_most_s
+    async def _wait(self, live: LiveProcess, condition: Callable[[], bool], at_most_s: float) -> bool:
+        """Wait until a condition is met, for `at_most_s`, or for less once the store fails."""
+        while True:
+            step_s = min(at_most_s, _STUCK_WAIT_S)
+            is_met = await live.wait(condition, step_s)
+            at_most_s -= step_s
+            if is_met or at_most_s <= 0 or self._is_stuck(live):
+                return is_met
 
     def _is_stuck(self, live: LiveProcess) -> bool:
         return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons

@@ -25,7 +25,15 @@ from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
 from outlast.linux.boot import boot_id
 from outlast.model.clock import monotonic_ms, now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, SpawnFailed, after_effects
+from outlast.model.errors import (
+    EnvKeyLost,
+    Interrupted,
+    NotManaged,
+    NotRunning,
+    OutlastError,
+    SpawnFailed,
+    after_effects,
+)
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -106,8 +114,10 @@ class ManagedController:
         Continues if the caller is cancelled.
 
         Raises:
-            Unavailable: the store cannot commit now that the process is to stop, or there is no shim; nothing was done.
-            Interrupted: the process is not restarted any more, but cannot be ended now: try again.
+            ShimUnavailable: there is no shim now; nothing was done.
+            Interrupted: the process is not restarted any more, but cannot be ended now; or it is ended, but the store
+                cannot commit now that it is to stop. That is committed when the store can, unless this daemon ends
+                before: try again.
         """
         await asyncio.shield(self._run_task(self._stop(managed)))
 
@@ -135,12 +145,29 @@ class ManagedController:
         async with managed.lock:
             self._check_shim(managed)
             if managed.should_run:
-                stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
-                await self._commit_state(managed, stopped)
+                await self._store_stop(managed)
             failpoint("stop-wanted")
             with after_effects("the process is not restarted any more"):
-                await self._end_run(managed)
+                await self._end_run(managed, must_be_stored=managed.is_stop_stored)
             self._unregister_if_over(managed)
+            if not managed.is_stop_stored:
+                raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
+
+    async def _store_stop(self, managed: ManagedProcess) -> None:
+        """Store that the process is to stop; or only submit it, because no kill depends on the store."""
+        stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
+
+        def on_stored(_handle: int) -> None:
+            managed.is_stop_stored = True
+            self._unregister_if_over(managed)
+
+        try:
+            await self._committer.commit(SetManaged(managed.handle, stopped))
+        except OutlastError:
+            managed.is_stop_stored = False
+            self._committer.submit(SetManaged(managed.handle, stopped), on_stored)
+        managed.state = stopped
+        managed.wake()
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
@@ -176,8 +203,11 @@ class ManagedController:
         """Wait for the end of the run, or decide about a restart, or wait for the restart and do it."""
         live = managed.live
         if live is not None and not live.end_stored:
-            if not managed.should_run:  # an earlier daemon has died while it stopped the process
-                await self._stop(managed)
+            if not managed.should_run:
+                if live.ended:
+                    await managed.wait(lambda: live.end_stored or managed.live is not live or managed.should_run)
+                else:  # an earlier daemon has died while it stopped the process
+                    await self._stop(managed)
                 return
             await self._wait_for_end(managed, live)
             return
@@ -256,7 +286,7 @@ class ManagedController:
         self._submit_state(managed, started)
         log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
 
-    async def _end_run(self, managed: ManagedProcess) -> None:
+    async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
         """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
         live = managed.live
         if live is None:
@@ -266,7 +296,7 @@ class ManagedController:
                 await self._supervisor.link.signal(live.slot, managed.spec.options.stop_signal)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
-        await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+        await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
     def _check_shim(self, managed: ManagedProcess) -> None:
         """Check that there is a shim to end or start a run.
@@ -278,7 +308,7 @@ class ManagedController:
             _ = self._supervisor.link
 
     def _unregister_if_over(self, managed: ManagedProcess) -> None:
-        if not managed.should_run and not managed.is_up:
+        if not managed.should_run and not managed.is_up and managed.is_stop_stored:
             self.registry.unregister(managed)
             managed.wake()
 

@@ -20,6 +20,7 @@ class ManagedProcess(Condition):
         lock: held while a run is started or stopped, or a restart is decided.
         task: restarts the process and checks its health.
         is_starting: whether the next run is being started.
+        is_stop_stored: False while the store lacks that the process is to stop, and is to get it.
     """
 
     def __init__(self, process: Process, live: LiveProcess | None) -> None:
@@ -31,6 +32,7 @@ class ManagedProcess(Condition):
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
         self.is_starting = False
+        self.is_stop_stored = True
         self._last_seq = process.output.last_seq
         if live is not None:
             self.attach_run(live)

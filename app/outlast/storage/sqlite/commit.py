@@ -285,6 +285,8 @@ def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] 
 
 def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, int]:
     """Apply `changes` in the caller's transaction; return the handles of added processes by process id."""
+    if not changes:
+        db.execute(queries.WRITE_NOTHING)
     batch = Batch(db)
     for change in changes:
         batch.apply(change)

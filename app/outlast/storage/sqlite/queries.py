@@ -102,6 +102,7 @@ PURGE = (
     "DELETE FROM unmerged WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
+WRITE_NOTHING = "UPDATE tally SET purged = purged"  # SQLite writes the page all the same
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
 # SQLite gives a new row the highest id + 1. If the newest row were deleted, its id would be used again, and a scan that
 # has passed this id would miss the new row.

@@ -19,6 +19,7 @@ pytest collects the inherited tests. They need pytest and pytest-asyncio, in any
 `outlast.testing.storage.stateful`, complements them.
 """
 
+from outlast.testing.storage.durability import DurabilityConformance
 from outlast.testing.storage.events import EventConformance
 from outlast.testing.storage.listing import ListingConformance
 from outlast.testing.storage.managed import ManagedConformance
@@ -38,5 +39,6 @@ class StorageConformance(
     EventConformance,
     UsageConformance,
     ScanConformance,
+    DurabilityConformance,
 ):
-    """The whole suite. A plug-in's test class inherits it, overrides `make_storage`, and sets `persistent`."""
+    """The whole suite. A test class inherits it, overrides `make_storage`, and sets `persistent` and `durable`."""

@@ -3,8 +3,8 @@
 `python -I -S runner.py` uses the standard library only, and zstandard when a query reads compressed output. The program
 reads a request as JSON from its standard input. It writes a newline to its standard output when the query begins, then
 the answer or an error as JSON.
-SQLite allows no statement that writes, attaches or configures, and limits lengths; the system limits memory, the size
-of temporary files, and processor time.
+SQLite allows no statement that writes, attaches or configures, limits lengths, and keeps in memory what it sorts; the
+system limits memory and processor time.
 """
 
 import base64
@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 MEMORY_BYTES = 1 << 30
-TEMPORARY_FILE_BYTES = 1 << 30
 MAX_VALUE_BYTES = 16 << 20
 MAX_LIKE_PATTERN_BYTES = 200
 BUSY_TIMEOUT_S = 5.0
@@ -77,6 +76,7 @@ def _shadow_views(db: sqlite3.Connection) -> None:
 def _open_store(path: str, packages: str) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
     _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
@@ -131,7 +131,6 @@ def main() -> None:
     request = json.load(sys.stdin)
     cpu_s = int(request["timeout_s"]) + _FIRST_SECOND
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (TEMPORARY_FILE_BYTES, TEMPORARY_FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
