@@ -60,6 +60,7 @@ class StubManager:
     usage: UsageView | None = None
     stored_bytes: int = 2
     is_ended: bool = False
+    unreadable: int = 0
     is_closing: bool = False
 
     async def catch_up(self) -> None:
@@ -84,6 +85,9 @@ class StubManager:
         process = view().process
         ending = ExitStatus(reason=Reason.EXITED, exit_code=3, ended_at_ms=process.run.started_at_ms)
         return replace(view(), process=replace(process, run=replace(process.run, ending=ending)))
+
+    def has_ended(self, _process: Process) -> bool:
+        return self.is_ended
 
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         self._called("list", query)
@@ -148,10 +152,12 @@ class StubManager:
 
     async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncIterator[Sequence[Chunk]]:
+    ) -> AsyncIterator[Sequence[Chunk] | None]:
         self._called("follow", process.handle, query, heartbeat_s)
         self.followers += 1
         try:
+            for _ in range(self.unreadable):
+                yield None
             async for chunk in self.read_output(process, query):
                 if chunk.last_seq > query.after:
                     yield [chunk.after(query.after)]

@@ -24,6 +24,15 @@ START = (
 MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
 
 
+async def test_a_run_has_its_last_lines_although_the_store_cannot_be_read_for_a_while(
+    server: Server, manager: StubManager
+) -> None:
+    manager.chunks, manager.is_ended, manager.unreadable = numbered([(b"last\n", Stream.STDOUT)]), True, 3
+    answer = await server.ask("POST", "/api/v1/processes/run", json={"command": "true"})
+    _, *events = parse_events(answer.body)[0]
+    assert [event.data.get("line", event.data.get("exit_code")) for event in events] == ["last", 3]
+
+
 async def test_an_ended_process_is_followed_to_eof(server: Server, manager: StubManager) -> None:
     manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
     manager.is_ended = True

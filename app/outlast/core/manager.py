@@ -345,7 +345,8 @@ class ProcessManager:
         silent_s = (
             max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
         )
-        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, silent_s)
+        batches = self.follow_batches(process, where, heartbeat_s=check_s)
+        return await wait_for_silence(batches, query.idle_ms, silent_s)
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""
@@ -375,7 +376,7 @@ class ProcessManager:
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Chunk | None, None]:
-        """Follow like `follow_batches`, chunk by chunk; yield None after `heartbeat_s` without output."""
+        """Follow like `follow_batches`, chunk by chunk; yield None where that yields no chunks."""
         async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
             async for chunks in batches:
                 for chunk in chunks or (None,):
@@ -383,7 +384,7 @@ class ProcessManager:
 
     async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Sequence[Chunk], None]:
+    ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
         """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
         cursor = self._cursor(process, query)
         if self._closing:

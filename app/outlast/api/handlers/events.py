@@ -54,7 +54,7 @@ def to_data(event: Event) -> dict[str, Any]:
 async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(feed.follow(query, HEARTBEAT_S)) as found:
         async for events in found:
-            yield b"".join(map(_event, events)) or sse.KEEP_ALIVE
+            yield b"".join(map(_event, events or ())) or sse.KEEP_ALIVE
 
 
 async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:

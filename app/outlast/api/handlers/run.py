@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from aiohttp import web
@@ -20,8 +21,11 @@ from outlast.model.errors import NotFound, OutlastError
 from outlast.model.output import Chunk, Stream, count_lines
 from outlast.model.process import Process, Status
 
-_QUIET_S = 1.0
-"""Time without output after which the stream of a command that has ended is closed, though children hold its output."""
+_CHECK_S = 0.5
+"""Time without output after which it is checked whether the command has ended, though children hold its output.
+
+The stream is closed when it has, and there is nothing more at the next check.
+"""
 
 _KILL_RETRY_S = 0.2
 _log = logging.getLogger(__name__)
@@ -64,21 +68,23 @@ class _RunStream:
         run, spec = self._process.run, self._process.spec
         warnings = {"warnings": self._warnings} if self._warnings else {}
         yield sse.data_event({"pid": run.pid, "started_at": run.started_at_ms, "id": spec.id, **warnings})
-        silent_s = 0.0
-        follow = self._manager.follow(self._process, OutputQuery(), heartbeat_s=_QUIET_S)
-        async with contextlib.aclosing(follow) as chunks:
-            async for chunk in chunks:
-                if chunk is not None:
-                    silent_s = 0.0
+        sent_at = time.monotonic()
+        had_ended = False
+        follow = self._manager.follow_batches(self._process, OutputQuery(), heartbeat_s=_CHECK_S)
+        async with contextlib.aclosing(follow) as batches:
+            async for chunks in batches:
+                is_silent = chunks is not None and not chunks
+                if is_silent and had_ended:
+                    break
+                for chunk in chunks or ():
                     for piece in self._lines.encode(chunk):
                         yield piece
-                    continue
-                if self._manager.has_ended(self._process):
-                    break
-                silent_s += _QUIET_S
-                if silent_s >= HEARTBEAT_S:
-                    silent_s = 0.0
+                        sent_at = time.monotonic()
+                if time.monotonic() - sent_at >= HEARTBEAT_S:
                     yield sse.KEEP_ALIVE
+                    sent_at = time.monotonic()
+                # Before the next read, which then finds the last lines.
+                had_ended = self._manager.has_ended(self._process)
         for piece in self._lines.encode_rest():
             yield piece
         last = await self._last_event()

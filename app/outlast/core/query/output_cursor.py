@@ -123,8 +123,8 @@ class Cursor:
         if await self._storage.process(self._handle) is None:
             raise NotFound("the process was purged while its output was read")
 
-    def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Yield the chunks that are stored, then those that come, to the end of the process's output."""
+    def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk] | None, None]:
+        """Yield the chunks that are stored, then those that come, to the end of the process's output. See `follow`."""
         return follow(self, heartbeat_s)
 
     def mark(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -128,20 +128,23 @@ async def wait_for_line(
     return None
 
 
-async def wait_for_silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, silent_s: float) -> bool:
+async def wait_for_silence(
+    batches: AsyncGenerator[Sequence[Chunk] | None, None], idle_ms: int, silent_s: float
+) -> bool:
     """Return True when a process has printed nothing for `idle_ms`, or False if its output ends before.
 
     Args:
-        chunks: the output from now on, with a None from time to time while there is none.
+        batches: the output from now on: see `outlast.core.query.follow`.
         idle_ms: duration of the silence.
         silent_s: duration of the silence before now.
     """
     silent_since = time.monotonic() - silent_s
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            if chunk is not None:
+    async with contextlib.aclosing(batches):
+        async for chunks in batches:
+            if chunks:
                 silent_since = time.monotonic()
-            if time.monotonic() - silent_since >= idle_ms / 1000:
+            is_known = chunks is not None  # else the store cannot be read
+            if is_known and time.monotonic() - silent_since >= idle_ms / 1000:
                 return True
     return False
 
