@@ -20,7 +20,7 @@ _SMALL_BUFFER_BYTES = 64 << 10
 _FIRST = 50
 _LOOK_AGAIN_S, _IDLE_S = 0.2, 0.01
 _MARK = b"}\n"  # the end of an event's data
-_EOF = b"event: eof\ndata: {}\n\n\r\n0\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 def run_outlast(folder: Path, lines: int) -> Figures:
@@ -67,7 +67,7 @@ def _cpu_s(server: Outlast, lines: int) -> float:
 
 
 def _verify(reader: Reader, lines: int) -> None:
-    if reader.count != lines + 1 or not reader.end.endswith(_EOF):
+    if reader.count != lines + 1 or not reader.end.endswith(_LAST_CHUNK):
         raise RuntimeError(f"of {lines} events {reader.count - 1} came; the end: {reader.end!r}")
 
 

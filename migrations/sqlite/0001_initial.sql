@@ -108,6 +108,11 @@ CREATE TABLE output_chunk (
     latest_ts     INTEGER NOT NULL, -- latest ts of the process so far: never falls, even if the clock is set back
     stdout_end    INTEGER NOT NULL, -- bytes of standard output stored, this row included
     stderr_end    INTEGER NOT NULL,
+    lines         INTEGER NOT NULL, -- lines of the process, of both streams, this row included
+    continues     INTEGER NOT NULL, -- if data begins with the rest of the stream's unfinished line: the number of the
+                                    -- first part of that line; 0: data begins with a line of its own
+    unfinished_bytes INTEGER NOT NULL, -- if data ends within a line: bytes of that line so far, parts in earlier rows
+                                    -- included; else 0
     gap           TEXT,             -- why output is missing here; NULL in a row of lines
     missing_bytes INTEGER,          -- of a gap: by how much the end of its stream grew without data
     parts         TEXT,             -- of several chunks: a JSON array with one entry each: milliseconds since the entry

@@ -26,8 +26,7 @@ SELECT
     p.stdout_mode,
     p.stderr_mode,
     p.options,
-    max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0))
-        - (SELECT count(*) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL) AS lines,
+    max(coalesce(o.lines, 0), coalesce(e.lines, 0)) AS lines,
     coalesce(o.stdout_end, 0) + coalesce(e.stderr_end, 0)
         - (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
         AS bytes,
@@ -102,10 +101,12 @@ FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
 
 -- SQL alone cannot read compressed rows: one line says so. `outlast sql` has a view of this name that decompresses.
+-- `part`: of a row that ends within a line, the part of that line in the row.
 CREATE VIEW output_readable AS
 SELECT
-    id, handle, run, first_seq, line_count, stream, ts, gap, parts,
-    iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: outlast sql]') AS data
+    id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
+    iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: outlast sql]') AS data,
+    iif(codec IS NULL, substr(data, -unfinished_bytes), '[compressed: the beginning of a line] ') AS part
 FROM output_chunk;
 
 CREATE VIEW output_compressed AS
@@ -117,7 +118,7 @@ SELECT
     c.ts,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
-    c.line_count AS lines,
+    c.line_count - (c.continues > 0) AS lines,
     c.raw_bytes AS bytes,
     length(c.data) AS compressed_bytes
 FROM process p
@@ -127,7 +128,9 @@ JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
 -- that every backslash in the result of json_quote is one that json_quote wrote: "\n" is then the end of a line and
 -- nothing else, and the last one leaves an empty text behind it. json_each ends a string at NUL, so NUL is shown as
 -- U+2400. For a row of several chunks, t.value is a JSON array with the time of each line. Gaps are left out, because a
--- row without data would be shown as an empty line.
+-- row without data would be shown as an empty line. A line that was stored in parts is shown with its last part, where
+-- the earlier ones are put in front: so s.value, the number of lines to show, is one less for a row whose last line goes
+-- on in the next row of the stream.
 CREATE VIEW output_lines AS
 SELECT
     p.id AS process_id,
@@ -139,6 +142,10 @@ SELECT
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
 JOIN output_readable c ON c.handle = p.handle AND c.gap IS NULL
+CROSS JOIN json_each(json_array(c.line_count - iif(c.unfinished_bytes = 0, 0, coalesce((
+    SELECT n.continues > 0 FROM output_chunk n
+    WHERE n.handle = c.handle AND n.stream = c.stream AND n.first_seq > c.first_seq ORDER BY n.first_seq LIMIT 1
+), 0)))) s
 CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
     SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
     FROM (
@@ -148,9 +155,17 @@ CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
         FROM json_each(c.parts) m
     ) d
 )))) t
-CROSS JOIN json_each('[' || replace(replace(json_quote(replace(
-    CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
-WHERE j.key < c.line_count;
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues = 0, '', (
+    SELECT group_concat(b.part, '') FROM (
+        SELECT CAST(a.part AS TEXT) AS part FROM output_readable a
+        WHERE a.handle = c.handle AND a.stream = c.stream AND a.first_seq < c.first_seq AND a.first_seq >= (
+            SELECT f.first_seq FROM output_chunk f
+            WHERE f.handle = c.handle AND f.stream = c.stream AND f.first_seq <= c.continues
+            ORDER BY f.first_seq DESC LIMIT 1)
+        ORDER BY a.first_seq
+    ) b
+)) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+WHERE s.value > 0 AND j.key < s.value;
 
 -- The same for the last 100 rows of each process: the last lines of a long output, without reading all of it.
 CREATE VIEW output_tail AS
@@ -171,6 +186,10 @@ JOIN output_readable c ON c.id IN (
         ORDER BY 2 DESC LIMIT 100
     ) k
 )
+CROSS JOIN json_each(json_array(c.line_count - iif(c.unfinished_bytes = 0, 0, coalesce((
+    SELECT n.continues > 0 FROM output_chunk n
+    WHERE n.handle = c.handle AND n.stream = c.stream AND n.first_seq > c.first_seq ORDER BY n.first_seq LIMIT 1
+), 0)))) s
 CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
     SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
     FROM (
@@ -180,9 +199,17 @@ CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
         FROM json_each(c.parts) m
     ) d
 )))) t
-CROSS JOIN json_each('[' || replace(replace(json_quote(replace(
-    CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
-WHERE j.key < c.line_count;
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues = 0, '', (
+    SELECT group_concat(b.part, '') FROM (
+        SELECT CAST(a.part AS TEXT) AS part FROM output_readable a
+        WHERE a.handle = c.handle AND a.stream = c.stream AND a.first_seq < c.first_seq AND a.first_seq >= (
+            SELECT f.first_seq FROM output_chunk f
+            WHERE f.handle = c.handle AND f.stream = c.stream AND f.first_seq <= c.continues
+            ORDER BY f.first_seq DESC LIMIT 1)
+        ORDER BY a.first_seq
+    ) b
+)) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+WHERE s.value > 0 AND j.key < s.value;
 
 CREATE VIEW events AS
 SELECT

@@ -10,7 +10,16 @@ from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.model.output import Chunk
-from outlast.model.process import OutputSummary, Process, ProcessQuery, ProcessSpec, Run, SignalScope
+from outlast.model.process import (
+    ExitStatus,
+    OutputSummary,
+    Process,
+    ProcessQuery,
+    ProcessSpec,
+    Reason,
+    Run,
+    SignalScope,
+)
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -50,6 +59,9 @@ class StubManager:
     uptime_s: float = 12.9
     usage: UsageView | None = None
     stored_bytes: int = 2
+    is_ended: bool = False
+    unreadable: int = 0
+    is_closing: bool = False
 
     async def catch_up(self) -> None:
         self.caught_up += 1
@@ -67,6 +79,16 @@ class StubManager:
             await self.wait_in_get.wait()
         return view(stored_bytes=self.stored_bytes)
 
+    async def get_when_readable(self, _ref: str) -> ProcessView:
+        if not self.is_ended:
+            return view()
+        process = view().process
+        ending = ExitStatus(reason=Reason.EXITED, exit_code=3, ended_at_ms=process.run.started_at_ms)
+        return replace(view(), process=replace(process, run=replace(process.run, ending=ending)))
+
+    def has_ended(self, _process: Process) -> bool:
+        return self.is_ended
+
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         self._called("list", query)
         return self.views[: query.limit]
@@ -75,7 +97,7 @@ class StubManager:
         self._called("stats", ref, run)
         return self.usage
 
-    async def kill(self, ref: str, wait_s: float) -> ProcessView | None:
+    async def kill(self, ref: str, wait_s: float = 10.0) -> ProcessView | None:
         self._called("kill", ref, wait_s)
         return replace(view(), warning="look") if self.lives_on else None
 
@@ -112,19 +134,28 @@ class StubManager:
     def interrupt_followers(self) -> None:
         self._interrupted.set()
 
-    async def read_output(self, process: Process, query: OutputQuery) -> AsyncIterator[Chunk]:
-        self._called("output", process.handle, query)
+    async def read_output(
+        self, process: Process, query: OutputQuery, *, whole_lines: bool = False
+    ) -> AsyncIterator[Chunk]:
+        self._called("output", process.handle, query, whole_lines)
         for chunk in self.chunks:
             yield chunk
         if self.fail_after_chunks is not None:
             raise self.fail_after_chunks
 
+    async def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncIterator[Chunk | None]:
+        async for chunks in self.follow_batches(process, query, heartbeat_s=heartbeat_s):
+            for chunk in chunks or (None,):
+                yield chunk
+
     async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncIterator[Sequence[Chunk]]:
+    ) -> AsyncIterator[Sequence[Chunk] | None]:
         self._called("follow", process.handle, query, heartbeat_s)
         self.followers += 1
         try:
+            for _ in range(self.unreadable):
+                yield None
             async for chunk in self.read_output(process, query):
                 if chunk.last_seq > query.after:
                     yield [chunk.after(query.after)]

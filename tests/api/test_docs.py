@@ -92,7 +92,7 @@ def test_the_document_tells_all_fields_that_are_accepted() -> None:
     start = DOCUMENT["components"]["schemas"]["StartBody"]
     assert set(start["properties"]) == set(StartBody().fields)
     assert start["required"] == ["command"]
-    assert start["additionalProperties"] is False
+    assert "additionalProperties" not in start  # those that are near no known name are passed over
     assert set(DOCUMENT["components"]["schemas"]["SignalBody"]["properties"]) == set(SignalBody().fields)
     for path, schema in (
         ("/api/v1/processes", ListQuery),

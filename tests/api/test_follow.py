@@ -3,7 +3,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from harness.http_client import Event, parse_events
+from harness.http_client import parse_events
 from outlast.api.handlers.follow import HEARTBEAT_S
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import StorageUnavailable
@@ -24,8 +24,18 @@ START = (
 MUCH = numbered([(b"0123456789\n" * 90_000, Stream.STDOUT)] * 30)
 
 
+async def test_a_run_has_its_last_lines_although_the_store_cannot_be_read_for_a_while(
+    server: Server, manager: StubManager
+) -> None:
+    manager.chunks, manager.is_ended, manager.unreadable = numbered([(b"last\n", Stream.STDOUT)]), True, 3
+    answer = await server.ask("POST", "/api/v1/processes/run", json={"command": "true"})
+    _, *events = parse_events(answer.body)[0]
+    assert [event.data.get("line", event.data.get("exit_code")) for event in events] == ["last", 3]
+
+
 async def test_an_ended_process_is_followed_to_eof(server: Server, manager: StubManager) -> None:
     manager.chunks = numbered([(b"one\ntwo", Stream.STDOUT), (b"!\n", Stream.STDERR)])
+    manager.is_ended = True
     answer = await server.ask("GET", FOLLOW)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -37,7 +47,8 @@ async def test_an_ended_process_is_followed_to_eof(server: Server, manager: Stub
         (2, "two"),
         (3, "!\n"),
     ]
-    assert events[-1] == Event("eof", None, "{}")
+    how = {"status": "exited", "reason": "exited", "exit_code": 3, "signal": None, "oom_killed": False}
+    assert (events[-1].kind, events[-1].id, events[-1].data) == ("eof", None, how)
 
 
 @pytest.mark.parametrize(("word", "stream"), [("stdout", Stream.STDOUT), ("stderr", Stream.STDERR), ("output", None)])
@@ -149,16 +160,6 @@ async def test_a_follower_that_does_not_read_delays_no_other(server: Server, man
         events += (end[-4:] + piece).count(b"\nid: ")
         end = (end + piece)[-9:]
     assert events == 2_700_001
-
-
-async def test_the_daemons_end_ends_a_stream_without_eof(server: Server, manager: StubManager) -> None:
-    manager.follow_forever = True
-    reader, _ = await server.connect(REQUEST)
-    await until(lambda: manager.followers == 1)
-    await server.http.close()
-    text = await asyncio.wait_for(reader.read(), 10)
-    assert text.endswith(b"0\r\n\r\n")
-    assert b"eof" not in text
 
 
 async def test_a_follower_that_does_not_read_is_cut_off_at_the_daemons_end(

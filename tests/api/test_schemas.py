@@ -1,5 +1,7 @@
 import json
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,7 +12,7 @@ from marshmallow import Schema
 
 from outlast.api.cursor import page_cursor
 from outlast.api.parsing import load
-from outlast.api.schemas import events, lists, output, processes
+from outlast.api.schemas import events, lists, output, processes, search
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.users import UserSpec, parse
 from outlast.core.query.output_cursor import OutputQuery
@@ -267,7 +269,7 @@ def test_unknown_signals_are_refused(wrong: Any) -> None:
 
 def test_every_field_of_a_list_query_is_loaded() -> None:
     query = lists.ListQuery()
-    assert load(query, {}) == ProcessQuery(limit=1000)
+    assert load(query, {}) == lists.ListRequest(query=ProcessQuery(limit=1000), adds_running=True)
     given = {
         "status": "exited",
         "name": "web",
@@ -279,12 +281,14 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
     expected = ProcessQuery(
         status=Status.EXITED, name="web", tags={"a": "b:c", "d": ""}, since_ms=1, until_ms=2, limit=3
     )
-    assert load(query, given) == expected
+    assert load(query, given) == lists.ListRequest(query=expected, adds_running=False)
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
         asked = replace(expected, order=Order(order))
         cursor = page_cursor(asked, 4)
-        assert load(query, {**given, "order": order, "cursor": cursor}) == replace(asked, **cast("Any", {place: 4}))
-        assert load(query, {**given, "order": order, "cursor": cursor, "limit": "7"}).limit == 7
+        assert load(query, {**given, "order": order, "cursor": cursor}).query == replace(
+            asked, **cast("Any", {place: 4})
+        )
+        assert load(query, {**given, "order": order, "cursor": cursor, "limit": "7"}).query.limit == 7
         for other in ({"status": "running"}, {"name": "x"}, {"tag": ["a:b"]}, {"since": "0"}, {"until": "0"}):
             refusal = refuse(query, {**given, "order": order, "cursor": cursor, **other})
             assert refusal.startswith("cursor belongs to another list")
@@ -300,16 +304,96 @@ WRONG_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "x", "1_000", " 1", "\uff11", "9"
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
-        (lists.ListQuery(), ("since", "until", "limit")),
-        (events.EventsQuery(), ("after", "tail", "since")),
-        (output.FollowQuery(), ("after", "tail", "since", "until")),
-        (output.OutputRange(), ("after", "tail", "since", "until", "limit")),
+        (lists.ListQuery(), ("limit",)),
+        (events.EventsQuery(), ("after", "tail")),
+        (output.FollowQuery(), ("after", "tail")),
+        (output.OutputRange(), ("after", "tail", "limit")),
         (output.ResumeHeader(), ("Last-Event-ID",)),
     ],
 )
 def test_a_malformed_number_is_refused(schema: Schema, fields: tuple[str, ...], wrong: str) -> None:
     for field in fields:
         assert refuse(schema, {field: wrong}).startswith(f"{field} must be an integer from ")
+
+
+MOMENTS: list[tuple[Schema, tuple[str, ...], Callable[[Any], Any]]] = [
+    (lists.ListQuery(), ("since", "until"), lambda loaded: loaded.query),
+    (events.EventsQuery(), ("since",), lambda loaded: loaded.wanted),
+    (output.FollowQuery(), ("since", "until"), lambda loaded: loaded),
+    (output.OutputRange(), ("since", "until"), lambda loaded: loaded.where),
+    (search.SearchParameters(), ("since", "until"), lambda loaded: loaded[0]),
+]
+
+
+def load_moments(text: str) -> list[int]:
+    """Load `text` as each `since` and `until` that there is."""
+    return [
+        getattr(part(load(schema, {name: text, **NEEDED.get(type(schema), {})})), f"{name}_ms")
+        for schema, names, part in MOMENTS
+        for name in names
+    ]
+
+
+NEEDED: dict[type[Schema], dict[str, Any]] = {search.SearchParameters: {"q": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("0", 0),
+        ("1710000000000", 1710000000000),
+        ("2024-03-09T16:00:00Z", 1710000000000),
+        ("2024-03-09t16:00:00.1239z", 1710000000124),
+        ("2024-03-09 16:00:00Z", 1710000000000),
+        ("2024-03-09T17:30:00+01:30", 1710000000000),
+        ("2024-03-09T17:30:00 01:30", 1710000000000),
+        ("2024-03-09T10:00:00-06:00", 1710000000000),
+        ("0001-01-01T00:00:00Z", 0),
+        ("9999-12-31T23:59:59Z", 253402300799000),
+    ],
+)
+def test_a_moment_has_several_forms(text: str, ms: int) -> None:
+    assert load_moments(text) == [ms] * 9
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("1d2h3m4s", 93_784), ("0s", 0)]
+)
+def test_a_duration_is_a_moment_before_now(text: str, seconds: int) -> None:
+    before = time.time() * 1000
+    found = load_moments(text)
+    after = time.time() * 1000
+    assert all(int(before) <= moment + seconds * 1000 <= after for moment in found)
+    assert load_moments("999999d") == [0] * 9
+
+
+@pytest.mark.parametrize("text", ["1710000000", "9999999999", "1710000000.5"])
+def test_seconds_are_refused_with_a_sentence(text: str) -> None:
+    for schema, names, _ in MOMENTS:
+        for name in names:
+            assert refuse(schema, {name: text, **NEEDED.get(type(schema), {})}).startswith(f"{name} is in seconds: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "-1", "1.0", "x", " 1", "9" * 17, "9007199254740992", "m", "1m1h", "-10m", "10 m", "1w", "\uff11m"),
+        *("2024-03-09T16:00:00", "2024-03-09", "2024-02-30T00:00:00Z", "2024-03-09T24:00:01Z", "2024-03-09T16:00Z"),
+    ],
+)
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    for schema, names, _ in MOMENTS:
+        for name in names:
+            assert refuse(schema, {name: text, **NEEDED.get(type(schema), {})}).startswith(f"{name} must be a time ")
+
+
+def test_a_cursor_keeps_the_moments_of_its_first_page() -> None:
+    query = lists.ListQuery()
+    first = load(query, {"since": "1h"}).query
+    cursor = page_cursor(first, 4)
+    assert load(query, {"since": "1h", "cursor": cursor}).query == replace(first, before_handle=4)
+    for other in ({}, {"since": "7"}, {"since": "1h", "until": "1h"}):
+        assert refuse(query, {**other, "cursor": cursor}).startswith("cursor belongs to another list")
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,25 @@ def test_the_form_is_that_of_the_contract() -> None:
         b"id: 17\nevent: output\n"
         b'data: {"line":"Processing item 1/10\\n","timestamp":1710000000000,"stream":"stdout"}\n\n'
     )
-    assert sse.eof_event(7) == b"id: 7-eof\nevent: eof\ndata: {}\n\n"
-    assert parse_events(sse.eof_event(7)) == ([Event("eof", None, "{}")], [])
+    assert parse_events(sse.eof_event(7, {"exit_code": 3})) == ([Event("eof", None, '{"exit_code":3}')], [])
+    assert sse.eof_event(7, {}) == b"id: 7-eof\nevent: eof\ndata: {}\n\n"
     assert parse_events(sse.KEEP_ALIVE) == ([], ["keep-alive"])
+
+
+def test_no_event_holds_a_line_end_of_unicode() -> None:
+    """Readers that split by Unicode's rules must not find an end inside an event."""
+    text = "a\u0085b\u2028c\u2029d\x7f"
+    it = chunk(f"{text}\n".encode())
+    forms = [
+        encoded(sse.EventCache(), it),
+        sse.run_events(it.data, it, [1]),
+        sse.data_event({"line": text}),
+        sse.ndjson_line({"line": text}),
+        sse.encode(sse.NDJSON, it, it.data, [1]),
+    ]
+    for form in forms:
+        line = next(line for line in form.decode().splitlines() if "line" in line)
+        assert json.loads(line.removeprefix("data: "))["line"].removesuffix("\n") == text
 
 
 def test_a_gap_is_an_event_of_its_own() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from harness.http_client import EVENT_STREAM
 from tests.chaos.campaign_log import CampaignLog, Record
 from tests.chaos.daemon_client import DaemonClient
-from tests.chaos.database import WORDS, Database, Line, StoredChunk
+from tests.chaos.database import WORDS, Database, Line, StoredChunk, whole
 from tests.chaos.differences import bytes_differ, rows_differ
 from tests.chaos.follower import EOF, Follower
 from tests.chaos.journal import Journal, Written, input_path
@@ -220,7 +220,7 @@ class ChildCheck:
                 self.findings.append(f"line {chunk.first_seq} has the time {chunk.ts_ms}, long after {last}")
 
     def _check_views(self, database: Database, lines: list[Line]) -> None:
-        of_lines = [line for line in lines if not line.gap]
+        of_lines = [line for line in whole(lines) if not line.gap]
         shown = [(line.seq, line.ts_ms, WORDS[line.stream].encode(), _as_shown(line.data)) for line in of_lines]
         self._find(rows_differ("the view output_lines", database.shown_lines(self._listed["id"]), shown))
         size = sum(len(line.data) for line in lines)
@@ -240,7 +240,7 @@ class ChildCheck:
         self._find(bytes_differ("output as bytes", await client.raw(f"{self._path}/output"), both))
         ndjson = (await client.read(f"{self._path}/output", "application/x-ndjson")).decode()
         events = [_parse_row(json.loads(row)) for row in ndjson.split("\n")[:-1]]
-        self._find(rows_differ("NDJSON", events, _as_events(lines)))
+        self._find(rows_differ("NDJSON", events, _as_events(whole(lines))))
         self.compared_events += len(events)
 
     def _check_json(self, word: str, got: list[str], wanted: bytes) -> None:
@@ -254,7 +254,7 @@ class ChildCheck:
     async def _check_follows(self, client: DaemonClient, lines: list[Line]) -> None:
         raw = await client.read(f"{self._path}/output/follow", EVENT_STREAM)
         blocks = raw.split(b"\n\n")
-        self._differ("the end of a replay", [blocks[-2].partition(b"\n")[2], blocks[-1]], [EOF, b""])
+        self._differ("the end of a replay", [EOF in blocks[-2], blocks[-1]], [True, b""])
         events = [block for block in blocks[:-2] if not block.startswith(b":")]
         self._find(rows_differ("replay", [_parse(event) for event in events], _as_events(lines)))
         self.compared_events += len(events)

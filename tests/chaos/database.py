@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,17 @@ WORDS = {1: "stdout", 2: "stderr"}
 
 
 class Line(NamedTuple):
-    """A line, a part of a line, or a gap, by its sequence number. `data` includes the line feed, if there is one."""
+    """A line, a part of a line, or a gap, by its sequence number. `data` includes the line feed, if there is one.
+
+    `continues`: of a part, if it is not the first of its line, the number of the first; else 0.
+    """
 
     seq: int
     ts_ms: int
     stream: int
     data: bytes
     gap: str | None
+    continues: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,13 @@ class StoredChunk:
     data: bytes
     gap: str | None
     missing_bytes: int | None
+    continues: int
 
     def lines(self) -> Iterator[Line]:
         if self.gap:
-            yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap)
+            yield Line(self.first_seq, self.ts_ms, self.stream, b"", self.gap, 0)
         for number, line in enumerate(_lines(self.data)):
-            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None)
+            yield Line(self.first_seq + number, self.ts_ms, self.stream, line, None, 0 if number else self.continues)
 
     def apart(self, parts: list[Any]) -> Iterator["StoredChunk"]:
         """Yield the chunks of a merged row; `parts` is its column of that name."""
@@ -58,8 +63,21 @@ class StoredChunk:
                 latest_ts_ms=None if lines else self.latest_ts_ms,
                 ends={**self.ends, self.stream: end},
                 data=data,
+                continues=self.continues if seq == self.first_seq else 0,
             )
             seq += count
+
+
+def whole(lines: Iterable[Line]) -> list[Line]:
+    """Return lines with their parts joined, each where its last part is."""
+    joined: dict[int, Line] = {}  # by the number of the first part, in the order of the last ones
+    for line in lines:
+        if line.continues:
+            before = joined.pop(line.continues)
+            joined[line.continues] = line._replace(data=before.data + line.data)
+        else:
+            joined[line.seq] = line
+    return list(joined.values())
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -81,7 +99,7 @@ class Database:
         """Return a process's output as it is kept, in the order of its numbers."""
         rows = self._db.execute(
             "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap,"
-            " missing_bytes, parts FROM output_chunk"
+            " missing_bytes, continues, parts FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )
@@ -97,6 +115,7 @@ class Database:
                 data=row[7],
                 gap=row[8].decode() if row[8] else None,
                 missing_bytes=row[9],
+                continues=row[10],
             )
             chunks += chunk.apart(json.loads(parts)) if parts else [chunk]
         return chunks

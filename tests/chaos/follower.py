@@ -14,7 +14,7 @@ from tests.chaos.plan import FollowerPlan
 
 _SLOW_READ_BYTES = 16 << 10
 _END_OF_EVENT = b"\n\n"
-EOF = b"event: eof\ndata: {}"
+EOF = b"event: eof\n"
 
 
 class Follower:
@@ -60,7 +60,7 @@ class Follower:
         leaves_at = None if self.plan.leaves_after is None else self.events + self.plan.leaves_after
         while (leaves_at is None or self.events < leaves_at) and (data := await self._read(content)):
             *blocks, buffered = (buffered + data).split(_END_OF_EVENT)
-            self._keep([block for block in blocks if not block.endswith(EOF) and not block.startswith(b":")])
+            self._keep([block for block in blocks if EOF not in block and not block.startswith(b":")])
             for block in blocks:
                 for event in parser.feed(block + _END_OF_EVENT):
                     yield event

@@ -153,12 +153,13 @@ class Starter:
             await asyncio.sleep(_BETWEEN_MESSAGES_S)
 
     async def _post(self, path: str, data: bytes) -> int | None:
-        """Return the status; None if the answer was lost, so that nobody can know how much arrived."""
+        """Return the status; None if nobody can know how much arrived: the answer was lost, or says so."""
         while True:
             await self._client.wait_for_daemon()
             try:
                 headers = {"Content-Type": "application/octet-stream"}
-                return (await self._client.request("POST", path, data=data, headers=headers)).status
+                answer = await self._client.request("POST", path, data=data, headers=headers)
+                return None if answer.json and answer.json["code"] == "INTERRUPTED" else answer.status
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:

@@ -382,3 +382,21 @@ async def test_a_process_that_is_not_managed_cannot_be_restarted(sandbox: Sandbo
 
 async def has_printed(sandbox: Sandbox, count: int) -> bool:
     return len((await call(sandbox.get_stdout, NAME)).lines) >= count
+
+
+async def test_a_follower_gets_everything_over_an_orderly_restart(daemon: Daemon) -> None:
+    """The client asks again by itself when a stream is broken off, and takes one that ends in order for complete."""
+    sandbox = Sandbox("local", proxy_url=daemon.url, api_key=daemon.token)
+    process = await call(sandbox.start_process, PYTHON, ["-c", ASKED], stdin_mode=StdinMode.PIPE)
+    following = asyncio.create_task(events(sandbox.follow_output, process.pid))
+    for _ in range(5):
+        await call(sandbox.write_stdin, process.pid, b"go on\n")
+    await daemon.wait_for_lines({"id": process.pid}, 5)
+    address = daemon.url.removeprefix("http://")
+    await daemon.stop(signal.SIGTERM)
+    await daemon.start("--listen", address)
+    for _ in range(5):
+        await call(sandbox.write_stdin, process.pid, b"go on\n")
+    await call(sandbox.close_stdin, process.pid)
+    assert await following == [(f"Processing item {number}\n", "stdout") for number in range(1, 11)]
+    sandbox.close()

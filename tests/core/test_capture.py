@@ -7,23 +7,32 @@ import pytest
 
 from outlast.core.output import capture as module
 from outlast.core.output.capture import Capture
+from outlast.core.output.line_framer import MAX_LINE_BYTES
 from outlast.model.errors import ProtocolError
-from outlast.model.output import Chunk, Position, Stream
+from outlast.model.output import Chunk, GapReason, Position, Stream, UnfinishedLine
 
 
 class Emitted:
-    def __init__(self) -> None:
+    """A capture and what it emits. `is_stored`: each chunk is stored at once."""
+
+    def __init__(self, position: Position | None = None, *, is_stored: bool = False) -> None:
+        self._is_stored = is_stored
         self.chunks: list[Chunk] = []
         self.hurried = 0
         self.capture = Capture(
             handle=1,
             run=1,
-            position=Position(),
+            position=position or Position(),
             streams=set(Stream),
-            emit=self.chunks.append,
+            emit=self._emit,
             flush_now=self._hurry,
         )
         self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
+
+    def _emit(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
+        if self._is_stored:
+            self.capture.on_stored()
 
     def _hurry(self) -> None:
         self.hurried += 1
@@ -52,7 +61,80 @@ async def test_a_prompt_is_emitted_without_its_newline() -> None:
     assert time.monotonic() - started >= module.PARTIAL_LINE_S
     emitted.feed(b"you\n")
     assert emitted.data == [b"name? ", b"you\n"]
-    assert [chunk.first_seq for chunk in emitted.chunks] == [1, 2]
+    assert [(chunk.first_seq, chunk.continues) for chunk in emitted.chunks] == [(1, 0), (2, 1)]
+    emitted.capture.stop()
+
+
+async def test_parts_of_both_streams_continue_their_own_lines() -> None:
+    emitted = Emitted(is_stored=True)
+    emitted.feed(b"out: ")
+    await emitted.until(1)
+    emitted.feed(b"one\nerr: ", Stream.STDERR)
+    await emitted.until(3)
+    emitted.feed(b"more ", Stream.STDERR)
+    await emitted.until(4)
+    emitted.feed(b"done\nnext\n")
+    emitted.feed(b"done\n", Stream.STDERR)
+    emitted.feed(b"next\n")
+    assert [(chunk.data, chunk.continues) for chunk in emitted.chunks] == [
+        (b"out: ", 0),
+        (b"one\n", 0),
+        (b"err: ", 0),
+        (b"more ", 3),
+        (b"done\nnext\n", 1),
+        (b"done\n", 3),
+        (b"next\n", 0),
+    ]
+    emitted.capture.stop()
+
+
+async def test_a_character_waits_for_its_rest_and_nothing_checks_it_meanwhile() -> None:
+    emitted = Emitted()
+    emitted.feed(b"caf\xc3")
+    await emitted.until(1)
+    emitted.capture.on_stored()
+    assert emitted.data == [b"caf"]
+    assert emitted.capture._timer is None
+    assert emitted.capture.is_settled([(Stream.STDOUT, 4)])
+    assert not emitted.capture.is_settled([(Stream.STDOUT, 5)])
+    emitted.feed(b"\xa9?")
+    assert not emitted.capture.is_settled([])
+    await emitted.until(2)
+    emitted.capture.on_stored()
+    emitted.feed(b"\n")
+    assert emitted.data == [b"caf", b"\xc3\xa9?", b"\n"]
+    assert [chunk.continues for chunk in emitted.chunks] == [0, 1, 1]
+    emitted.capture.stop()
+
+
+async def test_the_next_daemon_continues_the_line() -> None:
+    emitted = Emitted(Position(last_seq=7, stdout_line=UnfinishedLine(run=1, first_seq=5, size=10)))
+    emitted.feed(b"rest\n")
+    emitted.feed(b"other\n", Stream.STDERR)
+    assert [(chunk.first_seq, chunk.continues) for chunk in emitted.chunks] == [(8, 5), (9, 0)]
+    emitted.capture.stop()
+
+
+async def test_a_run_does_not_continue_the_line_of_the_run_before() -> None:
+    emitted = Emitted(Position(last_seq=7, stdout_line=UnfinishedLine(run=0, first_seq=5, size=10)))
+    emitted.feed(b"hello\n")
+    assert [chunk.continues for chunk in emitted.chunks] == [0]
+    emitted.capture.stop()
+
+
+async def test_a_gap_ends_the_line() -> None:
+    emitted = Emitted(Position(last_seq=7, stdout_line=UnfinishedLine(run=1, first_seq=5, size=10)))
+    emitted.capture.append_gap(Stream.STDOUT, 0, GapReason.LOST)
+    emitted.feed(b"line\n")
+    assert [chunk.continues for chunk in emitted.chunks] == [0, 0]
+    emitted.capture.stop()
+
+
+async def test_a_line_in_parts_is_no_longer_than_any_other() -> None:
+    begun = MAX_LINE_BYTES - 3
+    emitted = Emitted(Position(last_seq=1, stdout_line=UnfinishedLine(run=1, first_seq=1, size=begun)))
+    emitted.feed(b"abcdef\n")
+    assert [(chunk.data, chunk.continues) for chunk in emitted.chunks] == [(b"abc", 1), (b"def\n", 0)]
     emitted.capture.stop()
 
 
@@ -123,5 +205,5 @@ async def test_the_end_of_a_stream_ends_its_last_line() -> None:
     emitted.capture.on_end(Stream.STDERR)
     assert emitted.data == [b"last", b"error"]
     assert [*drained, emitted.capture.drained] == [False, True]
-    assert emitted.chunks[-1].position == Position(last_seq=2, stdout_end=4, stderr_end=5)
+    assert (emitted.chunks[-1].last_seq, emitted.chunks[-1].stdout_end, emitted.chunks[-1].stderr_end) == (2, 4, 5)
     emitted.capture.stop()

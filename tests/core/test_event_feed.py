@@ -47,7 +47,7 @@ async def follow_events(feed: EventFeed, count: int, heartbeat_s: float = LONG_S
     found: list[Event] = []
     async with asyncio.timeout(DEADLINE_S):
         async for events in feed.follow(EVERYTHING, heartbeat_s):
-            found += events
+            found += events or ()
             if len(found) >= count:
                 return found
     raise AssertionError("the follow stream ended")
@@ -75,8 +75,8 @@ async def test_a_follower_gets_heartbeats_until_the_daemon_stops() -> None:
     feed = EventFeed(storage_from_url("memory:"))
     following = feed.follow(EVERYTHING, 0.01)
     async with asyncio.timeout(DEADLINE_S):
-        assert list(await anext(following)) == []
-        assert list(await anext(following)) == []
+        assert await anext(following) in ([], ())
+        assert await anext(following) in ([], ())
         feed.interrupt()
         with pytest.raises(FollowInterrupted):
             await anext(following)

@@ -45,7 +45,7 @@ class Process:
         await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
         # As RunRecorder does after a commit.
-        self.live.position = chunk.position
+        self.live.position = self.live.position.after(chunk)
         if self._is_cached:
             self.chunk_cache.append_chunk(chunk)
         self.live.wake()
@@ -158,7 +158,7 @@ async def test_an_end_after_the_last_read_does_not_hide_lines_before_it() -> Non
         return asyncio.ensure_future(write_and_finish()) if pending and pending.pop() else None
 
     cursor = Cursor(RacingStorage(storage, race), process.chunk_cache, 1, process.live, OutputQuery())  # type: ignore[arg-type]
-    got = [chunk.first_seq async for chunks in cursor.follow(heartbeat_s=10) for chunk in chunks]
+    got = [chunk.first_seq async for chunks in cursor.follow(heartbeat_s=10) for chunk in chunks or ()]
     assert got == [1]
 
 
@@ -176,7 +176,7 @@ async def test_a_heartbeat_comes_although_the_other_stream_is_busy() -> None:
 
     writer = asyncio.create_task(busy())
     try:
-        assert await asyncio.wait_for(anext(cursor.follow(heartbeat_s=0.05)), 10) == ()
+        assert await asyncio.wait_for(anext(cursor.follow(heartbeat_s=0.05)), 10) in ([], ())
     finally:
         writer.cancel()
 

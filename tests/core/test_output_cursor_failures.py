@@ -34,7 +34,7 @@ async def cursor(control: Path) -> AsyncIterator[Cursor]:
     await storage.close()
 
 
-async def _next(found: AsyncIterator[Sequence[Chunk]]) -> Sequence[Chunk]:
+async def _next(found: AsyncIterator[Sequence[Chunk] | None]) -> Sequence[Chunk] | None:
     return await asyncio.wait_for(anext(found), DEADLINE_S)
 
 
@@ -43,11 +43,11 @@ async def test_history_comes_once_the_store_can_be_read(cursor: Cursor, control:
     inject(control, Fault(mode=mode, reads=True))
     follow = cursor.follow(HEARTBEAT_S)
     for _ in range(2):
-        assert await _next(follow) == ()
+        assert await _next(follow) is None  # and not (), which says that there is nothing more
     inject(control, Fault())
     found = b""
     async for chunks in follow:
-        found += b"".join(chunk.data for chunk in chunks)
+        found += b"".join(chunk.data for chunk in chunks or ())
     assert found == b"2\n3\n"
 
 
@@ -55,7 +55,7 @@ async def test_history_comes_once_the_store_can_be_read(cursor: Cursor, control:
 async def test_a_stopping_daemon_ends_a_follower_that_cannot_read(cursor: Cursor, control: Path, mode: Mode) -> None:
     inject(control, Fault(mode=mode, reads=True))
     follow = cursor.follow(HEARTBEAT_S)
-    assert await _next(follow) == ()
+    assert await _next(follow) is None
     cursor.interrupt()
     with pytest.raises(FollowInterrupted):
         await _next(follow)

@@ -43,3 +43,19 @@ def test_stored_output_is_freed(tmp_path: Path, on_disk: bool) -> None:
         os.close(reader)
         buffer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_output_before_an_unfinished_character_is_freed() -> None:
+    """A process that is quiet in the middle of a character keeps no more than any other."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    segment = memory_segment(0)
+    buffer = StreamBuffer(reader, [segment])
+    try:
+        fill(buffer, writer, STEP // 2)
+        buffer.trim(STEP // 2 - 3)
+        assert used_bytes(segment) <= 4096
+    finally:
+        os.close(writer)
+        os.close(reader)
+        buffer.close()

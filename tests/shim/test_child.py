@@ -1,6 +1,7 @@
 """One process in the shim: no output is lost or repeated if daemon or shim die, and its frames are bounded."""
 
 import contextlib
+import itertools
 import json
 import os
 import tempfile
@@ -21,7 +22,7 @@ from outlast.shim.state.frames import STDERR, STDOUT
 from outlast.shim.state.handover import describe, dump_state, load_state, restore
 from outlast.shim.state.quota import EXACT_FRAMES, BufferUsage
 from outlast.shimlink import HeldProcess
-from outlast.wire.contract import FRAME_OVERHEAD_BYTES
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, UNFINISHED_CHARACTER_BYTES
 from outlast.wire.description import ProcessDescription
 
 STREAMS = st.sampled_from([STDOUT, STDERR])
@@ -194,8 +195,28 @@ class Deaths(RuleBasedStateMachine):
             else:
                 self.received.popleft()
                 self.stored[stream] = max(self.stored[stream], end)
+        self._acknowledge()
+
+    @precondition(lambda self: bool(self.received))
+    @rule(count=st.integers(1, 6), unfinished=st.integers(1, UNFINISHED_CHARACTER_BYTES))
+    def store_without_unfinished_characters(self, count: int, unfinished: int) -> None:
+        """Store received frames of both streams, but for the last bytes of each stream."""
+        for stream, end in itertools.islice(self.received, count):
+            self.stored[stream] = max(self.stored[stream], end - unfinished)
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what is stored. No frame that is stored may wait behind an unfinished character."""
+        assert self.held is not None
         self.held.acknowledge(Position(stdout_end=self.stored[STDOUT], stderr_end=self.stored[STDERR]))
         self.child.acknowledge(self.stored[STDOUT], self.stored[STDERR])
+        for frames in (
+            [(frame.stream, frame.end) for frame in self.child.unacked],
+            [(int(stream), offset + size) for stream, _, offset, size in self.held.frames],
+        ):
+            left = [end - self.stored[stream] for stream, end in frames]
+            free = itertools.takewhile(lambda count: count <= UNFINISHED_CHARACTER_BYTES, left)
+            assert all(count > 0 for count in free)
 
     # ---- invariants
 

@@ -12,6 +12,7 @@ from tests.support.daemon import Daemon
 _PATIENCE_S = 120.0
 _BETWEEN_TRIES_S = 0.05
 _UNAVAILABLE = 503
+_INTERRUPTED = b'"INTERRUPTED"'
 DISCONNECTED = (*BROKEN, RuntimeError)
 """Errors of a call whose daemon ended, or whose connections were closed (RuntimeError: before it used one)."""
 
@@ -65,7 +66,7 @@ class DaemonClient:
         """Make a call that may be made twice, until its status is one of `statuses`.
 
         Raises:
-            UnexpectedResult: another status (503 is waited for), or no answer within two minutes.
+            UnexpectedResult: another status (503 and INTERRUPTED are waited for), or no answer within two minutes.
         """
         headers = {"Accept": accept}
         if body is not None:
@@ -83,7 +84,7 @@ class DaemonClient:
                         if answer.status in statuses:
                             return answer.status, answer.body
                         problem = f"{answer.status} {answer.body[:300]!r}"
-                        if answer.status != _UNAVAILABLE:
+                        if answer.status != _UNAVAILABLE and _INTERRUPTED not in answer.body:
                             raise UnexpectedResult(f"{method} {path}: {problem}")
                     await asyncio.sleep(_BETWEEN_TRIES_S)
         except TimeoutError:

@@ -26,12 +26,16 @@ class TestSqlite(StorageConformance):
 class TestSqliteCompaction(StorageConformance):
     """Output reads the same while its rows are merged."""
 
+    durable = False
+
     def make_storage(self, folder: Path) -> Storage:
         return EagerStorage(folder / "outlast.db", durable=False)
 
 
 class TestSqliteCompression(StorageConformance):
     """Output reads the same while its rows are merged and compressed."""
+
+    durable = False
 
     def make_storage(self, folder: Path) -> Storage:
         return EagerStorage(folder / "outlast.db", durable=False, compresses=True)

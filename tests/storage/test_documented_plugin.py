@@ -84,3 +84,28 @@ def test_failing_asserts_of_the_suite_show_their_values(author: Path) -> None:
     done = _run_pytest(author, "-k", "stored_during_a_scan")
     assert done.returncode == 1, done.stdout
     assert "assert [] == [" in done.stdout
+
+
+_SILENT = """
+    async def commit(self, changes):
+        handles = await super().commit(changes)
+        with sqlite3.connect(self.path) as db:
+            db.execute("DELETE FROM event WHERE type = 'restarted'")
+        return handles
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "test", "finding"),
+    [
+        ("", "synced_before_its_answer", "syncs nothing"),  # it is opened with durable=False
+        (_SILENT, "later_runs_tell", "RESTARTED"),
+    ],
+    ids=["no fsync", "no RESTARTED"],
+)
+def test_the_suite_finds_what_a_plugin_lacks(author: Path, broken: str, test: str, finding: str) -> None:
+    (author / "test_mystore.py").write_text(_documented()[0])
+    (author / "mystore.py").write_text("import sqlite3\n" + _PLUGIN + broken)
+    done = _run_pytest(author, "-k", test)
+    assert done.returncode == 1, done.stdout
+    assert finding in done.stdout

@@ -22,6 +22,7 @@ from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, CompactionPlan, apply_compaction, plan_compaction
 from outlast.storage.sqlite.rows import LARGE_BYTES, MAX_MERGED_LINES, TARGET_BYTES
 from outlast.storage.sqlite.scan import scan_output
+from outlast.testing.storage.model import numbered, whole_lines
 from outlast.testing.storage.samples import Output, added, new_process
 from outlast.testing.storage.scan import scanned
 from tests.storage.stores import EagerStorage, commit_each, compress_all, sqlite_storage
@@ -67,7 +68,7 @@ def _compact(db: sqlite3.Connection, handle: int, *, min_rows: int = 2) -> list[
 
 # ---- what is read
 
-_Piece = tuple[bytes | None, Stream, int, int, str]
+_Piece = tuple[bytes | None, Stream, int, int, str, bool]
 _DATA = [b"\n", b"a\n", b"line\n", b"\xff\\\n", b"\0\n", b"a\nb\n", b"x\n\ny\n", b"no end", b"a\nno end", None]
 _pieces = st.tuples(
     st.sampled_from(_DATA),
@@ -75,6 +76,7 @@ _pieces = st.tuples(
     st.integers(min_value=1, max_value=5),  # time
     st.sampled_from([0, 0, 0, 1]),  # whether another run starts
     st.sampled_from(["", "", "commit", "merge"]),  # done before the next
+    st.booleans(),  # whether it continues an unfinished line
 )
 
 
@@ -103,9 +105,7 @@ def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_
 
 def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
     for stream in (None, *Stream):
-        lines = [
-            chunk.first_seq + n for chunk in chunks if stream in (None, chunk.stream) for n in range(len(chunk.lines()))
-        ]
+        lines = [line.seq for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
         for count in range(len(lines) + 2):
             after = read.tail(db, handle, count, stream)
             assert [seq for seq in lines if seq > after] == lines[max(0, len(lines) - count) :]
@@ -127,18 +127,25 @@ def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int)
                     break
                 asked = replace(asked, position=piece.position)
             expected = [
-                chunk
-                for chunk in chunks
-                if not chunk.gap and (since is None or chunk.ts_ms >= since) and (until is None or chunk.ts_ms <= until)
+                (line.seq, line.stream, line.ts_ms, line.text())
+                for line in whole_lines(chunks)
+                if line.text() is not None
+                and (since is None or line.ts_ms >= since)
+                and (until is None or line.ts_ms <= until)
             ]
-            assert found == (expected if order is Order.OLDEST else expected[::-1])
+            lines = [
+                (seq, chunk.stream, chunk.ts_ms, text)
+                for chunk in (found if order is Order.OLDEST else found[::-1])
+                for seq, text in numbered(chunk)
+            ]
+            assert lines == expected
 
 
 def _view(db: sqlite3.Connection, process_id: str, chunks: _Chunks) -> None:
     expected = [
-        (chunk.run, chunk.first_seq + n, chunk.ts_ms, chunk.stream.word, line.removesuffix(b"\n"))
-        for chunk in chunks
-        for n, line in enumerate(chunk.lines())
+        (line.run, line.seq, line.ts_ms, line.stream.word, text.removesuffix(b"\n"))
+        for line in whole_lines(chunks)
+        if (text := line.text()) is not None
     ]
     shown = [(*row[:4], row[4].replace(b"\0", "\u2400".encode())) for row in expected]
     for view in ("output_lines", "output_tail"):
@@ -160,12 +167,12 @@ def _commit_pieces(
     chunks: list[Chunk] = []
     run = 1
     batch: list[Change] = []
-    for data, stream, time, later_run, now in pieces:
+    for data, stream, time, later_run, now, continues in pieces:
         run += later_run
         chunks.append(
             output.gap(3, stream, ts_ms=time, run=run)
             if data is None
-            else output.chunk(data, stream, ts_ms=time, run=run)
+            else output.chunk(data, stream, ts_ms=time, run=run, continues=continues)
         )
         batch += [chunks[-1], between.chunk(b"x\n")]
         if now:
@@ -214,7 +221,7 @@ def test_merged_output_reads_as_before(
     _read(database, handle, chunks, after, max_bytes)
     _tail(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
-    assert stored_position(database, handle) == chunks[-1].position
+    assert stored_position(database, handle) == output.position
     commit(database, [*chunks[-2:], output.chunk(b"more\n")])
     assert stored_position(database, handle) == output.position
 

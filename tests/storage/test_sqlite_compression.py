@@ -159,6 +159,36 @@ async def test_outlast_sql_shows_the_lines_of_compressed_rows(compressed: _Compr
     assert await _ask(compressed.storage, sql) == compressed.views[view]
 
 
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str) -> None:
+    storage = EagerStorage(path, compresses=True)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        parts = [
+            output.chunk(b"one\nna"),
+            output.chunk(b"me?", continues=True),
+            output.chunk(b" Bob\ntwo\n", continues=True),
+        ]
+        await storage.commit([*parts, CompleteOutput(output.handle, 1)])
+        query = ChunkQuery(handle=output.handle, max_bytes=1 << 30, whole_lines=True)
+        lines = [(1, "one"), (4, "name? Bob"), (5, "two")]
+        assert [line for chunk in await storage.chunks(query) for line in chunk.lines()] == [
+            f"{line}\n".encode() for _, line in lines
+        ]
+        sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
+        assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
+        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zstd'") == [(3,)]
+        assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
+        beginning = "[compressed: the beginning of a line] "
+        assert _plain_sql(path, sql) == [
+            (1, "[compressed: 2 lines; read them with: outlast sql]"),
+            (4, 2 * beginning + "[compressed: 2 lines; read them with: outlast sql]"),
+        ]
+    finally:
+        await storage.close()
+
+
 async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
     sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
     assert len(await _ask(compressed.storage, sql)) == 1

@@ -1,6 +1,8 @@
 """A full disk: SQLite finds no space for the log, the log's index, or a checkpoint into the database."""
 
+import contextlib
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -9,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.errors import StorageUnavailable
+from outlast.model.errors import StorageFull, StorageUnavailable
+from outlast.model.managed import ManagedState
 from outlast.model.output import ChunkQuery
+from outlast.storage.base import Change, PurgeProcess, SetManaged
 from outlast.storage.sqlite import SqliteStorage
 from outlast.storage.sqlite.connection import WAL_LIMIT_BYTES
-from outlast.testing.storage.samples import Output, added
+from outlast.storage.sqlite.maintenance.checkpoint import LEAST_WAL_BYTES
+from outlast.storage.sqlite.maintenance.reserve import RESERVE_BYTES, Reserve
+from outlast.testing.storage.samples import Output, added, end_of, new_process
 from tests.storage.stores import sqlite_storage
 from tests.support.disk import Disk, mounted
 from tests.support.waiting import eventually
@@ -28,13 +34,19 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
+@pytest.fixture
+def long_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the log grow to its limit, as on a disk that something else fills at once."""
+    monkeypatch.setattr(Reserve, "free_bytes", lambda _self: 1 << 40)
+
+
 def _wal_bytes(storage: SqliteStorage) -> int:
     return Path(f"{storage.path}-wal").stat().st_size
 
 
 async def _holds_all(storage: SqliteStorage, output: Output) -> None:
     chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30))
-    assert chunks[-1].position == output.position
+    assert await storage.position(output.handle) == output.position
     assert [chunk.first_seq for chunk in chunks] == list(range(1, len(chunks) + 1))
     with closing(sqlite3.connect(storage.path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -56,6 +68,7 @@ async def _commit_with_ever_more_room(storage: SqliteStorage, disk: Disk, output
     raise AssertionError(seen)
 
 
+@pytest.mark.usefixtures("long_log")
 async def test_a_log_that_cannot_grow_loses_nothing(disk: Disk) -> None:
     """The index (`-shm`) grows by 32 KiB for every 4096 frames of the log."""
     storage = sqlite_storage(disk.path / "outlast.db")
@@ -76,6 +89,7 @@ async def test_a_log_that_cannot_grow_loses_nothing(disk: Disk) -> None:
         await storage.close()
 
 
+@pytest.mark.usefixtures("long_log")
 async def test_a_log_that_cannot_be_written_back_loses_nothing(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     storage = sqlite_storage(disk.path / "outlast.db")
     await storage.open()
@@ -107,6 +121,7 @@ async def test_a_store_that_cannot_be_opened_on_a_full_disk_is_unavailable(disk:
     await storage.commit([output.chunk(b"kept\n")])
     await storage.close()
     assert not Path(f"{storage.path}-shm").exists()
+    Path(f"{storage.path}-reserve").unlink()
     disk.fill()
     with pytest.raises(StorageUnavailable):
         await storage.open()
@@ -115,5 +130,69 @@ async def test_a_store_that_cannot_be_opened_on_a_full_disk_is_unavailable(disk:
     try:
         await storage.commit([output.chunk(b"more\n")])
         await _holds_all(storage, output)
+    finally:
+        await storage.close()
+
+
+async def _fill_with_output(storage: SqliteStorage, outputs: list[Output]) -> None:
+    """Commit output of several processes in turn until the disk is full."""
+    with contextlib.suppress(StorageFull):
+        while True:
+            await storage.commit([output.chunk(b"x" * 500 * _KIB + b"\n") for output in outputs])
+
+
+def _free_bytes(disk: Disk) -> int:
+    found = os.statvfs(disk.path)
+    return found.f_bavail * found.f_frsize
+
+
+@pytest.mark.parametrize("daemons", [1, 2])
+async def test_purges_free_a_disk_that_output_has_filled(disk: Disk, daemons: int) -> None:
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    try:
+        outputs = [Output(await added(storage)) for _ in range(6)]
+        await _fill_with_output(storage, outputs)
+        if daemons > 1:
+            await storage.close()
+            disk.fill()
+            await storage.open()
+        sizes = [storage.path.stat().st_size]
+        for output in outputs[:-1]:
+            await storage.commit([end_of(output.handle)])
+            await storage.commit([PurgeProcess(output.handle)])
+            await storage._cleanup.wait_idle()
+            sizes.append(storage.path.stat().st_size)
+        assert sizes == sorted(set(sizes), reverse=True)
+        assert sizes[-1] < sizes[0] / 3
+        assert _wal_bytes(storage) < LEAST_WAL_BYTES
+        kept = outputs[-1]
+        kept.position = await storage.position(kept.handle)
+        await storage.commit([kept.chunk(b"more\n")])
+        assert Path(f"{storage.path}-reserve").stat().st_size == RESERVE_BYTES
+        assert _free_bytes(disk) > 64 * _KIB * _KIB
+    finally:
+        await storage.close()
+
+
+async def test_output_does_not_take_what_is_reserved_for_purges(disk: Disk) -> None:
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        await _fill_with_output(storage, [output])
+        output.position = await storage.position(output.handle)
+        disk.fill()
+        await storage.commit([end_of(output.handle)])  # takes the reserve
+        refused: list[list[Change]] = [[], [output.chunk(b"x\n")], [new_process()]]
+        for changes in refused:
+            with pytest.raises(StorageFull, match="17 MiB are free"):
+                await storage.commit(changes)
+            output.position = await storage.position(output.handle)
+        await storage.commit([SetManaged(output.handle, ManagedState()), PurgeProcess(output.handle)])
+        await storage._cleanup.wait_idle()
+        disk.make_room()
+        await storage.commit([new_process()])
+        assert Path(f"{storage.path}-reserve").stat().st_size == RESERVE_BYTES
     finally:
         await storage.close()

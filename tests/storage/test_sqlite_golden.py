@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.output import ChunkQuery, Position, Stream
+from outlast.model.output import ChunkQuery, Position, Stream, UnfinishedLine
 from outlast.model.process import Process, ProcessQuery
 from outlast.model.sql import SqlQuery
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
+from outlast.testing.storage.model import whole_lines
 from outlast.testing.storage.samples import Output
 from tests.storage.golden import history, rows
 from tests.storage.stores import sqlite_storage
@@ -75,7 +76,13 @@ async def test_an_older_store_accepts_commits(path: Path, golden: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     cat = next(entry for entry in await storage.unfinished() if entry.process.handle == 2)
-    assert cat.position == Position(last_seq=2, stdout_end=6, stderr_end=8)
+    assert cat.position == Position(
+        last_seq=2,
+        lines=2,
+        stdout_end=6,
+        stderr_end=8,
+        stdout_line=UnfinishedLine(run=1, first_seq=1, size=6),
+    )
     output = Output(2, cat.position)
     chunks = [output.gap(100), output.chunk(b"Bob\n")]
     await storage.commit(chunks)
@@ -105,9 +112,9 @@ async def test_rows_of_several_chunks_stay_readable(path: Path, golden: Path) ->
             )
             shown = json.loads(await storage.sql(asked))["rows"]
             assert shown == [
-                [chunk.first_seq + n, chunk.ts_ms, chunk.stream.word, line.removesuffix(b"\n").decode(errors="replace")]
-                for chunk in chunks
-                for n, line in enumerate(chunk.lines())
+                [line.seq, line.ts_ms, line.stream.word, text.removesuffix(b"\n").decode(errors="replace")]
+                for line in whole_lines(chunks)
+                if (text := line.text()) is not None
             ]
     finally:
         await storage.close()

@@ -15,6 +15,7 @@ from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, 
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES
+from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
 
@@ -93,7 +94,7 @@ def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(path: Path) 
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
     ):
-        checkpointer = Checkpointer(path)
+        checkpointer = Checkpointer(path, lambda: 1 << 40)
 
         def write_a_log() -> None:
             for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
@@ -223,7 +224,7 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
         db.execute("DROP TABLE filler")
     with closing(open_writer(path, durable=True)) as db:
         assert db.execute("PRAGMA freelist_count").fetchone()[0] > 0
-        assert not CleanupTask(path).run_step(db)
+        assert not CleanupTask(path, Reserve(path)).run_step(db)
 
 
 def test_a_step_gives_back_many_pages(path: Path) -> None:
@@ -232,10 +233,10 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
         db.execute("DROP TABLE filler")
         pages = db.execute("PRAGMA page_count").fetchone()[0]
-        assert CleanupTask(path).run_step(db)
+        assert CleanupTask(path, Reserve(path)).run_step(db)
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
 
 
 def test_a_step_without_work_reports_it(path: Path) -> None:
     with closing(open_writer(path, durable=True)) as db:
-        assert not CleanupTask(path).run_step(db)
+        assert not CleanupTask(path, Reserve(path)).run_step(db)

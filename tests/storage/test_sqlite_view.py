@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from outlast.model.output import Stream
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.commit import commit
+from outlast.testing.storage.model import whole_lines
 from outlast.testing.storage.samples import Output, new_process
 
 _NASTY = [
@@ -57,22 +58,22 @@ def _shown(line: bytes) -> bytes:
 
 @pytest.mark.slow
 @settings(max_examples=500, deadline=None)
-@given(data=st.lists(st.tuples(st.none() | _data, st.sampled_from(Stream)), min_size=1, max_size=4))
+@given(data=st.lists(st.tuples(st.none() | _data, st.sampled_from(Stream), st.booleans()), min_size=1, max_size=5))
 def test_both_views_show_the_lines_of_the_chunks(
-    database: sqlite3.Connection, data: list[tuple[bytes | None, Stream]]
+    database: sqlite3.Connection, data: list[tuple[bytes | None, Stream, bool]]
 ) -> None:
     process = new_process()
     handle = commit(database, [process])[process.spec.id]
     output = Output(handle)
     chunks = [
-        output.gap(n, stream, ts_ms=n) if text is None else output.chunk(text, stream, ts_ms=n)
-        for n, (text, stream) in enumerate(data)
+        output.gap(n, stream, ts_ms=n) if text is None else output.chunk(text, stream, ts_ms=n, continues=continues)
+        for n, (text, stream, continues) in enumerate(data)
     ]
     commit(database, chunks)
     expected = [
-        (chunk.first_seq + n, chunk.ts_ms, chunk.stream.word.encode(), _shown(line))
-        for chunk in chunks
-        for n, line in enumerate(chunk.lines())
+        (line.seq, line.ts_ms, line.stream.word.encode(), _shown(text))
+        for line in whole_lines(chunks)
+        if (text := line.text()) is not None
     ]
     for view in ("output_lines", "output_tail"):
         rows = database.execute(
@@ -124,6 +125,30 @@ def test_gaps_do_not_shorten_the_tail_view(database: sqlite3.Connection) -> None
     commit(database, [output.chunk(b"%d\n" % n) if n % 2 else output.gap() for n in range(250)])
     rows = database.execute("SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq", (process.spec.id,))
     assert [int(line) for (line,) in rows] == list(range(51, 250, 2))
+
+
+def test_the_cost_of_a_line_in_many_parts_grows_with_the_parts(database: sqlite3.Connection) -> None:
+    """Each part is put in front once, where the line ends, and not in front of every later part."""
+
+    def steps(parts: int, view: str) -> int:
+        process = new_process()
+        output = Output(commit(database, [process])[process.spec.id])
+        commit(database, [output.chunk(b".", continues=True) for _ in range(parts)])
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        database.set_progress_handler(step, 1)
+        rows = database.execute(f"SELECT seq, line FROM {view} WHERE process_id = ?", (process.spec.id,)).fetchall()  # noqa: S608
+        database.set_progress_handler(None, 1)
+        assert rows == [(parts, b"." * parts)]
+        return count
+
+    for view in ("output_lines", "output_tail"):
+        assert steps(1000, view) < 2.2 * steps(500, view)
 
 
 def test_a_large_chunk_is_split(database: sqlite3.Connection) -> None:

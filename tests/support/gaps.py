@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from outlast.model.output import ChunkQuery
 from outlast.storage import Chunk, storage_from_url
 from outlast.testing.storage.samples import Output
 from tests.support.daemon import Daemon
@@ -16,8 +15,7 @@ async def leave(daemon: Daemon, process: dict[str, Any], chunks: Leave) -> None:
     await daemon.stop()
     storage = storage_from_url(f"sqlite:///{daemon.state_dir}/outlast.db")
     await storage.open()
-    stored = await storage.chunks(ChunkQuery(handle=process["handle"], max_bytes=1 << 20))
-    output = Output(process["handle"], stored[-1].position)
+    output = Output(process["handle"], await storage.position(process["handle"]))
     await storage.commit(chunks(output))
     await storage.close()
     await daemon.start()

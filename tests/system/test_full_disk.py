@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, is_running, outlast
 from tests.support.disk import Disk, mounted
 from tests.support.health import health, unavailable, wait_until_healthy
 from tests.support.load import Load
@@ -39,8 +39,8 @@ async def test_a_full_disk_loses_no_output(daemon: Daemon, disk: Disk) -> None:
     assert "full" in await eventually(lambda: health(daemon))
     assert "full" in await unavailable(daemon, "POST", "/processes", {"command": "true"})
     await load.end_stoppable()
-    for method, path in (("DELETE", ""), ("DELETE", "?purge=true")):
-        await unavailable(daemon, method, f"/processes/{load.stoppable.process['id']}{path}")
+    await daemon.call("DELETE", f"/processes/{load.stoppable.process['id']}", 204)
+    assert "full" in await health(daemon)
     assert len((await daemon.call("GET", "/processes", 200))["processes"]) == 3
     async for event in daemon.follow(load.flood.process):
         assert event == load.flood.events[0]
@@ -72,3 +72,41 @@ async def test_a_restart_on_a_full_disk_loses_no_output(daemon: Daemon, disk: Di
     disk.make_room()
     await wait_until_healthy(daemon)
     await load.finish()
+
+
+PRINTER = """
+import sys
+sys.stdin.readline()
+while True:
+    sys.stdout.write("x" * 99 + "\\n")
+"""
+
+
+def used_bytes(daemon: Daemon) -> int:
+    return sum(path.stat().st_size for path in daemon.state_dir.glob("outlast.db*") if path.suffix != ".db-reserve")
+
+
+async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) -> None:
+    """Kills, purges and `down` need no room that output could take."""
+    printers = [await daemon.python(PRINTER, stdin_mode="pipe") for _ in range(6)]
+    managed = await daemon.run("sleep", "1000", name="web")
+    for printer in printers:
+        Path(f"/proc/{printer['pid']}/fd/0").write_text("\n")
+    await eventually(lambda: health(daemon), deadline_s=60)
+    assert "full" in await health(daemon)
+    for printer in printers:
+        await daemon.call("DELETE", f"/processes/{printer['id']}", 204)
+    assert not any(is_running(printer["pid"]) for printer in printers)
+    await daemon.call("DELETE", f"/processes/{managed['id']}", 204)
+    assert not is_running(managed["pid"])
+    sizes = [used_bytes(daemon)]
+    for printer in printers:
+        await daemon.call("DELETE", f"/processes/{printer['id']}?purge=true", 204)
+        await eventually(lambda: used_bytes(daemon) < sizes[-1])
+        sizes.append(used_bytes(daemon))
+    await wait_until_healthy(daemon)
+    await daemon.ended(await daemon.run("true"))
+    await eventually(lambda: used_bytes(daemon) < sizes[0] // 3)
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
+    await daemon.stop(0)

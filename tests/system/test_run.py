@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import pytest
@@ -14,8 +14,29 @@ from tests.support.daemon import PYTHON, Daemon, is_running, shim_pid
 from tests.support.waiting import eventually
 
 
+class RunEvents:
+    """The data of a run's events. `last_id`: the last id that came."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._lines = aiter(response.content)
+        self.last_id = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while True:
+            line = await anext(self._lines)
+            assert line == b"\n" or line.startswith((b"id: ", b"data: ", b":")), line
+            if line.startswith(b"id: "):
+                self.last_id = int(line[4:])
+            if line.startswith(b"data: "):
+                event: dict[str, Any] = json.loads(line[6:])
+                return event
+
+
 @asynccontextmanager
-async def running(daemon: Daemon, command: str, *args: str, query: str = "", **fields: Any) -> AsyncIterator[Any]:
+async def running(daemon: Daemon, command: str, *args: str, query: str = "", **fields: Any) -> AsyncIterator[RunEvents]:
     """Give the events of a run, one by one; the end of the block hangs up."""
     url = f"{daemon.url}/api/v1/processes/run{query}"
     body = {"command": command, "args": list(args), **fields}
@@ -23,15 +44,8 @@ async def running(daemon: Daemon, command: str, *args: str, query: str = "", **f
         response = await session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=60))
         assert response.status == 200, await response.read()
         assert response.content_type == "text/event-stream"
-        yield events(response)
+        yield RunEvents(response)
         response.close()
-
-
-async def events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.content:
-        assert line == b"\n" or line.startswith((b"data: ", b":")), line
-        if line.startswith(b"data: "):
-            yield json.loads(line[6:])
 
 
 async def run(daemon: Daemon, command: str, *args: str, **fields: Any) -> list[dict[str, Any]]:
@@ -131,10 +145,8 @@ async def test_a_restart_does_not_count_as_hanging_up(daemon: Daemon, number: in
         first = await anext(stream)
         found.append(await anext(stream))
         await daemon.stop(number)
-        try:
+        with pytest.raises(aiohttp.ClientPayloadError):
             found += [event async for event in stream]
-        except aiohttp.ClientError:
-            assert number == signal.SIGKILL, "an orderly shutdown ends the stream, and does not break it"
     assert [event["line"] for event in found] == ["before"], "no end is told, for there was none"
     await daemon.start()
     assert is_running(first["pid"])
@@ -151,3 +163,17 @@ async def test_a_command_without_a_client_is_killed_after_a_shim_death(daemon: D
         os.kill(shim, signal.SIGSTOP)
         os.kill(shim, signal.SIGKILL)
     assert (await daemon.ended(first))["signal"] == signal.SIGKILL
+
+
+async def test_a_broken_run_is_followed_from_its_last_line(daemon: Daemon) -> None:
+    script = "echo one; echo two >&2; printf three; read line; echo; echo four"
+    async with running(daemon, "sh", "-c", script, stdin_mode="pipe") as stream:
+        first = await anext(stream)
+        before = [(await anext(stream))["line"] for _ in range(2)]
+        last_id = stream.last_id
+        await daemon.stop()
+    await daemon.start()
+    await daemon.call("POST", f"/processes/{first['id']}/stdin", 204, data=b"go on\n")
+    after = [event async for event in daemon.follow(first, query=f"?after={last_id}") if event.kind == "output"]
+    assert sorted(before) == ["one", "two"]
+    assert "".join(event.data["line"] for event in after) == "three\nfour\n"

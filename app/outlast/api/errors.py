@@ -33,6 +33,14 @@ class ErrorSpec:
     advice: str
 
 
+INTERRUPTED = ErrorSpec(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "INTERRUPTED",
+    "The call was done in part, or nobody knows whether it was done. The sentence says how far. For standard input, at "
+    "least `written_bytes` and at most `written_bytes_at_most` bytes were written.",
+    "Look at the process before you repeat the call.",
+)
+
 ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.InvalidRequest: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
@@ -95,12 +103,14 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
         "The kernel could not start the process; `errno` is its error number. No process is kept, at most an event.",
         "Correct what the sentence names: the command, `working_dir`, `user`, `nice` or a limit.",
     ),
+    errors.Interrupted: INTERRUPTED,
+    errors.NoAnswer: INTERRUPTED,
     errors.Unavailable: ErrorSpec(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "UNAVAILABLE",
         "The store or the shim cannot serve the request now, or the system lacks processes, descriptors or memory for "
         "it. Nothing was done.",
-        "Try again after `Retry-After` seconds. To repeat a start safely, send an `idempotency_key`.",
+        "Repeat the call after `Retry-After` seconds.",
     ),
 }
 
@@ -124,7 +134,7 @@ INTERNAL = ErrorSpec(
     "Report the error with the traceback in the log.",
 )
 
-ALL_SPECS = (*ERROR_SPECS.values(), UNAUTHORIZED, METHOD_NOT_ALLOWED, INTERNAL)
+ALL_SPECS = (*dict.fromkeys(ERROR_SPECS.values()), UNAUTHORIZED, METHOD_NOT_ALLOWED, INTERNAL)
 """Every error code of the API."""
 
 _AIOHTTP_SENTENCES: Mapping[int, str] = {
@@ -151,9 +161,10 @@ def to_response(error: errors.OutlastError) -> web.Response | None:
     spec = next((ERROR_SPECS[cls] for cls in type(error).__mro__ if cls in ERROR_SPECS), None)
     if spec is None:
         return None
-    extra = {"errno": error.errno} if isinstance(error, errors.SpawnFailed) else {}
-    headers = {str(hdrs.RETRY_AFTER): str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else None
-    return error_response(spec.status, spec.code, str(error), headers, **extra)
+    headers = None
+    if isinstance(error, errors.Unavailable) and spec is not INTERRUPTED:
+        headers = {str(hdrs.RETRY_AFTER): str(error.retry_after_s)}
+    return error_response(spec.status, spec.code, str(error), headers, **error.details)
 
 
 @web.middleware

@@ -10,9 +10,12 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from outlast.api.errors import ERROR_SPECS, INTERNAL, UNAUTHORIZED
+from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas.managed import HealthCheckBody, RestartBody
+from outlast.api.schemas.moments import MomentField
+from outlast.api.schemas.processes import RunBody, StartBody
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -60,6 +63,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
         (process_fields.User, None),
         (process_fields.SignalNumber, None),
         (process_fields.TagFilters, "array"),
+        (MomentField, None),
         (fields.Seconds, "number"),
         (fields.QuerySeconds, "number"),
     ):
@@ -78,9 +82,12 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
+    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
         if answer := getattr(responses, name, None):
             schema["description"] = inspect.getdoc(answer)
+        if name in lenient:
+            del schema["additionalProperties"]
     return document
 
 
@@ -121,6 +128,8 @@ def _responses(route: Route) -> dict[str, Any]:
         INTERNAL,
         ERROR_SPECS[errors.Unavailable],
     ]
+    if route.method != "GET":
+        specs.append(INTERRUPTED)
     if isinstance(route.body, type):
         specs.append(ERROR_SPECS[errors.TooLarge])
     specs.extend(ERROR_SPECS[error] for error in route.raises)

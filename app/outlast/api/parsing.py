@@ -1,7 +1,6 @@
 """Parsing of requests: query string and body become what their schemas load, or one error sentence."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +33,11 @@ MAX_PHRASES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestInput:
-    """Query string and body of a request, as the schemas of its route loaded them."""
+    """Query string and body of a request, as the schemas of its route loaded them, and warnings for the client."""
 
     query: Any
     body: Any
+    warnings: Sequence[str] = ()
 
 
 def load_query(schema: Schema, request: web.Request) -> Any:
@@ -69,20 +69,24 @@ def refuse_encoded(request: web.Request) -> None:
         raise InvalidRequest("the body is compressed: send it as it is, without the header Content-Encoding")
 
 
-async def load_body(schema: Schema, request: web.Request) -> Any:
-    """Load a JSON body.
+async def read_body(request: web.Request) -> bytes:
+    """Read the body of a call that takes JSON.
 
     Raises:
-        InvalidRequest: the Content-Type or a field is wrong, or the body is not a JSON object.
+        InvalidRequest: the Content-Type is wrong.
         web.HTTPRequestEntityTooLarge: the body is larger than the application's `client_max_size`.
     """
     if request.content_type != "application/json":
         raise InvalidRequest("the body must be JSON, with the header Content-Type: application/json")
-    raw = await request.read()
-    return await asyncio.to_thread(_load_json, schema, raw) if len(raw) >= LARGE_BODY_BYTES else _load_json(schema, raw)
+    return await request.read()
 
 
-def _load_json(schema: Schema, raw: bytes) -> Any:
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        InvalidRequest: `raw` is something else, or has too many fields.
+    """
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -91,7 +95,7 @@ def _load_json(schema: Schema, raw: bytes) -> Any:
         raise InvalidRequest("the body must be a JSON object")
     if len(body) > MAX_FIELDS:
         raise InvalidRequest(f"the body must not have more than {MAX_FIELDS} fields")
-    return load(schema, body)
+    return body
 
 
 def load(schema: Schema, given: Mapping[str, Any]) -> Any:

@@ -1,7 +1,9 @@
 """A route: one row of the route table, and the aiohttp handler that is made from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -11,8 +13,17 @@ from marshmallow import Schema
 
 from outlast.api import app_keys
 from outlast.api.errors import Handler
-from outlast.api.parsing import RequestInput, load_body, load_query, refuse_encoded
+from outlast.api.parsing import (
+    LARGE_BODY_BYTES,
+    RequestInput,
+    load,
+    load_query,
+    parse_object,
+    read_body,
+    refuse_encoded,
+)
 from outlast.api.schemas.base import NoQuery
+from outlast.api.unknown_fields import pass_over, translate
 from outlast.model import errors
 
 MAX_PID_DIGITS = 10
@@ -77,16 +88,27 @@ def make_handler(route: Route) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         refuse_encoded(request)
-        given = RequestInput(
-            query=load_query(query, request),
-            body=None if body is None else await load_body(body, request),
-        )
+        given = RequestInput(query=load_query(query, request), body=None)
+        if body is not None:
+            raw = await read_body(request)
+            load_it = partial(_load_body, body, raw, is_strict=request.query.get("strict") == "true")
+            loaded, warnings = await asyncio.to_thread(load_it) if len(raw) >= LARGE_BODY_BYTES else load_it()
+            given = replace(given, body=loaded, warnings=warnings)
         await request.app[app_keys.MANAGER].catch_up()
         if route.changes:
             return await request.app[app_keys.BACKGROUND_TASKS].run_to_completion(_answer(route.call, request, given))
         return await route.call(request, given)
 
     return handle
+
+
+def _load_body(schema: Schema, raw: bytes, *, is_strict: bool) -> tuple[Any, list[str]]:
+    """Return what `schema` makes of a JSON object, and a warning for each field that is passed over."""
+    given = translate(schema, parse_object(raw))
+    warnings: list[str] = []
+    if not is_strict:
+        given, warnings = pass_over(schema, given)
+    return load(schema, given), warnings
 
 
 async def _answer(call: Call, request: web.Request, given: RequestInput) -> web.StreamResponse:

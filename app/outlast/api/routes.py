@@ -33,7 +33,8 @@ _LINES = Answer(
     content={
         _JSON: responses.OutputLines,
         _NDJSON: (
-            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break; or '
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break, and '
+            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
             f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
         ),
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
@@ -50,8 +51,12 @@ _FOLLOWED = Answer(
     "of its output was sent.",
     content={
         _SSE: 'Event `output`: `id`, and data `{"line", "timestamp", "stream"}`, where `line` keeps its line break. '
-        f"Event `gap`: `id`, and data {_GAP}. Event `eof`: the end; `id`, and the data `{{}}`. Comments keep the "
-        "connection alive. A stream that ends without `eof` was interrupted: reconnect with `Last-Event-ID`."
+        "A line whose rest is late, a prompt for instance, comes in parts, each as an event. "
+        f"Event `gap`: `id`, and data {_GAP}. "
+        'Event `eof`: the end; `id`, and data `{"status", "reason", "exit_code", "signal", "oom_killed"}`, as the '
+        "process shows them (with `until`, it may still run). Comments keep the connection alive. "
+        "A stream without `eof` was broken off, and so is its connection: no last chunk, or a reset. Reconnect with "
+        "`Last-Event-ID`."
     },
 )
 _HAD_EOF = _done(
@@ -60,10 +65,13 @@ _HAD_EOF = _done(
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
     content={
-        _SSE: 'Events without a name. The first has the data `{"pid", "started_at", "id"}`. Then each line has '
-        '`{"line", "timestamp", "stream"}`, without its line break, and a gap has `{"gap", "timestamp", "stream"}`. '
+        _SSE: 'Events without a name. The first has the data `{"pid", "started_at", "id"}`, and `warnings` '
+        "if fields were passed over. Then each line has an `id` "
+        'and `{"line", "timestamp", "stream"}`, without its line break, and a gap `{"gap", "timestamp", "stream"}`. '
         'The last has `"oom_killed"`, `"reason"`, and `"exit_code"` or `"signal"` (neither if the end is `lost`). A '
-        "stream without this last event was interrupted: the process and its output are found by `id`."
+        "stream without this last event was broken off: follow the process, by the `id` of its first event, with the "
+        "last id as `Last-Event-ID`. No line is missing then; lines come again only if a line of the other stream was "
+        "unfinished."
     },
 )
 _RESUMES = {
@@ -113,15 +121,16 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Start a process",
         group="Processes",
+        query=process_schemas.StartQuery,
         body=process_schemas.StartBody,
         answer=Answer(
             status=HTTPStatus.CREATED,
             meaning="The process was started and is recorded.",
-            content={_JSON: responses.ProcessInfo},
+            content={_JSON: responses.StartedProcess},
         ),
         other_answer=Answer(
             meaning="A process with this `idempotency_key` exists: the process as it is now. Nothing was started.",
-            content={_JSON: responses.ProcessInfo},
+            content={_JSON: responses.StartedProcess},
         ),
         raises=(NameInUse, SpawnFailed),
     ),
@@ -277,8 +286,8 @@ ROUTES: tuple[Route, ...] = (
             meaning="Events. The header `Accept` chooses the form.",
             content={
                 _SSE: "Stored and new events: `id`, `type` as the name of the event, and data with the other fields of "
-                "the NDJSON form. Comments keep the connection alive. A stream that ends was interrupted: reconnect "
-                "with `Last-Event-ID`.",
+                "the NDJSON form. Comments keep the connection alive. The stream has no end of its own: when it is "
+                "broken off, reconnect with `Last-Event-ID`.",
                 _NDJSON: responses.Event,
             },
         ),

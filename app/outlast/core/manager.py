@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,16 @@ from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.model.errors import Forbidden, NotFound, NotRunning, StorageUnavailable
+from outlast.model.clock import now_ms
+from outlast.model.errors import (
+    Forbidden,
+    NotFound,
+    NotRunning,
+    StorageError,
+    StorageUnavailable,
+    Unavailable,
+    after_effects,
+)
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
@@ -43,6 +52,7 @@ from outlast.wire.api_socket import ApiSocket
 log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
+_READ_RETRY_S = 0.5
 _PID_DIGITS = 10
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
@@ -229,6 +239,20 @@ class ProcessManager:
             raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
         return self._view(process)
 
+    async def get_when_readable(self, ref: str) -> ProcessView:
+        """Find a process like `get`, but wait while the store cannot be read.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        while True:
+            try:
+                return await self.get(ref)
+            except StorageUnavailable:
+                if self._closing:
+                    raise FollowInterrupted from None
+                await asyncio.sleep(_READ_RETRY_S)
+
     async def list(self, query: ProcessQuery) -> list[ProcessView]:
         """List processes, in the order of the query."""
         return [self._view(process) for process in await self._storage.processes(query)]
@@ -250,7 +274,7 @@ class ProcessManager:
             NotRunning: the process has ended.
             Forbidden: the system does not permit it.
         """
-        live = self._running(await self.get(ref))
+        live = self._running(await self._find_to_end(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
@@ -258,11 +282,11 @@ class ProcessManager:
 
     async def write_stdin(self, ref: str, data: AsyncIterator[bytes]) -> None:
         """Write to a process's standard input. See `StandardInput.write`."""
-        await self._stdin.write(self._running(await self.get(ref)), data)
+        await self._stdin.write(self._running((await self.get(ref)).process), data)
 
     async def close_stdin(self, ref: str) -> None:
         """Close a process's standard input. See `StandardInput.close`."""
-        await self._stdin.close(self._running(await self.get(ref)))
+        await self._stdin.close(self._running((await self.get(ref)).process))
 
     async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """SIGKILL a process and its tree. See `Termination.kill`.
@@ -273,30 +297,46 @@ class ProcessManager:
             None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
             warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        left = await self._termination.kill(process, wait_s)
-        return None if left is None else replace(await self.get(process.spec.id), warning=left)
+        return await self._end(ref, self._termination.kill, wait_s)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        process = await self._stop_if_managed((await self.get(ref)).process)
-        view = self._view(process)
-        left = await self._termination.purge(process, wait_s)
-        return None if left is None else replace(view, warning=left)
+        return await self._end(ref, self._termination.purge, wait_s)
 
-    async def _stop_if_managed(self, process: Process) -> Process:
-        """Stop a process if it is managed, and return it as it is then."""
+    async def _end(
+        self, ref: str, end: Callable[[Process, float], Awaitable[str | None]], wait_s: float
+    ) -> ProcessView | None:
+        process = await self._find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
-        if managed is None:
-            return process
-        await self._managed.stop(managed)
-        return (await self.get(process.spec.id)).process
+        if managed is not None:
+            await self._managed.stop(managed)
+        with after_effects("the process was stopped") if managed is not None else contextlib.nullcontext():
+            if managed is not None:
+                process = await self._find_to_end(process.spec.id)
+            view = self._view(process)
+            left = await end(process, wait_s)
+        if left is None:
+            return None
+        with contextlib.suppress(NotFound), after_effects("the process was killed"):
+            view = await self.get(process.spec.id)
+        return replace(view, warning=left)
+
+    async def _find_to_end(self, ref: str) -> Process:
+        """Find a process that is to get a signal. A live one is found although the store cannot be read."""
+        try:
+            return (await self.get(ref)).process
+        except (StorageError, Unavailable):
+            for live in self._supervisor:
+                if live.handle and ref in {live.spec.id, str(live.run.pid), live.spec.name}:
+                    return Process(handle=live.handle, spec=live.spec, run=live.run)
+            raise
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
         process = (await self.get(ref)).process
         await self._managed.restart(process)
-        return await self.get(process.spec.id)
+        with after_effects("the process was restarted"):
+            return await self.get(process.spec.id)
 
     async def wait_ended(self, process: Process) -> None:
         """Wait until the current run has ended, and its end is stored.
@@ -330,7 +370,8 @@ class ProcessManager:
             return True
         if query.until is WaitCondition.OUTPUT and query.matcher is not None:
             where = OutputQuery(after=query.after, stream=query.stream)
-            return await self.queries.wait_for_line(self.follow(process, where, heartbeat_s=heartbeat_s), query.matcher)
+            chunks = self.follow(process, where, heartbeat_s=heartbeat_s)
+            return await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
         if query.until is WaitCondition.PORT:
             return await wait_for_port(query.port, lambda: self._is_over(process))
         last_seq, last_ts_ms = 0, process.run.started_at_ms
@@ -338,14 +379,19 @@ class ProcessManager:
             last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
         where = OutputQuery(after=last_seq, stream=query.stream)
         check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
-        return await wait_for_silence(self.follow(process, where, heartbeat_s=check_s), query.idle_ms, last_ts_ms)
+        live = self._supervisor.get(process.spec.id)
+        silent_s = (
+            max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
+        )
+        batches = self.follow_batches(process, where, heartbeat_s=check_s)
+        return await wait_for_silence(batches, query.idle_ms, silent_s)
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""
         if self._managed.registry.get(process.spec.id) is not None:
             return False
         live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and not live.held.frames)
+        return live is None or (live.end_stored and live.recorder is not None and live.recorder.is_settled)
 
     def _is_over(self, process: Process) -> bool:
         """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
@@ -359,14 +405,16 @@ class ProcessManager:
         """Store what is held back, before a caller reads the store. See `Committer.catch_up`."""
         await self._committer.catch_up()
 
-    def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
-        """Read the output that is stored now."""
-        return self._cursor(process, query).stored()
+    def read_output(
+        self, process: Process, query: OutputQuery, *, whole_lines: bool = False
+    ) -> AsyncGenerator[Chunk, None]:
+        """Read the output that is stored now. `whole_lines`: join the parts of each line, see `ChunkQuery`."""
+        return self._cursor(process, query, whole_lines=whole_lines).stored()
 
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Chunk | None, None]:
-        """Follow like `follow_batches`, chunk by chunk; yield None after `heartbeat_s` without output."""
+        """Follow like `follow_batches`, chunk by chunk; yield None where that yields no chunks."""
         async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
             async for chunks in batches:
                 for chunk in chunks or (None,):
@@ -374,7 +422,7 @@ class ProcessManager:
 
     async def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Sequence[Chunk], None]:
+    ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
         """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
         cursor = self._cursor(process, query)
         if self._closing:
@@ -411,12 +459,12 @@ class ProcessManager:
             starting=managed is not None and managed.is_starting,
         )
 
-    def _running(self, view: ProcessView) -> LiveProcess:
-        live = self._supervisor.get(view.process.spec.id)
+    def _running(self, process: Process) -> LiveProcess:
+        live = self._supervisor.get(process.spec.id)
         if live is None or live.ended:
-            raise NotRunning(f"process {view.process.run.pid} has ended (GET it to see how)")
+            raise NotRunning(f"process {process.run.pid} has ended (GET it to see how)")
         return live
 
-    def _cursor(self, process: Process, query: OutputQuery) -> Cursor:
+    def _cursor(self, process: Process, query: OutputQuery, *, whole_lines: bool = False) -> Cursor:
         source = self._managed.registry.get(process.spec.id) or self._supervisor.get(process.spec.id)
-        return Cursor(self._storage, self._chunk_cache, process.handle, source, query)
+        return Cursor(self._storage, self._chunk_cache, process.handle, source, query, whole_lines=whole_lines)

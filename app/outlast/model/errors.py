@@ -14,12 +14,15 @@ OutlastError
 |-- TooLarge                the request's body is larger than the limit
 |-- EnvKeyLost              the environment of a managed process cannot be decrypted
 |-- SpawnFailed             the kernel could not start the process (errno)
-|-- Unavailable             try again later
+|-- Interrupted             the call was done in part, or nobody knows whether it was done
+|-- Unavailable             nothing was done: try again later
 |   |-- OutOfResources      the system lacks processes, descriptors or memory now
-|   |-- StorageUnavailable  the store cannot commit now (disk full, locked, unreachable)
+|   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
+|   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
-|       `-- ShimLost        the connection to the shim broke (outlast.shimlink)
-|           `-- GreetingCut the connection broke during the greeting (outlast.shimlink)
+|       `-- NoAnswer        the shim got a request and did not answer: perhaps it has done it
+|           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
+|               `-- GreetingCut  it broke during the greeting (outlast.shimlink)
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
 |-- StorageError            the store cannot be used at all: newer schema, bad URL
 |   `-- StorageDamaged      the store is damaged
@@ -35,9 +38,18 @@ OSError
 `-- LimitRefused            the kernel refuses a limit of a process (outlast.shim)
 """
 
+import contextlib
+from collections.abc import Iterator, Mapping
+
 
 class OutlastError(Exception):
-    """Base class. `str()` is one sentence that says what happened and, where that is not obvious, what to do."""
+    """Base class. `str()` is one sentence that says what happened and, where that is not obvious, what to do.
+
+    Attributes:
+        details: more fields for the client.
+    """
+
+    details: Mapping[str, int] = {}
 
 
 class InvalidRequest(OutlastError):
@@ -78,14 +90,22 @@ class SpawnFailed(OutlastError):
     def __init__(self, message: str, errno: int) -> None:
         super().__init__(message)
         self.errno = errno
+        self.details = {"errno": errno}
 
 
 class EnvKeyLost(OutlastError):
     """The environment of a managed process cannot be decrypted: its key is gone."""
 
 
+class Interrupted(OutlastError):
+    """The call was done in part, or nobody knows whether it was done; the sentence says how far."""
+
+
 class Unavailable(OutlastError):
-    """The daemon cannot do this now; try again after `retry_after_s` seconds."""
+    """The daemon cannot do this now; try again after `retry_after_s` seconds.
+
+    Clients repeat a call that gets this. So a call raises it only while nothing was done (`after_effects`).
+    """
 
     retry_after_s = 1
 
@@ -98,8 +118,25 @@ class StorageUnavailable(Unavailable):
     """The store cannot commit now. Nothing of the batch was stored."""
 
 
+class StorageFull(StorageUnavailable):
+    """The store has no room for the batch. It may have room for a smaller one."""
+
+
 class ShimUnavailable(Unavailable):
     """The shim cannot be reached now."""
+
+
+class NoAnswer(ShimUnavailable):
+    """The shim got a request and did not answer. To a client this is an `Interrupted`."""
+
+
+@contextlib.contextmanager
+def after_effects(done: str) -> Iterator[None]:
+    """Turn an `Unavailable` into an `Interrupted`: something was done before. `done`: a clause that says what."""
+    try:
+        yield
+    except Unavailable as exc:
+        raise Interrupted(f"{done}; what then failed: {exc}") from exc
 
 
 class StorageError(OutlastError):

@@ -42,6 +42,7 @@ class ManagedState:
         failures: restarts since a run last lasted a stable minute.
         decided_run: number of the last run whose end was acted upon; 0 before the first.
         next_restart_at_ms: when the run after `decided_run` is due; None if no restart is scheduled.
+        restart_due: the same by the monotonic clock: the kernel's boot id, and milliseconds.
         last_error: why the process could not be started, or is not restarted.
         last_exit: how `decided_run` ended.
         health_run: number of the run that `health` and `health_failures` belong to.
@@ -53,6 +54,7 @@ class ManagedState:
     failures: int = 0
     decided_run: int = 0
     next_restart_at_ms: int | None = None
+    restart_due: tuple[str, int] | None = None
     last_error: str | None = None
     last_exit: ExitStatus | None = None
     health_run: int = 0
@@ -69,6 +71,8 @@ class ManagedState:
         parts = dict(record)
         if exited := parts.get("last_exit"):
             parts["last_exit"] = ExitStatus(**{**exited, "reason": Reason(exited["reason"])})
+        if due := parts.get("restart_due"):
+            parts["restart_due"] = tuple(due)
         if health := parts.get("health"):
             parts["health"] = HealthStatus(health)
         return cls(**{**parts, "desired": Desired(parts.get("desired", Desired.RUNNING))})

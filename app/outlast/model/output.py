@@ -1,8 +1,9 @@
 r"""Output as the store keeps it: chunks of whole lines (or parts of lines) and gaps, numbered across both streams.
 
-A *line* here is what one sequence number stands for: bytes that end with "\n", or a part of a line without "\n" (a
-prompt, the last line of a process, a piece of a line that is too long). A *gap* takes one sequence number, too. It
-stands where bytes are missing for good.
+A *line* is bytes that end with "\n", or what a stream ends with, or a piece of a line that is too long. A line whose
+rest was late (after a prompt, say) is stored in *parts*, each with a sequence number of its own; the number and the
+time of the line are those of its last part. A *gap* takes one sequence number, too. It stands where bytes are missing
+for good.
 """
 
 from dataclasses import dataclass, replace
@@ -34,18 +35,56 @@ class GapReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedLine:
+    r"""The line without "\n" with which a stored stream ends. Its rest may come.
+
+    Attributes:
+        run: number of the run that wrote it.
+        first_seq: sequence number of its first part.
+        size: bytes of all its parts.
+    """
+
+    run: int
+    first_seq: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How far a process's output is stored. The shim keeps only what comes after it.
 
     Attributes:
-        last_seq: sequence number of the last stored line or gap; 0: none.
+        last_seq: sequence number of the last stored line, part or gap; 0: none.
+        lines: number of lines that are stored, or have a stored part.
         stdout_end: bytes of standard output, since the process's first start, that are stored or known to be missing.
         stderr_end: the same for standard error.
+        stdout_line: the unfinished line of standard output, if there is one.
+        stderr_line: the same for standard error.
     """
 
     last_seq: int = 0
+    lines: int = 0
     stdout_end: int = 0
     stderr_end: int = 0
+    stdout_line: UnfinishedLine | None = None
+    stderr_line: UnfinishedLine | None = None
+
+    def unfinished_line(self, stream: Stream) -> UnfinishedLine | None:
+        """Return the unfinished line of a stream, if there is one."""
+        return self.stdout_line if stream is Stream.STDOUT else self.stderr_line
+
+    def after(self, chunk: "Chunk") -> "Position":
+        """Return the position once `chunk`, which comes next, is stored."""
+        line = _unfinished_line(self, chunk)
+        is_stdout = chunk.stream is Stream.STDOUT
+        return Position(
+            last_seq=chunk.last_seq,
+            lines=self.lines + (0 if chunk.gap else chunk.line_count - (chunk.continues > 0)),
+            stdout_end=chunk.stdout_end,
+            stderr_end=chunk.stderr_end,
+            stdout_line=line if is_stdout else self.stdout_line,
+            stderr_line=self.stderr_line if is_stdout else line,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +97,8 @@ class Chunk:
         first_seq: sequence number of the first line; the others follow without holes.
         line_count: sequence numbers that the chunk takes: one for each "\n" in `data`, plus one if `data` does not end
             with "\n". A gap takes one.
+        continues: if `data` begins with the next part of the stream's unfinished line, the number of the line's first
+            part; 0: `data` begins with a line of its own.
         stream: stream of the lines.
         ts_ms: time at which the chunk was read or the gap was found, in milliseconds since the epoch.
         stdout_end: `Position.stdout_end` once this chunk is stored.
@@ -77,6 +118,7 @@ class Chunk:
     stderr_end: int
     data: bytes
     gap: GapReason | None = None
+    continues: int = 0
 
     @classmethod
     def gap_after(
@@ -110,9 +152,9 @@ class Chunk:
         return self.first_seq + self.line_count - 1
 
     @property
-    def position(self) -> Position:
-        """Position of the process once this chunk is stored."""
-        return Position(last_seq=self.last_seq, stdout_end=self.stdout_end, stderr_end=self.stderr_end)
+    def ends_within_line(self) -> bool:
+        r"""Whether the last line has no "\n"."""
+        return not self.gap and not self.data.endswith(b"\n")
 
     def lines(self) -> list[bytes]:
         r"""Return the lines, each with its "\n" if it has one. A gap has no lines."""
@@ -132,7 +174,7 @@ class Chunk:
         cut = 0
         for _ in range(skip):
             cut = self.data.index(b"\n", cut) + 1
-        return replace(self, first_seq=seq + 1, line_count=self.line_count - skip, data=self.data[cut:])
+        return replace(self, first_seq=seq + 1, line_count=self.line_count - skip, data=self.data[cut:], continues=0)
 
     def first(self, count: int) -> "Chunk":
         """Return the chunk with only its first `count` (>= 1) lines, and the positions of the whole chunk."""
@@ -162,6 +204,10 @@ class ChunkQuery:
         stream: only chunks of this stream.
         since_ms: only chunks with a time >= this.
         until_ms: only chunks with a time <= this.
+        whole_lines: join the parts of each line. The line is where its last part is, and its earlier parts are left
+            out, whether the conditions select them or not.
+        seen_seq: with `whole_lines`, if this is the number of a part of a line, that line has no parts up to this one:
+            the reader has them.
     """
 
     handle: int
@@ -170,6 +216,20 @@ class ChunkQuery:
     stream: Stream | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    whole_lines: bool = False
+    seen_seq: int = 0
+
+
+def _unfinished_line(before: Position, chunk: Chunk) -> UnfinishedLine | None:
+    """Return the unfinished line of the chunk's stream once the chunk is stored after `before`."""
+    if not chunk.ends_within_line:
+        return None
+    if chunk.continues and chunk.line_count == 1:
+        begun = before.unfinished_line(chunk.stream)
+        size = (begun.size if begun else 0) + len(chunk.data)
+        return UnfinishedLine(run=chunk.run, first_seq=chunk.continues, size=size)
+    size = len(chunk.data) - chunk.data.rfind(b"\n") - 1
+    return UnfinishedLine(run=chunk.run, first_seq=chunk.last_seq, size=size)
 
 
 def split_lines(data: bytes) -> list[bytes]:

@@ -125,7 +125,8 @@ def run_key(process_id: str, number: int) -> str:
 class OutputSummary:
     """Size of the stored output of a process. `first_seq` and `last_seq` are 0 when nothing is stored.
 
-    A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`.
+    A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`. A line
+    that was stored in parts has several, and counts once.
     """
 
     lines: int = 0
@@ -168,8 +169,9 @@ class ProcessQuery:
     """Query that lists processes. All conditions must hold.
 
     `since_ms` and `until_ms`, both inclusive, compare with the time of a process's first start. If the clock was set
-    back, the latest first start of any earlier process counts instead. So the time never decreases from one handle to
-    the next, a restart does not move a process, and the two bounds select one contiguous range.
+    back, the time of the newest process that was stored when this one was added counts instead, and stays also if that
+    one is purged later. So the time never decreases from one handle to the next, neither a restart nor a purge moves a
+    process, and the two bounds select one contiguous range.
 
     Attributes:
         status: status of the current or last run.

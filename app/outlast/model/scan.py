@@ -15,7 +15,7 @@ class ScanQuery:
         position: continue behind this position, in the direction of `order`; None: from the beginning.
         handle: only chunks of this process.
         stream: only chunks of this stream.
-        since_ms: only chunks with `ts_ms` >= this.
+        since_ms: only chunks with `ts_ms` >= this; of a line in parts, that of the last counts.
         until_ms: only chunks with `ts_ms` <= this.
         max_chunks: maximum number of chunks to examine, including those that do not meet the conditions.
         max_bytes: the page ends with the chunk that brings its data to this size.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from outlast.model.errors import OutlastError, ShimUnavailable
+from outlast.model.errors import NoAnswer, OutlastError
 from outlast.model.output import Stream
 from outlast.shimlink.held_process import HeldProcess
 
@@ -43,7 +43,7 @@ class SpawnRefused(OutlastError):
         self.errno = errno
 
 
-class ShimLost(ShimUnavailable):
+class ShimLost(NoAnswer):
     """A shim that was connected has gone. Another one will take its place."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from outlast.model.errors import ProtocolError
 from outlast.model.output import Position, Stream
+from outlast.wire.contract import UNFINISHED_CHARACTER_BYTES
 from outlast.wire.description import ProcessDescription, ProcessFds, StreamDescription, StreamFds
 
 
@@ -129,17 +130,26 @@ class HeldProcess:
             held.pipe = None
 
     def acknowledge(self, position: Position) -> None:
-        """Drop frames and close buffer files before `position`: all of it is stored."""
+        """Drop frames and close buffer files before `position`: all of it is stored.
+
+        As in the shim, a frame that lacks no more than an unfinished character does not hold up those behind it.
+        """
         ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        unfinished: list[tuple[Stream, int, int, int]] = []
         while self.frames:
             stream, _, offset, size = self.frames[0]
-            if offset + size > ends[stream]:
+            left = offset + size - ends[stream]
+            if left > UNFINISHED_CHARACTER_BYTES:
                 break
-            self.frames.popleft()
+            frame = self.frames.popleft()
+            if left > 0:
+                unfinished.append(frame)
+                continue
             held = self.streams[stream]
             held.trimmed_to = offset + size
             while len(held.segments) > 1 and held.segments[1][0] <= held.trimmed_to:
                 os.close(held.segments.popleft()[1])
+        self.frames.extendleft(reversed(unfinished))
 
     def close_stdin(self) -> None:
         """Close the standard input: as long as any program holds it, the process waits for more."""

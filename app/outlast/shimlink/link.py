@@ -15,6 +15,7 @@ from typing import Any
 from outlast.failpoints import failpoint
 from outlast.linux.process import has_ended, pidfd_open
 from outlast.model.errors import (
+    NoAnswer,
     NotRunning,
     OutlastError,
     OutOfResources,
@@ -221,6 +222,7 @@ class ShimLink:
         """Write to a standard input, and return when all of `data` is in the pipe, however long that takes.
 
         Raises:
+            NoAnswer: the shim died. A part of `data`, or all of it, may be in the pipe.
             NotRunning: the process ended meanwhile.
             StdinNotWritable: its standard input is closed.
         """
@@ -263,7 +265,7 @@ class ShimLink:
                 return await future
         except TimeoutError:
             self.is_silent = True
-            raise ShimUnavailable("the shim does not answer: is it stopped? Try again when it runs") from None
+            raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
     def _register_request(self, request: int) -> asyncio.Future[dict[str, Any]]:
         if not self.connected:

@@ -204,14 +204,27 @@ class Storage(ABC):
     async def close(self) -> None:
         """Release all resources. Idempotent; everything committed stays."""
 
+    async def check(self) -> None:
+        """Check, without writing, that the store can still be reached. Called every few seconds without a commit.
+
+        Raises:
+            StorageUnavailable: a commit would fail now; the sentence says what to do.
+        """
+        await self.total()
+
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in order, all or none, and return when they are durable.
 
+        An empty batch changes nothing, but is written like any other: it fails if the store can write nothing. So it
+        tells a store that fails from a change that fails.
+
         A chunk must begin where the stored output of its process ends: its `first_seq` is the stored `last_seq` + 1;
         the end of its own stream has grown by `len(data)` (in a gap, by any number of bytes), and the end of the other
-        stream has not changed. `outlast.storage.continuity.advance` checks this. `ts_ms` may fall, because clocks are
-        set back. Changes to a process that is not stored (this batch or an earlier one purged it) are ignored.
+        stream has not changed. If it `continues` a line, that is the unfinished line of its stream, and of its run. A
+        chunk that continues none ends an unfinished line of its stream. `outlast.storage.continuity.advance` checks
+        this. `ts_ms` may fall, because clocks are set back. Changes to a process that is not stored (this batch or an
+        earlier one purged it) are ignored.
 
         The daemon commits a batch again, perhaps in other parts, when an answer was lost, so every change may be
         repeated. A chunk that is stored already (neither its `last_seq` nor its ends are beyond what is stored) is
@@ -232,9 +245,11 @@ class Storage(ABC):
             not happen; but an error here would block all output, because repeating the batch would not help.)
 
         Raises:
-            StorageUnavailable: nothing was stored; the same call may be made again.
+            StorageUnavailable: nothing was stored; the same call may be made again. A `StorageFull` says that there is
+                no room for it, whatever the changes are. The store should keep some room for batches that only end
+                (`EndRun`, `SetManaged`) or delete processes, because these are what makes room.
             ValueError: a chunk neither continues the output of its process nor is stored already (it repeats
-                a part of what is stored, or skips something); nothing was stored.
+                a part of what is stored, or skips something, or continues another line); nothing was stored.
         """
 
     @abstractmethod
@@ -291,6 +306,12 @@ class Storage(ABC):
 
         An unknown process has no output. A chunk that holds the line `after_seq` is returned from the next line on,
         with the positions of the whole chunk.
+
+        Chunks are returned as they were committed, with the parts of each line as separate lines. Only with
+        `whole_lines`, they hold whole lines: a part that a later chunk continues is left out, even if the query does
+        not select that chunk, and the earlier parts, which may lie before `after_seq` and `since_ms`, are put in front
+        of the last one. So the line has the number and the time of its last part.
+        `outlast.storage.whole_lines.with_whole_lines` does this to a chunk.
         """
 
     @abstractmethod
@@ -298,7 +319,9 @@ class Storage(ABC):
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
         With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
-        returned with them. If fewer lines are stored, `chunks` gives all of them.
+        returned with them. If fewer lines are stored, `chunks` gives all of them. A line in parts counts once, where
+        its last part is. Those parts of the first of the lines that lie directly before its last one (with `stream`:
+        all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
         """
 
     @abstractmethod
@@ -330,9 +353,10 @@ class Storage(ABC):
     async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read a page of the output of all processes, in roughly the order in which it was stored, or in reverse.
 
-        The chunks of each process come in their own order. A chunk that is stored during a scan may be found or not,
-        but no chunk is returned twice if the scan takes less than ten minutes. Purged processes have no output. The
-        cost is that of the chunks examined, bounded by `max_chunks` and `max_bytes`.
+        The chunks of each process come in their own order, with whole lines as `chunks` gives them. A chunk that is
+        stored during a scan may be found or not, but no chunk is returned twice if the scan takes less than ten
+        minutes. Purged processes have no output. The cost is that of the chunks examined, bounded by `max_chunks` and
+        `max_bytes`, and of the parts of their lines.
         """
 
     async def owner(self) -> Owner | None:

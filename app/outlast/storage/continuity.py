@@ -6,35 +6,44 @@ from outlast.model.output import Chunk, Position, Stream
 def advance(stored: Position, chunk: Chunk) -> Position | None:
     """Return the position once `chunk` is stored after `stored`. None: the whole chunk is stored already; ignore it.
 
-    The chunk's `line_count` is trusted: counting the lines again would be a fifth of the cost of a flood.
+    The chunk's `line_count` is trusted: counting the lines again would be a fifth of the cost of a flood. So is the
+    length of its lines.
 
     Raises:
-        ValueError: the chunk does not begin exactly where `stored` ends, or its sizes do not match its data.
+        ValueError: the chunk does not begin exactly where `stored` ends, or continues a line that is not the unfinished
+            one of its stream and run, or its sizes do not match its data.
     """
-    position = chunk.position
     if _is_well_formed(chunk):
-        if _holds(stored, position):
+        if _holds(stored, chunk):
             return None
-        if chunk.first_seq == stored.last_seq + 1 and _grows(stored, chunk):
-            return position
+        if chunk.first_seq == stored.last_seq + 1 and _grows(stored, chunk) and _joins(stored, chunk):
+            return stored.after(chunk)
     raise ValueError(
         f"chunk of process {chunk.handle}: {chunk.gap or 'lines'} {chunk.first_seq}..{chunk.last_seq} with "
-        f"{len(chunk.data)} bytes, ending at {position}, does not continue {stored}"
+        f"{len(chunk.data)} bytes (continues: {chunk.continues}), ending at {chunk.stdout_end} and {chunk.stderr_end}, "
+        f"does not continue {stored}"
     )
 
 
 def _is_well_formed(chunk: Chunk) -> bool:
     if chunk.gap:
-        return not chunk.data and chunk.line_count == 1
+        return not chunk.data and chunk.line_count == 1 and not chunk.continues
     return bool(chunk.data) and chunk.line_count >= 1
 
 
-def _holds(stored: Position, position: Position) -> bool:
+def _holds(stored: Position, chunk: Chunk) -> bool:
     return (
-        position.last_seq <= stored.last_seq
-        and position.stdout_end <= stored.stdout_end
-        and position.stderr_end <= stored.stderr_end
+        chunk.last_seq <= stored.last_seq
+        and chunk.stdout_end <= stored.stdout_end
+        and chunk.stderr_end <= stored.stderr_end
     )
+
+
+def _joins(stored: Position, chunk: Chunk) -> bool:
+    if not chunk.continues:
+        return True
+    line = stored.unfinished_line(chunk.stream)
+    return line is not None and (line.run, line.first_seq) == (chunk.run, chunk.continues)
 
 
 def _grows(stored: Position, chunk: Chunk) -> bool:

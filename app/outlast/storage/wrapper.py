@@ -32,6 +32,10 @@ class StorageWrapper(Storage):
         """Close the inner storage."""
         await self.inner.close()
 
+    async def check(self) -> None:
+        """Forward `Storage.check`."""
+        await self.inner.check()
+
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Commit to the inner storage."""
         return await self.inner.commit(changes)

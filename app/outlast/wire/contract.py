@@ -39,6 +39,9 @@ OWN_MARK = "0"
 
 WINDOW_BYTES = 12 << 20
 """Maximum bytes of one process's output that are sent and not acknowledged."""
+UNFINISHED_CHARACTER_BYTES = 3
+"""Maximum bytes at the end of a stream, the beginning of a character, that the daemon stores only with their rest or
+with the end of the stream. What the other stream brings meanwhile is acknowledged before them."""
 FRAME_OVERHEAD_BYTES = 256
 """Bytes of memory that a frame takes besides its output."""
 

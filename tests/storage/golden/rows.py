@@ -20,7 +20,7 @@ from tests.storage.stores import commit_each, compress_all
 
 
 def together() -> list[Chunk]:
-    """Return the chunks of one commit: two streams, and a last line without an end."""
+    """Return the chunks of one commit: two streams, a line in parts, and a last line without an end."""
     output = Output(1)
     return [
         output.chunk(b"one\n", ts_ms=EPOCH_MS + 10),
@@ -30,6 +30,9 @@ def together() -> list[Chunk]:
         output.gap(7, ts_ms=EPOCH_MS + 21),
         *(output.chunk(b"%d\n" % n * (1 + n % 3), ts_ms=EPOCH_MS + 30 + n) for n in range(20)),
         output.chunk("half \N{PILE OF POO}".encode(), ts_ms=EPOCH_MS + 60),
+        output.chunk(b"error\n", Stream.STDERR, ts_ms=EPOCH_MS + 61),
+        output.chunk(b" and its rest\nlast", ts_ms=EPOCH_MS + 62, continues=True),
+        output.chunk(b" words", ts_ms=EPOCH_MS + 63, continues=True),
     ]
 
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-import orjson
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
@@ -16,7 +15,6 @@ from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.core.query.follow import FollowInterrupted
 from outlast.model.event import Event
 
 SSE = "text/event-stream"
@@ -54,20 +52,17 @@ def to_data(event: Event) -> dict[str, Any]:
 
 
 async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
-    try:
-        async with contextlib.aclosing(feed.follow(query, HEARTBEAT_S)) as found:
-            async for events in found:
-                yield b"".join(map(_event, events)) or sse.KEEP_ALIVE
-    except FollowInterrupted:
-        return  # the client reconnects with Last-Event-ID
+    async with contextlib.aclosing(feed.follow(query, HEARTBEAT_S)) as found:
+        async for events in found:
+            yield b"".join(map(_event, events or ())) or sse.KEEP_ALIVE
 
 
 async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(feed.stored(query)) as found:
         async for events in found:
             for event in events:
-                yield orjson.dumps({"id": event.id, **to_data(event)}, option=orjson.OPT_APPEND_NEWLINE)
+                yield sse.ndjson_line({"id": event.id, **to_data(event)})
 
 
 def _event(event: Event) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), orjson.dumps(to_data(event)))
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), sse.dumps(to_data(event)))

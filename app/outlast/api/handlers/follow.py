@@ -8,13 +8,13 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
+from outlast.api.handlers.serializers import run_status
 from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
 from outlast.api.schemas.output import ResumeHeader
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import UNCHANGED, Client, send_from
 from outlast.core.manager import ProcessManager
-from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.output import Stream
 from outlast.model.process import Process
@@ -40,7 +40,7 @@ def handler_for(stream: Stream | None) -> Call:
 async def _follow(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/processes/{ref}/(stdout|stderr|output)/follow."""
     seen, had_eof = _last_event_id(request)
-    query = resume(replace(given.query, stream=stream), seen)
+    query = resume(replace(given.query, stream=stream).fix_end(), seen)
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
     if had_eof and await manager.is_over(view.process, query):
@@ -83,19 +83,22 @@ def resume(query: OutputQuery, seen: int | None) -> OutputQuery:
 async def _feed(
     client: Client, manager: ProcessManager, cache: sse.EventCache, process: Process, query: OutputQuery
 ) -> None:
-    """Send stored and new events to a client, at the speed at which the client reads."""
-    try:
-        while True:
-            sent, is_over = await _feed_while_read(client, manager, cache, process, query)
-            # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
-            query = resume(query, sent)
-            if is_over:
-                break
-            await client.drained()
-    except FollowInterrupted:
-        return  # no eof: the client reconnects with Last-Event-ID
+    """Send stored and new events to a client, at the speed at which the client reads.
+
+    Raises:
+        FollowInterrupted: the daemon is stopping; the client reconnects with Last-Event-ID.
+        NotFound: the process was purged, perhaps before all of its output was read.
+    """
+    while True:
+        sent, is_over = await _feed_while_read(client, manager, cache, process, query)
+        # While a client does not read, this number is all that is kept for it. It resumes as if it reconnected.
+        query = resume(query, sent)
+        if is_over:
+            break
+        await client.drained()
+    run = (await manager.get_when_readable(process.spec.id)).process.run
     # What was there at the beginning and was not sent is not wanted: `tail` or another condition left it out.
-    await client.send(sse.eof_event(max(query.after, process.output.last_seq)))
+    await client.send(sse.eof_event(max(query.after, process.output.last_seq), run_status(run)))
 
 
 async def _feed_while_read(

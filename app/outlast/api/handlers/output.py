@@ -13,7 +13,7 @@ from outlast.api.parsing import RequestInput
 from outlast.api.route import Call, ref_of
 from outlast.api.schemas.output import ReadOptions
 from outlast.api.streaming import sse
-from outlast.api.streaming.lines import LineFilter, LineJoiner
+from outlast.api.streaming.lines import LineFilter
 from outlast.api.streaming.response import send_or_fail
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import NotFound
@@ -36,10 +36,12 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     reading: ReadOptions = given.query
     manager = request.app[app_keys.MANAGER]
     view = await manager.get(ref_of(request))
-    chunks = manager.read_output(view.process, replace(reading.where, stream=stream))
     line_filter = LineFilter(reading.grep, reading.limit)
     content_type = preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON, RAW))
-    if content_type == RAW and line_filter.passes_all and stream is None and reading.where == OutputQuery():
+    is_exact = content_type == RAW and line_filter.passes_all and reading.where.tail is None
+    where = replace(reading.where, stream=stream)
+    chunks = manager.read_output(view.process, where, whole_lines=not is_exact)
+    if is_exact and where == OutputQuery():
         size = view.process.output.bytes
         return await send_or_fail(request, RAW, _first_bytes(chunks, size), size)
     pieces = {
@@ -50,21 +52,15 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     return await send_or_fail(request, NDJSON_UTF_8 if content_type == NDJSON else content_type, pieces)
 
 
-async def _whole_lines(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
-    """Yield the lines that pass the filter, parts joined, several at a time. The last may lack its line break."""
-    joiner = LineJoiner()
+async def _passed_lines(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
+    """Yield the lines that pass the filter, several at a time. The last of them may lack its line break."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
-            for lines in joiner.join(chunk):
-                passed = line_filter.filter(lines)
-                if passed:
-                    yield passed
+            passed = line_filter.filter(chunk.data)
+            if passed:
+                yield passed
             if line_filter.full:
                 return
-    for lines in joiner.rest():
-        passed = line_filter.filter(lines)
-        if passed:
-            yield passed
 
 
 async def _as_json(
@@ -72,7 +68,7 @@ async def _as_json(
 ) -> AsyncGenerator[bytes, None]:
     yield b'{"pid":%d,"lines":[' % pid
     count = 0
-    async with contextlib.aclosing(_whole_lines(chunks, line_filter)) as found:
+    async with contextlib.aclosing(_passed_lines(chunks, line_filter)) as found:
         async for lines in found:
             for block in sse.blocks(lines, count_lines(lines)):
                 texts = sse.json_lines(block)
@@ -100,11 +96,7 @@ async def _as_events(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilte
 
 
 async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncGenerator[bytes, None]:
-    """Yield the first `size` bytes: those that were stored when the size was read.
-
-    Raises:
-        NotFound: the process was purged meanwhile.
-    """
+    """Yield the first `size` bytes: those that were stored when the size was read."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             yield chunk.data[:size]
@@ -112,7 +104,7 @@ async def _first_bytes(chunks: AsyncGenerator[Chunk, None], size: int) -> AsyncG
             if size <= 0:
                 return
     if size > 0:
-        raise NotFound("the process was purged while its output was read")
+        raise NotFound("the output is shorter than its process said: the process was purged meanwhile")
 
 
 async def _as_bytes(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:
@@ -121,6 +113,6 @@ async def _as_bytes(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter
             async for chunk in chunks:
                 yield chunk.data
         return
-    async with contextlib.aclosing(_whole_lines(chunks, line_filter)) as found:
+    async with contextlib.aclosing(_passed_lines(chunks, line_filter)) as found:
         async for lines in found:
             yield lines

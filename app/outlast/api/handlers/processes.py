@@ -10,32 +10,46 @@ from outlast.api.cursor import page_cursor
 from outlast.api.handlers.serializers import process_info, run_info
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
+from outlast.api.schemas.fields import MAX_INTEGER
+from outlast.api.schemas.lists import ListRequest
 from outlast.api.schemas.processes import DeleteRequest, SignalRequest
 from outlast.api.schemas.runs import RunsPage
 from outlast.core.commands.start_request import StartRequest
-from outlast.model.process import ProcessQuery
+from outlast.model.process import Order, ProcessQuery, Status
 
 
 async def start(request: web.Request, given: RequestInput) -> web.Response:
     """POST /api/v1/processes."""
     start_request: StartRequest = given.body
     outcome = await request.app[app_keys.MANAGER].start(start_request)
-    return json_response(process_info(outcome.view), HTTPStatus.CREATED if outcome.created else HTTPStatus.OK)
+    warnings = {"warnings": given.warnings} if given.warnings else {}
+    status = HTTPStatus.CREATED if outcome.created else HTTPStatus.OK
+    return json_response({**process_info(outcome.view), **warnings}, status)
 
 
 async def list_processes(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes."""
-    query: ProcessQuery = given.query
+    wanted: ListRequest = given.query
+    query = wanted.query
+    manager = request.app[app_keys.MANAGER]
     # One more than requested tells whether there is a next page.
-    found = await request.app[app_keys.MANAGER].list(replace(query, limit=query.limit + 1))
+    found = await manager.list(replace(query, limit=query.limit + 1))
     page = found[: query.limit]
-    more = len(found) > query.limit
-    return json_response(
-        {
-            "processes": [process_info(view) for view in page],
-            "next": page_cursor(query, page[-1].process.handle) if more else None,
-        }
-    )
+    following = None
+    if len(found) > query.limit:
+        last = page[-1].process.handle
+        following = page_cursor(query, last)
+        if wanted.adds_running and query.status in (None, Status.RUNNING):
+            page += await manager.list(running_behind(query, last))
+    return json_response({"processes": [process_info(view) for view in page], "next": following})
+
+
+def running_behind(query: ProcessQuery, handle: int) -> ProcessQuery:
+    """Return the query of all processes that run and come after the process `handle` in the list of `query`."""
+    query = replace(query, status=Status.RUNNING, limit=MAX_INTEGER)
+    if query.order is Order.OLDEST:
+        return replace(query, after_handle=handle)
+    return replace(query, before_handle=handle)
 
 
 async def show(request: web.Request, _: RequestInput) -> web.Response:

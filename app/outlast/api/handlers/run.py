@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from aiohttp import web
 
@@ -14,15 +15,17 @@ from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineJoiner
 from outlast.api.streaming.response import send
 from outlast.core.manager import ProcessManager
-from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import StartOutcome
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.output import Chunk, Stream, count_lines
 from outlast.model.process import Process, Status
 
-_QUIET_S = 1.0
-"""Time without output after which the stream of a command that has ended is closed, though children hold its output."""
+_CHECK_S = 0.5
+"""Time without output after which it is checked whether the command has ended, though children hold its output.
+
+The stream is closed when it has, and there is nothing more at the next check.
+"""
 
 _KILL_RETRY_S = 0.2
 _log = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ async def run(request: web.Request, given: RequestInput) -> web.StreamResponse:
     stream: _RunStream | None = None
     try:
         outcome = await asyncio.shield(start)
-        stream = _RunStream(manager, outcome.view.process)
+        stream = _RunStream(manager, outcome.view.process, given.warnings)
         response = web.StreamResponse(headers=EVENT_STREAM)
         await send(request, response, stream.events())
         return response
@@ -53,33 +56,35 @@ class _RunStream:
         is_complete: whether the last event was made.
     """
 
-    def __init__(self, manager: ProcessManager, process: Process) -> None:
+    def __init__(self, manager: ProcessManager, process: Process, warnings: Sequence[str]) -> None:
+        """`warnings`: about the request, for the first event."""
         self._manager = manager
         self._process = process
+        self._warnings = warnings
         self._lines = _RunLines()
         self.is_complete = False
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         run, spec = self._process.run, self._process.spec
-        yield sse.data_event({"pid": run.pid, "started_at": run.started_at_ms, "id": spec.id})
-        silent_s = 0.0
-        follow = self._manager.follow(self._process, OutputQuery(), heartbeat_s=_QUIET_S)
-        try:
-            async with contextlib.aclosing(follow) as chunks:
-                async for chunk in chunks:
-                    if chunk is not None:
-                        silent_s = 0.0
-                        for piece in self._lines.encode(chunk):
-                            yield piece
-                        continue
-                    if self._manager.has_ended(self._process):
-                        break
-                    silent_s += _QUIET_S
-                    if silent_s >= HEARTBEAT_S:
-                        silent_s = 0.0
-                        yield sse.KEEP_ALIVE
-        except FollowInterrupted:
-            return
+        warnings = {"warnings": self._warnings} if self._warnings else {}
+        yield sse.data_event({"pid": run.pid, "started_at": run.started_at_ms, "id": spec.id, **warnings})
+        sent_at = time.monotonic()
+        had_ended = False
+        follow = self._manager.follow_batches(self._process, OutputQuery(), heartbeat_s=_CHECK_S)
+        async with contextlib.aclosing(follow) as batches:
+            async for chunks in batches:
+                is_silent = chunks is not None and not chunks
+                if is_silent and had_ended:
+                    break
+                for chunk in chunks or ():
+                    for piece in self._lines.encode(chunk):
+                        yield piece
+                        sent_at = time.monotonic()
+                if time.monotonic() - sent_at >= HEARTBEAT_S:
+                    yield sse.KEEP_ALIVE
+                    sent_at = time.monotonic()
+                # Before the next read, which then finds the last lines.
+                had_ended = self._manager.has_ended(self._process)
         for piece in self._lines.encode_rest():
             yield piece
         last = await self._last_event()
@@ -87,7 +92,7 @@ class _RunStream:
         yield last
 
     async def _last_event(self) -> bytes:
-        process = (await self._manager.get(self._process.spec.id)).process
+        process = (await self._manager.get_when_readable(self._process.spec.id)).process
         ending = process.run.ending
         if ending is None:  # the process was purged meanwhile, or the store was replaced
             raise NotFound(f"process {process.run.pid} was deleted while it ran")
@@ -97,7 +102,10 @@ class _RunStream:
 
 
 class _RunLines:
-    """Encoder of whole lines. A part of a line waits for its rest: the client cannot tell a part from a line."""
+    """Encoder of whole lines. A part of a line waits for its rest: the client cannot tell a part from a line.
+
+    The id of an event is where a follower continues behind it: it is never beyond a part that waits.
+    """
 
     def __init__(self) -> None:
         self._joiners = {stream: LineJoiner() for stream in Stream}
@@ -105,23 +113,36 @@ class _RunLines:
 
     def encode(self, chunk: Chunk) -> Iterator[bytes]:
         """Yield the lines that `chunk` completes as events, in pieces of about `sse.PIECE_BYTES`."""
-        before = self._last.get(chunk.stream, chunk)
+        if not chunk.continues:
+            yield from self._finish(chunk.stream)
         self._last[chunk.stream] = chunk
-        for lines in self._joiners[chunk.stream].join(chunk):
-            yield from _pieces(lines, before if chunk.gap else chunk)
+        yield from self._pieces(self._joiners[chunk.stream].join(chunk), chunk, chunk.first_seq)
         if chunk.gap:
-            yield sse.run_gap_event(chunk)
+            yield sse.run_gap_event(chunk, self._ids(chunk.last_seq, 1)[0])
 
     def encode_rest(self) -> Iterator[bytes]:
         """Yield the last lines, which have no line break, as events."""
-        for stream, joiner in self._joiners.items():
-            for lines in joiner.rest():
-                yield from _pieces(lines, self._last[stream])
+        for stream in Stream:
+            yield from self._finish(stream)
 
+    def _finish(self, stream: Stream) -> Iterator[bytes]:
+        line = self._joiners[stream].finish()
+        if line:
+            last = self._last[stream]
+            yield from self._pieces(line, last, last.last_seq)
 
-def _pieces(lines: bytes, chunk: Chunk) -> Iterator[bytes]:
-    for block in sse.blocks(lines, count_lines(lines)):
-        yield sse.run_events(block, chunk)
+    def _pieces(self, lines: bytes, chunk: Chunk, seq: int) -> Iterator[bytes]:
+        """Yield `lines`, the first of which has the sequence number `seq`."""
+        for block in sse.blocks(lines, count_lines(lines)):
+            count = count_lines(block)
+            yield sse.run_events(block, chunk, self._ids(seq, count))
+            seq += count
+
+    def _ids(self, seq: int, count: int) -> Sequence[int]:
+        """Return the ids of the events of `count` lines, the first of which has the sequence number `seq`."""
+        waiting = [joiner.open_seq for joiner in self._joiners.values() if joiner.open_seq is not None]
+        end = min(waiting, default=seq + count)
+        return [min(number, end - 1) for number in range(seq, seq + count)]
 
 
 async def _kill(manager: ProcessManager, start: asyncio.Task[StartOutcome]) -> None:

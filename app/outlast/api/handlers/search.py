@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys, cursor
@@ -10,18 +9,20 @@ from outlast.api.handlers.output import JSON, NDJSON, NDJSON_UTF_8
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
+from outlast.api.streaming import sse
 from outlast.core.query.search import Match
 
 
 async def search(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/search."""
     query, identity = given.query
+    bounds = (query.since_ms, query.until_ms)
     page = await request.app[app_keys.MANAGER].queries.search(query)
     matches = [_match(match) for match in page.matches]
-    end = {"next": cursor.encode(page.next, identity) if page.next else None, "complete": page.complete}
+    end = {"next": cursor.encode(page.next, identity, bounds) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
         return json_response({"matches": matches, **end})
-    body = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in (*matches, end))
+    body = b"".join(map(sse.ndjson_line, (*matches, end)))
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: NDJSON_UTF_8, hdrs.VARY: hdrs.ACCEPT})
 
 

@@ -17,7 +17,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "pid": run.pid,
         "handle": process.handle,
         "id": spec.id,
-        **_status(run),
+        **run_status(run),
         "stdin_writable": view.stdin_writable,
         "command": spec.command,
         "args": spec.args,
@@ -44,10 +44,11 @@ def process_info(view: ProcessView) -> dict[str, Any]:
 
 def run_info(run: Run) -> dict[str, Any]:
     """Return a run as `responses.RunInfo` describes it."""
-    return {"run": run.number, "pid": run.pid, **_status(run), **_times(run)}
+    return {"run": run.number, "pid": run.pid, **run_status(run), **_times(run)}
 
 
-def _status(run: Run) -> dict[str, Any]:
+def run_status(run: Run) -> dict[str, Any]:
+    """Return whether a run has ended, and how."""
     ending = run.ending
     return {
         "status": run.status,
@@ -101,7 +102,9 @@ def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> 
     if check is None:
         return HealthStatus.DISABLED
     said = state.health if state.health_run == run.number else None
-    return said or HealthStatus.STARTING
+    if run.ending is None or said is HealthStatus.UNHEALTHY:
+        return said or HealthStatus.STARTING
+    return HealthStatus.DISABLED if state.desired is Desired.STOPPED else HealthStatus.STARTING
 
 
 def _check_info(check: HealthCheck) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Base classes of the schemas of requests."""
 
+from collections.abc import Mapping
+
 from marshmallow import Schema
 
 from outlast.api.parsing import UNKNOWN_FIELD
@@ -12,6 +14,16 @@ class Strict(Schema):
         "unknown": UNKNOWN_FIELD,
         "type": "must be a JSON object",
     }
+
+
+class Lenient(Strict):
+    """A schema whose requests may have unknown fields (`outlast.api.unknown_fields`); on its own it is as strict.
+
+    Attributes:
+        aliases: names that clients use for fields of the schema.
+    """
+
+    aliases: Mapping[str, str] = {}
 
 
 class NoQuery(Strict):

@@ -6,6 +6,7 @@ from marshmallow import post_load
 
 from outlast.api.schemas import fields
 from outlast.api.schemas.base import Strict
+from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.page_fields import tag_filter
 from outlast.core.query.event_feed import EventQuery
 from outlast.model.event import EventFilter, EventType
@@ -21,7 +22,7 @@ class EventsQuery(Strict):
         EventType, metadata={"description": "Only events of this type. Repeat the parameter to allow several."}
     )
     tag = tag_filter("events of processes")
-    since = fields.QueryInteger(metadata={"description": "Only events whose `timestamp` is this time or later."})
+    since = MomentField(metadata={"description": "Only events whose `timestamp` is this time or later."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> EventQuery:

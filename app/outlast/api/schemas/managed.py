@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import ValidationError, post_load, validate
 
 from outlast.api.schemas import fields
-from outlast.api.schemas.base import Strict
+from outlast.api.schemas.base import Lenient
 from outlast.model.options import HealthCheck, HealthCheckType, Restart, RestartPolicy
 
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
@@ -13,7 +13,7 @@ _RESTART = Restart()
 _CHECK = HealthCheck(type=HealthCheckType.HTTP, port=fields.MAX_PORT)
 
 
-class RestartBody(Strict):
+class RestartBody(Lenient):
     """`restart` of a start. Loads as a `Restart`."""
 
     policy = fields.Choice(
@@ -54,7 +54,7 @@ class RestartBody(Strict):
         return Restart(**data)
 
 
-class HealthCheckBody(Strict):
+class HealthCheckBody(Lenient):
     """`health_check` of a start. Loads as a `HealthCheck`."""
 
     type = fields.Choice(

@@ -8,6 +8,7 @@ from marshmallow import post_load
 from outlast.api.schemas import fields
 from outlast.api.schemas.base import Strict
 from outlast.api.schemas.line_fields import check_one_line
+from outlast.api.schemas.moments import MomentField
 from outlast.core.query.output_cursor import OutputQuery
 
 
@@ -23,12 +24,12 @@ class ReadOptions:
 class FollowQuery(Strict):
     """GET .../follow. Loads as an `OutputQuery` of both streams."""
 
-    after = fields.QueryInteger(metadata={"description": "Start after the line or gap with this id."})
+    after = fields.QueryInteger(metadata={"description": "Start after the line, part or gap with this id."})
     tail = fields.QueryInteger(
         metadata={"description": "Start this number of lines before the end. Gaps are not counted."}
     )
-    since = fields.QueryInteger(metadata={"description": "Only lines that were read at or after this time."})
-    until = fields.QueryInteger(metadata={"description": "Only lines that were read at or before this time."})
+    since = MomentField(metadata={"description": "Only lines that were read at or after this time."})
+    until = MomentField(metadata={"description": "Only lines that were read at or before this time."})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:
@@ -43,15 +44,18 @@ class FollowQuery(Strict):
 class OutputRange(FollowQuery):
     """GET .../stdout, /stderr, /output. Loads as `ReadOptions` of both streams."""
 
+    after = fields.QueryInteger(
+        metadata={
+            "description": "Only lines and gaps with a greater id. If this is the id of a part of a line, that line "
+            "comes without its parts up to this one."
+        }
+    )
     limit = fields.QueryInteger(
         metadata={"description": "Maximum number of lines in the answer. Gaps are not counted."}
     )
     grep = fields.String(
         validate=check_one_line,
-        metadata={
-            "description": "Only lines that contain this text: literal, case-sensitive. A line that was written in "
-            "parts is searched as a whole; in NDJSON, each part is searched on its own."
-        },
+        metadata={"description": "Only lines that contain this text: literal, case-sensitive."},
     )
 
     @post_load

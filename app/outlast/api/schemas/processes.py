@@ -8,7 +8,7 @@ from marshmallow import fields as ma_fields
 from marshmallow import post_load, validate
 
 from outlast.api.schemas import fields, process_fields
-from outlast.api.schemas.base import Strict
+from outlast.api.schemas.base import Lenient, Strict
 from outlast.api.schemas.limits import LimitsBody
 from outlast.api.schemas.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from outlast.core.commands.start_request import StartRequest
@@ -58,8 +58,10 @@ _USER_FORMS = [
 _SIGNAL_FORMS = [{"type": "integer", "minimum": 1, "maximum": process_fields.MAX_SIGNAL}, {"type": "string"}]
 
 
-class StartBody(Strict):
+class StartBody(Lenient):
     """POST /api/v1/processes. Loads as a `StartRequest`."""
+
+    aliases = {"timeout_secs": "timeout"}  # as one of the official clients calls it
 
     example = {"command": "sh", "args": ["-c", "for i in 1 2 3; do echo line $i; sleep 1; done"]}
 
@@ -247,7 +249,19 @@ class RunBody(StartBody):
         exclude = ("name", "restart", "health_check", "stop_grace_ms")
 
 
-class RunQuery(Strict):
+class StartQuery(Strict):
+    """POST /api/v1/processes."""
+
+    strict = fields.QueryFlag(
+        load_default=False,
+        metadata={
+            "description": "Refuse every unknown field. By default, those whose name is near no known one are passed "
+            "over, and `warnings` in the answer names them: newer clients may send them."
+        },
+    )
+
+
+class RunQuery(StartQuery):
     """POST /api/v1/processes/run. Loads as whether to detach."""
 
     detach = fields.QueryFlag(

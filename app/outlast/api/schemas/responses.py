@@ -27,7 +27,7 @@ def _flag(description: str) -> fields.Boolean:
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
-    lines = _integer("Number of lines. Gaps are not counted.")
+    lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
     first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
     last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
@@ -87,7 +87,10 @@ class ManagedInfo(Schema):
     health_status = Choice(
         HealthStatus,
         required=True,
-        metadata={"description": "Result of the health checks of the current run; `disabled`: there is no check."},
+        metadata={
+            "description": "Result of the health checks of the current run. `disabled`: there is no check, or the "
+            "process is stopped. `unhealthy` stays after the kill that it causes."
+        },
     )
     consecutive_health_failures = _integer("Consecutive failed health checks of the current run.")
     last_exit = fields.Nested(
@@ -147,6 +150,14 @@ class ProcessInfo(Schema):
     stderr_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard error, as requested."})
     run = _integer("Number of the current or last run: 1, 2, 3 ...")
     output = fields.Nested(OutputSummary, required=True, metadata={"description": "Size of the stored output."})
+
+
+class StartedProcess(ProcessInfo):
+    """A process that a start returns."""
+
+    warnings = fields.List(
+        fields.String(), metadata={"description": "Unknown fields of the request, which were passed over; if any."}
+    )
 
 
 class RunInfo(Schema):
@@ -298,7 +309,7 @@ class Success(Schema):
 
 
 class OutputLines(Schema):
-    """Lines without their line breaks. Parts of a line are joined. Gaps are not shown."""
+    """Lines without their line breaks. Gaps are not shown."""
 
     pid = _integer("Pid of the current or last run.")
     lines = fields.List(fields.String(), required=True, metadata={"description": "The lines, oldest first."})
@@ -363,6 +374,12 @@ class Error(Schema):
     error = _string("One sentence for people: what happened, and what to do.")
     code = _string("Error code for programs; docs/errors.md lists all.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "Error number of the kernel (SPAWN_FAILED only)."})
+    written_bytes = fields.Integer(
+        metadata={"description": "Of input that was written in part: how many bytes were written at least."}
+    )
+    written_bytes_at_most = fields.Integer(
+        metadata={"description": "Of input that was written in part: how many bytes were written at most."}
+    )
 
 
 class SqlRows(Schema):

@@ -7,12 +7,14 @@ from marshmallow import post_load
 
 from outlast.api import cursor
 from outlast.api.schemas import fields, line_fields
+from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.page_fields import OrderedPage, name_filter, page_limit, tag_filter
 from outlast.core.query.matcher import make_matcher
 from outlast.core.query.search import SearchQuery
 
 _DEFAULT_TIMEOUT_MS = 10_000
 _MAX_SECONDS = 60
+_NOT_IDENTITY = ("cursor", "limit", "timeout", "since", "until")
 _FOREIGN_CURSOR = "belongs to another search: repeat the parameters of the previous page (only limit may change)"
 
 
@@ -22,10 +24,7 @@ class SearchParameters(OrderedPage):
     q = fields.String(
         required=True,
         validate=line_fields.PATTERN,
-        metadata={
-            "description": "Text that a line must contain. A line that was written in parts is searched part by part.",
-            "example": "error",
-        },
+        metadata={"description": "Text that a line must contain.", "example": "error"},
     )
     regex = fields.QueryFlag(load_default=False, metadata={"description": line_fields.regex_meaning("q")})
     ignore_case = fields.QueryFlag(
@@ -33,8 +32,8 @@ class SearchParameters(OrderedPage):
         metadata={"description": "Ignore the difference between upper and lower case, in every script."},
     )
     stream = line_fields.StreamName(metadata={"description": "Only this stream."})
-    since = fields.QueryInteger(metadata={"description": "Only lines that were read at or after this time."})
-    until = fields.QueryInteger(metadata={"description": "Only lines that were read at or before this time."})
+    since = MomentField(metadata={"description": "Only lines that were read at or after this time."})
+    until = MomentField(metadata={"description": "Only lines that were read at or before this time."})
     tag = tag_filter("output of processes")
     process = fields.Ulid(metadata={"description": "Only output of the process with this permanent id."})
     name = name_filter("output of processes")
@@ -63,8 +62,9 @@ class SearchParameters(OrderedPage):
             limit=data["limit"],
             timeout_s=data["timeout"] / 1000,
         )
-        identity = {key: value for key, value in data.items() if key not in ("cursor", "limit", "timeout")}
+        identity = {key: value for key, value in data.items() if key not in _NOT_IDENTITY}
         if "cursor" in data:
-            position, seq = cursor.decode(data["cursor"], 2, identity, _FOREIGN_CURSOR)
-            query = replace(query, position=position, seq=seq)
+            bounds = (query.since_ms, query.until_ms)
+            place, (since_ms, until_ms) = cursor.decode(data["cursor"], 2, identity, bounds, _FOREIGN_CURSOR)
+            query = replace(query, position=place[0], seq=place[1], since_ms=since_ms, until_ms=until_ms)
         return query, identity

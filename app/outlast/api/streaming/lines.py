@@ -1,61 +1,44 @@
-r"""Whole lines: parts of a line are joined, and lines that do not match are left out.
+r"""Lines for readers: parts of a line are joined, and lines that do not match are left out.
 
 The type of `lines` is bytes: any number of lines, each with its "\n"; the last may lack it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from outlast.model.output import Chunk, Stream, count_lines, split_lines
-
-LONG_LINE_BYTES = 1024 * 1024
-"""Size at which parts of a line are no longer joined."""
+from outlast.model.output import Chunk, count_lines, split_lines
 
 
 class LineJoiner:
-    """Joiner of a part of a line with its rest, which may come after lines of the other stream.
+    """Joiner of the parts of each line, in the chunks of one stream. It keeps one unfinished line.
 
-    The joiner keeps one unfinished line of each stream, of at most `LONG_LINE_BYTES`. A joined line comes where its
-    last part is.
+    Attributes:
+        open_seq: sequence number of the first part of the unfinished line; None: there is none.
     """
 
     def __init__(self) -> None:
-        self._open: dict[Stream, _OpenLine] = {}
+        self._parts: list[bytes] = []
+        self.open_seq: int | None = None
 
-    def join(self, chunk: Chunk) -> Iterator[bytes]:
-        """Yield the lines that `chunk` completes. A gap completes a line, too: what follows is not its rest."""
-        open_line = self._open.get(chunk.stream)
-        if open_line is not None and (open_line.run != chunk.run or chunk.gap):
-            yield self._pop_line(chunk.stream)  # the rest of this line is missing, or there is none
-            open_line = None
+    def join(self, chunk: Chunk) -> bytes:
+        """Return the lines that `chunk` completes. If it continues no line, `finish` must have been called."""
         cut = chunk.data.rfind(b"\n") + 1
+        lines = b""
         if cut:
-            whole = chunk.data[:cut]
-            yield whole if open_line is None else self._pop_line(chunk.stream) + whole
+            lines = b"".join([*self._parts, chunk.data[:cut]])
+            self._parts = []
+            self.open_seq = None
         if cut < len(chunk.data):
-            open_line = self._open.setdefault(chunk.stream, _OpenLine(chunk.run, chunk.first_seq))
-            open_line.append(chunk.data[cut:])
-            if open_line.size_bytes >= LONG_LINE_BYTES:
-                yield self._pop_line(chunk.stream)
+            if self.open_seq is None:
+                self.open_seq = chunk.last_seq
+            self._parts.append(chunk.data[cut:])
+        return lines
 
-    def rest(self) -> Iterator[bytes]:
-        """Yield the unfinished lines, oldest first."""
-        for stream in sorted(self._open, key=lambda stream: self._open[stream].seq):
-            yield self._pop_line(stream)
-
-    def _pop_line(self, stream: Stream) -> bytes:
-        return b"".join(self._open.pop(stream).parts)
-
-
-class _OpenLine:
-    def __init__(self, run: int, seq: int) -> None:
-        self.run = run
-        self.seq = seq
-        self.parts: list[bytes] = []
-        self.size_bytes = 0
-
-    def append(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size_bytes += len(part)
+    def finish(self) -> bytes:
+        """Return the unfinished line, whose rest will not come; nothing if there is none."""
+        line = b"".join(self._parts)
+        self._parts = []
+        self.open_seq = None
+        return line
 
 
 class LineFilter:

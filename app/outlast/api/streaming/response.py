@@ -3,13 +3,17 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from aiohttp import hdrs, web
-from aiohttp.http import StreamWriter
+from aiohttp.http import HttpVersion11, StreamWriter
 
 from outlast.api.streaming.sse import PIECE_BYTES
+from outlast.core.query.follow import FollowInterrupted
+from outlast.model.errors import InvalidRequest, NotFound
 
 _TURN_BYTES = 64 * 1024
 """Number of bytes sent to one client before other tasks get a turn."""
@@ -100,22 +104,63 @@ async def send_from(
 ) -> None:
     """Send `response` with the body that `body` writes; for HEAD, without one.
 
-    If the client disconnects, `body` gets a ConnectionResetError. After any other failure the connection is aborted, so
-    that the client does not mistake a part of the response for the whole.
+    No other code ends a response that is sent in pieces.
+
+    A response ends in order only if `body` returns. Whatever else happens breaks the connection off: the client gets
+    neither a last chunk nor the announced length nor, where the connection's end is the response's end, an orderly end.
+
+    Raises:
+        asyncio.CancelledError: the client has disconnected, or the daemon ends before the client has read all.
     """
     try:
         await response.prepare(request)
         if request.method != hdrs.METH_HEAD:
-            await body(Client(request))
+            await _write_body(request, response, body)
         await response.write_eof()
-    except Exception as error:  # noqa: BLE001 - the response has begun: it cannot become an error response any more
+    except BaseException as error:
         transport = request.transport
         gone = transport is None or transport.is_closing()
-        if gone and isinstance(error, ConnectionResetError):
-            return  # the client has disconnected
-        _log.exception("%s %s failed after its response had begun", request.method, request.path)
         if transport is not None:
             transport.abort()
+        if not isinstance(error, Exception):
+            raise
+        # A response that has begun cannot become an error response any more.
+        if not (gone and isinstance(error, ConnectionResetError)) and not isinstance(error, _EXPECTED):
+            _log.exception("%s %s failed after its response had begun", request.method, request.path)
+
+
+async def _write_body(
+    request: web.Request, response: web.StreamResponse, body: Callable[[Client], Awaitable[None]]
+) -> None:
+    client = Client(request)
+    by_closing = _ends_by_closing(request, response)
+    if by_closing:
+        _set_reset_on_close(request, enabled=True)
+    await body(client)
+    if by_closing:
+        await client.drained()  # what the kernel does not have yet could still be lost
+        _set_reset_on_close(request, enabled=False)
+
+
+_EXPECTED = (FollowInterrupted, NotFound)
+"""Errors in the course of things: the daemon is stopping, or the process was purged."""
+
+
+def _ends_by_closing(request: web.Request, response: web.StreamResponse) -> bool:
+    """Return whether nothing but the end of the connection tells the client where the response ends."""
+    return request.version < HttpVersion11 and response.content_length is None
+
+
+def _tcp_socket(request: web.Request) -> socket.socket | None:
+    sock = None if request.transport is None else request.transport.get_extra_info("socket")
+    return None if sock is None or sock.family == socket.AF_UNIX else sock
+
+
+def _set_reset_on_close(request: web.Request, *, enabled: bool) -> None:
+    """Let the kernel reset the connection when it is closed, also by a kill of this program."""
+    sock = _tcp_socket(request)
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", enabled, 0))
 
 
 async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:
@@ -144,6 +189,7 @@ async def send_or_fail(
         size: bytes of the whole body, if known. The response then needs no chunked encoding, which copies each piece.
 
     Raises:
+        InvalidRequest: the client could not tell a part of the response from the whole.
         Exception: what `pieces` raised before the first `PIECE_BYTES`; nothing was sent.
     """
     gathered = _gather(pieces)
@@ -154,6 +200,9 @@ async def send_or_fail(
         return web.Response(body=first, headers=headers)
     response = web.StreamResponse(headers=headers)
     response.content_length = size
+    if _ends_by_closing(request, response) and _tcp_socket(request) is None:  # only TCP has resets
+        await gathered.aclose()
+        raise InvalidRequest("HTTP/1.0 over a unix socket cannot tell a cut answer from a whole one: use HTTP/1.1")
     await send(request, response, _chain(first, gathered))
     return response
 

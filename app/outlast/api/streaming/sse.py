@@ -36,6 +36,9 @@ _EVENT_BYTES = 96
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
 
+_LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
+"""Characters that end a line by Unicode's rules and may stand raw in JSON: their UTF-8, and their escape."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -58,8 +61,17 @@ def json_lines(data: bytes) -> list[bytes]:
     """
     text = data.decode("utf-8", "replace")
     if _MARK in text:
-        return [orjson.dumps(line)[1:-1] for line in text.split("\n")]
-    return orjson.dumps(text.replace("\n", _MARK))[1:-1].split(_MARK_BYTE)
+        return [dumps(line)[1:-1] for line in text.split("\n")]
+    return dumps(text.replace("\n", _MARK))[1:-1].split(_MARK_BYTE)
+
+
+def dumps(value: object, option: int = 0) -> bytes:
+    """Return `value` as JSON that is one line to every reader, also to one that splits at Unicode's line ends."""
+    text = orjson.dumps(value, option=option)
+    for end, escape in _LINE_ENDS:
+        if end in text:
+            text = text.replace(end, escape)
+    return text
 
 
 def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes:
@@ -81,29 +93,33 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
     return b"".join(parts)
 
 
-def eof_event(last_seq: int) -> bytes:
-    """Return the event that ends a stream, after the line or gap with the id `last_seq` (0: none)."""
-    return b"id: %d%b\nevent: eof\ndata: {}\n\n" % (last_seq, EOF_SUFFIX.encode())
-
-
-def run_events(lines: bytes, chunk: Chunk) -> bytes:
-    """Return `lines`, read with `chunk`, as events of `POST .../run`: without ids, and without line breaks."""
+def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
+    """Return `lines`, read with `chunk`, as events of `POST .../run`: without line breaks."""
     texts = json_lines(lines)
     if not texts[-1]:
         texts.pop()
-    before = b'data: {"line":"'
     after = b'","timestamp":%d,"stream":"%b"}\n\n' % (chunk.ts_ms, chunk.stream.word.encode())
-    return before + (after + before).join(texts) + after
+    events = [b'id: %d\ndata: {"line":"%b%b' % (id_, text, after) for id_, text in zip(ids, texts, strict=True)]
+    return b"".join(events)
 
 
-def run_gap_event(chunk: Chunk) -> bytes:
+def run_gap_event(chunk: Chunk, id_: int) -> bytes:
     """Return a gap as an event of `POST .../run`."""
-    return data_event({"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word})
+    gap = {"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
+    return b"id: %d\n%b" % (id_, data_event(gap))
 
 
 def data_event(value: object) -> bytes:
     """Return an event without a name, with `value` as its data."""
-    return b"data: %b\n\n" % orjson.dumps(value)
+    return b"data: %b\n\n" % dumps(value)
+
+
+def eof_event(last_seq: int, status: object) -> bytes:
+    """Return the event that ends a stream, after the line or gap with the id `last_seq` (0: none).
+
+    `status`: how the process ended.
+    """
+    return b"id: %d%b\nevent: eof\ndata: %b\n\n" % (last_seq, EOF_SUFFIX.encode(), dumps(status))
 
 
 def gap_event(chunk: Chunk) -> bytes:
@@ -114,7 +130,12 @@ def gap_event(chunk: Chunk) -> bytes:
 def gap_line(chunk: Chunk) -> bytes:
     """Return a gap as a line of NDJSON."""
     event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    return ndjson_line(event)
+
+
+def ndjson_line(value: object) -> bytes:
+    """Return `value` as a line of NDJSON."""
+    return dumps(value, orjson.OPT_APPEND_NEWLINE)
 
 
 def _gap(chunk: Chunk) -> dict[str, object]:

@@ -9,7 +9,7 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
-from outlast.model.errors import OutlastError
+from outlast.model.errors import NoAnswer, OutlastError, ShimUnavailable, after_effects
 from outlast.model.output import Position
 from outlast.model.process import Process, ProcessSpec, run_key
 from outlast.shimlink import SpawnRefused
@@ -50,6 +50,7 @@ class Starter:
             SpawnFailed: the run could not be started. Its record is withdrawn, or will be.
             OutOfResources: likewise, and nothing is wrong with the request.
             Unavailable: the store or the shim is not available now; nothing was started.
+            Interrupted: the daemon is stopping, and the next one may start the run.
         """
         is_first = earlier is None
         number = 1 if earlier is None else earlier.run.number + 1
@@ -59,6 +60,8 @@ class Starter:
             live = await self._supervisor.spawn(spec, command, number, position)
         except SpawnRefused as exc:
             raise explain(exc.stage, exc.errno, spec) from None
+        except NoAnswer as exc:
+            raise ShimUnavailable(f"the process was not started: {exc}") from exc  # it would wait at its gate
         failpoint("start-forked" if is_first else "restart-forked")
         try:
             if is_first:
@@ -68,7 +71,8 @@ class Starter:
         except OutlastError:
             # The record may be stored all the same, now or by a commit under way. The withdrawal is committed after it.
             self._committer.submit(live.withdrawal(handle))
-            await self._supervisor.undo_spawn(live)
+            with after_effects("the daemon is stopping, and the next one may start the process"):
+                await self._supervisor.undo_spawn(live)
             raise
         failpoint("start-recorded" if is_first else "restart-recorded")
         if is_first:

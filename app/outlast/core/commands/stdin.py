@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.errors import NotRunning, StdinNotWritable
+from outlast.model.errors import Interrupted, NotRunning, OutlastError, StdinNotWritable, Unavailable
 from outlast.model.process import StdinMode
 
 _PIECE_BYTES = 64 << 10
@@ -26,17 +26,27 @@ class StandardInput:
         Raises:
             NotRunning: the process has ended, perhaps during the write.
             StdinNotWritable: its standard input is not a pipe, or is closed.
+            Interrupted: the shim was lost during the write. `details` says how much was written.
+            ShimUnavailable: the shim cannot be reached now; nothing was written.
         """
         _check(live)
         await live.stdin_lock.acquire()
         piece: asyncio.Task[None] | None = None
+        written = sent = 0
         try:
             async for block in data:
                 for start in range(0, len(block), _PIECE_BYTES):
                     _check(live)
                     part = block[start : start + _PIECE_BYTES]
-                    piece = asyncio.create_task(self._supervisor.link.write_stdin(live.slot, part))
+                    link = self._supervisor.link
+                    piece = asyncio.create_task(link.write_stdin(live.slot, part))
+                    sent += len(part)
                     await asyncio.shield(piece)
+                    written = sent
+        except OutlastError as exc:
+            if sent:
+                raise _cut_short(exc, written, sent) from exc
+            raise
         finally:
             # If the caller is cancelled while a piece is on its way, the next writer has to wait for that piece.
             if piece is None or piece.done():
@@ -55,6 +65,16 @@ class StandardInput:
         _check(live)
         await self._supervisor.link.close_stdin(live.slot)
         live.on_stdin_closed()
+
+
+def _cut_short(error: OutlastError, written: int, sent: int) -> OutlastError:
+    """Return `error`, or what it is to a client whose input was written in part, with the number of bytes."""
+    if isinstance(error, Unavailable):
+        error = Interrupted(
+            f"of the input, at least {written} and at most {sent} bytes were written; what then failed: {error}"
+        )
+    error.details = {"written_bytes": written, "written_bytes_at_most": sent}
+    return error
 
 
 def _check(live: LiveProcess) -> None:

@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.errors import NotFound, ShimUnavailable, StorageUnavailable, Unavailable
+from outlast.model.errors import Interrupted, NotFound, ShimUnavailable, after_effects
 from outlast.model.process import Process
 from outlast.shimlink import KillOutcome
 from outlast.storage import PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
+_STUCK_WAIT_S = 1.5
+"""A failing store is tried again within this time: a full disk may have room for an end, though not for output."""
+
 _FIRST_DELAY_S = 0.003
 _MAX_DELAY_S = 0.2
 _NOT_GONE = "the process was killed, but its tree is not gone yet, or its end is not stored yet: repeat the request"
@@ -35,10 +38,12 @@ class Termination:
         """SIGKILL a process and its whole tree. The process may have ended already.
 
         Returns:
-            None if no process of the tree is left, and the end is stored; else a sentence that says what is left.
+            None if no process of the tree is left, and the end is stored; else a sentence that says what is left, or
+            that the end is not stored within `wait_s`, or cannot be stored now.
 
         Raises:
-            Unavailable: the tree is gone, but the end cannot be stored now.
+            NoAnswer: the shim was lost when it was asked; perhaps the tree is killed.
+            ShimUnavailable: the shim cannot be reached now; nothing was done.
         """
         deadline = time.monotonic() + wait_s
         is_gone, strays = await self._kill_tree(process.key, deadline)
@@ -46,11 +51,9 @@ class Termination:
             return _NOT_GONE
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
-        if live is None or await live.wait(lambda: live.end_stored, self._timeout_s(live, left_s)):
-            return _explain(strays) if strays else None
-        if self._is_stuck(live):
-            raise Unavailable(f"process {live.run.pid} was killed, but its end is not stored yet: try again")
-        return _NOT_GONE
+        if live is not None and not await self._wait(live, lambda: live.end_stored, left_s):
+            return _NOT_GONE
+        return _explain(strays) if strays else None
 
     async def _kill_tree(self, key: str, deadline: float) -> KillOutcome:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
@@ -68,35 +71,35 @@ class Termination:
 
         Returns:
             None if no process of the tree is left; else a sentence that says what is left. The process is purged,
-            unless its tree is not gone within `wait_s`.
+            unless its tree is not gone within `wait_s`, or the store cannot commit now: then nothing is deleted.
 
         Raises:
             NotFound: another call purges the process, or has purged it.
-            Unavailable: the process was killed, but is not purged yet: try again.
+            Interrupted: the process was killed, and is not purged yet.
+            Unavailable: the store or the shim is not available now; nothing was done.
         """
-        if self._committer.failure is not None:
-            await self._supervisor.link.kill(process.key)
-            raise StorageUnavailable(f"the store cannot commit now: {self._committer.failure}")
         if process.handle in self._purging:
             raise NotFound(f"process {process.run.pid} is being purged already")
         self._purging.add(process.handle)
         left: str | None = None
         try:
-            await self._check_not_purged(process)
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
                 await self._supervisor.link.kill(process.key)  # the store rejects its end, too
             elif (left := await self.kill(process, wait_s)) == _NOT_GONE:
                 self._purging.discard(process.handle)
                 return left
-            if live is not None:
-                await self._release(live)
+            with after_effects("the process was killed"):
+                await self._check_not_purged(process)
+                if live is not None:
+                    await self._release(live)
         except BaseException:
             self._purging.discard(process.handle)
             raise
         try:
-            await self._committer.commit(PurgeProcess(process.handle))
-        except StorageUnavailable:
+            with after_effects("the process was killed, and is purged as soon as the store can commit"):
+                await self._committer.commit(PurgeProcess(process.handle))
+        except Interrupted:
             # The purge may be stored all the same. It is submitted, so that the daemon's counts agree with the store.
             self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
             raise
@@ -108,7 +111,7 @@ class Termination:
             raise NotFound(f"process {process.run.pid} is purged")
 
     async def _release(self, live: LiveProcess) -> None:
-        if not await live.wait(lambda: live.finished, self._timeout_s(live, _PURGE_DRAIN_S)):
+        if not await self._wait(live, lambda: live.finished, _PURGE_DRAIN_S):
             self._supervisor.link.forget(live.slot)
             self._supervisor.release(live)
             live.finished = True
@@ -120,9 +123,14 @@ class Termination:
         if live is not None:
             live.wake()
 
-    def _timeout_s(self, live: LiveProcess, at_most_s: float) -> float:
-        """Return `at_most_s`, or 0 if the store cannot commit the end of the process now."""
-        return 0 if self._is_stuck(live) else at_most_s
+    async def _wait(self, live: LiveProcess, condition: Callable[[], bool], at_most_s: float) -> bool:
+        """Wait until a condition is met, for `at_most_s`, or for less once the store fails."""
+        while True:
+            step_s = min(at_most_s, _STUCK_WAIT_S)
+            is_met = await live.wait(condition, step_s)
+            at_most_s -= step_s
+            if is_met or at_most_s <= 0 or self._is_stuck(live):
+                return is_met
 
     def _is_stuck(self, live: LiveProcess) -> bool:
         return self._committer.failure is not None or live.spec.id in self._supervisor.quarantine.reasons

@@ -23,8 +23,18 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
-from outlast.model.clock import now_ms
-from outlast.model.errors import EnvKeyLost, NotManaged, NotRunning, OutlastError, OutOfResources, SpawnFailed
+from outlast.linux.boot import boot_id
+from outlast.model.clock import monotonic_ms, now_ms
+from outlast.model.errors import (
+    EnvKeyLost,
+    Interrupted,
+    NotManaged,
+    NotRunning,
+    OutlastError,
+    OutOfResources,
+    SpawnFailed,
+    after_effects,
+)
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
@@ -109,8 +119,10 @@ class ManagedController:
         Continues if the caller is cancelled.
 
         Raises:
-            StorageUnavailable: the store cannot commit now that the process is to stop; nothing was done.
-            ShimUnavailable: the process is not restarted any more, but cannot be ended now: try again.
+            ShimUnavailable: there is no shim now; nothing was done.
+            Interrupted: the process is not restarted any more, but cannot be ended now; or it is ended, but the store
+                cannot commit now that it is to stop. That is committed when the store can, unless this daemon ends
+                before: try again.
         """
         await asyncio.shield(self._run_task(self._stop(managed)))
 
@@ -121,7 +133,8 @@ class ManagedController:
             NotManaged: the process is not managed.
             NameInUse: the process had stopped, and another process has its name now.
             SpawnFailed: the run could not be started. It is restarted as the policy says.
-            Unavailable: the store or the shim is not available now.
+            Unavailable: the store or the shim is not available now; nothing was done.
+            Interrupted: the last run may have been stopped, and the next one is started as soon as that is possible.
         """
         if process.managed is None:
             raise NotManaged(
@@ -135,23 +148,44 @@ class ManagedController:
 
     async def _stop(self, managed: ManagedProcess) -> None:
         async with managed.lock:
+            self._check_shim(managed)
             if managed.should_run:
-                stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
-                await self._commit_state(managed, stopped)
+                await self._store_stop(managed)
             failpoint("stop-wanted")
-            await self._end_run(managed)
+            with after_effects("the process is not restarted any more"):
+                await self._end_run(managed, must_be_stored=managed.is_stop_stored)
             self._unregister_if_over(managed)
+            if not managed.is_stop_stored:
+                raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
+
+    async def _store_stop(self, managed: ManagedProcess) -> None:
+        """Store that the process is to stop; or only submit it, because no kill depends on the store."""
+        stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None)
+
+        def on_stored(_handle: int) -> None:
+            managed.is_stop_stored = True
+            self._unregister_if_over(managed)
+
+        try:
+            await self._committer.commit(SetManaged(managed.handle, stopped))
+        except OutlastError:
+            managed.is_stop_stored = False
+            self._committer.submit(SetManaged(managed.handle, stopped), on_stored)
+        managed.state = stopped
+        managed.wake()
 
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             try:
                 self.registry.register(managed)  # it may have stopped for good since
+                self._check_shim(managed)
                 fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )
                 await self._commit_state(managed, fresh)
-                await self._end_run(managed)
-                await self._start_next_run(managed)
+                with after_effects("the restart has begun, and goes on by itself"):
+                    await self._end_run(managed)
+                    await self._start_next_run(managed)
             finally:
                 self._ensure_task(managed)
 
@@ -174,8 +208,11 @@ class ManagedController:
         """Wait for the end of the run, or decide about a restart, or wait for the restart and do it."""
         live = managed.live
         if live is not None and not live.end_stored:
-            if not managed.should_run:  # an earlier daemon has died while it stopped the process
-                await self._stop(managed)
+            if not managed.should_run:
+                if live.ended:
+                    await managed.wait(lambda: live.end_stored or managed.live is not live or managed.should_run)
+                else:  # an earlier daemon has died while it stopped the process
+                    await self._stop(managed)
                 return
             await self._wait_for_end(managed, live)
             return
@@ -186,8 +223,7 @@ class ManagedController:
         state = managed.state
         if state.desired is Desired.STOPPED:
             return
-        longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
-        wait_s = min(_wait_ms(state), longest_ms) / 1000
+        wait_s = _wait_ms(managed) / 1000
         if not await managed.wait(lambda: managed.live is not live or managed.state is not state, wait_s):
             await self._start_due_run(managed, state)
 
@@ -216,9 +252,13 @@ class ManagedController:
         run, state = process.run, managed.state
         if run.ending is None or state.decided_run == run.number:
             return
-        ran_ms = run.ending.ended_at_ms - run.started_at_ms
-        decision = _decide(managed, run.ending, ran_ms, run.ending.ended_at_ms)
-        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision)
+        live = managed.live
+        if live is not None and live.run.number == run.number and live.clock.ended_at is not None:
+            ran_ms, ago_ms = live.clock.ran_ms, monotonic_ms() - round(live.clock.ended_at * 1000)
+        else:  # an earlier daemon has stored the end and died before this decision
+            ran_ms, ago_ms = run.ending.ended_at_ms - run.started_at_ms, now_ms() - run.ending.ended_at_ms
+        decision = _decide(managed, run.ending, ran_ms)
+        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision, max(0, ago_ms))
         await self._store_state(managed, decided)
         failpoint("restart-decided")
 
@@ -244,17 +284,13 @@ class ManagedController:
             raise
         except OutOfResources as exc:
             managed.shortages += 1
-            due_ms = now_ms() + shortage_backoff_ms(managed.shortages)
-            decided_run = before.run.number if before else 0
-            await self._store_state(
-                managed,
-                replace(managed.state, last_error=str(exc), decided_run=decided_run, next_restart_at_ms=due_ms),
-            )
+            short = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
+            await self._store_state(managed, _due_in(short, shortage_backoff_ms(managed.shortages)))
             raise
         except SpawnFailed as exc:
-            decision = _decide(managed, None, 0, now_ms())
+            decision = _decide(managed, None, 0)
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_state(managed, _after(failed, decision))
+            await self._store_state(managed, _after(failed, decision, 0))
             raise
         finally:
             managed.is_starting = False
@@ -265,7 +301,7 @@ class ManagedController:
         self._submit_state(managed, started)
         log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
 
-    async def _end_run(self, managed: ManagedProcess) -> None:
+    async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
         """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
         live = managed.live
         if live is None:
@@ -275,10 +311,19 @@ class ManagedController:
                 await self._supervisor.link.terminate(live.slot, managed.spec.options.stop_signal)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
                 await self._supervisor.link.kill(live.key)
-        await live.wait(lambda: live.end_stored, _KILL_CONFIRM_S)
+        await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
+
+    def _check_shim(self, managed: ManagedProcess) -> None:
+        """Check that there is a shim to end or start a run.
+
+        Raises:
+            ShimUnavailable: there is none now.
+        """
+        if managed.live is None or not managed.live.ended:
+            _ = self._supervisor.link
 
     def _unregister_if_over(self, managed: ManagedProcess) -> None:
-        if not managed.should_run and not managed.is_up:
+        if not managed.should_run and not managed.is_up and managed.is_stop_stored:
             self.registry.unregister(managed)
             managed.wake()
 
@@ -333,22 +378,36 @@ def _policy(managed: ManagedProcess) -> Restart:
     return managed.spec.options.restart or Restart()
 
 
-def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int, ended_at_ms: int) -> Decision:
+def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> Decision:
     return decide(
         _policy(managed),
         ending,
         failures=managed.state.failures,
         ran_ms=ran_ms,
-        ended_at_ms=ended_at_ms,
         draw=random.random(),  # noqa: S311 - it only spreads restarts
     )
 
 
-def _after(state: ManagedState, decision: Decision) -> ManagedState:
-    """Return the state after a decision."""
-    desired = Desired.STOPPED if decision.restart_at_ms is None else Desired.RUNNING
-    return replace(state, desired=desired, failures=decision.failures, next_restart_at_ms=decision.restart_at_ms)
+def _after(state: ManagedState, decision: Decision, ago_ms: int) -> ManagedState:
+    """Return the state after a decision about a run that ended `ago_ms` ago."""
+    if decision.backoff_ms is None:
+        return replace(state, desired=Desired.STOPPED, failures=decision.failures, next_restart_at_ms=None)
+    running = replace(state, desired=Desired.RUNNING, failures=decision.failures)
+    return _due_in(running, max(0, decision.backoff_ms - ago_ms))
 
 
-def _wait_ms(state: ManagedState) -> int:
-    return max(0, (state.next_restart_at_ms or 0) - now_ms())
+def _due_in(state: ManagedState, wait_ms: int) -> ManagedState:
+    """Return the state with the next run due in `wait_ms`."""
+    due = (boot_id(), monotonic_ms() + wait_ms)
+    return replace(state, next_restart_at_ms=now_ms() + wait_ms, restart_due=due)
+
+
+def _wait_ms(managed: ManagedProcess) -> int:
+    """Return the time until the next run is due. By the time of day only if the machine was started again since."""
+    state = managed.state
+    if state.next_restart_at_ms is None:
+        return 0
+    boot, due_ms = state.restart_due or ("", 0)
+    wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
+    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
+    return min(max(0, wait_ms), longest_ms)

@@ -10,7 +10,6 @@ from outlast.core import local_port
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.clock import now_ms
 from outlast.model.errors import OutOfResources, Unavailable
 from outlast.model.managed import HealthStatus, ManagedState
 from outlast.model.options import HealthCheck, HealthCheckType
@@ -32,8 +31,7 @@ async def watch_health(
 
     Failures that an earlier daemon has counted of the same run count, too.
     """
-    age_ms = max(0, now_ms() - live.run.started_at_ms)
-    await asyncio.sleep(max(0, check.initial_delay_ms - age_ms) / 1000)
+    await asyncio.sleep(max(0.0, check.initial_delay_ms / 1000 - live.clock.age_s))
     while managed.state.health_failures < check.failure_threshold:
         try:
             problem = await probe(check)

@@ -21,6 +21,7 @@ class ManagedProcess(Condition):
         task: restarts the process and checks its health.
         is_starting: whether the next run is being started.
         shortages: number of tries in a row to start it that failed because the system lacked something.
+        is_stop_stored: False while the store lacks that the process is to stop, and is to get it.
     """
 
     def __init__(self, process: Process, live: LiveProcess | None) -> None:
@@ -33,6 +34,7 @@ class ManagedProcess(Condition):
         self.live: LiveProcess | None = None
         self.is_starting = False
         self.shortages = 0
+        self.is_stop_stored = True
         self._last_seq = process.output.last_seq
         if live is not None:
             self.attach_run(live)

@@ -17,27 +17,22 @@ class Decision:
     """The decision after the end of a run.
 
     Attributes:
-        restart_at_ms: when the process is restarted; None means never.
+        backoff_ms: time between the end of the run and the restart; None means that there is no restart.
         failures: number of restarts in a row, this one included.
     """
 
-    restart_at_ms: int | None
+    backoff_ms: int | None
     failures: int
 
 
-def decide(
-    restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms: int, ended_at_ms: int, draw: float
-) -> Decision:
+def decide(restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms: int, draw: float) -> Decision:
     """Decide whether and when a process is restarted.
-
-    The backoff counts from the end of the run. If it is over already (no daemon was running), the restart is due now.
 
     Args:
         restart: the policy.
         ending: how the run ended; None means that its program could not be executed.
         failures: number of restarts since the last run of at least `STABLE_MS`.
         ran_ms: duration of the run.
-        ended_at_ms: when the run ended.
         draw: random number, 0 <= draw < 1.
     """
     if ran_ms >= STABLE_MS:
@@ -46,7 +41,7 @@ def decide(
     wanted = restart.policy is RestartPolicy.ALWAYS or (restart.policy is RestartPolicy.ON_FAILURE and failed)
     if not wanted or (restart.max_restarts is not None and failures >= restart.max_restarts):
         return Decision(None, failures)
-    return Decision(ended_at_ms + backoff_ms(restart, failures, draw), failures + 1)
+    return Decision(backoff_ms(restart, failures, draw), failures + 1)
 
 
 def backoff_ms(restart: Restart, failures: int, draw: float) -> int:

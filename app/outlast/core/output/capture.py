@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from outlast.core.output.line_framer import LineFramer
+from outlast.core.output.line_framer import Block, LineFramer
 from outlast.model.clock import now_ms
 from outlast.model.errors import ProtocolError
 from outlast.model.output import Chunk, GapReason, Position, Stream, count_lines
@@ -18,12 +18,11 @@ _UNSTORED_WAIT_S = 0.02
 
 
 class _StreamCapture:
-    """One stream: its framer, and the offsets up to which it has been read and cut."""
+    """One stream: its framer, and the offset up to which it has been read."""
 
-    def __init__(self, end: int) -> None:
-        self.framer = LineFramer()
+    def __init__(self, end: int, begun_bytes: int) -> None:
+        self.framer = LineFramer(begun_bytes=begun_bytes)
         self.fed_end = end
-        self.cut_end = end
         self.pending_since = 0.0
         self.is_last_wait = False
         self.ts_ms = 0
@@ -48,9 +47,9 @@ class Capture:
     ) -> None:
         self._handle = handle
         self._run = run
-        self._next_seq = position.last_seq + 1
+        self._position = position
         ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
-        self._streams = {stream: _StreamCapture(ends[stream]) for stream in Stream}
+        self._streams = {stream: _StreamCapture(ends[stream], self._begun_bytes(stream)) for stream in Stream}
         for stream in set(Stream) - streams:
             self._streams[stream].open = False
         self._emit = emit
@@ -63,6 +62,14 @@ class Capture:
     def drained(self) -> bool:
         """Whether every captured stream has ended."""
         return not any(stream.open for stream in self._streams.values())
+
+    def is_settled(self, ends: Iterable[tuple[Stream, int]]) -> bool:
+        """Return whether both streams are stored up to `ends`, but for an incomplete character there."""
+        return (
+            not self._unstored
+            and not any(state.framer.can_flush for state in self._streams.values())
+            and all(end <= self._streams[stream].fed_end for stream, end in ends)
+        )
 
     def on_output(self, stream: Stream, ts_ms: int, offset: int, data: bytes) -> None:
         """Cut a frame. Bytes that an earlier frame brought are skipped.
@@ -77,11 +84,11 @@ class Capture:
         state.fed_end += len(data)
         state.ts_ms = ts_ms
         state.is_last_wait = False
-        was_pending = state.framer.pending_bytes > 0
+        could_flush = state.framer.can_flush
         blocks = state.framer.feed(data)
         for block in blocks:
             self._emit_block(stream, state, block)
-        if state.framer.pending_bytes and (blocks or not was_pending):
+        if state.framer.can_flush and (blocks or not could_flush):
             state.pending_since = time.monotonic()
             self._arm(PARTIAL_LINE_S)
 
@@ -93,15 +100,10 @@ class Capture:
             self._emit_block(stream, state, block)
 
     def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
-        """Emit a gap in place of bytes that are gone, and continue after it. No part of a line may be pending."""
+        """Emit a gap in place of bytes that are gone, and continue after it. No bytes may be pending."""
         state = self._streams[stream]
-        before = Position(
-            last_seq=self._next_seq - 1,
-            stdout_end=self._streams[Stream.STDOUT].cut_end,
-            stderr_end=self._streams[Stream.STDERR].cut_end,
-        )
         gap = Chunk.gap_after(
-            before,
+            self._position,
             handle=self._handle,
             run=self._run,
             stream=stream,
@@ -109,11 +111,9 @@ class Capture:
             reason=reason,
             ts_ms=now_ms(),
         )
-        state.cut_end += missing_bytes
         state.fed_end += missing_bytes
-        self._next_seq += 1
-        self._unstored += 1
-        self._emit(gap)
+        state.framer.start_line()
+        self._emit_chunk(gap)
 
     def on_stored(self) -> None:
         """Note that an emitted chunk is stored."""
@@ -126,24 +126,34 @@ class Capture:
             self._timer.cancel()
             self._timer = None
 
-    def _emit_block(self, stream: Stream, state: _StreamCapture, block: bytes) -> None:
-        state.cut_end += len(block)
-        lines = count_lines(block)
-        self._unstored += 1
-        self._emit(
+    def _begun_bytes(self, stream: Stream) -> int:
+        """Return the size of the stream's unfinished line, if this run wrote it."""
+        line = self._position.unfinished_line(stream)
+        return line.size if line is not None and line.run == self._run else 0
+
+    def _emit_block(self, stream: Stream, state: _StreamCapture, block: Block) -> None:
+        before = self._position
+        line = before.unfinished_line(stream) if block.continues else None
+        grown = len(block.data)
+        self._emit_chunk(
             Chunk(
                 handle=self._handle,
                 run=self._run,
-                first_seq=self._next_seq,
-                line_count=lines,
+                first_seq=before.last_seq + 1,
+                line_count=count_lines(block.data),
                 stream=stream,
                 ts_ms=state.ts_ms,
-                stdout_end=self._streams[Stream.STDOUT].cut_end,
-                stderr_end=self._streams[Stream.STDERR].cut_end,
-                data=block,
+                stdout_end=before.stdout_end + grown * (stream is Stream.STDOUT),
+                stderr_end=before.stderr_end + grown * (stream is Stream.STDERR),
+                data=block.data,
+                continues=line.first_seq if line else 0,
             )
         )
-        self._next_seq += lines
+
+    def _emit_chunk(self, chunk: Chunk) -> None:
+        self._position = self._position.after(chunk)
+        self._unstored += 1
+        self._emit(chunk)
 
     def _arm(self, delay_s: float) -> None:
         if self._timer is None:
@@ -159,7 +169,7 @@ class Capture:
 
     def _flush_if_due(self, stream: Stream, state: _StreamCapture, now: float) -> float | None:
         """Emit an unfinished line that has waited long enough. Return the seconds until the next check, or None."""
-        if not state.framer.pending_bytes:
+        if not state.framer.can_flush:
             return None
         if self._unstored:
             self._flush_now()
@@ -172,7 +182,6 @@ class Capture:
             state.is_last_wait = True
             return _LAST_WAIT_S
         state.is_last_wait = False
-        state.pending_since = now
         for block in state.framer.flush():
             self._emit_block(stream, state, block)
-        return PARTIAL_LINE_S if state.framer.pending_bytes else None
+        return None

@@ -13,9 +13,19 @@ from dataclasses import dataclass
 
 from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
-from outlast.model.errors import OutlastError, StorageError, StorageUnavailable, Unavailable
+from outlast.model.errors import OutlastError, StorageError, StorageFull, StorageUnavailable, Unavailable
 from outlast.model.output import Chunk
-from outlast.storage import AddProcess, Change, CompleteOutput, EndRun, RecordUsage, Storage, WithdrawProcess
+from outlast.storage import (
+    AddProcess,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    SetManaged,
+    Storage,
+    WithdrawProcess,
+)
 from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
 
 log = logging.getLogger(__name__)
@@ -26,10 +36,19 @@ STALL_S = 5.0
 BATCH_BYTES = WINDOW_BYTES // 3
 """Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up."""
 
+PROBE_S = 5.0
+"""Time without a commit after which the store is checked, so that `failure` is also true of a store at rest."""
+
 _BATCH_CHANGES = 8192
 _CALLBACKS_PER_STEP = 256  # then other tasks of the event loop run
 _RETRY_S = 0.5
 _CATCH_UP_S = 1.0
+_PATIENCE = 3
+"""Failed attempts in a row after which one change may be the cause, if the store can commit without it."""
+
+_POSTPONE_S = 60.0
+_URGENT = (EndRun, PurgeProcess, SetManaged, WithdrawProcess)
+"""Changes that need little room or free some. They do not depend on changes of output that were submitted before."""
 
 
 @dataclass(slots=True)
@@ -56,8 +75,9 @@ class Committer:
     """The one task that calls `Storage.commit`, never a second time before the first call has returned.
 
     When the store cannot commit, submitted changes stay queued until it can; changes that a caller waits for (`commit`)
-    fail at once. A change that the store rejects is dropped, together with all queued output of its process, so that
-    other processes are not blocked.
+    fail at once. Ends and purges are then tried before output. A change that the store rejects, or cannot commit
+    although it commits others, is dropped, together with all queued output of its process, so that other processes are
+    not blocked.
 
     Attributes:
         failure: why the store cannot commit now; None after the next successful commit.
@@ -76,6 +96,7 @@ class Committer:
         self._idle.set()
         self._attempted: asyncio.Future[None] | None = None
         self._stalled = False
+        self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
@@ -182,12 +203,17 @@ class Committer:
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            try:
+                await asyncio.wait_for(self._wake.wait(), PROBE_S)
+            except TimeoutError:
+                await self._probe()
             self._wake.clear()
             while self._queue or self.failure is not None:  # only a commit shows that the store works again
                 if self.failure is None:
                     await self._flush_policy.wait()
                 attempted, self._attempted = self._attempted, None
+                if self.failure is not None:
+                    await self._attempt_urgent()
                 succeeded = await self._attempt(self._next_batch())
                 _resolve(attempted)
                 if not succeeded:
@@ -195,6 +221,12 @@ class Committer:
             self._idle.set()
             attempted, self._attempted = self._attempted, None
             _resolve(attempted)
+
+    async def _probe(self) -> None:
+        try:
+            await self._storage.check()
+        except Exception as exc:  # noqa: BLE001 - whatever it is, a commit would meet it, too
+            self._fail([], str(exc))
 
     def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -208,26 +240,55 @@ class Committer:
             self._flush_policy.drained()
         return batch
 
+    async def _attempt_urgent(self) -> None:
+        """While the store fails, commit what needs little room before what needs much."""
+        purged = {entry.process for entry in self._queue if isinstance(entry.change, PurgeProcess)}
+        urgent = [entry for entry in self._queue if isinstance(entry.change, _URGENT) or entry.process in purged]
+        if not urgent:
+            return
+        # What is queued of a process is ignored by the store, and needs no room, once the process is purged.
+        urgent.sort(key=lambda entry: not isinstance(entry.change, PurgeProcess))
+        taken = set(map(id, urgent))
+        self._queue = deque(entry for entry in self._queue if id(entry) not in taken)
+        try:
+            handles = await self._store(urgent)
+        except Exception as exc:  # noqa: BLE001 - the next attempt looks into it
+            self._fail(urgent, str(exc))
+        else:
+            await self._on_stored(urgent, handles)
+
     async def _attempt(self, batch: list[_Entry]) -> bool:
         """Commit a batch. Return False if the store cannot commit now: submitted changes are queued again."""
         failpoint("before-commit")
         try:
             handles = await self._store(batch)
-        except Unavailable as exc:
+        except StorageFull as exc:  # no change is the cause, though smaller ones may still find room
             self._fail(batch, str(exc))
             return False
+        except Unavailable as exc:
+            self._failures += 1
+            if self._failures < _PATIENCE or not batch or not await self._can_commit():
+                self._fail(batch, str(exc))
+                return False
+            return await self._isolate(batch, exc)
         except Exception as exc:  # noqa: BLE001 - no error may pass for a commit, nor end this task
             return await self._isolate(batch, exc)
         failpoint("after-commit")
         self._recover()
+        await self._on_stored(batch, handles)
+        return True
+
+    async def _on_stored(self, batch: list[_Entry], handles: Mapping[str, int]) -> None:
         self.on_committed([entry.change for entry in batch])
         for number, entry in enumerate(batch, start=1):
             change = entry.change
             if entry.on_stored is not None:
-                entry.on_stored(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
+                try:
+                    entry.on_stored(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
+                except Exception:  # the change is stored, and others wait
+                    log.exception("a change is stored, but what was to follow has failed")
             if number % _CALLBACKS_PER_STEP == 0:
                 await asyncio.sleep(0)
-        return True
 
     async def _store(self, batch: list[_Entry]) -> Mapping[str, int]:
         loop = asyncio.get_running_loop()
@@ -278,9 +339,12 @@ class Committer:
         log.error("the store rejects a change of one process", exc_info=error)
         self._recover()
         process = batch[0].process
+        refusal = error if isinstance(error, Unavailable) else StorageError(f"the store rejects this: {error}")
         for entry in batch:
             if entry.on_failed is not None:
-                entry.on_failed(StorageError(f"the store rejects this: {error}"))
+                entry.on_failed(refusal)
+            elif isinstance(entry.change, PurgeProcess | WithdrawProcess):  # nothing else would delete the process
+                asyncio.get_running_loop().call_later(_POSTPONE_S, self._enqueue, entry)
         # Output after a rejected chunk does not join what is stored.
         self._queue = deque(
             entry
@@ -305,6 +369,7 @@ class Committer:
                 entry.on_failed(StorageUnavailable(f"the store cannot commit now: {reason}"))
 
     def _recover(self) -> None:
+        self._failures = 0
         if self.failure is not None:
             log.warning("the store commits again")
             self.failure = None

@@ -62,7 +62,7 @@ class EventFeed(Condition):
             after = page.last_id
             yield [event for event in page.events if event.id <= end]
 
-    def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[Sequence[Event], None]:
+    def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[Sequence[Event] | None, None]:
         """Yield the events that are stored, then those that come, without end. See `outlast.core.query.follow`."""
         return follow(_EventReader(self, self._storage, query), heartbeat_s)
 

@@ -52,13 +52,14 @@ class Reader(Protocol[T_co]):
         """Wait until something is committed after the mark, or the daemon is stopping, but at most `timeout_s`."""
 
 
-async def follow(reader: Reader[T], heartbeat_s: float) -> AsyncGenerator[Sequence[T], None]:
+async def follow(reader: Reader[T], heartbeat_s: float) -> AsyncGenerator[Sequence[T] | None, None]:
     """Yield what is stored, then what is committed, until `is_over`.
 
     While the store cannot be read, the read is repeated, so that the client keeps its connection.
 
     Yields:
-        Items in order, some at a time; nothing (an empty sequence) after `heartbeat_s` without any.
+        Items in order, some at a time. After `heartbeat_s` without any: an empty sequence if there is nothing more, or
+        None if the store cannot be read, so that nobody knows.
 
     Raises:
         FollowInterrupted: the daemon is stopping.
@@ -72,18 +73,14 @@ async def follow(reader: Reader[T], heartbeat_s: float) -> AsyncGenerator[Sequen
         items = reader.read_cached()
         if items is None:
             items = await _read_in_time(reader, quiet_since + heartbeat_s - time.monotonic())
-        if items:
+        if items is not None and not items and reader.is_over():
+            return
+        # After a read, and not after the wait: what has ended the wait may be an item.
+        if items or time.monotonic() >= quiet_since + heartbeat_s:
             yield items
             quiet_since = time.monotonic()  # after the yield: the client may have taken its time
-            continue
-        if items is not None:
-            if reader.is_over():
-                return
+        elif items is not None:
             await reader.wait(max(0.0, quiet_since + heartbeat_s - time.monotonic()))
-        # Also if the wait has ended early: commits that this follower does not want wake it, too.
-        if time.monotonic() >= quiet_since + heartbeat_s:
-            yield ()
-            quiet_since = time.monotonic()
 
 
 async def _read_in_time(reader: Reader[T], timeout_s: float) -> Sequence[T] | None:

@@ -1,17 +1,20 @@
 """Reading a process's output: a cursor over what is stored."""
 
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.follow import follow
 from outlast.model.clock import now_ms
+from outlast.model.errors import NotFound
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.storage import Storage
 
 _READ_BYTES = 1 << 20
 _FOLLOW_READ_BYTES = 256 << 10  # each of many followers holds what it has just read
+_OVER_S = 0.001  # a wait of exactly the time that is left may end a moment too early
 _UNTIL_GRACE_MS = 1000
 """How long after `until_ms` lines that were read before it may still be on their way to the store."""
 
@@ -44,6 +47,7 @@ class OutputQuery:
         tail: of the lines that are stored when the reading begins, only the last `tail`; and all that come later.
         since_ms: only lines read from the process at this time or later.
         until_ms: only lines read from the process at this time or earlier.
+        over_at: when `until_ms` is over and its lines are stored, by the monotonic clock; None: it is computed at once.
     """
 
     stream: Stream | None = None
@@ -51,6 +55,13 @@ class OutputQuery:
     tail: int | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    over_at: float | None = field(default=None, compare=False)
+
+    def fix_end(self) -> "OutputQuery":
+        """Return the query with `over_at`, so that a reading in several steps ends when it should."""
+        if self.until_ms is None or self.over_at is not None:
+            return self
+        return replace(self, over_at=time.monotonic() + (self.until_ms + _UNTIL_GRACE_MS - now_ms()) / 1000)
 
 
 class Cursor:
@@ -66,13 +77,26 @@ class Cursor:
         handle: int,
         source: Source | None,
         query: OutputQuery,
+        *,
+        whole_lines: bool = False,
     ) -> None:
-        """`source`: the process, if it may still print."""
+        """Prepare to read.
+
+        Args:
+            storage: the store.
+            chunk_cache: the newest chunks.
+            handle: handle of the process.
+            source: the process, if it may still print.
+            query: which lines to read.
+            whole_lines: join the parts of each line, for `stored`: see `ChunkQuery`. A follower gets each part when it
+                comes.
+        """
         self._storage = storage
         self._chunk_cache = chunk_cache
         self._handle = handle
         self._source = source
-        self._query = query
+        self._query = query = query.fix_end()
+        self._whole_lines = whole_lines
         self._seq = query.after
         self._at_tail = query.tail is None
         self._wants_all = query.stream is None and query.since_ms is None and query.until_ms is None
@@ -91,13 +115,16 @@ class Cursor:
 
         Raises:
             StorageUnavailable: the store cannot be read now.
+            NotFound: the process was purged, perhaps before all of its output was read.
         """
         while chunks := await self._read(_READ_BYTES):
             for chunk in chunks:
                 yield chunk
+        if await self._storage.process(self._handle) is None:
+            raise NotFound("the process was purged while its output was read")
 
-    def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Yield the chunks that are stored, then those that come, to the end of the process's output."""
+    def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk] | None, None]:
+        """Yield the chunks that are stored, then those that come, to the end of the process's output. See `follow`."""
         return follow(self, heartbeat_s)
 
     def mark(self) -> None:
@@ -146,6 +173,8 @@ class Cursor:
                     stream=query.stream,
                     since_ms=query.since_ms,
                     until_ms=query.until_ms,
+                    whole_lines=self._whole_lines,
+                    seen_seq=query.after,
                 )
             )
             if not chunks:
@@ -156,7 +185,7 @@ class Cursor:
 
     def _read_cached(self, max_bytes: int) -> Sequence[Chunk] | None:
         """Return what `_read` would, if it is in the cache; None if the store has to be read."""
-        if not self._at_tail:
+        if not self._at_tail or self._whole_lines:  # the cache may lack a line's other parts
             return None
         while chunks := self._chunk_cache.read_chunks(self._handle, after_seq=self._seq, max_bytes=max_bytes):
             wanted = self._advance_past(chunks)
@@ -181,12 +210,12 @@ class Cursor:
 
     def _is_past_until(self) -> bool:
         """Return whether every line up to `until_ms` is stored by now."""
-        until_ms = self._query.until_ms
-        return until_ms is not None and now_ms() > until_ms + _UNTIL_GRACE_MS
+        over_at = self._query.over_at
+        return over_at is not None and time.monotonic() > over_at
 
     def _limit_wait(self, timeout_s: float) -> float:
         """Return `timeout_s`, or the time until `until_ms` is past if that is shorter."""
-        until_ms = self._query.until_ms
-        if until_ms is None:
+        over_at = self._query.over_at
+        if over_at is None:
             return timeout_s
-        return min(timeout_s, max(0.0, (until_ms + _UNTIL_GRACE_MS + 1 - now_ms()) / 1000))
+        return min(timeout_s, max(0.0, over_at - time.monotonic() + _OVER_S))

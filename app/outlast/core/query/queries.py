@@ -1,12 +1,15 @@
 """Queries that take long: searches, SQL, and waits for a line."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
 
+from outlast.core.output.line_framer import MAX_LINE_BYTES
 from outlast.core.query import wait_conditions
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.search import Search, SearchPage, SearchQuery
 from outlast.core.query.worker_pool import WorkerPool
-from outlast.model.output import Chunk
+from outlast.model.output import Chunk, ChunkQuery
 from outlast.model.sql import SqlQuery
 from outlast.storage import Storage
 
@@ -31,10 +34,26 @@ class Queries:
         return await Search(self._storage, self._searches, query).find_page()
 
     async def wait_for_line(
-        self, chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher
+        self, chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, *, seen_seq: int = 0
     ) -> wait_conditions.Line | None:
-        """Wait for a line that matches. See `wait_conditions.wait_for_line`."""
-        return await wait_conditions.wait_for_line(chunks, matcher, self._waits)
+        """Wait for a line that matches. See `wait_conditions.wait_for_line`; `seen_seq`: see `ChunkQuery`."""
+        earlier_parts = partial(self._earlier_parts, seen_seq=seen_seq)
+        return await wait_conditions.wait_for_line(chunks, matcher, self._waits, earlier_parts)
+
+    async def _earlier_parts(self, chunk: Chunk, seen_seq: int) -> bytes:
+        """Return the parts before `chunk` of the line that it continues."""
+        line: list[bytes] = []
+        query = ChunkQuery(handle=chunk.handle, stream=chunk.stream, max_bytes=MAX_LINE_BYTES)
+        after_seq = chunk.continues - 1
+        while parts := await self._storage.chunks(replace(query, after_seq=after_seq)):
+            for part in parts:
+                if part.first_seq >= chunk.first_seq:
+                    return b"".join(line)
+                line.append(part.data)
+                if part.last_seq == seen_seq:
+                    line.clear()
+            after_seq = parts[-1].last_seq
+        return b""  # the process was purged
 
     async def run_sql(self, query: SqlQuery) -> bytes:
         """Run an SQL query. See `Storage.sql`."""

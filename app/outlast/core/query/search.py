@@ -83,10 +83,7 @@ class _Place:
 
 
 class Search:
-    """One search. It alternates short reads of the store with work on a leased thread.
-
-    A line that is stored in parts is searched part by part.
-    """
+    """One search. It alternates short reads of the store with work on a leased thread."""
 
     def __init__(self, storage: Storage, workers: WorkerPool, query: SearchQuery) -> None:
         self._storage = storage

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -10,12 +11,10 @@ from functools import partial
 from outlast.core import local_port
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.worker_pool import WorkerPool
-from outlast.model.clock import now_ms
 from outlast.model.output import Chunk, Stream
 
 _PORT_INTERVAL_S = 0.1
 _CONNECT_S = 1.0
-_MAX_LINE_BYTES = 1 << 20
 
 
 class WaitCondition(StrEnum):
@@ -70,24 +69,27 @@ class LineFinder:
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
-        self._unfinished: dict[Stream, tuple[int, bytes]] = {}
+        self._unfinished: dict[Stream, bytes] = {}
+
+    def lacks_parts(self, chunk: Chunk) -> bool:
+        """Return whether `chunk` continues a line whose earlier parts the finder was not given."""
+        return chunk.continues > 0 and chunk.stream not in self._unfinished
+
+    def add_parts(self, stream: Stream, data: bytes) -> None:
+        """Give the finder the parts of a stream's unfinished line that came before the first chunk."""
+        self._unfinished[stream] = data
 
     def find(self, chunk: Chunk) -> Line | None:
         """Return the first line that matches and ends, or has a part, in `chunk`. Earlier parts are included."""
-        run, unfinished = self._unfinished.pop(chunk.stream, (chunk.run, b""))
-        if chunk.gap:
-            return None
-        if run != chunk.run or len(unfinished) >= _MAX_LINE_BYTES:
-            unfinished = b""
-        data = unfinished + chunk.data
+        unfinished = self._unfinished.pop(chunk.stream, b"")
+        data = unfinished + chunk.data if chunk.continues else chunk.data
         if self._matcher.may_match(data):
             for number, line in enumerate(_lines(data)):
                 if self._matcher.matches(line.removesuffix(b"\n")):
                     seq = chunk.first_seq + number
                     return Line(seq=seq, stream=chunk.stream, ts_ms=chunk.ts_ms, data=line)
-        rest = data[data.rfind(b"\n") + 1 :]
-        if rest:
-            self._unfinished[chunk.stream] = (chunk.run, rest)
+        if chunk.ends_within_line:
+            self._unfinished[chunk.stream] = data[data.rfind(b"\n") + 1 :]
         return None
 
 
@@ -100,13 +102,25 @@ def _lines(data: bytes) -> Iterator[bytes]:
 
 
 async def wait_for_line(
-    chunks: AsyncGenerator[Chunk | None, None], matcher: Matcher, workers: WorkerPool
+    chunks: AsyncGenerator[Chunk | None, None],
+    matcher: Matcher,
+    workers: WorkerPool,
+    earlier_parts: Callable[[Chunk], Awaitable[bytes]],
 ) -> Line | None:
-    """Return the first line that matches, searched for on `workers`, or None if the output ends without one."""
+    """Return the first line that matches, or None if the output ends without one.
+
+    Args:
+        chunks: the output.
+        matcher: what the line must match.
+        workers: where to search.
+        earlier_parts: returns the parts before a chunk of the line that it continues.
+    """
     finder = LineFinder(matcher)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             if chunk is not None:
+                if finder.lacks_parts(chunk):
+                    finder.add_parts(chunk.stream, await earlier_parts(chunk))
                 with await workers.acquire() as lease:
                     found = await lease.run_in_thread(partial(finder.find, chunk))
                 if found is not None:
@@ -114,19 +128,23 @@ async def wait_for_line(
     return None
 
 
-async def wait_for_silence(chunks: AsyncGenerator[Chunk | None, None], idle_ms: int, last_ts_ms: int) -> bool:
+async def wait_for_silence(
+    batches: AsyncGenerator[Sequence[Chunk] | None, None], idle_ms: int, silent_s: float
+) -> bool:
     """Return True when a process has printed nothing for `idle_ms`, or False if its output ends before.
 
     Args:
-        chunks: the output from now on, with a None from time to time while there is none.
+        batches: the output from now on: see `outlast.core.query.follow`.
         idle_ms: duration of the silence.
-        last_ts_ms: time of the last output before now, or of the start.
+        silent_s: duration of the silence before now.
     """
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            if chunk is not None:
-                last_ts_ms = max(last_ts_ms, chunk.ts_ms)
-            if now_ms() - last_ts_ms >= idle_ms:
+    silent_since = time.monotonic() - silent_s
+    async with contextlib.aclosing(batches):
+        async for chunks in batches:
+            if chunks:
+                silent_since = time.monotonic()
+            is_known = chunks is not None  # else the store cannot be read
+            if is_known and time.monotonic() - silent_since >= idle_ms / 1000:
                 return True
     return False
 

@@ -7,6 +7,7 @@ from outlast.core.condition import Condition
 from outlast.core.output.capture import Capture
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
+from outlast.core.supervision.run_clock import RunClock
 from outlast.core.usage.track import UsageTrack
 from outlast.failpoints import failpoint
 from outlast.model.output import Chunk, GapReason, Position, Stream
@@ -30,11 +31,15 @@ class LiveProcess(Condition):
         end_stored: whether the end is stored.
         finished: whether the end and all output are stored, and nothing more can come.
         usage: the resources that the run uses.
+        clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
         dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
-    def __init__(self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess) -> None:
+    def __init__(
+        self, spec: ProcessSpec, run: Run, slot: int, held: HeldProcess, began_at: float | None = None
+    ) -> None:
+        """`began_at`: when the run started, by the monotonic clock; None if an earlier daemon started it."""
         super().__init__()
         self.spec = spec
         self.run = run
@@ -50,6 +55,7 @@ class LiveProcess(Condition):
         self.ending = run.ending
         self.end_stored = self.ended
         self.finished = False
+        self.clock = RunClock(run, began_at, is_there=held.pidfd is not None)
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
         self.dependent: Condition | None = None
@@ -185,6 +191,11 @@ class RunRecorder:
         """Emit nothing more. The shim keeps what is not stored."""
         self._capture.stop()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all output that the shim has reported is stored, but for an incomplete character at its end."""
+        return self._capture.is_settled((stream, offset + size) for stream, _, offset, size in self.live.held.frames)
+
     def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
         """Store a gap in place of bytes that are gone, and continue after it."""
         self._capture.append_gap(stream, missing_bytes, reason)
@@ -197,6 +208,7 @@ class RunRecorder:
         """
         held = self.live.held
         if size:
+            self.live.clock.note_output(stream)
             data = held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
         else:
@@ -220,7 +232,7 @@ class RunRecorder:
 
     def _on_stored(self, chunk: Chunk) -> None:
         live = self.live
-        live.position = chunk.position
+        live.position = live.position.after(chunk)
         self._chunk_cache.append_chunk(chunk)
         self._capture.on_stored()
         live.held.acknowledge(live.position)
@@ -232,6 +244,7 @@ class RunRecorder:
         live = self.live
         if not live.ended:
             live.usage.finish(self._committer, live.handle, live.run.number)
+            live.clock.note_end(ending, was_seen=live.held.exited is None)
         live.ended = True
         live.ending = ending
         live.on_stdin_closed()

@@ -31,7 +31,7 @@ def _changes(item: Unfinished, ts_ms: int) -> Iterator[Change]:
             reason=GapReason.LOST,
             ts_ms=ts_ms,
         )
-        position = gap.position
+        position = position.after(gap)
         yield gap
     if process.run.ending is None:
         yield EndRun(process.handle, process.run.number, ExitStatus(reason=Reason.LOST, ended_at_ms=ts_ms))

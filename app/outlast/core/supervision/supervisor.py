@@ -204,7 +204,7 @@ class Supervisor:
         finally:
             self._starting -= 1
         run = Run(number=number, pid=spawned.held.pid, started_at_ms=spawned.held.started_at_ms)
-        live = LiveProcess(spec, run, spawned.slot, spawned.held)
+        live = LiveProcess(spec, run, spawned.slot, spawned.held, time.monotonic())
         live.usage.load_stored(None)  # the store has nothing of a new run
         self._registry.register(live)
         if link is not self._link or not link.connected:  # the shim has died since

@@ -12,7 +12,6 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.usage import procfs
 from outlast.core.views import UsageView
-from outlast.model.clock import now_ms
 from outlast.model.errors import NotFound, OutlastError
 from outlast.model.process import Process
 from outlast.model.shortage import shortages_told
@@ -91,9 +90,9 @@ class UsageSampler:
                 log.exception("resource usage could not be sampled")
 
     async def _tick(self) -> None:
-        now, wall_ms = time.monotonic(), now_ms()
+        now = time.monotonic()
         running = [live for live in self._live() if live.recorder is not None and live.started and not live.ended]
-        due = [live for live in running if live.usage.is_due(now, (wall_ms - live.run.started_at_ms) / 1000)]
+        due = [live for live in running if live.usage.is_due(now, live.clock.age_s)]
         pids: Mapping[str, list[int]] = {}
         if any(live.usage.group is None for live in due):
             leaders = {live.run.pid: live.key for live in running if live.usage.group is None}

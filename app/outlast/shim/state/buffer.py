@@ -23,7 +23,7 @@ READ_BYTES = 256 << 10
 _TRIM_BYTES = 1 << 20
 """Bytes of acknowledged output that are freed at once while more is waiting."""
 _TRIM_QUIET_BYTES = 16 << 10
-"""Bytes of acknowledged output that are freed at once when all is acknowledged."""
+"""Bytes of acknowledged output that are freed at once when at most one read is not acknowledged."""
 _PAGE_BYTES = 4096
 _NO_SPLICE = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 """Errors of a splice into a file whose file system has none, besides those of a refused call."""
@@ -192,7 +192,8 @@ class StreamBuffer:
             self.segments.popleft().close()
         head = self.segments[0]
         done = (end - head.start) // _PAGE_BYTES * _PAGE_BYTES
-        if done - head.released >= (_TRIM_QUIET_BYTES if end == self.end else _TRIM_BYTES):
+        is_quiet = self.end - end <= READ_BYTES
+        if done - head.released >= (_TRIM_QUIET_BYTES if is_quiet else _TRIM_BYTES):
             self._keeps_pages = not release_pages(head.fd, head.released, done - head.released)
             head.released = done
 

@@ -10,7 +10,7 @@ from outlast.failpoints import failpoint
 from outlast.shim.state.buffer import StreamBuffer
 from outlast.shim.state.frames import Frame, now_ms
 from outlast.shim.state.quota import BufferUsage
-from outlast.wire.contract import FRAME_OVERHEAD_BYTES
+from outlast.wire.contract import FRAME_OVERHEAD_BYTES, UNFINISHED_CHARACTER_BYTES
 
 _COALESCE_BYTES = 64 << 10
 """Maximum size of a frame that further reads are added to."""
@@ -150,15 +150,27 @@ class Child:
         return frame
 
     def acknowledge(self, stdout_end: int, stderr_end: int) -> int:
-        """Drop the frames that are stored as a whole, and return how many bytes are no longer in flight."""
+        """Drop the frames that are stored as a whole, and return how many bytes are no longer in flight.
+
+        A frame that lacks no more than an unfinished character stays, and those behind it need not wait for it.
+        """
         ends = (0, stdout_end, stderr_end)
         before = self.in_flight_bytes
         stored: dict[int, int] = {}
-        while self.unacked and self.unacked[0].end <= ends[self.unacked[0].stream]:
-            frame = self.unacked.popleft()
+        unfinished: list[Frame] = []
+        while self.unacked:
+            frame = self.unacked[0]
+            left = frame.end - ends[frame.stream]
+            if left > UNFINISHED_CHARACTER_BYTES:
+                break
+            self.unacked.popleft()
+            if left > 0:
+                unfinished.append(frame)
+                continue
             self.in_flight_bytes -= frame.size + FRAME_OVERHEAD_BYTES
             self._drop_frame(frame)
             stored[frame.stream] = frame.end
+        self.unacked.extendleft(reversed(unfinished))
         self._trim_streams(stored)
         return before - self.in_flight_bytes
 

@@ -17,8 +17,11 @@ class Written:
         """Append a chunk that was stored."""
         self._chunks.append(chunk)
 
-    def scan(self, scan: ScanQuery, is_stored: Callable[[int], bool]) -> ScanPage:
-        """Implement `Storage.scan`. The position of a chunk is its place in the list, from 1 on."""
+    def scan(self, scan: ScanQuery, whole_lines: Callable[[Chunk], Chunk | None]) -> ScanPage:
+        """Implement `Storage.scan`. The position of a chunk is its place in the list, from 1 on.
+
+        `whole_lines` returns a chunk with its lines whole; None if none is left, or the process is purged.
+        """
         if scan.order is Order.NEWEST:
             first = len(self._chunks) if scan.position is None else min(scan.position - 1, len(self._chunks))
             places = range(first, max(0, first - scan.max_chunks), -1)
@@ -28,8 +31,8 @@ class Written:
         found: list[tuple[int, Chunk]] = []
         size = 0
         for place in places:
-            chunk = self._chunks[place - 1]
-            if is_stored(chunk.handle) and _is_wanted(chunk, scan):
+            chunk = whole_lines(self._chunks[place - 1]) if _is_wanted(self._chunks[place - 1], scan) else None
+            if chunk is not None:
                 found.append((place, chunk))
                 size += len(chunk.data)
                 if size >= scan.max_bytes:

@@ -1,7 +1,7 @@
 """Storage in the memory of its process, for tests and for trying things out. URL `memory:`."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -32,6 +32,7 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.memory.events import MemoryEvents
 from outlast.storage.memory.scan import Written
+from outlast.storage.whole_lines import Span, find_tail, with_whole_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,7 @@ class _Record:
     earlier: list[Run] = field(default_factory=list)
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
     usage: dict[int, RunUsage] = field(default_factory=dict)
-
-    @property
-    def position(self) -> Position:
-        return self.output[None][-1].chunk.position if self.output[None] else Position()
+    position: Position = field(default_factory=Position)
 
 
 class MemoryStorage(Storage):
@@ -152,7 +150,10 @@ class MemoryStorage(Storage):
 
     async def scan(self, scan: ScanQuery) -> ScanPage:
         """Read chunks of all processes."""
-        return self._written.scan(scan, self._records.__contains__)
+        return self._written.scan(
+            scan,
+            lambda chunk: _whole_lines(self._records[chunk.handle], chunk) if chunk.handle in self._records else None,
+        )
 
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
@@ -182,21 +183,22 @@ class MemoryStorage(Storage):
         found: list[Chunk] = []
         size = 0
         while index < end and (not found or size < query.max_bytes):
-            found.append(stored[index].chunk.after(query.after_seq))
-            size += len(found[-1].data)
+            chunk: Chunk | None = stored[index].chunk.after(query.after_seq)
             index += 1
+            if chunk is not None and query.whole_lines:
+                chunk = _whole_lines(self._records[query.handle], chunk, seen_seq=query.seen_seq)
+            if chunk is not None:
+                found.append(chunk)
+                size += len(chunk.data)
         return found
 
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        missing = lines
         stored = self._records[handle].output[stream] if handle in self._records else []
-        for entry in reversed(stored):
-            count = _count_lines(entry.chunk)
-            if count >= missing:
-                return entry.chunk.last_seq - missing
-            missing -= count
-        return 0
+        chunks = (entry.chunk for entry in reversed(stored))
+        return find_tail(
+            (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks), lines
+        )
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
@@ -267,8 +269,9 @@ class MemoryStorage(Storage):
         elif isinstance(change, SetManaged):
             record.process = replace(process, managed=process.managed and change.state)
         elif isinstance(change, Chunk):
-            if advance(record.position, change) is not None:
-                _append(record, change)
+            position = advance(record.position, change)
+            if position is not None:
+                _append(record, change, position)
                 self._written.add(change)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
@@ -310,7 +313,8 @@ def _record_usage(record: _Record, change: RecordUsage) -> None:
         )
 
 
-def _append(record: _Record, chunk: Chunk) -> None:
+def _append(record: _Record, chunk: Chunk, position: Position) -> None:
+    record.position = position
     everything = record.output[None]
     latest_ms = max(chunk.ts_ms, everything[-1].latest_ms if everything else 0)
     everything.append(_Stored(chunk, latest_ms))
@@ -319,7 +323,7 @@ def _append(record: _Record, chunk: Chunk) -> None:
     record.process = replace(
         record.process,
         output=OutputSummary(
-            lines=before.lines + _count_lines(chunk),
+            lines=position.lines,
             bytes=before.bytes + len(chunk.data),
             first_seq=1,
             last_seq=chunk.last_seq,
@@ -327,8 +331,20 @@ def _append(record: _Record, chunk: Chunk) -> None:
     )
 
 
-def _count_lines(chunk: Chunk) -> int:
-    return 0 if chunk.gap else chunk.line_count
+def _whole_lines(record: _Record, chunk: Chunk, *, seen_seq: int = 0) -> Chunk | None:
+    """Return a stored chunk with its lines whole, or None if no line is left. See `with_whole_lines`."""
+    stored = record.output[chunk.stream]
+    index = bisect_left(stored, chunk.last_seq, key=lambda entry: entry.chunk.last_seq)
+
+    def is_continued() -> bool:
+        return index + 1 < len(stored) and stored[index + 1].chunk.continues > 0
+
+    def earlier_parts() -> Iterator[tuple[int, bytes]]:
+        first = bisect_left(stored, chunk.continues, key=lambda entry: entry.chunk.last_seq)
+        for entry in stored[first:index]:
+            yield entry.chunk.last_seq, entry.chunk.lines()[-1]
+
+    return with_whole_lines(chunk, is_continued=is_continued, earlier_parts=earlier_parts, seen_seq=seen_seq)
 
 
 def _matches(record: _Record, query: ProcessQuery) -> bool:

@@ -27,14 +27,20 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times
+from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
 
 
 @dataclass(slots=True)
 class _OpenRow:
-    """Chunks of one commit that go into one row: small ones of one stream that follow one another."""
+    """Chunks of one commit that go into one row: small ones of one stream that follow one another.
+
+    Attributes:
+        latest_ts: latest time of the process so far.
+        position: position of the process after the last of the chunks.
+    """
 
     latest_ts: int
+    position: Position
     chunks: Group[Chunk] = field(default_factory=Group)
 
 
@@ -95,9 +101,10 @@ class Batch:
         if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.accepts(chunk, size):
             row.chunks.append(chunk, size)
             row.latest_ts = latest_ts
+            row.position = position
             return
         self._close_row(chunk.handle)
-        row = _OpenRow(latest_ts)
+        row = _OpenRow(latest_ts, position)
         row.chunks.append(chunk, size)
         if chunk.gap:
             missing_bytes = position.stdout_end + position.stderr_end - stored.stdout_end - stored.stderr_end
@@ -126,6 +133,7 @@ class Batch:
         else:
             ts, parts = encode_chunk_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
             data = b"".join(chunk.data for chunk in chunks)
+        unfinished = row.position.unfinished_line(first.stream)
         added = self._db.execute(
             queries.ADD_CHUNK,
             (
@@ -138,6 +146,9 @@ class Batch:
                 row.latest_ts,
                 last.stdout_end,
                 last.stderr_end,
+                row.position.lines,
+                first.continues,
+                unfinished.size if unfinished else 0,
                 data,
                 first.gap,
                 missing_bytes,
@@ -268,15 +279,14 @@ def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] 
     """Return the position and the latest time of a process's stored output, None for an unknown process."""
     if db.execute(queries.IS_STORED, (handle,)).fetchone() is None:
         return None
-    empty = (0, 0, 0, 0)
-    out = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDOUT)).fetchone() or empty
-    err = db.execute(queries.LAST_OF_STREAM, (handle, Stream.STDERR)).fetchone() or empty
-    last_seq, stdout_end, stderr_end, latest_ts = max(out, err)
-    return Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end), latest_ts
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() or (None,) * 8 for stream in Stream]
+    return position_from_rows(*ends), max(latest_ts or 0 for *_, latest_ts in ends)
 
 
 def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, int]:
     """Apply `changes` in the caller's transaction; return the handles of added processes by process id."""
+    if not changes:
+        db.execute(queries.WRITE_NOTHING)
     batch = Batch(db)
     for change in changes:
         batch.apply(change)

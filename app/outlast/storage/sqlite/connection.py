@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from outlast.model.errors import OutlastError, StorageDamaged, StorageError, StorageUnavailable
+from outlast.model.errors import OutlastError, StorageDamaged, StorageError, StorageFull, StorageUnavailable
 from outlast.storage.sqlite import migrate, queries
 
 T = TypeVar("T")
@@ -44,16 +44,19 @@ _TEMPORARY = {
     sqlite3.SQLITE_READONLY,
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 _PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed
 
 
 def translate(error: sqlite3.Error) -> OutlastError:
     """Return the error of the storage contract for one of SQLite's."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    if code in _TEMPORARY:
+    if code in _FULL:
+        return StorageFull(f"the disk of the store is full: {error} ({name}); make room, or purge processes")
+    if code & _PRIMARY_CODE in _TEMPORARY:
         return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name})")
-    kind = StorageDamaged if code in _DAMAGED else StorageError
+    kind = StorageDamaged if code & _PRIMARY_CODE in _DAMAGED else StorageError
     return kind(f"the SQLite file cannot be used: {error} ({name})")
 
 
@@ -93,7 +96,7 @@ class Connection(aiosqlite.Connection):
         return cast(
             "T",
             await self._execute(  # type: ignore[no-untyped-call]
-                _transact, self._conn, begin, work
+                transact, self._conn, begin, work
             ),
         )
 
@@ -102,12 +105,13 @@ class Connection(aiosqlite.Connection):
         return cast(
             "T",
             await self._execute(  # type: ignore[no-untyped-call]
-                _run, self._conn, work
+                translated, self._conn, work
             ),
         )
 
 
-def _transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+def transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run `work` between `begin` and COMMIT, or roll back if it raises. See `Connection.transact`."""
     try:
         db.execute(begin)
         result = work(db)
@@ -120,7 +124,8 @@ def _transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connec
     return result
 
 
-def _run(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+def translated(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run `work`; roll back and translate the error if SQLite raises one."""
     try:
         return work(db)
     except sqlite3.Error as error:
@@ -136,7 +141,7 @@ def transact_unsynced(db: sqlite3.Connection, work: Callable[[sqlite3.Connection
     (usual,) = db.execute("PRAGMA synchronous").fetchone()
     db.execute("PRAGMA synchronous = NORMAL")
     try:
-        _transact(db, "BEGIN IMMEDIATE", work)
+        transact(db, "BEGIN IMMEDIATE", work)
     finally:
         db.execute(f"PRAGMA synchronous = {usual}")
 
@@ -146,8 +151,10 @@ def _roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
+def open_writer(path: Path, *, durable: bool, create: bool = True) -> sqlite3.Connection:
     """Open the connection that writes: create the file if it is missing, check it, and migrate its schema.
+
+    `create`: whether the file may be missing.
 
     Raises:
         StorageDamaged: the file is damaged. Nothing was changed.
@@ -155,7 +162,8 @@ def open_writer(path: Path, *, durable: bool) -> sqlite3.Connection:
         StorageUnavailable: the path cannot be opened.
         sqlite3.Error: the caller must translate it.
     """
-    _create(path)
+    if create:
+        _create(path)
     with closing(_connect(path, mode="ro")) as probe:
         is_new = migrate.refuse_unknown(probe, path)
         if path.stat().st_size <= QUICK_CHECK_MAX_BYTES:
@@ -185,12 +193,14 @@ def _create(path: Path) -> None:
 
 
 def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    db = sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_MS / 1000,  # in force before the first statement
         isolation_level=None,  # the driver begins no transaction by itself
     )
+    db.execute("PRAGMA temp_store = MEMORY")  # there may be no folder for temporary files, or no room in it
+    return db
 
 
 def _set_up(db: sqlite3.Connection, path: Path, *, is_new: bool, durable: bool) -> None:

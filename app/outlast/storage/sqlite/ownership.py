@@ -27,15 +27,15 @@ class StoreLock:
         os.close(self._fd)
 
 
-def lock_store(path: Path) -> StoreLock:
-    """Lock the file, and make it if it is missing, as `open_writer` does.
+def lock_store(path: Path, *, create: bool) -> StoreLock:
+    """Lock the file. If it is missing and `create` says so, make it, as `open_writer` does.
 
     Raises:
         AlreadyServed: another process holds the lock.
         StorageUnavailable: the path cannot be opened.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), FILE_MODE)
     except OSError as error:
         raise StorageUnavailable(f"the store {path} cannot be opened: {error.strerror}") from error
     try:

@@ -25,9 +25,9 @@ SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
-    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap, missing_bytes,
-     parts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, lines, continues,
+     unfinished_bytes, data, gap, missing_bytes, parts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 MINUTE_MS = 60_000
 NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
@@ -105,6 +105,7 @@ PURGE = (
 OWNER = "SELECT identity, state_dir, place FROM owner"
 FORGET_OWNER = "DELETE FROM owner"
 SET_OWNER = "INSERT INTO owner (identity, state_dir, place) VALUES (?, ?, ?)"
+WRITE_NOTHING = "UPDATE tally SET purged = purged"  # SQLite writes the page all the same
 COUNT_PURGED = "UPDATE tally SET purged = purged + 1"
 # SQLite gives a new row the highest id + 1. If the newest row were deleted, its id would be used again, and a scan that
 # has passed this id would miss the new row.
@@ -130,16 +131,20 @@ FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
 _CURRENT = "r.number = (SELECT max(l.number) FROM run l WHERE l.handle = r.handle)"
 _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 
+# Of the last row of a stream; see `rows.position_from_rows`.
+_END_OF_STREAM = (
+    "{t}first_seq + {t}line_count - 1, {t}lines, {t}stdout_end, {t}stderr_end, {t}run, "
+    "iif({t}line_count = 1 AND {t}continues > 0, {t}continues, {t}first_seq + {t}line_count - 1), {t}unfinished_bytes"
+)
+
 PROCESS_COLUMNS = f"""
 SELECT
     p.handle, {", ".join(f"p.{column}" for column in SPEC_COLUMNS)},
     (SELECT m.state FROM managed m WHERE m.handle = p.handle),
     (SELECT json_group_object(t.key, t.value) FROM tag t WHERE t.handle = p.handle),
     {", ".join(f"r.{column}" for column in RUN_COLUMNS)},
-    max(coalesce(o.first_seq + o.line_count - 1, 0), coalesce(e.first_seq + e.line_count - 1, 0)),
-    coalesce(o.stdout_end, 0),
-    coalesce(e.stderr_end, 0),
-    (SELECT count(*) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL),
+    {_END_OF_STREAM.format(t="o.")},
+    {_END_OF_STREAM.format(t="e.")},
     (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
@@ -202,8 +207,8 @@ SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 
 
 # ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them
 
-LAST_OF_STREAM = """
-SELECT first_seq + line_count - 1, stdout_end, stderr_end, latest_ts FROM output_chunk
+LAST_OF_STREAM = f"""
+SELECT {_END_OF_STREAM.format(t="")}, latest_ts FROM output_chunk
 WHERE handle = ? AND stream = ? ORDER BY first_seq DESC LIMIT 1
 """
 CHUNK_AT = """
@@ -222,7 +227,7 @@ CHUNK_KEYS = {
     2: _KEYS.format(stream=2) + " ORDER BY first_seq",
     None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
 }
-CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec"
+CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
 WHERE id = ? AND first_seq + line_count - 1 > ?
@@ -231,12 +236,26 @@ TIMES_AT = """
 SELECT ts, parts FROM output_chunk
 WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
-COUNTS_BACKWARDS = """
-SELECT first_seq + line_count - 1, iif(gap IS NULL, line_count, 0) FROM output_chunk
-WHERE handle = ? AND stream = ? ORDER BY first_seq DESC
+_SPANS = """
+SELECT first_seq, line_count, stream, gap IS NOT NULL, continues FROM output_chunk
+WHERE handle = :handle AND stream = {stream}
 """
-GAPS_BACKWARDS = """
-SELECT first_seq FROM output_chunk WHERE handle = ? AND gap IS NOT NULL ORDER BY first_seq DESC
+SPANS_BACKWARDS = {
+    1: _SPANS.format(stream=1) + " ORDER BY first_seq DESC",
+    2: _SPANS.format(stream=2) + " ORDER BY first_seq DESC",
+    None: _SPANS.format(stream=1) + " UNION ALL " + _SPANS.format(stream=2) + " ORDER BY first_seq DESC",
+}
+# The parts of one line that come before a row. Of the first row, which holds the first part, the part is the end; the
+# others are parts as a whole.
+PARTS = """
+SELECT first_seq + line_count - 1, data, codec, unfinished_bytes FROM output_chunk
+WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_seq >= (
+    SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
+    ORDER BY b.first_seq DESC LIMIT 1)
+ORDER BY first_seq
+"""
+CONTINUES_NEXT = """
+SELECT continues FROM output_chunk WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
 """
 
 # ---- compaction: `unmerged` holds the processes whose rows behind `after_seq` may still be merged
@@ -258,12 +277,13 @@ ROWS_BEHIND = _BEHIND.format(stream=1) + " UNION ALL " + _BEHIND.format(stream=2
 # A large row is never merged, and its data are not read: the conditions need only the columns before `data` and its
 # length.
 SMALL_ROW = """
-SELECT id, run, first_seq, line_count, stream, ts, data, parts FROM output_chunk
+SELECT id, run, first_seq, line_count, stream, ts, continues, data, parts FROM output_chunk
 WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND gap IS NULL AND codec IS NULL
 """
 DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
 REPLACE_ROW = """
-UPDATE output_chunk SET first_seq = ?, line_count = ?, ts = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
+UPDATE output_chunk
+SET first_seq = ?, line_count = ?, ts = ?, continues = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
 WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"

@@ -5,14 +5,16 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from outlast.model.output import Chunk, ChunkQuery, Position, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 from outlast.storage.base import Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
-from outlast.storage.sqlite.rows import chunk_times, chunks_of
+from outlast.storage.sqlite.parts import whole_lines
+from outlast.storage.sqlite.rows import chunk_times, chunks_of, position_from_rows
+from outlast.storage.whole_lines import Span, find_tail
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -81,30 +83,26 @@ def chunks(db: sqlite3.Connection, query: ChunkQuery) -> list[Chunk]:
         for chunk in chunks_of(query.handle, row, after_seq=after):
             if chunk.first_seq > upto:
                 return found
-            found.append(chunk.after(after))
-            size += len(found[-1].data)
-            if size >= query.max_bytes:
-                return found
+            wanted = _wanted(db, query, chunk.after(after))
+            if wanted is not None:
+                found.append(wanted)
+                size += len(wanted.data)
+                if size >= query.max_bytes:
+                    return found
     return found
+
+
+def _wanted(db: sqlite3.Connection, query: ChunkQuery, chunk: Chunk) -> Chunk | None:
+    return whole_lines(db, chunk, seen_seq=query.seen_seq) if query.whole_lines else chunk
 
 
 def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
     """Implement `Storage.tail`."""
     if not _is_stored(db, handle):
         return 0
-    if stream is None:
-        after_seq = _last_seq(db, handle) - lines
-        for (gap,) in db.execute(queries.GAPS_BACKWARDS, (handle,)):
-            if gap <= after_seq:
-                break
-            after_seq -= 1
-        return max(0, after_seq)
-    missing = lines
-    for last_seq, count in db.execute(queries.COUNTS_BACKWARDS, (handle, stream)):
-        if count >= missing:
-            return int(last_seq) - missing
-        missing -= count
-    return 0
+    rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle})
+    spans = (Span(first, count, Stream(number), bool(gap), continues) for first, count, number, gap, continues in rows)
+    return find_tail(spans, lines)
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
@@ -115,13 +113,12 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
     handle, spec, (managed, tags) = row[0], row[1:14], row[14:16]
-    last_seq, stdout_end, stderr_end, gaps, missing_bytes = row[24:]
-    position = Position(last_seq=last_seq, stdout_end=stdout_end, stderr_end=stderr_end)
+    position = position_from_rows(row[24:31], row[31:38])
     process = Process(
         handle=handle,
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
-        output=output_summary(position, gaps=gaps, missing_bytes=missing_bytes),
+        output=output_summary(position, missing_bytes=row[38]),
         managed=managed_from_text(managed),
     )
     return Unfinished(process, position)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from outlast.model.output import Chunk, GapReason, Stream
+from outlast.model.output import Chunk, GapReason, Position, Stream, UnfinishedLine
 from outlast.storage.sqlite.codec import decompress
 
 MAX_MERGED_LINES = 4096
@@ -16,7 +16,7 @@ the square of the number."""
 # other rows. These figures are for pages of 16 KiB.
 PAGE_BYTES = 16 * 1024 - 4
 LEAST_LOCAL_BYTES = 2031
-ROW_BYTES = 60
+ROW_BYTES = 66
 """Bytes of a row besides its data and times."""
 
 TIME_BYTES = 8
@@ -101,13 +101,33 @@ def encode_chunk_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
     return earliest_ms, json.dumps(parts, separators=(",", ":"))
 
 
+def position_from_rows(stdout: Sequence[Any], stderr: Sequence[Any]) -> Position:
+    """Return the position of a process from the ends of its streams (the columns `queries.LAST_OF_STREAM`).
+
+    A stream without output has only NULLs.
+    """
+    last_seq, lines, stdout_end, stderr_end, *_ = max(stdout, stderr, key=lambda end: end[0] or 0)
+    return Position(
+        last_seq=last_seq or 0,
+        lines=lines or 0,
+        stdout_end=stdout_end or 0,
+        stderr_end=stderr_end or 0,
+        stdout_line=_unfinished_line(*stdout[4:7]),
+        stderr_line=_unfinished_line(*stderr[4:7]),
+    )
+
+
+def _unfinished_line(run: int, first_seq: int, size: int | None) -> UnfinishedLine | None:
+    return UnfinishedLine(run=run, first_seq=first_seq, size=size) if size else None
+
+
 def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Iterator[Chunk]:
     """Yield the chunks of a row (the columns `queries.CHUNK`), but for those that end at or before `after_seq`.
 
     Raises:
         StorageError: the row is compressed and cannot be decompressed.
     """
-    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, data, gap, parts, codec = row
+    run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec = row
     data = decompress(data, codec)
     row_end_seq = first_seq + line_count
     begin = 0
@@ -132,5 +152,6 @@ def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Itera
                 stderr_end=stderr_end - behind * (stream == Stream.STDERR),
                 data=data[begin:end],
                 gap=gap and GapReason(gap),
+                continues=continues,
             )
-        begin, first_seq = end, end_seq
+        begin, first_seq, continues = end, end_seq, 0

@@ -11,6 +11,7 @@ from outlast.model.process import Order
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER
+from outlast.storage.sqlite.parts import whole_lines
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES, chunks_of
 
 _CHUNKS_IN_ROW = MAX_MERGED_LINES
@@ -37,8 +38,11 @@ def scan_output(db: sqlite3.Connection, query: ScanQuery) -> ScanPage:
         for position, chunk in _matching_chunks(db, row_id, query):
             if position >= begin if newest else position <= begin:
                 continue
-            found.append((position, chunk))
-            size += len(chunk.data)
+            whole = whole_lines(db, chunk)
+            if whole is None:
+                continue
+            found.append((position, whole))
+            size += len(whole.data)
             if size >= query.max_bytes or len(found) == query.max_chunks:
                 return ScanPage(chunks=found, position=position)
     if examined < query.max_chunks:

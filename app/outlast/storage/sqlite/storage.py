@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from outlast.model.errors import StorageError
+from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
@@ -20,15 +21,20 @@ from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, Chunk, Owner, PurgeProcess, Storage, Unfinished, WithdrawProcess
 from outlast.storage.sqlite import queries, read, read_events
 from outlast.storage.sqlite.commit import commit, stored_position
-from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact_unsynced
+from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
+from outlast.storage.sqlite.maintenance.checkpoint import write_log_back
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
 from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
+from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
 from outlast.storage.sqlite.ownership import StoreLock, lock_store, store_owner, stored_owner
 from outlast.storage.sqlite.scan import row_range, scan_output
 from outlast.storage.sqlite.sql.client import SqlClient
+from outlast.storage.sqlite.store_files import Finding, StoreFiles
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -46,19 +52,22 @@ class SqliteStorage(Storage):
     """
 
     def __init__(self, path: Path, *, durable: bool, compress_after_s: int = 0) -> None:
-        self.path = path
+        self.path = Path(os.path.realpath(path))  # SQLite puts its log beside the file, not beside a link to it
+        self._files = StoreFiles(self.path)
         self._durable = durable
-        self._sql = SqlClient(path)
+        self._sql = SqlClient(self.path)
         self._leases = ReadLeases()
         compression = CompressionRules(after_ms=compress_after_s * 1000) if compress_after_s else None
         self._maintenance = MaintenanceScheduler(self, self._leases, MaintenancePolicy(compression=compression))
-        self._cleanup = CleanupTask(path)
+        self._reserve = Reserve(self.path)
+        self._cleanup = CleanupTask(self.path, self._reserve)
         self._commits = 0
         self._no_commits = asyncio.Event()
         self._lock: StoreLock | None = None
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        self._lost: str | None = None
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
@@ -75,46 +84,57 @@ class SqliteStorage(Storage):
     async def open(self) -> None:
         """Open or create the file (mode 0600, in a folder that exists)."""
         try:
-            self._lock = lock_store(self.path)
-            self._writer = await Connection.start(partial(open_writer, self.path, durable=self._durable))
-            for _ in range(READERS):
-                self._readers.append(await Connection.start(partial(open_reader, self.path)))
+            await self._connect(create=True)
         except BaseException:
             await self.close()
             raise
-        for reader in self._readers:
-            self._idle.put_nowait(reader)
-        self._cleanup.start(self._open_writer())  # an earlier daemon may have been killed in the middle of it
-        await self._maintenance.start()
 
     async def close(self) -> None:
-        """Close the readers first: the last to close writes the log back, and that must be the writer."""
+        """Close all connections, and write the log back."""
         await self._maintenance.stop()
         await self._cleanup.stop()
-        readers, self._readers = self._readers, []
         self._idle = asyncio.LifoQueue()
-        for reader in readers:
-            await reader.close()
-        writer, self._writer = self._writer, None
-        if writer:
-            await writer.close()
-        if self._lock is not None:  # last: the kernel drops SQLite's locks when any descriptor of the file is closed
-            self._lock.release()
-            self._lock = None
+        is_open = self._writer is not None
+        await self._disconnect()
+        if is_open:
+            self._reserve.close()
+
+    async def check(self) -> None:
+        """Check that the files are at their places."""
+        await self._with_files(lambda: self._open_writer().run(self._files.guard(lambda _db: None)))
 
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in one transaction, in one hop to the writer's thread."""
+        return await self._with_files(lambda: self._commit(changes))
+
+    async def _with_files(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Call `write`. If the files have moved, open them again first, or in a later call if that fails."""
+        if self._lost is None:
+            try:
+                return await write()
+            except StorageUnavailable:
+                if self._files.finding is not Finding.MOVED:
+                    raise
+        await self._reopen()
+        return await write()
+
+    async def _commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         writer = self._open_writer()
         self._commits += 1
+
+        def store(db: sqlite3.Connection) -> Mapping[str, int]:
+            work = partial(transact, db, "BEGIN IMMEDIATE", partial(commit, changes=changes))
+            return self._reserve.commit(changes, work)
+
         try:
-            handles = await writer.transact("BEGIN IMMEDIATE", partial(commit, changes=changes))
+            handles = await writer.run(self._files.guard(store))
         finally:
             self._commits -= 1
             if not self._commits:
                 self._no_commits.set()
         self._maintenance.record_commit(changes)
         if self._cleanup.is_due() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
-            self._cleanup.start(self._open_writer())
+            self._start_cleanup()
         return handles
 
     async def process(self, handle: int) -> Process | None:
@@ -201,17 +221,25 @@ class SqliteStorage(Storage):
 
     async def sql(self, query: SqlQuery) -> bytes:
         """Run an operator's SQL query, in a process of its own."""
+        self._check_readable(Finding.SAME)
         return await self._sql.run_query(query)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a read transaction of its own, which sees one state of the store."""
         self._open_writer()
+        self._check_readable(Finding.SAME, Finding.MOVED, Finding.GONE)
         idle = self._idle
         reader = await idle.get()
         try:
             return await reader.transact("BEGIN", work)
         finally:
             idle.put_nowait(reader)
+
+    def _check_readable(self, *findings: Finding) -> None:
+        """Check that the last commit has found the files as one of `findings` says."""
+        problem = self._lost or (self._files.finding not in findings and self._files.problem())
+        if problem:
+            raise StorageUnavailable(problem)
 
     async def wait_for_commits(self, timeout_s: float) -> None:
         """Wait until no commit is in progress, at most `timeout_s`."""
@@ -228,10 +256,73 @@ class SqliteStorage(Storage):
             transact_unsynced(db, work)
             return count_free_pages(db)
 
-        if await self._open_writer().run(run) > FREE_PAGES_KEPT or self._cleanup.is_due():
-            self._cleanup.start(self._open_writer())
+        if await self._open_writer().run(self._files.guard(run)) > FREE_PAGES_KEPT or self._cleanup.is_due():
+            self._start_cleanup()
+
+    async def _connect(self, *, create: bool) -> None:
+        """Open all connections, and start the maintenance."""
+        self._lock = lock_store(self.path, create=create)
+        open_it = partial(open_writer, self.path, durable=self._durable, create=create)
+        try:
+            self._writer = await Connection.start(open_it)
+        except StorageUnavailable:
+            if not self._reserve.give_up():
+                raise
+            self._writer = await Connection.start(open_it)
+        else:
+            self._reserve.open()
+        self._files.open()
+        for _ in range(READERS):
+            self._readers.append(await Connection.start(partial(open_reader, self.path)))
+        for reader in self._readers:
+            self._idle.put_nowait(reader)
+        self._lost = None
+        self._start_cleanup()  # an earlier daemon may have been killed in the middle of it
+        await self._maintenance.start()
+
+    async def _disconnect(self) -> None:
+        """Close the readers first: the last to close writes the log back, and that must be the writer."""
+        readers, self._readers = self._readers, []
+        writer, self._writer = self._writer, None
+        with self._files.left_as_they_are():
+            for connection in [*readers, *([writer] if writer else [])]:
+                await connection.close()
+        self._files.close()
+        if self._lock is not None:  # last: the kernel drops SQLite's locks when any descriptor of the file is closed
+            self._lock.release()
+            self._lock = None
+
+    async def _reopen(self) -> None:
+        """Open the files again, because some of them are at their places, but not those that are open.
+
+        Raises:
+            StorageUnavailable: that cannot be done now. Nothing can be read or committed until a later attempt.
+        """
+        await self._maintenance.stop()
+        await self._cleanup.stop()
+        if self._writer is not None and self._files.has_log_only_here():
+            await self._writer.run(write_log_back)
+        self._lost = f"the database {self.path} has to be opened again"
+        for _ in self._readers:
+            await self._idle.get()
+        await self._disconnect()
+        try:
+            await self._connect(create=False)
+        except OutlastError as error:
+            await self._disconnect()
+            self._lost = f"the database {self.path} cannot be opened again: {error}"
+            raise StorageUnavailable(self._lost) from error
+        _log.warning("the files of the database %s were deleted or moved, and were opened again", self.path)
+
+    def _start_cleanup(self) -> None:
+        writer = self._open_writer()
+
+        async def run(step: Callable[[sqlite3.Connection], bool]) -> bool:
+            return await writer.run(self._files.guard(step, writes_back=True))
+
+        self._cleanup.start(run)
 
     def _open_writer(self) -> Connection:
         if self._writer is None:
-            raise StorageError(f"the store {self.path} is not open")
+            raise StorageUnavailable(self._lost) if self._lost else StorageError(f"the store {self.path} is not open")
         return self._writer

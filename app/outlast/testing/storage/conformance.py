@@ -19,6 +19,7 @@ pytest collects the inherited tests. They need pytest and pytest-asyncio, in any
 `outlast.testing.storage.stateful`, complements them.
 """
 
+from outlast.testing.storage.durability import DurabilityConformance
 from outlast.testing.storage.events import EventConformance
 from outlast.testing.storage.listing import ListingConformance
 from outlast.testing.storage.managed import ManagedConformance
@@ -26,6 +27,7 @@ from outlast.testing.storage.output import OutputConformance
 from outlast.testing.storage.processes import ProcessConformance
 from outlast.testing.storage.scan import ScanConformance
 from outlast.testing.storage.usage import UsageConformance
+from outlast.testing.storage.whole_lines import WholeLineConformance
 
 
 class StorageConformance(
@@ -33,8 +35,10 @@ class StorageConformance(
     ManagedConformance,
     ListingConformance,
     OutputConformance,
+    WholeLineConformance,
     EventConformance,
     UsageConformance,
     ScanConformance,
+    DurabilityConformance,
 ):
-    """The whole suite. A plug-in's test class inherits it, overrides `make_storage`, and sets `persistent`."""
+    """The whole suite. A test class inherits it, overrides `make_storage`, and sets `persistent` and `durable`."""

@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 
 from outlast.model.event import Event, EventFilter, EventType
-from outlast.model.process import ExitStatus, Reason
-from outlast.storage.base import AddEvent, Change, CompleteOutput, EndRun, PurgeProcess, Storage, WithdrawProcess
+from outlast.model.process import ExitStatus, Reason, Run
+from outlast.storage.base import (
+    AddEvent,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    Storage,
+    WithdrawProcess,
+    WithdrawRun,
+)
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
 from outlast.testing.storage.suite import StorageSuite
 
@@ -93,6 +103,34 @@ class EventConformance(StorageSuite):
         await storage.commit([replace(ill, ts_ms=EPOCH_MS + 2)])
         types = [EventType.STARTED, EventType.UNHEALTHY, EventType.EXITED, EventType.UNHEALTHY]
         assert [event.type for event in await read_events(storage)] == types
+
+    async def test_later_runs_tell_their_starts_and_ends(self, storage: Storage) -> None:
+        """`RESTARTED` and the end name run and pid; a withdrawn run tells `FAILED`. A repetition tells nothing."""
+        change = new_process(pid=7, name="web", team="a")
+        handle = await added(storage, change)
+        second, third = (Run(number=n, pid=n * 100, started_at_ms=EPOCH_MS + n) for n in (2, 3))
+        await storage.commit([end_of(handle), BeginRun(handle, second)])
+        for _ in range(2):
+            await storage.commit([BeginRun(handle, second), end_of(handle, run=2, exit_code=4)])
+            await storage.commit([BeginRun(handle, second), WithdrawRun(handle, 9), WithdrawRun(handle, 1)])
+        await storage.commit([BeginRun(handle, third), BeginRun(handle, third)])
+        for _ in range(2):
+            await storage.commit([WithdrawRun(handle, 3), BeginRun(handle + 1, third)])
+        found = await read_events(storage)
+        told = [(event.type, event.run, event.pid) for event in found]
+        assert told == [
+            (EventType.STARTED, 1, 7),
+            (EventType.EXITED, 1, 7),
+            (EventType.RESTARTED, 2, 200),
+            (EventType.EXITED, 2, 200),
+            (EventType.RESTARTED, 3, 300),
+            (EventType.FAILED, 3, 300),
+        ]
+        assert [event.ts_ms for event in found[2::2]] == [second.started_at_ms, third.started_at_ms]
+        assert {(event.process_id, event.name, event.tags["team"]) for event in found} == {(change.spec.id, "web", "a")}
+        ends = [event.ending.exit_code for event in found if event.ending is not None]
+        assert ends == [0, 4]
+        assert found[-1].ts_ms > EPOCH_MS
 
     async def test_a_deleted_process_leaves_one_event(self, storage: Storage) -> None:
         """Only `PURGED` or `FAILED` remains, once; the events of other processes stay, and no id is used again."""

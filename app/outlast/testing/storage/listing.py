@@ -97,3 +97,15 @@ class ListingConformance(StorageSuite):
             )
             found = [process.handle for process in await storage.processes(query)]
             assert found == [handles[n] for n in expected], query
+
+    async def test_a_purge_moves_no_other_process_in_time(self, storage: Storage) -> None:
+        """The time of a process is at least that of the newest one stored when it was added, also if that is purged."""
+        first = await added(storage, new_process(started_at_ms=EPOCH_MS + 100))
+        second = await added(storage, new_process(started_at_ms=EPOCH_MS + 50))  # the clock was set back
+        await storage.commit([PurgeProcess(first)])
+        third = await added(storage, new_process(started_at_ms=EPOCH_MS + 60))
+        since = ProcessQuery(since_ms=EPOCH_MS + 100)
+        assert [process.handle for process in await storage.processes(since)] == [third, second]
+        await storage.commit([PurgeProcess(second), PurgeProcess(third)])
+        await added(storage, new_process(started_at_ms=EPOCH_MS + 70))  # no process is stored before it
+        assert await storage.processes(since) == []

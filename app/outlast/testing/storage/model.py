@@ -1,5 +1,6 @@
 """The plain model that `outlast.testing.storage.stateful` compares a storage with."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from outlast.model.output import Chunk, Position, Stream
@@ -37,6 +38,53 @@ class Model:
         self.lines += [Line(seq, chunk.stream, self.latest_ms, text) for seq, text in numbered(chunk)]
         self.chunks.append(chunk)
         return chunk
+
+
+@dataclass(slots=True)
+class WholeLine:
+    """A line with its parts, of which most lines have one, or a gap.
+
+    Attributes:
+        run: number of the run.
+        stream: the stream.
+        parts: numbers and bytes of the parts. A gap has None in place of bytes.
+        ts_ms: time of the last part.
+        latest_ms: latest time of the process up to the last part.
+    """
+
+    run: int
+    stream: Stream
+    parts: list[tuple[int, bytes | None]] = field(default_factory=list)
+    ts_ms: int = 0
+    latest_ms: int = 0
+
+    @property
+    def seq(self) -> int:
+        """Number of the line."""
+        return self.parts[-1][0]
+
+    def text(self, seen_seq: int = 0) -> bytes | None:
+        """Return the line, without what a reader knows that has seen the part `seen_seq`; None for a gap."""
+        known = max((n for n, (seq, _) in enumerate(self.parts, 1) if seq == seen_seq), default=0)
+        texts = [text for _, text in self.parts[known:]]
+        return None if None in texts else b"".join(text for text in texts if text is not None)
+
+
+def whole_lines(chunks: Iterable[Chunk]) -> list[WholeLine]:
+    """Return the lines and gaps of a process, in order, by a plain algorithm. `chunks` is all of its output."""
+    lines: list[WholeLine] = []
+    latest_ms = 0
+    for chunk in chunks:
+        latest_ms = max(latest_ms, chunk.ts_ms)
+        for seq, text in numbered(chunk):
+            line = WholeLine(chunk.run, chunk.stream)
+            if chunk.continues and seq == chunk.first_seq:
+                line = next(line for line in lines if line.parts[0][0] == chunk.continues)
+                lines.remove(line)
+            line.parts.append((seq, text))
+            line.ts_ms, line.latest_ms = chunk.ts_ms, latest_ms
+            lines.append(line)
+    return lines
 
 
 def numbered(chunk: Chunk) -> list[tuple[int, bytes | None]]:

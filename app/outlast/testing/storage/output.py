@@ -228,7 +228,7 @@ class OutputConformance(StorageSuite):
         stored = output.chunk(b"one\n")
         await storage.commit([stored])
         good = output.chunk(b"two\n")
-        gap = Output(handle, stored.position).gap(4)
+        gap = Output(handle, await storage.position(handle)).gap(4)
         bad = {
             "hole": replace(good, first_seq=3),
             "overlap": replace(good, first_seq=1, line_count=2, data=b"one\ntwo\n"),

@@ -50,9 +50,21 @@ class Output:
         self.handle = handle
         self.position = position or Position()
 
-    def chunk(self, data: bytes, stream: Stream = Stream.STDOUT, *, ts_ms: int = EPOCH_MS, run: int = 1) -> Chunk:
-        """Return the next chunk, with `data` (at least one byte)."""
+    def chunk(
+        self,
+        data: bytes,
+        stream: Stream = Stream.STDOUT,
+        *,
+        ts_ms: int = EPOCH_MS,
+        run: int = 1,
+        continues: bool = False,
+    ) -> Chunk:
+        """Return the next chunk, with `data` (at least one byte).
+
+        `continues`: it begins with the rest of the stream's unfinished line, if there is one of this run.
+        """
         before = self.position
+        line = before.unfinished_line(stream)
         chunk = Chunk(
             handle=self.handle,
             run=run,
@@ -63,8 +75,9 @@ class Output:
             stdout_end=before.stdout_end + len(data) * (stream is Stream.STDOUT),
             stderr_end=before.stderr_end + len(data) * (stream is Stream.STDERR),
             data=data,
+            continues=line.first_seq if continues and line is not None and line.run == run else 0,
         )
-        self.position = chunk.position
+        self.position = before.after(chunk)
         return chunk
 
     def gap(
@@ -86,5 +99,5 @@ class Output:
             reason=reason,
             ts_ms=ts_ms,
         )
-        self.position = chunk.position
+        self.position = self.position.after(chunk)
         return chunk

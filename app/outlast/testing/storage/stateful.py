@@ -35,7 +35,7 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
 from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
-from outlast.testing.storage.model import Model, numbered, unfinished
+from outlast.testing.storage.model import Model, numbered, unfinished, whole_lines
 from outlast.testing.storage.samples import Output, end_of, new_process
 
 T = TypeVar("T")
@@ -127,12 +127,12 @@ class _StorageMachine(RuleBasedStateMachine):
         self._models[handle] = Model(change, change.run, Output(handle), max(latest, started), pids=[pid])
         self._expected_events.append((change.spec.id, EventType.STARTED))
 
-    @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times)
-    def write(self, number: int, data: bytes, stream: Stream, time: int) -> None:
+    @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times, continues=st.booleans())
+    def write(self, *, number: int, data: bytes, stream: Stream, time: int, continues: bool) -> None:
         """Add output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
-            self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time)))
+            self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time, continues=continues)))
 
     @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
     def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
@@ -249,6 +249,53 @@ class _StorageMachine(RuleBasedStateMachine):
 
     @rule(
         number=st.integers(min_value=0),
+        after=st.integers(min_value=0, max_value=20),
+        seen=st.integers(min_value=0, max_value=20),
+        max_bytes=st.sampled_from([1, 5, _EVERYTHING_BYTES]),
+        stream=st.none() | _streams,
+        since=st.none() | _times,
+        until=st.none() | _times,
+    )
+    def read_whole_lines(
+        self,
+        *,
+        number: int,
+        after: int,
+        seen: int,
+        max_bytes: int,
+        stream: Stream | None,
+        since: int | None,
+        until: int | None,
+    ) -> None:
+        """Compare a range of whole lines."""
+        self.commit()
+        if not (handle := self._pick(number)):
+            return
+        query = ChunkQuery(
+            handle=handle,
+            after_seq=after,
+            max_bytes=max_bytes,
+            stream=stream,
+            since_ms=since,
+            until_ms=until,
+            whole_lines=True,
+            seen_seq=seen,
+        )
+        chunks = self._do(self._storage.chunks(query))
+        found = [(seq, chunk.stream, chunk.ts_ms, text) for chunk in chunks for seq, text in numbered(chunk)]
+        expected = [
+            (line.seq, line.stream, line.ts_ms, line.text(seen))
+            for line in whole_lines(self._models[handle].chunks)
+            if line.seq > after
+            and stream in (None, line.stream)
+            and (since is None or line.latest_ms >= since)
+            and (until is None or line.latest_ms <= until)
+        ]
+        assert found == expected[: len(found)]
+        assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
+
+    @rule(
+        number=st.integers(min_value=0),
         count=st.integers(min_value=0, max_value=9),
         stream=st.none() | _streams,
     )
@@ -257,8 +304,8 @@ class _StorageMachine(RuleBasedStateMachine):
         self.commit()
         if handle := self._pick(number):
             after = self._do(self._storage.tail(handle, count, stream=stream))
-            lines = [line for line in self._models[handle].lines if stream in (None, line.stream)]
-            seqs = [line.seq for line in lines if line.text is not None]
+            lines = [line for line in whole_lines(self._models[handle].chunks) if stream in (None, line.stream)]
+            seqs = [line.seq for line in lines if line.text() is not None]
             assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
 
     @rule(
@@ -322,7 +369,7 @@ class _StorageMachine(RuleBasedStateMachine):
         assert self._do(self._storage.total()) == len(models)
         for process, (_, model) in zip(found, models, strict=True):
             assert (process.spec, process.run) == (model.change.spec, model.run)
-            texts = [line.text for line in model.lines if line.text is not None]
+            texts = [text for line in whole_lines(model.chunks) if (text := line.text()) is not None]
             assert (process.output.lines, process.output.last_seq) == (len(texts), len(model.lines))
             assert process.output.bytes == sum(map(len, texts))
         found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}

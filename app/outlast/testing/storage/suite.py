@@ -21,6 +21,9 @@ class StorageSuite:
     persistent: ClassVar[bool] = True
     """Whether a second `make_storage(folder)`, after the first was closed, finds what was committed."""
 
+    durable: ClassVar[bool] = True
+    """Whether the storages of `make_storage` are to survive a loss of power (`from_url(durable=True)`, the default)."""
+
     def make_storage(self, folder: Path) -> Storage:
         """Return a closed storage with its data in `folder`, which is empty and belongs to this test."""
         raise NotImplementedError

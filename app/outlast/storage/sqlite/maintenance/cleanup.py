@@ -3,12 +3,23 @@
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast.model.errors import OutlastError
-from outlast.storage.sqlite.connection import Connection
+from outlast.storage.sqlite.connection import translated
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
-from outlast.storage.sqlite.maintenance.reclamation import count_free_pages, delete_purged_rows, vacuum_pages
+from outlast.storage.sqlite.maintenance.reclamation import (
+    count_free_pages,
+    delete_purged_rows,
+    has_purged,
+    vacuum_pages,
+)
+from outlast.storage.sqlite.maintenance.reserve import Reserve
+
+Runner = Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]]
+
+_RETRY_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -16,22 +27,31 @@ _log = logging.getLogger(__name__)
 class CleanupTask:
     """A task that runs until the log is short, no purged output is left and no free page can be returned."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: Reserve) -> None:
+        """`reserve`: given up if the disk is too full for freeing space."""
         self._path = path
-        self._checkpointer = Checkpointer(path)
+        self._reserve = reserve
+        self._checkpointer = Checkpointer(path, reserve.free_bytes)
+        self._is_freeing = False
         self._task: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     def is_due(self) -> bool:
         """Tell whether the log has grown enough for a checkpoint."""
         return self._checkpointer.is_due()
 
-    def start(self, writer: Connection) -> None:
-        """Start the task, unless it runs: each of its steps looks for everything that is due."""
+    def start(self, run: Runner) -> None:
+        """Start the task, unless it runs: each of its steps looks for everything that is due.
+
+        `run`: a function that runs a step on the writer's thread.
+        """
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(writer))
+            self._task = asyncio.create_task(self._run(run))
 
     async def stop(self) -> None:
         """Stop the task between two steps. The next opening of the store continues where it was."""
+        if self._retry:
+            self._retry.cancel()
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -44,22 +64,32 @@ class CleanupTask:
 
     def run_step(self, db: sqlite3.Connection) -> bool:
         """Do a small piece of work on the writer's thread. Return whether more is left."""
-        if self._checkpointer.is_due():
+        self._is_freeing |= has_purged(db)
+        if not self._is_freeing:
+            return self._do_step(db)
+        return self._reserve.use(lambda: translated(db, self._do_step))
+
+    def _do_step(self, db: sqlite3.Connection) -> bool:
+        if self._checkpointer.is_due() or (self._is_freeing and self._reserve.is_tight):
             self._checkpointer.checkpoint(db)
         if delete_purged_rows(db):
             return True
         free = count_free_pages(db)
-        if not free:
-            return False
-        vacuum_pages(db)
-        if 0 < count_free_pages(db) < free:
-            return True
-        self._checkpointer.checkpoint(db)  # the file shrinks when the log is written back
+        if free:
+            vacuum_pages(db)
+            if 0 < count_free_pages(db) < free:
+                return True
+        if free or self._is_freeing:
+            # The file shrinks when the log is written back.
+            self._checkpointer.checkpoint(db, truncate=self._is_freeing)
+        self._is_freeing = False
         return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
 
-    async def _run(self, writer: Connection) -> None:
+    async def _run(self, run: Runner) -> None:
         try:
-            while await writer.run(self.run_step):
+            while await run(self.run_step):
                 pass
         except OutlastError as error:
             _log.warning("cleanup of %s failed and is retried later: %s", self._path, error)
+            if self._is_freeing:
+                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.start, run)

@@ -42,6 +42,7 @@ class Row:
     line_count: int
     stream: int
     ts: int
+    continues: int
     data: bytes
     parts: str | None
 
@@ -68,6 +69,7 @@ class MergedRow:
         ids: the ids of the rows, in order.
         ts: the earliest time of a chunk.
         latest_ts: the latest time of a chunk.
+        continues: that of the first row; only the first can begin within a line.
         data: the output, not compressed.
         compressed: `data` as they are stored, if they are stored compressed.
     """
@@ -77,6 +79,7 @@ class MergedRow:
     line_count: int
     ts: int
     latest_ts: int
+    continues: int
     data: bytes
     parts: str | None
     compressed: bytes | None = None
@@ -92,6 +95,7 @@ class MergedRow:
             line_count=sum(row.line_count for row in rows),
             ts=ts,
             latest_ts=max(ts for _, ts in chunks),
+            continues=rows[0].continues,
             data=b"".join(row.data for row in rows),
             parts=parts,
         )
@@ -228,4 +232,4 @@ def _replace_rows(db: sqlite3.Connection, merged: MergedRow) -> None:
     codec, raw_bytes = (None, None) if merged.compressed is None else (ZSTD, len(merged.data))
     stored = (merged.compressed or merged.data, merged.parts, codec, raw_bytes)
     # The last row keeps its id, so that the highest id of all is never deleted and given again.
-    db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, *stored, last))
+    db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, merged.continues, *stored, last))

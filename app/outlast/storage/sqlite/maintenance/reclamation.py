@@ -15,6 +15,11 @@ FREE_PAGES_KEPT = 64
 """Number of free pages that stay in the file for later output, unless a purge has freed them."""
 
 
+def has_purged(db: sqlite3.Connection) -> bool:
+    """Tell whether rows of purged processes are left."""
+    return db.execute(queries.OLDEST_PURGED).fetchone() is not None
+
+
 def delete_purged_rows(db: sqlite3.Connection) -> bool:
     """Delete some rows of the oldest purged process, in a transaction. Return False if no purged process is left."""
     purged = db.execute(queries.OLDEST_PURGED).fetchone()

@@ -37,8 +37,7 @@ class SqlClient:
             self._running -= 1
         if not answer:
             raise InvalidRequest(
-                f"query took longer than {query.timeout_s:g} s, or more memory or disk space than a query may use:"
-                " ask for less"
+                f"query took longer than {query.timeout_s:g} s, or more memory than a query may use: ask for less"
             )
         if answer.startswith(b'{"error":'):
             raise InvalidRequest(f"query cannot be answered: {json.loads(answer)['error']}")

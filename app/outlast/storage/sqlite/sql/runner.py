@@ -2,8 +2,8 @@
 
 It uses the standard library only, and zstandard when a query reads compressed output. The daemon sends it the program,
 and then a request as JSON, over its standard input. The program writes a newline to its standard output when the query
-begins, then the answer or an error as JSON. SQLite allows no statement that writes, attaches or configures, and limits
-lengths; the system limits memory, the size of temporary files, and processor time.
+begins, then the answer or an error as JSON. SQLite allows no statement that writes, attaches or configures, limits
+lengths, and keeps in memory what it sorts; the system limits memory and processor time.
 """
 
 import base64
@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 MEMORY_BYTES = 1 << 30
-TEMPORARY_FILE_BYTES = 1 << 30
 MAX_VALUE_BYTES = 16 << 20
 MAX_LIKE_PATTERN_BYTES = 200
 BUSY_TIMEOUT_S = 5.0
@@ -32,7 +31,9 @@ _RAW_PAGES = "sqlite_dbpage"  # a table of some SQLite builds, which shows the f
 _REFUSED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
 _READABLE = """
 CREATE TEMP VIEW output_readable AS
-SELECT id, handle, run, first_seq, line_count, stream, ts, gap, parts, decompress(data, codec) AS data
+SELECT
+    id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
+    decompress(data, codec) AS data, substr(decompress(data, codec), -unfinished_bytes) AS part
 FROM main.output_chunk
 """
 _OF_THE_FILE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_PERM}
@@ -77,6 +78,7 @@ def _open_store(path: str, packages: str) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
     uri = f"file:{quote(os.fsencode(path))}?mode=rw"
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
     _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
@@ -131,7 +133,6 @@ def main() -> None:
     request = json.load(sys.stdin)
     cpu_s = int(request["timeout_s"]) + _FIRST_SECOND
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (TEMPORARY_FILE_BYTES, TEMPORARY_FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:

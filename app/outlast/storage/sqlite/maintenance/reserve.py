@@ -1,0 +1,144 @@
+"""The reserve: room on the disk that is given up for ends and purges when the disk is full.
+
+A purge has to be written before it frees anything. So output, which has filled the disk, is stored only while the
+reserve is there, and what ends or deletes processes may use it up.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from outlast.model.errors import StorageFull
+from outlast.storage.base import (
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    SetManaged,
+    WithdrawProcess,
+    WithdrawRun,
+)
+
+T = TypeVar("T")
+
+RESERVE_BYTES = 16 * 1024 * 1024
+"""Size of the reserve: more than the log may need to be written back when the disk has become full."""
+
+TIGHT_BYTES = 4 * RESERVE_BYTES
+"""Free space below which the log is kept small. A disk that is not larger gets no reserve."""
+
+_MARGIN_BYTES = 1024 * 1024
+_FREEING = (CompleteOutput, EndRun, PurgeProcess, SetManaged, WithdrawProcess, WithdrawRun)
+
+_log = logging.getLogger(__name__)
+
+
+def may_use_reserve(changes: Sequence[Change]) -> bool:
+    """Tell whether changes only end or delete processes. Output of a process that they purge is not stored."""
+    purged = {change.handle for change in changes if isinstance(change, PurgeProcess)}
+    return bool(changes) and all(
+        isinstance(change, _FREEING) or getattr(change, "handle", None) in purged for change in changes
+    )
+
+
+class Reserve:
+    """The file `-reserve` beside a database. To be used on the writer's thread, but for `free_bytes`."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = Path(f"{database}-reserve")
+        self._is_wanted = True
+        self._is_there = False
+
+    def free_bytes(self) -> int:
+        """Return the free space of the disk, without the reserve."""
+        try:
+            found = os.statvfs(self._database.parent)
+        except OSError:  # the folder has vanished
+            return 0
+        return found.f_bavail * found.f_frsize
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether there is little free space."""
+        return self.free_bytes() < TIGHT_BYTES
+
+    def open(self) -> None:
+        """Make the reserve, if the disk is large enough for one."""
+        disk = os.statvfs(self._database.parent)
+        self._is_wanted = disk.f_blocks * disk.f_frsize > TIGHT_BYTES
+        self._is_there = False
+        self.restore()
+
+    def close(self) -> None:
+        """Keep what is left of a reserve that was used: the next opening of the store needs some room, too."""
+        if self._is_wanted and not self._is_there:
+            self._allocate(min(self._size_bytes() + self.free_bytes() // 2, RESERVE_BYTES))
+
+    def restore(self) -> bool:
+        """Make the reserve again if it is missing and there is room. Return whether output may be stored."""
+        if self._is_wanted and not self._is_there:
+            size = self._size_bytes()
+            has_room = size == RESERVE_BYTES or size + self.free_bytes() >= RESERVE_BYTES + _MARGIN_BYTES
+            self._is_there = has_room and self._allocate(RESERVE_BYTES)
+        return self._is_there or not self._is_wanted
+
+    def give_up(self) -> bool:
+        """Delete the reserve, so that its room can be used. Return False if there is none."""
+        self._is_there = False
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        _log.warning("the disk of %s is full: the room that was reserved for ends and purges is used", self._database)
+        return True
+
+    def use(self, work: Callable[[], T]) -> T:
+        """Call `work`, and once more without the reserve if the disk is too full."""
+        try:
+            return work()
+        except StorageFull:
+            if not self.give_up():
+                raise
+            return work()
+
+    def commit(self, changes: Sequence[Change], work: Callable[[], T]) -> T:
+        """Call `work`, which commits changes, with the reserve if they may use it.
+
+        Raises:
+            StorageFull: there is no room; or there is some, but it belongs to the reserve.
+        """
+        if may_use_reserve(changes):
+            return self.use(work)
+        if not self.restore():
+            raise StorageFull(
+                f"the disk of {self._database} is full: make room, or purge processes. Output is stored again when "
+                f"{(RESERVE_BYTES + _MARGIN_BYTES) >> 20} MiB are free"
+            )
+        return work()
+
+    def _size_bytes(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def _allocate(self, size: int) -> bool:
+        if self._size_bytes() >= size:
+            return True
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._path.unlink(missing_ok=True)
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                self._is_wanted = False
+                _log.warning("no room can be reserved for purges on a full disk: %s", error)
+            return False
+        return True

@@ -1,0 +1,51 @@
+"""The store's files are moved away, or deleted, under a daemon with running processes: nothing is lost unsaid."""
+
+from tests.support.daemon import Daemon
+from tests.support.health import health, unavailable, wait_until_healthy
+from tests.support.waiting import eventually
+
+
+async def test_a_store_that_is_moved_away_and_back_has_everything(daemon: Daemon) -> None:
+    process = await daemon.sh("echo before; read line; echo $line", stdin_mode="pipe")
+    await daemon.wait_for_lines(process, 1)
+    database = daemon.state_dir / "outlast.db"
+    aside = database.rename(daemon.state_dir / "aside")
+    assert "is gone" in await unavailable(daemon, "POST", "/processes", {"command": "true"})
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"meanwhile\n")
+    assert "is gone: move it back" in await health(daemon)
+    assert await daemon.lines(process) == ["before"]
+    aside.rename(database)
+    await wait_until_healthy(daemon)
+    await daemon.ended(process)
+    assert await daemon.lines(process) == ["before", "meanwhile"]
+
+
+async def test_a_daemon_at_rest_notices_that_its_store_is_gone(daemon: Daemon) -> None:
+    database = daemon.state_dir / "outlast.db"
+    aside = database.rename(daemon.state_dir / "aside")
+    assert "is gone" in await eventually(lambda: health(daemon))
+    aside.rename(database)
+    await wait_until_healthy(daemon)
+
+
+async def test_a_deleted_log_costs_nothing(daemon: Daemon) -> None:
+    process = await daemon.sh("echo before; read line; echo $line", stdin_mode="pipe")
+    await daemon.wait_for_lines(process, 1)
+    (daemon.state_dir / "outlast.db-wal").unlink()
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"after\n")
+    await daemon.ended(process)
+    await daemon.kill()
+    await daemon.start()
+    assert await daemon.lines(process) == ["before", "after"]
+
+
+async def test_a_truncated_store_is_left_alone_by_a_daemon_that_ends(daemon: Daemon) -> None:
+    process = await daemon.sh("sleep 1000")
+    database = daemon.state_dir / "outlast.db"
+    database.write_bytes(b"")
+    assert "truncated" in await unavailable(daemon, "POST", "/processes", {"command": "true"})
+    assert "truncated" in await health(daemon)
+    answer = await daemon.call("DELETE", f"/processes/{process['id']}", 500)
+    assert answer["code"] == "INTERRUPTED"
+    assert await daemon.stop() == 0
+    assert database.read_bytes() == b""
