@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import aiohttp
 from aiohttp.connector import AddrInfoType
@@ -51,6 +52,11 @@ class DaemonClient(HttpClient):
         """Close all connections."""
         await super().close()
         await self.slow.close()
+
+
+def is_interrupted(body: Any) -> bool:
+    """Return whether an answer says that a call was done in part, or perhaps. `body`: its JSON; None: it has none."""
+    return body is not None and body.get("code") == "INTERRUPTED"
 
 
 def _socket_with_small_buffer(address: AddrInfoType) -> socket.socket:

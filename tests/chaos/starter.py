@@ -11,7 +11,7 @@ import aiohttp
 
 from harness.http_client import BROKEN
 from tests.chaos.campaign_log import CampaignLog, Record
-from tests.chaos.daemon_client import DaemonClient
+from tests.chaos.daemon_client import DaemonClient, is_interrupted
 from tests.chaos.follower import Follower
 from tests.chaos.journal import now_ms
 from tests.chaos.plan import Start
@@ -89,7 +89,9 @@ class Starter:
         answer = await self._client.request("POST", "/processes", json=self._body(record.start))
         if answer.status in {200, 201}:
             self._take(record, answer.json)
-        return answer.status, repr(answer.body)
+        # A start that was interrupted is repeated with its key, like one that was not done.
+        status = _UNAVAILABLE if is_interrupted(answer.json) else answer.status
+        return status, repr(answer.body)
 
     async def _run(self, record: Record) -> tuple[int, str]:
         """Run a child, and come back with the same key until its stream was whole. Return status and reason."""
@@ -159,7 +161,7 @@ class Starter:
             try:
                 headers = {"Content-Type": "application/octet-stream"}
                 answer = await self._client.request("POST", path, data=data, headers=headers)
-                return None if answer.json and answer.json["code"] == "INTERRUPTED" else answer.status
+                return None if is_interrupted(answer.json) else answer.status
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:

@@ -10,7 +10,7 @@ import aiohttp
 from tensorlake.sandbox import AsyncSandbox, SandboxError
 
 from harness.http_client import BROKEN, read_events
-from tests.chaos.daemon_client import TOKEN, DaemonClient
+from tests.chaos.daemon_client import TOKEN, DaemonClient, is_interrupted
 
 _LOOK_AGAIN_S = 0.01
 _WAIT_S = 30
@@ -41,6 +41,8 @@ class RunCaller:
         self.lines = {"stdout": [], "stderr": []}
         timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
         async with client.session.post(url, json=body, timeout=timeout) as response:
+            if not response.ok and is_interrupted(await response.json()):
+                return
             response.raise_for_status()
             with contextlib.suppress(*BROKEN):
                 async with contextlib.aclosing(read_events(response.content)) as events:

@@ -1,4 +1,4 @@
-"""What a follower takes for silence: only what a read of the store has found."""
+"""The silence of a follower: only what a read of the store has found counts."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.http_client import Event
+from harness.http_client import Event, parse_events
 from tests.support.daemon import Daemon
 
 LINES = [f"{n:04d} Grüße, мир, 世界 😀{'é' * (n % 7)}" for n in range(1000)]
@@ -177,9 +177,8 @@ async def test_a_run_shows_whole_lines_and_ends_with_its_command(daemon: Daemon)
     async with daemon.session.post(
         f"{daemon.url}/api/v1/processes/run", json={"command": "sh", "args": ["-c", script]}
     ) as response:
-        text = await response.text()
-    events = [json.loads(block.removeprefix("data: ")) for block in text.split("\n\n") if block.startswith("data: ")]
-    first, *lines, last = events
+        events, _ = parse_events(await response.read())
+    first, *lines, last = [event.data for event in events]
     assert [event["line"] for event in lines if event["stream"] == "stdout"][:3] == ["one", "part", "last "]
     assert last["exit_code"] == 0
     await daemon.call("DELETE", f"/processes/{first['id']}", 204)
