@@ -62,6 +62,7 @@ class ShimWatch:
         self._life = 0
         self._seen: Shim | None = None
         self._seen_in = 0
+        self._problem = ""
         self._sound_ms = now_ms()
 
     def begin_life(self) -> None:
@@ -82,7 +83,7 @@ class ShimWatch:
                 self._note(before)
                 return before
             if time.monotonic() > deadline:
-                self._log.complaints.append(f"a daemon had not taken up a shim after {_TAKEN_UP_S} s")
+                self._log.complaints.append(f"a daemon had not taken up a shim after {_TAKEN_UP_S} s: {self._problem}")
                 return None
             await asyncio.sleep(_LOOK_AGAIN_S)
         return None
@@ -91,8 +92,10 @@ class ShimWatch:
         try:
             timeout = aiohttp.ClientTimeout(total=_TAKEN_UP_S)
             async with self._client.session.get(f"{url}{API_ROOT}/health", timeout=timeout) as response:
+                self._problem = f"{response.status} {await response.text()}"
                 return response.status == 200
-        except BROKEN:
+        except BROKEN as exc:
+            self._problem = repr(exc)
             return False
 
     def _note(self, shim: Shim) -> None:

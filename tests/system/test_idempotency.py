@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from outlast.failpoints import VARIABLE
-from outlast.storage import storage_from_url
+from outlast.storage.sqlite.commit import commit
 from outlast.testing.storage.samples import new_process
 from tests.support.daemon import Daemon, shim_children
 from tests.support.waiting import DEADLINE_S, eventually
@@ -111,10 +111,10 @@ async def test_a_caller_that_hangs_up_finds_its_process_again(daemon: Daemon) ->
 
 async def test_the_key_of_a_start_that_is_being_withdrawn_is_taken(daemon: Daemon) -> None:
     """As the store has it when a commit came through whose answer did not, until the start is withdrawn."""
-    storage = storage_from_url(f"sqlite:///{daemon.state_dir}/outlast.db")
-    await storage.open()
-    await storage.commit([new_process(key="key 1")])
-    await storage.close()
+    with contextlib.closing(sqlite3.connect(daemon.state_dir / "outlast.db", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        commit(db, [new_process(key="key 1")])
+        db.execute("COMMIT")
     status, error = await post(daemon, BODY)
     assert (status, error["code"]) == (503, "UNAVAILABLE")
     assert shim_children(daemon.state_dir) == set()

@@ -11,7 +11,6 @@ import ipaddress
 import itertools
 import logging
 import re
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from aiohttp import hdrs, web
 from outlast.api import headers
 from outlast.api.auth import Guard
 from outlast.api.errors import error_response, to_response
+from outlast.linux import descriptors
 from outlast.model.errors import InvalidRequest, Unavailable
 
 HEAD_BYTES = 32 << 10
@@ -37,8 +37,6 @@ MAX_WAITING_OF_CLIENT = MAX_WAITING // 2
 
 _LINGER_S = 1.0
 """Time in which a refused client can read its answer; what it still sends is dropped."""
-_RESERVED_FILES = 128
-"""Descriptors that connections leave to the store and to processes; a quarter of the limit if that is less."""
 _MADE_ROOM = 32
 _LOG_INTERVAL_S = 60.0
 _END = b"\r\n\r\n"
@@ -61,8 +59,6 @@ class Gatekeeper:
         self.serve = serve
         self._waiting: dict[Gate, str] = {}  # in the order of their arrival
         self._of_client: Counter[str] = Counter()
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._max_fd = limit - min(_RESERVED_FILES, limit // 4)
         self.is_closed = False
         self._log_at = 0.0
         self._unlogged: Counter[str] = Counter()
@@ -77,14 +73,17 @@ class Gatekeeper:
         for gate in tuple(self._waiting):
             gate.drop()
 
-    def admit(self, gate: "Gate", client: str, fd: int) -> bool:
-        """Let a new connection wait, and drop another if there are too many. False: there is no room for any."""
+    def admit(self, gate: "Gate", client: str) -> bool:
+        """Let a new connection wait, and drop another if there are too many. False: there is no room for any.
+
+        Connections that wait leave room for starts. One alone may use half of the reserve, which starts leave.
+        """
         oldest = next(iter(self._waiting), None)
         if self._of_client[client] >= MAX_WAITING_OF_CLIENT:
             oldest = next(other for other, its_client in self._waiting.items() if its_client == client)
-        elif len(self._waiting) < MAX_WAITING and fd < self._max_fd:  # the kernel gives the lowest number that is free
+        elif len(self._waiting) < MAX_WAITING and descriptors.has_room(descriptors.reserve()):
             oldest = None
-        elif oldest is None:
+        elif oldest is None and descriptors.free() < descriptors.reserve() // 2:
             self.log("for lack of open files (ulimit -n)")
             return False
         if oldest is not None:
@@ -134,10 +133,9 @@ class Gate(asyncio.Protocol):
         """Wait for the head of the first request."""
         self._transport = cast("asyncio.Transport", transport)
         self._timer = asyncio.get_running_loop().call_later(HEAD_S, self._be_late)
-        fd = transport.get_extra_info("socket").fileno()
         if self._keeper.is_closed:
             self._transport.abort()
-        elif not self._keeper.admit(self, _client(transport.get_extra_info("peername")), fd):
+        elif not self._keeper.admit(self, _client(transport.get_extra_info("peername"))):
             self._refuse(to_response(Unavailable("the daemon has too many open files: try again later")))
 
     def data_received(self, data: bytes) -> None:

@@ -1,6 +1,8 @@
 """Whether the store is this state folder's own, or another's: a copy, or one that another folder uses, too."""
 
 import logging
+import os
+import re
 from pathlib import Path
 
 from outlast.linux import lock
@@ -28,12 +30,12 @@ async def claim_store(storage: Storage, state_dir: Path, *, adopt: bool) -> str 
         ConfigError: the folder's identity can neither be read nor made.
         StorageUnavailable: the store cannot be read or written now.
     """
-    own = Owner(_own_identity(state_dir), str(state_dir))
+    own = Owner(_own_identity(state_dir), _as_text(state_dir))
     stored = await storage.owner()
     if stored == own:
         return None
     if stored is not None and stored.identity != own.identity:
-        if not stored.is_copied and _is_running(Path(stored.state_dir)):
+        if not stored.is_copied and _is_running(_as_path(stored.state_dir)):
             raise AlreadyServed(
                 f"the store belongs to the state folder {stored.state_dir}, whose processes run: first end them with "
                 f"`outlast down --state-dir {stored.state_dir}`, or name another store with the setting storage"
@@ -48,6 +50,17 @@ async def claim_store(storage: Storage, state_dir: Path, *, adopt: bool) -> str 
         log.warning("the store was that of the state folder %s, and is that of %s now", stored.state_dir, state_dir)
     await storage.claim(own)
     return None
+
+
+def _as_text(path: Path) -> str:
+    r"""Return a path as text that a store can hold: each byte that is not UTF-8 as `\xNN`."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _as_path(text: str) -> Path:
+    """Return the path that `_as_text` was given."""
+    hex_bytes = re.compile(rb"\\x([89a-f][0-9a-f])")
+    return Path(os.fsdecode(hex_bytes.sub(lambda found: bytes.fromhex(found[1].decode()), text.encode())))
 
 
 def _own_identity(state_dir: Path) -> str:

@@ -65,7 +65,8 @@ class WholeLine:
 
     def text(self, seen_seq: int = 0) -> bytes | None:
         """Return the line, without what a reader knows that has seen the part `seen_seq`; None for a gap."""
-        known = max((n for n, (seq, _) in enumerate(self.parts, 1) if seq == seen_seq), default=0)
+        earlier = self.parts[:-1]  # who has seen the last part does not ask for the line
+        known = max((n for n, (seq, _) in enumerate(earlier, 1) if seq == seen_seq), default=0)
         texts = [text for _, text in self.parts[known:]]
         return None if None in texts else b"".join(text for text in texts if text is not None)
 

@@ -31,6 +31,9 @@ TIGHT_BYTES = 4 * RESERVE_BYTES
 """Free space below which the log is kept small. A disk that is not larger gets no reserve."""
 
 _MARGIN_BYTES = 1024 * 1024
+_FILL_BYTES = 1024 * 1024
+_NO_FALLOCATE = {errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL}
+"""Errors of a system, or of a sandbox, that does not have fallocate(2)."""
 _FREEING = (CompleteOutput, EndRun, PurgeProcess, SetManaged, WithdrawProcess, WithdrawRun)
 
 _log = logging.getLogger(__name__)
@@ -132,7 +135,7 @@ class Reserve:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, size)
+                _fill(descriptor, size)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -142,3 +145,14 @@ class Reserve:
                 _log.warning("no room can be reserved for purges on a full disk: %s", error)
             return False
         return True
+
+
+def _fill(descriptor: int, size: int) -> None:
+    """Make a file take `size` bytes of the disk."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in _NO_FALLOCATE:
+            raise
+        for start in range(0, size, _FILL_BYTES):
+            os.pwrite(descriptor, bytes(_FILL_BYTES), start)
