@@ -13,7 +13,7 @@ from aiohttp.http import HttpVersion11, StreamWriter
 
 from outlast.api.streaming.sse import PIECE_BYTES
 from outlast.core.query.follow import FollowInterrupted
-from outlast.model.errors import InvalidRequest, NotFound
+from outlast.model.errors import InvalidRequest, NotFound, OutlastError
 
 _TURN_BYTES = 64 * 1024
 """Number of bytes sent to one client before other tasks get a turn."""
@@ -36,7 +36,12 @@ class BackgroundTasks:
 
     async def run_to_completion(self, change: Coroutine[Any, Any, _T]) -> _T:
         """Run `change` to its end, also if the calling task is cancelled meanwhile, and return its result."""
-        return await asyncio.shield(self.run_in_background(change))
+        task = self.run_in_background(change)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
 
     def run_in_background(self, change: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Start `change` and return its task. The caller does not have to wait for the task."""
@@ -49,6 +54,14 @@ class BackgroundTasks:
         """Wait until all tasks have ended, for at most `SETTLE_S`."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=SETTLE_S)
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """Say how a change has failed of which no client hears any more."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        is_expected = isinstance(error, OutlastError)
+        _log.warning("a call whose client is gone failed: %s", error, exc_info=None if is_expected else error)
 
 
 class Client:
