@@ -79,7 +79,7 @@ class ShimWatch:
         deadline = time.monotonic() + _TAKEN_UP_S
         while not death.done():
             before = Shim.of(self._log.state_dir)
-            if before is not None and await self._is_healthy(url) and before == Shim.of(self._log.state_dir):
+            if before is not None and await self._is_healthy(url, death) and before == Shim.of(self._log.state_dir):
                 self._note(before)
                 return before
             if time.monotonic() > deadline:
@@ -88,7 +88,16 @@ class ShimWatch:
             await asyncio.sleep(_LOOK_AGAIN_S)
         return None
 
-    async def _is_healthy(self, url: str) -> bool:
+    async def _is_healthy(self, url: str, death: asyncio.Task[int]) -> bool:
+        """Tell whether the daemon says so. If it dies, the question would wait for the next one."""
+        asking = asyncio.create_task(self._ask_health(url))
+        await asyncio.wait({asking, death}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            asking.cancel()
+            return False
+        return asking.result()
+
+    async def _ask_health(self, url: str) -> bool:
         try:
             timeout = aiohttp.ClientTimeout(total=_TAKEN_UP_S)
             async with self._client.session.get(f"{url}{API_ROOT}/health", timeout=timeout) as response:

@@ -62,6 +62,14 @@ async def is_answered(reader: asyncio.StreamReader) -> bool:
     return (await asyncio.wait_for(reader.read(), DEADLINE_S)).startswith(b"HTTP/1.0 200 ")
 
 
+async def test_a_port_that_was_any_free_one_can_be_named_later(daemon: Daemon) -> None:
+    port = port_of(daemon)
+    await daemon.kill()
+    async with asked(daemon) as reader:
+        await daemon.start("--listen", f"127.0.0.1:{port}")
+        assert await is_answered(reader)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_nobody_else_can_listen_while_no_daemon_runs_and_requests_wait(daemon: Daemon, number: int) -> None:
     port = port_of(daemon)

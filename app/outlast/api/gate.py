@@ -37,6 +37,8 @@ MAX_WAITING_OF_CLIENT = MAX_WAITING // 2
 
 _LINGER_S = 1.0
 """Time in which a refused client can read its answer; what it still sends is dropped."""
+_STALE_S = 1.0
+"""Time after which a connection that has not shown the token gives way where descriptors are short."""
 _MADE_ROOM = 32
 _LOG_INTERVAL_S = 60.0
 _END = b"\r\n\r\n"
@@ -76,14 +78,16 @@ class Gatekeeper:
     def admit(self, gate: "Gate", client: str) -> bool:
         """Let a new connection wait, and drop another if there are too many. False: there is no room for any.
 
-        Connections that wait leave room for starts. One alone may use half of the reserve, which starts leave.
+        Connections that have waited leave room for starts. Others may use half of the reserve, which starts leave.
         """
+        if not descriptors.has_room(descriptors.reserve()):
+            self._drop_stale()
         oldest = next(iter(self._waiting), None)
         if self._of_client[client] >= MAX_WAITING_OF_CLIENT:
             oldest = next(other for other, its_client in self._waiting.items() if its_client == client)
-        elif len(self._waiting) < MAX_WAITING and descriptors.has_room(descriptors.reserve()):
+        elif len(self._waiting) < MAX_WAITING and descriptors.free() >= descriptors.reserve() // 2:
             oldest = None
-        elif oldest is None and descriptors.free() < descriptors.reserve() // 2:
+        elif oldest is None:
             self.log("for lack of open files (ulimit -n)")
             return False
         if oldest is not None:
@@ -92,6 +96,13 @@ class Gatekeeper:
         self._waiting[gate] = client
         self._of_client[client] += 1
         return True
+
+    def _drop_stale(self) -> None:
+        """Drop the connections that have waited longer than a client takes to send what it has."""
+        before = time.monotonic() - _STALE_S
+        for gate in tuple(itertools.takewhile(lambda gate: gate.since < before, self._waiting)):
+            self.log("because open files are short, and they had not shown the token")
+            gate.drop()
 
     def make_room(self, why: str) -> None:
         """Drop some connections that wait, because no more can be accepted."""
@@ -120,9 +131,14 @@ class Gatekeeper:
 
 
 class Gate(asyncio.Protocol):
-    """One connection, until it has shown the token or is refused."""
+    """One connection, until it has shown the token or is refused.
+
+    Attributes:
+        since: monotonic time of its arrival.
+    """
 
     def __init__(self, keeper: Gatekeeper) -> None:
+        self.since = time.monotonic()
         self._keeper = keeper
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,14 @@ class ApiSocket(NamedTuple):
     def from_json(cls, fields: Mapping[str, Any], fd: int) -> "ApiSocket":
         """Make it from what `to_json` returned, and a descriptor that belongs to it from now on."""
         return cls(fields["address"], fd, None if fields["file"] is None else tuple(fields["file"]))
+
+    def bound_address(self) -> str:
+        """Return where it listens, in the form of `address`: with the port that it got for port 0."""
+        if self.file is not None:
+            return self.address
+        with socket.socket(fileno=os.dup(self.fd)) as sock:
+            host, port = sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def is_reachable(self) -> bool:
         """Tell whether clients can still connect: the file of a unix socket can have been removed or replaced."""

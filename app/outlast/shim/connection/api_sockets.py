@@ -26,13 +26,20 @@ class HeldApiSockets:
         self._sockets = list(sockets)
 
     def keep_only(self, addresses: Collection[str]) -> list[ApiSocket]:
-        """Close the sockets of other addresses, and return those that are left. They stay the shim's."""
+        """Close the sockets of other addresses, and return those that are left. They stay the shim's.
+
+        A socket that was asked for with port 0 is also that of the port which it got.
+        """
+        kept = []
         for one in self._sockets:
-            if one.address not in addresses:
+            address = one.address if one.address in addresses else one.bound_address()
+            if address in addresses:
+                kept.append(one._replace(address=address))
+            else:
                 one.remove_file()
                 one.close()
-        self._sockets = [one for one in self._sockets if one.address in addresses]
-        return list(self._sockets)
+        self._sockets = kept
+        return list(kept)
 
     def dump_state(self) -> tuple[list[dict[str, Any]], list[int]]:
         """Return what the next version of this program needs (see `resume`), and descriptors to keep open."""
