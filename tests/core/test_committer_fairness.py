@@ -1,5 +1,6 @@
 """The committer when one change fails and others do not, and when only small changes find room."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from outlast.storage import Change, PurgeProcess, Storage, WithdrawProcess, stor
 from outlast.storage.wrapper import StorageWrapper
 from outlast.testing.storage.samples import Output, added, end_of, new_process
 from outlast.testing.storage.suite import read_lines
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 
 
 class PickyStorage(StorageWrapper):
@@ -202,3 +203,19 @@ async def test_a_store_at_rest_is_checked(storage: PickyStorage, monkeypatch: py
     storage.problem = None
     await eventually(lambda: committer.failure is None)
     await committer.stop(0)
+
+
+async def test_a_caller_is_told_of_a_full_disk_however_much_is_queued_before_its_change(
+    committer: Committer, storage: PickyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "BATCH_BYTES", 10)
+    output = Output(await added(storage))
+    storage.refuse = lambda changes: StorageFull("full") if changes else None
+    for _ in range(100):
+        committer.submit(output.chunk(b"0123456789\n"))
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(StorageUnavailable):
+            await committer.commit(new_process())
+    storage.refuse = lambda _changes: None
+    await committer.wait_until_idle()
+    assert len(await read_lines(storage, output.handle)) == 100

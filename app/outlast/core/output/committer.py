@@ -356,9 +356,17 @@ class Committer:
             self.on_rejected(submitted, f"{type(error).__name__}: {error}")
 
     def _fail(self, batch: list[_Entry], reason: str) -> None:
-        """Fail the callers that wait, and queue submitted changes again."""
+        """Fail the callers that wait, and queue submitted changes again.
+
+        That includes callers whose changes stand behind more output than one batch takes. Only what may still find
+        room goes on waiting.
+        """
         self._queue.extendleft(entry for entry in reversed(batch) if entry.on_failed is None)
-        self._fail_waiting(batch, reason)
+        late = [entry for entry in self._queue if entry.on_failed is not None and not isinstance(entry.change, _URGENT)]
+        if late:
+            failed = set(map(id, late))
+            self._queue = deque(entry for entry in self._queue if id(entry) not in failed)
+        self._fail_waiting([*batch, *late], reason)
 
     def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
         if self.failure is None:
