@@ -46,6 +46,10 @@ async def test_fields_that_are_like_no_known_one_are_passed_over(
         ("timeout_ms", "timeout"),
         ("timeout_seconds", "timeout"),
         ("idempotencykey", "idempotency_key"),
+        ("agrs", "args"),
+        ("evn", "env"),
+        ("tgas", "tags"),
+        ("nide", "nice"),
     ],
 )
 async def test_mistyped_names_are_refused(
@@ -53,6 +57,15 @@ async def test_mistyped_names_are_refused(
 ) -> None:
     answer = await server.ask("POST", path, json={"command": "true", name: 1})
     assert (answer.status, answer.json["error"]) == (400, f"unknown field: {name}; did you mean {hint}?")
+    assert manager.calls == []
+
+
+@pytest.mark.parametrize("name", ["nmae", "naem", "anme", "nane"])
+async def test_a_mistyped_name_does_not_make_a_process_unmanaged(
+    server: Server, manager: StubManager, name: str
+) -> None:
+    answer = await server.ask("POST", PROCESSES, json={"command": "true", name: "web"})
+    assert (answer.status, answer.json["error"]) == (400, f"unknown field: {name}; did you mean name?")
     assert manager.calls == []
 
 

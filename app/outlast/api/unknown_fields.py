@@ -17,7 +17,7 @@ MAX_UNKNOWN = 32
 MAX_NAME_CHARS = 64
 """Maximum number of characters of an unknown name that a warning quotes; a longer one is near no known one."""
 
-_NEAR = 0.8  # `arg` and `args` are nearer than that
+_NEAR = 0.75  # one wrong letter in four, such as `nane`
 _UNIT = re.compile(r"_(ms|s|secs?|seconds|bytes|kb|mb)$")
 
 
@@ -64,8 +64,11 @@ def pass_over(schema: Schema, given: dict[str, Any], path: str = "") -> tuple[di
 def _find_near(name: str, known: Iterable[str]) -> str | None:
     if len(name) > MAX_NAME_CHARS:
         return None
+    given = _plain(name)
     plain = {_plain(other): other for other in known}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=_NEAR)
+    # Swapped letters count more against a short name than difflib allows for.
+    found = [other for other in plain if sorted(other) == sorted(given)]
+    found += difflib.get_close_matches(given, plain, n=1, cutoff=_NEAR)
     return plain[found[0]] if found else None
 
 
