@@ -1,6 +1,7 @@
 """The command line: output, sources of settings, and the end of the daemon."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -123,7 +124,7 @@ async def test_a_port_in_use_is_reported(state_dir: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
     assert code == 1
-    assert f"cannot listen on {address}" in output
+    assert f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}; choose another --listen" in output
     assert shim_pid(state_dir) is None
 
 

@@ -68,9 +68,9 @@ async def open_api_sockets(settings: Settings) -> AsyncIterator[list[ApiSocket]]
         try:
             bound = _bind_missing(settings, places, usable)
         except OSError as exc:
-            raise ConfigError(
-                f"cannot listen on {settings.listen}: {exc.strerror or exc}; choose another --listen"
-            ) from None
+            # The `strerror` of `create_server` repeats the address as a tuple.
+            reason = os.strerror(exc.errno) if exc.errno else exc
+            raise ConfigError(f"cannot listen on {settings.listen}: {reason}; choose another --listen") from None
         for one in bound:
             opened.callback(one.close)
         try:
