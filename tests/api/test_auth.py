@@ -122,6 +122,7 @@ async def test_a_browser_sent_by_a_foreign_page_gets_nothing(
     for method, path in (("GET", "/docs"), ("POST", "/api/v1/processes"), ("DELETE", "/api/v1/processes/42")):
         answer = await server.ask(method, path, headers=headers)
         assert (answer.status, answer.json["code"]) == (403, "FORBIDDEN")
+        assert ("the setting allowed_hosts" in answer.json["error"]) is ("Sec-Fetch-Site" not in foreign)
     assert manager.calls == []
 
 

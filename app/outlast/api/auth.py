@@ -98,11 +98,12 @@ class Guard:
             wrong = "Origin"
         else:
             return None
+        names = "its own name" if wrong == "Sec-Fetch-Site" else "its own name or one in the setting allowed_hosts"
         return error_response(
             web.HTTPForbidden.status_code,
             "FORBIDDEN",
-            f"the header {wrong} belongs to another site: with a password, open this server's own pages by its own "
-            "name; programs send Authorization: Bearer TOKEN instead",
+            f"the header {wrong} belongs to another site: with a password, open this server's own pages by {names}; "
+            "programs send Authorization: Bearer TOKEN instead",
         )
 
     def _is_known(self, host: str) -> bool:
