@@ -130,7 +130,8 @@ async def test_a_group_can_be_let_in(daemon: Daemon, path: Path, tmp_path: Path,
     [
         ('unix_socket_group = "no such group"', "there is no group 'no such group'"),
         ("unix_socket_mode = 0o1777", "must be an octal number of three digits"),
-        ('unix_socket_mode = "660"', "unix_socket_mode must be an integer"),
+        ("unix_socket_mode = -1", "must be an octal number of three digits"),
+        ('unix_socket_mode = "0660"', "must be an octal number of three digits, such as 0o660, not '0660'"),
     ],
 )
 async def test_wrong_access_is_reported(path: Path, tmp_path: Path, text: str, says: str) -> None:

@@ -136,12 +136,14 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if kinds[name] is tuple:
         return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
     kind = type(value)
+    if name == "unix_socket_mode" and (kind is not int or not 0 <= value <= _MAX_MODE):
+        raise ConfigError(
+            f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"
+        )
     if kinds[name] is not kind:
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
-    if name == "unix_socket_mode" and value > _MAX_MODE:
-        raise ConfigError(f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660")
     return value
 
 
