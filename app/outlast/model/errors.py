@@ -136,7 +136,7 @@ def after_effects(done: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as exc:
-        raise Interrupted(f"{done}; what then failed: {exc}") from exc
+        raise Interrupted(f"{done}, and then a step failed: {exc}") from exc
 
 
 class StorageError(OutlastError):

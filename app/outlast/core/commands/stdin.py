@@ -71,7 +71,7 @@ def _cut_short(error: OutlastError, written: int, sent: int) -> OutlastError:
     """Return `error`, or what it is to a client whose input was written in part, with the number of bytes."""
     if isinstance(error, Unavailable):
         error = Interrupted(
-            f"of the input, at least {written} and at most {sent} bytes were written; what then failed: {error}"
+            f"of the input, at least {written} and at most {sent} bytes were written, and then a step failed: {error}"
         )
     error.details = {"written_bytes": written, "written_bytes_at_most": sent}
     return error
