@@ -11,7 +11,9 @@ _ROOT = Path(__file__).parents[2]
 _PLACES = ("/var/tmp", "/usr/tmp", "/tmp")  # where SQLite looks, besides the working directory
 _RUN = """
 mount --bind "$1" /mnt && shift
-for place in {places}; do [ ! -d $place ] || mount -t tmpfs -o ro tmpfs $place || exit 75; done
+for place in {places}; do
+    [ ! -d $place ] || {{ mount --bind $place $place && mount -o remount,ro,bind $place; }} || exit 75
+done
 cd /tmp && exec "$@"
 """
 
