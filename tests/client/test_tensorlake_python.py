@@ -122,7 +122,7 @@ async def test_lines_arrive_while_the_process_runs(daemon: Daemon) -> None:
     assert all(seen <= time + rounding for seen, time in zip(arrived, times[1:], strict=False))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_keep_alive_comments_do_not_disturb(daemon: Daemon) -> None:
     """Both faces of the client hear nothing else for longer than the keep-alive interval."""
     async with wiretap(daemon.url) as tap, wiretap(daemon.url) as other_tap:

@@ -24,7 +24,7 @@ from tests.storage.power_writer import KEPT, line
 from tests.storage.stores import sqlite_storage
 from tests.support.trace import Range, Traced
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _SECTOR_BYTES = 512
 _ROUNDS = 6

@@ -67,6 +67,7 @@ async def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
         await daemon.end_everything()
 
 
+@pytest.mark.long
 async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
     daemon = Daemon(small_disk / "state")
     try:
@@ -157,7 +158,7 @@ async def test_a_start_that_ends_after_a_takeover_is_recorded(daemon: Daemon) ->
     await eventually(all_listed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_the_next_daemon_adopts_a_process_with_large_arguments(daemon: Daemon) -> None:
     args = ["é" * 60_000] * 14
     processes = [await daemon.sh("exec sleep 1000", args=["-c", "exec sleep 1000", *args]) for _ in range(16)]

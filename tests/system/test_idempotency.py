@@ -133,7 +133,7 @@ async def asked_of_the_dying(daemon: Daemon, body: dict[str, Any], point: str) -
     await daemon.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["start-forked", "start-recorded", "before-commit", "inside-commit", "after-commit"])
 async def test_a_start_is_found_under_its_key_after_the_daemons_death(crashable_daemon: Daemon, point: str) -> None:
     """Killed at the first start, then at the second, and so on: each time the next daemon has that very process."""
@@ -160,7 +160,7 @@ async def test_a_start_is_found_under_its_key_after_the_daemons_death(crashable_
         await crashable_daemon.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_an_unrecorded_start_holds_its_key(crashable_daemon: Daemon, tmp_path: Path) -> None:
     """The daemon died before the record, and the next one cannot commit it: nothing else may be started for it."""
     log = tmp_path / "starts"
@@ -203,7 +203,7 @@ async def ask_until_answered(daemon: Daemon, body: dict[str, Any], answered: dic
     await eventually(is_answered, key, deadline_s=3 * DEADLINE_S)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_kills_at_any_moment_leave_one_process_a_key(daemon: Daemon, tmp_path: Path) -> None:
     log = tmp_path / "starts"
     keys = [f"key {n}" for n in range(60)]

@@ -17,7 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.load import FLOOD, flood_lines
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _MOST_LOG_BYTES = 48 << 20  # far from where the log begins again: until then its newest bytes are its last
 _COPIES = 8

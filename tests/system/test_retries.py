@@ -189,7 +189,7 @@ async def check_all(
     return statuses
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("point", SHIM_POINTS)
 async def test_nothing_is_done_by_a_call_that_says_so_when_the_shim_dies(
     daemon: Daemon, tmp_path: Path, point: str
@@ -206,7 +206,7 @@ async def test_nothing_is_done_by_a_call_that_says_so_when_the_shim_dies(
         assert statuses.get("signal", 500) == statuses.get("stdin", 500) == statuses.get("stdin/close", 500) == 500
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("fault", STORE_FAULTS)
 async def test_nothing_is_done_by_a_call_that_says_so_when_the_store_fails(
     daemon: Daemon, store: FaultyStore, tmp_path: Path, fault: str

@@ -268,7 +268,7 @@ async def test_a_full_disk_delays_the_spool(small_disk: Path, serve: Callable[..
     await nothing_is_left_of_it(daemon)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_lines_have_the_times_of_their_reading(daemon: Daemon) -> None:
     """Lines that are written a second apart have times a second apart, in memory or on disk, and none in the future."""
     program = (

@@ -15,7 +15,7 @@ from tests.support.health import health, unavailable, wait_until_healthy
 from tests.support.load import Load
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 FAULTS: dict[str, dict[str, Any]] = {
     "err": {"mode": Mode.ERR},
