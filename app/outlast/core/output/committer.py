@@ -204,7 +204,8 @@ class Committer:
     async def _run(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), PROBE_S)
+                async with asyncio.timeout(PROBE_S):
+                    await self._wake.wait()
             except TimeoutError:
                 await self._probe()
             self._wake.clear()
