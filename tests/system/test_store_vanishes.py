@@ -32,7 +32,21 @@ async def test_a_deleted_log_costs_nothing(daemon: Daemon) -> None:
     process = await daemon.sh("echo before; read line; echo $line", stdin_mode="pipe")
     await daemon.wait_for_lines(process, 1)
     (daemon.state_dir / "outlast.db-wal").unlink()
-    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"after\n")
+    path = f"/processes/{process['id']}"
+
+    async def is_written() -> bool:
+        raw = {"Content-Type": "application/octet-stream"}
+        answer = await daemon.client.request("POST", f"{path}/stdin", data=b"after\n", headers=raw)
+        assert answer.status in {204, 503}  # 503: the files are being opened again
+        return answer.status == 204
+
+    async def is_stored() -> bool:
+        answer = await daemon.client.request("GET", f"{path}/output")
+        assert answer.status in {200, 503}
+        return answer.status == 200 and bool(answer.json["lines"] == ["before", "after"])
+
+    await eventually(is_written)
+    await eventually(is_stored)
     await daemon.ended(process)
     await daemon.kill()
     await daemon.start()
