@@ -94,7 +94,8 @@ class Killer:
             fresh = self._find_tree(child) - reached
             if not fresh:
                 break
-            for member in fresh:
+            # The process itself comes first: it could end in its own way when a descendant that it waits for is gone.
+            for member in sorted(fresh, key=lambda member: member.pid != child.pid):
                 try:
                     tree.signal_exactly(member, number)
                 except PermissionError as exc:
