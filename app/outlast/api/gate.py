@@ -80,12 +80,13 @@ class Gatekeeper:
 
         Connections that have waited leave room for starts. Others may use half of the reserve, which starts leave.
         """
-        if not descriptors.has_room(descriptors.reserve()):
+        free, reserve = descriptors.free(), descriptors.reserve()
+        if free < 2 * reserve:
             self._drop_stale()
         oldest = next(iter(self._waiting), None)
         if self._of_client[client] >= MAX_WAITING_OF_CLIENT:
             oldest = next(other for other, its_client in self._waiting.items() if its_client == client)
-        elif len(self._waiting) < MAX_WAITING and descriptors.free() >= descriptors.reserve() // 2:
+        elif len(self._waiting) < MAX_WAITING and free >= reserve // 2:
             oldest = None
         elif oldest is None:
             self.log("for lack of open files (ulimit -n)")

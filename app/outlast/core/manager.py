@@ -308,13 +308,13 @@ class ProcessManager:
     ) -> ProcessView | None:
         process = await self._find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
-        if managed is not None:
+        if managed is None:
+            view, left = self._view(process), await end(process, wait_s)
+        else:
             await self._managed.stop(managed)
-        with after_effects("the process was stopped") if managed is not None else contextlib.nullcontext():
-            if managed is not None:
+            with after_effects("the process was stopped"):
                 process = await self._find_to_end(process.spec.id)
-            view = self._view(process)
-            left = await end(process, wait_s)
+                view, left = self._view(process), await end(process, wait_s)
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):

@@ -14,7 +14,7 @@ from outlast.daemon import unix_listener
 from outlast.daemon.token import check_length
 from outlast.model.errors import ConfigError
 from outlast.shimlink import fetch_api_sockets
-from outlast.wire.api_socket import UNIX, ApiSocket, file_id
+from outlast.wire.api_socket import UNIX, ApiSocket, file_id, host_port
 
 _BACKLOG = 4096
 """Connections that the kernel holds for a daemon that is busy, or that is to come."""
@@ -93,7 +93,7 @@ def announced(listen: str, sockets: Sequence[ApiSocket]) -> str:
     with as_socket(sockets[0]) as sock:
         port = sock.getsockname()[1]
     host, _ = _parse(listen)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{host_port(host, port)}"
 
 
 def _places(settings: Settings) -> list[_Place]:
@@ -111,7 +111,7 @@ def _places(settings: Settings) -> list[_Place]:
         digits = str(sockaddr[0])
         if not ipaddress.ip_address(digits).is_loopback:
             check_length(settings.token, host)
-        address = f"[{digits}]:{port}" if ":" in digits else f"{digits}:{port}"
+        address = host_port(digits, port)
         places[address] = _Place(address, family, sockaddr)
     return list(places.values())
 

@@ -47,14 +47,6 @@ def has_room(count: int) -> bool:
     return free() - count >= reserve()
 
 
-def max_clients() -> int:
-    """Return how many clients may be connected at once: half of what the reserve leaves, so that starts have the rest.
-
-    Each has one descriptor.
-    """
-    return max(1, (limit() - reserve()) // 2)
-
-
 def _count_used(most: int) -> int:
     """Count the descriptors, or return the size of their table if that would leave plenty."""
     with open("/proc/self/status", "rb") as file:

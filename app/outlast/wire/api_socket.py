@@ -40,7 +40,7 @@ class ApiSocket(NamedTuple):
             return self.address
         with socket.socket(fileno=os.dup(self.fd)) as sock:
             host, port = sock.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(host, port)
 
     def is_reachable(self) -> bool:
         """Tell whether clients can still connect: the file of a unix socket can have been removed or replaced."""
@@ -68,3 +68,8 @@ def file_id(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def host_port(host: str, port: int) -> str:
+    """Return host and port as a URL has them: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -14,6 +14,7 @@ from outlast.model.errors import OutOfResources, Unavailable
 from outlast.model.managed import HealthStatus, ManagedState
 from outlast.model.options import HealthCheck, HealthCheckType
 from outlast.model.shortage import is_shortage
+from outlast.wire.api_socket import host_port
 
 _RETRY_S = 0.5
 _STATUS_LINE_BYTES = 1024
@@ -80,8 +81,7 @@ async def _connect_and_ask(check: HealthCheck) -> str | None:
     try:
         if check.type is HealthCheckType.TCP:
             return None
-        authority = f"[{host}]:{check.port}" if ":" in host else f"{host}:{check.port}"
-        request = f"GET {check.path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: outlast\r\n"
+        request = f"GET {check.path} HTTP/1.1\r\nHost: {host_port(host, check.port)}\r\nUser-Agent: outlast\r\n"
         writer.write(f"{request}Accept: */*\r\nConnection: close\r\n\r\n".encode())
         words = (await reader.readline()).split()
         if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status

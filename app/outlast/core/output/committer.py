@@ -244,13 +244,11 @@ class Committer:
     async def _attempt_urgent(self) -> None:
         """While the store fails, commit what needs little room before what needs much."""
         purged = {entry.process for entry in self._queue if isinstance(entry.change, PurgeProcess)}
-        urgent = [entry for entry in self._queue if isinstance(entry.change, _URGENT) or entry.process in purged]
+        urgent = self._take_from_queue(lambda entry: isinstance(entry.change, _URGENT) or entry.process in purged)
         if not urgent:
             return
         # What is queued of a process is ignored by the store, and needs no room, once the process is purged.
         urgent.sort(key=lambda entry: not isinstance(entry.change, PurgeProcess))
-        taken = set(map(id, urgent))
-        self._queue = deque(entry for entry in self._queue if id(entry) not in taken)
         try:
             handles = await self._store(urgent)
         except Exception as exc:  # noqa: BLE001 - the next attempt looks into it
@@ -305,8 +303,7 @@ class Committer:
     def _on_stall(self, batch: list[_Entry]) -> None:
         """Fail the callers that wait. The outcome of the commit is handled when it returns."""
         self._stalled = True
-        waiting = [entry for entry in self._queue if entry.on_failed is not None]
-        self._queue = deque(entry for entry in self._queue if entry.on_failed is None)
+        waiting = self._take_from_queue(lambda entry: entry.on_failed is not None)
         self._fail_waiting([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
 
     async def _isolate(self, batch: list[_Entry], error: Exception) -> bool:
@@ -363,11 +360,18 @@ class Committer:
         room goes on waiting.
         """
         self._queue.extendleft(entry for entry in reversed(batch) if entry.on_failed is None)
-        late = [entry for entry in self._queue if entry.on_failed is not None and not isinstance(entry.change, _URGENT)]
-        if late:
-            failed = set(map(id, late))
-            self._queue = deque(entry for entry in self._queue if id(entry) not in failed)
+        late = self._take_from_queue(
+            lambda entry: entry.on_failed is not None and not isinstance(entry.change, _URGENT)
+        )
         self._fail_waiting([*batch, *late], reason)
+
+    def _take_from_queue(self, is_taken: Callable[[_Entry], bool]) -> list[_Entry]:
+        taken: list[_Entry] = []
+        left: deque[_Entry] = deque()
+        for entry in self._queue:
+            (taken if is_taken(entry) else left).append(entry)
+        self._queue = left
+        return taken
 
     def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
         if self.failure is None:

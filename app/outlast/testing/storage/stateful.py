@@ -35,7 +35,7 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
 from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
-from outlast.testing.storage.model import Model, numbered, unfinished, whole_lines
+from outlast.testing.storage.model import Line, Model, WholeLine, numbered, unfinished, whole_lines
 from outlast.testing.storage.samples import Output, end_of, new_process
 
 T = TypeVar("T")
@@ -227,22 +227,12 @@ class _StorageMachine(RuleBasedStateMachine):
         self.commit()
         if not (handle := self._pick(number)):
             return
-        chunks = self._do(
-            self._storage.chunks(
-                ChunkQuery(
-                    handle=handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
-                )
-            )
+        query = ChunkQuery(
+            handle=handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
         )
+        chunks = self._do(self._storage.chunks(query))
         found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in numbered(chunk)]
-        expected = [
-            (line.seq, line.stream, line.text)
-            for line in self._models[handle].lines
-            if line.seq > after
-            and stream in (None, line.stream)
-            and (since is None or line.latest_ms >= since)
-            and (until is None or line.latest_ms <= until)
-        ]
+        expected = [(line.seq, line.stream, line.text) for line in self._models[handle].lines if _selects(query, line)]
         assert found == expected[: len(found)]
         assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
         assert sum(len(chunk.data) for chunk in chunks[:-1]) < max_bytes
@@ -286,10 +276,7 @@ class _StorageMachine(RuleBasedStateMachine):
         expected = [
             (line.seq, line.stream, line.ts_ms, line.text(seen))
             for line in whole_lines(self._models[handle].chunks)
-            if line.seq > after
-            and stream in (None, line.stream)
-            and (since is None or line.latest_ms >= since)
-            and (until is None or line.latest_ms <= until)
+            if _selects(query, line)
         ]
         assert found == expected[: len(found)]
         assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
@@ -376,3 +363,12 @@ class _StorageMachine(RuleBasedStateMachine):
         assert found_unfinished == unfinished(self._models)
         page = self._do(self._storage.events(0, 1000, EventFilter()))
         assert [(event.process_id, event.type) for event in page.events] == self._expected_events
+
+
+def _selects(query: ChunkQuery, line: Line | WholeLine) -> bool:
+    return (
+        line.seq > query.after_seq
+        and query.stream in (None, line.stream)
+        and (query.since_ms is None or line.latest_ms >= query.since_ms)
+        and (query.until_ms is None or line.latest_ms <= query.until_ms)
+    )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from outlast.linux.refused import is_refused
 from outlast.model.errors import StorageFull
 from outlast.storage.base import (
     Change,
@@ -32,8 +33,8 @@ TIGHT_BYTES = 4 * RESERVE_BYTES
 
 _MARGIN_BYTES = 1024 * 1024
 _FILL_BYTES = 1024 * 1024
-_NO_FALLOCATE = {errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL}
-"""Errors of a system, or of a sandbox, that does not have fallocate(2)."""
+_NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL}
+"""Errors of a file system that has no fallocate(2), besides those of a refused call."""
 _FREEING = (CompleteOutput, EndRun, PurgeProcess, SetManaged, WithdrawProcess, WithdrawRun)
 
 _log = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ def _fill(descriptor: int, size: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        if error.errno not in _NO_FALLOCATE:
+        if not is_refused(error) and error.errno not in _NO_FALLOCATE:
             raise
         for start in range(0, size, _FILL_BYTES):
             os.pwrite(descriptor, bytes(_FILL_BYTES), start)
