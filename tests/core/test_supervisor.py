@@ -17,12 +17,12 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.model.errors import ShimUnavailable
-from outlast.model.output import ChunkQuery
+from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessSpec, Reason, Run, StdinMode
 from outlast.model.ulid import new_ulid
 from outlast.shim.connection.listener import Listener
 from outlast.shimlink import HeldProcess
-from outlast.storage import Unfinished
+from outlast.storage import CompleteOutput, Unfinished
 from outlast.storage.memory.storage import MemoryStorage
 from outlast.testing.storage.samples import added, new_process
 from outlast.wire import codec
@@ -261,3 +261,46 @@ async def test_a_spawn_is_undone_even_if_the_shim_dies_meanwhile(tmp_path: Path)
     await supervisor.undo_spawn(live)
     assert (tries, link.killed, link.forgotten) == (3, [live.spec.id], [3])
     assert supervisor.get(live.spec.id) is None
+
+
+class _AttachLink:
+    """A link that notes what is attached, and is not aborted."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.attached: list[tuple[int, int]] = []
+
+    def attach(self, slot: int, position: Position) -> None:
+        self.attached.append((slot, position.stdout_end))
+
+    def acknowledge(self, slot: int, position: Position) -> None: ...
+
+    def forget(self, slot: int) -> None: ...
+
+    def abort(self, why: Exception) -> None:
+        raise AssertionError(why)
+
+
+async def test_what_the_shim_sent_for_an_earlier_attach_is_passed_over(tmp_path: Path) -> None:
+    """The store has rejected output, and capture continues from before it, while the shim still sends what follows."""
+    storage = MemoryStorage()
+    committer = Committer(storage)
+    supervisor = Supervisor(storage, committer, ChunkCache(), tmp_path, LIMITS)
+    supervisor._link = link = _AttachLink()  # type: ignore[assignment]
+    live = registered(supervisor, slot=3)
+    supervisor.start_recording(live, 1, Position())
+    supervisor.on_attached(3, 0, 0)
+    first = live.recorder
+    supervisor._on_rejected(CompleteOutput(1, 1), "the store rejects it")
+    supervisor.quarantine.discharge(live.spec.id)
+    supervisor.start_recording(live, 1, Position())
+    assert link.attached == [(3, 0), (3, 0)]
+    assert live.recorder is not first
+    supervisor.on_output(3, Stream.STDOUT, 1, 4096, 10)  # does not join offset 0
+    supervisor.on_output(3, Stream.STDOUT, 1, 4106, 0)
+    supervisor.on_exited(3, {"code": 0, "ts_ms": 1, "timed_out": False, "oom_killed": False})
+    assert not live.ended
+    supervisor.on_attached(3, 0, 0)
+    supervisor.on_exited(3, {"code": 0, "ts_ms": 1, "timed_out": False, "oom_killed": False})
+    assert live.ended

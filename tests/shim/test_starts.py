@@ -26,6 +26,9 @@ class Events:
         self.exited: dict[int, int] = {}
         self.output: dict[int, tuple[Stream, int, int, int]] = {}
 
+    def on_attached(self, slot: int, stdout_end: int, stderr_end: int) -> None:
+        pass
+
     def on_started(self, slot: int, deadline_ms: int | None) -> None:
         pass
 

@@ -70,6 +70,9 @@ class KillOutcome(NamedTuple):
 class ShimEvents(Protocol):
     """An owner of a link, which the link tells of events, from the event loop, in the order in which they came."""
 
+    def on_attached(self, slot: int, stdout_end: int, stderr_end: int) -> None:
+        """Hear that the shim has read an `attach` with these offsets: what comes next follows it."""
+
     def on_started(self, slot: int, deadline_ms: int | None) -> None:
         """Hear that a process runs its program, and its deadline by the monotonic clock. Repeated after `attach`."""
 

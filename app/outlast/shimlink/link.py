@@ -36,6 +36,7 @@ from outlast.wire.codec import (
     WireError,
     decode_greeting,
     decode_output,
+    decode_position,
     encode_greeting,
     encode_json,
     encode_position,
@@ -170,6 +171,8 @@ class ShimLink:
     def attach(self, slot: int, position: Position) -> None:
         """Open the process's gate, and ask for its output from `position` on, its exit, and all later events.
 
+        `on_attached` tells when they begin: what comes before was sent for an earlier `attach`.
+
         This method and the next two do nothing when the link is down: the next link begins from the store's position.
         """
         self._channel.write(encode_position(MessageType.ATTACH, slot, position.stdout_end, position.stderr_end))
@@ -299,6 +302,8 @@ class ShimLink:
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
             self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
+        elif kind is MessageType.ATTACHED:
+            self._events.on_attached(*decode_position(payload))
         elif kind is MessageType.GREETING:
             self._on_greeting(payload)
         elif kind is MessageType.INVENTORY_END:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
@@ -42,6 +42,7 @@ class MessageType(IntEnum):
     FAILED = 10
     PROBLEM = 11
     SEGMENT = 12
+    ATTACHED = 13
 
     SPAWN = 64
     ATTACH = 65
@@ -105,7 +106,7 @@ def decode_output(payload: memoryview) -> tuple[int, int, int, int, int]:
 
 
 def encode_position(kind: MessageType, slot: int, stdout_end: int, stderr_end: int) -> bytes:
-    """Return an ATTACH or ACK: a slot, and an offset in each of its two streams."""
+    """Return an ATTACH, ATTACHED or ACK: a slot, and an offset in each of its two streams."""
     return encode(kind, _POSITION.pack(slot, stdout_end, stderr_end))
 
 

@@ -1,8 +1,17 @@
 """The live processes, by id and by the shim's slot."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
+
+
+class _Attaching(NamedTuple):
+    """A recorder that is attached, and the offsets that the shim has not answered yet."""
+
+    recorder: RunRecorder
+    stdout_end: int
+    stderr_end: int
 
 
 class LiveRegistry:
@@ -11,6 +20,7 @@ class LiveRegistry:
     def __init__(self) -> None:
         self._by_id: dict[str, LiveProcess] = {}
         self._recorders: dict[int, RunRecorder] = {}
+        self._attaching: dict[int, _Attaching] = {}
 
     def __iter__(self) -> Iterator[LiveProcess]:
         return iter(tuple(self._by_id.values()))
@@ -37,22 +47,36 @@ class LiveRegistry:
             del self._by_id[live.spec.id]
         self.unsubscribe(live)
 
-    def subscribe(self, recorder: RunRecorder) -> None:
-        """Pass events of the run's slot to its recorder from now on."""
-        self._recorders[recorder.live.slot] = recorder
+    def subscribe_when_attached(self, recorder: RunRecorder) -> None:
+        """Pass events of the run's slot to its recorder, once the shim has read that it is attached at its position.
+
+        What the shim sent before belongs to an earlier recorder, and does not join what is stored.
+        """
+        live = recorder.live
+        self._recorders.pop(live.slot, None)
+        self._attaching[live.slot] = _Attaching(recorder, live.position.stdout_end, live.position.stderr_end)
+
+    def on_attached(self, slot: int, stdout_end: int, stderr_end: int) -> None:
+        """Subscribe the recorder that was attached with these offsets. The shim may still answer for an earlier one."""
+        attaching = self._attaching.get(slot)
+        if attaching is not None and attaching[1:] == (stdout_end, stderr_end):
+            del self._attaching[slot]
+            self._recorders[slot] = attaching.recorder
 
     def unsubscribe(self, live: LiveProcess) -> None:
         """Pass on no more events of a run."""
-        recorder = self._recorders.get(live.slot)
-        if recorder is not None and recorder.live is live:
+        if live.slot in self._recorders and self._recorders[live.slot].live is live:
             del self._recorders[live.slot]
+        if live.slot in self._attaching and self._attaching[live.slot].recorder.live is live:
+            del self._attaching[live.slot]
 
     def unsubscribe_all(self) -> None:
         """Pass on no more events."""
         self._recorders.clear()
+        self._attaching.clear()
 
     def clear_slots(self) -> None:
         """Forget all slots: the shim that assigned them is gone, or is about to report them again."""
-        self._recorders.clear()
+        self.unsubscribe_all()
         for live in self:
             live.slot = 0

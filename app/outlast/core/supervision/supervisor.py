@@ -249,8 +249,8 @@ class Supervisor:
 
     def _attach(self, live: LiveProcess) -> None:
         if self._link is not None and live.recorder is not None and live.spec.id not in self.quarantine.reasons:
-            self._registry.subscribe(live.recorder)
             live.recorder.attach(self._link)
+            self._registry.subscribe_when_attached(live.recorder)
 
     def release(self, live: LiveProcess) -> None:
         """Unregister a run that is finished, or was never recorded, and close what is held of it."""
@@ -277,6 +277,10 @@ class Supervisor:
         self.total += 1
 
     # ---- events of the shim
+
+    def on_attached(self, slot: int, stdout_end: int, stderr_end: int) -> None:
+        """See `ShimEvents`."""
+        self._registry.on_attached(slot, stdout_end, stderr_end)
 
     def on_started(self, slot: int, deadline_ms: int | None) -> None:
         """See `ShimEvents`."""

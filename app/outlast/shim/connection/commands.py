@@ -7,7 +7,7 @@ from outlast.shim.children import Children
 from outlast.shim.connection.connection import Connection
 from outlast.shim.state.child import Child, PendingInput
 from outlast.shim.state.handover import restore
-from outlast.wire.codec import MessageType, WireError, decode_position, decode_stdin, encode_json
+from outlast.wire.codec import MessageType, WireError, decode_position, decode_stdin, encode_json, encode_position
 from outlast.wire.description import ProcessDescription
 
 
@@ -60,6 +60,7 @@ class CommandHandler:
         if (child := self._children.get(slot)) is not None:
             connection.in_flight_bytes -= child.in_flight_bytes
             child.attach(stdout_end, stderr_end)
+            connection.send(encode_position(MessageType.ATTACHED, slot, stdout_end, stderr_end))
             self._children.open_gate(child)
             self._children.output_reader.pause_if_full(child)
             self._children.output_reader.resume_reading()
