@@ -1,4 +1,4 @@
-"""The order in which a tree is signalled."""
+"""Signals and kills of trees, without processes."""
 
 from unittest.mock import Mock
 
@@ -6,7 +6,7 @@ import pytest
 
 from outlast.shim.kill import killer, tree
 from outlast.shim.kill.killer import Killer
-from outlast.shim.kill.tree import Member
+from outlast.shim.kill.tree import Member, Orphan
 
 
 def test_a_process_is_signalled_before_its_descendants(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +20,17 @@ def test_a_process_is_signalled_before_its_descendants(monkeypatch: pytest.Monke
     Killer(Mock(), lambda: iter([child]), None, "secret").signal(child, 15, "tree")
     assert signalled[0] == 30
     assert sorted(signalled) == list(range(2, 40))
+
+
+def test_a_kill_that_is_repeated_knows_when_the_tree_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orphan from before is no stray of the tree, also when the shim has forgotten the process meanwhile."""
+    monkeypatch.setattr(tree, "kill_tree", lambda *_args, **_options: set())
+    monkeypatch.setattr(tree, "find_orphans", lambda _known: [Orphan(7, 99, 7, None), Orphan(8, 100, 8, None)])
+    child = Mock(pid=30, id="01", reaped=True, since_ticks=100)
+    children = [child]
+    kill = Killer(Mock(), lambda: iter(children), None, "secret").kill
+    first = kill("01")
+    children.clear()
+    assert (first.strays, first.since_ticks) == ([8], 100)
+    assert kill("01", first.since_ticks) == first
+    assert kill("01").strays == [7, 8]

@@ -10,6 +10,7 @@ import pytest
 
 from harness.proc import forker_pid
 from outlast.linux.marks import read_mark
+from outlast.linux.proc import boot_ticks, read_stat
 from outlast.wire.identity import load_identity, make_mark
 from tests.support.daemon import OUTLAST, Daemon, is_running, shim_pid
 from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
@@ -100,6 +101,9 @@ async def test_what_lost_every_mark_is_named_and_not_killed(without_cgroups: Dae
     process = await daemon.python(LOST_ALL)
     pid = await printed_pid(daemon, process)
     await eventually(lambda: not environment_of(pid))
+    started = read_stat(pid)
+    assert started is not None
+    await eventually(lambda: boot_ticks() > started.start_ticks)  # in the same tick, `younger` might be its parent
     younger = await daemon.run("sleep", "1000")
     try:
         for query in ("", "?purge=true"):

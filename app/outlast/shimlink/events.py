@@ -61,10 +61,12 @@ class KillOutcome(NamedTuple):
     Attributes:
         is_gone: whether nothing of the tree is left, as far as can be told.
         strays: pids of processes that may belong to the tree, and that nothing tells whose they are.
+        since_ticks: time from boot to a moment before the tree's start, in clock ticks; 0 if it is not known.
     """
 
     is_gone: bool
     strays: list[int]
+    since_ticks: int
 
 
 class ShimEvents(Protocol):

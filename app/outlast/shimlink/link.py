@@ -212,10 +212,14 @@ class ShimLink:
         with contextlib.suppress(NotRunning):
             await self.signal(slot, signal.SIGCONT)
 
-    async def kill(self, process_id: str) -> KillOutcome:
-        """SIGKILL the process's tree, also if the process itself has ended. Call this again until the tree is gone."""
-        answer = await self._send_request(MessageType.KILL, {"id": process_id})
-        return KillOutcome(answer["gone"], answer["strays"])
+    async def kill(self, process_id: str, before: KillOutcome | None = None) -> KillOutcome:
+        """SIGKILL the process's tree, also if the process itself has ended.
+
+        Call this again, with the outcome `before`, until the tree is gone.
+        """
+        since_ticks = before.since_ticks if before is not None else 0
+        answer = await self._send_request(MessageType.KILL, {"id": process_id, "since_ticks": since_ticks})
+        return KillOutcome(answer["is_gone"], answer["strays"], answer["since_ticks"])
 
     async def sweep(self, process_ids: Sequence[str]) -> None:
         """SIGKILL what may be left of processes that no shim has any more."""

@@ -46,14 +46,14 @@ class Termination:
             ShimUnavailable: the shim cannot be reached now; nothing was done.
         """
         deadline = time.monotonic() + wait_s
-        is_gone, strays = await self._kill_tree(process.key, deadline)
-        if not is_gone:
+        outcome = await self._kill_tree(process.key, deadline)
+        if not outcome.is_gone:
             return _NOT_GONE
         live = self._supervisor.get(process.spec.id)
         left_s = max(0.0, deadline - time.monotonic())
         if live is not None and not await self._wait(live, lambda: live.end_stored, left_s):
             return _NOT_GONE
-        return _explain(strays) if strays else None
+        return _explain(outcome.strays) if outcome.strays else None
 
     async def _kill_tree(self, key: str, deadline: float) -> KillOutcome:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
@@ -63,7 +63,7 @@ class Termination:
             await asyncio.sleep(min(delay_s, left_s))
             delay_s = min(2 * delay_s, _MAX_DELAY_S)
             with contextlib.suppress(ShimUnavailable):
-                outcome = await self._supervisor.link.kill(key)
+                outcome = await self._supervisor.link.kill(key, outcome)
         return outcome
 
     async def purge(self, process: Process, wait_s: float) -> str | None:

@@ -101,8 +101,8 @@ class CommandHandler:
             self._children.forget(child)
 
     def _kill(self, connection: Connection, message: dict[str, Any]) -> None:
-        outcome = self._children.killer.kill(message["id"])
-        connection.send(encode_reply(message["request"], gone=outcome.is_gone, strays=outcome.strays))
+        outcome = self._children.killer.kill(message["id"], message["since_ticks"])
+        connection.send(encode_reply(message["request"], **outcome._asdict()))
 
     def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
         self._children.killer.sweep(message["ids"])

@@ -29,10 +29,12 @@ class KillOutcome(NamedTuple):
         is_gone: whether nothing of the tree is left, as far as can be told.
         strays: pids of processes that may belong to the tree, and that are not killed, because nothing tells whose they
             are. Empty until the tree is gone.
+        since_ticks: time from boot to a moment before the tree's start; 0 if it is not known.
     """
 
     is_gone: bool
-    strays: Sequence[int] = ()
+    strays: Sequence[int]
+    since_ticks: int
 
 
 class Killer:
@@ -111,18 +113,19 @@ class Killer:
 
     # ---- kills
 
-    def kill(self, process_id: str) -> KillOutcome:
+    def kill(self, process_id: str, since_ticks: int = 0) -> KillOutcome:
         """SIGKILL a process's tree, also when the process has ended and is forgotten here.
 
         What is left is killed again, in rounds. Call this again to learn whether the tree is gone: that does not make
-        the rounds faster.
+        the rounds faster. `since_ticks`: as an earlier outcome had it, because the process may be forgotten since.
         """
+        since_ticks = next((c.since_ticks for c in self._children() if c.id == process_id), since_ticks)
         first = process_id not in self._under_way
         is_gone = self._kill_once(process_id, freeze=not first)
         if first and not is_gone:
             self._under_way.add(process_id)
             self._schedule_round(process_id, 1)
-        return KillOutcome(is_gone, self._find_strays(process_id) if is_gone else ())
+        return KillOutcome(is_gone, self._find_strays(since_ticks) if is_gone else (), since_ticks)
 
     def _schedule_round(self, process_id: str, round_number: int) -> None:
         def kill_again() -> None:
@@ -160,18 +163,17 @@ class Killer:
     def _find_orphans(self) -> list[tree.Orphan]:
         return tree.find_orphans({child.pid for child in self._children() if not child.adopted and not child.reaped})
 
-    def _find_strays(self, process_id: str) -> list[int]:
-        """Find the orphans that bear no mark, and nothing else tells which tree they belong to.
+    def _find_strays(self, since_ticks: int) -> list[int]:
+        """Find the orphans started since then that bear no mark, and nothing else tells which tree they belong to.
 
         A process that became another user by PAM has no limit of its own, and may have a clean environment.
         """
-        since = next((child.since_ticks for child in self._children() if child.id == process_id), 0)
         sessions = {child.pid for child in self._children() if not child.reaped}
         return [
             orphan.pid
             for orphan in self._find_orphans()
             if orphan.mark is None
-            and orphan.start_ticks >= since
+            and orphan.start_ticks >= since_ticks
             and orphan.session not in sessions
             and (self._groups is None or not contains(str(self._groups.path), orphan.pid))
         ]
