@@ -68,7 +68,7 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev $(PEERS)/installed
-	@$(BIN)/pytest --numprocesses 4
+	@$(BIN)/pytest --numprocesses 5
 
 test-long: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/pytest --numprocesses 4 -m long

@@ -53,7 +53,7 @@ def _run_pytest(author: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
+@pytest.mark.parametrize("mode", [pytest.param("strict", marks=pytest.mark.long), "auto"])
 def test_the_documented_test_file_passes(author: Path, mode: str) -> None:
     (author / "test_mystore.py").write_text(_documented()[0])
     done = _run_pytest(author, "-o", f"asyncio_mode={mode}", "-k", "a_new_storage or every_field or outlasts")
@@ -77,6 +77,7 @@ def test_the_docstring_shows_the_documented_code(module: str, number: int) -> No
     assert textwrap.dedent(code).strip() == documented.strip()
 
 
+@pytest.mark.long
 def test_failing_asserts_of_the_suite_show_their_values(author: Path) -> None:
     (author / "test_mystore.py").write_text(_documented()[0])
     broken = _PLUGIN + "\n    async def scan(self, scan):\n        return ScanPage(chunks=[], position=None)\n"
@@ -95,6 +96,7 @@ _SILENT = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("broken", "test", "finding"),
     [

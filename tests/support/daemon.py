@@ -21,6 +21,7 @@ from outlast.linux.marks import read_mark
 from outlast.shim.kill.cgroup import folder_name
 from outlast.wire.identity import load_identity, make_mark
 from tests.support.waiting import DEADLINE_S, eventually
+from tests.support.warm import ForkedDaemon, can_fork
 
 # What the shim marks each run's processes with.
 _KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
@@ -37,7 +38,7 @@ class Daemon:
         self.state_dir = state_dir
         self.environment = environment
         self.command = OUTLAST
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | ForkedDaemon | None = None
         self.url = ""
         self.stderr = b""
         self._client: HttpClient | None = None
@@ -53,15 +54,13 @@ class Daemon:
     async def launch(self, *flags: str) -> None:
         """Start it."""
         with (self.state_dir.parent / "daemon.log").open("ab") as log:
+            args = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(self.state_dir), *flags]
+            env = {**os.environ, **QUICK, **self.environment}
+            if self.command is OUTLAST and can_fork(self.environment):
+                self.process = await ForkedDaemon.start(args, env, log.fileno())
+                return
             self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                "serve",
-                *("--listen", "127.0.0.1:0"),
-                *("--state-dir", str(self.state_dir)),
-                *flags,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **QUICK, **self.environment},
+                *self.command, *args, stdout=asyncio.subprocess.PIPE, stderr=log, env=env
             )
 
     async def announcement(self) -> str:
@@ -215,9 +214,12 @@ class Daemon:
             return connection.execute(query, parameters).fetchall()
 
 
-def close_pipes(process: asyncio.subprocess.Process) -> None:
+def close_pipes(process: asyncio.subprocess.Process | ForkedDaemon) -> None:
     """Close what a process that has ended leaves open, also where a child of it still holds the other ends."""
-    cast("Any", process)._transport.close()
+    if isinstance(process, ForkedDaemon):
+        process.close()
+    else:
+        cast("Any", process)._transport.close()
 
 
 async def outlast(*args: str, **environment: str) -> tuple[int, str]:

@@ -14,6 +14,8 @@ import pytest
 from outlast import __version__
 from tests.support.daemon import QUICK, Daemon
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent.parent
 DATA = f"outlast-{__version__}.data"
 BROKEN = "raise AssertionError('a module of the folder was imported')\n"
@@ -132,7 +134,6 @@ def test_python_itself_prefers_an_outlast_module_on_its_path(installed: Environm
     assert BROKEN.split("'")[1] in installed.run(folder, "python", "-m", "outlast", "--version").stderr
 
 
-@pytest.mark.slow
 async def test_a_daemon_runs_in_a_folder_with_an_outlast_module(
     installed: Environment, folder: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

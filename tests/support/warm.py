@@ -1,0 +1,138 @@
+"""Daemons forked from an interpreter that has the program loaded: a start takes a tenth of the processor time.
+
+Most of what a daemon's start costs is imports. The helper (`warm_helper`) has done them; each daemon is a fork of the
+helper that runs the same command. One helper serves one process that runs tests, and ends with it.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from outlast.failpoints import VARIABLE
+
+_ROOT = Path(__file__).parents[2]
+STATUS_BYTES = 4
+"""Size of an exit code as the helper reports it."""
+
+_MAX_PID_BYTES = 16
+
+
+class ForkedDaemon:
+    """A daemon that the helper has forked, with the part of `asyncio.subprocess.Process` that tests use.
+
+    Attributes:
+        returncode: exit code, negative for a signal; None while the daemon runs.
+    """
+
+    def __init__(self, pid: int, stdout: asyncio.StreamReader, pipes: Sequence[asyncio.BaseTransport]) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._pipes = pipes
+        self._ended: asyncio.Task[None]
+
+    @classmethod
+    async def start(cls, args: Sequence[str], env: Mapping[str, str], stderr: int) -> "ForkedDaemon":
+        """Run `outlast ARGS` in a fork of the helper, with stdout to a pipe and stderr to a descriptor."""
+        stdout, stdout_end = os.pipe()
+        status, status_end = os.pipe()
+        try:
+            pid = _helper().fork(args, env, [stdout_end, stderr, status_end])
+        finally:
+            os.close(stdout_end)
+            os.close(status_end)
+        lines, printed = await _reader(stdout)
+        codes, died = await _reader(status)
+        daemon = cls(pid, lines, (printed, died))
+        daemon._ended = asyncio.create_task(daemon._note_end(codes))
+        return daemon
+
+    async def _note_end(self, codes: asyncio.StreamReader) -> None:
+        code = await codes.readexactly(STATUS_BYTES)
+        self.returncode = int.from_bytes(code, "little", signed=True)
+
+    async def wait(self) -> int:
+        """Wait for the end, and return the exit code."""
+        await asyncio.shield(self._ended)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signal the daemon, if it runs."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for pipe in self._pipes:
+            pipe.close()
+
+
+async def _reader(fd: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb")
+    )
+    return reader, transport
+
+
+def can_fork(environment: Mapping[str, str]) -> bool:
+    """Return whether a fork behaves as a new interpreter does with these additional variables.
+
+    Failpoints and PYTHON variables take effect at imports, which a fork does not repeat. Nor does it measure coverage.
+    """
+    return all(key.startswith("OUTLAST_") and key != VARIABLE for key in environment) and "coverage" not in sys.modules
+
+
+class _Helper:
+    """The helper of this process, seen from here."""
+
+    def __init__(self) -> None:
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.warm_helper", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdout=subprocess.DEVNULL,
+                cwd=_ROOT,
+            )
+        atexit.register(self._end)
+
+    def fork(self, args: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
+        """Fork a daemon, and return its pid. `fds`: its stdout, its stderr, and where its exit code is written."""
+        request = {"args": list(args), "env": dict(env), "cwd": str(Path.cwd())}
+        socket.send_fds(self._sock, [json.dumps(request).encode()], fds)
+        return int(self._sock.recv(_MAX_PID_BYTES).decode() or "0") or self._fail()
+
+    def _fail(self) -> int:
+        raise RuntimeError(f"the helper that forks daemons has ended: {self._process.wait()}")
+
+    def _end(self) -> None:
+        self._sock.close()
+        self._process.wait()
+
+
+_helpers: dict[int, _Helper] = {}
+
+
+def _helper() -> _Helper:
+    if os.getpid() not in _helpers:
+        _helpers[os.getpid()] = _Helper()
+    return _helpers[os.getpid()]

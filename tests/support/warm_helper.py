@@ -1,0 +1,75 @@
+"""The helper that forks daemons for `tests.support.warm`. Its imports are what a fork need not do again."""
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+import outlast.daemon.serve
+import outlast.storage.memory.storage
+import outlast.storage.sqlite.storage  # noqa: F401
+from outlast.cli import main
+from outlast.daemon.preload import import_late_modules
+from tests.support.warm import STATUS_BYTES
+
+_MAX_REQUEST_BYTES = 1 << 20
+
+
+def _serve(sock: socket.socket) -> None:
+    """Fork daemons until the other end closes the socket, and report how each of them ends."""
+    reports: dict[int, int] = {}
+    deaths, notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(notify)
+    while True:
+        ready, _, _ = select.select([sock.fileno(), deaths], [], [])
+        if deaths in ready:
+            os.read(deaths, 1 << 10)
+            _report_deaths(reports)
+        if sock.fileno() in ready:
+            request, fds, _, _ = socket.recv_fds(sock, _MAX_REQUEST_BYTES, 3)
+            if not request:
+                return
+            stdout, stderr, status = fds
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os.dup2(stdout, 1)
+                os.dup2(stderr, 2)
+                os.closerange(3, 1 << 10)
+                sock.detach()
+                _become_daemon(**json.loads(request))
+            os.close(stdout)
+            os.close(stderr)
+            reports[pid] = status
+            sock.send(str(pid).encode())
+
+
+def _report_deaths(reports: dict[int, int]) -> None:
+    while reports:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        report = reports.pop(pid)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, os.waitstatus_to_exitcode(status).to_bytes(STATUS_BYTES, "little", signed=True))
+        os.close(report)
+
+
+def _become_daemon(args: list[str], env: dict[str, str], cwd: str) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["outlast", *args]
+    main(prog_name="outlast")
+
+
+if __name__ == "__main__":
+    import_late_modules()
+    gc.freeze()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
