@@ -23,7 +23,7 @@ def test_a_process_is_signalled_before_its_descendants(monkeypatch: pytest.Monke
 
 
 def test_a_kill_that_is_repeated_knows_when_the_tree_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An orphan from before is no stray of the tree, also when the shim has forgotten the process meanwhile."""
+    """An orphan from before does not belong to the tree, also when the shim has forgotten the process meanwhile."""
     monkeypatch.setattr(tree, "kill_tree", lambda *_args, **_options: set())
     monkeypatch.setattr(tree, "find_orphans", lambda _known: [Orphan(7, 99, 7, None), Orphan(8, 100, 8, None)])
     child = Mock(pid=30, id="01", reaped=True, since_ticks=100)
