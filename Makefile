@@ -10,6 +10,8 @@ EXAMPLES ?= 300
 TESTS ?= tests
 RUNS ?= 10
 LISTEN ?= 127.0.0.1:9501
+# Workers of pytest and the programs that tests start load the same modules: compile them once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help serve test test-long test-quick flakes coverage check fix docs bench bench-scale demo chaos soak fuzz release clean
 

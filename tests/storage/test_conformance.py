@@ -57,7 +57,7 @@ def test_sqlite_behaves_like_the_model() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compresses", [False, True])
+@pytest.mark.parametrize("compresses", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_sqlite_behaves_like_the_model_while_rows_change(*, compresses: bool) -> None:
     check_against_model(
         lambda folder: EagerStorage(folder / "outlast.db", durable=False, lease_s=0, compresses=compresses),

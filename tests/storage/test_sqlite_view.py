@@ -57,7 +57,7 @@ def _shown(line: bytes) -> bytes:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.lists(st.tuples(st.none() | _data, st.sampled_from(Stream), st.booleans()), min_size=1, max_size=5))
 def test_both_views_show_the_lines_of_the_chunks(
     database: sqlite3.Connection, data: list[tuple[bytes | None, Stream, bool]]

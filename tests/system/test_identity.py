@@ -41,7 +41,7 @@ def copy_folder(daemon: Daemon, folder: Path) -> None:
     subprocess.run(["cp", "-a", str(daemon.state_dir), str(folder)], check=True)
 
 
-@pytest.mark.parametrize("groups", ["cgroup", "proc"])
+@pytest.mark.parametrize("groups", ["cgroup", pytest.param("proc", marks=pytest.mark.long)])
 @pytest.mark.parametrize("whole", [False, True], ids=["store", "folder"])
 async def test_a_served_copy_touches_nothing_of_the_original(
     state_dir: Path, tmp_path: Path, groups: str, *, whole: bool

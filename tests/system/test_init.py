@@ -27,7 +27,7 @@ exec {PROGRAM} serve --listen 127.0.0.1:0
 """
 
 
-@pytest.fixture(params=["container", "process"])
+@pytest.fixture(params=["container", pytest.param("process", marks=pytest.mark.long)])
 async def init(request: pytest.FixtureRequest, state_dir: Path) -> AsyncIterator[Init]:
     """An init that is not started yet; the end of the test ends it."""
     if request.param == "container":

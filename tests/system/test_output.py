@@ -81,7 +81,7 @@ async def test_a_million_short_lines_are_stored(daemon: Daemon) -> None:
     assert [e.id async for e in daemon.follow(process, query="?after=999998")] == [999_999, 1_000_000, None]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_line_of_200_mb_is_stored(daemon: Daemon) -> None:
     size = 200_000_000
     process = await daemon.python(

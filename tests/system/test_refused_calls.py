@@ -23,7 +23,7 @@ ALL = f"splice,{NO_PIDFDS},close_range,fallocate,{OF_LITTLE_USE}"
 SUBSTITUTED = [
     *(("ENOSYS", calls) for calls in ("splice", "pidfd_open", "pidfd_send_signal", "close_range", "fallocate")),
     *(("ENOSYS", calls) for calls in ("clone3", OF_LITTLE_USE)),
-    *(("EPERM", calls) for calls in ("splice", "pidfd_open", "pidfd_send_signal")),  # and all, below
+    *(pytest.param("EPERM", calls, marks=pytest.mark.long) for calls in ("splice", "pidfd_open", "pidfd_send_signal")),
 ]
 NEEDED = {
     "memfd_create": "memfd_create(2)",
@@ -106,7 +106,7 @@ async def run_refused(error: str, calls: str, *command: str) -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
-@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("error", ["ENOSYS", pytest.param("EPERM", marks=pytest.mark.long)])
 async def test_a_call_without_a_substitute_is_named_at_the_start(state_dir: Path, error: str) -> None:
     command = [*OUTLAST, "serve", "--state-dir", str(state_dir)]
     for call, name in NEEDED.items():
@@ -128,7 +128,7 @@ async def test_where_no_thread_can_start_the_reason_is_told(state_dir: Path) -> 
     assert (code, "clone3(2) with ENOSYS" in said) == (1, True)
 
 
-@pytest.mark.parametrize("calls", [NO_PIDFDS, f"splice,fallocate,{NO_PIDFDS}"])
+@pytest.mark.parametrize("calls", [pytest.param(NO_PIDFDS, marks=pytest.mark.long), f"splice,fallocate,{NO_PIDFDS}"])
 async def test_a_shim_without_pidfds_can_be_upgraded_and_killed(crashable_daemon: Daemon, calls: str) -> None:
     daemon = refusing(crashable_daemon, "EPERM", calls)
     await daemon.start()

@@ -101,7 +101,9 @@ async def stored_lines(daemon: Daemon, process: dict[str, Any]) -> int:
     return count
 
 
-@pytest.mark.parametrize("program", [IN_PIECES, IN_LINES, ON_BOTH])
+@pytest.mark.parametrize(
+    "program", [IN_PIECES, *(pytest.param(program, marks=pytest.mark.long) for program in (IN_LINES, ON_BOTH))]
+)
 async def test_64_mib_are_buffered_without_a_daemon(daemon: Daemon, program: str) -> None:
     size = 67_200_000
     assert size >= 64 * MIB
