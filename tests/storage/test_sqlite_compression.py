@@ -51,7 +51,7 @@ def _output(db: sqlite3.Connection) -> Output:
 
 
 def _compressed_ids(db: sqlite3.Connection) -> list[int]:
-    return [row_id for (row_id,) in db.execute("SELECT id FROM output_chunk WHERE codec = 'zstd' ORDER BY id")]
+    return [row_id for (row_id,) in db.execute("SELECT id FROM output_chunk WHERE codec = 'zlib' ORDER BY id")]
 
 
 async def _ask(storage: SqliteStorage, sql: str) -> list[list[Any]]:
@@ -178,7 +178,7 @@ async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str)
         ]
         sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
         assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
-        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zstd'") == [(3,)]
+        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zlib'") == [(3,)]
         assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
         beginning = "[compressed: the beginning of a line] "
         assert _plain_sql(path, sql) == [
@@ -190,7 +190,7 @@ async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str)
 
 
 async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
-    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
+    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zlib' AND stream = 1"
     assert len(await _ask(compressed.storage, sql)) == 1
 
 
