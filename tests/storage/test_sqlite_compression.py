@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import secrets
 import sqlite3
 import threading
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.model.errors import StorageError
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Process
@@ -33,6 +36,7 @@ from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import EVERYTHING, EagerStorage, commit_each, compress_all
 from tests.support.waiting import eventually
 
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
 _VIEWS = ("output_lines", "output_tail")
 _LOG = b"".join(b"2024-03-09 16:00:%02d GET /a/path/%d 200\n" % (n % 60, n) for n in range(100))
 
@@ -105,34 +109,60 @@ async def compressed(path: Path) -> AsyncIterator[_Compressed]:
         await storage.close()
 
 
-def _plain_sql(path: Path, sql: str) -> list[tuple[Any, ...]]:
+def _plain_sql(path: Path, sql: str, *, has_zlib: bool = False) -> list[tuple[Any, ...]]:
+    """Ask Python's SQLite, with the function that the `sqlite3` command has, or without it."""
     with closing(sqlite3.connect(path)) as db:
+        if has_zlib:
+            register_sqlar_uncompress(db)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         return db.execute(sql).fetchall()
 
 
 @pytest.mark.parametrize("view", _VIEWS)
-async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str) -> None:
+@pytest.mark.parametrize("suffix", ["", "_portable"])
+async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str, suffix: str) -> None:
     storage = EagerStorage(path)
     await storage.open()
     try:
         output = Output(await added(storage))
         await storage.commit([*_chunks(output), CompleteOutput(output.handle, 1)])
-        sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+        sql = f"SELECT * FROM {view}{suffix} ORDER BY seq"  # noqa: S608
         shown = await _ask(storage, sql)
         assert len(shown) == 103
-        assert [list(row) for row in _plain_sql(path, sql)] == shown
+        assert [list(row) for row in _plain_sql(path, sql, has_zlib=not suffix)] == shown
     finally:
         await storage.close()
 
 
 @pytest.mark.parametrize("view", _VIEWS)
-async def test_plain_sql_shows_a_sentence_for_a_compressed_row(compressed: _Compressed, path: Path, view: str) -> None:
-    assert compressed.views[view]
-    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq") == [  # noqa: S608
-        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
-        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
+async def test_a_sqlite_with_zlib_shows_the_lines_of_compressed_rows(
+    compressed: _Compressed, path: Path, view: str
+) -> None:
+    sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+    assert [list(row) for row in _plain_sql(path, sql, has_zlib=True)] == compressed.views[view]
+
+
+@pytest.mark.usefixtures("compressed")
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_any_sqlite_shows_a_sentence_for_a_compressed_row(path: Path, view: str) -> None:
+    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view}_portable ORDER BY seq") == [  # noqa: S608
+        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: sqlite3, or outlast sql]"),
+        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: sqlite3, or outlast sql]"),
     ]
+
+
+async def test_the_documented_line_of_python_registers_the_function(compressed: _Compressed, path: Path) -> None:
+    (line,) = re.findall(r"`(db\.create_function\([^`]*)`", _DOCUMENT.read_text(encoding="utf-8"))
+    with closing(sqlite3.connect(path)) as db:
+        eval(line, {"db": db, "zlib": zlib})  # noqa: S307 - the line is ours
+        (count,) = db.execute("SELECT count(line) FROM output_lines").fetchone()
+    assert count == len(compressed.views["output_lines"])
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_a_sqlite_without_zlib_names_the_function_that_it_lacks(path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such function: sqlar_uncompress"):
+        _plain_sql(path, "SELECT * FROM output_lines")
 
 
 @pytest.mark.usefixtures("compressed")
@@ -180,18 +210,19 @@ async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str)
         assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
         assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zlib'") == [(3,)]
         assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
+        assert _plain_sql(path, sql, has_zlib=True) == lines
         beginning = "[compressed: the beginning of a line] "
-        assert _plain_sql(path, sql) == [
-            (1, "[compressed: 2 lines; read them with: outlast sql]"),
-            (4, 2 * beginning + "[compressed: 2 lines; read them with: outlast sql]"),
+        assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [
+            (1, "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
+            (4, 2 * beginning + "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
         ]
     finally:
         await storage.close()
 
 
 async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
-    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zlib' AND stream = 1"
-    assert len(await _ask(compressed.storage, sql)) == 1
+    sql = "SELECT decompress(data, codec) = sqlar_uncompress(data, raw_bytes) FROM output_chunk WHERE codec = 'zlib'"
+    assert await _ask(compressed.storage, sql) == [[1], [1]]
 
 
 async def test_the_storage_reads_compressed_output_as_before(compressed: _Compressed) -> None:

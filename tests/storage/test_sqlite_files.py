@@ -55,7 +55,7 @@ async def _goes_on(storage: SqliteStorage, output: Output) -> None:
     chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 20))
     assert [chunk.data for chunk in chunks] == [b"first\n", b"next\n"]
     with closing(sqlite3.connect(storage.path)) as db:
-        assert db.execute("SELECT line FROM output_lines ORDER BY seq").fetchall() == [("first",), ("next",)]
+        assert db.execute("SELECT line FROM output_lines_portable ORDER BY seq").fetchall() == [("first",), ("next",)]
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -82,6 +82,7 @@ def _open_store(path: str, packages: list[str]) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
+    db.create_function("sqlar_uncompress", 2, lambda data, _: zlib.decompress(data), deterministic=True)
     _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
