@@ -16,7 +16,7 @@ from outlast.model.usage import PeakUsage, RunUsage
 from outlast.storage.base import CompleteOutput, EndRun, RecordUsage
 from outlast.storage.sqlite import SqliteStorage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
-from tests.storage.stores import EagerStorage
+from tests.storage.stores import EagerStorage, FloodStorage
 
 PEAK = PeakUsage(cpu_user_ms=1, cpu_system_ms=2, rss_bytes=3, processes=4, threads=5, open_files=6)
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
@@ -91,8 +91,9 @@ async def test_the_views_of_lines_show_each_line(storage: SqliteStorage, ended: 
 
 
 @pytest.mark.parametrize("view", ["output_lines", "output_tail"])
-async def test_the_views_show_the_lines_of_compressed_rows(path: Path, view: str) -> None:
-    storage = EagerStorage(path, compresses=True)
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_the_views_show_the_lines_of_compressed_rows(path: Path, view: str, *, at_once: bool) -> None:
+    storage = FloodStorage(path) if at_once else EagerStorage(path, compresses=True)
     await storage.open()
     try:
         output = Output(await added(storage))

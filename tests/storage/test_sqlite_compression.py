@@ -342,7 +342,7 @@ async def test_rows_are_compressed_after_their_merge_is_decided(path: Path, stre
 
 
 async def test_the_setting_reaches_the_storage(path: Path) -> None:
-    async def opened(compress_after_s: int) -> bool:
+    async def opened(compress_after_s: int | None) -> bool:
         storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=compress_after_s)
         await storage.open()
         try:
@@ -353,14 +353,76 @@ async def test_the_setting_reaches_the_storage(path: Path) -> None:
         finally:
             await storage.close()
 
-    assert not await opened(0)
+    assert not await opened(3600)
     with closing(open_writer(path, durable=False)) as db:
         output = _output(db)
         commit(db, [output.chunk(_LOG), CompleteOutput(output.handle, 1)])  # of 2024
         _forget_unmerged(db)
-    assert not await opened(0)
+    assert not await opened(None)
     assert not await opened(2**31)
     assert await opened(3600)
+
+
+@pytest.mark.parametrize(
+    ("compress_after_s", "data", "is_compressed"),
+    [
+        (600, _LOG * 20, True),
+        (600, _LOG, False),
+        (600, secrets.token_bytes(5000) + _LOG * 20, False),
+        (600, _LOG * 2 + secrets.token_bytes(100_000), False),
+        (None, _LOG * 20, False),
+    ],
+    ids=["a flood", "small", "its beginning does not shrink", "too little is saved", "off"],
+)
+async def test_a_flood_is_compressed_when_it_is_stored(
+    path: Path, compress_after_s: int | None, data: bytes, *, is_compressed: bool
+) -> None:
+    storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=compress_after_s)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunk = output.chunk(data)
+        await storage.commit([chunk])
+        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == [chunk]
+        with closing(sqlite3.connect(path)) as db:
+            assert bool(_compressed_ids(db)) == is_compressed
+            (stored_bytes,) = db.execute("SELECT length(data) FROM output_chunk").fetchone()
+        assert (stored_bytes < len(data) / 4) == is_compressed
+    finally:
+        await storage.close()
+
+
+async def test_a_row_of_several_chunks_is_compressed_when_it_is_stored(path: Path) -> None:
+    storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=600)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(_LOG, ts_ms=EPOCH_MS + n) for n in range(20)]
+        await storage.commit(chunks)
+        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
+        with closing(sqlite3.connect(path)) as db:
+            assert _compressed_ids(db) == [1]
+    finally:
+        await storage.close()
+
+
+async def test_a_flood_is_compressed_off_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[threading.Thread] = set()
+
+    def compress(data: bytes) -> bytes:
+        threads.add(threading.current_thread())
+        return zlib.compress(data)
+
+    storage = EagerStorage(path)
+    monkeypatch.setattr(storage, "_compress_flood", compress)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        await storage.commit([output.chunk(_LOG)])
+        assert threads
+        assert threading.current_thread() not in threads
+    finally:
+        await storage.close()
 
 
 async def test_compression_holds_up_neither_the_loop_nor_the_writer(

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,9 +182,9 @@ async def test_a_log_that_another_program_writes_back_is_no_harm(storage: Sqlite
 async def test_a_commit_into_a_file_that_is_deleted_meanwhile_is_not_answered(
     storage: SqliteStorage, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def commit_and_lose(db: sqlite3.Connection, changes: list[object]) -> object:
+    def commit_and_lose(db: sqlite3.Connection, changes: list[object], **given: Any) -> object:
         storage.path.rename(tmp_path / "aside")
-        return commit(db, changes)  # type: ignore[arg-type]
+        return commit(db, changes, **given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(storage_module, "commit", commit_and_lose)
     next_chunk = output.chunk(b"next\n")

@@ -15,7 +15,15 @@ with contextlib.suppress(ImportError):
 
 ZLIB = "zlib"
 LEVEL = 6
-"""Compression level. Chosen by measuring logs: docs/decisions/0026-output-compressed-with-zlib.md."""
+"""Compression level of old rows. Chosen by measuring logs: docs/decisions/0026-output-compressed-with-zlib.md."""
+
+MAX_RATIO = 0.8
+"""Maximum size of compressed data, as a part of the bytes before. What gains less is stored as it is."""
+
+FLOOD_BYTES = 32 * 1024
+"""Size above which a row is compressed when it is stored. Most such rows are too large to be merged later."""
+
+_SAMPLE_BYTES = 4096
 
 _ZSTD = "zstd"  # what stores were compressed with before 0.1.0
 
@@ -23,6 +31,21 @@ _ZSTD = "zstd"  # what stores were compressed with before 0.1.0
 def compress(data: bytes) -> bytes:
     """Return `data` in zlib's format, as small as is worth the time of a background task."""
     return zlib.compress(data, LEVEL)
+
+
+def compress_flood(data: bytes) -> bytes | None:
+    """Return output that is being stored compressed, or None if it is small, or too little is saved.
+
+    The first bytes are tried alone: output that is compressed already costs next to nothing.
+    """
+    if len(data) <= FLOOD_BYTES or not _saves(fast_zlib.compress(data[:_SAMPLE_BYTES], 1), _SAMPLE_BYTES):
+        return None
+    compressed: bytes = fast_zlib.compress(data, 1)
+    return compressed if _saves(compressed, len(data)) else None
+
+
+def _saves(compressed: bytes, raw_bytes: int) -> bool:
+    return len(compressed) <= raw_bytes * MAX_RATIO
 
 
 def decompress(data: bytes, codec: str | None) -> bytes:
