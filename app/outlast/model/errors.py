@@ -24,6 +24,7 @@ OutlastError
 |           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
 |               `-- GreetingCut  it broke during the greeting (outlast.shimlink)
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
+|-- EndsNotStored           the processes were told to end, and their ends or output cannot be stored now
 |-- StorageError            the store cannot be used at all: newer schema, bad URL
 |   `-- StorageDamaged      the store is damaged
 |-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
@@ -120,6 +121,18 @@ class StorageUnavailable(Unavailable):
 
 class StorageFull(StorageUnavailable):
     """The store has no room for the batch. It may have room for a smaller one."""
+
+
+class EndsNotStored(OutlastError):
+    """The processes were told to end, and the store cannot commit all of their output or their ends now.
+
+    Attributes:
+        ended: number of processes that were running.
+    """
+
+    def __init__(self, message: str, ended: int) -> None:
+        super().__init__(message)
+        self.ended = ended
 
 
 class ShimUnavailable(Unavailable):
