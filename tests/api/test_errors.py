@@ -55,6 +55,7 @@ def test_every_error_a_caller_can_meet_is_in_the_table() -> None:
         errors.StorageDamaged,
         errors.ProtocolError,
         errors.AlreadyServed,
+        errors.EndsNotStored,
         errors.ConfigError,
     }
     raised = {
