@@ -64,23 +64,22 @@ async def _shut_down(settings: Settings, *, discards: bool) -> int:
         EndsNotStored, StorageUnavailable: the store cannot commit now. The shim keeps what is not stored.
         OutlastError: the shutdown failed.
     """
-    grace_s = settings.stop_grace_ms / 1000
+    # Where nothing can be stored, a store in memory serves to end everything. The next daemon records what is missing.
+    unstored = replace(settings, storage=_IN_MEMORY)
     try:
-        async with running_manager(settings) as manager:
-            return await manager.shutdown(grace_s)
+        return await _end_all(settings)
     except StorageDamaged as damage:
-        ended = await _shut_down_unstored(settings)
+        ended = await _end_all(unstored)
         raise StorageDamaged(f"{damage}. {ended} running processes were ended; how is not stored") from None
     except (EndsNotStored, StorageUnavailable) as exc:
         if not discards:
             raise
         before = exc.ended if isinstance(exc, EndsNotStored) else 0
-        return before + await _shut_down_unstored(settings)
+        return before + await _end_all(unstored)
 
 
-async def _shut_down_unstored(settings: Settings) -> int:
-    """End what is left, with a store in memory. The next daemon finds out what the true store lacks."""
-    async with running_manager(replace(settings, storage=_IN_MEMORY)) as manager:
+async def _end_all(settings: Settings) -> int:
+    async with running_manager(settings) as manager:
         return await manager.shutdown(settings.stop_grace_ms / 1000)
 
 

@@ -123,18 +123,6 @@ class StorageFull(StorageUnavailable):
     """The store has no room for the batch. It may have room for a smaller one."""
 
 
-class EndsNotStored(OutlastError):
-    """The processes were told to end, and the store cannot commit all of their output or their ends now.
-
-    Attributes:
-        ended: number of processes that were running.
-    """
-
-    def __init__(self, message: str, ended: int) -> None:
-        super().__init__(message)
-        self.ended = ended
-
-
 class ShimUnavailable(Unavailable):
     """The shim cannot be reached now."""
 
@@ -150,6 +138,18 @@ def after_effects(done: str) -> Iterator[None]:
         yield
     except Unavailable as exc:
         raise Interrupted(f"{done}, and then a step failed: {exc}") from exc
+
+
+class EndsNotStored(OutlastError):
+    """The processes were told to end, and the store cannot commit all of their output or their ends now.
+
+    Attributes:
+        ended: number of processes that were running.
+    """
+
+    def __init__(self, message: str, ended: int) -> None:
+        super().__init__(message)
+        self.ended = ended
 
 
 class StorageError(OutlastError):
