@@ -271,10 +271,10 @@ def test_a_minute_begins_with_its_first_chunk_in_any_row(database: sqlite3.Conne
         assert [chunk for _, chunk in found] == [chunk for chunk in chunks if chunk.ts_ms >= since_ms]
 
 
-def _trickle(db: sqlite3.Connection, lines: int, data: bytes = b"x" * 95 + b"\n") -> Output:
+def _trickle(db: sqlite3.Connection, lines: int) -> Output:
     process = new_process()
     output = Output(commit(db, [process])[process.spec.id])
-    commit_each(db, [output.chunk(data, ts_ms=1000 * n) for n in range(lines)])
+    commit_each(db, [output.chunk(b"x" * 95 + b"\n", ts_ms=1000 * n) for n in range(lines)])
     return output
 
 
@@ -336,8 +336,7 @@ def test_large_chunks_are_not_merged(database: sqlite3.Connection, sizes: list[i
 
 
 def test_a_merged_row_has_a_bounded_number_of_lines(database: sqlite3.Connection) -> None:
-    process = new_process()
-    output = Output(commit(database, [process])[process.spec.id])
+    output = Output(commit(database, [process := new_process()])[process.spec.id])
     chunks = [output.chunk(b"x" * 19 + b"\n" * 1000, ts_ms=n) for n in range(12)]
     commit_each(database, chunks)
     _compact(database, output.handle)
