@@ -1,7 +1,7 @@
 """A stub of the process manager: tests set its answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,9 +62,11 @@ class StubManager:
     is_ended: bool = False
     unreadable: int = 0
     is_closing: bool = False
+    on_caught_up: Callable[[], None] = lambda: None
 
     async def catch_up(self) -> None:
         self.caught_up += 1
+        self.on_caught_up()
 
     async def start(self, request: StartRequest) -> StartOutcome:
         self._called("start", request)

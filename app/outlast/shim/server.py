@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import select
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,12 @@ class Shim:
             self._children.output_reader.on_daemon_gone()
 
     def _handle_rest_and_disconnect(self, connection: Connection) -> None:
-        """Handle what a daemon sent before it died or was replaced: it may have handed a process over."""
+        """Handle what a daemon sent before it died or was replaced: it may have handed a process over.
+
+        The kernel refuses what it sends from now on, so the daemon knows of each request whether it was received.
+        """
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RD)
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
         for _ in range(_LAST_READS):

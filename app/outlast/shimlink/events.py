@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from outlast.model.errors import NoAnswer, OutlastError
+from outlast.model.errors import NoAnswer, OutlastError, ShimUnavailable
 from outlast.model.output import Stream
 from outlast.shimlink.held_process import HeldProcess
 
@@ -45,6 +45,14 @@ class SpawnRefused(OutlastError):
 
 class ShimLost(NoAnswer):
     """A shim that was connected has gone. Another one will take its place."""
+
+
+class NotSent(ShimUnavailable):
+    """A shim that was connected has gone, and this request never reached it whole: nothing was done."""
+
+
+LINK_BROKE = (ShimLost, NotSent)
+"""The errors of requests whose connection broke."""
 
 
 class GreetingCut(ShimLost):

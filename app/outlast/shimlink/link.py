@@ -1,7 +1,6 @@
 """One connection to the shim: commands and their answers, output and events as they come."""
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import json
@@ -10,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.failpoints import failpoint
 from outlast.linux.process import has_ended, pidfd_open
@@ -27,7 +26,16 @@ from outlast.model.output import Position, Stream
 from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.conversation import check_version
-from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import (
+    GreetingCut,
+    KillOutcome,
+    NotSent,
+    ShimEvents,
+    ShimLost,
+    ShimProcess,
+    Spawned,
+    SpawnRefused,
+)
 from outlast.shimlink.held_process import HeldProcess
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
@@ -52,6 +60,13 @@ _ANSWER_S = 10.0
 _LOOK_AGAIN_S = 0.005
 
 
+class _Request(NamedTuple):
+    """A request that waits for its answer. `number`: see `Channel.write`."""
+
+    future: asyncio.Future[dict[str, Any]]
+    number: int
+
+
 class ShimLink:
     """A link to the shim; make it by `open`. A shim serves one daemon at a time; a new one takes over.
 
@@ -69,7 +84,7 @@ class ShimLink:
         self._settings = settings
         self._api_sockets = api_sockets
         self._requests = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, _Request] = {}
         self._channel = Channel(sock, self._on_message, self._on_lost)
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -109,7 +124,7 @@ class ShimLink:
     @property
     def connected(self) -> bool:
         """Whether commands can be sent now."""
-        return self._channel.is_open
+        return self._channel.is_writable
 
     def close(self) -> None:
         """Close the connection. The shim keeps its processes, and their output for the next daemon."""
@@ -138,14 +153,13 @@ class ShimLink:
         if self.is_silent:
             raise ShimUnavailable("the shim does not answer: is it stopped? The process was not started; try again")
         request = next(self._requests)
-        future = self._register_request(request)
         message = {
             "request": request,
             "record": record,
             "command": command._asdict(),
             "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
         }
-        self._channel.write(encode_json(MessageType.SPAWN, message))
+        future = self._ask(request, encode_json(MessageType.SPAWN, message))
         failpoint("start-asked")
         answer = await self._wait_for_answer(future)
         if "error" in answer:
@@ -163,8 +177,7 @@ class ShimLink:
         description, fds = held.describe(exited)
         request = next(self._requests)
         message = {"request": request, "record": record, "fds": len(fds), **description.to_json()}
-        future = self._register_request(request)
-        self._channel.write(encode_json(MessageType.ADOPT, message), fds)
+        future = self._ask(request, encode_json(MessageType.ADOPT, message), fds)
         slot: int = (await self._wait_for_answer(future))["slot"]
         return slot
 
@@ -201,17 +214,6 @@ class ShimLink:
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
-    async def terminate(self, slot: int, number: int) -> None:
-        """Signal the process's group to end, and continue it, because a stopped process would not hear the signal.
-
-        Raises:
-            NotRunning: the process had ended before the first of the two.
-            PermissionError: the system refuses.
-        """
-        await self.signal(slot, number)
-        with contextlib.suppress(NotRunning):
-            await self.signal(slot, signal.SIGCONT)
-
     async def kill(self, process_id: str, before: KillOutcome | None = None) -> KillOutcome:
         """SIGKILL the process's tree, also if the process itself has ended.
 
@@ -229,14 +231,13 @@ class ShimLink:
         """Write to a standard input, and return when all of `data` is in the pipe, however long that takes.
 
         Raises:
-            NoAnswer: the shim died. A part of `data`, or all of it, may be in the pipe.
+            NoAnswer: the shim has gone. A part of `data`, or all of it, may be in the pipe.
+            NotSent: the shim has gone, and nothing was written.
             NotRunning: the process ended meanwhile.
             StdinNotWritable: its standard input is closed.
         """
         request = next(self._requests)
-        future = self._register_request(request)
-        self._channel.write(encode_stdin(request, slot, data))
-        answer = await future
+        answer = await self._ask(request, encode_stdin(request, slot, data))
         if answer.get("error") == "ended":
             raise NotRunning("the process ended before it had read all of its input")
         if "error" in answer:
@@ -261,9 +262,7 @@ class ShimLink:
 
     async def _send_request(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
         request = next(self._requests)
-        future = self._register_request(request)
-        self._channel.write(encode_json(kind, {"request": request, **fields}))
-        return await self._wait_for_answer(future)
+        return await self._wait_for_answer(self._ask(request, encode_json(kind, {"request": request, **fields})))
 
     async def _wait_for_answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
         """Wait for an answer that a running shim sends at once."""
@@ -274,11 +273,12 @@ class ShimLink:
             self.is_silent = True
             raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
-    def _register_request(self, request: int) -> asyncio.Future[dict[str, Any]]:
+    def _ask(self, request: int, message: bytes, fds: Sequence[int] = ()) -> asyncio.Future[dict[str, Any]]:
+        """Send a request, and return the future of its answer."""
         if not self.connected:
-            raise ShimUnavailable("the shim is not connected")
+            raise NotSent("the shim is not connected")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[request] = future
+        self._waiting[request] = _Request(future, self._channel.write(message, fds))
         future.add_done_callback(lambda _future: self._waiting.pop(request, None))
         return future
 
@@ -293,9 +293,11 @@ class ShimLink:
             self._events.on_link_lost()
 
     def _fail_requests(self) -> None:
-        for future in tuple(self._waiting.values()):
-            if not future.done():
+        for future, number in tuple(self._waiting.values()):
+            if not future.done() and number <= self._channel.sent:
                 future.set_exception(ShimLost("the connection to the shim was lost"))
+            elif not future.done():
+                future.set_exception(NotSent("the connection to the shim was lost before the request was sent"))
 
     def abort(self, why: Exception) -> None:
         """Drop the connection because of an error; the owner hears `on_link_lost`."""
@@ -353,7 +355,7 @@ class ShimLink:
         self.inventory.append(ShimProcess(message["slot"], message["record"], held, taken))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
-        future = self._waiting.get(message["request"])
+        waiting = self._waiting.get(message["request"])
         answer: dict[str, Any]
         try:
             held = self._receive_held(message)
@@ -363,17 +365,17 @@ class ShimLink:
             answer = {"error": "spawn", "stage": Stage.SETUP, "errno": errno.EMFILE}
         else:
             answer = {"slot": message["slot"], "held": held}
-        if future is not None and not future.done():
-            future.set_result(answer)
+        if waiting is not None and not waiting.future.done():
+            waiting.future.set_result(answer)
         elif "held" in answer:  # the caller has given up: the gate stays shut
             answer["held"].close()
             self.forget(message["slot"])
 
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:
-            future = self._waiting.get(message["request"])
-            if future is not None and not future.done():
-                future.set_result(message)
+            waiting = self._waiting.get(message["request"])
+            if waiting is not None and not waiting.future.done():
+                waiting.future.set_result(message)
         elif kind is MessageType.STARTING:
             self._on_starting(message)
         elif kind is MessageType.INVENTORY:

@@ -20,6 +20,7 @@ from outlast.core.managed.next_run import NextRunStarter
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
 from outlast.core.output.committer import Committer
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
@@ -308,9 +309,9 @@ class ManagedController:
             return
         if not live.ended:
             with contextlib.suppress(NotRunning, PermissionError):
-                await self._supervisor.link.terminate(live.slot, managed.spec.options.stop_signal)
+                await repeatable.terminate(self._supervisor, live)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
-                await self._supervisor.link.kill(live.key)
+                await repeatable.kill(self._supervisor, live.key)
         await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
     def _check_shim(self, managed: ManagedProcess) -> None:

@@ -24,7 +24,14 @@ from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
-from outlast.shimlink import GreetingCut, HeldProcess, ShimLink, ShimLost, ShimProcess, connect_or_start
+from outlast.shimlink import (
+    LINK_BROKE,
+    GreetingCut,
+    HeldProcess,
+    ShimLink,
+    ShimProcess,
+    connect_or_start,
+)
 from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
@@ -157,7 +164,7 @@ class Supervisor:
         for _ in range(_GREETINGS - 1):
             try:
                 await self._connect()
-            except ShimLost as exc:
+            except LINK_BROKE as exc:
                 log.warning("%s while this daemon started; it is replaced", exc)
             else:
                 return
@@ -343,6 +350,14 @@ class Supervisor:
 
     # ---- the link
 
+    async def wait_connected(self, deadline: float) -> None:
+        """Wait until the shim can be asked about every process, or until `deadline`, by the monotonic clock."""
+        while not (self.connected or self._is_closed) and (left_s := deadline - time.monotonic()) > 0:
+            if self._reconnecting is not None and not self._reconnecting.done():
+                await asyncio.wait([self._reconnecting], timeout=left_s)
+            else:
+                await asyncio.sleep(_RETRY_S)  # the loss of the link is noticed any moment
+
     async def _wait_reconnected(self) -> None:
         """Wait while the daemon reconnects, or hands processes over."""
         while self._reconnecting is not None and not self._reconnecting.done():
@@ -364,7 +379,7 @@ class Supervisor:
             else:
                 try:
                     await self._recovery.recover(link, found + await self._hand_over_salvaged(link, found))
-                except ShimLost:
+                except LINK_BROKE:
                     self._salvage(found)
                     raise
                 self._salvaged.clear()
