@@ -74,11 +74,13 @@ async def test_a_restart_on_a_full_disk_loses_no_output(daemon: Daemon, disk: Di
     await load.finish()
 
 
+# Output that no compression makes smaller: it fills the disk soon, and each process has pages of its own to give back.
 PRINTER = """
-import sys
+import os, sys
+block = b"".join(os.urandom(99).replace(b"\\n", b"x") + b"\\n" for _ in range(10_000))
 sys.stdin.readline()
 while True:
-    sys.stdout.write("x" * 99 + "\\n")
+    sys.stdout.buffer.write(block)
 """
 
 
