@@ -74,6 +74,8 @@ class ProcessManager:
         limits: BufferLimits,
         inherit_env: Sequence[str] = (),
         api_sockets: Sequence[ApiSocket] = (),
+        *,
+        store_is_stand_in: bool = False,
     ) -> None:
         """Make the manager of a state folder.
 
@@ -83,6 +85,7 @@ class ProcessManager:
             limits: the buffer limits.
             inherit_env: names of environment variables that processes inherit from the daemon.
             api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+            store_is_stand_in: see `Recovery`.
         """
         self.why_held: str | None = None
         self._storage = storage
@@ -92,7 +95,15 @@ class ProcessManager:
         self.queries = Queries(storage)
         self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
-        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits, api_sockets)
+        self._supervisor = Supervisor(
+            storage,
+            self._committer,
+            self._chunk_cache,
+            state_dir,
+            limits,
+            api_sockets,
+            store_is_stand_in=store_is_stand_in,
+        )
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
