@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.shimlink import connected_daemon
 from tests.support.daemon import OUTLAST, QUICK, Daemon, is_running, left_over, outlast, shim_pid, wait_until_gone
 from tests.support.waiting import eventually
 
@@ -141,13 +142,37 @@ async def test_a_second_daemon_is_refused_though_the_lock_was_removed(daemon: Da
     process = await daemon.run("cat", stdin_mode="pipe")
     (daemon.state_dir / "lock").unlink()
     assert "another daemon (its pid is not known here" in await refused(daemon.state_dir)
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
-    assert (code, "its pid is not known here" in output) == (1, True)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"mine\n")
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     await daemon.ended(process)
     assert await daemon.raw(process) == b"mine\n"
     assert "the connection to the shim was lost" not in daemon.log
+
+
+async def test_down_ends_a_daemon_whose_lock_was_removed(daemon: Daemon) -> None:
+    process = await daemon.run("sleep", "1000")
+    (daemon.state_dir / "lock").unlink()
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
+    await daemon.stop(0)
+    assert not is_running(process["pid"])
+
+
+async def test_the_shim_names_no_daemon_that_has_ended(daemon: Daemon) -> None:
+    assert await asyncio.to_thread(connected_daemon, daemon.state_dir) == daemon.pid
+    await daemon.kill()
+
+    async def is_forgotten() -> bool:
+        return await asyncio.to_thread(connected_daemon, daemon.state_dir) is None
+
+    await eventually(is_forgotten)
+
+
+async def test_a_later_process_with_the_pid_of_the_daemon_is_none(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast.shimlink.daemon.identify", lambda pid: [pid, 1])
+    assert await asyncio.to_thread(connected_daemon, daemon.state_dir) is None
 
 
 async def test_a_second_shim_does_not_start_though_the_files_of_the_first_were_removed(daemon: Daemon) -> None:

@@ -11,10 +11,10 @@ from outlast.config import Settings
 from outlast.core.manager import ProcessManager
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
-from outlast.linux.process import pidfd_open, signal_process
+from outlast.linux.process import has_ended, pidfd_open, signal_process
 from outlast.model.errors import AlreadyServed, EndsNotStored, StorageDamaged, StorageUnavailable
 from outlast.model.process import ProcessQuery
-from outlast.shimlink import SHIM_LOG_NAME, find_running_shim
+from outlast.shimlink import SHIM_LOG_NAME, connected_daemon, find_running_shim
 from outlast.storage import storage_from_url
 
 _DAEMON_TIMEOUT_S = 30.0
@@ -137,8 +137,8 @@ def _had_shim(settings: Settings) -> bool:
 
 
 async def _end_daemon(settings: Settings) -> bool:
-    """SIGTERM the daemon, and wait until it has released the lock. Return whether one was running."""
-    pid = state_folder.lock_holder(settings.state_path)
+    """SIGTERM the daemon, and wait until it has ended. Return whether one was running."""
+    pid = await _find_daemon(settings)
     if pid is None:
         return False
     try:
@@ -147,16 +147,22 @@ async def _end_daemon(settings: Settings) -> bool:
         return True
     try:
         # Checked after pidfd_open: the descriptor is the daemon's, not that of a later process with the same pid.
-        if state_folder.lock_holder(settings.state_path) == pid:
+        if await _find_daemon(settings) == pid:
             with contextlib.suppress(ProcessLookupError):
                 signal_process(pidfd, pid, signal.SIGTERM)
                 signal_process(pidfd, pid, signal.SIGCONT)  # a stopped daemon would not hear it
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DAEMON_TIMEOUT_S
-        while state_folder.lock_holder(settings.state_path) == pid:
+        while not has_ended(pidfd):
             if loop.time() > deadline:
                 raise AlreadyServed(f"the daemon (pid {pid}) does not end: see its log, or kill it and try again")
             await asyncio.sleep(_POLL_S)
     finally:
         os.close(pidfd)
     return True
+
+
+async def _find_daemon(settings: Settings) -> int | None:
+    """Return the pid of the daemon: the lock names it, or else, if the file was removed, the shim."""
+    pid = state_folder.lock_holder(settings.state_path)
+    return pid or await asyncio.to_thread(connected_daemon, settings.state_path)

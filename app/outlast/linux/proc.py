@@ -46,6 +46,12 @@ def boot_ticks() -> int:
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
+def identify(pid: int) -> list[int] | None:
+    """Return what tells a process from all others, also later ones with its pid. None: it has gone."""
+    seen = read_stat(pid)
+    return None if seen is None else [pid, seen.start_ticks]
+
+
 def read_stat(pid: int = 0, *, folder: int | None = None) -> Stat | None:
     """Read /proc/PID/stat. None: the process has gone."""
     fields = _stat_fields(pid, folder)

@@ -2,6 +2,7 @@
 
 from outlast.shimlink.api_sockets import fetch_api_sockets
 from outlast.shimlink.conversation import SHIM_LOG_NAME
+from outlast.shimlink.daemon import connected_daemon
 from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
 from outlast.shimlink.held_process import HeldProcess
 from outlast.shimlink.launch import connect_or_start, find_running_shim
@@ -20,6 +21,7 @@ __all__ = [
     "SpawnRefused",
     "Spawned",
     "connect_or_start",
+    "connected_daemon",
     "fetch_api_sockets",
     "find_running_shim",
     "upgrade_shim",
