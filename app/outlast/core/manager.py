@@ -41,7 +41,7 @@ from outlast.model.errors import (
     Unavailable,
     after_effects,
 )
-from outlast.model.managed import ManagedState
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
@@ -54,6 +54,12 @@ log = logging.getLogger(__name__)
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
 _PID_DIGITS = 10
+_HELD = ManagedState(
+    desired=Desired.STOPPED,
+    last_error="not started here, because the store is that of another state folder: `POST .../restart` starts this "
+    "process, and `outlast serve --adopt` all of them",
+)
+"""State that is shown of a managed process that only a call starts. What is stored says what the other folder does."""
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
@@ -155,8 +161,8 @@ class ProcessManager:
             live.wake()
 
     def health(self) -> str | None:
-        """Return a sentence that says what is wrong with store or shim, or why managed processes are held, or None."""
-        return self._supervisor.store_problem() or self._supervisor.shim_problem() or self.why_held
+        """Return a sentence that says what is wrong with store or shim, or None."""
+        return self._supervisor.store_problem() or self._supervisor.shim_problem()
 
     @property
     def uptime_s(self) -> float:
@@ -463,7 +469,7 @@ class ProcessManager:
         managed = self._managed.registry.get(process.spec.id)
         # A run that has not ended, as it was read, may have ended meanwhile: then what was read belongs together.
         if managed is not None and (process.run.ending is not None or managed.is_up_in(process.run.number)):
-            process = replace(process, managed=managed.state)
+            process = replace(process, managed=_HELD if managed.is_held else managed.state)
         return ProcessView(
             process=process,
             stdin_writable=live is not None and live.stdin_open,

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutdownOutcome:
-    """What a shutdown has done.
+    """Outcome of a shutdown.
 
     Attributes:
         ended: number of processes that were running.
