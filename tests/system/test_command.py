@@ -119,13 +119,18 @@ async def test_a_state_folder_has_one_daemon(daemon: Daemon) -> None:
     assert await daemon.call("GET", "/health", 200) == {"healthy": True}
 
 
-async def test_a_port_in_use_is_reported(state_dir: Path) -> None:
+async def test_a_port_in_use_is_reported_and_nothing_is_left(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    found.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
-    assert code == 1
-    assert f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}; choose another --listen" in output
-    assert shim_pid(state_dir) is None
+        for folder in (found, tmp_path / "new" / "state"):
+            code, output = await outlast("serve", "--listen", address, "--state-dir", str(folder))
+            assert code == 1
+            assert f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}; choose another --listen" in output
+            assert shim_pid(folder) is None
+    assert os.listdir(tmp_path) == ["found"]
+    assert os.listdir(found) == ["lock"]  # another daemon may be about to lock it
 
 
 @pytest.mark.parametrize(
