@@ -87,6 +87,17 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
+async def test_down_on_a_wrong_folder_says_so(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o700)
+    for folder, problem in ((empty, "is no state folder"), (tmp_path / "none", "there is no folder")):
+        code, output = await outlast("down", "--state-dir", str(folder))
+        assert (code, problem in output, "with --state-dir" in output) == (1, True, True), output
+        assert "Traceback" not in output
+    assert os.listdir(tmp_path) == ["empty"]
+    assert os.listdir(empty) == []
+
+
 async def test_down_works_without_a_daemon(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()

@@ -129,6 +129,7 @@ def down_command(state_dir: str | None, config: str | None, *, discard: bool) ->
     settings = _settings(config, state_dir=state_dir)
     outcome = _run(shutdown(settings, discards=discard))
     if outcome is None:
+        state_folder.check_used(settings.state_path)
         say(f"nothing runs for {settings.state_path}")
         return
     ended = f"{outcome.ended} running process{'' if outcome.ended == 1 else 'es'} ended; shim and daemon are down"

@@ -6,12 +6,15 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from outlast.config import DATABASE_NAME
 from outlast.linux import lock
 from outlast.model.errors import AlreadyServed, ConfigError
-from outlast.wire.contract import DAEMON_LOCK_NAME, DAEMON_USE
+from outlast.wire.contract import DAEMON_LOCK_NAME, DAEMON_USE, SHIM_LOCK_NAME, SOCKET_NAME
+from outlast.wire.identity import IDENTITY_NAME
 
 TOKEN_NAME = "token"  # noqa: S105 - the name of a file
 _OTHERS_MAY_WRITE = 0o022
+_OF_A_STATE_FOLDER = (DAEMON_LOCK_NAME, SHIM_LOCK_NAME, SOCKET_NAME, TOKEN_NAME, IDENTITY_NAME, DATABASE_NAME)
 _OF_A_DISK = "lost+found"
 """The folder that a new file system has."""
 _PARENT_MODE = 0o755
@@ -72,6 +75,21 @@ def check(state_dir: Path) -> None:
         raise ConfigError(
             f"the state folder {state_dir} cannot be read: {exc.strerror}; run this as its user"
         ) from None
+
+
+def check_used(state_dir: Path) -> None:
+    """Check that a daemon has used the folder.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing of Outlast is in it.
+    """
+    if not state_dir.is_dir():
+        problem = f"there is no folder {state_dir}"
+    elif not any((state_dir / name).exists() for name in _OF_A_STATE_FOLDER):
+        problem = f"{state_dir} is no state folder: no daemon has used it"
+    else:
+        return
+    raise ConfigError(f"{problem}. Name the state folder of the daemon with --state-dir")
 
 
 def _make(state_dir: Path) -> list[Path]:
