@@ -1,5 +1,7 @@
 """The files of an open store are deleted, moved, replaced or truncated: nothing is committed into a lost file."""
 
+import asyncio
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from outlast.core.output.chunk_cache import ChunkCache
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.model.output import ChunkQuery
 from outlast.model.sql import SqlQuery
@@ -17,6 +21,7 @@ from outlast.storage.sqlite import storage as storage_module
 from outlast.storage.sqlite.commit import commit
 from outlast.testing.storage.samples import Output, added
 from tests.storage.stores import sqlite_storage
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -113,6 +118,34 @@ async def test_opening_again_is_tried_until_it_succeeds(storage: SqliteStorage, 
         await storage.total()
     log.rmdir()
     await _goes_on(storage, output)
+
+
+async def test_while_it_is_opened_again_reads_are_refused_and_followers_wait(
+    storage: SqliteStorage, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, gate = storage._connect, asyncio.Event()
+
+    async def wait_and_connect(*, create: bool) -> None:
+        await gate.wait()
+        await connect(create=create)
+
+    monkeypatch.setattr(storage, "_connect", wait_and_connect)
+    batches = Cursor(storage, ChunkCache(), output.handle, None, OutputQuery()).follow(0.01)
+    Path(f"{storage.path}-wal").unlink()
+    commit = asyncio.create_task(storage.commit([output.chunk(b"next\n")]))
+
+    async def is_refused() -> bool:
+        with contextlib.suppress(StorageUnavailable):
+            await storage.total()
+            return False
+        return True
+
+    await eventually(is_refused)  # and not made to wait: the API answers 503 with Retry-After
+    assert await anext(batches) is None
+    gate.set()
+    await commit
+    found = [chunk.data async for batch in batches for chunk in batch or ()]
+    assert found == [b"first\n", b"next\n"]
 
 
 def _truncate(path: Path, _backup: Path) -> None:

@@ -401,14 +401,19 @@ class ProcessManager:
             max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
         )
         batches = self.follow_batches(process, where, heartbeat_s=check_s)
-        return await wait_for_silence(batches, query.idle_ms, silent_s)
+        return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""
         if self._managed.registry.get(process.spec.id) is not None:
             return False
         live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and live.recorder is not None and live.recorder.is_settled)
+        return live is None or (live.end_stored and self._is_settled(process))
+
+    def _is_settled(self, process: Process) -> bool:
+        """Return whether all output that the shim has reported is stored."""
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.recorder is not None and live.recorder.is_settled)
 
     def _is_over(self, process: Process) -> bool:
         """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
