@@ -5,10 +5,11 @@ Some functions take either a pid, or a descriptor of the folder /proc/PID: that 
 Every function raises OSError if this process lacks a descriptor or memory to look: then nobody knows.
 """
 
-import errno
 import os
 import time
 from typing import NamedTuple
+
+from outlast.shortages import SHORTAGES
 
 
 class Stat(NamedTuple):
@@ -99,7 +100,7 @@ def read_environment(pid: int) -> list[bytes]:
 
 
 def _raise_shortage(exc: OSError) -> None:
-    if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if exc.errno in SHORTAGES:
         raise exc
 
 
