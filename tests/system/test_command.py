@@ -90,7 +90,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
 async def test_down_on_a_wrong_folder_says_so(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o700)
-    for folder, problem in ((empty, "is no state folder"), (tmp_path / "none", "there is no folder")):
+    for folder, problem in ((empty, "no daemon has used the folder"), (tmp_path / "none", "there is no folder")):
         code, output = await outlast("down", "--state-dir", str(folder))
         assert (code, problem in output, "with --state-dir" in output) == (1, True, True), output
         assert "Traceback" not in output

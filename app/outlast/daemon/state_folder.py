@@ -86,7 +86,7 @@ def check_used(state_dir: Path) -> None:
     if not state_dir.is_dir():
         problem = f"there is no folder {state_dir}"
     elif not any((state_dir / name).exists() for name in _OF_A_STATE_FOLDER):
-        problem = f"{state_dir} is no state folder: no daemon has used it"
+        problem = f"no daemon has used the folder {state_dir}"
     else:
         return
     raise ConfigError(f"{problem}. Name the state folder of the daemon with --state-dir")

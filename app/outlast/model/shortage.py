@@ -15,7 +15,7 @@ ADVICE: Mapping[int, str] = {
     errno.ENOMEM: "end processes, or raise the limits on memory",
     errno.ENOBUFS: "end processes, or raise the limits on memory",
 }
-"""What an operator can do about each of `SHORTAGES`."""
+"""Advice to an operator for each of `SHORTAGES`."""
 _NO_THREAD = "start new thread"
 """Words in the RuntimeError of a thread that the system refuses."""
 

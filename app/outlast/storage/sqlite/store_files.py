@@ -150,15 +150,15 @@ class StoreFiles:
     def mend_index(self) -> None:
         """Give the log's index its size again if it was truncated. To be called before a connection uses it.
 
-        SQLite has it mapped, and the kernel ends a process that reads behind the end of a mapped file. SQLite makes an
-        index whose header is zero anew from the log.
+        SQLite has it mapped, and the kernel ends a process that reads behind the end of a mapped file. SQLite makes
+        an index whose header is zero again from the log.
         """
         if self._index is not None and self._known is not None:
             size = self._known[2].size
             if os.fstat(self._index).st_size < size:
                 os.pwrite(self._index, bytes(_HEADER_BYTES), 0)
                 os.ftruncate(self._index, size)
-                _log.warning("%s was truncated, and is made anew from the log", self._paths[2])
+                _log.warning("%s was truncated, and is made again from the log", self._paths[2])
 
     def problem(self) -> str | None:
         """Return a sentence that says what is wrong with the files and what to do, or None."""
