@@ -16,8 +16,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    with mounted(tmp_path / "disk", 96) as disk:
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
+    """A disk of 96 MiB, or of as many as the test's parameter says."""
+    with mounted(tmp_path / "disk", getattr(request, "param", 96)) as disk:
         yield disk
 
 
@@ -88,6 +89,7 @@ def used_bytes(daemon: Daemon) -> int:
     return sum(path.stat().st_size for path in daemon.state_dir.glob("outlast.db*") if path.suffix != ".db-reserve")
 
 
+@pytest.mark.parametrize("disk", [16, 32, 96], indirect=True)
 async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) -> None:
     """Kills, purges and `down` need no room that output could take."""
     printers = [await daemon.python(PRINTER, stdin_mode="pipe") for _ in range(6)]

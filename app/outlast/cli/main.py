@@ -127,11 +127,13 @@ def down_command(state_dir: str | None, config: str | None, *, discard: bool) ->
     from outlast.daemon.shutdown import shutdown
 
     settings = _settings(config, state_dir=state_dir)
-    ended = _run(shutdown(settings, discards=discard))
-    if ended is None:
+    outcome = _run(shutdown(settings, discards=discard))
+    if outcome is None:
+        state_folder.check_used(settings.state_path)
         say(f"nothing runs for {settings.state_path}")
-    else:
-        say(f"{ended} running process{'' if ended == 1 else 'es'} ended; shim and daemon are down")
+        return
+    ended = f"{outcome.ended} running process{'' if outcome.ended == 1 else 'es'} ended; shim and daemon are down"
+    say(ended if outcome.given_up is None else f"{ended}; {outcome.given_up}")
 
 
 @main.command("sql", short_help="Run a read-only SQL query.")

@@ -17,6 +17,8 @@ ENVIRONMENT = {
     "OUTLAST_STORAGE": "storage",
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
+DATABASE_NAME = "outlast.db"
+"""The store in the state folder, unless the setting `storage` names another."""
 _MEBIBYTE = 1 << 20
 _MAX_MODE = 0o777
 _HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
@@ -83,7 +85,7 @@ class Settings:
     @property
     def storage_url(self) -> str:
         """URL of the store."""
-        return self.storage or f"sqlite:///{quote(os.fsencode(self.state_path / 'outlast.db'))}"
+        return self.storage or f"sqlite:///{quote(os.fsencode(self.state_path / DATABASE_NAME))}"
 
 
 def default_state_dir() -> str:

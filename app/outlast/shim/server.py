@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from outlast import __version__
-from outlast.linux.unix_socket import peer_uid
+from outlast.linux.proc import identify
+from outlast.linux.unix_socket import peer_pid, peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children
 from outlast.shim.connection.api_sockets import HeldApiSockets
@@ -205,7 +206,9 @@ class Shim:
             sock.close()
             return
         connection = Connection(sock)
-        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid(), "version": __version__}))
+        daemon = None if self._daemon is None else self._daemon.peer
+        greeting = {"pid": os.getpid(), "version": __version__, "daemon": daemon}
+        connection.send(encode_greeting(PROTOCOL_VERSION, greeting))
         self._strangers.append(connection)
         if len(self._strangers) > _MAX_STRANGERS:
             self._disconnect(self._strangers[0])
@@ -317,6 +320,7 @@ class Shim:
         self._strangers.remove(connection)
         self._take_api_sockets(connection, settings["api_sockets"])
         self._daemon = connection
+        connection.peer = identify(peer_pid(connection.sock))
         self._children.output_reader.on_daemon_connected()
         if self._supervisor is not None:
             self._supervisor.on_greeted()

@@ -2,6 +2,7 @@
 
 from outlast.shimlink.api_sockets import fetch_api_sockets
 from outlast.shimlink.conversation import SHIM_LOG_NAME
+from outlast.shimlink.daemon import connected_daemon
 from outlast.shimlink.events import (
     LINK_BROKE,
     GreetingCut,
@@ -32,6 +33,7 @@ __all__ = [
     "SpawnRefused",
     "Spawned",
     "connect_or_start",
+    "connected_daemon",
     "fetch_api_sockets",
     "find_running_shim",
     "upgrade_shim",

@@ -90,7 +90,8 @@ class ManagedController:
         """
         self._is_resumed = True
         for managed in self.registry:
-            if managed.is_up or not held:
+            managed.is_held = held and not managed.is_up
+            if not managed.is_held:
                 self._ensure_task(managed)
 
     async def close(self) -> None:
@@ -180,6 +181,7 @@ class ManagedController:
             try:
                 self.registry.register(managed)  # it may have stopped for good since
                 self._check_shim(managed)
+                managed.is_held = False
                 fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )

@@ -20,6 +20,7 @@ class ManagedProcess(Condition):
         lock: held while a run is started or stopped, or a restart is decided.
         task: restarts the process and checks its health.
         is_starting: whether the next run is being started.
+        is_held: whether only a call starts the next run, because the store is that of another state folder.
         shortages: number of tries in a row to start it that failed because the system lacked something.
         is_stop_stored: False while the store lacks that the process is to stop, and is to get it.
     """
@@ -33,6 +34,7 @@ class ManagedProcess(Condition):
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
         self.is_starting = False
+        self.is_held = False
         self.shortages = 0
         self.is_stop_stored = True
         self._last_seq = process.output.last_seq
@@ -53,7 +55,7 @@ class ManagedProcess(Condition):
     @property
     def finished(self) -> bool:
         """Whether no further run is started, and all output is stored."""
-        return not self.should_run and (self.live is None or self.live.finished)
+        return (self.is_held or not self.should_run) and (self.live is None or self.live.finished)
 
     @property
     def is_up(self) -> bool:

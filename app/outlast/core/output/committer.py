@@ -34,7 +34,10 @@ STALL_S = 5.0
 """A commit that takes longer counts as failed for `health` and for waiting callers. The commit itself goes on."""
 
 BATCH_BYTES = WINDOW_BYTES // 3
-"""Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up."""
+"""Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up.
+
+On a full disk, each attempt has half the output of the one before, until one succeeds.
+"""
 
 PROBE_S = 5.0
 """Time without a commit after which the store is checked, so that `failure` is also true of a store at rest."""
@@ -97,6 +100,7 @@ class Committer:
         self._attempted: asyncio.Future[None] | None = None
         self._stalled = False
         self._failures = 0
+        self._batch_bytes = BATCH_BYTES
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
@@ -232,7 +236,7 @@ class Committer:
     def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
         size = 0
-        while self._queue and size < BATCH_BYTES and len(batch) < _BATCH_CHANGES:
+        while self._queue and size < self._batch_bytes and len(batch) < _BATCH_CHANGES:
             entry = self._queue.popleft()
             batch.append(entry)
             if isinstance(entry.change, Chunk):
@@ -262,6 +266,7 @@ class Committer:
         try:
             handles = await self._store(batch)
         except StorageFull as exc:  # no change is the cause, though smaller ones may still find room
+            self._batch_bytes = max(self._batch_bytes // 2, 1)
             self._fail(batch, str(exc))
             return False
         except Unavailable as exc:
@@ -273,6 +278,7 @@ class Committer:
         except Exception as exc:  # noqa: BLE001 - no error may pass for a commit, nor end this task
             return await self._isolate(batch, exc)
         failpoint("after-commit")
+        self._batch_bytes = min(2 * self._batch_bytes, BATCH_BYTES)
         self._recover()
         await self._on_stored(batch, handles)
         return True

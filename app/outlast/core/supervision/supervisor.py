@@ -81,6 +81,8 @@ class Supervisor:
         state_dir: Path,
         limits: BufferLimits,
         api_sockets: Sequence[ApiSocket] = (),
+        *,
+        store_is_stand_in: bool = False,
     ) -> None:
         self._storage = storage
         self._committer = committer
@@ -104,6 +106,7 @@ class Supervisor:
             start_recording=self.start_recording,
             attach=self._attach,
             on_added=self.count_added,
+            store_is_stand_in=store_is_stand_in,
         )
         self.total = 0
         self.quarantine = Quarantine(self._resume_quarantined)

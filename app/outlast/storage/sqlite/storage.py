@@ -235,6 +235,7 @@ class SqliteStorage(Storage):
         idle = self._idle
         reader = await idle.get()
         try:
+            self._files.mend_index()
             return await reader.transact("BEGIN", work)
         finally:
             idle.put_nowait(reader)
@@ -288,6 +289,7 @@ class SqliteStorage(Storage):
         """Close the readers first: the last to close writes the log back, and that must be the writer."""
         readers, self._readers = self._readers, []
         writer, self._writer = self._writer, None
+        self._files.mend_index()
         with self._files.left_as_they_are():
             for connection in [*readers, *([writer] if writer else [])]:
                 await connection.close()
