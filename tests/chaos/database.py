@@ -77,7 +77,7 @@ class StoredChunk:
         begun = {1: 0, 2: 0}  # the first number of each stream's unfinished line
         seq, ts_ms = self.first_seq, self.ts_ms
         for entry in layout["chunks"]:
-            given = [1, entry] if isinstance(entry, int) else entry
+            given: list[int] = [1, entry] if isinstance(entry, int) else entry
             count, later_ms, stream, part_bytes = [*given, *[1, 0, 1, 0][len(given) :]]
             ts_ms += later_ms
             lines = _lines(rest[stream])
