@@ -80,10 +80,11 @@ class StoredChunk:
             given: list[int] = [1, entry] if isinstance(entry, int) else entry
             count, later_ms, stream, part_bytes = [*given, *[1, 0, 1, 0][len(given) :]]
             ts_ms += later_ms
-            lines = _lines(rest[stream])
-            data = b"".join(lines[: count - (part_bytes > 0)])
-            data += rest[stream][len(data) : len(data) + part_bytes]
-            rest[stream] = rest[stream][len(data) :]
+            end = 0
+            for _ in range(count - (part_bytes > 0)):
+                end = rest[stream].index(b"\n", end) + 1
+            end += part_bytes
+            data, rest[stream] = rest[stream][:end], rest[stream][end:]
             ends = {**ends, stream: ends[stream] + len(data)}
             continues = begun[stream]
             is_last = seq + count == self.first_seq + self.line_count

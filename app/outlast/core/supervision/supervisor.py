@@ -24,14 +24,7 @@ from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
-from outlast.shimlink import (
-    LINK_BROKE,
-    GreetingCut,
-    HeldProcess,
-    ShimLink,
-    ShimProcess,
-    connect_or_start,
-)
+from outlast.shimlink import LINK_BROKE, GreetingCut, HeldProcess, ShimLink, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
