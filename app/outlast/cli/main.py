@@ -1,9 +1,11 @@
 """The commands `serve`, `init`, `down`, `sql` and `shim upgrade`.
 
 Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
-no other command needs, and `init`, which a container waits for, needs hardly any.
+no other command needs, and `init`, which a container waits for, needs hardly any. The garbage collector rests then:
+modules stay, and going through them again and again, at the end of the process too, takes a fifth of that time.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -41,6 +43,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="outlast")
 def main() -> None:
     """Start, watch and signal background processes over HTTP, and keep every line they print."""
+    gc.disable()
     open_standard_streams()
     reset_signals([signal.SIGCHLD])  # a caller that ignores others, such as nohup, may mean it
 
@@ -191,5 +194,7 @@ def _run(job: Any) -> Any:
 
     import uvloop
 
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(job)
