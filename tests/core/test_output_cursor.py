@@ -46,8 +46,10 @@ class Process:
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
         # As RunRecorder does after a commit.
         self.live.position = self.live.position.after(chunk)
+        self.live.last_seq = chunk.last_seq
         if self._is_cached:
             self.chunk_cache.append_chunk(chunk)
+            self.chunk_cache.note_stored(chunk.handle)
         self.live.wake()
 
     def finish(self) -> None:

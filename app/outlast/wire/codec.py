@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
