@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from outlast.model.output import Chunk, count_lines
+from outlast.model.output import Chunk, Stream, count_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -35,6 +35,8 @@ _EVENT_BYTES = 96
 
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
+
+_WORDS = {stream: stream.word.encode() for stream in Stream}
 
 _LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
 """Characters that end a line by Unicode's rules and may stand raw in JSON: their UTF-8, and their escape."""
@@ -74,11 +76,22 @@ def dumps(value: object, option: int = 0) -> bytes:
     return text
 
 
+def encode_line(chunk: Chunk) -> bytes:
+    """Return a chunk of one line as a Server-Sent Event."""
+    line = dumps(chunk.data.decode("utf-8", "replace"))
+    return b'id: %d\nevent: output\ndata: {"line":%b,"timestamp":%d,"stream":"%b"}\n\n' % (
+        chunk.first_seq,
+        line,
+        chunk.ts_ms,
+        _WORDS[chunk.stream],
+    )
+
+
 def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes:
     """Return `data`, lines of `chunk` whose ids are `ids`, as events."""
     lines = json_lines(data)
     unfinished = lines.pop()
-    stamp = b'","timestamp":%d,"stream":"%b"' % (chunk.ts_ms, chunk.stream.word.encode())
+    stamp = b'","timestamp":%d,"stream":"%b"' % (chunk.ts_ms, _WORDS[chunk.stream])
     id_texts = orjson.dumps(list(ids))[1:-1].split(b",")
     count = len(lines)
     parts = [form.between] * (4 * count)
@@ -243,6 +256,8 @@ def _encode_part(chunk: Chunk, start: int, seq: int) -> _Cached:
     """Encode one piece of `chunk`, from the line `seq` on, which begins at `start` in its data."""
     if chunk.gap:
         return _Cached(Piece(gap_event(chunk), seq), 0)
+    if chunk.line_count == 1:
+        return _Cached(Piece(encode_line(chunk), seq), len(chunk.data))
     data = chunk.data[start : _block_end(chunk.data, start, chunk.line_count, FOLLOW_PIECE_BYTES)]
     end = seq + count_lines(data)
     return _Cached(Piece(encode(SSE, chunk, data, range(seq, end)), end - 1), len(data))

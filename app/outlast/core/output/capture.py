@@ -86,6 +86,11 @@ class Capture:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def position(self) -> Position:
+        """The position once all chunks that were emitted are stored."""
+        return self._position
+
+    @property
     def drained(self) -> bool:
         """Whether every captured stream has ended."""
         return not any(stream.open for stream in self._streams.values())

@@ -1,6 +1,7 @@
 """One run of a process in the daemon's memory, from its spawn until its end and all of its output are stored."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -15,6 +16,10 @@ from outlast.model.output import MAX_UNSTORED_LINES, Chunk, GapReason, Position,
 from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run, run_key
 from outlast.shimlink import HeldProcess, ShimLink
 from outlast.storage import CompleteOutput, EndRun, WithdrawProcess, WithdrawRun
+
+_FEW = 8
+_PAUSE_PER_FOLLOWER_S = 50e-6
+"""A write to a follower takes about as long. Many followers get more lines with each write instead of more writes."""
 
 
 class LiveProcess(Condition):
@@ -64,6 +69,8 @@ class LiveProcess(Condition):
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
         self.dependent: Condition | None = None
+        self._wake_at = 0.0
+        self._is_wake_due = False
 
     @property
     def key(self) -> str:
@@ -142,6 +149,23 @@ class LiveProcess(Condition):
         self.stop_recording()
         self.held.close()
 
+    def wake_followers(self) -> None:
+        """Wake the waiters of this run and the managed process: at once, or in a moment if there are many."""
+        if self._is_wake_due:
+            return
+        left_s = self._wake_at - time.monotonic()
+        if left_s <= 0:
+            self._wake_followers_now()
+        else:
+            self._is_wake_due = True
+            asyncio.get_running_loop().call_later(left_s, self._wake_followers_now)
+
+    def _wake_followers_now(self) -> None:
+        self._is_wake_due = False
+        count = self.waiting + (self.dependent.waiting if self.dependent is not None else 0)
+        self._wake_at = time.monotonic() + _PAUSE_PER_FOLLOWER_S * count if count > _FEW else 0.0
+        self.wake()
+
     def wake(self) -> None:
         """Wake the waiters of this run, and those of the managed process."""
         super().wake()
@@ -153,7 +177,16 @@ class LiveProcess(Condition):
 class RunRecorder:
     """The recorder of one run: what the shim reports of its output and its end goes to the store."""
 
-    __slots__ = ("_capture", "_chunk_cache", "_committer", "_link", "_on_finished", "_unseen", "live")
+    __slots__ = (
+        "_capture",
+        "_chunk_cache",
+        "_committer",
+        "_is_acknowledging",
+        "_link",
+        "_on_finished",
+        "_unseen",
+        "live",
+    )
 
     def __init__(
         self,
@@ -181,6 +214,7 @@ class RunRecorder:
         self._on_finished = on_finished
         self._link: ShimLink | None = None
         self._unseen: deque[tuple[Chunk, bool]] = deque()
+        self._is_acknowledging = False
         self._capture = Capture(
             handle=handle,
             run=live.run.number,
@@ -244,10 +278,11 @@ class RunRecorder:
 
     def _on_chunk(self, chunk: Chunk, is_certain: bool) -> None:  # noqa: FBT001 - a callback
         is_visible = is_certain and not self._unseen and self._is_near(chunk)
-        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk), is_awaited=not is_visible)
+        position = self._capture.position
+        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk, position), is_awaited=not is_visible)
         if is_visible:
             self._show(chunk)
-            self.live.wake()
+            self.live.wake_followers()
         else:
             self._unseen.append((chunk, is_certain))
 
@@ -258,13 +293,20 @@ class RunRecorder:
         self._chunk_cache.append_chunk(chunk)
         self.live.last_seq = chunk.last_seq
 
-    def _on_stored(self, chunk: Chunk) -> None:
+    def _on_stored(self, chunk: Chunk, position: Position) -> None:
         live = self.live
-        live.position = live.position.after(chunk)
+        live.position = position
         if self._unseen:
             self._show_stored(chunk)
         self._chunk_cache.note_stored(live.handle)
         self._capture.on_stored()
+        if not self._is_acknowledging:  # a commit has many chunks
+            self._is_acknowledging = True
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        live = self.live
+        self._is_acknowledging = False
         live.held.acknowledge(live.position)
         if self._link is not None:
             self._link.acknowledge(live.slot, live.position)
@@ -276,7 +318,7 @@ class RunRecorder:
             self._show(self._unseen.popleft()[0])
         while self._unseen and self._unseen[0][1] and self._is_near(self._unseen[0][0]):
             self._show(self._unseen.popleft()[0])
-        self.live.wake()
+        self.live.wake_followers()
 
     def _end(self, ending: ExitStatus) -> None:
         live = self.live
