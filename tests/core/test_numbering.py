@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from outlast.core.output import capture as capture_module
 from outlast.core.output.chunk_cache import ChunkCache
+from outlast.core.supervision import live_process as live_process_module
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import ProcessSpec, Run
@@ -242,3 +243,25 @@ async def check(steps: list[tuple[object, ...]]) -> None:
 def test_a_number_means_one_line_whatever_dies(steps: list[tuple[object, ...]]) -> None:
     with hard_times():
         asyncio.run(check(steps))
+
+
+async def test_no_more_numbers_are_seen_ahead_of_the_store_than_a_gap_passes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_process_module, "MAX_UNSTORED_LINES", 2)
+    storage = storage_from_url("memory:")
+    await storage.open()
+    world = World(storage, await added(storage))
+    await world.start_daemon()
+    seen = []
+    for number in range(4):
+        world.print(OUT, b"%d\n" % number)
+        world.send()
+        world.follow()
+        seen.append(len(world.seen))
+    for _ in range(4):
+        await world.store()
+        world.follow()
+        seen.append(len(world.seen))
+    assert seen == [1, 2, 2, 2, 3, 4, 4, 4]
+    await world.finish()

@@ -233,17 +233,17 @@ async def test_what_is_not_stored_does_not_wait_behind_what_is_not_wanted() -> N
 async def test_lines_that_the_store_has_rejected_come_to_who_had_not_seen_them() -> None:
     storage, process = await recorded()
     await process.write(Stream.STDOUT, 1)
-    [chunk] = process.chunk_cache.read_chunks(process.live.handle, after_seq=0, max_bytes=1) or ()
+    chunks = process.chunk_cache.read_chunks(process.live.handle, after_seq=0, max_bytes=1) or []
     cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery())
     cursor.mark()
     process.chunk_cache.drop_unstored(process.live.handle)
     process.live.last_seq = 0
     assert not await cursor.read()
     await cursor.wait(0)
-    process.chunk_cache.append_chunk(chunk)
+    process.chunk_cache.append_chunk(chunks[0])
     process.live.last_seq = 1
     cursor.mark()
-    assert cursor.read_cached() == [chunk]
+    assert cursor.read_cached() == chunks
 
 
 async def test_stored_output_is_what_is_stored() -> None:
