@@ -106,7 +106,9 @@ class HeldProcess:
         held.sent_to = max(held.sent_to, offset + size)
         if offset + size <= held.trimmed_to:
             return bytes(size)
-        start, fd = next((s for s in reversed(held.segments) if s[0] <= offset), held.segments[0])
+        start, fd = held.segments[-1]
+        if start > offset:
+            start, fd = next((s for s in reversed(held.segments) if s[0] <= offset), held.segments[0])
         data = os.pread(fd, size, offset - start)
         while len(data) < size:
             more = os.pread(fd, size - len(data), offset - start + len(data))

@@ -59,6 +59,9 @@ class MessageType(IntEnum):
     API_SOCKETS = 76
 
 
+_TYPES = {kind.value: kind for kind in MessageType}
+
+
 class WireError(Exception):
     """Bytes from the other end that are not a message of this protocol."""
 
@@ -168,10 +171,9 @@ class Decoder:
             begin = self._start + _HEADER.size
             if begin + size > self._end:
                 return
-            try:
-                known = MessageType(kind)
-            except ValueError as exc:
-                raise WireError(f"unknown message type {kind}") from exc
+            known = _TYPES.get(kind)
+            if known is None:
+                raise WireError(f"unknown message type {kind}")
             self._start = begin + size
             yield known, view[begin : begin + size]
 
