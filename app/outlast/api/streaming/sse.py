@@ -187,11 +187,20 @@ class EventCache:
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self.size_bytes = 0
+        self._last: tuple[Sequence[Chunk], _SharedPieces] = ((), _SharedPieces(iter(())))
         # Keys are a handle and sequence numbers. They are never reused, so a piece never becomes stale.
         self._pieces: OrderedDict[tuple[int, ...], _Cached] = OrderedDict()
 
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer)."""
+        """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer).
+
+        Followers that keep up bring the same sequence one after the other: it is looked at once.
+        """
+        if chunks is not self._last[0]:
+            self._last = chunks, _SharedPieces(self._make_pieces(chunks))
+        return iter(self._last[1])
+
+    def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         for group in _groups(chunks):
             if len(group) == 1:
                 yield from self._parts(group[0])
@@ -228,6 +237,25 @@ class EventCache:
         while self.size_bytes > self._max_bytes:
             self.size_bytes -= _cost(*self._pieces.popitem(last=False))
         return cached
+
+
+class _SharedPieces:
+    """Pieces for several readers, each of which is made when the first of them asks for it."""
+
+    def __init__(self, source: Iterator[Piece]) -> None:
+        self._source = source
+        self._made: list[Piece] = []
+
+    def __iter__(self) -> Iterator[Piece]:
+        number = 0
+        while True:
+            if number == len(self._made):
+                piece = next(self._source, None)
+                if piece is None:
+                    return
+                self._made.append(piece)
+            yield self._made[number]
+            number += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class ChunkCache:
         self._unstored: dict[int, int] = {}
         self._stored_bytes: OrderedDict[int, int] = OrderedDict()
         self._total_bytes = 0
+        self._last_read: tuple[tuple[int, int, int, int], list[Chunk]] | None = None
 
     def append_chunk(self, chunk: Chunk) -> None:
         """Add the next chunk of its process, which is not stored."""
@@ -51,11 +52,13 @@ class ChunkCache:
 
     def drop_unstored(self, handle: int) -> None:
         """Drop the chunks of a process that are not stored."""
+        self._last_read = None
         for _ in range(self._unstored.pop(handle, 0)):
             self._chunks[handle].pop()
 
     def evict(self, handle: int) -> None:
         """Evict all chunks of a process."""
+        self._last_read = None
         self._unstored.pop(handle, None)
         self._evict_stored(handle)
         self._chunks.pop(handle, None)
@@ -63,14 +66,20 @@ class ChunkCache:
     def read_chunks(self, handle: int, *, after_seq: int, max_bytes: int) -> list[Chunk] | None:
         """Return the whole chunks that have lines after `after_seq`, limited as by `Storage.chunks`.
 
+        Followers that keep up read the same one after the other, and get the same list.
+
         Returns:
             None if the first of these lines is not in the cache.
         """
         chunks = self._chunks.get(handle)
         if not chunks or after_seq + 1 < chunks[0].first_seq:
             return None
-        if after_seq + 1 == chunks[-1].first_seq:  # the usual case: a follower that keeps up
-            return [chunks[-1]]
+        key = (handle, after_seq, max_bytes, chunks[-1].first_seq)
+        if self._last_read is None or self._last_read[0] != key:
+            self._last_read = key, self._find_chunks(chunks, after_seq, max_bytes)
+        return self._last_read[1]
+
+    def _find_chunks(self, chunks: deque[Chunk], after_seq: int, max_bytes: int) -> list[Chunk]:
         found: list[Chunk] = []
         size = 0
         start = bisect_right(chunks, after_seq, key=_last_seq)
