@@ -9,6 +9,7 @@ A line ends at "\n" and nowhere else.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import orjson
 
@@ -32,6 +33,9 @@ _PIECE_OVERHEAD_BYTES = 370
 
 _EVENT_BYTES = 96
 """Approximate size of an event besides its line."""
+
+# Each of many followers has its own sequence of many chunks when it does not quite keep up.
+_data, _first_seq, _line_count = attrgetter("data"), attrgetter("first_seq"), attrgetter("line_count")
 
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
@@ -218,7 +222,7 @@ class EventCache:
             seq = cached.piece.last_seq + 1
 
     def _together(self, chunks: Sequence[Chunk]) -> Piece:
-        key = (chunks[0].handle, *(number for chunk in chunks for number in (chunk.first_seq, chunk.line_count)))
+        key = (chunks[0].handle, chunks[-1].last_seq, *map(_first_seq, chunks))
         cached = self._get(key)
         if cached is None:
             events = b"".join([_encode_part(chunk, 0, chunk.first_seq).piece.events for chunk in chunks])
@@ -268,6 +272,9 @@ class _Cached:
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """Yield groups of chunks that make one piece each, or a single large chunk."""
+    if sum(map(len, map(_data, chunks))) + _EVENT_BYTES * sum(map(_line_count, chunks)) <= FOLLOW_PIECE_BYTES:
+        yield chunks
+        return
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
