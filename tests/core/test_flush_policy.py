@@ -12,6 +12,7 @@ from outlast.core.output import flush_policy
 from outlast.core.output.committer import Committer
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.supervision.supervisor import BufferLimits
+from outlast.model.output import Position
 from outlast.model.process import StdinMode
 from outlast.storage import Change
 from outlast.storage.memory.storage import MemoryStorage
@@ -182,6 +183,21 @@ async def test_what_followers_have_seen_is_stored_before_a_read(
         await committer.catch_up()
         assert printer.all_is_stored()
         assert len(storage.batches) == batches + 2
+
+
+async def test_no_read_waits_for_what_the_store_has_rejected(committer: Committer, printer: Printer) -> None:
+    rejected: list[Change] = []
+    committer.on_rejected = lambda change, _why: rejected.append(change)
+    output = Output(printer.handle, Position(last_seq=98))
+    with committer.watching(printer.handle):
+        await eventually(printer.all_is_stored)
+        committer.submit(output.chunk(b"not the next\n"))
+        committer.flush_now()
+        await run_ready_tasks()
+        committer.submit(output.chunk(b"behind it\n"))
+        await eventually(lambda: rejected)
+        async with asyncio.timeout(0.5):
+            await committer.catch_up()
 
 
 async def test_output_is_held_back_for_a_limited_time(

@@ -368,11 +368,11 @@ class Committer:
             elif isinstance(entry.change, PurgeProcess | WithdrawProcess):  # nothing else would delete the process
                 asyncio.get_running_loop().call_later(_POSTPONE_S, self._enqueue, entry)
         # Output after a rejected chunk does not join what is stored.
-        self._queue = deque(
-            entry
-            for entry in self._queue
-            if entry.process != process or not isinstance(entry.change, Chunk | EndRun | CompleteOutput)
+        dropped = self._take_from_queue(
+            lambda entry: entry.process == process and isinstance(entry.change, Chunk | EndRun | CompleteOutput)
         )
+        for entry in dropped:
+            entry.is_done = True
         submitted = next((entry.change for entry in batch if entry.on_failed is None), None)
         if submitted is not None:
             self.on_rejected(submitted, f"{type(error).__name__}: {error}")
