@@ -18,8 +18,9 @@ from outlast.shimlink import HeldProcess, ShimLink
 from outlast.storage import CompleteOutput, EndRun, WithdrawProcess, WithdrawRun
 
 _FEW = 8
+"""Number of followers that are woken for each line."""
 _PAUSE_PER_FOLLOWER_S = 50e-6
-"""A write to a follower takes about as long. Many followers get more lines with each write instead of more writes."""
+"""A write to a follower takes about as long. More followers get more lines with each write instead of more writes."""
 
 
 class LiveProcess(Condition):
