@@ -12,6 +12,7 @@ VARIABLE = "OUTLAST_FAILPOINTS"
 
 POINTS: Mapping[str, str] = {
     "frame-read": "daemon: it has received a frame from the shim, and nothing of it is on its way to the store",
+    "event-sent": "daemon: it has sent a follower events whose lines may not be stored",
     "before-commit": "daemon: it is about to give a batch to the store",
     "inside-commit": "daemon: the store has applied a change inside the open transaction",
     "inside-compaction": "daemon: compaction has deleted rows that become one, inside the open transaction",

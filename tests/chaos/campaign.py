@@ -102,7 +102,7 @@ class Campaign:
         died_alone = death.done()
         code = await self.daemon.stop(signal.SIGTERM if life.form is Form.STOP else signal.SIGKILL)
         self._watch.look()
-        if life.form in {Form.DAEMON_FIRST, Form.START}:
+        if life.form in {Form.DAEMON_FIRST, Form.START, Form.SEEN}:
             await asyncio.sleep(life.between_s)
             kind = "both" if await self._watch.kill() else kind
         await death

@@ -376,8 +376,8 @@ class ProcessManager:
             heartbeat_s: maximum time between two checks whether the daemon is stopping.
 
         Returns:
-            The line for `OUTPUT`, True for the others; False or None if the process has ended, so that the condition
-            cannot be met any more.
+            The line for `OUTPUT`, which is stored, True for the others; False or None if the process has ended, so that
+            the condition cannot be met any more.
 
         Raises:
             FollowInterrupted: the daemon is stopping.
@@ -388,7 +388,10 @@ class ProcessManager:
         if query.until is WaitCondition.OUTPUT and query.matcher is not None:
             where = OutputQuery(after=query.after, stream=query.stream)
             chunks = self.follow(process, where, heartbeat_s=heartbeat_s)
-            return await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            line = await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            if line is not None:
+                await self._wait_stored(process, line.seq)
+            return line
         if query.until is WaitCondition.PORT:
             return await wait_for_port(query.port, lambda: self._is_over(process))
         last_seq, last_ts_ms = 0, process.run.started_at_ms
@@ -402,6 +405,24 @@ class ProcessManager:
         )
         batches = self.follow_batches(process, where, heartbeat_s=check_s)
         return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
+
+    async def _wait_stored(self, process: Process, seq: int) -> None:
+        """Store a line that a follower has seen, at once.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        live = self._supervisor.get(process.spec.id)
+        if live is None or live.recorder is None:  # what earlier runs printed is stored
+            return
+        self._committer.flush_now()
+
+        def is_over() -> bool:
+            return live.stored_seq >= seq or self._closing or self._supervisor.get(process.spec.id) is not live
+
+        await live.stored.wait(is_over)
+        if live.stored_seq < seq and self._closing:
+            raise FollowInterrupted
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""

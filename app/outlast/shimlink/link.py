@@ -55,6 +55,7 @@ from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
 
+_STREAMS = {stream.value: stream for stream in Stream}
 _GREETING_TIMEOUT_S = 10.0
 _ANSWER_S = 10.0
 _LOOK_AGAIN_S = 0.005
@@ -307,7 +308,7 @@ class ShimLink:
         self.is_silent = False
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
-            self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
+            self._events.on_output(slot, _STREAMS[stream], ts_ms, offset, size)
         elif kind is MessageType.ATTACHED:
             self._events.on_attached(*decode_position(payload))
         elif kind is MessageType.GREETING:

@@ -18,7 +18,7 @@ DAEMON_LOCK_NAME = "lock"
 DAEMON_USE, SHIM_USE = 0, 1
 """Numbers with which daemon and shim lock the state folder itself."""
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""
 
 INIT_MODE = "init"

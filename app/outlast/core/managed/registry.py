@@ -48,8 +48,16 @@ class ManagedProcess(Condition):
 
     @property
     def last_seq(self) -> int:
+        """Sequence number of the last line or gap that followers may see."""
+        if self.live is not None and self.live.recorder is not None:
+            self._last_seq = self.live.last_seq
+        return self._last_seq
+
+    @property
+    def stored_seq(self) -> int:
         """Sequence number of the last line or gap that is stored."""
-        self._last_seq = max(self._last_seq, self.live.last_seq if self.live is not None else 0)
+        if self.live is not None and self.live.recorder is not None:
+            return self.live.stored_seq
         return self._last_seq
 
     @property
@@ -70,6 +78,7 @@ class ManagedProcess(Condition):
         """Note the current run. The health of an earlier run is forgotten."""
         if self.state.health_run != live.run.number:
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
+        self._last_seq = self.last_seq
         self.live = live
         live.dependent = self
         self.wake()

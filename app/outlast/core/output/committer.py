@@ -1,12 +1,13 @@
 """Group commit: changes that arrive during one commit go into the next.
 
 A single line is committed at once, a flood in large batches. Changes that somebody waits for are never held back; for
-other output, the flush policy decides when.
+output, the flush policy decides when.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,11 +57,15 @@ _URGENT = (EndRun, PurgeProcess, SetManaged, WithdrawProcess)
 
 @dataclass(slots=True)
 class _Entry:
-    """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again."""
+    """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again.
+
+    `is_done`: it is stored, or dropped.
+    """
 
     change: Change
     on_stored: Callable[[int], None] | None
     on_failed: Callable[[OutlastError], None] | None
+    is_done: bool = False
 
     @property
     def process(self) -> int | str:
@@ -94,6 +99,7 @@ class Committer:
         self._queue: deque[_Entry] = deque()
         self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
+        self._last_watched: _Entry | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -129,8 +135,14 @@ class Committer:
         self._flush_policy.flush_now()
 
     async def catch_up(self) -> None:
-        """Commit what is held back, before a caller reads the store. Wait at most a second for a failing store."""
+        """Commit what is held back and what followers have seen, before a caller reads the store.
+
+        Wait at most a second for a failing store.
+        """
         if self._flush_policy.is_holding:
+            await self._next_attempt(_CATCH_UP_S)
+        seen, deadline = self._last_watched, time.monotonic() + _CATCH_UP_S
+        while seen is not None and not seen.is_done and self.failure is None and time.monotonic() < deadline:
             await self._next_attempt(_CATCH_UP_S)
 
     async def _next_attempt(self, timeout_s: float | None = None) -> None:
@@ -142,7 +154,7 @@ class Committer:
 
     @contextlib.contextmanager
     def watching(self, handle: int) -> Iterator[None]:
-        """Hold back none of a process's output while somebody follows it."""
+        """Hold back a process's output for a short time only, while somebody follows it."""
         self._watched[handle] += 1
         self._flush_policy.flush_now()
         try:
@@ -152,12 +164,17 @@ class Committer:
             if not self._watched[handle]:
                 del self._watched[handle]
 
-    def submit(self, change: Change, on_stored: Callable[[int], None] | None = None) -> None:
+    def submit(
+        self, change: Change, on_stored: Callable[[int], None] | None = None, *, is_awaited: bool = False
+    ) -> None:
         """Queue a change, which is tried again until it is committed.
 
-        `on_stored` is called after that commit with the new handle if the change is an `AddProcess`, else with 0.
+        Args:
+            change: the change.
+            on_stored: called after that commit with the new handle if the change is an `AddProcess`, else with 0.
+            is_awaited: whether the followers of its process, if there are any, do not see this output before.
         """
-        self._enqueue(_Entry(change, on_stored, None))
+        self._enqueue(_Entry(change, on_stored, None), is_awaited=is_awaited)
 
     def stored(self, change: Change, on_stored: Callable[[int], None] | None = None) -> asyncio.Future[int]:
         """Submit a change, and return a future of what `on_stored` is called with. `on_stored` is called first."""
@@ -195,10 +212,15 @@ class Committer:
         self._enqueue(_Entry(change, resolve, fail))
         return await future
 
-    def _enqueue(self, entry: _Entry) -> None:
+    def _enqueue(self, entry: _Entry, *, is_awaited: bool = False) -> None:
         change = entry.change
-        if isinstance(change, Chunk) and change.handle not in self._watched:
-            self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES)
+        if isinstance(change, Chunk):
+            is_watched = change.handle in self._watched
+            self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES, is_followed=is_watched)
+            if is_watched:
+                self._last_watched = entry
+                if is_awaited:
+                    self._flush_policy.flush_now()
         elif not isinstance(change, RecordUsage):
             self._flush_policy.flush_now()
         self._queue.append(entry)
@@ -287,6 +309,7 @@ class Committer:
         self.on_committed([entry.change for entry in batch])
         for number, entry in enumerate(batch, start=1):
             change = entry.change
+            entry.is_done = True
             if entry.on_stored is not None:
                 try:
                     entry.on_stored(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
@@ -345,16 +368,17 @@ class Committer:
         process = batch[0].process
         refusal = error if isinstance(error, Unavailable) else StorageError(f"the store rejects this: {error}")
         for entry in batch:
+            entry.is_done = True
             if entry.on_failed is not None:
                 entry.on_failed(refusal)
             elif isinstance(entry.change, PurgeProcess | WithdrawProcess):  # nothing else would delete the process
                 asyncio.get_running_loop().call_later(_POSTPONE_S, self._enqueue, entry)
         # Output after a rejected chunk does not join what is stored.
-        self._queue = deque(
-            entry
-            for entry in self._queue
-            if entry.process != process or not isinstance(entry.change, Chunk | EndRun | CompleteOutput)
+        dropped = self._take_from_queue(
+            lambda entry: entry.process == process and isinstance(entry.change, Chunk | EndRun | CompleteOutput)
         )
+        for entry in dropped:
+            entry.is_done = True
         submitted = next((entry.change for entry in batch if entry.on_failed is None), None)
         if submitted is not None:
             self.on_rejected(submitted, f"{type(error).__name__}: {error}")

@@ -432,6 +432,8 @@ class Supervisor:
         live = next((live for live in self if concerns(change, live)), None)
         if live is not None:
             live.stop_recording()
+            if live.recorder is not None:
+                live.recorder.discard_unstored()
             self._registry.unsubscribe(live)
             self.quarantine.isolate(live.spec.id, reason)
 

@@ -134,12 +134,18 @@ class _StorageMachine(RuleBasedStateMachine):
             model = self._models[handle]
             self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time, continues=continues)))
 
-    @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
-    def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
+    @rule(
+        number=st.integers(min_value=0),
+        missing=st.integers(min_value=0, max_value=9),
+        stream=_streams,
+        time=_times,
+        passed_over=st.sampled_from([0, 1, 1_000_000]),
+    )
+    def lose(self, number: int, missing: int, stream: Stream, time: int, passed_over: int) -> None:
         """Add a gap to the output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
-            self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time)))
+            self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time, passed_over=passed_over)))
 
     @rule(number=st.integers(min_value=0), first=st.integers(min_value=0), count=st.integers(min_value=1, max_value=3))
     def repeat(self, number: int, first: int, count: int) -> None:
@@ -357,7 +363,7 @@ class _StorageMachine(RuleBasedStateMachine):
         for process, (_, model) in zip(found, models, strict=True):
             assert (process.spec, process.run) == (model.change.spec, model.run)
             texts = [text for line in whole_lines(model.chunks) if (text := line.text()) is not None]
-            assert (process.output.lines, process.output.last_seq) == (len(texts), len(model.lines))
+            assert (process.output.lines, process.output.last_seq) == (len(texts), model.output.position.last_seq)
             assert process.output.bytes == sum(map(len, texts))
         found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
         assert found_unfinished == unfinished(self._models)
