@@ -10,7 +10,7 @@ from outlast.model.output import Chunk, Stream
 
 
 class Counted(StrEnum):
-    """What a total counts, with the labels that it has.
+    """Subject of a total, with the labels that the total has.
 
     `OUTPUT_BYTES`, `OUTPUT_LINES`: output, by `Stream.word`. A line in parts counts once. `GAPS`: gaps in output, by
     `GapReason`. `STARTS`: first starts, by `StartResult`. `RESTARTS`: later runs that were recorded; no label. `ENDS`:
@@ -70,7 +70,7 @@ OUTPUT_TOTALS = tuple(key for keys in _OF_STREAM.values() for key in keys)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFigures:
-    """What a store tells of itself. None: it has no such figure.
+    """Totals and sizes of a store. None: the store has no such figure.
 
     Attributes:
         totals: what it was ever given.

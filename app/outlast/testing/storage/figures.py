@@ -94,7 +94,7 @@ class FiguresConformance(StorageSuite):
         }
 
     async def test_ends_are_counted_by_reason(self, storage: Storage) -> None:
-        """Each run ends once. What is no start, restart or end is not counted."""
+        """Each run ends once. Other changes are not counted."""
         handle = await added(storage)
         for number, reason in enumerate(Reason, start=1):
             end = _ends(handle, number, reason)
@@ -151,7 +151,7 @@ class FiguresConformance(StorageSuite):
         assert found[Counted.GAPS, GapReason.LOST] == 1
 
     async def test_the_oldest_output_is_known(self, storage: Storage) -> None:
-        """Its time is that of the first stored output, and then of that which is left."""
+        """The first stored output counts, of whatever process."""
         one, other = Output(await added(storage)), Output(await added(storage))
         await storage.commit([one.chunk(b"a\n", ts_ms=EPOCH_MS + 5)])
         await storage.commit([other.chunk(b"b\n", ts_ms=EPOCH_MS + 9)])
