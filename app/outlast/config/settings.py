@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from outlast.model.errors import ConfigError
+from outlast.model.tag_label import tag_label
 
 ENVIRONMENT = {
     "OUTLAST_LISTEN": "listen",
@@ -40,6 +41,7 @@ class Settings:
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
         compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
+        metrics_tags: tags of named processes that become labels of their metrics.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
@@ -57,6 +59,7 @@ class Settings:
     durable: bool = True
     compress: str = "auto"
     compress_after_s: int = 600
+    metrics_tags: tuple[str, ...] = ()
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
     buffer_limit_bytes: int = 64 * _MEBIBYTE
@@ -136,7 +139,7 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if name not in kinds:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
     if kinds[name] is tuple:
-        return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
+        return _READ_LIST[name](value, path)
     kind = type(value)
     if name == "unix_socket_mode" and (kind is not int or not 0 <= value <= _MAX_MODE):
         raise ConfigError(
@@ -168,3 +171,16 @@ def _read_hosts(value: Any, path: Path) -> tuple[str, ...]:
             f'{path}: allowed_hosts must be an array of host names, such as ["outlast.example.com"], without https://'
         )
     return tuple(value)
+
+
+def _read_tags(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(tag, str) and tag for tag in value):
+        raise ConfigError(f'{path}: metrics_tags must be an array of names of tags, such as ["team"]')
+    tags: dict[str, str] = {}
+    for tag in value:
+        if tags.setdefault(tag_label(tag), tag) != tag or value.count(tag) > 1:
+            raise ConfigError(f"{path}: metrics_tags must not contain two tags for one label: {tag_label(tag)}")
+    return tuple(value)
+
+
+_READ_LIST = {"inherit_env": _read_names, "allowed_hosts": _read_hosts, "metrics_tags": _read_tags}

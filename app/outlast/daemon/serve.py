@@ -50,7 +50,13 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
         async with open_api_sockets(settings) as sockets, running_manager(settings, sockets, adopt=adopt) as manager:
             manager.resume_managed()
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
-            app = make_app(manager, token=token, version=__version__, allowed_hosts=hosts)
+            app = make_app(
+                manager,
+                token=token,
+                version=__version__,
+                allowed_hosts=hosts,
+                metrics_tags=settings.metrics_tags,
+            )
             server = HttpServer(app)
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()

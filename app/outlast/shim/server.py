@@ -39,7 +39,7 @@ from outlast.wire.codec import (
     encode_greeting,
     encode_json,
 )
-from outlast.wire.contract import Command
+from outlast.wire.contract import USAGE_FEATURE, Command
 
 _LAST_READS = 256
 """Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
@@ -204,7 +204,8 @@ class Shim:
             sock.close()
             return
         connection = Connection(sock)
-        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid(), "version": __version__}))
+        greeting = {"pid": os.getpid(), "version": __version__, "features": [USAGE_FEATURE]}
+        connection.send(encode_greeting(PROTOCOL_VERSION, greeting))
         self._strangers.append(connection)
         if len(self._strangers) > _MAX_STRANGERS:
             self._disconnect(self._strangers[0])

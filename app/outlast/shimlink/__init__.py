@@ -2,7 +2,16 @@
 
 from outlast.shimlink.api_sockets import fetch_api_sockets
 from outlast.shimlink.conversation import SHIM_LOG_NAME
-from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import (
+    GreetingCut,
+    KillOutcome,
+    ShimEvents,
+    ShimLost,
+    ShimProcess,
+    ShimUsage,
+    Spawned,
+    SpawnRefused,
+)
 from outlast.shimlink.held_process import HeldProcess
 from outlast.shimlink.launch import connect_or_start, find_running_shim
 from outlast.shimlink.link import ShimLink
@@ -17,6 +26,7 @@ __all__ = [
     "ShimLink",
     "ShimLost",
     "ShimProcess",
+    "ShimUsage",
     "SpawnRefused",
     "Spawned",
     "connect_or_start",

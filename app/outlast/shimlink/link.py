@@ -27,7 +27,16 @@ from outlast.model.output import Position, Stream
 from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.conversation import check_version
-from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import (
+    GreetingCut,
+    KillOutcome,
+    ShimEvents,
+    ShimLost,
+    ShimProcess,
+    ShimUsage,
+    Spawned,
+    SpawnRefused,
+)
 from outlast.shimlink.held_process import HeldProcess
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
@@ -42,7 +51,7 @@ from outlast.wire.codec import (
     encode_position,
     encode_stdin,
 )
-from outlast.wire.contract import Command, Stage
+from outlast.wire.contract import USAGE_FEATURE, Command, Stage
 from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
@@ -75,6 +84,7 @@ class ShimLink:
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.shim_version = ""
+        self._tells_usage = False
         self.is_silent = False
         self.problem: str | None = None
         self.inventory: list[ShimProcess] = []
@@ -246,6 +256,26 @@ class ShimLink:
         """Close a standard input behind all data that is on its way."""
         await self._send_request(MessageType.CLOSE_STDIN, {"slot": slot})
 
+    async def usage(self, timeout_s: float) -> ShimUsage | None:
+        """Return what the shim holds. None: it is of a version that does not tell.
+
+        Raises:
+            ShimUnavailable: the link is down, or the shim does not answer within `timeout_s`.
+        """
+        if self.is_silent:
+            raise ShimUnavailable("the shim does not answer: is it stopped?")
+        if not self._tells_usage:
+            return None
+        request = next(self._requests)
+        future = self._register_request(request)
+        self._channel.write(encode_json(MessageType.USAGE, {"request": request}))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await future
+        except TimeoutError:
+            raise ShimUnavailable(f"the shim has not answered for {timeout_s:g} s") from None
+        return ShimUsage(answer["memory_bytes"], answer["spool_bytes"], answer["blocked"])
+
     async def end_shim(self) -> bool:
         """Make the shim end, and wait until it has; an init waits for its caller. False: it still has processes."""
         pidfd = pidfd_open(self.shim_pid)
@@ -325,6 +355,7 @@ class ShimLink:
             return
         greeting = json.loads(bytes(rest))
         self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
+        self._tells_usage = USAGE_FEATURE in greeting.get("features", ())
         own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
         self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 

@@ -20,13 +20,18 @@ _NO_OUTPUT = Position()
 
 
 class Starter:
-    """The one way in which runs are started."""
+    """The one way in which runs are started.
+
+    Attributes:
+        refused: number of starts that the system refused before they were recorded.
+    """
 
     def __init__(self, committer: Committer, supervisor: Supervisor, inherit_env: Sequence[str]) -> None:
         """`inherit_env`: names of environment variables that processes inherit from the daemon."""
         self._committer = committer
         self._supervisor = supervisor
         self._inherit_env = inherit_env
+        self.refused = 0
 
     async def start_run(
         self,
@@ -59,6 +64,7 @@ class Starter:
         try:
             live = await self._supervisor.spawn(spec, command, number, position)
         except SpawnRefused as exc:
+            self.refused += 1
             raise explain(exc.stage, exc.errno, spec) from None
         except NoAnswer as exc:
             raise ShimUnavailable(f"the process was not started: {exc}") from exc  # it would wait at its gate

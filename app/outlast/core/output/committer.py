@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from outlast.core.output.commit_stats import CommitStats
 from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageFull, StorageUnavailable, Unavailable
@@ -81,6 +82,7 @@ class Committer:
 
     Attributes:
         failure: why the store cannot commit now; None after the next successful commit.
+        stats: figures of the commits.
         on_committed: called with the changes of each commit, before the callbacks of single changes.
         on_rejected: called with a submitted change that was dropped, and why. None of it was acknowledged.
     """
@@ -99,6 +101,7 @@ class Committer:
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.stats = CommitStats()
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
         self.on_rejected: Callable[[Change, str], None] = lambda _change, _reason: None
 
@@ -278,7 +281,9 @@ class Committer:
         return True
 
     async def _on_stored(self, batch: list[_Entry], handles: Mapping[str, int]) -> None:
-        self.on_committed([entry.change for entry in batch])
+        changes = [entry.change for entry in batch]
+        self.stats.count_stored(changes)
+        self.on_committed(changes)
         for number, entry in enumerate(batch, start=1):
             change = entry.change
             if entry.on_stored is not None:
@@ -294,11 +299,19 @@ class Committer:
         watch = loop.call_later(STALL_S, self._on_stall, batch)
         began = loop.time()
         try:
-            return await self._storage.commit([entry.change for entry in batch])
+            handles = await self._storage.commit([entry.change for entry in batch])
+        except Exception:
+            self.stats.errors += 1
+            raise
+        else:
+            self.stats.commits += 1
+            return handles
         finally:
             watch.cancel()
             self._stalled = False
-            self._flush_policy.committed(loop.time() - began)
+            duration_s = loop.time() - began
+            self.stats.duration_s.observe(duration_s)
+            self._flush_policy.committed(duration_s)
 
     def _on_stall(self, batch: list[_Entry]) -> None:
         """Fail the callers that wait. The outcome of the commit is handled when it returns."""

@@ -63,6 +63,7 @@ class Supervisor:
 
     Attributes:
         total: number of processes in the store.
+        shim_restarts: how often another shim has taken the place of one that had ended.
         quarantine: the processes whose changes the store rejects.
     """
 
@@ -99,6 +100,7 @@ class Supervisor:
             on_added=self.count_added,
         )
         self.total = 0
+        self.shim_restarts = 0
         self.quarantine = Quarantine(self._resume_quarantined)
         committer.on_rejected = self._on_rejected
 
@@ -144,6 +146,11 @@ class Supervisor:
         if not self.connected:
             return "the shim is not connected"
         return "the shim does not answer: is it stopped?" if self.link.is_silent else self.link.problem
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of output that the shim has told of, and that are not stored."""
+        return sum(live.unstored_bytes for live in self)
 
     async def open(self) -> None:
         """Connect to the shim (or start one) and resume every process from where the store stands.
@@ -357,6 +364,7 @@ class Supervisor:
             self._connected_at = time.monotonic()
             before = self._link
             self._link = link = await self._greet()
+            self.shim_restarts += before is not None and before.shim_pid != link.shim_pid
             _log_connected(before, link)
             found, link.inventory = link.inventory, []
             if self._is_open:
