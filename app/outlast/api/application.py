@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import HttpVersion11, hdrs, web
 
 from outlast.api import app_keys, errors, headers
+from outlast.api.access_log import AccessLog
 from outlast.api.auth import Guard
 from outlast.api.lazy_openapi import LazyOpenApi
 from outlast.api.metrics.http_stats import HttpStats
@@ -25,6 +26,7 @@ def make_app(
     version: str,
     allowed_hosts: Iterable[str] = (),
     metrics_tags: Sequence[str] = (),
+    logs_requests: bool = False,
 ) -> web.Application:
     """Return the application that serves `manager`.
 
@@ -37,14 +39,22 @@ def make_app(
         version: version of the program, shown to clients.
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
         metrics_tags: tags of processes that become labels of their metrics.
+        logs_requests: whether each request is logged.
 
     Raises:
         ValueError: the token is empty.
     """
     guard = Guard(token, allowed_hosts)
     stats = HttpStats()
+    access_log = AccessLog()
     app = web.Application(
-        middlewares=[stats.middleware, errors.middleware, guard.middleware], client_max_size=MAX_BODY_BYTES
+        middlewares=[
+            *([access_log.middleware] if logs_requests else []),
+            stats.middleware,
+            errors.middleware,
+            guard.middleware,
+        ],
+        client_max_size=MAX_BODY_BYTES,
     )
     app[app_keys.GUARD] = guard
     app[app_keys.MANAGER] = manager
@@ -62,6 +72,8 @@ def make_app(
             app.router.add_route(method, path, handler, expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
     app.on_response_prepare.append(stats.on_prepare)
+    if logs_requests:
+        app.on_response_prepare.append(access_log.on_prepare)
     app.on_shutdown.append(_end_streams)
     return app
 

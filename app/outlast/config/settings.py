@@ -16,11 +16,18 @@ ENVIRONMENT = {
     "OUTLAST_STATE_DIR": "state_dir",
     "OUTLAST_TOKEN": "token",
     "OUTLAST_STORAGE": "storage",
+    "OUTLAST_LOG_LEVEL": "log_level",
+    "OUTLAST_LOG_FORMAT": "log_format",
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
 _MEBIBYTE = 1 << 20
 _MAX_MODE = 0o777
 _HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
+_CHOICES = {
+    "compress": ("auto", "off"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+}
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -42,6 +49,9 @@ class Settings:
         compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
         compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
         metrics_tags: tags of named processes that become labels of their metrics.
+        log_level: the least severe messages that the daemon logs.
+        log_format: `text`, or `json`: an object in each line.
+        access_log: whether the daemon logs each request, at the level `info`.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
@@ -60,6 +70,9 @@ class Settings:
     compress: str = "auto"
     compress_after_s: int = 600
     metrics_tags: tuple[str, ...] = ()
+    log_level: str = "info"
+    log_format: str = "text"
+    access_log: bool = False
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
     buffer_limit_bytes: int = 64 * _MEBIBYTE
@@ -113,7 +126,10 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
     path = config_file or environment.get(CONFIG_VARIABLE)
     if path:
         values |= _read_file(Path(path))
-    values |= {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)}
+    for key, name in ENVIRONMENT.items():
+        if environment.get(key):
+            values[name] = environment[key]
+            _check_choice(name, environment[key], key)
     values |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**values)
 
@@ -145,13 +161,20 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(
             f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"
         )
-    if name == "compress" and value not in ("auto", "off"):
-        raise ConfigError(f'{path}: compress must be "auto" or "off", not {value!r}')
+    _check_choice(name, value, f"{path}: {name}")
     if kinds[name] is not kind:
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
     return value
+
+
+def _check_choice(name: str, value: Any, what: str) -> None:
+    """Check a setting that has one of a few values. `what`: how the message calls it."""
+    choices = _CHOICES.get(name)
+    if choices is not None and value not in choices:
+        known = ", ".join(f'"{choice}"' for choice in choices[:-1])
+        raise ConfigError(f'{what} must be {known} or "{choices[-1]}", not {value!r}')
 
 
 def _read_names(value: Any, path: Path) -> tuple[str, ...]:

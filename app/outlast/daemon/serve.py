@@ -56,6 +56,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
                 version=__version__,
                 allowed_hosts=hosts,
                 metrics_tags=settings.metrics_tags,
+                logs_requests=settings.access_log,
             )
             server = HttpServer(app)
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
