@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,7 @@ log = logging.getLogger(__name__)
 _GREETING_TIMEOUT_S = 10.0
 _ANSWER_S = 10.0
 _LOOK_AGAIN_S = 0.005
+_LOG_INTERVAL_S = 60.0
 
 
 class ShimLink:
@@ -85,6 +87,7 @@ class ShimLink:
         self.shim_pid = 0
         self.shim_version = ""
         self._tells_usage = False
+        self._problem_logged_at = -_LOG_INTERVAL_S
         self.is_silent = False
         self.problem: str | None = None
         self.inventory: list[ShimProcess] = []
@@ -301,6 +304,14 @@ class ShimLink:
             async with asyncio.timeout(_ANSWER_S):
                 return await future
         except TimeoutError:
+            if not self.is_silent:
+                log.error(  # noqa: TRY400 - a traceback would add nothing
+                    "the shim (pid %d) has not answered for %d s: is it stopped? Continue it (kill -CONT %d), or kill "
+                    "it with -9: then another one is started",
+                    self.shim_pid,
+                    _ANSWER_S,
+                    self.shim_pid,
+                )
             self.is_silent = True
             raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
@@ -332,7 +343,9 @@ class ShimLink:
         self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
-        self.is_silent = False
+        if self.is_silent:
+            log.warning("the shim answers again")
+            self.is_silent = False
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
             self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
@@ -410,9 +423,17 @@ class ShimLink:
         elif kind is MessageType.INVENTORY:
             self._on_inventory(message)
         elif kind is MessageType.PROBLEM:
-            self.problem = message["problem"]
+            self._on_problem(message["problem"])
         else:
             self._on_event(kind, message)
+
+    def _on_problem(self, problem: str | None) -> None:
+        """Note what the shim cannot read, and log it: once a minute at most, because it tries again twice a second."""
+        self.problem = problem
+        now = time.monotonic()
+        if problem is not None and now >= self._problem_logged_at + _LOG_INTERVAL_S:
+            self._problem_logged_at = now
+            log.warning("the shim %s. Free memory or disk space; shim.log in the state folder has more", problem)
 
     def _on_event(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.STARTED:

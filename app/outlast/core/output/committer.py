@@ -40,6 +40,7 @@ BATCH_BYTES = WINDOW_BYTES // 3
 PROBE_S = 5.0
 """Time without a commit after which the store is checked, so that `failure` is also true of a store at rest."""
 
+_STALLED = f"a commit has been under way for more than {STALL_S:.0f} s: check the disk or the database server"
 _BATCH_CHANGES = 8192
 _CALLBACKS_PER_STEP = 256  # then other tasks of the event loop run
 _RETRY_S = 0.5
@@ -317,7 +318,7 @@ class Committer:
         """Fail the callers that wait. The outcome of the commit is handled when it returns."""
         self._stalled = True
         waiting = self._take_from_queue(lambda entry: entry.on_failed is not None)
-        self._fail_waiting([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
+        self._fail_waiting([*batch, *waiting], _STALLED)
 
     async def _isolate(self, batch: list[_Entry], error: Exception) -> bool:
         """Commit the changes of one process at a time, to find the process whose change the store rejects."""
@@ -387,7 +388,7 @@ class Committer:
         return taken
 
     def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
-        if self.failure is None:
+        if self.failure is None or (self.failure == _STALLED and reason != _STALLED):  # now the cause is known
             log.error("the store cannot commit; the shim keeps all output until it can: %s", reason)
         self.failure = reason
         for entry in entries:

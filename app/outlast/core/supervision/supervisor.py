@@ -431,6 +431,12 @@ class Supervisor:
             live.stop_recording()
             self._registry.unsubscribe(live)
             self.quarantine.isolate(live.spec.id, reason)
+            log.error(
+                "the store rejects the output of process %s, as said above; it is tried again, and others go on. "
+                "Report this as a bug. To give the process up: DELETE /api/v1/processes/%s?purge=true",
+                live.spec.id,
+                live.spec.id,
+            )
 
     async def _resume_quarantined(self, process_id: str) -> None:
         live = self._registry.get(process_id)
@@ -444,4 +450,8 @@ def _log_connected(before: ShimLink | None, link: ShimLink) -> None:
     if before is not None and before.shim_pid == link.shim_pid:
         log.info("the shim (pid %d, version %s) is connected again", link.shim_pid, link.shim_version)
     elif before is not None:
-        log.warning("the shim (pid %d) has ended; pid %d has taken its place", before.shim_pid, link.shim_pid)
+        log.warning(
+            "the shim (pid %d) has ended; pid %d has taken its place, and has its processes",
+            before.shim_pid,
+            link.shim_pid,
+        )
