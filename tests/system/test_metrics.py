@@ -9,6 +9,7 @@ from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import Daemon, shim_pid
 from tests.support.faulty import FaultyStore
 from tests.support.metrics import OPENMETRICS, Scrape, scrape
+from tests.support.patched_daemon import patched_daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 TOTALS = (
@@ -233,3 +234,22 @@ async def test_another_shim_is_counted(daemon: Daemon) -> None:
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: _has(daemon, 1, "outlast_shim_restarts_total"))
     await eventually(lambda: _has(daemon, 1, "outlast_shim_up"))
+
+
+OLDER = """\
+from outlast.shim import server
+server.USAGE_FEATURE = "what an older shim does not have"
+"""
+
+
+async def test_a_shim_that_does_not_tell_what_it_holds_is_left_alone(state_dir: Path) -> None:
+    daemon = patched_daemon(state_dir, OLDER)
+    try:
+        await daemon.start()
+        found = await scrape(daemon)
+        assert found("outlast_shim_up") == 1
+        assert found("outlast_blocked_processes") is None
+        await daemon.sh("true")
+        assert "connection" not in daemon.log
+    finally:
+        await daemon.end_everything()

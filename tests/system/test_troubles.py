@@ -1,4 +1,4 @@
-"""What an operator reads in the log in the first minute of a trouble: what has happened, and what to do."""
+"""The log in the first minute of each trouble: an operator reads what has happened, and what to do."""
 
 import asyncio
 import os

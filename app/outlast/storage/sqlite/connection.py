@@ -49,7 +49,7 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "; check the disk and the system's log",
     sqlite3.SQLITE_READONLY: "; check the permissions of the database and its folder, and how the disk is mounted",
 }
-"""What an operator can do, by primary result code."""
+"""Advice for operators, by primary result code."""
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
