@@ -263,8 +263,7 @@ class ShimLink:
         if not self._tells_usage:
             return None
         request = next(self._requests)
-        future = self._register_request(request)
-        self._channel.write(encode_json(MessageType.USAGE, {"request": request}))
+        future = self._ask(request, encode_json(MessageType.USAGE, {"request": request}))
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await future
