@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.model.errors import StorageUnavailable
@@ -162,6 +163,7 @@ def test_an_index_that_is_truncated_ends_no_program(path: Path, size: int, first
     done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=root, timeout=DEADLINE_S)
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(path)) as db:
+        register_sqlar_uncompress(db)
         assert db.execute("SELECT line FROM output_lines ORDER BY seq").fetchall() == [("first",), ("next",)]
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
