@@ -45,7 +45,9 @@ async def test_head_answers_like_get_without_a_body(server: Server, manager: Stu
     assert head.status != 405
     if path not in STREAMS:
         got = await server.ask("GET", path)
-        assert (head.status, head.headers["Content-Length"]) == (got.status, str(len(got.body)))
+        assert head.status == got.status
+        if path != "/metrics":  # each scrape tells of the one before
+            assert head.headers["Content-Length"] == str(len(got.body))
         assert head.headers["Content-Type"] == got.headers["Content-Type"]
 
 

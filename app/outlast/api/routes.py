@@ -2,7 +2,22 @@
 
 from http import HTTPStatus
 
-from outlast.api.handlers import daemon, docs, events, follow, output, processes, run, search, sql, stats, stdin, wait
+from outlast.api.handlers import (
+    daemon,
+    docs,
+    events,
+    follow,
+    metrics,
+    output,
+    processes,
+    run,
+    search,
+    sql,
+    stats,
+    stdin,
+    wait,
+)
+from outlast.api.metrics.exposition import OPENMETRICS, TEXT
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import lists, responses
@@ -342,6 +357,18 @@ ROUTES: tuple[Route, ...] = (
         summary="Show version and counts of the daemon",
         group="Daemon",
         answer=Answer(meaning="Version and counts of the daemon.", content={_JSON: responses.Info}),
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        call=metrics.metrics,
+        summary="Scrape metrics for Prometheus",
+        group="Daemon",
+        description="docs/metrics.md describes the metrics. Totals of processes and output go on over restarts.",
+        answer=Answer(
+            meaning="All metrics. The header `Accept` chooses the format.",
+            content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
+        ),
     ),
     Route(
         method="GET",

@@ -6,6 +6,7 @@ modules stay, and going through them again and again, at the end of the process 
 """
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -58,20 +59,20 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None,
     _check_system()
     from outlast.daemon.serve import serve
 
-    start_log()
     settings = _settings(config, listen=listen, state_dir=state_dir)
+    start_log(settings.log_level, settings.log_format)
 
     def announce(address: str) -> None:
         say(f"listening on {address}")
         token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
-        say(f"the token is in {token}", err=True)
+        _tell(settings, f"the token is in {token}")
 
     running = _run(serve(settings, announce, adopt=adopt))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
     down = f"outlast down --state-dir {settings.state_path}"
-    say(
+    _tell(
+        settings,
         f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim, and frees the address.",
-        err=True,
     )
 
 
@@ -175,6 +176,14 @@ def sql_command(
     print_result(text)
     if truncated:
         say(f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True)
+
+
+def _tell(settings: Settings, sentence: str) -> None:
+    """Say a sentence on standard error: as it is, or as a record of a log that a program reads."""
+    if settings.log_format == "json":
+        logging.getLogger("outlast").info("%s", sentence)
+    else:
+        say(sentence, err=True)
 
 
 def _check_system() -> None:

@@ -19,6 +19,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.managed.controller import ManagedController
+from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
@@ -70,6 +71,7 @@ class ProcessManager:
     Attributes:
         events: the events of all processes.
         queries: searches, SQL, and waits for a line.
+        metrics: figures of the whole daemon.
         why_held: why the managed processes in the store are not started; None: they are.
     """
 
@@ -117,6 +119,15 @@ class ProcessManager:
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
+        self.metrics = MetricsReader(
+            storage=storage,
+            committer=self._committer,
+            supervisor=self._supervisor,
+            registry=self._managed.registry,
+            starter=self._starter,
+            followers=lambda: (len(self._cursors), self.events.followers),
+            state_dir=state_dir,
+        )
         self._closing = False
         self._opened_at = 0.0
         self._own_identity = users.resolve(None)

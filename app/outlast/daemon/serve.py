@@ -60,7 +60,14 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
             manager = await opened.enter_async_context(running_manager(settings, sockets, adopt=adopt))
             manager.resume_managed()
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
-            app = make_app(manager, token=token, version=__version__, allowed_hosts=hosts)
+            app = make_app(
+                manager,
+                token=token,
+                version=__version__,
+                allowed_hosts=hosts,
+                metrics_tags=settings.metrics_tags,
+                logs_requests=settings.access_log,
+            )
             server = HttpServer(app)
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()

@@ -11,6 +11,7 @@ from outlast.shimlink.events import (
     ShimEvents,
     ShimLost,
     ShimProcess,
+    ShimUsage,
     Spawned,
     SpawnRefused,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "ShimLink",
     "ShimLost",
     "ShimProcess",
+    "ShimUsage",
     "SpawnRefused",
     "Spawned",
     "connect_or_start",

@@ -77,6 +77,20 @@ class KillOutcome(NamedTuple):
     since_ticks: int
 
 
+class ShimUsage(NamedTuple):
+    """Output that the shim holds of all processes because it is not stored.
+
+    Attributes:
+        memory_bytes: bytes in memory.
+        spool_bytes: bytes on disk.
+        blocked: number of processes whose output is not read now.
+    """
+
+    memory_bytes: int
+    spool_bytes: int
+    blocked: int
+
+
 class ShimEvents(Protocol):
     """An owner of a link, which the link tells of events, from the event loop, in the order in which they came."""
 

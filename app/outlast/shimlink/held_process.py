@@ -126,6 +126,11 @@ class HeldProcess:
             self.frames.append((stream, ts_ms, begin, end - begin))
             held.noted_to = end
 
+    def told_bytes(self, position: Position) -> int:
+        """Return the number of bytes after `position` that the shim has told of."""
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        return sum(max(0, held.noted_to - ends[stream]) for stream, held in self.streams.items())
+
     def append_segment(self, stream: Stream, start: int, fd: int) -> None:
         """Hold another buffer file of a stream, for the bytes from offset `start` on."""
         self.streams[stream].segments.append((start, fd))

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from outlast.shimlink.events import (
     ShimEvents,
     ShimLost,
     ShimProcess,
+    ShimUsage,
     Spawned,
     SpawnRefused,
 )
@@ -50,7 +52,7 @@ from outlast.wire.codec import (
     encode_position,
     encode_stdin,
 )
-from outlast.wire.contract import Command, Stage
+from outlast.wire.contract import USAGE_FEATURE, Command, Stage
 from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ _STREAMS = {stream.value: stream for stream in Stream}
 _GREETING_TIMEOUT_S = 10.0
 _ANSWER_S = 10.0
 _LOOK_AGAIN_S = 0.005
+_LOG_INTERVAL_S = 60.0
 
 
 class _Request(NamedTuple):
@@ -91,6 +94,8 @@ class ShimLink:
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.shim_version = ""
+        self._tells_usage = False
+        self._problem_logged_at = -_LOG_INTERVAL_S
         self.is_silent = False
         self.problem: str | None = None
         self.inventory: list[ShimProcess] = []
@@ -248,6 +253,25 @@ class ShimLink:
         """Close a standard input behind all data that is on its way."""
         await self._send_request(MessageType.CLOSE_STDIN, {"slot": slot})
 
+    async def usage(self, timeout_s: float) -> ShimUsage | None:
+        """Return what the shim holds. None: it is of a version that does not tell.
+
+        Raises:
+            ShimUnavailable: the link is down, or the shim does not answer within `timeout_s`.
+        """
+        if self.is_silent:
+            raise ShimUnavailable("the shim does not answer: is it stopped?")
+        if not self._tells_usage:
+            return None
+        request = next(self._requests)
+        future = self._ask(request, encode_json(MessageType.USAGE, {"request": request}))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await future
+        except TimeoutError:
+            raise ShimUnavailable(f"the shim has not answered for {timeout_s:g} s") from None
+        return ShimUsage(answer["memory_bytes"], answer["spool_bytes"], answer["blocked"])
+
     async def end_shim(self) -> bool:
         """Make the shim end, and wait until it has; an init waits for its caller. False: it still has processes."""
         pidfd = pidfd_open(self.shim_pid)
@@ -271,6 +295,14 @@ class ShimLink:
             async with asyncio.timeout(_ANSWER_S):
                 return await future
         except TimeoutError:
+            if not self.is_silent:
+                log.error(  # noqa: TRY400 - a traceback would add nothing
+                    "the shim (pid %d) has not answered for %d s: is it stopped? Continue it (kill -CONT %d), or kill "
+                    "it with -9: then another one is started",
+                    self.shim_pid,
+                    _ANSWER_S,
+                    self.shim_pid,
+                )
             self.is_silent = True
             raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
@@ -305,7 +337,9 @@ class ShimLink:
         self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
-        self.is_silent = False
+        if self.is_silent:
+            log.warning("the shim answers again")
+            self.is_silent = False
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
             self._events.on_output(slot, _STREAMS[stream], ts_ms, offset, size)
@@ -328,6 +362,7 @@ class ShimLink:
             return
         greeting = json.loads(bytes(rest))
         self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
+        self._tells_usage = USAGE_FEATURE in greeting.get("features", ())
         own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
         self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 
@@ -382,9 +417,17 @@ class ShimLink:
         elif kind is MessageType.INVENTORY:
             self._on_inventory(message)
         elif kind is MessageType.PROBLEM:
-            self.problem = message["problem"]
+            self._on_problem(message["problem"])
         else:
             self._on_event(kind, message)
+
+    def _on_problem(self, problem: str | None) -> None:
+        """Note what the shim cannot read, and log it: once a minute at most, because it tries again twice a second."""
+        self.problem = problem
+        now = time.monotonic()
+        if problem is not None and now >= self._problem_logged_at + _LOG_INTERVAL_S:
+            self._problem_logged_at = now
+            log.warning("the shim %s. Free memory or disk space; shim.log in the state folder has more", problem)
 
     def _on_event(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.STARTED:

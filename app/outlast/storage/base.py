@@ -12,6 +12,7 @@ from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
 
 __all__ = [
@@ -300,6 +301,14 @@ class Storage(ABC):
     @abstractmethod
     async def total(self) -> int:
         """Return the number of stored processes."""
+
+    @abstractmethod
+    async def figures(self) -> StoreFigures:
+        """Return totals and sizes of the store.
+
+        A total counts each change once, however often it was committed, in the transaction of the change; a change that
+        is ignored is not counted. No total ever falls, whatever is purged or withdrawn.
+        """
 
     @abstractmethod
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:

@@ -57,6 +57,7 @@ class MessageType(IntEnum):
     UPGRADE = 74
     SWEEP = 75
     API_SOCKETS = 76
+    USAGE = 77
 
 
 _TYPES = {kind.value: kind for kind in MessageType}

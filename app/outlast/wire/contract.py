@@ -56,6 +56,9 @@ RLIMITS = {
 CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
 """Limits that a process's cgroup sets, by their names in the API, and the controller that each needs."""
 
+USAGE_FEATURE = "usage"
+"""Feature that the greeting of a shim names if the shim answers USAGE. An older one would drop the connection."""
+
 Limits = Mapping[str, int | float]
 
 

@@ -19,6 +19,7 @@ class ManagedProcess(Condition):
         live: the current or last run, if this daemon has had it.
         lock: held while a run is started or stopped, or a restart is decided.
         task: restarts the process and checks its health.
+        run_number: number of the current or last run.
         is_starting: whether the next run is being started.
         is_held: whether only a call starts the next run, because the store is that of another state folder.
         shortages: number of tries in a row to start it that failed because the system lacked something.
@@ -33,6 +34,7 @@ class ManagedProcess(Condition):
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
+        self.run_number = process.run.number
         self.is_starting = False
         self.is_held = False
         self.shortages = 0
@@ -80,6 +82,7 @@ class ManagedProcess(Condition):
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
         self._last_seq = self.last_seq
         self.live = live
+        self.run_number = live.run.number
         live.dependent = self
         self.wake()
 

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from outlast.core.output.commit_stats import CommitStats
 from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageFull, StorageUnavailable, Unavailable
@@ -43,6 +44,7 @@ On a full disk, each attempt has half the output of the one before, until one su
 PROBE_S = 5.0
 """Time without a commit after which the store is checked, so that `failure` is also true of a store at rest."""
 
+_STALLED = f"a commit has been under way for more than {STALL_S:.0f} s: check the disk or the database server"
 _BATCH_CHANGES = 8192
 _CALLBACKS_PER_STEP = 256  # then other tasks of the event loop run
 _RETRY_S = 0.5
@@ -89,6 +91,7 @@ class Committer:
 
     Attributes:
         failure: why the store cannot commit now; None after the next successful commit.
+        stats: figures of the commits.
         on_committed: called with the changes of each commit, before the callbacks of single changes.
         on_rejected: called with a submitted change that was dropped, and why. None of it was acknowledged.
     """
@@ -109,6 +112,7 @@ class Committer:
         self._batch_bytes = BATCH_BYTES
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.stats = CommitStats()
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
         self.on_rejected: Callable[[Change, str], None] = lambda _change, _reason: None
 
@@ -306,7 +310,9 @@ class Committer:
         return True
 
     async def _on_stored(self, batch: list[_Entry], handles: Mapping[str, int]) -> None:
-        self.on_committed([entry.change for entry in batch])
+        changes = [entry.change for entry in batch]
+        self.stats.count_stored(changes)
+        self.on_committed(changes)
         for number, entry in enumerate(batch, start=1):
             change = entry.change
             entry.is_done = True
@@ -323,17 +329,25 @@ class Committer:
         watch = loop.call_later(STALL_S, self._on_stall, batch)
         began = loop.time()
         try:
-            return await self._storage.commit([entry.change for entry in batch])
+            handles = await self._storage.commit([entry.change for entry in batch])
+        except Exception:
+            self.stats.errors += 1
+            raise
+        else:
+            self.stats.commits += 1
+            return handles
         finally:
             watch.cancel()
             self._stalled = False
-            self._flush_policy.committed(loop.time() - began)
+            duration_s = loop.time() - began
+            self.stats.duration_s.observe(duration_s)
+            self._flush_policy.committed(duration_s)
 
     def _on_stall(self, batch: list[_Entry]) -> None:
         """Fail the callers that wait. The outcome of the commit is handled when it returns."""
         self._stalled = True
         waiting = self._take_from_queue(lambda entry: entry.on_failed is not None)
-        self._fail_waiting([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
+        self._fail_waiting([*batch, *waiting], _STALLED)
 
     async def _isolate(self, batch: list[_Entry], error: Exception) -> bool:
         """Commit the changes of one process at a time, to find the process whose change the store rejects."""
@@ -404,7 +418,7 @@ class Committer:
         return taken
 
     def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
-        if self.failure is None:
+        if self.failure is None or (self.failure == _STALLED and reason != _STALLED):  # now the cause is known
             log.error("the store cannot commit; the shim keeps all output until it can: %s", reason)
         self.failure = reason
         for entry in entries:

@@ -42,6 +42,7 @@ class LiveProcess(Condition):
         usage: the resources that the run uses.
         clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
+        last_output_ms: when its last output that this daemon has seen was read; 0: it has seen none.
         dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
@@ -69,6 +70,7 @@ class LiveProcess(Condition):
         self.clock = RunClock(run, began_at, is_there=held.pidfd is not None)
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
+        self.last_output_ms = 0
         self.dependent: Condition | None = None
         self._wake_at = 0.0
         self._is_wake_due = False
@@ -82,6 +84,11 @@ class LiveProcess(Condition):
     def stored_seq(self) -> int:
         """Sequence number of the last line or gap that is stored."""
         return self.position.last_seq
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of output that the shim has told of, and that are not stored."""
+        return self.held.told_bytes(self.position)
 
     def withdrawal(self, handle: int) -> WithdrawProcess | WithdrawRun:
         """Return the change that removes the record of this run and, if it is the first one, of the process.
@@ -259,6 +266,7 @@ class RunRecorder:
         held = self.live.held
         if size:
             self.live.clock.note_output(stream)
+            self.live.last_output_ms = ts_ms
             data = held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
         else:

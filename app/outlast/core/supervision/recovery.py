@@ -75,6 +75,11 @@ class Recovery:
             else:
                 changes += await self._recover_unrecorded(link, process)
             failpoint("recovery-step")
+        if unfinished:
+            log.warning(
+                "%d processes ended while neither a daemon nor the shim could see it; they are recorded as lost",
+                len(unfinished),
+            )
         changes += [record_loss(item, self._committer) for item in unfinished.values()]
         if changes:  # the first request is to see them
             await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)

@@ -63,6 +63,7 @@ class Supervisor:
 
     Attributes:
         total: number of processes in the store.
+        shim_restarts: how often another shim has taken the place of one that had ended.
         quarantine: the processes whose changes the store rejects.
     """
 
@@ -102,6 +103,7 @@ class Supervisor:
             store_is_stand_in=store_is_stand_in,
         )
         self.total = 0
+        self.shim_restarts = 0
         self.quarantine = Quarantine(self._resume_quarantined)
         committer.on_rejected = self._on_rejected
 
@@ -147,6 +149,11 @@ class Supervisor:
         if not self.connected:
             return "the shim is not connected"
         return "the shim does not answer: is it stopped?" if self.link.is_silent else self.link.problem
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of output that the shim has told of, and that are not stored."""
+        return sum(live.unstored_bytes for live in self)
 
     async def open(self) -> None:
         """Connect to the shim (or start one) and resume every process from where the store stands.
@@ -368,6 +375,7 @@ class Supervisor:
             self._connected_at = time.monotonic()
             before = self._link
             self._link = link = await self._greet()
+            self.shim_restarts += before is not None and before.shim_pid != link.shim_pid
             _log_connected(before, link)
             found, link.inventory = link.inventory, []
             if self._is_open:
@@ -436,6 +444,12 @@ class Supervisor:
                 live.recorder.discard_unstored()
             self._registry.unsubscribe(live)
             self.quarantine.isolate(live.spec.id, reason)
+            log.error(
+                "the store rejects the output of process %s, as said above; it is tried again, and others go on. "
+                "Report this as a bug. To give the process up: DELETE /api/v1/processes/%s?purge=true",
+                live.spec.id,
+                live.spec.id,
+            )
 
     async def _resume_quarantined(self, process_id: str) -> None:
         live = self._registry.get(process_id)
@@ -449,4 +463,8 @@ def _log_connected(before: ShimLink | None, link: ShimLink) -> None:
     if before is not None and before.shim_pid == link.shim_pid:
         log.info("the shim (pid %d, version %s) is connected again", link.shim_pid, link.shim_version)
     elif before is not None:
-        log.warning("the shim (pid %d) has ended; pid %d has taken its place", before.shim_pid, link.shim_pid)
+        log.warning(
+            "the shim (pid %d) has ended; pid %d has taken its place, and has its processes",
+            before.shim_pid,
+            link.shim_pid,
+        )

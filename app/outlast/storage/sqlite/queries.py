@@ -26,8 +26,14 @@ ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
     (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, lines, continues,
-     unfinished_bytes, data, gap, missing_bytes, parts, codec, raw_bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     unfinished_bytes, data, gap, missing_bytes, parts, codec, raw_bytes, totals)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+OUTPUT_TOTALS = "SELECT totals FROM output_chunk WHERE id > 0 ORDER BY id DESC LIMIT 1"
+TOTALS = "SELECT counted, label, value FROM total"
+ADD_TO_TOTAL = """
+INSERT INTO total (counted, label, value) VALUES (?, ?, ?)
+ON CONFLICT (counted, label) DO UPDATE SET value = value + excluded.value
 """
 MINUTE_MS = 60_000
 NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
@@ -209,6 +215,10 @@ TOTAL = """
 SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
 """
 
+OLDEST_OUTPUT = """
+SELECT ts FROM output_chunk WHERE id > 0 AND (gap IS NOT NULL OR length(data) > 0) ORDER BY id LIMIT 1
+"""
+
 # ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them, and a
 # query over one asks for packed rows, too, whose stream is 0
 
@@ -292,7 +302,8 @@ DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
 REPLACE_ROW = """
 UPDATE output_chunk
 SET first_seq = ?, line_count = ?, ts = ?, continues = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?,
-    stream = coalesce(?, stream)
+    stream = coalesce(?, stream),
+    totals = iif(id < (SELECT max(n.id) FROM output_chunk n), NULL, totals)
 WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"

@@ -17,9 +17,10 @@ from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, Chunk, Owner, PurgeProcess, Storage, Unfinished, WithdrawProcess
-from outlast.storage.sqlite import queries, read, read_events
+from outlast.storage.sqlite import figures, queries, read, read_events
 from outlast.storage.sqlite.codec import compress_flood
 from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
@@ -188,6 +189,10 @@ class SqliteStorage(Storage):
     async def total(self) -> int:
         """Count the stored processes."""
         return await self.read(read.total)
+
+    async def figures(self) -> StoreFigures:
+        """Return totals, and the sizes of the files."""
+        return await self.read(partial(figures.figures, path=self.path))
 
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
