@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from outlast.api.metrics import families
 from outlast.api.metrics.exposition import Kind
+from tests.support.required import program
 
 CONFIG = Path(__file__).parent.parent / "config"
 ALERTS = CONFIG / "outlast-alerts.yml"
@@ -43,10 +43,7 @@ def rules() -> list[str]:
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.skip("needs promtool")
-    return path
+    return program("promtool")
 
 
 def check(*command: str | Path) -> None:

@@ -1,7 +1,6 @@
 """The answer to a scrape: its two formats, labels of any content, and bounds on the number of series."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from outlast.model.totals import NO_LABEL, Counted, StartResult, StoreFigures
 from outlast.model.usage import UsageSample
 from outlast.shimlink import ShimUsage
 from tests.support.metrics import OPENMETRICS, TEXT, Scrape
+from tests.support.required import program
 
 from .server import Server, serving
 from .stub import StubManager
@@ -225,12 +225,11 @@ async def test_a_scrape_needs_the_token_and_takes_no_parameters(server: Server) 
 
 
 async def test_promtool_finds_nothing_to_improve(server: Server) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("needs promtool")
     await scrape(server)
     text = (await scrape(server)).text
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -67,7 +67,8 @@ async def test_counting_costs_next_to_nothing_beside_cutting() -> None:
             run=1,
             position=Position(),
             streams=set(Stream),
-            emit=chunks.append,
+            known_ends={},
+            emit=lambda chunk, _: chunks.append(chunk),
             flush_now=lambda: None,
         )
         for number in range(CHUNKS):
