@@ -15,7 +15,7 @@ import pytest
 from outlast import AsyncOutlast
 from outlast.client import Event, Gap, Interrupted, Line
 from tests.support.daemon import Daemon
-from tests.support.waiting import DEADLINE_S
+from tests.support.waiting import DEADLINE_S, eventually
 
 NEEDLES = 300
 TALKER = "i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i; sleep 0.002; done; echo last"
@@ -105,10 +105,13 @@ class Work:
         self.done["events"] = len(events)
 
 
-async def kill(daemon: Daemon, times: int, rng: random.Random) -> None:
-    """Kill the daemon again and again, at random moments."""
+async def kill(work: Work, daemon: Daemon, times: int, rng: random.Random) -> None:
+    """Kill the daemon again and again, at random moments, each after one of the jobs has come further."""
     for _ in range(times):
-        await asyncio.sleep(rng.uniform(0.02, 0.3))
+        job = rng.choice(["runs", "starts", "searches"])
+        had = work.done[job]
+        await eventually(lambda job=job, had=had: work.done[job] > had, job)  # type: ignore[misc]
+        await asyncio.sleep(rng.uniform(0, 0.1))
         await daemon.kill()
         await asyncio.sleep(rng.uniform(0, 0.05))
         await daemon.start()
@@ -122,14 +125,16 @@ async def work_through(ol: AsyncOutlast, daemon: Daemon, folder: Path, kills: in
     following = asyncio.create_task(work.follow())
     working = [asyncio.create_task(job()) for job in jobs]
     try:
-        await kill(daemon, kills, random.Random(kills))
-        (folder / "stop").touch()
+        await kill(work, daemon, kills, random.Random(kills))
         work.stop.set()
         async with asyncio.timeout(3 * DEADLINE_S):
-            await asyncio.gather(*working, following)
+            await asyncio.gather(*working)
+            (folder / "stop").touch()
+            await following
             await ol.run("true", tags={"by": "end"})
             await listening
     finally:
+        (folder / "stop").touch()
         for task in (*working, following, listening):
             task.cancel()
     for tag, count in (("run", work.done["runs"]), ("start", work.done["starts"])):

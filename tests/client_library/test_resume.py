@@ -132,7 +132,7 @@ def test_lines_that_come_while_nothing_is_connected_are_not_left_out_by_tail() -
 def test_events_go_on_behind_the_last_one() -> None:
     stream = Events("/events", {"after": None, "tail": None})
     opened(stream)
-    data = {
+    data: dict[str, Any] = {
         "type": "started",
         "process_id": "P",
         "name": None,

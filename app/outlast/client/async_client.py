@@ -115,9 +115,10 @@ class AsyncOutlast:
         """
         running = Running(start_body(command, args, options), None, on_reconnect)
         try:
-            async with aclosing(self._session.stream(running)) as items:
-                async for item in items:
-                    yield item
+            async with aclosing(self._session.batches(running)) as batches:
+                async for items in batches:
+                    for item in items:
+                        yield item
         finally:
             for process_id in running.unfinished:
                 await self._session.call(calls.end(process_id))
@@ -198,9 +199,10 @@ class AsyncOutlast:
         }
         newest = 0 if tail is None else await self._session.call(calls.newest_event())
         events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
-        async with aclosing(self._session.stream(events)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(self._session.batches(events)) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
 
     async def search(
         self,

@@ -83,9 +83,10 @@ class AsyncProcess:
         newest = 0 if tail is None else (await self.refresh()).output.last_seq
         path = process_path(self.id, f"/{stream}/follow")
         follow = Follow(path, query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
-        async with aclosing(self._session.stream(follow)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(self._session.batches(follow)) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
 
     async def lines(
         self,
@@ -118,9 +119,10 @@ class AsyncProcess:
             "grep": grep,
         }
         stored = StoredLines(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
-        async with aclosing(self._session.stream(stored)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(self._session.batches(stored)) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
 
     async def byte_chunks(
         self,
@@ -133,9 +135,10 @@ class AsyncProcess:
         """Yield the output that is stored now, exactly as it was written, in pieces of any size."""
         query = {"tail": tail, "since": milliseconds(since), "until": milliseconds(until)}
         stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
-        async with aclosing(self._session.stream(stored)) as items:
-            async for item in items:
-                yield item
+        async with aclosing(self._session.batches(stored)) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
 
     async def bytes(self, stream: str = "output") -> bytes:
         """Return the output that is stored now, exactly as it was written."""

@@ -49,19 +49,22 @@ class AsyncSession:
             if cursor is None:
                 return
 
-    async def stream(self, subscription: Subscription[T]) -> AsyncGenerator[T, None]:
-        """Yield the items of a stream, over as many connections as that takes."""
+    async def batches(self, subscription: Subscription[T]) -> AsyncGenerator[list[T], None]:
+        """Yield the items of a stream as they come, over as many connections as that takes.
+
+        One by one they would pass through each generator on the way, which takes longer than reading them.
+        """
         while not subscription.is_over:
             try:
-                async with aclosing(self._connection(subscription)) as items:
-                    async for item in items:
-                        yield item
+                async with aclosing(self._connection(subscription)) as batches:
+                    async for items in batches:
+                        yield items
             except Disconnected as error:
                 subscription.broke(error)
             if not subscription.is_over:
                 await asyncio.sleep(subscription.pause_s)
 
-    async def _connection(self, subscription: Subscription[T]) -> AsyncGenerator[T, None]:
+    async def _connection(self, subscription: Subscription[T]) -> AsyncGenerator[list[T], None]:
         """Yield the items that come over one connection."""
         if (look := subscription.look_before()) is not None:
             subscription.looked(await self._answer(look))
@@ -71,8 +74,8 @@ class AsyncSession:
                 return
             async with aclosing(reply.chunks()) as chunks:
                 async for data in chunks:
-                    for item in subscription.feed(data):
-                        yield item
+                    if items := subscription.feed(data):
+                        yield items
                     if subscription.is_over:
                         return
             subscription.ended()

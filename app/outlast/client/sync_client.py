@@ -115,8 +115,9 @@ class Outlast:
         """
         running = Running(start_body(command, args, options), None, on_reconnect)
         try:
-            with closing(self._session.stream(running)) as items:
-                yield from items
+            with closing(self._session.batches(running)) as batches:
+                for items in batches:
+                    yield from items
         finally:
             for process_id in running.unfinished:
                 self._session.call(calls.end(process_id))
@@ -197,8 +198,9 @@ class Outlast:
         }
         newest = 0 if tail is None else self._session.call(calls.newest_event())
         events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
-        with closing(self._session.stream(events)) as items:
-            yield from items
+        with closing(self._session.batches(events)) as batches:
+            for items in batches:
+                yield from items
 
     def search(
         self,

@@ -83,8 +83,9 @@ class Process:
         newest = 0 if tail is None else (self.refresh()).output.last_seq
         path = process_path(self.id, f"/{stream}/follow")
         follow = Follow(path, query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
-        with closing(self._session.stream(follow)) as items:
-            yield from items
+        with closing(self._session.batches(follow)) as batches:
+            for items in batches:
+                yield from items
 
     def lines(
         self,
@@ -117,8 +118,9 @@ class Process:
             "grep": grep,
         }
         stored = StoredLines(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
-        with closing(self._session.stream(stored)) as items:
-            yield from items
+        with closing(self._session.batches(stored)) as batches:
+            for items in batches:
+                yield from items
 
     def byte_chunks(
         self,
@@ -131,8 +133,9 @@ class Process:
         """Yield the output that is stored now, exactly as it was written, in pieces of any size."""
         query = {"tail": tail, "since": milliseconds(since), "until": milliseconds(until)}
         stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
-        with closing(self._session.stream(stored)) as items:
-            yield from items
+        with closing(self._session.batches(stored)) as batches:
+            for items in batches:
+                yield from items
 
     def bytes(self, stream: str = "output") -> bytes:
         """Return the output that is stored now, exactly as it was written."""

@@ -48,18 +48,21 @@ class Session:
             if cursor is None:
                 return
 
-    def stream(self, subscription: Subscription[T]) -> Generator[T, None]:
-        """Yield the items of a stream, over as many connections as that takes."""
+    def batches(self, subscription: Subscription[T]) -> Generator[list[T], None]:
+        """Yield the items of a stream as they come, over as many connections as that takes.
+
+        One by one they would pass through each generator on the way, which takes longer than reading them.
+        """
         while not subscription.is_over:
             try:
-                with closing(self._connection(subscription)) as items:
-                    yield from items
+                with closing(self._connection(subscription)) as batches:
+                    yield from batches
             except Disconnected as error:
                 subscription.broke(error)
             if not subscription.is_over:
                 time.sleep(subscription.pause_s)
 
-    def _connection(self, subscription: Subscription[T]) -> Generator[T, None]:
+    def _connection(self, subscription: Subscription[T]) -> Generator[list[T], None]:
         """Yield the items that come over one connection."""
         if (look := subscription.look_before()) is not None:
             subscription.looked(self._answer(look))
@@ -69,7 +72,8 @@ class Session:
                 return
             with closing(reply.chunks()) as chunks:
                 for data in chunks:
-                    yield from subscription.feed(data)
+                    if items := subscription.feed(data):
+                        yield items
                     if subscription.is_over:
                         return
             subscription.ended()
