@@ -31,6 +31,13 @@ def test_the_command_imports_few_modules() -> None:
     )
 
 
+def test_the_blocking_client_imports_no_event_loop() -> None:
+    loaded = imported("from outlast import Outlast")
+    assert loaded.isdisjoint({"aiohttp", "asyncio", "httpx", "marshmallow", "platformdirs", "tomllib"})
+    assert "http" in loaded
+    assert "aiohttp" in imported("from outlast import AsyncOutlast")
+
+
 def test_down_imports_no_server() -> None:
     assert imported("import outlast.daemon.shutdown").isdisjoint({"aiohttp", "apispec", "marshmallow"})
 
