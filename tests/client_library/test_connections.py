@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -107,6 +108,21 @@ async def test_input_that_is_not_answered_is_not_written_again(form: str, server
             with pytest.raises(Interrupted, match="perhaps it was done"):
                 await process.send("x")
     assert len(server.requests) == 1
+
+
+async def test_processes_that_run_come_once_though_two_pages_have_them(
+    form: str, server: Server, daemon: Daemon
+) -> None:
+    process = await daemon.run("true")
+    pages = [
+        {"processes": [{**process, "id": id_, "status": status} for id_, status in page], "next": cursor}
+        for page, cursor in (([("C", "exited"), ("A", "running")], "c"), ([("B", "exited"), ("A", "exited")], None))
+    ]
+    server.answers = [answer(b"200 OK", json.dumps(page).encode(), b"Connection: close\r\n") for page in pages]
+    server.stays_open = False
+    async with connect(form, server) as client:
+        assert [found.id async for found in client.processes()] == ["C", "A", "B"]
+    assert b"cursor=c" in server.requests[1]
 
 
 async def test_closing_a_stream_closes_its_connection(form: str, server: Server) -> None:

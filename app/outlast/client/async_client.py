@@ -11,13 +11,15 @@ from outlast.client import calls
 from outlast.client.address import find_address
 from outlast.client.async_process import AsyncProcess
 from outlast.client.async_session import AsyncSession
+from outlast.client.async_transport import AsyncTransport
 from outlast.client.errors import ProcessFailed
 from outlast.client.items import Ended, Event, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
 from outlast.client.running import Item, Running
-from outlast.client.subscription import Events
+from outlast.client.stored import StoredEvents
+from outlast.client.subscription import Events, Subscription
 
 GIVE_UP_AFTER_S = 30.0
 
@@ -44,7 +46,7 @@ class AsyncOutlast:
             ConfigError: the URL is none, or the settings or the token file cannot be read.
         """
         self.address = find_address(url, token)
-        self._session = AsyncSession(self.address, give_up_after)
+        self._session = AsyncSession(AsyncTransport(self.address), give_up_after)
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,7 +143,7 @@ class AsyncOutlast:
         until: datetime | int | None = None,
         order: str = "newest",
     ) -> AsyncGenerator[AsyncProcess, None]:
-        """Yield processes.
+        """Yield processes: the newest 1000 and all that run, then the others.
 
         Args:
             status: only those whose current or last run has this status.
@@ -159,8 +161,13 @@ class AsyncOutlast:
             "until": milliseconds(until),
             "order": order,
         }
+        had = set()
         async with aclosing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
             async for info in found:
+                if info.id in had:
+                    continue
+                if info.is_running:
+                    had.add(info.id)
                 yield AsyncProcess(self._session, info)
 
     # ---- events, search, SQL
@@ -174,6 +181,7 @@ class AsyncOutlast:
         types: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         since: datetime | int | None = None,
+        follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
     ) -> AsyncGenerator[Event, None]:
@@ -186,6 +194,7 @@ class AsyncOutlast:
             types: only events of these types.
             tags: only events of processes with all these tags.
             since: only events of this time or later (a datetime, or milliseconds since 1970).
+            follow: False: only those that are stored.
             give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
             on_reconnect: function that is called when a broken stream goes on, with the id behind which it does.
         """
@@ -197,8 +206,10 @@ class AsyncOutlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        newest = 0 if tail is None else await self._session.call(calls.newest_event())
-        events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
+        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        if follow:
+            newest = 0 if tail is None else await self._session.call(calls.newest_event())
+            events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
         async with aclosing(self._session.batches(events)) as batches:
             async for items in batches:
                 for item in items:

@@ -6,7 +6,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from outlast.client.address import Address
 from outlast.client.async_transport import AsyncTransport
 from outlast.client.calls import Call, Page
 from outlast.client.errors import Disconnected
@@ -20,9 +19,9 @@ _OK = 200
 class AsyncSession:
     """Drives calls and subscriptions, which know no connection, over connections to one daemon."""
 
-    def __init__(self, address: Address, give_up_after_s: float | None) -> None:
+    def __init__(self, transport: AsyncTransport, give_up_after_s: float | None) -> None:
         """`give_up_after_s`: time for which a call whose connection breaks is repeated; None: for ever."""
-        self._transport = AsyncTransport(address)
+        self._transport = transport
         self.give_up_after_s = give_up_after_s
 
     async def close(self) -> None:

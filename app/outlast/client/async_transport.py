@@ -25,7 +25,7 @@ class AsyncReply:
         Raises:
             Disconnected: the connection broke.
         """
-        with _as_disconnected():
+        with as_disconnected():
             return await self._response.read()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -34,7 +34,7 @@ class AsyncReply:
         Raises:
             Disconnected: the connection broke, or was silent for too long.
         """
-        with _as_disconnected():
+        with as_disconnected():
             async for data in self._response.content.iter_any():
                 yield data
 
@@ -63,7 +63,7 @@ class AsyncTransport:
             Disconnected: there is no answer.
         """
         url = URL(f"{self._address.url}{request.target}", encoded=True)
-        with _as_disconnected(self._address.where):
+        with as_disconnected(self._address.where):
             response = await self._connected().request(
                 request.method,
                 url,
@@ -90,7 +90,7 @@ class AsyncTransport:
 
 
 @contextlib.contextmanager
-def _as_disconnected(where: str = "") -> Iterator[None]:
+def as_disconnected(where: str = "") -> Iterator[None]:
     """Turn each error of a connection into a `Disconnected`. `where`: the address, while it may be connected to."""
     try:
         yield

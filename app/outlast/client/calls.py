@@ -138,8 +138,8 @@ def runs(ref: str, cursor: Any) -> Call[Page[Run]]:
 
 
 def processes(query: Mapping[str, Any], cursor: Any) -> Call[Page[ProcessInfo]]:
-    """Return a page of processes. Without `limit`, the first page has some that a later one has again."""
-    page = yield from ask(Request("GET", "/processes", {"limit": _PAGE, **query, "cursor": cursor}))
+    """Return a page of processes. On the first one are also all that run, which come again on a later page."""
+    page = yield from ask(Request("GET", "/processes", {**query, "cursor": cursor}))
     return [ProcessInfo.from_json(process) for process in page["processes"]], page["next"]
 
 

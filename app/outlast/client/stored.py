@@ -1,18 +1,21 @@
-"""Stored output without a connection: its lines, and its bytes."""
+"""Stored output and events without a connection: lines, events, bytes."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from outlast.client.blocks import Splitter
 from outlast.client.errors import Disconnected
-from outlast.client.items import Gap, Line, gap_of
+from outlast.client.items import Event, Gap, Line, gap_of
 from outlast.client.json_text import loads
 from outlast.client.request import Request
-from outlast.client.subscription import Subscription, line_of
+from outlast.client.subscription import Subscription, event_of, line_of
+
+T = TypeVar("T")
 
 
-class StoredLines(Subscription[Line | Gap]):
-    """Stored lines. After a break, they go on behind the last line that has come."""
+class _Rows(Subscription[T]):
+    """Rows of NDJSON. After a break, they go on behind the last one that has come."""
 
     def __init__(self, path: str, query: Mapping[str, Any], give_up_after_s: float | None) -> None:
         super().__init__(give_up_after_s, None)
@@ -25,26 +28,43 @@ class StoredLines(Subscription[Line | Gap]):
         self._splitter = Splitter(b"\n")
         return Request("GET", self._path, self._query, headers={"Accept": "application/x-ndjson"})
 
-    def feed(self, data: bytes) -> list[Line | Gap]:
-        """Return the lines that `data` completes."""
+    def feed(self, data: bytes) -> list[T]:
+        """Return the items that `data` completes."""
         blocks = self._splitter.split(data)
         if not blocks:
             return []
         self._progressed()
-        items: list[Line | Gap] = []
+        items = []
         for each in loads(b"[%b]" % b",".join(blocks)):
-            is_gap = "gap" in each
-            items.append(gap_of(each["gap"], each["stream"]) if is_gap else line_of(each["id"], each))
+            items.append(self._item(each))
             self.last = self._query["after"] = each["id"]
-            if self._query.get("limit") is not None and not is_gap:
+            if self._query.get("limit") is not None and "gap" not in each:
                 self._query["limit"] -= 1
         self._query["tail"] = None
         self.is_over = self._query.get("limit") == 0
         return items
 
     def ended(self) -> None:
-        """Take the end of the body, which is that of the output."""
+        """Take the end of the body, which is that of the rows."""
         self.is_over = True
+
+    @abstractmethod
+    def _item(self, row: Mapping[str, Any]) -> T:
+        """Return the item of a row."""
+
+
+class StoredLines(_Rows[Line | Gap]):
+    """Stored lines."""
+
+    def _item(self, row: Mapping[str, Any]) -> Line | Gap:
+        return gap_of(row["gap"], row["stream"]) if "gap" in row else line_of(row["id"], row)
+
+
+class StoredEvents(_Rows[Event]):
+    """Stored events."""
+
+    def _item(self, row: Mapping[str, Any]) -> Event:
+        return event_of(row)
 
 
 class StoredBytes(Subscription[bytes]):

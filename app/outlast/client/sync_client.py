@@ -15,9 +15,11 @@ from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
 from outlast.client.running import Item, Running
-from outlast.client.subscription import Events
+from outlast.client.stored import StoredEvents
+from outlast.client.subscription import Events, Subscription
 from outlast.client.sync_process import Process
 from outlast.client.sync_session import Session
+from outlast.client.sync_transport import Transport
 
 GIVE_UP_AFTER_S = 30.0
 
@@ -44,7 +46,7 @@ class Outlast:
             ConfigError: the URL is none, or the settings or the token file cannot be read.
         """
         self.address = find_address(url, token)
-        self._session = Session(self.address, give_up_after)
+        self._session = Session(Transport(self.address), give_up_after)
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +142,7 @@ class Outlast:
         until: datetime | int | None = None,
         order: str = "newest",
     ) -> Generator[Process, None]:
-        """Yield processes.
+        """Yield processes: the newest 1000 and all that run, then the others.
 
         Args:
             status: only those whose current or last run has this status.
@@ -158,8 +160,13 @@ class Outlast:
             "until": milliseconds(until),
             "order": order,
         }
+        had = set()
         with closing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
             for info in found:
+                if info.id in had:
+                    continue
+                if info.is_running:
+                    had.add(info.id)
                 yield Process(self._session, info)
 
     # ---- events, search, SQL
@@ -173,6 +180,7 @@ class Outlast:
         types: Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
         since: datetime | int | None = None,
+        follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
     ) -> Generator[Event, None]:
@@ -185,6 +193,7 @@ class Outlast:
             types: only events of these types.
             tags: only events of processes with all these tags.
             since: only events of this time or later (a datetime, or milliseconds since 1970).
+            follow: False: only those that are stored.
             give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
             on_reconnect: function that is called when a broken stream goes on, with the id behind which it does.
         """
@@ -196,8 +205,10 @@ class Outlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        newest = 0 if tail is None else self._session.call(calls.newest_event())
-        events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
+        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        if follow:
+            newest = 0 if tail is None else self._session.call(calls.newest_event())
+            events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
         with closing(self._session.batches(events)) as batches:
             for items in batches:
                 yield from items

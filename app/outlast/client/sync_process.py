@@ -126,12 +126,20 @@ class Process:
         self,
         stream: str = "output",
         *,
+        after: int | None = None,
         tail: int | None = None,
+        limit: int | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
     ) -> Generator[bytes, None]:
-        """Yield the output that is stored now, exactly as it was written, in pieces of any size."""
-        query = {"tail": tail, "since": milliseconds(since), "until": milliseconds(until)}
+        """Yield the output that is stored now, exactly as it was written, in pieces of any size; see `lines`."""
+        query = {
+            "after": after,
+            "tail": tail,
+            "limit": limit,
+            "since": milliseconds(since),
+            "until": milliseconds(until),
+        }
         stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
         with closing(self._session.batches(stored)) as batches:
             for items in batches:
