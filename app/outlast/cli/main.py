@@ -7,6 +7,7 @@ no other command needs, and `init`, which a container waits for, needs hardly an
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
@@ -25,8 +26,36 @@ _CONFIG = click.option(
 )
 
 
+_CLIENT_COMMANDS = {
+    "events": "queries",
+    "inspect": "processes",
+    "kill": "processes",
+    "logs": "logs",
+    "ps": "processes",
+    "restart": "processes",
+    "rm": "processes",
+    "run": "run",
+    "search": "queries",
+    "send": "processes",
+    "signal": "processes",
+    "stop": "processes",
+    "wait": "processes",
+}
+"""Commands that talk to a daemon, with their modules."""
+
+
 class _Commands(click.Group):
-    """Commands that end with a sentence and exit code 1 if they fail."""
+    """Commands that end with a sentence and exit code 1 if they fail. Those of clients are loaded when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_CLIENT_COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _CLIENT_COMMANDS.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"outlast.cli.{module}"), f"{cmd_name}_command")
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

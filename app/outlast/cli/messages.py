@@ -8,7 +8,7 @@ from outlast.linux.inherited import fill_standard_fds
 from outlast.linux.messages import escape, write_message
 from outlast.model.errors import OutlastError
 
-_STDOUT, _STDERR = 1, 2
+STDOUT, STDERR = 1, 2
 
 
 def open_standard_streams() -> None:
@@ -21,7 +21,7 @@ def open_standard_streams() -> None:
 
 def say(sentence: str, *, err: bool = False) -> None:
     """Print a sentence. It is lost if nobody can read it now: what the command does is more important."""
-    write_message(_STDERR if err else _STDOUT, escape(sentence) + "\n")
+    write_message(STDERR if err else STDOUT, escape(sentence) + "\n")
 
 
 def print_result(text: str) -> None:
@@ -31,10 +31,19 @@ def print_result(text: str) -> None:
         BrokenPipeError: the reader is gone.
         OutlastError: the result cannot be written.
     """
-    rest = (text + "\n").encode("utf-8", "backslashreplace")
+    write_result((text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def write_result(rest: bytes, fd: int = STDOUT) -> None:
+    """Write bytes that the user asked for, and wait for their reader. `fd`: standard output, or the command's error.
+
+    Raises:
+        BrokenPipeError: the reader is gone.
+        OutlastError: they cannot be written.
+    """
     try:
         while rest:
-            rest = rest[os.write(_STDOUT, rest) :]
+            rest = rest[os.write(fd, rest) :]
     except BrokenPipeError:
         raise
     except OSError as exc:
@@ -76,4 +85,4 @@ class _Handler(logging.Handler):
         text = self.format(record) + "\n"
         if self._dropped:
             text = f"{self._dropped} messages are missing here: standard error did not take them\n{text}"
-        self._dropped = 0 if write_message(_STDERR, text) else self._dropped + 1
+        self._dropped = 0 if write_message(STDERR, text) else self._dropped + 1

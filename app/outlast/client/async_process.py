@@ -79,14 +79,39 @@ class AsyncProcess:
         Raises:
             ProcessGone: the process was purged meanwhile.
         """
+        found = self.follow_batches(
+            stream,
+            after=after,
+            tail=tail,
+            since=since,
+            until=until,
+            give_up_after=give_up_after,
+            on_reconnect=on_reconnect,
+        )
+        async with aclosing(found) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
+
+    async def follow_batches(
+        self,
+        stream: str = "output",
+        *,
+        after: int | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[int], None] | None = None,
+    ) -> AsyncGenerator[list[Line | Gap], None]:
+        """Yield what `follow` yields in lists, as it comes: for floods, and for what writes once for many lines."""
         query = {"after": after, "tail": tail, "since": milliseconds(since), "until": milliseconds(until)}
         newest = 0 if tail is None else (await self.refresh()).output.last_seq
         path = process_path(self.id, f"/{stream}/follow")
         follow = Follow(path, query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
         async with aclosing(self._session.batches(follow)) as batches:
             async for items in batches:
-                for item in items:
-                    yield item
+                yield items
 
     async def lines(
         self,

@@ -79,13 +79,37 @@ class Process:
         Raises:
             ProcessGone: the process was purged meanwhile.
         """
+        found = self.follow_batches(
+            stream,
+            after=after,
+            tail=tail,
+            since=since,
+            until=until,
+            give_up_after=give_up_after,
+            on_reconnect=on_reconnect,
+        )
+        with closing(found) as batches:
+            for items in batches:
+                yield from items
+
+    def follow_batches(
+        self,
+        stream: str = "output",
+        *,
+        after: int | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[int], None] | None = None,
+    ) -> Generator[list[Line | Gap], None]:
+        """Yield what `follow` yields in lists, as it comes: for floods, and for what writes once for many lines."""
         query = {"after": after, "tail": tail, "since": milliseconds(since), "until": milliseconds(until)}
         newest = 0 if tail is None else (self.refresh()).output.last_seq
         path = process_path(self.id, f"/{stream}/follow")
         follow = Follow(path, query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
         with closing(self._session.batches(follow)) as batches:
-            for items in batches:
-                yield from items
+            yield from batches
 
     def lines(
         self,
