@@ -65,7 +65,7 @@ serve: $(VENV)/installed
 	@echo ""
 	@echo "Ctrl-C ends the daemon and leaves the processes running. To end everything:"
 	@echo ""
-	@echo "  $(BIN)/outlast down --state-dir $(STATE_DIR)"
+	@echo "  $(BIN)/outlast shutdown --state-dir $(STATE_DIR)"
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 

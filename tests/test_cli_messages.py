@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from outlast.cli import messages
+from outlast.cli import log as messages
 
 
 @pytest.fixture

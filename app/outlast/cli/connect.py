@@ -71,21 +71,28 @@ _FORMS = [
 ]
 
 
-def client_command(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the option that names the daemon, and a client as its first argument."""
+def client_command(command: Callable[..., None], *, exits_alike: bool = False) -> Callable[..., None]:
+    """Give a command the option that names the daemon, and a client as its first argument.
+
+    `exits_alike`: whether it exits as a process did, so that a failure of ours needs a code of its own.
+    """
 
     @functools.wraps(command)
     def call(host: str | None, **given: Any) -> None:
-        with connected(host) as ol:
+        with connected(host, OURS if exits_alike and given.get("until_exit", True) else 1) as ol:
             command(ol, **given)
 
     return _HOST(call)
 
 
-def screen_command(*, forms: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def screen_command(
+    *, forms: bool = False, exits_alike: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command what `client_command` does, the options that say how results are shown, and a `Screen` for them.
 
-    `forms`: whether it prints a table, of which `-o` chooses the form.
+    Args:
+        forms: whether it prints a table, of which `-o` chooses the form.
+        exits_alike: as in `client_command`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -98,25 +105,32 @@ def screen_command(*, forms: bool = False) -> Callable[[Callable[..., None]], Ca
             command(Screen(form, is_terminal, colours, UTC if utc else None), ol, **given)
 
         options = [*_SCREEN, *(_FORMS if forms else ())]
-        return functools.reduce(lambda inner, option: option(inner), reversed(options), client_command(call))
+        return functools.reduce(
+            lambda inner, option: option(inner), reversed(options), client_command(call, exits_alike=exits_alike)
+        )
 
     return decorate
 
 
 @contextlib.contextmanager
-def connected(host: str | None) -> Iterator[Outlast]:
-    """Give a client for the daemon, and say in a sentence what fails."""
+def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
+    """Give a client for the daemon, and say in a sentence what fails. `failure_code`: exit code if we fail."""
     ol = Outlast(host)
     try:
         with ol:
             yield ol
-    except Disconnected as exc:
-        if exc.sent:
-            raise
-        raise OutlastError(f"no daemon answers at {ol.address.where}: start one with `outlast serve`") from None
-    except Unauthorized as exc:
-        where = f"the token was looked for in {ol.address.token_from}"
-        raise OutlastError(f"{exc}; {where}; name another with OUTLAST_TOKEN") from None
+    except NotFound:
+        raise
+    except OutlastError as exc:
+        raise Failure(_sentence(exc, ol), failure_code) from None
+
+
+def _sentence(error: OutlastError, ol: Outlast) -> str:
+    if isinstance(error, Disconnected) and not error.sent:
+        return f"no daemon answers at {ol.address.where}: start one with `outlast serve`"
+    if isinstance(error, Unauthorized):
+        return f"{error}; the token was looked for in {ol.address.token_from}; name another with OUTLAST_TOKEN"
+    return str(error)
 
 
 def exit_code_of(reason: str | None, exit_code: int | None, number: int | None) -> int:

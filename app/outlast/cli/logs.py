@@ -45,7 +45,7 @@ def _tail(word: str) -> int:
 
 
 @click.command("logs", short_help="Show the output of processes.")
-@screen_command()
+@screen_command(exits_alike=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new output, until every process has ended.")
 @click.option("-n", "--lines", "tail", type=_tail, metavar="N", help="The last N lines, or all. [all; -f: 100]")
 @click.option("--since", type=moment, metavar="T", help="Lines since then: 10m, yesterday, 09:30, 2026-11-27 ...")
@@ -67,7 +67,7 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     """
     processes = [ol.process(ref) for ref in refs]
     follows = given["follow"] or given["until_exit"]
-    form = "iso" if given["iso"] else "utc" if given["times"] else ""
+    form = "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
     names = {process.id: process.name or str(process.pid) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]

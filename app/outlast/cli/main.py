@@ -1,4 +1,4 @@
-"""The commands `serve`, `init`, `down`, `sql` and `shim upgrade`.
+"""The commands `serve`, `init`, `shutdown`, `sql` and `shim upgrade`, and where those of clients are.
 
 Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
 no other command needs, and `init`, which a container waits for, needs hardly any.
@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from outlast.cli.init import become_init, merge_flag, serve_flags
-from outlast.cli.messages import open_standard_streams, print_result, say, start_log
+from outlast.cli.messages import open_standard_streams, print_result, say
 from outlast.config import Settings, load_settings
 from outlast.daemon import state_folder
 from outlast.linux.inherited import reset_signals
@@ -80,8 +79,9 @@ def main() -> None:
 @_CONFIG
 @click.option("--adopt", is_flag=True, help="Start the managed processes of a store that was copied or moved here.")
 def serve_command(listen: str | None, state_dir: str | None, config: str | None, *, adopt: bool) -> None:
-    """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
+    """Run the daemon. Processes keep running when the daemon stops; `outlast shutdown` stops everything."""
     _check_system()
+    from outlast.cli.log import start_log
     from outlast.daemon.serve import serve
 
     start_log()
@@ -94,9 +94,10 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None,
 
     running = _run(serve(settings, announce, adopt=adopt))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
-    down = f"outlast down --state-dir {settings.state_path}"
+    shutdown = f"outlast shutdown --state-dir {settings.state_path}"
     say(
-        f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim, and frees the address.",
+        f"the daemon has stopped; {count} running. `{shutdown}` stops the processes and the shim, and frees the "
+        "address.",
         err=True,
     )
 
@@ -115,6 +116,8 @@ def init_command(state_dir: str | None, config: str | None, command: tuple[str, 
     If COMMAND is `outlast serve`, its --state-dir and --config count for both.
     """
     _check_system()
+    from outlast.cli.init import become_init, merge_flag, serve_flags
+
     flags = serve_flags(command, serve_command)
     config = merge_flag("config", config, flags["config"])
     settings = _settings(config, state_dir=merge_flag("state-dir", state_dir, flags["state_dir"]))
@@ -139,13 +142,13 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
     say(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
 
-@main.command("down", short_help="Stop every process, the daemon and the shim.")
+@main.command("shutdown", short_help="Stop every process, the daemon and the shim.")
 @_STATE_DIR
 @_CONFIG
 @click.option(
     "--discard", is_flag=True, help="Give up output that the store cannot take now, for instance on a full disk."
 )
-def down_command(state_dir: str | None, config: str | None, *, discard: bool) -> None:
+def shutdown_command(state_dir: str | None, config: str | None, *, discard: bool) -> None:
     """Stop every process, the daemon and the shim.
 
     Each process gets its stop signal (SIGTERM), and SIGKILL after a grace period (setting stop_grace_ms). Stored output

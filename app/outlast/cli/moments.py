@@ -92,7 +92,7 @@ def show_age(seconds: float) -> str:
 
 
 def show_moment(timestamp: int, form: str, zone: timezone | None) -> str:
-    """Return a time. `form`: `local` or `utc` (time of day), or `iso`; `zone`: None is that of this machine."""
+    """Return a time. `form`: `clock` (time of day) or `iso`; `zone`: None is that of this machine."""
     when = datetime.fromtimestamp(timestamp / 1000, zone).astimezone(zone)
     if form == "iso":
         return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

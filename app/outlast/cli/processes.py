@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from functools import partial
 
 import click
 
@@ -182,7 +183,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
 
 
 @click.command("wait", short_help="Wait for a process.")
-@client_command
+@partial(client_command, exits_alike=True)
 @click.option("--output", "pattern", metavar="RE", help="Until it has printed a line that matches.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Until something accepts connections on a TCP port.")
 @click.option("--idle", type=duration, metavar="TIME", help="Until it has printed nothing for so long.")

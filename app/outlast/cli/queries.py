@@ -69,8 +69,9 @@ _INTERRUPTED = 130
 
 def _row(event: Event, screen: Screen) -> Row:
     has_ended = event.type in {"exited", "lost"}
+    day = show_day(event.timestamp, screen.zone).partition(" ")[0]
     cells = [
-        f"{show_day(event.timestamp, screen.zone).partition(' ')[0]} {show_moment(event.timestamp, '', screen.zone)}",
+        f"{day} {show_moment(event.timestamp, 'clock', screen.zone)}",
         event.type,
         event.name or "-",
         str(event.pid),
@@ -83,7 +84,7 @@ def _row(event: Event, screen: Screen) -> Row:
 
 @click.command("search", short_help="Search the output of all processes.")
 @screen_command()
-@click.option("-F", "--fixed", is_flag=True, help="TEXT is no expression.")
+@click.option("-F", "--fixed", is_flag=True, help="RE is plain text, not an expression.")
 @click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
 @click.option("--name", help="Only of processes with this name.")

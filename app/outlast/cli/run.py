@@ -38,7 +38,7 @@ def _size(word: str) -> int:
     short_help="Run a command.",
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@screen_command()
+@screen_command(exits_alike=True)
 @click.option("-d", "--detach", is_flag=True, help="Start it, print its reference, and return.")
 @click.option("--name", metavar="NAME", help="Name of the process; it is then managed (needs -d).")
 @click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always (needs -d).")
@@ -150,7 +150,7 @@ def _say_so(_: int) -> None:
 
 
 class _Interrupts:
-    """What Ctrl-C does: the first interrupts the command, a second one soon after kills its tree.
+    """Effects of Ctrl-C: the first interrupts the command, a second one soon after kills its tree.
 
     Attributes:
         id: id of the process; empty: it is not started yet.

@@ -1,7 +1,5 @@
 """Results in each form: a table for people, JSON, JSON lines, CSV or ids for programs."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +50,9 @@ def as_json(value: object) -> str:
 
 
 def _csv(rows: Iterable[Row]) -> str:
+    import csv  # noqa: PLC0415 - only this form needs it
+    import io  # noqa: PLC0415 - likewise
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for number, row in enumerate(rows):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -56,7 +55,7 @@ def start_body(command: str | os.PathLike[str], args: tuple[str, ...], options: 
     """Return the body of a start. The key in it lets a repeated request start nothing."""
     given: dict[str, Any] = dict(options)
     body: dict[str, Any] = {"command": os.fspath(command), "args": list(args)}
-    body["idempotency_key"] = given.pop("key", None) or secrets.token_urlsafe(18)
+    body["idempotency_key"] = given.pop("key", None) or os.urandom(18).hex()
     if (folder := given.pop("cwd", None)) is not None:
         body["working_dir"] = os.path.abspath(folder)  # noqa: PTH100 - a Path would resolve no ".."
     restart = given.pop("restart", None)

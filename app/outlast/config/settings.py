@@ -40,7 +40,7 @@ class Settings:
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
         compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
-        stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
+        stop_grace_ms: time between the stop signal and SIGKILL in `outlast shutdown`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
         buffer_memory_bytes: buffers in memory of all processes together; the rest goes to disk.
