@@ -20,6 +20,7 @@ from outlast.client import Gap, Line, Outlast, OutlastError, Process
 
 _LIVE_TAIL = 100
 _BUFFER_BYTES = 1 << 16
+_DAY_CHECKED_MS = 900_000  # days begin at full quarters of an hour, in every zone
 _OUT_BAR, _ERR_BAR = "│", "┃"
 
 
@@ -208,10 +209,13 @@ class _Writer:
         self._width = max(map(cells, names.values()), default=0)
         self._form = form
         self._day = ""
+        self._checked = 0
         self._exact: dict[str, ExactLines] = {}
-        self._buffer: list[bytes] = []
+        self._buffer: list[Any] = []
         self._size = 0
-        self._open = ""
+        self._open: tuple[str, ...] = ()
+        self._prefix_key = ("", "", 0)
+        self._prefix = ""
         self._out: Any = None
 
     def through(self, pager: str) -> "_Pager":
@@ -226,13 +230,21 @@ class _Writer:
     def show(self, process: Process, item: Line | Gap) -> None:
         """Write a line or a gap."""
         if self.is_exact:
-            exact = self._exact.setdefault(process.id, ExactLines(process))
+            exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
             self._write(exact.bytes_of(item))
             return
         if isinstance(item, Gap):
             self._note(process, f"{item.last - item.first + 1} lines are missing here: {item.reason}")
             return
-        self._write(self._line(process, item).encode("utf-8", "backslashreplace"))
+        if (
+            item.complete
+            and not self._open
+            and not self._screen.is_terminal
+            and (process.id, item.stream, item.timestamp) == self._prefix_key
+        ):
+            self._write(f"{self._prefix}{item.text}\n")  # most lines of a flood
+        else:
+            self._write(self._line(process, item))
 
     def end(self, process: Process) -> None:
         """Say how a process ended that was followed with others."""
@@ -246,7 +258,8 @@ class _Writer:
 
     def flush(self) -> None:
         """Write what is waiting."""
-        data, self._buffer, self._size = b"".join(self._buffer), [], 0
+        pieces, self._buffer, self._size = self._buffer, [], 0
+        data = b"".join(pieces) if self.is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
         if data:
             self._out(data) if self._out is not None else write_result(data)
 
@@ -255,7 +268,7 @@ class _Writer:
         self.flush()
         self._out = out
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | str) -> None:
         self._buffer.append(data)
         self._size += len(data)
         if self._size >= _BUFFER_BYTES:
@@ -264,18 +277,20 @@ class _Writer:
     def _line(self, process: Process, line: Line) -> str:
         colours = self._screen.colours
         text = printable(line.text, colours=colours) if self._screen.is_terminal else line.text
-        # The rest of a prompt stands behind it, if nothing has come between.
-        part = f"{process.id} {line.stream}"
-        if self._open == part:
-            head = ""
-        else:
-            head = ("\n" if self._open else "") + self._divider(line.timestamp) + self._prefix(process, line)
-        self._open = "" if line.complete else part
         if line.stream == "stderr" and colours and not self._names:
             text = paint(text, RED)
-        return head + text + ("\n" if line.complete else "")
+        # Of a flood, thousands of lines have the same time.
+        key = (process.id, line.stream, line.timestamp)
+        if key != self._prefix_key:
+            self._prefix_key, self._prefix = key, self._make_prefix(process, line)
+        part = key[:2]
+        if self._open != part:  # else the rest of a prompt stands behind it: nothing has come between
+            end = "\n" if self._open else ""
+            text = f"{end}{self._divider(line.timestamp)}{self._prefix}{text}"
+        self._open = () if line.complete else part
+        return f"{text}\n" if line.complete else text
 
-    def _prefix(self, process: Process, line: Line) -> str:
+    def _make_prefix(self, process: Process, line: Line) -> str:
         colours = self._screen.colours
         words = []
         if self._names:
@@ -294,6 +309,9 @@ class _Writer:
         """Return the line that stands before the first line of a day: times of day do not tell it."""
         if not self._form or self._form == "iso" or not self._screen.is_terminal:
             return ""
+        if timestamp // _DAY_CHECKED_MS == self._checked:
+            return ""
+        self._checked = timestamp // _DAY_CHECKED_MS
         day = show_day(timestamp, self._screen.zone)
         if day == self._day:
             return ""
@@ -305,8 +323,8 @@ class _Writer:
         name = printable(process.name or str(process.pid), colours=False)
         text = f"{pad(name, self._width)} ── {sentence} ──"
         text = ("\n" if self._open else "") + (paint(text, DIM) if self._screen.colours else text) + "\n"
-        self._open = ""
-        self._write(text.encode("utf-8", "backslashreplace"))
+        self._open = ()
+        self._write(text)
 
 
 class _Pager:

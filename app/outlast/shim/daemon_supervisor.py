@@ -101,7 +101,7 @@ class DaemonSupervisor:
         supervisor = cls(
             state_dir=Path(state["state_dir"]),
             command=state["command"],
-            down=state["shutdown"],
+            down=state["down"],
             open_files=state["open_files"],
             end_within_s=state["end_within_s"],
         )
