@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -70,6 +69,3 @@ async def reads(process: asyncio.subprocess.Process, lines: int) -> list[str]:
     assert process.stdout is not None
     async with asyncio.timeout(DEADLINE_S):
         return [(await process.stdout.readline()).decode().rstrip("\n") for _ in range(lines)]
-
-
-PYTHON = sys.executable

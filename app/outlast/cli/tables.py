@@ -1,7 +1,7 @@
 """Results in each form: a table for people, JSON, JSON lines, CSV or ids for programs."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,3 @@ def _fit(widths: list[int], room: int) -> list[int]:
         give = min(sum(widths) - room, max(1, widths[place] - max(second, 1)))
         widths[place] -= give
     return widths
-
-
-Show = Callable[[Sequence[Column], Iterable[Row]], None]
-"""Print rows in the form that the user chose."""
