@@ -178,6 +178,7 @@ import socket, threading
 from outlast import Outlast
 listening = socket.create_server(("127.0.0.1", 0))
 def serve():
+    global connection  # stays open
     connection, _ = listening.accept()
     connection.recv(10000)
     connection.sendall({HEAD + chunk(EVENT % 1)!r})

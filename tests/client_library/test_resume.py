@@ -326,6 +326,8 @@ def test_what_may_be_done_twice_is_repeated() -> None:
     assert attempts.answered(Answer(500, {}, error("INTERRUPTED"))) is not None
     assert attempts.answered(Answer(404, {}, error("NOT_FOUND"))) is None
     assert attempts.unanswered
+    with pytest.raises(Disconnected):
+        Attempts(Request("GET", "/x"), None).broke(REFUSED)  # it was never reached
 
 
 def test_what_must_not_be_done_twice_is_not_repeated() -> None:

@@ -165,8 +165,9 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
                     writer.show(process, item)
                 if came.empty():
                     writer.flush()
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+    except (KeyboardInterrupt, BrokenPipeError) as exc:
+        # Threads still read. An interpreter that ends in order may abort over what they have in use.
+        os._exit(_INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1)
 
 
 _INTERRUPTED = 130
