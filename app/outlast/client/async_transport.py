@@ -10,6 +10,8 @@ from outlast.client.address import Address
 from outlast.client.errors import Disconnected
 from outlast.client.request import Answer, Request
 
+_BUFFER_BYTES = 1 << 20  # a stream that is read slowly stops the daemon only beyond it
+
 
 class AsyncReply:
     """An answer whose body is still to be read."""
@@ -85,7 +87,7 @@ class AsyncTransport:
         if self._session is None:
             socket = self._address.socket
             connector = aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector)
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_BUFFER_BYTES)
         return self._session
 
 
