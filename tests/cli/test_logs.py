@@ -30,6 +30,7 @@ async def test_all_of_it_is_shown_and_parts_of_it_are_chosen(daemon: Daemon) -> 
     assert await logs("--since", "@9999999999") == await logs("--until", "1h") == set()
     assert (await outlast(daemon, "logs", "--run", "9", process["id"])).code == 2
     assert (await outlast(daemon, "logs", "--until-exit", process["id"])).code == 5
+    assert (await outlast(daemon, "logs", "--until-exit", process["id"], process["id"])).code == 2
 
 
 async def test_times_are_local_or_utc(daemon: Daemon) -> None:
@@ -90,6 +91,20 @@ async def test_a_follow_goes_on_over_kills_of_the_daemon_and_says_so(daemon: Dae
     assert seen == [str(number) for number in range(1, len(seen) + 1)]
     assert seen == (await daemon.raw(process)).decode().split()
     assert following.returncode == 0
+
+
+async def test_a_follow_of_a_process_that_is_purged_fails(daemon: Daemon) -> None:
+    process = await daemon.sh("echo one; sleep 1000")
+    async with started(daemon, "logs", "-f", process["id"]) as following:
+        assert await reads(following, 1) == ["one"]
+        await daemon.kill()
+        following.send_signal(signal.SIGSTOP)  # it looks again when the process is gone
+        await daemon.start()
+        await daemon.call("DELETE", f"/processes/{process['id']}?purge=true", 204)
+        following.send_signal(signal.SIGCONT)
+        out, err = await asyncio.wait_for(following.communicate(), DEADLINE_S)
+    assert (following.returncode, out) == (1, b"")
+    assert err.decode().startswith(f"outlast: {process['id']}: ")
 
 
 async def test_a_follow_goes_on_over_restarts_of_its_process(daemon: Daemon) -> None:

@@ -66,6 +66,8 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     A follow goes on when the daemon is restarted or killed, and when a managed process restarts. To a terminal, escape
     sequences other than colours are shown and not executed; to a file or pipe go the exact bytes.
     """
+    if given["until_exit"] and len(refs) > 1:
+        raise click.UsageError("--until-exit exits as one process did: name one")
     processes = [ol.process(ref) for ref in refs]
     follows = given["follow"] or given["until_exit"]
     form = "iso" if given["iso"] else "clock" if given["times"] else ""
@@ -148,6 +150,7 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
     for process, choice in chosen:
         threading.Thread(target=_read, args=(process, choice, came), daemon=True).start()
     left = len(chosen)
+    failed = False
     try:
         while left:
             process, what = came.get()
@@ -156,6 +159,7 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
                 writer.end(process)
             elif isinstance(what, OutlastError):
                 left -= 1
+                failed = True
                 say(f"outlast: {process.name or process.id}: {what}", err=True)
             elif isinstance(what, int):
                 writer.flush()
@@ -168,6 +172,8 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
     except (KeyboardInterrupt, BrokenPipeError) as exc:
         # Threads still read. An interpreter that ends in order may abort over what they have in use.
         os._exit(_INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1)
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 _INTERRUPTED = 130
