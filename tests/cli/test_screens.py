@@ -152,7 +152,8 @@ class Tmux:
 
     def __init__(self, folder: Path, daemon: Daemon, width: int) -> None:
         self._command = ["tmux", "-S", str(folder / "tmux")]
-        env = environment(daemon, PS1="$ ", TERM="")
+        self._typed = 0
+        env = environment(daemon, PS1="$ ", TERM="", PAGER="sed -e s/^/paged/ -e 5q")
         for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
             env.pop(name)
         size = ["-x", str(width), "-y", "30"]
@@ -162,11 +163,6 @@ class Tmux:
             env=env,
         )
 
-    def type(self, *words: str) -> None:
-        """Type a command of ours."""
-        line = f"{OUTLAST[0]} -m outlast {' '.join(words)}; echo DO''NE"
-        subprocess.run([*self._command, "send-keys", "clear; " + line, "Enter"], check=True)
-
     def screen(self, *, colours: bool = False) -> str:
         """Return what is on the screen, with the colours as escape sequences if that is asked for."""
         capture = [*self._command, "capture-pane", "-p", *(["-e"] if colours else [])]
@@ -174,8 +170,10 @@ class Tmux:
 
     async def shows(self, *words: str) -> str:
         """Type a command, wait until it has ended, and return the screen."""
-        self.type(*words)
-        await eventually(lambda: "\nDONE\n" in self.screen(), " ".join(words))
+        self._typed += 1
+        line = f"clear; {OUTLAST[0]} -m outlast {' '.join(words)}; echo DO''NE {self._typed}"
+        subprocess.run([*self._command, "send-keys", line, "Enter"], check=True)
+        await eventually(lambda: f"\nDONE {self._typed}\n" in self.screen(), " ".join(words))
         return self.screen()
 
     def end(self) -> None:
@@ -208,6 +206,13 @@ async def test_screens_hold_whatever_processes_are_called_and_print(tmux: Tmux, 
     followed = await tmux.shows("logs", "-n", "5", "-t", f"'{CHINESE}'", f"'{ROCKET}'")
     assert f"── {time.strftime('%Y-%m-%d', time.gmtime())} UTC ──" in followed
     assert [line.partition("│")[0] for line in followed.split("\n") if "│" in line] == [f"{CHINESE} ", f"{ROCKET}    "]
+
+
+@pytest.mark.slow
+async def test_output_that_is_longer_than_the_screen_goes_through_the_pager(tmux: Tmux, daemon: Daemon) -> None:
+    short, long = await daemon.ended(await daemon.sh("seq 20")), await daemon.ended(await daemon.sh("seq 100000"))
+    assert "paged" not in await tmux.shows("logs", short["id"])
+    assert (await tmux.shows("logs", long["id"])).startswith("paged1\npaged2\npaged3\npaged4\npaged5\nDONE")
 
 
 # ---- the start

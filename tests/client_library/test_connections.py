@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from outlast import AsyncOutlast
-from outlast.client import ConfigError, Event, Interrupted, Unavailable
+from outlast.client import ConfigError, Event, Interrupted, ProcessGone, Unavailable
 from outlast.client.address import find_address
 from outlast.client.subscription import Events
 from tests.client_library.threaded import connect
@@ -123,6 +123,28 @@ async def test_processes_that_run_come_once_though_two_pages_have_them(
     async with connect(form, server) as client:
         assert [found.id async for found in client.processes()] == ["C", "A", "B"]
     assert b"cursor=c" in server.requests[1]
+
+
+async def test_a_second_process_of_a_run_is_killed(form: str, server: Server) -> None:
+    """The first one was purged, and its key with it, between the look at it and the next request."""
+    streams = [
+        HEAD + chunk(b'data: {"pid":1,"started_at":5,"id":"%b"}\n\n' % process_id) for process_id in (b"P1", b"Q2")
+    ]
+    gone = answer(b"404 No", b'{"error":"gone","code":"NOT_FOUND"}', b"Connection: close\r\n")
+    server.answers = [streams[0], answer(b"200 OK", b"{}", b"Connection: close\r\n"), streams[1], gone]
+    server.answers.append(answer(b"204 Done", b"", b"Connection: close\r\n"))
+    server.stays_open = False
+    async with connect(form, server) as client:
+        with pytest.raises(ProcessGone):
+            await asyncio.wait_for(client.run("true"), DEADLINE_S)
+    targets = [request.split(b"?")[0].split(b" HTTP")[0] for request in server.requests]
+    assert targets == [
+        b"POST /api/v1/processes/run",
+        b"GET /api/v1/processes/P1",
+        b"POST /api/v1/processes/run",
+        b"DELETE /api/v1/processes/P1",
+        b"DELETE /api/v1/processes/Q2",
+    ]
 
 
 async def test_closing_a_stream_closes_its_connection(form: str, server: Server) -> None:

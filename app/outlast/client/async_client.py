@@ -1,7 +1,7 @@
 """The client inside an event loop. `sync_client.py` is made of this file by `make fix`: change this one."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
@@ -20,6 +20,7 @@ from outlast.client.request import Request
 from outlast.client.running import Item, Running
 from outlast.client.stored import StoredEvents
 from outlast.client.subscription import Events, Subscription
+from outlast.model.errors import OutlastError
 
 GIVE_UP_AFTER_S = 30.0
 
@@ -123,7 +124,8 @@ class AsyncOutlast:
                         yield item
         finally:
             for process_id in running.unfinished:
-                await self._session.call(calls.end(process_id))
+                with suppress(OutlastError):  # the error that the call ends with says more
+                    await self._session.call(calls.end(process_id))
 
     async def process(self, ref: str | int) -> AsyncProcess:
         """Return a process by its id, name or pid.

@@ -1,7 +1,7 @@
 """The client. Made of `async_client.py` by `make fix`: change that one."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
@@ -20,6 +20,7 @@ from outlast.client.subscription import Events, Subscription
 from outlast.client.sync_process import Process
 from outlast.client.sync_session import Session
 from outlast.client.sync_transport import Transport
+from outlast.model.errors import OutlastError
 
 GIVE_UP_AFTER_S = 30.0
 
@@ -122,7 +123,8 @@ class Outlast:
                     yield from items
         finally:
             for process_id in running.unfinished:
-                self._session.call(calls.end(process_id))
+                with suppress(OutlastError):  # the error that the call ends with says more
+                    self._session.call(calls.end(process_id))
 
     def process(self, ref: str | int) -> Process:
         """Return a process by its id, name or pid.
