@@ -79,6 +79,9 @@ class StubManager:
             await self.wait_in_get.wait()
         return view(stored_bytes=self.stored_bytes)
 
+    async def id_of(self, ref: str) -> str:
+        return ref
+
     async def get_when_readable(self, _ref: str) -> ProcessView:
         if not self.is_ended:
             return view()

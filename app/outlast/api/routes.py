@@ -291,6 +291,7 @@ ROUTES: tuple[Route, ...] = (
                 _NDJSON: responses.Event,
             },
         ),
+        raises=(NotFound,),
     ),
     Route(
         method="GET",
@@ -307,6 +308,7 @@ ROUTES: tuple[Route, ...] = (
                 _NDJSON: "One object in each line: the matches, then one with `next` and `complete`.",
             },
         ),
+        raises=(NotFound,),
     ),
     Route(
         method="POST",

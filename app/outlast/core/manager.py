@@ -26,6 +26,7 @@ from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.references import References
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
@@ -36,16 +37,13 @@ from outlast.model.errors import (
     Forbidden,
     NotFound,
     NotRunning,
-    StorageError,
     StorageUnavailable,
-    Unavailable,
     after_effects,
 )
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
-from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 from outlast.wire.api_socket import ApiSocket
 
@@ -53,7 +51,6 @@ log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
-_PID_DIGITS = 10
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
@@ -96,6 +93,7 @@ class ProcessManager:
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
+        self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
@@ -221,23 +219,12 @@ class ProcessManager:
         return process
 
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid, id or name. Of several with the pid or name, return the live one, else the newest.
+        """Find a process by pid, id, name or handle. See `References.find`."""
+        return self._view(await self._references.find(ref))
 
-        Raises:
-            NotFound: no process has this pid, id or name.
-        """
-        process = None
-        if ref.isascii() and ref.isdigit():
-            process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
-        elif is_ulid(ref.upper()):
-            process = await self._storage.process_by_id(ref.upper())
-        elif (holder := self._managed.registry.name_holder(ref)) is not None:
-            process = await self._storage.process_by_id(holder)
-        else:
-            process = await self._storage.process_by_name(ref)
-        if process is None:
-            raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
-        return self._view(process)
+    async def id_of(self, ref: str) -> str:
+        """Return the id that a permanent reference names. See `References.id_of`."""
+        return await self._references.id_of(ref)
 
     async def get_when_readable(self, ref: str) -> ProcessView:
         """Find a process like `get`, but wait while the store cannot be read.
@@ -274,7 +261,7 @@ class ProcessManager:
             NotRunning: the process has ended.
             Forbidden: the system does not permit it.
         """
-        live = self._running(await self._find_to_end(ref))
+        live = self._running(await self._references.find_to_end(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
@@ -306,30 +293,20 @@ class ProcessManager:
     async def _end(
         self, ref: str, end: Callable[[Process, float], Awaitable[str | None]], wait_s: float
     ) -> ProcessView | None:
-        process = await self._find_to_end(ref)
+        process = await self._references.find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
             view, left = self._view(process), await end(process, wait_s)
         else:
             await self._managed.stop(managed)
             with after_effects("the process was stopped"):
-                process = await self._find_to_end(process.spec.id)
+                process = await self._references.find_to_end(process.spec.id)
                 view, left = self._view(process), await end(process, wait_s)
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):
             view = await self.get(process.spec.id)
         return replace(view, warning=left)
-
-    async def _find_to_end(self, ref: str) -> Process:
-        """Find a process that is to get a signal. A live one is found although the store cannot be read."""
-        try:
-            return (await self.get(ref)).process
-        except (StorageError, Unavailable):
-            for live in self._supervisor:
-                if live.handle and ref in {live.spec.id, str(live.run.pid), live.spec.name}:
-                    return Process(handle=live.handle, spec=live.spec, run=live.run)
-            raise
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""

@@ -156,7 +156,7 @@ class StartBody(Lenient):
             "description": "Name of the process, by which every call finds it. Only one live process has a name at a "
             "time. A name makes the process managed: unless `restart` says otherwise, it is restarted after every end "
             'except exit code 0. For a named job that runs once, send `"restart": {"policy": "never"}`. A name has '
-            "printable characters without `/`, and is neither all digits nor a ULID.",
+            "printable characters without `/`, and is neither all digits, nor `@` and digits, nor a ULID.",
             "minLength": 1,
             "maxLength": process_fields.MAX_NAME_CHARS,
         },

@@ -104,7 +104,7 @@ class ProcessInfo(Schema):
     """A process. Times are milliseconds since the Unix epoch."""
 
     pid = _integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
-    handle = _integer("Permanent integer id. Paths do not accept it: digits in a path are a pid.")
+    handle = _integer("Permanent short id. `@` and this number, such as `@12`, names the process wherever an id does.")
     id = _string("Permanent id (a ULID).")
     status = Choice(Status, required=True, metadata={"description": "Status of the current or last run."})
     reason = Choice(
@@ -401,6 +401,7 @@ class FoundLine(Schema):
     """One line that a search has found."""
 
     process_id = _string("Permanent id of the process that printed the line.")
+    handle = _integer("Handle of the process.")
     name = _string("Name of the process; null if it has none.", allow_none=True)
     command = _string("Program of the process.")
     run = _integer("Number of the run that printed the line.")

@@ -35,7 +35,9 @@ class SearchParameters(OrderedPage):
     since = MomentField(metadata={"description": "Only lines that were read at or after this time."})
     until = MomentField(metadata={"description": "Only lines that were read at or before this time."})
     tag = tag_filter("output of processes")
-    process = fields.Ulid(metadata={"description": "Only output of the process with this permanent id."})
+    process = fields.PermanentRef(
+        metadata={"description": "Only output of the process with this permanent id or handle (`@12`)."}
+    )
     name = name_filter("output of processes")
     limit = page_limit("lines", default=100, high=1000)
     timeout = fields.QuerySeconds(
