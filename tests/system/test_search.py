@@ -104,6 +104,7 @@ async def test_a_match_names_its_position(daemon: Daemon, written: Written) -> N
         "timestamp": 0,
         "stream": "stdout",
         "line": "hit without end",
+        "spans": [[4, 15]],
     }
 
 

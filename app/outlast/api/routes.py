@@ -33,7 +33,8 @@ _LINES = Answer(
     content={
         _JSON: responses.OutputLines,
         _NDJSON: (
-            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break, and '
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, and with `grep` also `spans`, the '
+            f"matches in `line`, {responses.SPANS_FORM}. `line` keeps its line break, and "
             "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
             f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
         ),

@@ -316,10 +316,11 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
-        With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
+        With `stream`, only lines of that stream count. With `before`, only lines with a smaller number count: the last
+        `lines` of these are wanted. Gaps do not count; gaps between and behind these lines are
         returned with them. If fewer lines are stored, `chunks` gives all of them. A line in parts counts once, where
         its last part is. Those parts of the first of the lines that lie directly before its last one (with `stream`:
         all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.

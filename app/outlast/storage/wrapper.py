@@ -105,10 +105,10 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.chunks(query)
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Forward `Storage.tail`."""
         await self.before_read()
-        return await self.inner.tail(handle, lines, stream=stream)
+        return await self.inner.tail(handle, lines, stream=stream, before=before)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Forward `Storage.events`."""

@@ -43,4 +43,5 @@ def _match(match: Match) -> dict[str, Any]:
         "timestamp": match.ts_ms,
         "stream": match.stream.word,
         "line": match.data.removesuffix(b"\n").decode("utf-8", "replace"),
+        "spans": match.spans,
     }

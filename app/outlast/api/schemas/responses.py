@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
+from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
 from outlast.model.event import EventType
 from outlast.model.managed import HealthStatus, ManagedStatus
@@ -22,6 +23,13 @@ def _string(description: str, **kwargs: Any) -> fields.String:
 
 def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
+
+
+SPANS_FORM = (
+    f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
+    "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
+)
+"""Phrase that says in which form matches are told."""
 
 
 class OutputSummary(Schema):
@@ -410,6 +418,9 @@ class FoundLine(Schema):
     timestamp = _integer("Time at which the line was read.")
     stream = _string("`stdout` or `stderr`.")
     line = _string("The line, without its line break.")
+    spans = fields.List(
+        fields.List(fields.Integer()), required=True, metadata={"description": f"The matches in `line`, {SPANS_FORM}."}
+    )
 
 
 class FoundLines(Schema):

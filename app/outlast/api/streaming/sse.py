@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from outlast.model.output import Chunk, count_lines
+from outlast.core.query.matcher import Matcher, spans_in_text
+from outlast.model.output import Chunk, count_lines, split_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -131,6 +132,16 @@ def gap_line(chunk: Chunk) -> bytes:
     """Return a gap as a line of NDJSON."""
     event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
     return ndjson_line(event)
+
+
+def marked_lines(chunk: Chunk, data: bytes, ids: Sequence[int], matcher: Matcher) -> bytes:
+    """Return `data`, lines of `chunk` whose ids are `ids`, as lines of NDJSON that tell the matches in each."""
+    events = []
+    for line, id_ in zip(split_lines(data), ids, strict=True):
+        event = {"id": id_, "line": line.decode("utf-8", "replace"), "timestamp": chunk.ts_ms}
+        spans = spans_in_text(matcher, line.removesuffix(b"\n"))
+        events.append(ndjson_line({**event, "stream": chunk.stream.word, "spans": spans}))
+    return b"".join(events)
 
 
 def ndjson_line(value: object) -> bytes:

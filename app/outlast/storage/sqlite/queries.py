@@ -238,7 +238,7 @@ WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 _SPANS = """
 SELECT first_seq, line_count, stream, gap IS NOT NULL, continues FROM output_chunk
-WHERE handle = :handle AND stream = {stream}
+WHERE handle = :handle AND stream = {stream} AND first_seq < :before
 """
 SPANS_BACKWARDS = {
     1: _SPANS.format(stream=1) + " ORDER BY first_seq DESC",

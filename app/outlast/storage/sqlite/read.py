@@ -14,7 +14,7 @@ from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
 from outlast.storage.sqlite.parts import whole_lines
 from outlast.storage.sqlite.rows import chunk_times, chunks_of, position_from_rows
-from outlast.storage.whole_lines import Span, find_tail
+from outlast.storage.whole_lines import End, Span, find_tail
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -96,13 +96,18 @@ def _wanted(db: sqlite3.Connection, query: ChunkQuery, chunk: Chunk) -> Chunk | 
     return whole_lines(db, chunk, seen_seq=query.seen_seq) if query.whole_lines else chunk
 
 
-def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
+def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None, before: int | None = None) -> int:
     """Implement `Storage.tail`."""
     if not _is_stored(db, handle):
         return 0
-    rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle})
+    where = {"handle": handle, "before": MAX_INTEGER if before is None else before}
+    rows = db.execute(queries.SPANS_BACKWARDS[stream], where)
     spans = (Span(first, count, Stream(number), bool(gap), continues) for first, count, number, gap, continues in rows)
-    return find_tail(spans, lines)
+    if before is None:
+        return find_tail(spans, lines)
+    behind = [db.execute(queries.CONTINUES_NEXT, (handle, stream, before - 1)).fetchone() for stream in Stream]
+    continued = {stream: row is not None and row[0] > 0 for stream, row in zip(Stream, behind, strict=True)}
+    return find_tail(spans, lines, End(before, continued))
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:

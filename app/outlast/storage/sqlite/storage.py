@@ -193,9 +193,9 @@ class SqliteStorage(Storage):
         """Read output in order of `first_seq`."""
         return await self.read(partial(read.chunks, query=query))
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream, before=before))
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
