@@ -2,9 +2,24 @@
 
 from http import HTTPStatus
 
-from outlast.api.handlers import daemon, docs, events, follow, output, processes, run, search, sql, stats, stdin, wait
+from outlast.api.handlers import (
+    daemon,
+    docs,
+    events,
+    follow,
+    group_follow,
+    output,
+    processes,
+    run,
+    search,
+    sql,
+    stats,
+    stdin,
+    wait,
+)
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import events as event_schemas
+from outlast.api.schemas import group as group_schemas
 from outlast.api.schemas import lists, responses
 from outlast.api.schemas import output as output_schemas
 from outlast.api.schemas import processes as process_schemas
@@ -12,6 +27,7 @@ from outlast.api.schemas import runs as run_schemas
 from outlast.api.schemas import search as search_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
+from outlast.core.query.group import MAX_MEMBERS
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
 
@@ -75,6 +91,26 @@ _RUN = Answer(
         "unfinished."
     },
 )
+_GROUP_FOLLOWED = Answer(
+    meaning="Stored output of all processes, then new output as it comes. Without `tag`, the stream ends with the "
+    "event `eof` when all processes have ended and all of their output was sent; with `tag`, it has no end.",
+    content={
+        _SSE: "Each event has an `id` that tells how far each process was sent, `12:1204,13:88`: handles with the ids "
+        "of their last lines, in order of handles, and perhaps a last handle alone. "
+        'Event `joined`: `{"processes": [{"handle", "process_id", "name", "seq"}]}`, the processes that are followed '
+        "from now on, after the line `seq`; always the first event, and again when more start. "
+        'Event `output`: `{"seq", "process_id", "name", "timestamp", "stream", "line"}`, where `seq` is the id of the '
+        "line in its process, and `line` keeps its line break. A line whose rest is late comes in parts, each as an "
+        'event. Event `gap`: `{"process_id", "name", "seq", "from", "to", "reason"}`, as for one process. '
+        "Event `end`: a process has ended for good and all of its output was sent; "
+        '`{"process_id", "name", "status", "reason", "exit_code", "signal", "oom_killed"}`. '
+        'Event `purged`: `{"handle"}`. Event `eof`: `{}`. Comments keep the connection alive. When the stream is '
+        "broken off, reconnect with `Last-Event-ID`."
+    },
+)
+_RESUMES_GROUP = {
+    follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it."
+}
 _RESUMES = {
     follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it. If "
     "`after` is later, it continues after that one; `tail` is ignored."
@@ -272,6 +308,25 @@ ROUTES: tuple[Route, ...] = (
     *_output_routes("stdout", Stream.STDOUT),
     *_output_routes("stderr", Stream.STDERR),
     *_output_routes("output", None),
+    Route(
+        method="GET",
+        path="/api/v1/output/follow",
+        call=group_follow.follow,
+        summary="Follow output of several processes in one stream",
+        group="Output",
+        description="Follows the processes that `process` names, and those with the `tag`s: all of these that run (or "
+        "wait for their next run) now, and all that start later. Lines come in the order in which they were read. A "
+        "client that reconnects with `Last-Event-ID` misses no line and gets none twice, also over restarts of the "
+        f"daemon. At most {MAX_MEMBERS} processes are followed at a time: one with the tags that starts beyond that "
+        "joins when another has ended.",
+        query=group_schemas.FollowGroupQuery,
+        headers=_RESUMES_GROUP,
+        answer=_GROUP_FOLLOWED,
+        other_answer=_done(
+            "`Last-Event-ID` is that of `eof`, and no `tag` is given. A browser's `EventSource` stops at this."
+        ),
+        raises=(NotFound,),
+    ),
     Route(
         method="GET",
         path="/api/v1/events",

@@ -22,7 +22,9 @@ from outlast.core.managed.controller import ManagedController
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
-from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.follow import FollowInterrupted, follow
+from outlast.core.query.group import GroupQuery, GroupReader, Item, first_position
+from outlast.core.query.group_position import GroupPosition
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
@@ -97,7 +99,7 @@ class ProcessManager:
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
-        self._cursors: set[Cursor] = set()
+        self._cursors: set[Cursor | GroupReader] = set()
         self._closing = False
         self._opened_at = 0.0
         self._own_identity = users.resolve(None)
@@ -413,6 +415,34 @@ class ProcessManager:
                         del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
         finally:
             self._cursors.discard(cursor)
+
+    async def open_group(self, query: GroupQuery) -> GroupPosition:
+        """Return where the following of a group begins. See `outlast.core.query.group.first_position`."""
+        return await first_position(self._storage, self._references.find, query)
+
+    async def follow_group(
+        self, query: GroupQuery, position: GroupPosition, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Item] | None, None]:
+        """Yield what a group prints after `position`. See `GroupReader` and `outlast.core.query.follow`."""
+        reader = GroupReader(
+            self._storage,
+            self.events,
+            query,
+            position,
+            open_reader=self._cursor,
+            watching=self._committer.watching,
+        )
+        if self._closing:
+            raise FollowInterrupted
+        self._cursors.add(reader)
+        try:
+            async with contextlib.aclosing(follow(reader, heartbeat_s)) as batches:
+                async for items in batches:
+                    yield items
+                    del items  # as in `follow_batches`
+        finally:
+            self._cursors.discard(reader)
+            reader.close()
 
     async def is_over(self, process: Process, query: OutputQuery) -> bool:
         """Return whether nothing of a process's output is left to follow, now or later.
