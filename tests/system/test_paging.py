@@ -1,4 +1,4 @@
-"""Paging backwards through output, and expressions that lines match, over HTTP."""
+"""Views of stored output over HTTP: paging backwards, expressions that lines match, counts by time."""
 
 import asyncio
 import json
@@ -66,3 +66,20 @@ async def test_a_slow_expression_delays_no_other_call(daemon: Daemon) -> None:
         await daemon.get(process)
         assert not searching.done(), "the expression is too fast, or was matched before the call was answered"
     assert await searching == []
+
+
+async def test_lines_are_counted_by_time(daemon: Daemon) -> None:
+    process = await daemon.sh("seq 1 100; sleep 0.1; seq 1 10 >&2")
+    await daemon.ended(process)
+    path = f"/processes/@{process['handle']}/output/histogram"
+    found = await daemon.call("GET", f"{path}?buckets=20", 200)
+    begins = [begin for begin, _, _ in found["buckets"]]
+    assert 1 < len(begins) <= 20
+    assert begins == list(range(begins[0], begins[-1] + 1, found["bucket_ms"]))
+    assert sum(lines for _, lines, _ in found["buckets"]) == 110
+    assert sum(lines for _, _, lines in found["buckets"]) == found["buckets"][-1][2] == 10
+    later = await daemon.call("GET", f"{path}?since={begins[-1]}", 200)
+    assert sum(lines for _, lines, _ in later["buckets"]) == 10
+    silent = await daemon.run("true")
+    await daemon.ended(silent)
+    assert (await daemon.call("GET", f"/processes/{silent['id']}/output/histogram", 200))["buckets"] == []

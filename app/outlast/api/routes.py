@@ -310,6 +310,18 @@ ROUTES: tuple[Route, ...] = (
     *_output_routes("output", None),
     Route(
         method="GET",
+        path=f"{PROCESS}/output/histogram",
+        call=output.histogram,
+        summary="Count output by time",
+        group="Output",
+        description="The number of lines in each of some equal spans of time. A line in parts counts once, with its "
+        "first part; gaps do not count. No line is read for it.",
+        query=output_schemas.HistogramParameters,
+        answer=Answer(meaning="The counts.", content={_JSON: responses.OutputHistogram}),
+        raises=(NotFound,),
+    ),
+    Route(
+        method="GET",
         path="/api/v1/output/follow",
         call=group_follow.follow,
         summary="Follow output of several processes in one stream",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
@@ -109,6 +110,11 @@ class StorageWrapper(Storage):
         """Forward `Storage.tail`."""
         await self.before_read()
         return await self.inner.tail(handle, lines, stream=stream, before=before)
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Forward `Storage.histogram`."""
+        await self.before_read()
+        return await self.inner.histogram(query)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Forward `Storage.events`."""

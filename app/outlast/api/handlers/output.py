@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Protocol, TypeVar
 
 from aiohttp import hdrs, web
@@ -11,7 +12,7 @@ from aiohttp import hdrs, web
 from outlast.api import app_keys
 from outlast.api.negotiation import preferred
 from outlast.api.parsing import RequestInput
-from outlast.api.route import Call, ref_of
+from outlast.api.route import Call, json_response, ref_of
 from outlast.api.schemas.output import ReadOptions
 from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineFilter
@@ -19,6 +20,7 @@ from outlast.api.streaming.response import send_or_fail
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import NotFound
+from outlast.model.histogram import HistogramQuery
 from outlast.model.output import Chunk, Stream, count_lines
 
 T = TypeVar("T")
@@ -33,6 +35,17 @@ RAW = "application/octet-stream"
 def handler_for(stream: Stream | None) -> Call:
     """Return the handler that reads `stream`; None: both streams."""
     return partial(_read, stream)
+
+
+async def histogram(request: web.Request, given: RequestInput) -> web.Response:
+    """GET /api/v1/processes/{ref}/output/histogram."""
+    query: HistogramQuery = given.query
+    manager = request.app[app_keys.MANAGER]
+    handle = (await manager.get(ref_of(request))).process.handle
+    found = await manager.queries.histogram(replace(query, handle=handle))
+    begins = count(found.from_ms, found.bucket_ms)
+    buckets = list(zip(begins, found.lines, found.stderr_lines, strict=False))
+    return json_response({"bucket_ms": found.bucket_ms, "buckets": buckets})
 
 
 async def _read(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
@@ -94,16 +107,16 @@ async def _as_json(
     pid: int, chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter, run: _Run
 ) -> AsyncGenerator[bytes, None]:
     yield b'{"pid":%d,"lines":[' % pid
-    count = 0
+    line_count = 0
     async with contextlib.aclosing(_passed_lines(chunks, line_filter, run)) as found:
         async for lines in found:
             for block in sse.blocks(lines, count_lines(lines)):
                 texts = sse.json_lines(block)
                 if not texts[-1]:
                     texts.pop()
-                yield (b',"' if count else b'"') + b'","'.join(texts) + b'"'
-                count += len(texts)
-    yield b'],"line_count":%d}' % count
+                yield (b',"' if line_count else b'"') + b'","'.join(texts) + b'"'
+                line_count += len(texts)
+    yield b'],"line_count":%d}' % line_count
 
 
 async def _as_events(

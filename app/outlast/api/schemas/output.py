@@ -11,6 +11,7 @@ from outlast.api.schemas.line_fields import IGNORE_CASE, check_one_line, regex_m
 from outlast.api.schemas.moments import MomentField
 from outlast.core.query.matcher import Matcher, make_matcher
 from outlast.core.query.output_cursor import OutputQuery
+from outlast.model.histogram import HistogramQuery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,23 @@ class OutputRange(FollowQuery):
             matcher=make_matcher(pattern, "grep", is_regex=is_regex, ignore_case=ignore_case) if pattern else None,
             is_slow=is_regex,
         )
+
+
+class HistogramParameters(Strict):
+    """GET .../output/histogram. Loads as a `HistogramQuery` of no process."""
+
+    buckets = fields.QueryInteger(
+        low=1,
+        high=2000,
+        load_default=200,
+        metadata={"description": "Maximum number of buckets."},
+    )
+    since = MomentField(metadata={"description": "Where the first bucket begins. Default: with the output."})
+    until = MomentField(metadata={"description": "Where the last bucket ends. Default: with the output."})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> HistogramQuery:
+        return HistogramQuery(handle=0, buckets=data["buckets"], since_ms=data.get("since"), until_ms=data.get("until"))
 
 
 class ResumeHeader(Strict):

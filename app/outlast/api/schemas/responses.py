@@ -324,6 +324,20 @@ class OutputLines(Schema):
     line_count = _integer("Number of `lines`.")
 
 
+class OutputHistogram(Schema):
+    """Numbers of lines by the time at which they were read."""
+
+    bucket_ms = _integer("Duration of each bucket, in milliseconds.")
+    buckets = fields.List(
+        fields.List(fields.Integer()),
+        required=True,
+        metadata={
+            "description": "`[from_ms, lines, stderr_lines]` of each bucket, in order: when it begins, how many lines "
+            "it has of both streams, and how many of these of standard error. Empty: there is no output."
+        },
+    )
+
+
 class Event(Schema):
     """One event of a process. The event is complete in itself, because the process may have been purged since."""
 

@@ -12,6 +12,7 @@ from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.query.search import Search, SearchPage, SearchQuery
 from outlast.core.query.worker_pool import WorkerPool
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery
 from outlast.model.sql import SqlQuery
 from outlast.storage import Storage
@@ -74,6 +75,10 @@ class Queries:
                     line.clear()
             after_seq = parts[-1].last_seq
         return b""  # the process was purged
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Count a process's lines by time. See `Storage.histogram`."""
+        return await self._storage.histogram(query)
 
     async def run_sql(self, query: SqlQuery) -> bytes:
         """Run an SQL query. See `Storage.sql`."""

@@ -254,6 +254,14 @@ WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_se
     ORDER BY b.first_seq DESC LIMIT 1)
 ORDER BY first_seq
 """
+OUTPUT_TIMES = """
+SELECT min(ts), max(latest_ts) FROM output_chunk WHERE handle = :handle AND EXISTS (
+    SELECT 1 FROM process p WHERE p.handle = :handle)
+"""
+LINES_BY_TIME = """
+SELECT stream, ts, latest_ts, line_count - (continues > 0), continues, parts FROM output_chunk
+WHERE handle = :handle AND gap IS NULL
+"""
 CONTINUES_NEXT = """
 SELECT continues FROM output_chunk WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
 """
