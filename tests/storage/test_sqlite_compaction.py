@@ -19,10 +19,9 @@ from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddProcess, BeginRun, Change, CompleteOutput, PurgeProcess
 from outlast.storage.histogram import HistogramBuilder
-from outlast.storage.sqlite import SqliteStorage, queries, read
+from outlast.storage.sqlite import SqliteStorage, histogram, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import open_writer
-from outlast.storage.sqlite.histogram import count_lines_by_time
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, CompactionPlan, apply_compaction, plan_compaction
 from outlast.storage.sqlite.rows import LARGE_BYTES, MAX_MERGED_LINES, TARGET_BYTES
 from outlast.storage.sqlite.scan import scan_output
@@ -117,13 +116,13 @@ def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
 
 
 def _histogram(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
-    times = [chunk.ts_ms for chunk in chunks]
+    first, last = min(chunk.ts_ms for chunk in chunks), max(chunk.ts_ms for chunk in chunks)
     for buckets, since, until in ((1, None, None), (2, None, None), (7, 2, 3), (1000, 4, None)):
         query = HistogramQuery(handle=handle, buckets=buckets, since_ms=since, until_ms=until)
-        builder = HistogramBuilder(query, min(times), max(times))
+        builder = HistogramBuilder(query, first, last)
         for chunk in chunks:
             builder.add(chunk.stream, chunk.ts_ms, 0 if chunk.gap else chunk.line_count - (chunk.continues > 0))
-        assert count_lines_by_time(db, query) == builder.build()
+        assert histogram.count_lines_by_time(db, query) == builder.build()
 
 
 def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:

@@ -213,15 +213,16 @@ ROUTES: tuple[Route, ...] = (
         group="Processes",
         description="Returns when the whole process tree is gone and the end is recorded. A process that has ended "
         "already is not an error. A managed process is stopped for good: its process group gets its "
-        "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are "
-        "deleted, too.",
+        "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `grace_ms`, every process is stopped in "
+        "that way. With `purge`, the record and the output are deleted, too.",
         query=process_schemas.DeleteQuery,
         answer=_done("The process tree is gone."),
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
-            meaning="SIGKILL was sent, but the tree is not gone (or the end is not recorded) after `wait` seconds: the "
-            "process as it is now. With `purge`, nothing was deleted. Repeat the request. Or the tree is gone, but "
-            "nothing tells whose some other processes are, which may have belonged to it: `warnings` has their pids.",
+            meaning="SIGKILL was sent (or will be, at the end of `grace_ms`), but the tree is not gone (or the end is "
+            "not recorded) after `wait` seconds: the process as it is now. With `purge`, nothing was deleted. Repeat "
+            "the request. Or the tree is gone, but nothing tells whose some other processes are, which may have "
+            "belonged to it: `warnings` has their pids.",
             content={_JSON: responses.KilledProcess},
         ),
         raises=(NotFound,),

@@ -277,33 +277,37 @@ class ProcessManager:
         """Close a process's standard input. See `StandardInput.close`."""
         await self._stdin.close(self._running((await self.get(ref)).process))
 
-    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """SIGKILL a process and its tree. See `Termination.kill`.
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """SIGKILL a process and its tree; with `grace_ms`, first stop it. See `Termination.kill` and `stop`.
 
-        A managed process is first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
+        A managed process is always first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
 
         Returns:
             None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
             warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
-        return await self._end(ref, self._termination.kill, wait_s)
+        return await self._end(ref, self._termination.end, wait_s, grace_ms)
 
-    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        return await self._end(ref, self._termination.purge, wait_s)
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Termination.purge`; otherwise as `kill`."""
+        return await self._end(ref, self._termination.purge, wait_s, grace_ms)
 
     async def _end(
-        self, ref: str, end: Callable[[Process, float], Awaitable[str | None]], wait_s: float
+        self,
+        ref: str,
+        end: Callable[[Process, float, int | None], Awaitable[str | None]],
+        wait_s: float,
+        grace_ms: int | None,
     ) -> ProcessView | None:
         process = await self._references.find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
-            view, left = self._view(process), await end(process, wait_s)
+            view, left = self._view(process), await end(process, wait_s, grace_ms)
         else:
-            await self._managed.stop(managed)
+            await self._managed.stop(managed, grace_ms)
             with after_effects("the process was stopped"):
                 process = await self._references.find_to_end(process.spec.id)
-                view, left = self._view(process), await end(process, wait_s)
+                view, left = self._view(process), await end(process, wait_s, None)
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):

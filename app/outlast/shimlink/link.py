@@ -185,15 +185,21 @@ class ShimLink:
         """Make the shim forget a process: its end is stored, or it is no longer wanted."""
         self._channel.write(encode_json(MessageType.FORGET, {"slot": slot}))
 
-    async def signal(self, slot: int, number: int, scope: str = "group") -> None:
+    async def signal(self, slot: int, number: int, scope: str = "group", *, kill_after_ms: int | None = None) -> None:
         """Send a signal to the process's group, or to another `scope` (`outlast.model.process.SignalScope`).
+
+        `kill_after_ms`: the shim then kills the tree when the process has ended, or after this time. A shim of an
+        earlier version does not.
 
         Raises:
             NotRunning: the process has ended.
             PermissionError: the system refuses.
             OutOfResources: the shim has no descriptor left to find the tree.
         """
-        answer = await self._send_request(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
+        message: dict[str, Any] = {"slot": slot, "signal": number, "scope": scope}
+        if kill_after_ms is not None:
+            message["kill_after_ms"] = kill_after_ms
+        answer = await self._send_request(MessageType.SIGNAL, message)
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
         if answer.get("error") == "short":
@@ -201,14 +207,16 @@ class ShimLink:
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
-    async def terminate(self, slot: int, number: int) -> None:
+    async def terminate(self, slot: int, number: int, *, kill_after_ms: int | None = None) -> None:
         """Signal the process's group to end, and continue it, because a stopped process would not hear the signal.
+
+        `kill_after_ms`: see `signal`.
 
         Raises:
             NotRunning: the process had ended before the first of the two.
             PermissionError: the system refuses.
         """
-        await self.signal(slot, number)
+        await self.signal(slot, number, kill_after_ms=kill_after_ms)
         with contextlib.suppress(NotRunning):
             await self.signal(slot, signal.SIGCONT)
 
