@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid, wait_until_gone
 
-POLITE = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+POLITE = "trap 'sleep 0.5; echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
 
@@ -64,7 +64,7 @@ async def test_the_shim_finishes_a_stop_whose_daemon_is_killed(daemon: Daemon, s
     process = await ready(daemon, f"trap '' TERM; setsid sleep 1000 & echo $!; {script}")
     await daemon.wait_for_lines(process, 2)
     orphan = int((await daemon.lines(process))[0])
-    await daemon.call("DELETE", f"/processes/{process['id']}?grace_ms=700&wait=0", 202)
+    await daemon.call("DELETE", f"/processes/{process['id']}?grace_ms=2000&wait=0", 202)
     await daemon.kill()
     await wait_until_gone(process["pid"])
     await wait_until_gone(orphan)
