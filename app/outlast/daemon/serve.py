@@ -10,6 +10,7 @@ from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
 from outlast.daemon import state_folder
+from outlast.daemon.address_file import address_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
@@ -57,9 +58,11 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
             gc.freeze()
             try:
                 await server.listen(map(as_socket, sockets))
-                announce(announced(settings.listen, sockets))
-                notify_ready()
-                await stop.wait()
+                address = announced(settings.listen, sockets)
+                with address_told(state_dir, address):
+                    announce(address)
+                    notify_ready()
+                    await stop.wait()
             finally:
                 await server.close()
             return manager.running()
