@@ -87,7 +87,7 @@ class EndRun:
 
 @dataclass(frozen=True, slots=True)
 class AddEvent:
-    """Record an event that no other change implies (`EventType.UNHEALTHY`)."""
+    """Record an event that no other change implies (`EventType.HEALTHY`, `UNHEALTHY`)."""
 
     handle: int
     run: int
@@ -238,11 +238,12 @@ class Storage(ABC):
         ignored. The first exit status of a run stays.
 
         Some changes add an event in the same transaction: `AddProcess` a `STARTED`, `BeginRun` a `RESTARTED`, `EndRun`
-        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete
-        the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in the
-        order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change that
-        changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time) one of
-        the last hundred events of its process.
+        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own, and `SetManaged` a `STOPPED` of the last
+        run with the current time, if the process was to run, and is to stop. `WithdrawProcess` and `PurgeProcess`
+        delete the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in
+        the order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change
+        that changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time)
+        one of the last hundred events of its process.
 
         Returns:
             The handle of the process of each `AddProcess`, by process id. Handles ascend in commit order and are

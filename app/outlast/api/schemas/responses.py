@@ -349,8 +349,9 @@ class Event(Schema):
             "description": "`started`: the process is recorded and is about to run its program. `failed`: the program "
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
-            "check has failed. `purged`: the record and the output of the process were deleted, and so were its other "
-            "events."
+            "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
+            "is not restarted any more, by its policy or on request; its last run may still be ending. `purged`: the "
+            "record and the output of the process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _KILL_CONFIRM_S = 10.0
+_HEALTH_EVENTS = {HealthStatus.HEALTHY: EventType.HEALTHY, HealthStatus.UNHEALTHY: EventType.UNHEALTHY}
 
 
 class ManagedController:
@@ -368,8 +369,9 @@ class ManagedController:
 
     def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Change the state now, and submit it. For states that no action depends on."""
-        if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
-            self._committer.submit(AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, now_ms()))
+        if state.health is not managed.state.health and state.health in _HEALTH_EVENTS:
+            told = _HEALTH_EVENTS[state.health]
+            self._committer.submit(AddEvent(managed.handle, state.health_run, told, now_ms()))
         managed.state = state
         self._committer.submit(SetManaged(managed.handle, state))
         managed.wake()

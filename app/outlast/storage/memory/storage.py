@@ -270,6 +270,11 @@ class MemoryStorage(Storage):
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
+            if process.managed and (process.managed.desired, change.state.desired) == (
+                Desired.RUNNING,
+                Desired.STOPPED,
+            ):
+                self._events.add(process, EventType.STOPPED, now_ms())
             record.process = replace(process, managed=process.managed and change.state)
         elif isinstance(change, Chunk):
             position = advance(record.position, change)

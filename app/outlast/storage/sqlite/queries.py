@@ -22,6 +22,7 @@ HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
 WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
 ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
 SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
+IS_TO_RUN = "SELECT 1 FROM managed WHERE handle = ? AND desired = 'running'"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
