@@ -170,7 +170,7 @@ async def test_wrong_flags_are_reported(state_dir: Path, flags: list[str], says:
         ('inherit_env = "HOME"', "inherit_env must be an array of names"),
         ('inherit_env = ["A=B"]', "inherit_env must be an array of names"),
         ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not contain OUTLAST_TOKEN"),
-        ("listen = 1", "listen must be a string"),
+        ("listen = 1", "listen must be an address"),
         ("durable = 1", "durable must be true or false"),
         ("compress = 'zstd'", 'compress must be "auto" or "off", not \'zstd\''),
         ("compress = false", 'compress must be "auto" or "off", not False'),

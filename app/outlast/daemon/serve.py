@@ -3,14 +3,14 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from outlast import __version__
 from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
 from outlast.daemon import state_folder
-from outlast.daemon.address_file import address_told
+from outlast.daemon.address_file import addresses_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
@@ -20,14 +20,14 @@ from outlast.linux.memory import keep_freed_memory
 from outlast.storage import storage_from_url
 
 
-async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: bool = False) -> int:
+async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *, adopt: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, and leave the processes running.
 
     The sockets stay with the shim: connections wait for the next daemon, and no other program can listen in between.
 
     Args:
         settings: the settings of the daemon.
-        announce: called with the daemon's address, once it serves requests.
+        announce: called with the daemon's addresses, once it serves requests.
         adopt: whether to take over a store of another state folder with its managed processes.
 
     Returns:
@@ -50,7 +50,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
         # The sockets come before anything is started: a port in use is a common mistake.
         async with open_api_sockets(settings) as sockets, running_manager(settings, sockets, adopt=adopt) as manager:
             manager.resume_managed()
-            hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
+            hosts = [*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts]
             app = make_app(manager, token=token, version=__version__, allowed_hosts=hosts)
             server = HttpServer(app)
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
@@ -58,9 +58,9 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
             gc.freeze()
             try:
                 await server.listen(map(as_socket, sockets))
-                address = announced(settings.listen, sockets)
-                with address_told(state_dir, address):
-                    announce(address)
+                addresses = announced(settings, sockets)
+                with addresses_told(state_dir, addresses):
+                    announce(addresses)
                     notify_ready()
                     await stop.wait()
             finally:
