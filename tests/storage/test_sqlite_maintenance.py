@@ -14,7 +14,7 @@ from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
-from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES
+from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
@@ -89,12 +89,15 @@ async def test_the_log_shrinks_after_a_foreign_reader_ends(storage: SqliteStorag
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
-def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(path: Path) -> None:
+def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
     ):
-        checkpointer = Checkpointer(path, lambda: 1 << 40)
+        monkeypatch.setattr(Reserve, "free_bytes", lambda _self: 1 << 40)
+        checkpointer = Checkpointer(path, Reserve(path))
 
         def write_a_log() -> None:
             for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
@@ -228,13 +231,14 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
 
 
 def test_a_step_gives_back_many_pages(path: Path) -> None:
+    reserve = Reserve(path)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
-        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * reserve.log_bytes,))
         db.execute("DROP TABLE filler")
         pages = db.execute("PRAGMA page_count").fetchone()[0]
-        assert CleanupTask(path, Reserve(path)).run_step(db)
-        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
+        assert CleanupTask(path, reserve).run_step(db)
+        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= reserve.log_bytes // PAGE_SIZE_BYTES
 
 
 def test_a_step_without_work_reports_it(path: Path) -> None:

@@ -74,7 +74,7 @@ class Queries:
                 if part.last_seq == seen_seq:
                     line.clear()
             after_seq = parts[-1].last_seq
-        return b""  # the process was purged
+        return b"".join(line)  # the chunk itself is not stored
 
     async def histogram(self, query: HistogramQuery) -> Histogram:
         """Count a process's lines by time. See `Storage.histogram`."""

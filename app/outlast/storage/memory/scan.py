@@ -12,10 +12,17 @@ class Written:
 
     def __init__(self) -> None:
         self._chunks: list[Chunk] = []
+        self._first_kept = 0
 
     def add(self, chunk: Chunk) -> None:
         """Append a chunk that was stored."""
         self._chunks.append(chunk)
+
+    def oldest_ms(self, is_stored: Callable[[int], bool]) -> int | None:
+        """Return the time of the first chunk whose process is not purged. `is_stored` tells that of a handle."""
+        while self._first_kept < len(self._chunks) and not is_stored(self._chunks[self._first_kept].handle):
+            self._first_kept += 1
+        return self._chunks[self._first_kept].ts_ms if self._first_kept < len(self._chunks) else None
 
     def scan(self, scan: ScanQuery, whole_lines: Callable[[Chunk], Chunk | None]) -> ScanPage:
         """Implement `Storage.scan`. The position of a chunk is its place in the list, from 1 on.

@@ -12,6 +12,7 @@ from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
+from outlast.model.totals import StartResult, StoreFigures, Tally
 from outlast.model.usage import RunUsage
 from outlast.storage.base import (
     AddEvent,
@@ -69,6 +70,7 @@ class MemoryStorage(Storage):
         self._last_handle = 0
         self._written = Written()
         self._events = MemoryEvents()
+        self._tally = Tally()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:  # noqa: ARG003 - neither applies to memory
@@ -169,6 +171,12 @@ class MemoryStorage(Storage):
         """Count the stored processes."""
         return len(self._records)
 
+    async def figures(self) -> StoreFigures:
+        """Return the totals."""
+        return StoreFigures(
+            totals=dict(self._tally), oldest_output_ms=self._written.oldest_ms(self._records.__contains__)
+        )
+
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
         if query.handle not in self._records:
@@ -240,14 +248,18 @@ class MemoryStorage(Storage):
         managed = ManagedState() if spec.is_managed else None
         record = _Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
         self._put(record)
+        self._tally.count_start(StartResult.RECORDED)
         self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
         if change.run.ending:
+            self._tally.count_end(change.run.ending)
             self._events.add_end(record.process)
         return handle
 
     def _purge(self, handle: int, type_: EventType) -> None:
         record = self._records.pop(handle, None)
         if record:
+            if type_ is EventType.FAILED:
+                self._tally.count_start(StartResult.FAILED)
             self._events.bury(record.process, type_)
             self._unfinished.discard(handle)
             for run in (*record.earlier, record.process.run):
@@ -266,6 +278,7 @@ class MemoryStorage(Storage):
             self._begin_run(record, change.run)
         elif isinstance(change, WithdrawRun):
             if change.run == process.run.number and record.earlier:
+                self._tally.count_start(StartResult.FAILED)
                 self._events.add(process, EventType.FAILED, now_ms())
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
@@ -281,6 +294,7 @@ class MemoryStorage(Storage):
             if position is not None:
                 _append(record, change, position)
                 self._written.add(change)
+                self._tally.count_chunk(change)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
         elif isinstance(change, AddEvent):
@@ -290,6 +304,7 @@ class MemoryStorage(Storage):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._tally.count_end(change.ending)
             self._events.add_end(record.process)
         self._put(record)
 
@@ -298,6 +313,7 @@ class MemoryStorage(Storage):
             record.earlier.append(record.process.run)
             self._by_pid.setdefault(run.pid, []).append(record.process.handle)
             record.process = replace(record.process, run=run)
+            self._tally.count_restart()
             self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
 
     def _put(self, record: _Record) -> None:

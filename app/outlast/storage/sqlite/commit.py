@@ -11,6 +11,7 @@ from outlast.model.event import EventType
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import ExitStatus, Run
+from outlast.model.totals import OUTPUT_TOTALS, StartResult, Tally
 from outlast.storage.base import (
     AddEvent,
     AddProcess,
@@ -28,6 +29,8 @@ from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZLIB
+from outlast.storage.sqlite.figures import output_totals
+from outlast.storage.sqlite.packed import BOTH_STREAMS
 from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
 
 Compress = Callable[[bytes], bytes | None]
@@ -47,6 +50,14 @@ class _OpenRow:
     chunks: Group[Chunk] = field(default_factory=Group)
 
 
+@dataclass(slots=True)
+class _ClosedRow:
+    """A row that is complete but for its totals: its columns, and the times of its chunks."""
+
+    columns: tuple[object, ...]
+    times_ms: list[int]
+
+
 class Batch:
     """Changes of one commit while they are applied, and the position that each process's output has reached."""
 
@@ -57,7 +68,10 @@ class Batch:
         self._compress = compress
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._open: dict[int, _OpenRow] = {}
+        self._last_row: _ClosedRow | None = None
+        self._totals_before: list[int] = []
         self._next_minute_ms: int | None = None
+        self._tally = Tally()
 
     def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
         """Apply one change.
@@ -99,11 +113,17 @@ class Batch:
         position = advance(stored, chunk)
         if position is None:
             return
+        self._tally.count_chunk(chunk)
         latest_ts = max(latest_ts, chunk.ts_ms)
         self._output[chunk.handle] = position, latest_ts
         size = len(chunk.data) + TIME_BYTES
         row = self._open.get(chunk.handle)
-        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.accepts(chunk, size):
+        if (
+            row is not None
+            and not chunk.gap
+            and len(chunk.data) <= LARGE_BYTES
+            and row.chunks.continues_stream(chunk, size)
+        ):
             row.chunks.append(chunk, size)
             row.latest_ts = latest_ts
             row.position = position
@@ -119,11 +139,18 @@ class Batch:
         else:
             self._open[chunk.handle] = row
 
-    def close_rows(self) -> None:
-        """Store the rows that were kept open for further chunks."""
+    def finish(self) -> None:
+        """Store the rows that were kept open for further chunks, and the totals."""
         for row in self._open.values():
             self._add_row(row)
         self._open = {}
+        if self._last_row is not None:
+            grown = [self._tally.pop(key, 0) for key in OUTPUT_TOTALS]
+            totals = [before + count for before, count in zip(self._totals_before, grown, strict=True)]
+            self._insert(self._last_row, str(totals))
+            self._last_row = None
+        if self._tally:
+            self._db.executemany(queries.ADD_TO_TOTAL, [(*key, count) for key, count in self._tally.items()])
 
     def _close_row(self, handle: int) -> None:
         row = self._open.pop(handle, None)
@@ -141,31 +168,36 @@ class Batch:
         compressed = self._compress(data) if self._compress and data else None
         codec, raw_bytes = (None, None) if compressed is None else (ZLIB, len(data))
         unfinished = row.position.unfinished_line(first.stream)
-        added = self._db.execute(
-            queries.ADD_CHUNK,
-            (
-                first.handle,
-                first.run,
-                first.first_seq,
-                row.chunks.lines,
-                first.stream,
-                ts,
-                row.latest_ts,
-                last.stdout_end,
-                last.stderr_end,
-                row.position.lines,
-                first.continues,
-                unfinished.size if unfinished else 0,
-                data if compressed is None else compressed,
-                first.gap,
-                missing_bytes,
-                parts,
-                codec,
-                raw_bytes,
-            ),
+        columns = (
+            first.handle,
+            first.run,
+            first.first_seq,
+            row.chunks.lines,
+            first.stream,
+            ts,
+            row.latest_ts,
+            last.stdout_end,
+            last.stderr_end,
+            row.position.lines,
+            first.continues,
+            unfinished.size if unfinished else 0,
+            data if compressed is None else compressed,
+            first.gap,
+            missing_bytes,
+            parts,
+            codec,
+            raw_bytes,
         )
-        for chunk in chunks:
-            self._note_minute(chunk.ts_ms, added.lastrowid)
+        if self._last_row is None:
+            self._totals_before = output_totals(self._db)
+        else:
+            self._insert(self._last_row, None)
+        self._last_row = _ClosedRow(columns, [chunk.ts_ms for chunk in chunks])
+
+    def _insert(self, row: _ClosedRow, totals: str | None) -> None:
+        added = self._db.execute(queries.ADD_CHUNK, (*row.columns, totals))
+        for ts_ms in row.times_ms:
+            self._note_minute(ts_ms, added.lastrowid)
 
     def _note_minute(self, ts_ms: int, chunk_id: int | None) -> None:
         if self._next_minute_ms is None:
@@ -196,8 +228,10 @@ class Batch:
             self._db.execute(queries.ADD_MANAGED, (handle, *managed_to_row(ManagedState())))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+        self._tally.count_start(StartResult.RECORDED)
         self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
         if run.ending is not None:
+            self._tally.count_end(run.ending)
             self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
 
     def _add_run(self, handle: int, run: Run) -> bool:
@@ -223,10 +257,12 @@ class Batch:
         output = self._stored(handle)
         if output is not None and self._add_run(handle, run):
             self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
+            self._tally.count_restart()
             self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
 
     def _withdraw_run(self, handle: int, run: int) -> None:
         if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
+            self._tally.count_start(StartResult.FAILED)
             self._add_event(handle, run, EventType.FAILED, now_ms())
             self._db.execute(queries.WITHDRAW_RUN, (handle, run))
 
@@ -234,6 +270,7 @@ class Batch:
         end = change.ending
         row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
         if self._db.execute(queries.END_RUN, row).rowcount:
+            self._tally.count_end(end)
             self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
 
     def _add_event_once(self, change: AddEvent) -> None:
@@ -273,6 +310,8 @@ class Batch:
 
     def _purge(self, handle: int, type_: EventType) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            if type_ is EventType.FAILED:
+                self._tally.count_start(StartResult.FAILED)
             self._db.execute(queries.DELETE_EVENTS, (handle,))
             last = {"handle": handle, "type": type_, "ts": now_ms()}
             self._db.execute(queries.ADD_LAST_EVENT, last)
@@ -293,7 +332,8 @@ def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] 
     """Return the position and the latest time of a process's stored output, None for an unknown process."""
     if db.execute(queries.IS_STORED, (handle,)).fetchone() is None:
         return None
-    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() or (None,) * 8 for stream in Stream]
+    streams = (*Stream, BOTH_STREAMS)
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() or (None,) * 8 for stream in streams]
     return position_from_rows(*ends), max(latest_ts or 0 for *_, latest_ts in ends)
 
 
@@ -308,5 +348,5 @@ def commit(db: sqlite3.Connection, changes: Sequence[Change], *, compress: Compr
     for change in changes:
         batch.apply(change)
         failpoint("inside-commit")
-    batch.close_rows()
+    batch.finish()
     return batch.handles

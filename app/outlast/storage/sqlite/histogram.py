@@ -8,6 +8,7 @@ from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Stream
 from outlast.storage.histogram import EMPTY, HistogramBuilder
 from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
 from outlast.storage.sqlite.rows import chunk_times
 
 
@@ -18,7 +19,11 @@ def count_lines_by_time(db: sqlite3.Connection, query: HistogramQuery) -> Histog
     if first_ms is None:
         return EMPTY
     builder = HistogramBuilder(query, first_ms, last_ms)
-    for number, ts, latest_ts, lines, continues, parts in db.execute(queries.LINES_BY_TIME, where):
+    for first_seq, number, ts, latest_ts, lines, continues, parts in db.execute(queries.LINES_BY_TIME, where):
+        if number == BOTH_STREAMS:
+            for piece in pieces_of(first_seq, parts):
+                builder.add(piece.stream, ts + piece.ts_ms, piece.line_count - (piece.continues > 0))
+            continue
         stream = Stream(number)
         if parts is None or builder.is_in_one(ts, latest_ts):
             builder.add(stream, ts, lines)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from outlast.model.output import Chunk, ChunkQuery, Stream
@@ -12,8 +12,9 @@ from outlast.storage.base import Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
+from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
 from outlast.storage.sqlite.parts import whole_lines
-from outlast.storage.sqlite.rows import chunk_times, chunks_of, position_from_rows
+from outlast.storage.sqlite.rows import chunk_times, chunks_of, is_packed, position_from_rows
 from outlast.storage.whole_lines import End, Span, find_tail
 
 
@@ -80,34 +81,64 @@ def chunks(db: sqlite3.Connection, query: ChunkQuery) -> list[Chunk]:
         row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
         if row is None:  # it ends at or before `after`
             continue
-        for chunk in chunks_of(query.handle, row, after_seq=after):
-            if chunk.first_seq > upto:
+        for chunk in _wanted(db, query, row, after, upto):
+            found.append(chunk)
+            size += len(chunk.data)
+            if size >= query.max_bytes:
                 return found
-            wanted = _wanted(db, query, chunk.after(after))
-            if wanted is not None:
-                found.append(wanted)
-                size += len(wanted.data)
-                if size >= query.max_bytes:
-                    return found
     return found
 
 
-def _wanted(db: sqlite3.Connection, query: ChunkQuery, chunk: Chunk) -> Chunk | None:
-    return whole_lines(db, chunk, seen_seq=query.seen_seq) if query.whole_lines else chunk
+def _wanted(db: sqlite3.Connection, query: ChunkQuery, row: tuple[Any, ...], after: int, upto: int) -> Iterator[Chunk]:
+    """Yield the chunks of a row (the columns `queries.CHUNK`) up to the line `upto`, without lines up to `after`."""
+    packed = list(chunks_of(query.handle, row)) if is_packed(row) else None
+    for chunk in packed or chunks_of(query.handle, row, after_seq=after):
+        if chunk.first_seq > upto:
+            return
+        if packed and (chunk.last_seq <= after or query.stream not in (None, chunk.stream)):
+            continue
+        rest = chunk.after(after)
+        wanted = whole_lines(db, rest, packed=packed, seen_seq=query.seen_seq) if query.whole_lines else rest
+        if wanted is not None:
+            yield wanted
 
 
 def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None, before: int | None = None) -> int:
     """Implement `Storage.tail`."""
     if not _is_stored(db, handle):
         return 0
-    where = {"handle": handle, "before": MAX_INTEGER if before is None else before}
-    rows = db.execute(queries.SPANS_BACKWARDS[stream], where)
-    spans = (Span(first, count, Stream(number), bool(gap), continues) for first, count, number, gap, continues in rows)
+    end = MAX_INTEGER if before is None else before
+    spans = _spans(db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle, "before": end}), stream, end)
     if before is None:
         return find_tail(spans, lines)
-    behind = [db.execute(queries.CONTINUES_NEXT, (handle, stream, before - 1)).fetchone() for stream in Stream]
-    continued = {stream: row is not None and row[0] > 0 for stream, row in zip(Stream, behind, strict=True)}
-    return find_tail(spans, lines, End(before, continued))
+    return find_tail(spans, lines, End(before, _continued_at(db, handle, before)))
+
+
+def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None, before: int) -> Iterator[Span]:
+    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row.
+
+    `before`: only spans that begin before this number.
+    """
+    for first_seq, line_count, number, is_gap, continues, parts in rows:
+        if number != BOTH_STREAMS:
+            yield Span(first_seq, line_count, Stream(number), bool(is_gap), continues)
+            continue
+        for piece in reversed(list(pieces_of(first_seq, parts))):
+            if piece.first_seq < before and stream in (None, piece.stream):
+                yield Span(piece.first_seq, piece.line_count, piece.stream, False, piece.continues)
+
+
+def _continued_at(db: sqlite3.Connection, handle: int, seq: int) -> dict[Stream, bool]:
+    """Tell whether the first chunk of each stream that begins at `seq` or later continues a line."""
+    packed = db.execute(queries.PACKED_OVER, (handle, seq)).fetchone()
+    if packed is None:
+        behind = {stream: db.execute(queries.CONTINUES_NEXT, (handle, stream, seq - 1)).fetchone() for stream in Stream}
+        return {stream: row is not None and row[0] > 0 for stream, row in behind.items()}
+    continued = dict.fromkeys(Stream, False)  # no line goes on behind a packed row
+    for piece in reversed(list(pieces_of(*packed))):
+        if piece.first_seq >= seq:
+            continued[piece.stream] = piece.continues > 0
+    return continued
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
@@ -118,12 +149,12 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
     handle, spec, (managed, tags) = row[0], row[1:14], row[14:16]
-    position = position_from_rows(row[24:31], row[31:38])
+    position = position_from_rows(row[24:31], row[31:38], row[38:45])
     process = Process(
         handle=handle,
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
-        output=output_summary(position, missing_bytes=row[38]),
+        output=output_summary(position, missing_bytes=row[45]),
         managed=managed_from_text(managed),
     )
     return Unfinished(process, position)
@@ -134,7 +165,7 @@ def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
 
 
 def _last_seq(db: sqlite3.Connection, handle: int) -> int:
-    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in Stream]
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in (*Stream, BOTH_STREAMS)]
     return max((end[0] for end in ends if end), default=0)
 
 
@@ -147,13 +178,13 @@ def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
     low, high = 1, _last_seq(db, handle) + 1
     while low < high:
         middle = (low + high) // 2
-        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in Stream]
+        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in (BOTH_STREAMS, *Stream)]
         first_seq, line_count, latest_ts = max(row for row in at if row)
         if latest_ts >= ms:
             high = first_seq
         else:
             low = first_seq + line_count
-    for stream in Stream:
+    for stream in (BOTH_STREAMS, *Stream):
         row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
         for lines, ts_ms in chunk_times(*row) if row else ():
             if ts_ms >= ms:

@@ -31,7 +31,7 @@ class CleanupTask:
         """`reserve`: given up if the disk is too full for freeing space."""
         self._path = path
         self._reserve = reserve
-        self._checkpointer = Checkpointer(path, reserve.free_bytes)
+        self._checkpointer = Checkpointer(path, reserve)
         self._is_freeing = False
         self._task: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class CleanupTask:
             return True
         free = count_free_pages(db)
         if free:
-            vacuum_pages(db)
+            vacuum_pages(db, self._reserve.log_bytes)
             if 0 < count_free_pages(db) < free:
                 return True
         if free or self._is_freeing:

@@ -8,9 +8,6 @@ from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
 PURGE_STEP_CHUNKS = 64
 """Maximum number of rows deleted in one transaction, which is the longest that a commit waits for."""
 
-VACUUM_STEP_PAGES = 4 * 1024 * 1024 // PAGE_SIZE_BYTES
-"""Maximum number of free pages returned to the file system in one transaction."""
-
 FREE_PAGES_KEPT = 64
 """Number of free pages that stay in the file for later output, unless a purge has freed them."""
 
@@ -35,9 +32,10 @@ def delete_purged_rows(db: sqlite3.Connection) -> bool:
     return True
 
 
-def vacuum_pages(db: sqlite3.Connection) -> None:
-    """Return some free pages to the file system; the file shrinks at the next checkpoint."""
-    db.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")  # execute() would stop after one page
+def vacuum_pages(db: sqlite3.Connection, max_bytes: int) -> None:
+    """Return some free pages, at most `max_bytes`, to the file system; the file shrinks at the next checkpoint."""
+    pages = max(max_bytes // PAGE_SIZE_BYTES, 1)
+    db.executescript(f"PRAGMA incremental_vacuum({pages})")  # execute() would stop after one page
 
 
 def count_free_pages(db: sqlite3.Connection) -> int:
