@@ -249,6 +249,11 @@ class RunRecorder:
         self.live.last_seq = self.live.stored_seq
 
     @property
+    def has_caught_up(self) -> bool:
+        """Whether all that earlier daemons may have read, and shown to followers, has been read again."""
+        return self._capture.has_caught_up
+
+    @property
     def is_settled(self) -> bool:
         """Whether all output that the shim has reported is stored, but for an incomplete character at its end."""
         return self._capture.is_settled((stream, offset + size) for stream, _, offset, size in self.live.held.frames)
