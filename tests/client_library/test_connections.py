@@ -234,7 +234,27 @@ def test_the_token_of_this_machine_is_sent_to_no_other(tmp_path: Path) -> None:
     assert find_address("https://example.com", None, {"OUTLAST_STATE_DIR": str(tmp_path)}).token == ""
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9501", "ftp://x", "http://", "unix:"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:9501",
+        "ftp://x",
+        "http://",
+        "unix:",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://127.0.0.1/a b",
+        "http://\u00fc.example",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the address"):
         find_address(url, "x", {})
+
+
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
+    for token in ("a\nb", "\u00fc", "\u20ac"):
+        with pytest.raises(ConfigError, match="no header can carry"):
+            find_address(None, None, {"OUTLAST_TOKEN": token})
+    assert find_address(None, None, {"OUTLAST_TOKEN": " t\n", "OUTLAST_STATE_DIR": str(tmp_path)}).token == "t"

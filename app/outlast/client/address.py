@@ -1,6 +1,7 @@
 """Address and token of the daemon: as given, by the environment, or as the daemon of this user has them."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ URL_VARIABLE = "OUTLAST_URL"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what a daemon listens on, and where it answers
 
 _HERE = {"127.0.0.1", "::1", "localhost"}
+_URL = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def find_address(url: str | None, token: str | None, environment: Mapping[str, s
         environment: environment variables.
 
     Raises:
-        ConfigError: the URL is none, or the settings or the token file cannot be read.
+        ConfigError: the URL is none, no header can carry the token, or the settings or the token file cannot be read.
     """
     settings = load_settings(environment, {})
     url = url or environment.get(URL_VARIABLE) or _listening(settings.listen)
@@ -55,16 +57,34 @@ def find_address(url: str | None, token: str | None, environment: Mapping[str, s
     if token is None:
         token, source = settings.token, "OUTLAST_TOKEN"
     socket = url.removeprefix(UNIX) if url.startswith(UNIX) else ""
-    host = urlsplit(url).hostname
-    if not socket and (not host or not url.startswith(("http://", "https://"))):
-        raise ConfigError(
-            f"{url!r} cannot be the address of a daemon: name http://HOST:PORT, https://HOST or unix:PATH"
-        )
+    host = "" if socket else _host_of(url)
     # The token of this machine's daemon is for no other machine.
     if not token and source == "OUTLAST_TOKEN" and (socket or host in _HERE):
         path = settings.state_path / "token"
         token, source = _read(path), str(path)
-    return Address("http://outlast" if socket else url.rstrip("/"), socket, token.strip(), source)
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError(f"the token in {source} holds a character that no header can carry")
+    return Address("http://outlast" if socket else url.rstrip("/"), socket, token, source)
+
+
+def _host_of(url: str) -> str:
+    """Return the host that a URL names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.port != 0 and parts.scheme in {"http", "https"} and _URL.fullmatch(url)
+        host = parts.hostname if is_address else None
+    except ValueError:
+        host = None
+    if not host:
+        raise ConfigError(
+            f"{url!r} cannot be the address of a daemon: name http://HOST:PORT, https://HOST or unix:PATH"
+        )
+    return host
 
 
 def _listening(listen: str) -> str:
