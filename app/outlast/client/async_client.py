@@ -144,6 +144,7 @@ class AsyncOutlast:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         order: str = "newest",
+        usage: bool = False,
     ) -> AsyncGenerator[AsyncProcess, None]:
         """Yield processes: the newest 1000 and all that run, then the others.
 
@@ -154,6 +155,7 @@ class AsyncOutlast:
             since: only those whose first run started at this time or later (a datetime, or milliseconds since 1970).
             until: only those whose first run started at this time or earlier.
             order: `newest` or `oldest` first.
+            usage: whether `info.usage` is asked for.
         """
         query = {
             "status": status,
@@ -162,6 +164,7 @@ class AsyncOutlast:
             "since": milliseconds(since),
             "until": milliseconds(until),
             "order": order,
+            "usage": usage or None,
         }
         had = set()
         async with aclosing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:

@@ -22,12 +22,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary(Record):
-    """Size of the stored output of a process. Ids are 0 if nothing is stored."""
+    """Size of the stored output of a process. Ids are 0, and `last_at` is None, if nothing is stored."""
 
     lines: int
     bytes: int
     first_seq: int
     last_seq: int
+    last_at: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class ProcessInfo(Record):
         user: user, as requested; None: the daemon's own.
         run: number of the current or last run.
         output: size of the stored output.
+        usage: the last sample of what a run uses, as in `Stats`; None: it was not asked for, or the run has ended.
     """
 
     pid: int
@@ -92,6 +94,7 @@ class ProcessInfo(Record):
     user: str | None
     run: int
     output: OutputSummary
+    usage: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

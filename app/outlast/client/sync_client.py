@@ -143,6 +143,7 @@ class Outlast:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         order: str = "newest",
+        usage: bool = False,
     ) -> Generator[Process, None]:
         """Yield processes: the newest 1000 and all that run, then the others.
 
@@ -153,6 +154,7 @@ class Outlast:
             since: only those whose first run started at this time or later (a datetime, or milliseconds since 1970).
             until: only those whose first run started at this time or earlier.
             order: `newest` or `oldest` first.
+            usage: whether `info.usage` is asked for.
         """
         query = {
             "status": status,
@@ -161,6 +163,7 @@ class Outlast:
             "since": milliseconds(since),
             "until": milliseconds(until),
             "order": order,
+            "usage": usage or None,
         }
         had = set()
         with closing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
