@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,12 +127,13 @@ async def test_ps_shows_what_runs_and_what_has_just_ended(daemon: Daemon) -> Non
     await daemon.ended(await daemon.sh("exit 1"))
     await daemon.ended(await daemon.sh("echo x; kill -TERM $$"))
     lines = (await outlast(daemon, "ps")).text.splitlines()
-    assert lines[0].split() == ["NAME", "PID", "STATUS", "AGE", "LINES", "COMMAND"]
-    assert [line.split()[0] for line in lines[1:]] == ["-", "-", "web"]
+    titles = ["ID", "NAME", "PID", "STATUS", "AGE", "CPU", "MEM", "LINES", "LAST", "COMMAND"]
+    assert lines[0].split() == titles
+    assert [line.split()[:2] for line in lines[1:]] == [["@3", "-"], ["@2", "-"], ["@1", "web"]]
     assert "killed by SIGTERM" in lines[1]
     assert "exited 1" in lines[2]
     assert lines[3].endswith("sleep 1000")
-    assert [line.split()[0] for line in (await outlast(daemon, "ps", "--name", "w*")).text.splitlines()] == [
+    assert [line.split()[1] for line in (await outlast(daemon, "ps", "--name", "w*")).text.splitlines()] == [
         "NAME",
         "web",
     ]
@@ -139,6 +141,48 @@ async def test_ps_shows_what_runs_and_what_has_just_ended(daemon: Daemon) -> Non
     assert len((await outlast(daemon, "ps", "-n", "1")).text.splitlines()) == 2
     assert len((await outlast(daemon, "ps", "--since", "2000-01-01")).text.splitlines()) == 4
     assert len((await outlast(daemon, "ps", "--since", "@9999999999")).text.splitlines()) == 1
+
+
+async def test_ps_sorts_and_chooses_columns(daemon: Daemon) -> None:
+    names = ["b", "c", "a"]
+    for name in names:
+        await daemon.sh("echo x; sleep 1000", name=name, restart={"policy": "never"})
+
+    async def listed(*words: str) -> list[str]:
+        return (await outlast(daemon, "ps", *words)).text.splitlines()[1:]
+
+    assert await listed("--columns", "NAME", "--sort", "name") == ["a", "b", "c"]
+    assert await listed("--columns", "name", "--sort", "age") == names
+    assert await listed("--columns", "name", "--sort", "age", "-n", "1") == ["b"]
+    assert [line.split() for line in await listed("--columns", "ulid,id", "--name", "a")] == [
+        [(await daemon.call("GET", "/processes/a", 200))["id"], "@3"]
+    ]
+    said = await outlast(daemon, "ps", "--columns", "name,pdi")
+    assert (said.code, "there is no column 'pdi': name id, name, pid" in said.err) == (2, True)
+    assert (await outlast(daemon, "ps", "--sort", "size")).code == 2
+
+
+async def test_ps_tells_processor_memory_and_the_last_output(daemon: Daemon) -> None:
+    busy = await daemon.python("print('x', flush=True)\nwhile True: pass")
+    await daemon.run("sleep", "1000")
+    await eventually(lambda: has_usage(daemon, busy))
+    words = ("ps", "--columns", "id,cpu,mem,last", "--sort", "cpu")
+    first, second = [line.split() for line in (await outlast(daemon, *words)).text.splitlines()[1:]]
+    assert first[0] == "@1"
+    assert float(first[1].removesuffix("%")) > 0
+    assert first[2][-1] == "M"
+    assert first[3][-1] == "s"
+    assert (second[0], second[3]) == ("@2", "-")
+    record = json.loads((await outlast(daemon, "ps", "--json", "--sort", "mem")).out)[0]
+    assert record["usage"]["memory"]["rss_bytes"] > 1 << 20
+    await daemon.call("DELETE", f"/processes/{busy['id']}", 204)
+    ended = (await outlast(daemon, *words, "--failed")).text.splitlines()[1].split()
+    assert (ended[:3], ended[3][-1]) == (["@1", "-", "-"], "s")
+
+
+async def has_usage(daemon: Daemon, process: dict[str, Any]) -> bool:
+    listed = (await daemon.call("GET", "/processes?usage=true", 200))["processes"]
+    return all(each["usage"] and each["output"]["last_at"] for each in listed if each["id"] == process["id"])
 
 
 async def test_what_programs_read_is_nothing_but_that(daemon: Daemon) -> None:

@@ -16,7 +16,7 @@ from outlast.cli.logs import _tail
 from outlast.cli.moments import duration, read_moment, show_age, show_moment
 from outlast.cli.processes import _ordinal
 from outlast.cli.run import _size
-from outlast.cli.tables import Column, Row, show
+from outlast.cli.tables import Column, Row, show, show_size
 from outlast.cli.terminal import cells, colour_of, cut, has_colours, pad, printable
 from tests.cli.commands import environment
 from tests.support.daemon import OUTLAST, Daemon
@@ -71,6 +71,24 @@ def test_no_line_of_a_table_is_wider_than_the_screen(width: int) -> None:
     assert max(cells(line) for line in text.split("\n")) <= width
     assert "\x1b" not in text
     assert "x" * 300 in show("table", columns, rows, None, colours=False)
+
+
+def test_a_narrow_screen_leaves_columns_out_before_it_cuts_them() -> None:
+    columns = [Column("NAME"), Column("STATUS"), Column("CPU", leaves=2), Column("COMMAND", leaves=1)]
+    rows = [Row(["web", "up", "99.0%", "x" * 99], {}, "1")]
+
+    def titles(width: int) -> list[str]:
+        return show("table", columns, rows, width, colours=False).split("\n")[0].split()
+
+    assert titles(80) == titles(33) == ["NAME", "STATUS", "CPU", "COMMAND"]
+    assert titles(32) == titles(26) == ["NAME", "STATUS", "COMMAND"]
+    assert titles(25) == titles(12) == ["NAME", "STATUS"]
+
+
+def test_sizes_take_four_characters() -> None:
+    sizes = (0, 999, 1000, 1 << 20, 48 << 20, 1_288_490_189, 9.97 * (1 << 30), 1 << 60)
+    shown = [show_size(round(size)) for size in sizes]
+    assert shown == ["0B", "999B", "1.0K", "1.0M", "48M", "1.2G", "10G", "1.0E"]
 
 
 # ---- colours
@@ -197,7 +215,7 @@ async def test_screens_hold_whatever_processes_are_called_and_print(tmux: Tmux, 
     hostile = await daemon.ended(await daemon.sh(f"printf '{HOSTILE}\\nend\\n'; : {'x' * 300}"))
     listed = (await tmux.shows("ps")).split("DONE")[0].rstrip("\n").split("\n")
     assert len(listed) == 5  # nothing wraps
-    assert [line.split()[0] for line in listed[1:]] == ["-", "\N{ROCKET}", ARABIC, CHINESE]
+    assert [line.split()[1] for line in listed[1:]] == ["-", "\N{ROCKET}", ARABIC, CHINESE]
     assert listed[1].endswith("…")
     shown = await tmux.shows("logs", hostile["id"])
     assert "\u241b]52;c;eA==\u2407\u241b[2Jred\u240dgone\u241b]0;title\u241b\\" in shown
