@@ -1,8 +1,13 @@
 """`ps`, `run`, `wait` and what acts on processes: exit codes, forms, sentences."""
 
 import asyncio
+import fcntl
 import json
+import os
+import re
 import signal
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -293,3 +298,82 @@ async def test_a_reader_that_leaves_ends_a_command_in_silence(daemon: Daemon) ->
         assert reading.stderr is not None
         assert await asyncio.wait_for(reading.stderr.read(), DEADLINE_S) == b""
         await eventually(lambda: reading.returncode is not None)
+
+
+# ---- options of a start
+
+
+async def test_run_passes_its_input_on(daemon: Daemon) -> None:
+    data = bytes(range(256)) * 4000
+    counted = await outlast(daemon, "run", "-i", "sh", "-c", "wc -c; exit 3", input=data)
+    assert (counted.code, int(counted.out)) == (3, len(data))
+    async with started(daemon, "run", "-i", "sh", "-c", "read a; echo got $a; read b; echo got $b") as running:
+        assert running.stdin is not None
+        for word in ("one", "two"):
+            running.stdin.write(f"{word}\n".encode())
+            assert await reads(running, 1) == [f"got {word}"]
+        assert await asyncio.wait_for(running.wait(), DEADLINE_S) == 0
+    early = await outlast(daemon, "run", "-i", "true", input=data)
+    assert (early.code, early.err) == (0, "")
+    kept = (await outlast(daemon, "run", "-di", "cat")).text.strip()
+    assert (await outlast(daemon, "send", kept, "later", "--eof")).code == 0
+    assert (await outlast(daemon, "logs", "-f", kept)).out == b"later\n"
+    assert (await outlast(daemon, "run", "cat", input=b"unread")).out == b""
+
+
+async def test_run_kills_a_command_whose_input_may_be_incomplete(daemon: Daemon) -> None:
+    async with started(daemon, "run", "-i", "sh", "-c", "read a; echo $a; sleep 1000") as running:
+        assert running.stdin is not None
+        running.stdin.write(b"first\n")
+        assert await reads(running, 1) == ["first"]
+        running.stdin.write(b"x" * 1_000_000)  # more than the pipe holds: the call waits
+        ((pid,),) = daemon.sql("SELECT pid FROM processes")
+        await eventually(lambda: bytes_in_pipe(pid) >= 1 << 16)
+        await daemon.kill()
+        await daemon.start()
+        assert running.stderr is not None
+        said = await asyncio.wait_for(running.stderr.read(), DEADLINE_S)
+        assert await asyncio.wait_for(running.wait(), DEADLINE_S) == 125
+    assert re.search(rb"only the first \d+ bytes of input are known to have arrived: ", said), said
+
+
+def bytes_in_pipe(pid: int) -> int:
+    """Bytes of standard input that a process has not read."""
+    fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
+async def test_variables_come_from_files(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("# a comment\n\nA=1\nexport B = ' two words '\nC=\"x=y # z\"\nHERE\nD=\nE=from the file\n")
+    script = 'echo "$A|$B|$C|$HERE|$D|$E"'
+    words = ["run", "--env-file", str(file), "-e", "E=given", "sh", "-c", script]
+    assert (await outlast(daemon, *words, HERE="h")).text == "1| two words |x=y # z|h||given\n"
+    assert f"{file}, line 6: HERE is not set here" in (await outlast(daemon, *words)).err
+    for text, problem in (("=x", "line 1: '=x' is not KEY=VALUE"), ("a b=c", "is not KEY=VALUE")):
+        file.write_text(text)
+        said = await outlast(daemon, *words)
+        assert (said.code, problem in said.err) == (2, True), said.err
+    file.write_bytes(b"\xff")
+    assert "it is not UTF-8" in (await outlast(daemon, *words)).err
+    assert "No such file" in (await outlast(daemon, "run", "--env-file", "/no/such", "true")).err
+
+
+async def test_a_health_check_is_a_url(daemon: Daemon) -> None:
+    for number, (url, expected) in enumerate(
+        {
+            "http://:8000": ("http", 8000, "/"),
+            "http://localhost:8001/up?x=1": ("http", 8001, "/up?x=1"),
+            "tcp://:8002": ("tcp", 8002, None),
+        }.items()
+    ):
+        name = (await outlast(daemon, "run", "-d", "--name", f"w{number}", "--health", url, "sleep", "1000")).text
+        check = (await daemon.call("GET", f"/processes/{name.strip()}", 200))["managed"]["health_check"]
+        assert (check["type"], check["port"], check["path"]) == expected
+    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "curl x"):
+        said = await outlast(daemon, "run", "-d", "--health", url, "true")
+        assert (said.code, "--health is http://:PORT" in said.err) == (2, True), said
+    assert (await outlast(daemon, "run", "--health", "tcp://:1", "true")).code == 2
