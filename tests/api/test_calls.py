@@ -139,6 +139,8 @@ async def test_a_list_tells_what_processes_use_if_it_is_asked(server: Server, ma
             ("signal", "42", 15, "tree"),
         ),
         ("DELETE", "/42?wait=0.5", None, 204, None, ("kill", "42", 0.5)),
+        ("DELETE", "/42?wait=0.5&grace_ms=9", None, 204, None, ("kill", "42", 0.5, 9)),
+        ("DELETE", "/42?grace_ms=5000&purge=true", None, 204, None, ("purge", "42", 15.0, 5000)),
         (
             "POST",
             "/a%20%7Bb%7D%E2%82%AC/signal",

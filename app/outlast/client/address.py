@@ -52,7 +52,7 @@ def find_address(url: str | None, token: str | None, environment: Mapping[str, s
         ConfigError: the URL is none, no header can carry the token, or the settings or the token file cannot be read.
     """
     settings = load_settings(environment, {})
-    url = url or environment.get(URL_VARIABLE) or _listening(settings.listen)
+    url = url or environment.get(URL_VARIABLE) or _listening(settings.listen[0])
     source = "the argument"
     if token is None:
         token, source = settings.token, "OUTLAST_TOKEN"
