@@ -223,6 +223,10 @@ async def test_processes_are_signalled_restarted_stopped_and_removed(daemon: Dae
     assert (await outlast(daemon, "signal", trapper["id"], "USR1")).code == 0
     await daemon.wait_for_lines(trapper, 2)
     assert (await outlast(daemon, "stop", trapper["id"])).text == f"{trapper['id']}\n"
+    stubborn = await daemon.sh("trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    await daemon.wait_for_lines(stubborn, 1)
+    assert (await outlast(daemon, "stop", "--grace", "10ms", f"@{stubborn['handle']}")).code == 0
+    assert (await daemon.get(stubborn))["signal"] == signal.SIGKILL
     assert (await daemon.get(trapper))["signal"] == signal.SIGTERM
     await daemon.run("sleep", "1000", name="web")
     assert (await outlast(daemon, "restart", "web")).text == "web\n"

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -15,9 +17,11 @@ import pytest
 from outlast.cli.logs import _tail
 from outlast.cli.moments import duration, read_moment, show_age, show_moment
 from outlast.cli.processes import _ordinal
+from outlast.cli.queries import _marked
 from outlast.cli.start_options import read_size
 from outlast.cli.tables import Column, Row, show, show_size
 from outlast.cli.terminal import cells, colour_of, cut, has_colours, pad, printable
+from outlast.client import Match
 from tests.cli.commands import environment
 from tests.support.daemon import OUTLAST, Daemon
 from tests.support.waiting import DEADLINE_S, eventually
@@ -42,6 +46,15 @@ def test_colours_pass_and_other_escapes_are_shown() -> None:
 
 def test_a_colour_that_is_left_on_ends_with_its_line() -> None:
     assert printable("\x1b[31mred", colours=True) == "\x1b[31mred\x1b[0m"
+
+
+def test_what_a_search_has_found_is_in_colour() -> None:
+    given: Any = {"process_id": "P", "handle": 1, "name": "n", "command": "c", "run": 1, "pid": 1, "seq": 1}
+    match = Match(**given, timestamp=0, stream="stdout", line="\x07 one two", spans=[[2, 5], [5, 5], [6, 9]])
+    assert _marked(match, colours=True) == "\u2407 \x1b[1;31mone\x1b[0m \x1b[1;31mtwo\x1b[0m"
+    assert _marked(match, colours=False) == "\u2407 one two"
+    coloured = replace(match, line="\x1b[32mone\x1b[0m")
+    assert _marked(coloured, colours=True) == "\x1b[32mone\x1b[0m\x1b[0m"
 
 
 # ---- widths

@@ -225,6 +225,11 @@ def test_the_daemon_is_found_by_environment_and_settings(tmp_path: Path) -> None
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "[::]:7"}).url == "http://[::1]:7"
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "unix:/a/b"}).socket == "/a/b"
     assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8/"}).url == "http://localhost:8"
+    (tmp_path / "address").write_text("http://0.0.0.0:9\nunix:/a\n")
+    assert find_address(None, None, {**state, "OUTLAST_LISTEN": "127.0.0.1:8"}).url == "http://127.0.0.1:9"
+    (tmp_path / "address").write_text("unix:/a\n")
+    assert find_address(None, None, state).socket == "/a"
+    assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8"}).socket == ""
     assert find_address("unix:/c", "given", {**state, "OUTLAST_TOKEN": "t"}).token == "given"
     assert find_address("http://127.0.0.1:1", None, {**state, "OUTLAST_TOKEN": "t"}).token == "t"
 

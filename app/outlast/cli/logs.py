@@ -72,7 +72,7 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     follows = given["follow"] or given["until_exit"]
     form = "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
-    names = {process.id: process.name or str(process.pid) for process in processes}
+    names = {process.id: _name_of(process) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]
     shown = names if with_names else {}
     writer = _Writer(screen, shown, form, is_exact=given["raw"] or not (screen.is_terminal or form or with_names))
@@ -113,6 +113,10 @@ def _choose(
     return _Choice(
         "stdout" if out else "stderr" if err else "output", None if tail in {None, -1} else tail, since, until
     )
+
+
+def _name_of(process: Process) -> str:
+    return process.name or f"@{process.info.handle}"
 
 
 def _times_of(process: Process, run: str) -> tuple[int, int | None]:
@@ -160,10 +164,10 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
             elif isinstance(what, OutlastError):
                 left -= 1
                 failed = True
-                say(f"outlast: {process.name or process.id}: {what}", err=True)
+                say(f"outlast: {_name_of(process)}: {what}", err=True)
             elif isinstance(what, int):
                 writer.flush()
-                say(f"outlast: the connection broke; going on at {process.name or process.pid}:{what}", err=True)
+                say(f"outlast: the connection broke; going on at {_name_of(process)}:{what}", err=True)
             else:
                 for item in what:
                     writer.show(process, item)
@@ -327,7 +331,7 @@ class _Writer:
         return (paint(text, DIM) if self._screen.colours else text) + "\n"
 
     def _note(self, process: Process, sentence: str) -> None:
-        name = printable(process.name or str(process.pid), colours=False)
+        name = printable(_name_of(process), colours=False)
         text = f"{pad(name, self._width)} ── {sentence} ──"
         text = ("\n" if self._open else "") + (paint(text, DIM) if self._screen.colours else text) + "\n"
         self._open = ()

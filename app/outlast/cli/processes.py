@@ -80,7 +80,7 @@ def ps_command(
 ) -> None:
     """List processes: those that run and, dimmed, those that ended in the last ten minutes.
 
-    LAST is the time since the last output. A process is named by its name, its pid, or its id.
+    LAST is the time since the last output. REF in other commands is an ID such as @12, a name, a pid or a permanent id.
     """
     now_ms = time.time_ns() // 1_000_000
     columns = _chosen(titles) if titles else _COLUMNS
@@ -266,13 +266,14 @@ def signal_command(ol: Outlast, refs: tuple[str, ...], signal: str, *, tree: boo
 
 @click.command("stop", short_help="Ask processes to end, and kill them if they do not.")
 @client_command
+@click.option("--grace", type=duration, metavar="TIME", help="Kill after so long. [their own stop_grace_ms, or 10s]")
 @_REFS
-def stop_command(ol: Outlast, refs: tuple[str, ...]) -> None:
-    """Ask processes to end, and kill them and everything they started after ten seconds.
+def stop_command(ol: Outlast, refs: tuple[str, ...], grace: float | None) -> None:
+    """Ask processes to end by their stop signal, and kill them and everything they started if they do not in time.
 
-    Managed processes are stopped for good, with their own stop signal and grace.
+    Managed processes are stopped for good.
     """
-    each_of(refs, lambda ref: _tell(ref, ol.process(ref).stop()))
+    each_of(refs, lambda ref: _tell(ref, ol.process(ref).stop(grace)))
 
 
 @click.command("kill", short_help="Kill processes and everything they started.")

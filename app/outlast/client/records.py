@@ -153,6 +153,7 @@ class Match(Record):
 
     Attributes:
         process_id: permanent id of the process that printed the line.
+        handle: permanent short id of the process.
         name: name of the process; None if it has none.
         command: program of the process.
         run: number of the run.
@@ -161,9 +162,11 @@ class Match(Record):
         timestamp: time at which the line was read, in milliseconds since the Unix epoch.
         stream: `stdout` or `stderr`.
         line: the line, without its line break.
+        spans: where the line matches, at most the first 100: begin and end of each, in characters.
     """
 
     process_id: str
+    handle: int
     name: str | None
     command: str
     run: int
@@ -172,6 +175,7 @@ class Match(Record):
     timestamp: int
     stream: str
     line: str
+    spans: Sequence[Sequence[int]] = ()
 
     @property
     def time(self) -> datetime:
