@@ -227,6 +227,7 @@ async def test_processes_are_signalled_restarted_stopped_and_removed(daemon: Dae
     await daemon.wait_for_lines(stubborn, 1)
     assert (await outlast(daemon, "stop", "--grace", "10ms", f"@{stubborn['handle']}")).code == 0
     assert (await daemon.get(stubborn))["signal"] == signal.SIGKILL
+    assert (await outlast(daemon, "rm", stubborn["id"])).code == 0
     assert (await daemon.get(trapper))["signal"] == signal.SIGTERM
     await daemon.run("sleep", "1000", name="web")
     assert (await outlast(daemon, "restart", "web")).text == "web\n"
@@ -252,7 +253,7 @@ async def test_events_and_searches_are_shown(daemon: Daemon) -> None:
     exited = (await outlast(daemon, "events", "--type", "exited", process["id"])).text.splitlines()
     assert exited[1].endswith("exited 2")
     async with started(daemon, "events", "-f") as following:
-        assert [line.split()[2] for line in await reads(following, 3)] == ["started", "stopped", "exited"]
+        assert [line.split()[2] for line in await reads(following, 3)] == ["started", "exited", "stopped"]
         following.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(following.wait(), DEADLINE_S) == 130
     found = await outlast(daemon, "search", "-i", "^need")
