@@ -104,7 +104,40 @@ async def test_a_follow_of_a_process_that_is_purged_fails(daemon: Daemon) -> Non
         following.send_signal(signal.SIGCONT)
         out, err = await asyncio.wait_for(following.communicate(), DEADLINE_S)
     assert (following.returncode, out) == (1, b"")
-    assert err.decode().startswith(f"outlast: {process['id']}: ")
+    assert err.decode().startswith(f"outlast: @{process['handle']}: ")
+
+
+@pytest.mark.slow
+async def test_a_follow_of_several_goes_on_over_kills_in_one_order(daemon: Daemon, tmp_path: Path) -> None:
+    script = f"i=0; while [ ! -e {tmp_path}/stop ]; do i=$((i+1)); echo $i; sleep 0.005; done; exit $0"
+    for number, name in enumerate(("web", "job")):
+        await daemon.run("sh", "-c", script, str(number), name=name, restart={"policy": "never"})
+    async with started(daemon, "logs", "-f", "-n", "all", "web", "job") as following:
+        seen = await reads(following, 20)
+        for _ in range(2):
+            await daemon.kill()
+            await daemon.start()
+            assert following.stderr is not None
+            said = await asyncio.wait_for(following.stderr.readline(), DEADLINE_S)
+            assert re.fullmatch(rb"outlast: the connection broke; going on at web:\d+ job:\d+\n", said)
+            seen += await reads(following, 20)
+        (tmp_path / "stop").touch()
+        out, _ = await asyncio.wait_for(following.communicate(), DEADLINE_S)
+    assert following.returncode == 0
+    seen += out.decode().splitlines()
+    for name in ("web", "job"):
+        own = [line.partition("│ ")[2] for line in seen if line.startswith(f"{name} │")]
+        assert own == [str(number) for number in range(1, len(own) + 1)]
+        assert own == (await daemon.raw({"id": name})).decode().split()
+    ends = [line for line in seen if "──" in line]
+    assert sorted(ends) == ["job ── exited 1 ──", "web ── exited 0 ──"]
+
+
+async def test_what_ends_a_follow_is_refused_for_several(daemon: Daemon) -> None:
+    one, two = await daemon.run("true"), await daemon.run("true")
+    for words in (["--until", "10m"], ["--run", "1"]):
+        said = await outlast(daemon, "logs", "-f", *words, one["id"], two["id"])
+        assert (said.code, "name one" in said.err) == (2, True)
 
 
 async def test_a_follow_goes_on_over_restarts_of_its_process(daemon: Daemon) -> None:

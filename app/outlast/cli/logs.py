@@ -1,10 +1,8 @@
 """`logs`: the output of processes, stored and live."""
 
 import os
-import queue
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
-from outlast.client import Gap, Line, Outlast, OutlastError, Process
+from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
 
 _LIVE_TAIL = 100
 _BUFFER_BYTES = 1 << 16
@@ -66,10 +64,12 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     A follow goes on when the daemon is restarted or killed, and when a managed process restarts. To a terminal, escape
     sequences other than colours are shown and not executed; to a file or pipe go the exact bytes.
     """
+    follows = given["follow"] or given["until_exit"]
     if given["until_exit"] and len(refs) > 1:
         raise click.UsageError("--until-exit exits as one process did: name one")
+    if follows and len(refs) > 1 and (given["until"] is not None or given["run"] != "all"):
+        raise click.UsageError("--until and --run end a follow of one process: name one")
     processes = [ol.process(ref) for ref in refs]
-    follows = given["follow"] or given["until_exit"]
     form = "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
     names = {process.id: _name_of(process) for process in processes}
@@ -77,7 +77,7 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     shown = names if with_names else {}
     writer = _Writer(screen, shown, form, is_exact=given["raw"] or not (screen.is_terminal or form or with_names))
     if follows:
-        _follow(list(zip(processes, chosen, strict=True)), writer)
+        _follow(ol, list(zip(processes, chosen, strict=True)), writer)
     else:
         _page(screen, writer, list(zip(processes, chosen, strict=True)))
     if given["until_exit"]:
@@ -147,59 +147,68 @@ def _page(screen: Screen, writer: "_Writer", chosen: list[tuple[Process, _Choice
 # ---- live
 
 
-def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
+def _follow(ol: Outlast, chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
     """Show stored output and then new output as it comes, until every process has ended, or Ctrl-C."""
-    # One thread for each process reads; this one prints, and is the one that Ctrl-C interrupts.
-    came: queue.Queue[tuple[Process, Any]] = queue.Queue(maxsize=_QUEUED)
-    for process, choice in chosen:
-        threading.Thread(target=_read, args=(process, choice, came), daemon=True).start()
-    left = len(chosen)
-    failed = False
     try:
-        while left:
-            process, what = came.get()
-            if what is None:
-                left -= 1
-                writer.end(process)
-            elif isinstance(what, OutlastError):
-                left -= 1
-                failed = True
-                say(f"outlast: {_name_of(process)}: {what}", err=True)
-            elif isinstance(what, int):
-                writer.flush()
-                say(f"outlast: the connection broke; going on at {_name_of(process)}:{what}", err=True)
+        if len(chosen) == 1:
+            _follow_one(*chosen[0], writer)
+        elif not _follow_all(ol, [process for process, _ in chosen], chosen[0][1], writer):
+            raise click.exceptions.Exit(1)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+def _follow_one(process: Process, choice: _Choice, writer: "_Writer") -> None:
+    batches = process.follow_batches(
+        choice.stream,
+        tail=choice.tail,
+        since=choice.since,
+        until=choice.until,
+        on_reconnect=lambda last: _say_where(f"{_name_of(process)}:{last}"),
+    )
+    try:
+        for items in batches:
+            for item in items:
+                writer.show(process, item)
+            writer.flush()
+    except (Disconnected, Unauthorized):
+        raise
+    except OutlastError as exc:
+        say(f"outlast: {_name_of(process)}: {exc}", err=True)
+        raise click.exceptions.Exit(1) from None
+    writer.end(process, None)
+
+
+def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: "_Writer") -> bool:
+    """Show the output of several processes, in the order in which it was read. Return whether none was purged."""
+    by_id = {process.id: process for process in processes}
+    batches = ol.follow_batches(
+        processes,
+        stream=None if choice.stream == "output" else choice.stream,
+        tail=choice.tail,
+        since=choice.since,
+        on_reconnect=lambda seqs: _say_where(" ".join(f"{_name_of(by_id[id_])}:{seq}" for id_, seq in seqs.items())),
+    )
+    purged = False
+    for items in batches:
+        for member, item in items:
+            process = by_id[member.id]
+            if not isinstance(item, Ended):
+                writer.show(process, item)
+            elif item.reason == "purged":
+                purged = True
+                say(f"outlast: {_name_of(process)}: it was purged while it was followed", err=True)
             else:
-                for item in what:
-                    writer.show(process, item)
-                if came.empty():
-                    writer.flush()
-    except (KeyboardInterrupt, BrokenPipeError) as exc:
-        # Threads still read. An interpreter that ends in order may abort over what they have in use.
-        os._exit(_INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1)
-    if failed:
-        raise click.exceptions.Exit(1)
+                writer.end(process, item)
+        writer.flush()
+    return not purged
+
+
+def _say_where(places: str) -> None:
+    say(f"outlast: the connection broke; going on at {places}", err=True)
 
 
 _INTERRUPTED = 130
-_QUEUED = 64
-
-
-def _read(process: Process, choice: _Choice, came: "queue.Queue[tuple[Process, Any]]") -> None:
-    """Put the output of a process into the queue in batches, then None or an error; numbers say where it goes on."""
-    try:
-        for items in process.follow_batches(
-            choice.stream,
-            tail=choice.tail,
-            since=choice.since,
-            until=choice.until,
-            on_reconnect=lambda last: came.put((process, last)),
-        ):
-            came.put((process, items))
-        process.refresh()
-    except OutlastError as exc:
-        came.put((process, exc))
-    else:
-        came.put((process, None))
 
 
 # ---- lines on a screen or in a file
@@ -257,14 +266,13 @@ class _Writer:
         else:
             self._write(self._line(process, item))
 
-    def end(self, process: Process) -> None:
-        """Say how a process ended that was followed with others."""
+    def end(self, process: Process, ended: Ended | None) -> None:
+        """Take the end of a process. `ended`: how it ended, which is said; None: that is left unsaid."""
         if self.is_exact:
             for data in self._exact.setdefault(process.id, ExactLines(process)).rest():
                 self._write(data)
-        elif self._names and not process.info.is_running:
-            info = process.info
-            self._note(process, how_it_ended(info.reason, info.exit_code, info.signal))
+        elif self._names and ended is not None:
+            self._note(process, how_it_ended(ended.reason, ended.exit_code, ended.signal))
         self.flush()
 
     def flush(self) -> None:
