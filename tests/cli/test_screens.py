@@ -273,7 +273,7 @@ def test_commands_load_what_they_need() -> None:
 @pytest.mark.slow
 def test_the_list_of_commands_has_all_of_them() -> None:
     said = subprocess.run([*OUTLAST, "--help"], capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout
-    commands = "events inspect kill logs ps restart rm run search send serve shutdown signal sql stop wait"
+    commands = "completion events inspect kill logs ps restart rm run search send serve shutdown signal sql stop wait"
     for command in commands.split(" "):
         assert f"\n  {command} " in said
     assert json.dumps("down") not in said

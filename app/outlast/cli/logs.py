@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ import click
 
 from outlast.cli.connect import Screen, exit_code_of, screen_command
 from outlast.cli.exact import ExactLines
+from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended
+from outlast.cli.references import REFS
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
 from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
 
@@ -52,14 +55,20 @@ def _tail(word: str) -> int:
 @click.option("--run", "run", metavar="N|last|all", default="all", help="Lines of one run. [all]")
 @click.option("--out", is_flag=True, help="Standard output alone.")
 @click.option("--err", is_flag=True, help="Standard error alone.")
+@click.option("-g", "--grep", "pattern", metavar="RE", help="Only lines that match an expression (RE2).")
+@click.option("-i", "--ignore-case", is_flag=True, help="-g: upper and lower case are the same.")
+@click.option("-v", "--invert-match", is_flag=True, help="-g: only lines that do not match.")
+@click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="-g: N lines around each, too.")
 @click.option("-t", "--times", is_flag=True, help="With the time of each line.")
 @click.option("--iso", is_flag=True, help="With the time of each line in RFC 3339.")
 @click.option("--no-prefix", is_flag=True, help="Without the names of processes.")
 @click.option("--raw", is_flag=True, help="The exact bytes, also to a terminal.")
 @click.option("--until-exit", is_flag=True, help="Follow until the process has ended, and exit as it did.")
-@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@REFS
 def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: Any) -> None:
     """Show the output of processes: all that is stored, or with -f the last 100 lines and then new ones as they come.
+
+    -n counts lines before -g chooses some of them.
 
     A follow goes on when the daemon is restarted or killed, and when a managed process restarts. To a terminal, escape
     sequences other than colours are shown and not executed; to a file or pipe go the exact bytes.
@@ -75,7 +84,8 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     names = {process.id: _name_of(process) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]
     shown = names if with_names else {}
-    writer = _Writer(screen, shown, form, is_exact=given["raw"] or not (screen.is_terminal or form or with_names))
+    is_exact = given["raw"] or not (screen.is_terminal or form or with_names)
+    writer = _Writer(screen, shown, form, _filter(**given), is_exact=is_exact)
     if follows:
         _follow(ol, list(zip(processes, chosen, strict=True)), writer)
     else:
@@ -115,6 +125,16 @@ def _choose(
     )
 
 
+def _filter(
+    *, pattern: str | None, ignore_case: bool, invert_match: bool, context: int, **_: object
+) -> LineFilter | None:
+    if pattern is not None:
+        return LineFilter(pattern, ignores_case=ignore_case, is_inverted=invert_match, around=context)
+    if ignore_case or invert_match or context:
+        raise click.UsageError("-i, -v and -C say how -g matches: give -g, too")
+    return None
+
+
 def _name_of(process: Process) -> str:
     return process.name or f"@{process.info.handle}"
 
@@ -137,11 +157,12 @@ def _page(screen: Screen, writer: "_Writer", chosen: list[tuple[Process, _Choice
     pager = os.environ.get("PAGER", "less -R") if screen.is_terminal and sys.stdin.isatty() else ""
     with writer.through(pager):
         for process, choice in chosen:
-            if writer.is_exact:
+            if writer.passes_bytes:
                 writer.pass_on(process, choice)
                 continue
             for item in process.lines(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
                 writer.show(process, item)
+            writer.end(process, None)
 
 
 # ---- live
@@ -218,12 +239,24 @@ class _Writer:
     """A writer of lines of several processes to standard output.
 
     Attributes:
-        is_exact: whether bytes go out as they were written, without names and times.
+        passes_bytes: whether all bytes go out as they were written.
     """
 
-    def __init__(self, screen: Screen, names: dict[str, str], form: str, *, is_exact: bool) -> None:
-        """`names`: by id, as prefixes; `form`: of times, empty for none."""
-        self.is_exact = is_exact
+    def __init__(
+        self, screen: Screen, names: dict[str, str], form: str, line_filter: LineFilter | None, *, is_exact: bool
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            screen: what is written to.
+            names: by id, as prefixes.
+            form: of times; empty: there are none.
+            line_filter: chooses lines; None: all of them.
+            is_exact: whether lines go out as they were written, without names and times.
+        """
+        self.passes_bytes = is_exact and line_filter is None
+        self._is_exact = is_exact
+        self._filter = line_filter
         self._screen = screen
         self._names = names
         self._width = max(map(cells, names.values()), default=0)
@@ -248,8 +281,21 @@ class _Writer:
             write_result(data)
 
     def show(self, process: Process, item: Line | Gap) -> None:
-        """Write a line or a gap."""
-        if self.is_exact:
+        """Write a line or a gap, if the filter lets it pass."""
+        if self._filter is None:
+            self._show(process, item)
+        else:
+            self._show_passed(process, self._filter.passed(process.id, item))
+
+    def _show_passed(self, process: Process, items: Iterable[Line | Gap | None]) -> None:
+        for item in items:
+            if item is not None:
+                self._show(process, item)
+            else:
+                self._write(b"--\n" if self._is_exact else "--\n")
+
+    def _show(self, process: Process, item: Line | Gap) -> None:
+        if self._is_exact:
             exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
             self._write(exact.bytes_of(item))
             return
@@ -268,7 +314,9 @@ class _Writer:
 
     def end(self, process: Process, ended: Ended | None) -> None:
         """Take the end of a process. `ended`: how it ended, which is said; None: that is left unsaid."""
-        if self.is_exact:
+        if self._filter is not None:
+            self._show_passed(process, self._filter.rest(process.id))
+        if self._is_exact:
             for data in self._exact.setdefault(process.id, ExactLines(process)).rest():
                 self._write(data)
         elif self._names and ended is not None:
@@ -278,7 +326,7 @@ class _Writer:
     def flush(self) -> None:
         """Write what is waiting."""
         pieces, self._buffer, self._size = self._buffer, [], 0
-        data = b"".join(pieces) if self.is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
+        data = b"".join(pieces) if self._is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
         if data:
             self._out(data) if self._out is not None else write_result(data)
 

@@ -28,6 +28,7 @@ _CONFIG = click.option(
 
 
 _CLIENT_COMMANDS = {
+    "completion": "completion",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",

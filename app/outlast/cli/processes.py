@@ -16,6 +16,7 @@ import click
 from outlast.cli.connect import TIMED_OUT, Failure, Screen, client_command, each_of, exit_code_of, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import duration, moment, show_age
+from outlast.cli.references import REF, REFS
 from outlast.cli.tables import Column, Row, as_json, show_size
 from outlast.client import NotRunning, Outlast, ProcessInfo
 
@@ -45,8 +46,6 @@ _ORDERS: dict[str, Callable[[ProcessInfo], Any]] = {
     "age": lambda info: info.started_at,
     "name": lambda info: (info.name is None, info.name, -info.handle),
 }
-_REF = click.argument("ref")
-_REFS = click.argument("refs", metavar="REF...", nargs=-1, required=True)
 
 
 @click.command("ps", short_help="List processes.")
@@ -207,7 +206,7 @@ def read_tags(words: tuple[str, ...]) -> dict[str, str]:
 @click.command("inspect", short_help="Show all that is known of a process.")
 @client_command
 @click.option("-f", "--format", "template", metavar="TEXT", help="Text with fields in braces, such as '{exit_code}'.")
-@_REF
+@REF
 def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
     """Show all that is known of a process as JSON, or the fields that --format names."""
     fields = asdict(ol.process(ref).info)
@@ -226,7 +225,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Until something accepts connections on a TCP port.")
 @click.option("--idle", type=duration, metavar="TIME", help="Until it has printed nothing for so long.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Fail with 124 after so long.")
-@_REF
+@REF
 def wait_command(
     ol: Outlast,
     pattern: str | None,
@@ -257,7 +256,7 @@ def wait_command(
 @click.command("signal", short_help="Send a signal.")
 @client_command
 @click.option("--tree", is_flag=True, help="To the process and everything it started, not to its process group.")
-@_REFS
+@REFS
 @click.argument("signal", metavar="SIG")
 def signal_command(ol: Outlast, refs: tuple[str, ...], signal: str, *, tree: bool) -> None:
     """Send a signal, such as TERM, SIGHUP or 10, to processes."""
@@ -267,7 +266,7 @@ def signal_command(ol: Outlast, refs: tuple[str, ...], signal: str, *, tree: boo
 @click.command("stop", short_help="Ask processes to end, and kill them if they do not.")
 @client_command
 @click.option("--grace", type=duration, metavar="TIME", help="Kill after so long. [their own stop_grace_ms, or 10s]")
-@_REFS
+@REFS
 def stop_command(ol: Outlast, refs: tuple[str, ...], grace: float | None) -> None:
     """Ask processes to end by their stop signal, and kill them and everything they started if they do not in time.
 
@@ -278,7 +277,7 @@ def stop_command(ol: Outlast, refs: tuple[str, ...], grace: float | None) -> Non
 
 @click.command("kill", short_help="Kill processes and everything they started.")
 @client_command
-@_REFS
+@REFS
 def kill_command(ol: Outlast, refs: tuple[str, ...]) -> None:
     """Kill processes and everything they started. Managed processes are stopped for good, as by `outlast stop`."""
     each_of(refs, lambda ref: _tell(ref, ol.process(ref).kill()))
@@ -286,7 +285,7 @@ def kill_command(ol: Outlast, refs: tuple[str, ...]) -> None:
 
 @click.command("restart", short_help="Restart managed processes.")
 @client_command
-@_REFS
+@REFS
 def restart_command(ol: Outlast, refs: tuple[str, ...]) -> None:
     """Restart managed processes: those with a name, a restart policy or a health check."""
 
@@ -300,7 +299,7 @@ def restart_command(ol: Outlast, refs: tuple[str, ...]) -> None:
 @click.command("rm", short_help="Delete processes that have ended, and their output.")
 @client_command
 @click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed.")
-@_REFS
+@REFS
 def rm_command(ol: Outlast, refs: tuple[str, ...], *, force: bool) -> None:
     """Delete the records and the output of processes. This cannot be undone."""
 
@@ -316,7 +315,7 @@ def rm_command(ol: Outlast, refs: tuple[str, ...], *, force: bool) -> None:
 @click.command("send", short_help="Write to the standard input of a process.")
 @client_command
 @click.option("--eof", is_flag=True, help="Close standard input afterwards.")
-@_REF
+@REF
 @click.argument("text", required=False)
 def send_command(ol: Outlast, ref: str, text: str | None, *, eof: bool) -> None:
     """Write TEXT and a line end to the standard input of a process, or with - the bytes of our own."""

@@ -8,6 +8,7 @@ from outlast.cli.connect import Screen, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, read_tags
+from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
 from outlast.cli.terminal import BOLD, DIM, RED, colour_of, paint, printable
 from outlast.client import Event, Match, Outlast
@@ -32,7 +33,7 @@ _COLUMNS = [
 @click.option("--type", "types", type=_TYPE, multiple=True, help="Only this type; may be repeated.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
 @click.option("--since", type=moment, metavar="T", help="Only since then, such as 10m.")
-@click.argument("ref", required=False)
+@OPTIONAL_REF
 def events_command(
     screen: Screen,
     ol: Outlast,
