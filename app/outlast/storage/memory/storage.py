@@ -351,6 +351,7 @@ def _append(record: _Record, chunk: Chunk, position: Position) -> None:
             bytes=before.bytes + len(chunk.data),
             first_seq=1,
             last_seq=chunk.last_seq,
+            latest_ms=latest_ms,
         ),
     )
 

@@ -97,13 +97,14 @@ def managed_from_text(state: str | None) -> ManagedState | None:
     return None if state is None else ManagedState.from_record(json.loads(state))
 
 
-def output_summary(position: Position, *, missing_bytes: int) -> OutputSummary:
-    """Return what is stored of a process's output: its gaps stand for `missing_bytes`."""
+def output_summary(position: Position, *, missing_bytes: int, latest_ms: int | None) -> OutputSummary:
+    """Return what is stored of a process's output: its gaps stand for `missing_bytes`, and its latest time."""
     return OutputSummary(
         lines=position.lines,
         bytes=position.stdout_end + position.stderr_end - missing_bytes,
         first_seq=min(1, position.last_seq),
         last_seq=position.last_seq,
+        latest_ms=latest_ms,
     )
 
 

@@ -153,7 +153,8 @@ SELECT
     {_END_OF_STREAM.format(t="o.")},
     {_END_OF_STREAM.format(t="e.")},
     {_END_OF_STREAM.format(t="b.")},
-    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
+    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL),
+    nullif(max(coalesce(o.latest_ts, 0), coalesce(e.latest_ts, 0), coalesce(b.latest_ts, 0)), 0)
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
 CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}

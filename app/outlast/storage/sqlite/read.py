@@ -154,7 +154,7 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         handle=handle,
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
-        output=output_summary(position, missing_bytes=row[45]),
+        output=output_summary(position, missing_bytes=row[45], latest_ms=row[46]),
         managed=managed_from_text(managed),
     )
     return Unfinished(process, position)
