@@ -150,6 +150,16 @@ class FiguresConformance(StorageSuite):
         assert found[Counted.OUTPUT_LINES, _STDOUT] == 2
         assert found[Counted.GAPS, GapReason.LOST] == 1
 
+    async def test_output_that_is_purged_by_its_own_commit_counts(self, storage: Storage) -> None:
+        """Nothing of it has to be stored."""
+        kept, gone = Output(await added(storage)), Output(await added(storage))
+        await storage.commit([kept.chunk(b"a\n")])
+        await storage.commit([gone.chunk(b"bb\n"), PurgeProcess(gone.handle)])
+        await storage.commit([kept.chunk(b"c\n")])
+        found = await totals(storage)
+        assert found[Counted.OUTPUT_BYTES, _STDOUT] == 7
+        assert found[Counted.OUTPUT_LINES, _STDOUT] == 3
+
     async def test_the_oldest_output_is_known(self, storage: Storage) -> None:
         """The first stored output counts, of whatever process."""
         one, other = Output(await added(storage)), Output(await added(storage))
