@@ -39,6 +39,8 @@ class Settings:
             in the configuration file.
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress_after_s: age in seconds at which stored output is compressed; 0: never.
+        keep_ended_s: time in seconds after its end at which a process is purged; 0: never.
+        keep_ended: number of ended processes that are kept; beyond it, the oldest end is purged first. 0: no maximum.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
@@ -55,6 +57,8 @@ class Settings:
     token: str = ""
     durable: bool = True
     compress_after_s: int = 0
+    keep_ended_s: int = 0
+    keep_ended: int = 100_000
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
     buffer_limit_bytes: int = 64 * _MEBIBYTE

@@ -26,6 +26,8 @@ from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.retention.policy import RetentionPolicy
+from outlast.core.retention.sweeper import RetentionSweeper
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
@@ -54,6 +56,7 @@ log = logging.getLogger(__name__)
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
 _PID_DIGITS = 10
+_KEEP_ALL = RetentionPolicy()
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
@@ -74,6 +77,7 @@ class ProcessManager:
         limits: BufferLimits,
         inherit_env: Sequence[str] = (),
         api_sockets: Sequence[ApiSocket] = (),
+        retention: RetentionPolicy = _KEEP_ALL,
     ) -> None:
         """Make the manager of a state folder.
 
@@ -83,6 +87,7 @@ class ProcessManager:
             limits: the buffer limits.
             inherit_env: names of environment variables that processes inherit from the daemon.
             api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+            retention: what is deleted, once `start_retention` is called.
         """
         self.why_held: str | None = None
         self._storage = storage
@@ -97,6 +102,9 @@ class ProcessManager:
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
+        self._retention = RetentionSweeper(
+            storage, self._termination, retention, is_in_use=self._is_in_use, count_ended=self._count_ended
+        )
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
@@ -124,9 +132,15 @@ class ProcessManager:
             log.warning("%s", self.why_held)
         self._managed.resume(held=self.why_held is not None)
 
+    def start_retention(self) -> None:
+        """Delete what is not to be kept, from now on, unless the store belongs to another state folder."""
+        if self.why_held is None:
+            self._retention.start()
+
     async def close(self) -> None:
         """Leave the processes to the shim, which still has all output that is not stored."""
         self.interrupt_followers()
+        await self._retention.stop()
         await self._managed.close()
         self._supervisor.stop()
         await self._sampler.stop()
@@ -169,6 +183,15 @@ class ProcessManager:
     def total(self) -> int:
         """Return the number of processes in the store."""
         return self._supervisor.total
+
+    def _is_in_use(self, process_id: str) -> bool:
+        """Return whether a process runs, or may be restarted by its policy."""
+        return self._supervisor.get(process_id) is not None or self._managed.registry.get(process_id) is not None
+
+    def _count_ended(self) -> int:
+        """Return the number of stored processes that are not in use."""
+        recorded = {live.spec.id for live in self._supervisor if live.handle}
+        return self.total() - len(recorded | {managed.spec.id for managed in self._managed.registry})
 
     async def shutdown(self, grace_s: float) -> int:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
+from outlast.core.retention.policy import RetentionPolicy
 from outlast.core.supervision.supervisor import BufferLimits
 from outlast.linux import descriptors
 from outlast.storage import storage_from_url
@@ -36,7 +37,8 @@ async def running_manager(
             memory_bytes=settings.buffer_memory_bytes,
             spool_bytes=settings.buffer_spool_bytes,
         )
-        manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env, api_sockets)
+        retention = RetentionPolicy(ended_ms=settings.keep_ended_s * 1000, ended=settings.keep_ended)
+        manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env, api_sockets, retention)
         try:
             await manager.open(adopt=adopt)
             yield manager

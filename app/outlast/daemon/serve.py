@@ -49,6 +49,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
         # The sockets come before anything is started: a port in use is a common mistake.
         async with open_api_sockets(settings) as sockets, running_manager(settings, sockets, adopt=adopt) as manager:
             manager.resume_managed()
+            manager.start_retention()
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
             app = make_app(manager, token=token, version=__version__, allowed_hosts=hosts)
             server = HttpServer(app)

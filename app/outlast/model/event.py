@@ -30,6 +30,12 @@ class EventType(StrEnum):
         return cls.LOST if ending.reason is Reason.LOST else cls.EXITED
 
 
+class PurgeReason(StrEnum):
+    """Reason why a process was purged, unless a caller asked for it. `RETENTION`: a setting `keep_...` says so."""
+
+    RETENTION = "retention"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """An event. All fields are its own, because its process may be purged.
@@ -45,6 +51,7 @@ class Event:
         run: number of the run; of a process that is deleted, of its last run.
         pid: pid of that run.
         ending: exit status, in an event of an end.
+        purge_reason: in a `PURGED`, why; None: a caller asked for it.
     """
 
     id: int
@@ -56,6 +63,7 @@ class Event:
     run: int
     pid: int
     ending: ExitStatus | None = None
+    purge_reason: PurgeReason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

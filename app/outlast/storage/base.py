@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from outlast.model.errors import InvalidRequest
-from outlast.model.event import EventFilter, EventPage, EventType
+from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
@@ -22,6 +22,7 @@ __all__ = [
     "Chunk",
     "CompleteOutput",
     "EndRun",
+    "EndedProcess",
     "Owner",
     "PurgeProcess",
     "RecordUsage",
@@ -112,9 +113,13 @@ class RecordUsage:
 
 @dataclass(frozen=True, slots=True)
 class PurgeProcess:
-    """Delete a process, its runs and its output. Its handle is never used again."""
+    """Delete a process, its runs and its output. Its handle is never used again.
+
+    `reason` is that of the event `PURGED`; None: a caller asked for it.
+    """
 
     handle: int
+    reason: PurgeReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,23 @@ class Unfinished:
 
     process: Process
     position: Position
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EndedProcess:
+    """A process that has ended for good: its current run has ended, its output is complete, and none is to follow.
+
+    Ordered as `Storage.ended` returns them.
+
+    Attributes:
+        ended_at_ms: end of the current run.
+        handle: handle of the process.
+        process_id: id of the process.
+    """
+
+    ended_at_ms: int
+    handle: int
+    process_id: str
 
 
 class Storage(ABC):
@@ -291,6 +313,20 @@ class Storage(ABC):
     @abstractmethod
     async def unfinished(self) -> list[Unfinished]:
         """Return the processes that have not ended or whose output is not complete, oldest first."""
+
+    @abstractmethod
+    async def ended(
+        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+    ) -> list[EndedProcess]:
+        """Return the processes that have ended for good, oldest end first (of equal ends, the lower handle).
+
+        Managed processes whose desired state is `RUNNING` are left out: they may be restarted.
+
+        Args:
+            limit: maximum number of processes (>= 1).
+            after: only processes behind this one, which may have been purged since. None: from the first.
+            until_ms: only processes with `ended_at_ms` <= this.
+        """
 
     @abstractmethod
     async def usage(self, handle: int, run: int) -> RunUsage | None:

@@ -8,7 +8,7 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Owner, Storage, Unfinished
+from outlast.storage.base import Change, EndedProcess, Owner, Storage, Unfinished
 
 
 class StorageWrapper(Storage):
@@ -89,6 +89,13 @@ class StorageWrapper(Storage):
         """Forward `Storage.unfinished`."""
         await self.before_read()
         return await self.inner.unfinished()
+
+    async def ended(
+        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+    ) -> list[EndedProcess]:
+        """Forward `Storage.ended`."""
+        await self.before_read()
+        return await self.inner.ended(limit=limit, after=after, until_ms=until_ms)
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Forward `Storage.usage`."""

@@ -48,6 +48,8 @@ def to_data(event: Event) -> dict[str, Any]:
     if event.ending is not None:
         ending = event.ending
         data |= {"exit_code": ending.exit_code, "signal": ending.signal, "reason": ending.reason}
+    if event.purge_reason is not None:
+        data["reason"] = event.purge_reason
     return data
 
 

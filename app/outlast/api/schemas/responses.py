@@ -6,7 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
-from outlast.model.event import EventType
+from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import HealthStatus, ManagedStatus
 from outlast.model.options import HealthCheckType, RestartPolicy
 from outlast.model.process import OutputMode, Reason, Status, StdinMode
@@ -345,7 +345,13 @@ class Event(Schema):
     signal = fields.Integer(
         allow_none=True, metadata={"description": "Only of `exited` and `lost`: number of the signal, or null."}
     )
-    reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
+    reason = fields.String(
+        validate=validate.OneOf([reason.value for reason in (*Reason, *PurgeReason)]),
+        metadata={
+            "description": "Of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a setting "
+            "(`keep_ended`, `keep_ended_s`) says so; left out if a client asked for it."
+        },
+    )
 
 
 class Health(Schema):

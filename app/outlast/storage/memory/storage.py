@@ -1,13 +1,13 @@
 """Storage in the memory of its process, for tests and for trying things out. URL `memory:`."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from outlast.model.clock import now_ms
 from outlast.model.errors import StorageError
-from outlast.model.event import EventFilter, EventPage, EventType
+from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
@@ -20,6 +20,7 @@ from outlast.storage.base import (
     Change,
     Chunk,
     CompleteOutput,
+    EndedProcess,
     EndRun,
     PurgeProcess,
     RecordUsage,
@@ -55,6 +56,12 @@ class _Record:
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
     usage: dict[int, RunUsage] = field(default_factory=dict)
     position: Position = field(default_factory=Position)
+    ended: EndedProcess | None = None
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether the process is managed, and is to run."""
+        return self.process.managed is not None and self.process.managed.desired is Desired.RUNNING
 
 
 class MemoryStorage(Storage):
@@ -66,6 +73,7 @@ class MemoryStorage(Storage):
         self._by_key: dict[str, int] = {}
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
+        self._ended: list[EndedProcess] = []
         self._last_handle = 0
         self._written = Written()
         self._events = MemoryEvents()
@@ -92,7 +100,7 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
-                    self._purge(change.handle, EventType.PURGED)
+                    self._purge(change.handle, EventType.PURGED, change.reason)
                 case WithdrawProcess():
                     self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
                 case _ if change.handle in self._records:
@@ -134,8 +142,7 @@ class MemoryStorage(Storage):
 
     async def supervised(self) -> list[Process]:
         """Return the managed processes whose desired state is `RUNNING`, oldest first."""
-        processes = [record.process for record in self._records.values()]
-        return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
+        return [record.process for record in self._records.values() if record.may_restart]
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""
@@ -159,6 +166,19 @@ class MemoryStorage(Storage):
         """List the processes that have not ended or whose output is not complete, oldest first."""
         records = [self._records[handle] for handle in sorted(self._unfinished)]
         return [Unfinished(record.process, record.position) for record in records]
+
+    async def ended(
+        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+    ) -> list[EndedProcess]:
+        """List the processes that have ended for good, oldest end first."""
+        found: list[EndedProcess] = []
+        for index in range(bisect_right(self._ended, after) if after else 0, len(self._ended)):
+            ended = self._ended[index]
+            if len(found) == limit or (until_ms is not None and ended.ended_at_ms > until_ms):
+                break
+            if not self._records[ended.handle].may_restart:
+                found.append(ended)
+        return found
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run."""
@@ -242,11 +262,12 @@ class MemoryStorage(Storage):
             self._events.add_end(record.process)
         return handle
 
-    def _purge(self, handle: int, type_: EventType) -> None:
+    def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         record = self._records.pop(handle, None)
         if record:
-            self._events.bury(record.process, type_)
+            self._events.bury(record.process, type_, reason)
             self._unfinished.discard(handle)
+            self._set_ended(record, None)
             for run in (*record.earlier, record.process.run):
                 self._by_pid[run.pid].remove(handle)
             del self._handles[record.process.spec.id]
@@ -297,8 +318,19 @@ class MemoryStorage(Storage):
         self._records[handle] = record
         if run.ending and run.output_complete:
             self._unfinished.discard(handle)
+            self._set_ended(record, EndedProcess(run.ending.ended_at_ms, handle, record.process.spec.id))
         else:
             self._unfinished.add(handle)
+            self._set_ended(record, None)
+
+    def _set_ended(self, record: _Record, ended: EndedProcess | None) -> None:
+        if record.ended == ended:
+            return
+        if record.ended is not None:
+            del self._ended[bisect_left(self._ended, record.ended)]
+        if ended is not None:
+            insort(self._ended, ended)
+        record.ended = ended
 
 
 def _has_run(record: _Record, number: int) -> bool:

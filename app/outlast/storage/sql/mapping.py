@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from outlast.model.event import Event, EventType
+from outlast.model.event import Event, EventType, PurgeReason
 from outlast.model.exit_status import ExitStatus, Reason
 from outlast.model.managed import ManagedState
 from outlast.model.options import Options
@@ -110,8 +110,10 @@ def output_summary(position: Position, *, missing_bytes: int) -> OutputSummary:
 def event_from_row(row: Sequence[Any]) -> Event:
     """Return the event in a row of `EVENT_COLUMNS`."""
     id_, type_, ts, process_id, name, tags, run, pid, reason, exit_code, signal = row
-    ending = None
-    if reason is not None:
+    ending = purge_reason = None
+    if reason is not None and type_ == EventType.PURGED:
+        purge_reason = PurgeReason(reason)
+    elif reason is not None:
         ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
     return Event(
         id=id_,
@@ -123,4 +125,5 @@ def event_from_row(row: Sequence[Any]) -> Event:
         run=run,
         pid=pid,
         ending=ending,
+        purge_reason=purge_reason,
     )

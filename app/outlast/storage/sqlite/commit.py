@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
-from outlast.model.event import EventType
+from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import ExitStatus, Run
@@ -79,8 +79,8 @@ class Batch:
                 self._record_usage(change)
             case AddEvent():
                 self._add_event_once(change)
-            case PurgeProcess(handle=handle):
-                self._purge(handle, EventType.PURGED)
+            case PurgeProcess(handle=handle, reason=reason):
+                self._purge(handle, EventType.PURGED, reason)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
@@ -213,6 +213,7 @@ class Batch:
     def _begin_run(self, handle: int, run: Run) -> None:
         output = self._stored(handle)
         if output is not None and self._add_run(handle, run):
+            self._db.execute(queries.SUPERSEDE_RUNS, (handle, run.number))
             self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
             self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
 
@@ -220,6 +221,7 @@ class Batch:
         if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
             self._add_event(handle, run, EventType.FAILED, now_ms())
             self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+            self._db.execute(queries.RESTORE_LAST_RUN, {"handle": handle})
 
     def _end_run(self, change: EndRun) -> None:
         end = change.ending
@@ -257,10 +259,10 @@ class Batch:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _purge(self, handle: int, type_: EventType) -> None:
+    def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
             self._db.execute(queries.DELETE_EVENTS, (handle,))
-            last = {"handle": handle, "type": type_, "ts": now_ms()}
+            last = {"handle": handle, "type": type_, "ts": now_ms(), "reason": reason}
             self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))

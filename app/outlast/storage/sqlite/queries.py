@@ -19,6 +19,11 @@ INSERT OR IGNORE INTO run
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
+SUPERSEDE_RUNS = "UPDATE run SET superseded = 1 WHERE handle = ? AND number < ? AND superseded = 0"
+RESTORE_LAST_RUN = """
+UPDATE run SET superseded = 0
+WHERE handle = :handle AND number = (SELECT max(l.number) FROM run l WHERE l.handle = :handle)
+"""
 WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
 ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
 SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
@@ -77,7 +82,7 @@ WHERE p.handle = :handle AND r.number = :run
 )
 ADD_LAST_EVENT = (
     _ADD_EVENT
-    + _EVENT_VALUES.format(type=":type", ts=":ts", ending="NULL, NULL, NULL")
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending=":reason, NULL, NULL")
     + """
 WHERE p.handle = :handle ORDER BY r.number DESC LIMIT 1
 """
@@ -166,6 +171,16 @@ PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMI
 PAGE_UNFINISHED = f"""
 SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
+"""
+
+# The conditions on `run` are those of the index, word for word.
+ENDED = """
+SELECT r.ended_at, r.handle, p.id
+FROM run r INDEXED BY run_ended CROSS JOIN process p ON p.handle = r.handle
+WHERE r.superseded = 0 AND r.ended_at IS NOT NULL AND r.output_complete = 1
+  AND (r.ended_at, r.handle) > (:ended_at, :handle) AND r.ended_at <= :until
+  AND NOT EXISTS (SELECT 1 FROM managed m WHERE m.handle = r.handle AND m.desired = 'running')
+ORDER BY r.ended_at, r.handle LIMIT :limit
 """
 
 RUNS = f"""

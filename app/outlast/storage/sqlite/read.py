@@ -8,7 +8,7 @@ from typing import Any
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
-from outlast.storage.base import Unfinished
+from outlast.storage.base import EndedProcess, Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
@@ -31,6 +31,19 @@ def unfinished(db: sqlite3.Connection) -> list[Unfinished]:
 def supervised(db: sqlite3.Connection) -> list[Process]:
     """Implement `Storage.supervised`."""
     return [found.process for found in _page(db, queries.PAGE_SUPERVISED, {}, ascending=True)]
+
+
+def ended(
+    db: sqlite3.Connection, *, limit: int, after: EndedProcess | None, until_ms: int | None
+) -> list[EndedProcess]:
+    """Implement `Storage.ended`."""
+    parameters = {
+        "ended_at": after.ended_at_ms if after else -MAX_INTEGER,
+        "handle": after.handle if after else 0,
+        "until": MAX_INTEGER if until_ms is None else until_ms,
+        "limit": limit,
+    }
+    return [EndedProcess(*row) for row in db.execute(queries.ENDED, parameters)]
 
 
 def runs(db: sqlite3.Connection, handle: int, *, before_number: int | None, limit: int) -> list[Run]:

@@ -18,7 +18,16 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Chunk, Owner, PurgeProcess, Storage, Unfinished, WithdrawProcess
+from outlast.storage.base import (
+    Change,
+    Chunk,
+    EndedProcess,
+    Owner,
+    PurgeProcess,
+    Storage,
+    Unfinished,
+    WithdrawProcess,
+)
 from outlast.storage.sqlite import queries, read, read_events
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
@@ -176,6 +185,12 @@ class SqliteStorage(Storage):
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
         return await self.read(read.unfinished)
+
+    async def ended(
+        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+    ) -> list[EndedProcess]:
+        """List the processes that have ended for good, oldest end first."""
+        return await self.read(partial(read.ended, limit=limit, after=after, until_ms=until_ms))
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""

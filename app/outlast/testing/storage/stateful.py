@@ -34,7 +34,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from outlast.model.event import EventFilter, EventType
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
-from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from outlast.storage.base import (
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndedProcess,
+    PurgeProcess,
+    Storage,
+    WithdrawProcess,
+)
 from outlast.testing.storage.model import Line, Model, WholeLine, numbered, unfinished, whole_lines
 from outlast.testing.storage.samples import Output, end_of, new_process
 
@@ -329,6 +337,19 @@ class _StorageMachine(RuleBasedStateMachine):
             expected.reverse()
         found = self._do(self._storage.processes(replace(query, before_handle=below, after_handle=above)))
         assert [process.handle for process in found] == expected[: query.limit]
+
+    @rule(limit=st.integers(min_value=1, max_value=3))
+    def find_ended(self, limit: int) -> None:
+        """Compare the processes that have ended for good, page by page."""
+        self.commit()
+        found: list[EndedProcess] = []
+        while page := self._do(self._storage.ended(limit=limit, after=found[-1] if found else None)):
+            found += page
+        assert found == sorted(
+            EndedProcess(model.run.ending.ended_at_ms, handle, model.change.spec.id)
+            for handle, model in self._models.items()
+            if model.run.ending is not None and model.run.output_complete and not model.change.spec.is_managed
+        )
 
     @rule(pid=st.integers(min_value=1, max_value=3))
     def find_by_pid(self, pid: int) -> None:

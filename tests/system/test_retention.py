@@ -1,0 +1,113 @@
+"""Retention: what is over a limit goes, oldest first; what runs, or may be restarted, stays."""
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.patched_daemon import patched_daemon
+from tests.support.waiting import eventually
+from tests.system.test_events import stored
+
+OFTEN = """
+import sys
+if "serve" in sys.orig_argv:
+    import outlast.core.retention.sweeper as sweeper
+    sweeper.INTERVAL_S = 0.05
+"""
+"""A patch: the daemon looks at what is stored twenty times a second."""
+
+
+@pytest.fixture
+async def keeper(state_dir: Path) -> AsyncIterator[Daemon]:
+    """Yield a daemon that looks often, and is not started."""
+    daemon = patched_daemon(state_dir, OFTEN)
+    try:
+        yield daemon
+    finally:
+        await daemon.end_everything()
+
+
+async def start_with(daemon: Daemon, **settings: int) -> None:
+    """Start the daemon with settings of retention, or start it again."""
+    config = daemon.state_dir.parent / "outlast.toml"
+    config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+    daemon.environment["OUTLAST_CONFIG"] = str(config)
+    if daemon.process is not None:
+        await daemon.stop()
+    await daemon.start()
+
+
+async def handles(daemon: Daemon) -> list[int]:
+    """Return the handles of all processes, in order."""
+    answer = await daemon.call("GET", "/processes?limit=1000&order=oldest", 200)
+    return [process["handle"] for process in answer["processes"]]
+
+
+async def run_to_end(daemon: Daemon, **fields: Any) -> dict[str, Any]:
+    """Run a command that prints its name, to its end."""
+    process = await daemon.ended(await daemon.run("echo", "hello", **fields))
+    await eventually(lambda: _is_complete(daemon, process), "the whole output")
+    return process
+
+
+async def _is_complete(daemon: Daemon, process: dict[str, Any]) -> bool:
+    rows = daemon.sql("SELECT output_complete FROM processes WHERE id = ?", process["id"])
+    return rows == [(1,)]
+
+
+async def wait_for_handles(daemon: Daemon, expected: list[int]) -> None:
+    async def are_left() -> bool:
+        return await handles(daemon) == expected
+
+    await eventually(are_left, f"only processes {expected}")
+
+
+async def test_only_the_newest_ended_processes_are_kept(keeper: Daemon) -> None:
+    await start_with(keeper, keep_ended=0)
+    running = await keeper.run("sleep", "1000")
+    waiting = await keeper.run(
+        "false",
+        name="waiting",
+        restart={"policy": "always", "initial_backoff_ms": 3_600_000, "max_backoff_ms": 3_600_000},
+    )
+    stopped = await run_to_end(keeper, name="stopped", restart={"policy": "never"})
+    ended = [await run_to_end(keeper) for _ in range(40)]
+    assert len(await handles(keeper)) == 43, "nothing goes by a limit of 0"
+
+    await start_with(keeper, keep_ended=3)
+    kept = [process["handle"] for process in (running, waiting, *ended[-3:])]
+    await wait_for_handles(keeper, kept)
+    gone = await stored(keeper, "?type=purged")
+    assert {event["process_id"] for event in gone} == {process["id"] for process in (stopped, *ended[:-3])}
+    assert {event["reason"] for event in gone} == {"retention"}
+    assert len(await stored(keeper, "?type=started")) == len(kept)
+    assert (await keeper.call("GET", "/info", 200))["total_processes"] == len(kept)
+    await keeper.call("GET", f"/processes/{ended[0]['id']}/output", 404)
+    (told,) = re.findall(r"deleted to keep within the limits: (.*)", keeper.log)
+    assert re.fullmatch(r"\d+ ended processes by keep_ended", told)
+
+    newest = await run_to_end(keeper)
+    await wait_for_handles(keeper, [*kept[:2], *kept[3:], newest["handle"]])
+    await keeper.call("DELETE", f"/processes/{newest['id']}?purge=true", 204)
+    (asked,) = await stored(keeper, f"?process={newest['id']}")
+    assert "reason" not in asked, "a client asked for it"
+    assert len(re.findall("deleted to keep", keeper.log)) == 1, "at most once an hour"
+
+
+async def test_ended_processes_go_when_they_are_old(keeper: Daemon) -> None:
+    await start_with(keeper, keep_ended_s=3600)
+    running = await keeper.run("sleep", "1000")
+    old, young = [await run_to_end(keeper) for _ in range(2)]
+    await keeper.stop()
+    with contextlib.closing(sqlite3.connect(keeper.state_dir / "outlast.db")) as db, db:
+        db.execute("UPDATE run SET ended_at = ended_at - 3600000 WHERE handle = ?", (old["handle"],))
+    await keeper.start()
+    await wait_for_handles(keeper, [running["handle"], young["handle"]])
+    (gone,) = await stored(keeper, "?type=purged")
+    assert (gone["process_id"], gone["reason"]) == (old["id"], "retention")
