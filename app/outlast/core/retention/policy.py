@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """What is deleted. Each limit of 0 deletes nothing.
+    """The limits of retention. A limit of 0 deletes nothing.
 
     Attributes:
         ended_ms: time after its end at which a process is purged.
