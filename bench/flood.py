@@ -18,6 +18,7 @@ from bench.measure import OURS, Contestant, Figures, Measure, Row
 from bench.peer import Peer
 from bench.serving import outlast
 from bench.supervisord import supervisord
+from harness.plain_sql import register_sqlar_uncompress
 
 _LOOK_AGAIN_S = 0.005
 _STALLED_S = 60.0
@@ -209,7 +210,9 @@ def _until(progress: Callable[[], int], wanted: int) -> None:
 
 
 def _read_only(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=_STALLED_S, isolation_level=None)
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=_STALLED_S, isolation_level=None)
+    register_sqlar_uncompress(db)
+    return db
 
 
 def _one(db: sqlite3.Connection, sql: str, process_id: str) -> int:
@@ -226,7 +229,7 @@ def _verify_rows(db: sqlite3.Connection, process_id: str, lines: int) -> None:
         "SELECT line FROM output_tail WHERE process_id = ? ORDER BY seq DESC LIMIT 1", (process_id,)
     ).fetchone()
     # On a busy machine the rest of a line may come late: the line is then stored as two parts, each with a number.
-    (parts,) = db.execute("SELECT count(*) FROM output_chunk WHERE substr(data, -1) <> x'0a'").fetchone()
+    (parts,) = db.execute("SELECT count(*) FROM output_chunk WHERE unfinished_bytes > 0").fetchone()
     if parts:
         print(f"  note: {parts} of the lines were stored in two parts", flush=True)
     if (count, last_seq, last_line.encode()) != (lines, lines + parts, writers.flood_line(lines - 1)):

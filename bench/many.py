@@ -17,6 +17,7 @@ from bench.measure import OURS, Contestant, Figures, Measure, Row
 from bench.serving import outlast
 from bench.supervisord import supervisord
 from harness import proc
+from harness.plain_sql import register_sqlar_uncompress
 
 _LOOK_AGAIN_S = 0.1
 _START_S = 120.0
@@ -190,12 +191,14 @@ def _delays(delays_ms: Sequence[float]) -> dict[str, float]:
 
 
 _OUTPUT = """
-SELECT c.data FROM output_chunk c JOIN process p ON p.handle = c.handle WHERE p.id = ? ORDER BY c.first_seq
+SELECT c.data FROM output_readable c JOIN process p ON p.handle = c.handle WHERE p.id = ? ORDER BY c.first_seq
 """
 
 
 def _database(path: Path) -> contextlib.closing[sqlite3.Connection]:
-    return contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    register_sqlar_uncompress(db)
+    return contextlib.closing(db)
 
 
 def _stored_bytes(database: Path) -> int:

@@ -26,7 +26,7 @@ _END_S = 300.0
 class Outlast:
     """`outlast serve` on a port of loopback. It can be killed and started again; `end` ends all that it started."""
 
-    def __init__(self, state_dir: Path, *, durable: bool = True, compress_after_s: int = 0) -> None:
+    def __init__(self, state_dir: Path, *, durable: bool = True, compress_after_s: int = 600) -> None:
         self.database = state_dir / "outlast.db"
         self.host, self.port = "127.0.0.1", 0
         self._state_dir = state_dir
@@ -164,7 +164,7 @@ class Outlast:
 
 
 @contextlib.contextmanager
-def outlast(state_dir: Path, *, durable: bool = True, compress_after_s: int = 0) -> Iterator[Outlast]:
+def outlast(state_dir: Path, *, durable: bool = True, compress_after_s: int = 600) -> Iterator[Outlast]:
     """Serve from `state_dir`, and leave nothing running."""
     server = Outlast(state_dir, durable=durable, compress_after_s=compress_after_s)
     try:

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,7 @@ def _judge(server: Outlast, process: dict[str, Any], follower: Follower, screen:
     """Compare what was written with what the follower got, what SQL finds, and how the process ended."""
     wanted = [(number, f"line {number}\n") for number in range(1, lines + 1)]
     with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:
+        db.create_function("sqlar_uncompress", 2, lambda data, _: zlib.decompress(data))
         sql = "SELECT seq, line || char(10) FROM output_lines WHERE process_id = ? ORDER BY seq"
         stored = db.execute(sql, (process["id"],)).fetchall()
     now = server.call("GET", f"/processes/{process['id']}")

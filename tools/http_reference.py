@@ -201,10 +201,7 @@ def errors_page() -> str:
         _ERRORS,
         _table(
             ("code", "status"),
-            [
-                (f"[`{spec.code}`](#{spec.code.lower()})", f"{spec.status.value} {spec.status.phrase}")
-                for spec in _SORTED
-            ],
+            [(f"[`{spec.code}`](#{spec.code.lower()})", str(spec.status.value)) for spec in _SORTED],
         ),
     ]
     for spec in _SORTED:

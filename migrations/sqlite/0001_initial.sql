@@ -117,7 +117,7 @@ CREATE TABLE output_chunk (
     missing_bytes INTEGER,          -- of a gap: by how much the end of its stream grew without data
     parts         TEXT,             -- of several chunks: a JSON array with one entry each: milliseconds since the entry
                                     -- before it (the first: since ts); for a chunk of several lines [lines, milliseconds]
-    codec         TEXT,             -- how data is compressed: 'zstd'; NULL: not compressed
+    codec         TEXT,             -- how data is compressed: 'zlib'; NULL: not compressed
     raw_bytes     INTEGER,          -- of a compressed row: bytes that the process wrote
     data          BLOB NOT NULL     -- exactly as written, unless compressed
 ) STRICT;

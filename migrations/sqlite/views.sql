@@ -100,12 +100,29 @@ SELECT
 FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
 
--- SQL alone cannot read compressed rows: one line says so. `outlast sql` has a view of this name that decompresses.
+-- `sqlar_uncompress` is built into the `sqlite3` command. In a SQLite without that function, this view and those over it
+-- cannot be used, and the ones whose names end in `_portable` can: one line says of a compressed row how to read it.
+-- `outlast sql` has a view of this name that also reads rows that were compressed with zstd before 0.1.0.
 -- `part`: of a row that ends within a line, the part of that line in the row.
 CREATE VIEW output_readable AS
 SELECT
     id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
-    iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: outlast sql]') AS data,
+    CASE
+        WHEN codec IS NULL THEN data
+        WHEN codec = 'zlib' THEN sqlar_uncompress(data, raw_bytes)
+        ELSE '[compressed: ' || line_count || ' lines; read them with: outlast sql]'
+    END AS data,
+    CASE
+        WHEN codec IS NULL THEN substr(data, -unfinished_bytes)
+        WHEN codec = 'zlib' THEN substr(sqlar_uncompress(data, raw_bytes), -unfinished_bytes)
+        ELSE '[compressed: the beginning of a line] '
+    END AS part
+FROM output_chunk;
+
+CREATE VIEW output_readable_portable AS
+SELECT
+    id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
+    iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: sqlite3, or outlast sql]') AS data,
     iif(codec IS NULL, substr(data, -unfinished_bytes), '[compressed: the beginning of a line] ') AS part
 FROM output_chunk;
 
@@ -130,7 +147,7 @@ JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
 -- U+2400. For a row of several chunks, t.value is a JSON array with the time of each line. Gaps are left out, because a
 -- row without data would be shown as an empty line. A line that was stored in parts is shown with its last part, where
 -- the earlier ones are put in front: so s.value, the number of lines to show, is one less for a row whose last line goes
--- on in the next row of the stream.
+-- on in the next row of the stream. For this view and the next, `migrate.py` also creates the portable one.
 CREATE VIEW output_lines AS
 SELECT
     p.id AS process_id,

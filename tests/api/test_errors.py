@@ -55,6 +55,7 @@ def test_every_error_a_caller_can_meet_is_in_the_table() -> None:
         errors.StorageDamaged,
         errors.ProtocolError,
         errors.AlreadyServed,
+        errors.EndsNotStored,
         errors.ConfigError,
     }
     raised = {
@@ -153,9 +154,9 @@ async def test_json_with_a_charset_is_json(server: Server) -> None:
 async def test_others_are_served_while_a_large_body_is_checked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     served = threading.Event()
 
-    def check(schema: Any, given: Any) -> Any:
+    def check(schema: Any, given: Any, spoken: Any) -> Any:
         assert "command" not in given or served.wait(10)
-        return parsing.load(schema, given)
+        return parsing.load(schema, given, spoken)
 
     monkeypatch.setattr("outlast.api.route.load", check)
     body = orjson.dumps({"command": "x", "args": ["y" * LARGE_BODY_BYTES]})

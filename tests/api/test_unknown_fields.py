@@ -102,6 +102,14 @@ async def test_the_other_name_of_the_timeout_is_known(server: Server, manager: S
     assert manager.calls[0][1].options.timeout_ms == 2000
     answer = await server.ask("POST", path, json={"command": "true", "timeout_secs": 2, "timeout": 2})
     assert answer.json["error"] == "timeout_secs is the same as timeout: give one of them"
+    answer = await server.ask("POST", path, json={"command": "true", "timeout_secs": "2"})
+    assert answer.json["error"].startswith("timeout_secs must be ")
+
+
+async def test_mistyped_parameters_get_a_hint(server: Server) -> None:
+    for query, hint in (("tial=5", "tial; did you mean tail?"), ("color=red", "color")):
+        answer = await server.ask("GET", f"{PROCESSES}/42/output?{query}")
+        assert (answer.status, answer.json["error"]) == (400, f"unknown field: {hint}")
 
 
 async def test_unknown_fields_are_counted(server: Server) -> None:

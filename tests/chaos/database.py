@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.plain_sql import register_sqlar_uncompress
+
 WORDS = {1: "stdout", 2: "stderr"}
 
 
@@ -90,6 +92,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        register_sqlar_uncompress(self._db)
         self._db.text_factory = bytes
 
     def close(self) -> None:
@@ -98,7 +101,8 @@ class Database:
     def chunks(self, process_id: str) -> list[StoredChunk]:
         """Return a process's output as it is kept, in the order of its numbers."""
         rows = self._db.execute(
-            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, data, gap,"
+            "SELECT first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, "
+            "iif(codec IS NULL, data, sqlar_uncompress(data, raw_bytes)), gap,"
             " missing_bytes, continues, parts FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
@@ -123,7 +127,7 @@ class Database:
     def output_of_runs(self, process_id: str) -> dict[tuple[int, int], bytes]:
         """Return all bytes of a process, by run and stream."""
         rows = self._db.execute(
-            "SELECT run, stream, data FROM output_chunk"
+            "SELECT run, stream, iif(codec IS NULL, data, sqlar_uncompress(data, raw_bytes)) FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )

@@ -28,7 +28,7 @@ class PickyStorage(StorageWrapper):
         self.batches: list[list[Change]] = []
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> "PickyStorage":
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> "PickyStorage":
         return cls(storage_from_url(url, durable=durable, compress_after_s=compress_after_s))
 
     async def check(self) -> None:

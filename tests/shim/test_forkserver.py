@@ -119,11 +119,12 @@ def output_of(child: Child | OSError) -> bytes:
 
 @pytest.fixture
 def forking() -> Iterator[Forking]:
+    before = children()  # of the process that runs the tests
     forking = Forking()
     yield forking
     forking.starts._server.give_up()
     deadline = time.monotonic() + DEADLINE_S
-    while children():  # the helper; and who was left at a gate that is closed
+    while children() != before:  # the helper; and who was left at a gate that is closed
         assert time.monotonic() < deadline
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
         time.sleep(TICK_S)

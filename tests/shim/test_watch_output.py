@@ -138,10 +138,15 @@ def test_bytes_that_were_read_and_cannot_be_written_are_kept(monkeypatch: pytest
 
 
 class Fast:
-    """A process whose reads follow each other every 80 us, however busy this machine is."""
+    """A process whose reads follow each other every 80 us, however busy this machine is.
+
+    Timers take longer by a factor, so that none is due because the test had to wait for a processor.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.loop = Loop(lambda: None)
+        call_later = self.loop.call_later
+        monkeypatch.setattr(self.loop, "call_later", lambda delay_s, act: call_later(300 * delay_s, act))
         usage = BufferUsage()
         self.output_reader = OutputReader(self.loop, usage, tmp_path, Mock())
         self.output_reader.on_daemon_connected()

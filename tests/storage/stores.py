@@ -1,6 +1,7 @@
 """The storages under test."""
 
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -44,6 +45,14 @@ def compress_all(
         apply_compression(db, compress_rows(plan.rows, rules), plan.upto_id)
         plans.append(plan)
     return plans
+
+
+class FloodStorage(SqliteStorage):
+    """A storage that compresses each row when it is stored, as others do with those of a flood."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        super().__init__(path, durable=durable)
+        self._compress_flood = zlib.compress
 
 
 class EagerStorage(SqliteStorage):

@@ -8,7 +8,7 @@ from outlast.storage.base import Storage
 from outlast.storage.registry import storage_from_url
 from outlast.testing.storage.conformance import StorageConformance
 from outlast.testing.storage.stateful import check_against_model
-from tests.storage.stores import EagerStorage
+from tests.storage.stores import EagerStorage, FloodStorage
 
 
 class TestMemory(StorageConformance):
@@ -41,6 +41,15 @@ class TestSqliteCompression(StorageConformance):
         return EagerStorage(folder / "outlast.db", durable=False, compresses=True)
 
 
+class TestSqliteFlood(StorageConformance):
+    """Output reads the same when its rows are compressed as they are stored."""
+
+    durable = False
+
+    def make_storage(self, folder: Path) -> Storage:
+        return FloodStorage(folder / "outlast.db", durable=False)
+
+
 @pytest.mark.slow
 def test_memory_behaves_like_the_model() -> None:
     check_against_model(lambda _: storage_from_url("memory:"), persistent=False)
@@ -53,6 +62,13 @@ def test_sqlite_behaves_like_the_model() -> None:
         persistent=True,
         examples=30,
         steps=30,
+    )
+
+
+@pytest.mark.slow
+def test_sqlite_behaves_like_the_model_while_rows_are_compressed_at_once() -> None:
+    check_against_model(
+        lambda folder: FloodStorage(folder / "outlast.db", durable=False), persistent=True, examples=15, steps=30
     )
 
 

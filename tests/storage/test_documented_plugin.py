@@ -19,7 +19,7 @@ from outlast.storage.sqlite import SqliteStorage
 
 class MyStorage(SqliteStorage):
     @classmethod
-    def from_url(cls, url, *, durable, compress_after_s=0):
+    def from_url(cls, url, *, durable, compress_after_s=None):
         folder = Path(url.removeprefix("mystore:"))
         folder.mkdir(exist_ok=True)
         return cls(folder / "outlast.db", durable=False)

@@ -16,6 +16,7 @@ from outlast.model.usage import PeakUsage, RunUsage
 from outlast.storage.base import CompleteOutput, EndRun, RecordUsage
 from outlast.storage.sqlite import SqliteStorage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
+from tests.storage.stores import EagerStorage, FloodStorage
 
 PEAK = PeakUsage(cpu_user_ms=1, cpu_system_ms=2, rss_bytes=3, processes=4, threads=5, open_files=6)
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
@@ -87,6 +88,24 @@ async def test_the_views_of_lines_show_each_line(storage: SqliteStorage, ended: 
     columns = ("process_id", "run", "seq", "ts", "time", "stream", "line")
     expected = [dict(zip(columns, (ended, 1, *row), strict=True)) for row in rows]
     assert _ask(storage.path, f"SELECT * FROM {view} ORDER BY seq") == expected  # noqa: S608
+
+
+@pytest.mark.parametrize("view", ["output_lines", "output_tail"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_the_views_show_the_lines_of_compressed_rows(path: Path, view: str, *, at_once: bool) -> None:
+    storage = FloodStorage(path) if at_once else EagerStorage(path, compresses=True)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(b"GET /%d 200\n" % n * 500, Stream(1 + n % 2)) for n in range(4)]
+        parts = [output.chunk(b"x" * 3000 + b"\nna"), output.chunk(b"m" * 3000 + b"e?\n", continues=True)]
+        await storage.commit([*chunks, *parts, CompleteOutput(output.handle, 1)])
+        assert _ask(path, "SELECT count(*) AS raw FROM output_chunk WHERE codec IS NULL") == [{"raw": 0}]
+        lines = [line.decode().removesuffix("\n") for chunk in chunks for line in chunk.lines()]
+        lines += ["x" * 3000, "na" + "m" * 3000 + "e?"]
+        assert [row["line"] for row in _ask(path, f"SELECT line FROM {view} ORDER BY seq")] == lines  # noqa: S608
+    finally:
+        await storage.close()
 
 
 async def test_the_program_sees_every_commit(storage: SqliteStorage) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
@@ -36,6 +37,7 @@ _Chunks = Sequence[Chunk]
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     with closing(open_writer(tmp_path_factory.mktemp("merge") / "outlast.db", durable=False)) as db:
         db.execute("PRAGMA synchronous = OFF")
+        register_sqlar_uncompress(db)
         yield db
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 import secrets
 import sqlite3
 import threading
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.model.errors import StorageError
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Process
@@ -33,6 +36,7 @@ from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import EVERYTHING, EagerStorage, commit_each, compress_all
 from tests.support.waiting import eventually
 
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
 _VIEWS = ("output_lines", "output_tail")
 _LOG = b"".join(b"2024-03-09 16:00:%02d GET /a/path/%d 200\n" % (n % 60, n) for n in range(100))
 
@@ -51,7 +55,7 @@ def _output(db: sqlite3.Connection) -> Output:
 
 
 def _compressed_ids(db: sqlite3.Connection) -> list[int]:
-    return [row_id for (row_id,) in db.execute("SELECT id FROM output_chunk WHERE codec = 'zstd' ORDER BY id")]
+    return [row_id for (row_id,) in db.execute("SELECT id FROM output_chunk WHERE codec = 'zlib' ORDER BY id")]
 
 
 async def _ask(storage: SqliteStorage, sql: str) -> list[list[Any]]:
@@ -105,34 +109,60 @@ async def compressed(path: Path) -> AsyncIterator[_Compressed]:
         await storage.close()
 
 
-def _plain_sql(path: Path, sql: str) -> list[tuple[Any, ...]]:
+def _plain_sql(path: Path, sql: str, *, has_zlib: bool = False) -> list[tuple[Any, ...]]:
+    """Ask Python's SQLite, with the function that the `sqlite3` command has, or without it."""
     with closing(sqlite3.connect(path)) as db:
+        if has_zlib:
+            register_sqlar_uncompress(db)
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         return db.execute(sql).fetchall()
 
 
 @pytest.mark.parametrize("view", _VIEWS)
-async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str) -> None:
+@pytest.mark.parametrize("suffix", ["", "_portable"])
+async def test_plain_sql_shows_the_same_lines_before_compression(path: Path, view: str, suffix: str) -> None:
     storage = EagerStorage(path)
     await storage.open()
     try:
         output = Output(await added(storage))
         await storage.commit([*_chunks(output), CompleteOutput(output.handle, 1)])
-        sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+        sql = f"SELECT * FROM {view}{suffix} ORDER BY seq"  # noqa: S608
         shown = await _ask(storage, sql)
         assert len(shown) == 103
-        assert [list(row) for row in _plain_sql(path, sql)] == shown
+        assert [list(row) for row in _plain_sql(path, sql, has_zlib=not suffix)] == shown
     finally:
         await storage.close()
 
 
 @pytest.mark.parametrize("view", _VIEWS)
-async def test_plain_sql_shows_a_sentence_for_a_compressed_row(compressed: _Compressed, path: Path, view: str) -> None:
-    assert compressed.views[view]
-    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq") == [  # noqa: S608
-        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: outlast sql]"),
-        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: outlast sql]"),
+async def test_a_sqlite_with_zlib_shows_the_lines_of_compressed_rows(
+    compressed: _Compressed, path: Path, view: str
+) -> None:
+    sql = f"SELECT * FROM {view} ORDER BY seq"  # noqa: S608
+    assert [list(row) for row in _plain_sql(path, sql, has_zlib=True)] == compressed.views[view]
+
+
+@pytest.mark.usefixtures("compressed")
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_any_sqlite_shows_a_sentence_for_a_compressed_row(path: Path, view: str) -> None:
+    assert _plain_sql(path, f"SELECT seq, ts, stream, line FROM {view}_portable ORDER BY seq") == [  # noqa: S608
+        (1, EPOCH_MS + 1000, "stdout", "[compressed: 3 lines; read them with: sqlite3, or outlast sql]"),
+        (5, EPOCH_MS + 2000, "stderr", "[compressed: 100 lines; read them with: sqlite3, or outlast sql]"),
     ]
+
+
+async def test_the_documented_line_of_python_registers_the_function(compressed: _Compressed, path: Path) -> None:
+    (line,) = re.findall(r"`(db\.create_function\([^`]*)`", _DOCUMENT.read_text(encoding="utf-8"))
+    with closing(sqlite3.connect(path)) as db:
+        eval(line, {"db": db, "zlib": zlib})  # noqa: S307 - the line is ours
+        (count,) = db.execute("SELECT count(line) FROM output_lines").fetchone()
+    assert count == len(compressed.views["output_lines"])
+
+
+@pytest.mark.usefixtures("compressed")
+async def test_a_sqlite_without_zlib_names_the_function_that_it_lacks(path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="no such function: sqlar_uncompress"):
+        _plain_sql(path, "SELECT * FROM output_lines")
 
 
 @pytest.mark.usefixtures("compressed")
@@ -178,20 +208,21 @@ async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str)
         ]
         sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
         assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
-        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zstd'") == [(3,)]
+        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zlib'") == [(3,)]
         assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
+        assert _plain_sql(path, sql, has_zlib=True) == lines
         beginning = "[compressed: the beginning of a line] "
-        assert _plain_sql(path, sql) == [
-            (1, "[compressed: 2 lines; read them with: outlast sql]"),
-            (4, 2 * beginning + "[compressed: 2 lines; read them with: outlast sql]"),
+        assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [
+            (1, "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
+            (4, 2 * beginning + "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
         ]
     finally:
         await storage.close()
 
 
 async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
-    sql = "SELECT decompress(data, codec) FROM output_chunk WHERE codec = 'zstd' AND stream = 1"
-    assert len(await _ask(compressed.storage, sql)) == 1
+    sql = "SELECT decompress(data, codec) = sqlar_uncompress(data, raw_bytes) FROM output_chunk WHERE codec = 'zlib'"
+    assert await _ask(compressed.storage, sql) == [[1], [1]]
 
 
 async def test_the_storage_reads_compressed_output_as_before(compressed: _Compressed) -> None:
@@ -311,7 +342,7 @@ async def test_rows_are_compressed_after_their_merge_is_decided(path: Path, stre
 
 
 async def test_the_setting_reaches_the_storage(path: Path) -> None:
-    async def opened(compress_after_s: int) -> bool:
+    async def opened(compress_after_s: int | None) -> bool:
         storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=compress_after_s)
         await storage.open()
         try:
@@ -322,14 +353,76 @@ async def test_the_setting_reaches_the_storage(path: Path) -> None:
         finally:
             await storage.close()
 
-    assert not await opened(0)
+    assert not await opened(3600)
     with closing(open_writer(path, durable=False)) as db:
         output = _output(db)
         commit(db, [output.chunk(_LOG), CompleteOutput(output.handle, 1)])  # of 2024
         _forget_unmerged(db)
-    assert not await opened(0)
+    assert not await opened(None)
     assert not await opened(2**31)
     assert await opened(3600)
+
+
+@pytest.mark.parametrize(
+    ("compress_after_s", "data", "is_compressed"),
+    [
+        (600, _LOG * 20, True),
+        (600, _LOG, False),
+        (600, secrets.token_bytes(5000) + _LOG * 20, False),
+        (600, _LOG * 2 + secrets.token_bytes(100_000), False),
+        (None, _LOG * 20, False),
+    ],
+    ids=["a flood", "small", "its beginning does not shrink", "too little is saved", "off"],
+)
+async def test_a_flood_is_compressed_when_it_is_stored(
+    path: Path, compress_after_s: int | None, data: bytes, *, is_compressed: bool
+) -> None:
+    storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=compress_after_s)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunk = output.chunk(data)
+        await storage.commit([chunk])
+        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == [chunk]
+        with closing(sqlite3.connect(path)) as db:
+            assert bool(_compressed_ids(db)) == is_compressed
+            (stored_bytes,) = db.execute("SELECT length(data) FROM output_chunk").fetchone()
+        assert (stored_bytes < len(data) / 4) == is_compressed
+    finally:
+        await storage.close()
+
+
+async def test_a_row_of_several_chunks_is_compressed_when_it_is_stored(path: Path) -> None:
+    storage = storage_from_url(f"sqlite:///{path}", durable=False, compress_after_s=600)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        chunks = [output.chunk(_LOG, ts_ms=EPOCH_MS + n) for n in range(20)]
+        await storage.commit(chunks)
+        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
+        with closing(sqlite3.connect(path)) as db:
+            assert _compressed_ids(db) == [1]
+    finally:
+        await storage.close()
+
+
+async def test_a_flood_is_compressed_off_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[threading.Thread] = set()
+
+    def compress(data: bytes) -> bytes:
+        threads.add(threading.current_thread())
+        return zlib.compress(data)
+
+    storage = EagerStorage(path)
+    monkeypatch.setattr(storage, "_compress_flood", compress)
+    await storage.open()
+    try:
+        output = Output(await added(storage))
+        await storage.commit([output.chunk(_LOG)])
+        assert threads
+        assert threading.current_thread() not in threads
+    finally:
+        await storage.close()
 
 
 async def test_compression_holds_up_neither_the_loop_nor_the_writer(

@@ -100,7 +100,7 @@ def _whole_lines(*, after_seq: int = 0, stream: Stream | None = None) -> Work:
 
 
 def _tail_view(db: sqlite3.Connection) -> object:
-    sql = "SELECT * FROM output_tail WHERE process_id = (SELECT p.id FROM process p WHERE p.handle = ?)"
+    sql = "SELECT * FROM output_tail_portable WHERE process_id = (SELECT p.id FROM process p WHERE p.handle = ?)"
     return db.execute(sql, (_PARTED,)).fetchall()
 
 

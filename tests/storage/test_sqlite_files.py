@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ async def _goes_on(storage: SqliteStorage, output: Output) -> None:
     chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 20))
     assert [chunk.data for chunk in chunks] == [b"first\n", b"next\n"]
     with closing(sqlite3.connect(storage.path)) as db:
-        assert db.execute("SELECT line FROM output_lines ORDER BY seq").fetchall() == [("first",), ("next",)]
+        assert db.execute("SELECT line FROM output_lines_portable ORDER BY seq").fetchall() == [("first",), ("next",)]
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -181,9 +182,9 @@ async def test_a_log_that_another_program_writes_back_is_no_harm(storage: Sqlite
 async def test_a_commit_into_a_file_that_is_deleted_meanwhile_is_not_answered(
     storage: SqliteStorage, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def commit_and_lose(db: sqlite3.Connection, changes: list[object]) -> object:
+    def commit_and_lose(db: sqlite3.Connection, changes: list[object], **given: Any) -> object:
         storage.path.rename(tmp_path / "aside")
-        return commit(db, changes)  # type: ignore[arg-type]
+        return commit(db, changes, **given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(storage_module, "commit", commit_and_lose)
     next_chunk = output.chunk(b"next\n")

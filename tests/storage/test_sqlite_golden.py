@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.model.output import ChunkQuery, Position, Stream, UnfinishedLine
 from outlast.model.process import Process, ProcessQuery
 from outlast.model.sql import SqlQuery
@@ -21,12 +22,13 @@ from tests.storage.stores import sqlite_storage
 
 ROWS = sorted(history.FOLDER.glob("rows-*.db.gz"))
 GOLDEN = sorted(history.FOLDER.glob("version-*.db.gz"))
-VIEWS = ("processes", "runs", "output_lines", "output_tail")
+VIEWS = ("processes", "runs", "output_lines", "output_tail", "output_lines_portable", "output_tail_portable")
 
 
 def _shown(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """Return the rows that an operator sees."""
     with closing(sqlite3.connect(path)) as db:
+        register_sqlar_uncompress(db)
         db.text_factory = bytes  # not all of it is text
         return {view: db.execute(f"SELECT * FROM {view} ORDER BY 1, 2, 3").fetchall() for view in VIEWS}  # noqa: S608
 

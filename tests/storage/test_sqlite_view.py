@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.plain_sql import register_sqlar_uncompress
 from outlast.model.output import Stream
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.commit import commit
@@ -47,6 +48,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Conne
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         migrate.apply(db)
+        register_sqlar_uncompress(db)
         db.text_factory = bytes
         yield db
 
@@ -75,7 +77,7 @@ def test_both_views_show_the_lines_of_the_chunks(
         for line in whole_lines(chunks)
         if (text := line.text()) is not None
     ]
-    for view in ("output_lines", "output_tail"):
+    for view in ("output_lines", "output_tail", "output_lines_portable", "output_tail_portable"):
         rows = database.execute(
             f"SELECT seq, ts, stream, line FROM {view} WHERE process_id = ? ORDER BY seq",  # noqa: S608
             (process.spec.id,),
@@ -160,7 +162,7 @@ def test_a_large_chunk_is_split(database: sqlite3.Connection) -> None:
     assert [line for (line,) in rows] == [_shown(line) for line in chunk.lines()]
 
 
-@pytest.mark.parametrize("view", ["output_lines", "output_tail", "output_gaps"])
+@pytest.mark.parametrize("view", ["output_lines", "output_tail", "output_gaps", "output_lines_portable"])
 def test_only_the_chunks_of_the_process_asked_for_are_expanded(database: sqlite3.Connection, view: str) -> None:
     plan = database.execute(
         f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE process_id = 'x' AND ts > 5 ORDER BY seq DESC LIMIT 50"  # noqa: S608

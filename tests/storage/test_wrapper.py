@@ -28,7 +28,7 @@ class Recorder:
 
 class Wrapper(StorageWrapper):
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> "Wrapper":
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> "Wrapper":
         raise NotImplementedError
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import aiohttp
 
 from harness.http_client import Event, HttpClient
+from harness.plain_sql import register_sqlar_uncompress
 from harness.proc import forker_pid
 from outlast.config import Settings
 from outlast.daemon.shutdown import shutdown
@@ -211,6 +212,7 @@ class Daemon:
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database file, as an operator does."""
         with contextlib.closing(sqlite3.connect(self.state_dir / "outlast.db")) as connection:
+            register_sqlar_uncompress(connection)
             return connection.execute(query, parameters).fetchall()
 
 

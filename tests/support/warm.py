@@ -1,4 +1,4 @@
-"""Daemons forked from an interpreter that has the program loaded: a start takes a tenth of the processor time.
+"""Daemons forked from an interpreter that has the program loaded.
 
 Most of what a daemon's start costs is imports. The helper (`warm_helper`) has done them; each daemon is a fork of the
 helper that runs the same command. One helper serves one process that runs tests, and ends with it.
@@ -7,6 +7,7 @@ helper that runs the same command. One helper serves one process that runs tests
 import asyncio
 import atexit
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -32,12 +33,19 @@ class ForkedDaemon:
         returncode: exit code, negative for a signal; None while the daemon runs.
     """
 
-    def __init__(self, pid: int, stdout: asyncio.StreamReader, pipes: Sequence[asyncio.BaseTransport]) -> None:
+    def __init__(
+        self,
+        pid: int,
+        stdout: asyncio.StreamReader,
+        codes: asyncio.StreamReader,
+        pipes: Sequence[asyncio.BaseTransport],
+    ) -> None:
+        """`codes`: brings the exit code. `pipes`: closed by `close`."""
         self.pid = pid
         self.stdout = stdout
         self.returncode: int | None = None
         self._pipes = pipes
-        self._ended: asyncio.Task[None]
+        self._ended = asyncio.create_task(self._note_end(codes))
 
     @classmethod
     async def start(cls, args: Sequence[str], env: Mapping[str, str], stderr: int) -> "ForkedDaemon":
@@ -51,9 +59,7 @@ class ForkedDaemon:
             os.close(status_end)
         lines, printed = await _reader(stdout)
         codes, died = await _reader(status)
-        daemon = cls(pid, lines, (printed, died))
-        daemon._ended = asyncio.create_task(daemon._note_end(codes))
-        return daemon
+        return cls(pid, lines, codes, (printed, died))
 
     async def _note_end(self, codes: asyncio.StreamReader) -> None:
         code = await codes.readexactly(STATUS_BYTES)
@@ -119,20 +125,16 @@ class _Helper:
         """Fork a daemon, and return its pid. `fds`: its stdout, its stderr, and where its exit code is written."""
         request = {"args": list(args), "env": dict(env), "cwd": str(Path.cwd())}
         socket.send_fds(self._sock, [json.dumps(request).encode()], fds)
-        return int(self._sock.recv(_MAX_PID_BYTES).decode() or "0") or self._fail()
-
-    def _fail(self) -> int:
-        raise RuntimeError(f"the helper that forks daemons has ended: {self._process.wait()}")
+        pid = self._sock.recv(_MAX_PID_BYTES)
+        if not pid:
+            raise RuntimeError(f"the helper that forks daemons has ended with {self._process.wait()}")
+        return int(pid)
 
     def _end(self) -> None:
         self._sock.close()
         self._process.wait()
 
 
-_helpers: dict[int, _Helper] = {}
-
-
+@functools.cache
 def _helper() -> _Helper:
-    if os.getpid() not in _helpers:
-        _helpers[os.getpid()] = _Helper()
-    return _helpers[os.getpid()]
+    return _Helper()

@@ -41,8 +41,9 @@ def _serve(sock: socket.socket) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.dup2(stdout, 1)
                 os.dup2(stderr, 2)
-                os.closerange(3, 1 << 10)
-                sock.detach()
+                sock.close()
+                for fd in {*fds, *reports.values(), deaths, notify}:  # what modules have opened stays open
+                    os.close(fd)
                 _become_daemon(**json.loads(request))
             os.close(stdout)
             os.close(stderr)

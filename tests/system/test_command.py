@@ -154,6 +154,8 @@ async def test_wrong_flags_are_reported(state_dir: Path, flags: list[str], says:
         ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not contain OUTLAST_TOKEN"),
         ("listen = 1", "listen must be a string"),
         ("durable = 1", "durable must be true or false"),
+        ("compress = 'zstd'", 'compress must be "auto" or "off", not \'zstd\''),
+        ("compress = false", 'compress must be "auto" or "off", not False'),
         ("stop_grace_ms = -1", "must not be negative"),
         ("token = 'x'", "token is not allowed in this file"),
         ("=", "is not valid TOML"),

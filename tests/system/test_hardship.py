@@ -92,6 +92,38 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         await daemon.end_everything()
 
 
+@pytest.mark.parametrize("daemon_is_there", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_down_gives_up_what_a_full_disk_has_no_room_for(small_disk: Path, *, daemon_is_there: bool) -> None:
+    daemon = Daemon(small_disk / "state")
+    try:
+        await daemon.start()
+        process, ballast = await fill(daemon, small_disk)
+        if not daemon_is_there:
+            await daemon.kill()
+        shim = shim_pid(daemon.state_dir)
+        assert shim is not None
+        impatient = small_disk.parent / "impatient.toml"
+        impatient.write_text("stop_grace_ms = 0\n")
+        code, output = await outlast(
+            "down", "--discard", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(impatient)
+        )
+        assert (code, "shim and daemon are down" in output) == (0, True), output
+        assert not is_running(shim)
+        assert not is_running(process["pid"])
+        ballast.unlink()
+        await daemon.hang_up()
+        if daemon_is_there:
+            assert daemon.process is not None
+            await daemon.process.wait()
+        await daemon.start()
+        events = await daemon.drained(process)
+        assert events[0].data["line"] == "ready\n"
+        assert [event.data["reason"] for event in events if event.kind == "gap"] == ["lost", "lost"]
+        assert events[-1].kind == "eof"
+    finally:
+        await daemon.end_everything()
+
+
 async def test_a_removed_socket_is_created_again(daemon: Daemon) -> None:
     process = await daemon.run("cat", stdin_mode="pipe")
     await daemon.kill()

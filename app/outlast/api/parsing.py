@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow import fields as ma_fields
 from marshmallow.exceptions import SCHEMA
 
+from outlast.api.near_names import MAX_NAME_CHARS, find_near
 from outlast.model.errors import InvalidRequest
 
 UNKNOWN_FIELD = "unknown field"
@@ -17,9 +18,6 @@ UNKNOWN_FIELD = "unknown field"
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Maximum size of a JSON body. Standard input has no maximum."""
-
-MAX_NAME_CHARS = 64
-"""Maximum number of characters of a client's own field name that an error quotes."""
 
 MAX_FIELDS = 1000
 """Maximum number of fields of a JSON body. A schema takes far longer for a field than JSON does to carry one."""
@@ -98,8 +96,8 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def load(schema: Schema, given: Mapping[str, Any]) -> Any:
-    """Load `given` by `schema`.
+def load(schema: Schema, given: Mapping[str, Any], spoken: Mapping[str, str] | None = None) -> Any:
+    """Load `given` by `schema`. `spoken`: the names that the client used for some of its fields.
 
     Raises:
         InvalidRequest: a field is wrong; the sentence names each wrong field and says what it must be.
@@ -107,7 +105,13 @@ def load(schema: Schema, given: Mapping[str, Any]) -> Any:
     try:
         return schema.load(given)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_phrases(error.messages, "")[:MAX_PHRASES])) from None
+        phrases: list[str] = []
+        messages: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
+        for name, said in messages.items():
+            phrases += _phrases({(spoken or {}).get(name, name): said}, "")
+            if said == [UNKNOWN_FIELD] and (near := find_near(name, schema.fields)) is not None:
+                phrases[-1] += f"; did you mean {near}?"
+        raise InvalidRequest("; ".join(phrases[:MAX_PHRASES])) from None
 
 
 def _phrases(messages: Any, path: str) -> list[str]:

@@ -104,11 +104,11 @@ def make_handler(route: Route) -> Handler:
 
 def _load_body(schema: Schema, raw: bytes, *, is_strict: bool) -> tuple[Any, list[str]]:
     """Return what `schema` makes of a JSON object, and a warning for each field that is passed over."""
-    given = translate(schema, parse_object(raw))
+    given, spoken = translate(schema, parse_object(raw))
     warnings: list[str] = []
     if not is_strict:
         given, warnings = pass_over(schema, given)
-    return load(schema, given), warnings
+    return load(schema, given, spoken), warnings
 
 
 async def _answer(call: Call, request: web.Request, given: RequestInput) -> web.StreamResponse:

@@ -113,17 +113,21 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
 @main.command("down", short_help="Stop every process, the daemon and the shim.")
 @_STATE_DIR
 @_CONFIG
-def down_command(state_dir: str | None, config: str | None) -> None:
+@click.option(
+    "--discard", is_flag=True, help="Give up output that the store cannot take now, for instance on a full disk."
+)
+def down_command(state_dir: str | None, config: str | None, *, discard: bool) -> None:
     """Stop every process, the daemon and the shim.
 
     Each process gets its stop signal (SIGTERM), and SIGKILL after a grace period (setting stop_grace_ms). Stored output
-    is kept.
+    is kept. If the store cannot take the rest, the command fails, and the shim keeps that rest until you repeat the
+    command.
     """
     _check_system()
     from outlast.daemon.shutdown import shutdown
 
     settings = _settings(config, state_dir=state_dir)
-    ended = _run(shutdown(settings))
+    ended = _run(shutdown(settings, discards=discard))
     if ended is None:
         say(f"nothing runs for {settings.state_path}")
     else:

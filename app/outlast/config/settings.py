@@ -38,7 +38,8 @@ class Settings:
         token: API token. Empty: made at the first start, and kept in the file `token` in the state folder. Not allowed
             in the configuration file.
         durable: whether a commit survives a power failure (`synchronous=FULL`).
-        compress_after_s: age in seconds at which stored output is compressed; 0: never.
+        compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
+        compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
         keep_ended_s: time in seconds after its end at which a process is purged; 0: never.
         keep_ended: number of ended processes that are kept; beyond it, the oldest end is purged first. 0: no maximum.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
@@ -56,7 +57,8 @@ class Settings:
     storage: str = ""
     token: str = ""
     durable: bool = True
-    compress_after_s: int = 0
+    compress: str = "auto"
+    compress_after_s: int = 600
     keep_ended_s: int = 0
     keep_ended: int = 100_000
     stop_grace_ms: int = 10_000
@@ -144,6 +146,8 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(
             f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"
         )
+    if name == "compress" and value not in ("auto", "off"):
+        raise ConfigError(f'{path}: compress must be "auto" or "off", not {value!r}')
     if kinds[name] is not kind:
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
     if isinstance(value, int) and value < 0:

@@ -28,7 +28,9 @@ async def running_manager(
     """
     descriptors.raise_limit()  # every process has a few, and every client one
     storage = storage_from_url(
-        settings.storage_url, durable=settings.durable, compress_after_s=settings.compress_after_s
+        settings.storage_url,
+        durable=settings.durable,
+        compress_after_s=None if settings.compress == "off" else settings.compress_after_s,
     )
     await storage.open()
     try:

@@ -10,7 +10,7 @@ from outlast.config import Settings
 from outlast.daemon import state_folder
 from outlast.daemon.composition import running_manager
 from outlast.linux.process import pidfd_open, signal_process
-from outlast.model.errors import AlreadyServed, StorageDamaged
+from outlast.model.errors import AlreadyServed, EndsNotStored, StorageDamaged, StorageUnavailable
 from outlast.shimlink import SHIM_LOG_NAME, find_running_shim
 from outlast.storage import storage_from_url
 
@@ -20,8 +20,12 @@ _ATTEMPTS = 10
 _IN_MEMORY = "memory:"
 
 
-async def shutdown(settings: Settings) -> int | None:
+async def shutdown(settings: Settings, *, discards: bool = False) -> int | None:
     """End daemon, processes and shim of the state folder. Works without a running daemon, too.
+
+    Args:
+        settings: of the daemon.
+        discards: whether to give up output and ends that the store cannot commit now.
 
     Returns:
         Number of processes that were running; None if neither daemon nor shim nor any process was.
@@ -46,28 +50,37 @@ async def shutdown(settings: Settings) -> int | None:
             except AlreadyServed as exc:
                 refusal = exc
                 continue  # a new daemon was started meanwhile
-            return await _shut_down(settings)
+            return await _shut_down(settings, discards=discards)
     if not had_daemon:
         raise refusal
     raise AlreadyServed("another program restarts the daemon whenever it ends: first stop the service that does")
 
 
-async def _shut_down(settings: Settings) -> int:
+async def _shut_down(settings: Settings, *, discards: bool) -> int:
     """Do what a daemon without a listening socket does: exits and last lines are stored as always.
 
     Raises:
         StorageDamaged: the store is damaged. The processes and the shim are ended all the same.
+        EndsNotStored, StorageUnavailable: the store cannot commit now. The shim keeps what is not stored.
         OutlastError: the shutdown failed.
     """
-    grace_s = settings.stop_grace_ms / 1000
+    # Where nothing can be stored, a store in memory serves to end everything. The next daemon records what is missing.
+    unstored = replace(settings, storage=_IN_MEMORY)
     try:
-        async with running_manager(settings) as manager:
-            return await manager.shutdown(grace_s)
+        return await _end_all(settings)
     except StorageDamaged as damage:
-        # Nothing can be stored, and the processes are to end: a store in memory serves for that.
-        async with running_manager(replace(settings, storage=_IN_MEMORY)) as manager:
-            ended = await manager.shutdown(grace_s)
+        ended = await _end_all(unstored)
         raise StorageDamaged(f"{damage}. {ended} running processes were ended; how is not stored") from None
+    except (EndsNotStored, StorageUnavailable) as exc:
+        if not discards:
+            raise
+        before = exc.ended if isinstance(exc, EndsNotStored) else 0
+        return before + await _end_all(unstored)
+
+
+async def _end_all(settings: Settings) -> int:
+    async with running_manager(settings) as manager:
+        return await manager.shutdown(settings.stop_grace_ms / 1000)
 
 
 async def _has_unfinished(settings: Settings) -> bool:

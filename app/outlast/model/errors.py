@@ -24,6 +24,7 @@ OutlastError
 |           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
 |               `-- GreetingCut  it broke during the greeting (outlast.shimlink)
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
+|-- EndsNotStored           the processes were told to end, and their ends or output cannot be stored now
 |-- StorageError            the store cannot be used at all: newer schema, bad URL
 |   `-- StorageDamaged      the store is damaged
 |-- ProtocolError           the other end of the shim's socket speaks another version of the protocol
@@ -137,6 +138,18 @@ def after_effects(done: str) -> Iterator[None]:
         yield
     except Unavailable as exc:
         raise Interrupted(f"{done}, and then a step failed: {exc}") from exc
+
+
+class EndsNotStored(OutlastError):
+    """The processes were told to end, and the store cannot commit all of their output or their ends now.
+
+    Attributes:
+        ended: number of processes that were running.
+    """
+
+    def __init__(self, message: str, ended: int) -> None:
+        super().__init__(message)
+        self.ended = ended
 
 
 class StorageError(OutlastError):

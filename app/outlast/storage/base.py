@@ -199,13 +199,14 @@ class Storage(ABC):
 
     @classmethod
     @abstractmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:
         """Return a storage for `url` that is not open yet, without I/O.
 
         Args:
             url: the setting `storage` as the operator wrote it, for instance `sqlite:////var/lib/outlast/outlast.db`.
             durable: whether a commit that has returned survives a loss of power, not only the death of this process.
-            compress_after_s: age in seconds from which output may be compressed. 0: never.
+            compress_after_s: age in seconds from which output may be compressed that was not compressed at once. None:
+                nothing is compressed.
 
         Raises:
             StorageError: the plug-in does not understand the URL.

@@ -8,7 +8,7 @@ from outlast.storage.base import Storage
 GROUP = "outlast.storage"
 
 
-def storage_from_url(url: str, *, durable: bool = True, compress_after_s: int = 0) -> Storage:
+def storage_from_url(url: str, *, durable: bool = True, compress_after_s: int | None = None) -> Storage:
     """Return the storage that `url` names, not open yet.
 
     Raises:

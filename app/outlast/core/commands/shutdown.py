@@ -6,7 +6,7 @@ import contextlib
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.errors import NotRunning, StorageUnavailable
+from outlast.model.errors import EndsNotStored, NotRunning
 
 _KILL_CONFIRM_S = 10.0
 
@@ -18,7 +18,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
         Number of processes that were running.
 
     Raises:
-        StorageUnavailable: ends or output cannot be stored now; the shim still has them.
+        EndsNotStored: ends or output cannot be stored now; the shim still has them.
     """
     link = supervisor.link
     running = [live for live in supervisor if not live.ended]
@@ -32,9 +32,10 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     finished = await _wait_finished(rest, _KILL_CONFIRM_S)
     problem = supervisor.store_problem()
     if problem is not None:
-        raise StorageUnavailable(
+        raise EndsNotStored(
             f"the processes were told to end, but {problem}. The shim keeps what is not stored: "
-            "make room or fix the error, then try again"
+            "make room or fix the error and try again, or give it up with `outlast down --discard`",
+            len(running),
         )
     if not finished:  # a process that could not be killed holds a pipe; all that it wrote so far is stored
         for live in rest:

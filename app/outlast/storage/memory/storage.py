@@ -79,7 +79,7 @@ class MemoryStorage(Storage):
         self._events = MemoryEvents()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:  # noqa: ARG003 - neither applies to memory
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:  # noqa: ARG003 - neither applies to memory
         """Return an empty storage for the URL `memory:`."""
         if url != "memory:":
             raise StorageError(f"storage {url!r}: write memory: and nothing behind it")

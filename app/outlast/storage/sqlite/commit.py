@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from outlast.failpoints import failpoint
@@ -27,7 +27,10 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
+
+Compress = Callable[[bytes], bytes | None]
 
 
 @dataclass(slots=True)
@@ -47,9 +50,11 @@ class _OpenRow:
 class Batch:
     """Changes of one commit while they are applied, and the position that each process's output has reached."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, compress: Compress | None = None) -> None:
+        """`compress`: returns the data of a row compressed, or None if they stay as they are. None: all stay so."""
         self.handles: dict[str, int] = {}
         self._db = db
+        self._compress = compress
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._open: dict[int, _OpenRow] = {}
         self._next_minute_ms: int | None = None
@@ -133,6 +138,8 @@ class Batch:
         else:
             ts, parts = encode_chunk_times([(chunk.line_count, chunk.ts_ms) for chunk in chunks])
             data = b"".join(chunk.data for chunk in chunks)
+        compressed = self._compress(data) if self._compress and data else None
+        codec, raw_bytes = (None, None) if compressed is None else (ZLIB, len(data))
         unfinished = row.position.unfinished_line(first.stream)
         added = self._db.execute(
             queries.ADD_CHUNK,
@@ -149,10 +156,12 @@ class Batch:
                 row.position.lines,
                 first.continues,
                 unfinished.size if unfinished else 0,
-                data,
+                data if compressed is None else compressed,
                 first.gap,
                 missing_bytes,
                 parts,
+                codec,
+                raw_bytes,
             ),
         )
         for chunk in chunks:
@@ -285,11 +294,14 @@ def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] 
     return position_from_rows(*ends), max(latest_ts or 0 for *_, latest_ts in ends)
 
 
-def commit(db: sqlite3.Connection, changes: Sequence[Change]) -> Mapping[str, int]:
-    """Apply `changes` in the caller's transaction; return the handles of added processes by process id."""
+def commit(db: sqlite3.Connection, changes: Sequence[Change], *, compress: Compress | None = None) -> Mapping[str, int]:
+    """Apply `changes` in the caller's transaction; return the handles of added processes by process id.
+
+    `compress`: see `Batch`.
+    """
     if not changes:
         db.execute(queries.WRITE_NOTHING)
-    batch = Batch(db)
+    batch = Batch(db, compress)
     for change in changes:
         batch.apply(change)
         failpoint("inside-commit")

@@ -33,6 +33,14 @@ def _folder() -> Traversable:
     return packaged if packaged.is_dir() else checkout
 
 
+def _views() -> str:
+    """Return the SQL of all views. A view of lines has a second one beside it, over `output_readable_portable`."""
+    text = (_folder() / "views.sql").read_text(encoding="utf-8")
+    of_lines = re.findall(r"^CREATE VIEW output_(?:lines|tail) .*?;$", text, re.MULTILINE | re.DOTALL)
+    portable = [re.sub(r"\boutput_(lines|tail|readable)\b", r"output_\1_portable", view) for view in of_lines]
+    return "\n".join([text, *portable])
+
+
 def _numbered(folder: Traversable) -> list[tuple[int, str]]:
     return [
         (int(match[1]), entry.read_text(encoding="utf-8"))
@@ -69,7 +77,7 @@ def apply(db: sqlite3.Connection, steps: Sequence[str] | None = None) -> None:
         if version > _version(db):
             views = db.execute("SELECT name FROM sqlite_schema WHERE type = 'view'").fetchall()
             drops = "".join(f"DROP VIEW {name}; " for (name,) in views)
-            made = (_folder() / "views.sql").read_text(encoding="utf-8") if version == len(steps) else ""
+            made = _views() if version == len(steps) else ""
             db.executescript(f"BEGIN IMMEDIATE; {drops}{sql}\n;{made}\n; PRAGMA user_version = {version}")
             failpoint("migration-inside")
             db.execute("COMMIT")

@@ -31,8 +31,8 @@ ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
     (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, lines, continues,
-     unfinished_bytes, data, gap, missing_bytes, parts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     unfinished_bytes, data, gap, missing_bytes, parts, codec, raw_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 MINUTE_MS = 60_000
 NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
@@ -308,11 +308,11 @@ LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
 COMPRESSED_UPTO = "SELECT id FROM compressed_upto WHERE rowid = 1"
 MOVE_COMPRESSED_UPTO = "UPDATE compressed_upto SET id = ? WHERE rowid = 1"
 ROWS_TO_COMPRESS = """
-SELECT c.id, c.ts, length(c.data), length(c.data) <= :large AND EXISTS (
+SELECT c.id, c.ts, iif(c.codec IS NULL, length(c.data), 0), length(c.data) <= :large AND EXISTS (
     SELECT 1 FROM unmerged u WHERE u.handle = c.handle AND u.after_seq < c.first_seq)
 FROM output_chunk c WHERE c.id > :mark ORDER BY c.id LIMIT :limit
 """
-ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts, codec FROM output_chunk WHERE id = ?"
+ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts FROM output_chunk WHERE id = ?"
 COMPRESS_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
 WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL

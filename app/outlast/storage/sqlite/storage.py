@@ -29,7 +29,8 @@ from outlast.storage.base import (
     WithdrawProcess,
 )
 from outlast.storage.sqlite import queries, read, read_events
-from outlast.storage.sqlite.commit import commit, stored_position
+from outlast.storage.sqlite.codec import compress_flood
+from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
 from outlast.storage.sqlite.maintenance.checkpoint import write_log_back
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
@@ -60,13 +61,14 @@ class SqliteStorage(Storage):
     at the same moment. The others are `query_only`.
     """
 
-    def __init__(self, path: Path, *, durable: bool, compress_after_s: int = 0) -> None:
+    def __init__(self, path: Path, *, durable: bool, compress_after_s: int | None = None) -> None:
         self.path = Path(os.path.realpath(path))  # SQLite puts its log beside the file, not beside a link to it
         self._files = StoreFiles(self.path)
         self._durable = durable
         self._sql = SqlClient(self.path)
         self._leases = ReadLeases()
-        compression = CompressionRules(after_ms=compress_after_s * 1000) if compress_after_s else None
+        compression = None if compress_after_s is None else CompressionRules(after_ms=compress_after_s * 1000)
+        self._compress_flood: Compress | None = None if compress_after_s is None else compress_flood
         self._maintenance = MaintenanceScheduler(self, self._leases, MaintenancePolicy(compression=compression))
         self._reserve = Reserve(self.path)
         self._cleanup = CleanupTask(self.path, self._reserve)
@@ -79,7 +81,7 @@ class SqliteStorage(Storage):
         self._lost: str | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:
         """Return a storage for `sqlite:///relative/path` or `sqlite:////absolute/path`, with `%23` for `#`."""
         path = url.removeprefix(_SCHEME)
         decoded = os.fsdecode(unquote_to_bytes(path))
@@ -132,7 +134,9 @@ class SqliteStorage(Storage):
         self._commits += 1
 
         def store(db: sqlite3.Connection) -> Mapping[str, int]:
-            work = partial(transact, db, "BEGIN IMMEDIATE", partial(commit, changes=changes))
+            work = partial(
+                transact, db, "BEGIN IMMEDIATE", partial(commit, changes=changes, compress=self._compress_flood)
+            )
             return self._reserve.commit(changes, work)
 
         try:

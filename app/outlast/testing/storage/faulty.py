@@ -77,7 +77,7 @@ class FaultyStorage(StorageWrapper):
         self._fault = Fault()
 
     @classmethod
-    def from_url(cls, url: str, *, durable: bool, compress_after_s: int = 0) -> Self:
+    def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:
         """Make a storage for `faulty:/path/of/control-file?URL-of-the-inner-storage`."""
         control, question, inner = url.removeprefix(_SCHEME).partition("?")
         if not control or not question:

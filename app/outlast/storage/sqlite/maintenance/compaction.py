@@ -8,7 +8,7 @@ from typing import Self
 
 from outlast.failpoints import failpoint
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.codec import ZSTD
+from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.rows import (
     LARGE_BYTES,
     LEAST_LOCAL_BYTES,
@@ -229,7 +229,7 @@ def _replace_rows(db: sqlite3.Connection, merged: MergedRow) -> None:
     *others, last = merged.ids
     db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
     failpoint("inside-compaction")
-    codec, raw_bytes = (None, None) if merged.compressed is None else (ZSTD, len(merged.data))
+    codec, raw_bytes = (None, None) if merged.compressed is None else (ZLIB, len(merged.data))
     stored = (merged.compressed or merged.data, merged.parts, codec, raw_bytes)
     # The last row keeps its id, so that the highest id of all is never deleted and given again.
     db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, merged.continues, *stored, last))

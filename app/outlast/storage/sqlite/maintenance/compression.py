@@ -28,7 +28,7 @@ class CompressionRules:
 
     after_ms: int
     min_bytes: int = 1024
-    max_ratio: float = 0.8
+    max_ratio: float = codec.MAX_RATIO
 
     def is_old(self, ts_ms: int, now_ms: int) -> bool:
         """Tell whether output of that time may be compressed. A time in the future is that of a wrong clock."""
@@ -66,12 +66,11 @@ def plan_compression(db: sqlite3.Connection, rules: CompressionRules, now_ms: in
         if not rules.is_old(ts_ms, now_ms):
             break
         if stored_bytes >= rules.min_bytes and not may_be_merged:
-            handle, first_seq, data, parts, codec_name = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
+            handle, first_seq, data, parts = db.execute(queries.ROW_TO_COMPRESS, (row_id,)).fetchone()
             if parts and not all(rules.is_old(chunk_ms, now_ms) for _, chunk_ms in chunk_times(ts_ms, parts)):
                 break
             size += len(data)
-            if codec_name is None:
-                found.append(OldRow(row_id, handle, first_seq, data))
+            found.append(OldRow(row_id, handle, first_seq, data))
         upto_id = row_id
         if size >= STEP_BYTES:
             break
@@ -95,6 +94,6 @@ def compress_rows(rows: Sequence[OldRow], rules: CompressionRules) -> list[tuple
 def apply_compression(db: sqlite3.Connection, compressed: Sequence[tuple[OldRow, bytes]], upto_id: int) -> None:
     """Replace the data of rows by their compressed data, in the caller's transaction."""
     for row, data in compressed:
-        db.execute(queries.COMPRESS_ROW, (data, codec.ZSTD, len(row.data), row.id, row.handle, row.first_seq))
+        db.execute(queries.COMPRESS_ROW, (data, codec.ZLIB, len(row.data), row.id, row.handle, row.first_seq))
         failpoint("inside-compression")
     db.execute(queries.MOVE_COMPRESSED_UPTO, (upto_id,))

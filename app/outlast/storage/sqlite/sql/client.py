@@ -6,8 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import zstandard
-
 from outlast.model.errors import InvalidRequest, Unavailable
 from outlast.model.shortage import shortages_told
 from outlast.model.sql import MAX_ANSWER_BYTES, SqlQuery
@@ -52,7 +50,7 @@ class SqlClient:
         request = json.dumps(
             {
                 "path": str(self._path),
-                "packages": str(Path(zstandard.__file__).parents[1]),
+                "packages": sys.path,
                 "query": query.query,
                 "parameters": query.parameters,
                 "max_rows": query.max_rows,

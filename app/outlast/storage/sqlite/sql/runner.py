@@ -1,9 +1,9 @@
 """The program that runs one of an operator's SQL queries, so that no query can stall, fill or change the store.
 
-It uses the standard library only, and zstandard when a query reads compressed output. The daemon sends it the program,
-and then a request as JSON, over its standard input. The program writes a newline to its standard output when the query
-begins, then the answer or an error as JSON. SQLite allows no statement that writes, attaches or configures, limits
-lengths, and keeps in memory what it sorts; the system limits memory and processor time.
+It uses the standard library only, and zstandard when a query reads output that an early version compressed. The
+daemon sends it the program, and then a request as JSON, over its standard input. The program writes a newline to its
+standard output when the query begins, then the answer or an error as JSON. SQLite allows no statement that writes,
+attaches or configures, limits lengths, and keeps in memory what it sorts; the system limits memory and processor time.
 """
 
 import base64
@@ -12,6 +12,7 @@ import os
 import resource
 import sqlite3
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -51,15 +52,16 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK
 
 
-def _make_decompress(packages: str) -> Callable[[bytes, str | None], bytes]:
-    """Return the SQL function `decompress(data, codec)`. `packages` is the folder where zstandard is installed."""
+def _make_decompress(packages: list[str]) -> Callable[[bytes, str | None], bytes]:
+    """Return the SQL function `decompress(data, codec)`. `packages`: folders, in one of which is zstandard."""
 
     def decompress(data: bytes, codec: str | None) -> bytes:
         if codec is None:
             return data
-        if packages not in sys.path:
-            sys.path.append(packages)
-        import zstandard  # noqa: PLC0415 - most queries do without
+        if codec == "zlib":
+            return zlib.decompress(data)
+        sys.path[:] = packages
+        import zstandard  # noqa: PLC0415 - hardly any store needs it
 
         return zstandard.ZstdDecompressor().decompress(data)
 
@@ -74,12 +76,13 @@ def _shadow_views(db: sqlite3.Connection) -> None:
         db.execute(sql.replace("CREATE VIEW", "CREATE TEMP VIEW", 1))
 
 
-def _open_store(path: str, packages: str) -> sqlite3.Connection:
+def _open_store(path: str, packages: list[str]) -> sqlite3.Connection:
     # "ro" could not take part in the log's shared memory after a crash.
     uri = f"file:{quote(os.fsencode(path))}?mode=rw"
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     db.execute("PRAGMA temp_store = MEMORY")
     db.create_function("decompress", 2, _make_decompress(packages), deterministic=True)
+    db.create_function("sqlar_uncompress", 2, lambda data, _: zlib.decompress(data), deterministic=True)
     _shadow_views(db)
     db.execute("PRAGMA query_only = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)

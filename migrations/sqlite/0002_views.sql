@@ -1,0 +1,1 @@
+-- The views read compressed output, and have portable ones beside them: see views.sql. Nothing else changes.
