@@ -94,8 +94,8 @@ CREATE TABLE purged (handle INTEGER PRIMARY KEY) STRICT;
 
 -- ---- output
 
--- A row holds one chunk, or several of one stream that follow one another. The last row of each stream tells how far
--- the stream is stored, so no counter has to agree with it. `data` stands last: reading the columns before it does not
+-- A row holds one chunk, or several that follow one another. The last rows tell how far output is stored, so no counter
+-- has to agree with them. `data` stands last: reading the columns before it does not
 -- read the data.
 CREATE TABLE output_chunk (
     id            INTEGER PRIMARY KEY,
@@ -103,7 +103,7 @@ CREATE TABLE output_chunk (
     run           INTEGER NOT NULL,
     first_seq     INTEGER NOT NULL,
     line_count    INTEGER NOT NULL,
-    stream        INTEGER NOT NULL, -- 1 stdout, 2 stderr
+    stream        INTEGER NOT NULL, -- 1 stdout, 2 stderr, 0 both: see parts
     ts            INTEGER NOT NULL, -- when the first chunk was read
     latest_ts     INTEGER NOT NULL, -- latest ts of the process so far: never falls, even if the clock is set back
     stdout_end    INTEGER NOT NULL, -- bytes of standard output stored, this row included
@@ -116,7 +116,8 @@ CREATE TABLE output_chunk (
     gap           TEXT,             -- why output is missing here; NULL in a row of lines
     missing_bytes INTEGER,          -- of a gap: by how much the end of its stream grew without data
     parts         TEXT,             -- of several chunks: a JSON array with one entry each: milliseconds since the entry
-                                    -- before it (the first: since ts); for a chunk of several lines [lines, milliseconds]
+                                    -- before it (the first: since ts); for a chunk of several lines [lines, milliseconds]. Of both
+                                    -- streams: an object, described in docs/storage.md
     codec         TEXT,             -- how data is compressed: 'zlib'; NULL: not compressed
     raw_bytes     INTEGER,          -- of a compressed row: bytes that the process wrote
     data          BLOB NOT NULL     -- exactly as written, unless compressed

@@ -26,8 +26,8 @@ SELECT
     p.stdout_mode,
     p.stderr_mode,
     p.options,
-    max(coalesce(o.lines, 0), coalesce(e.lines, 0)) AS lines,
-    coalesce(o.stdout_end, 0) + coalesce(e.stderr_end, 0)
+    max(coalesce(o.lines, 0), coalesce(e.lines, 0), coalesce(b.lines, 0)) AS lines,
+    max(coalesce(o.stdout_end, 0), coalesce(b.stdout_end, 0)) + max(coalesce(e.stderr_end, 0), coalesce(b.stderr_end, 0))
         - (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
         AS bytes,
     r.output_complete
@@ -37,7 +37,9 @@ JOIN run r
 LEFT JOIN output_chunk o
     ON o.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 1 ORDER BY c.first_seq DESC LIMIT 1)
 LEFT JOIN output_chunk e
-    ON e.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1);
+    ON e.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN output_chunk b
+    ON b.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1);
 
 CREATE VIEW runs AS
 SELECT
@@ -134,8 +136,12 @@ SELECT
     c.first_seq + c.line_count - 1 AS last_seq,
     c.ts,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
-    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
-    c.line_count - (c.continues > 0) AS lines,
+    CASE c.stream WHEN 0 THEN 'both' WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
+    c.line_count - iif(
+        c.stream > 0,
+        c.continues > 0,
+        (SELECT count(*) FROM json_each(c.parts, '$.chunks') m WHERE m.type = 'array' AND (m.value ->> 3) IS NOT NULL)
+    ) AS lines,
     c.raw_bytes AS bytes,
     length(c.data) AS compressed_bytes
 FROM process p
@@ -147,7 +153,13 @@ JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
 -- U+2400. For a row of several chunks, t.value is a JSON array with the time of each line. Gaps are left out, because a
 -- row without data would be shown as an empty line. A line that was stored in parts is shown with its last part, where
 -- the earlier ones are put in front: so s.value, the number of lines to show, is one less for a row whose last line goes
--- on in the next row of the stream. For this view and the next, `migrate.py` also creates the portable one.
+-- on in the next row of the stream.
+--
+-- The second part shows packed rows: w.value is a stream, and t.value a JSON array with two numbers for each of its
+-- lines: the line's number less its place in the stream's data, and its time.
+--
+-- `migrate.py` makes `output_tail` of this text, the same for the last 100 rows of each process: the last lines of a long
+-- output, without reading all of it. For both views, it also creates the portable one.
 CREATE VIEW output_lines AS
 SELECT
     p.id AS process_id,
@@ -158,7 +170,7 @@ SELECT
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     replace(j.value, char(0xFDD0), '\') AS line
 FROM process p
-JOIN output_readable c ON c.handle = p.handle AND c.gap IS NULL
+JOIN output_readable c ON c.handle = p.handle AND c.stream > 0 AND c.gap IS NULL
 CROSS JOIN json_each(json_array(c.line_count - iif(c.unfinished_bytes = 0, 0, coalesce((
     SELECT n.continues > 0 FROM output_chunk n
     WHERE n.handle = c.handle AND n.stream = c.stream AND n.first_seq > c.first_seq ORDER BY n.first_seq LIMIT 1
@@ -182,51 +194,47 @@ CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues =
         ORDER BY a.first_seq
     ) b
 )) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
-WHERE s.value > 0 AND j.key < s.value;
-
--- The same for the last 100 rows of each process: the last lines of a long output, without reading all of it.
-CREATE VIEW output_tail AS
+WHERE s.value > 0 AND j.key < s.value
+UNION ALL
 SELECT
-    p.id AS process_id,
+    p.id,
     c.run,
-    c.first_seq + j.key AS seq,
-    coalesce(t.value ->> j.key, c.ts) AS ts,
-    strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(t.value ->> j.key, c.ts) / 1000.0, 'unixepoch') AS time,
-    CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
-    replace(j.value, char(0xFDD0), '\') AS line
+    (t.value ->> (2 * j.key)) + j.key,
+    t.value ->> (2 * j.key + 1),
+    strftime('%Y-%m-%dT%H:%M:%fZ', (t.value ->> (2 * j.key + 1)) / 1000.0, 'unixepoch'),
+    CASE w.value WHEN 1 THEN 'stdout' ELSE 'stderr' END,
+    replace(j.value, char(0xFDD0), '\')
 FROM process p
-JOIN output_readable c ON c.id IN (
-    SELECT k.id FROM (
-        SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 1 AND a.gap IS NULL
-        UNION ALL
-        SELECT b.id, b.first_seq FROM output_chunk b WHERE b.handle = p.handle AND b.stream = 2 AND b.gap IS NULL
-        ORDER BY 2 DESC LIMIT 100
-    ) k
-)
-CROSS JOIN json_each(json_array(c.line_count - iif(c.unfinished_bytes = 0, 0, coalesce((
-    SELECT n.continues > 0 FROM output_chunk n
-    WHERE n.handle = c.handle AND n.stream = c.stream AND n.first_seq > c.first_seq ORDER BY n.first_seq LIMIT 1
-), 0)))) s
-CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
-    SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(d.lines)), '00', d.ts || ','), ''), ',') || ']'
+JOIN output_readable c ON c.handle = p.handle AND c.stream = 0
+CROSS JOIN json_each('[1,2]') w
+CROSS JOIN json_each(json_array((
+    SELECT '[' || rtrim(group_concat(replace(hex(zeroblob(e.shown)), '00', e.shift || ',' || e.ts || ','), ''), ',') || ']'
     FROM (
         SELECT
-            iif(m.type = 'array', m.value ->> 0, 1) AS lines,
-            c.ts + sum(iif(m.type = 'array', m.value ->> 1, m.value)) OVER (ORDER BY m.key) AS ts
-        FROM json_each(c.parts) m
-    ) d
-)))) t
-CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues = 0, '', (
-    SELECT group_concat(b.part, '') FROM (
-        SELECT CAST(a.part AS TEXT) AS part FROM output_readable a
-        WHERE a.handle = c.handle AND a.stream = c.stream AND a.first_seq < c.first_seq AND a.first_seq >= (
-            SELECT f.first_seq FROM output_chunk f
-            WHERE f.handle = c.handle AND f.stream = c.stream AND f.first_seq <= c.continues
-            ORDER BY f.first_seq DESC LIMIT 1)
-        ORDER BY a.first_seq
-    ) b
-)) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
-WHERE s.value > 0 AND j.key < s.value;
+            d.stream,
+            d.shown,
+            c.first_seq + sum(d.lines) OVER (ORDER BY d.place) - d.lines
+                - sum(d.shown) OVER (PARTITION BY d.stream ORDER BY d.place) + d.shown AS shift,
+            c.ts + sum(d.later) OVER (ORDER BY d.place) AS ts
+        FROM (
+            SELECT
+                m.key AS place,
+                iif(m.type = 'array', m.value ->> 0, 1) AS lines,
+                iif(m.type = 'array', (m.value ->> 0) - ((m.value ->> 3) IS NOT NULL), 1) AS shown,
+                iif(m.type = 'array', m.value ->> 1, m.value) AS later,
+                iif(m.type = 'array', coalesce(m.value ->> 2, 1), 1) AS stream
+            FROM json_each(c.parts, '$.chunks') m
+        ) d
+        ORDER BY d.place
+    ) e
+    WHERE e.stream = w.value
+))) t
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(CAST(CASE
+    WHEN typeof(c.data) = 'text' THEN iif(w.value = 2 - (c.parts ->> '$.stdout_bytes' > 0), c.data, '')
+    WHEN w.value = 1 THEN substr(c.data, 1, c.parts ->> '$.stdout_bytes')
+    ELSE substr(c.data, (c.parts ->> '$.stdout_bytes') + 1)
+END AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+WHERE j.key < json_array_length(t.value) / 2 AND (typeof(c.data) <> 'text' OR length(j.value) > 0);
 
 CREATE VIEW events AS
 SELECT

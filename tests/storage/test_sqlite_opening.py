@@ -163,7 +163,7 @@ async def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
 
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as file:
-        file.seek(32 * PAGE_SIZE_BYTES)
+        file.seek(40 * PAGE_SIZE_BYTES)  # behind the schema
         file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
 
 

@@ -28,6 +28,7 @@ from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZLIB
+from outlast.storage.sqlite.packed import BOTH_STREAMS
 from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
 
 Compress = Callable[[bytes], bytes | None]
@@ -103,7 +104,12 @@ class Batch:
         self._output[chunk.handle] = position, latest_ts
         size = len(chunk.data) + TIME_BYTES
         row = self._open.get(chunk.handle)
-        if row is not None and not chunk.gap and len(chunk.data) <= LARGE_BYTES and row.chunks.accepts(chunk, size):
+        if (
+            row is not None
+            and not chunk.gap
+            and len(chunk.data) <= LARGE_BYTES
+            and row.chunks.continues_stream(chunk, size)
+        ):
             row.chunks.append(chunk, size)
             row.latest_ts = latest_ts
             row.position = position
@@ -290,7 +296,8 @@ def _stored_output(db: sqlite3.Connection, handle: int) -> tuple[Position, int] 
     """Return the position and the latest time of a process's stored output, None for an unknown process."""
     if db.execute(queries.IS_STORED, (handle,)).fetchone() is None:
         return None
-    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() or (None,) * 8 for stream in Stream]
+    streams = (*Stream, BOTH_STREAMS)
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() or (None,) * 8 for stream in streams]
     return position_from_rows(*ends), max(latest_ts or 0 for *_, latest_ts in ends)
 
 

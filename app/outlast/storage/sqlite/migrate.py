@@ -33,12 +33,29 @@ def _folder() -> Traversable:
     return packaged if packaged.is_dir() else checkout
 
 
+_NEWEST_ROWS = """c.id IN (
+    SELECT k.id FROM (
+        SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 0
+        UNION ALL
+        SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 1 AND a.gap IS NULL
+        UNION ALL
+        SELECT a.id, a.first_seq FROM output_chunk a WHERE a.handle = p.handle AND a.stream = 2 AND a.gap IS NULL
+        ORDER BY 2 DESC LIMIT 100
+    ) k
+) AND +c.handle"""
+
+
 def _views() -> str:
-    """Return the SQL of all views. A view of lines has a second one beside it, over `output_readable_portable`."""
+    """Return the SQL of all views: those of `views.sql`, and those made of the text of `output_lines`.
+
+    `output_tail` is the same for few rows. Both have a second view beside them, over `output_readable_portable`.
+    """
     text = (_folder() / "views.sql").read_text(encoding="utf-8")
-    of_lines = re.findall(r"^CREATE VIEW output_(?:lines|tail) .*?;$", text, re.MULTILINE | re.DOTALL)
-    portable = [re.sub(r"\boutput_(lines|tail|readable)\b", r"output_\1_portable", view) for view in of_lines]
-    return "\n".join([text, *portable])
+    (lines,) = re.findall(r"^CREATE VIEW output_lines .*?;$", text, re.MULTILINE | re.DOTALL)
+    newest = re.sub(r"(?<=JOIN output_readable c ON )c\.handle", _NEWEST_ROWS, lines)
+    tail = newest.replace("output_lines", "output_tail").replace("AND c.stream", "AND +c.stream")
+    portable = [re.sub(r"\boutput_(lines|tail|readable)\b", r"output_\1_portable", view) for view in (lines, tail)]
+    return "\n".join([text, tail, *portable])
 
 
 def _numbered(folder: Traversable) -> list[tuple[int, str]]:

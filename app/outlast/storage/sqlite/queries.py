@@ -136,7 +136,7 @@ FORGET_PURGED = "DELETE FROM purged WHERE handle = ?"
 _CURRENT = "r.number = (SELECT max(l.number) FROM run l WHERE l.handle = r.handle)"
 _CHECKED_IS_CURRENT = _CURRENT.replace("r.", "checked.")
 
-# Of the last row of a stream; see `rows.position_from_rows`.
+# Of the last row of a stream, and of the last packed row; see `rows.position_from_rows`.
 _END_OF_STREAM = (
     "{t}first_seq + {t}line_count - 1, {t}lines, {t}stdout_end, {t}stderr_end, {t}run, "
     "iif({t}line_count = 1 AND {t}continues > 0, {t}continues, {t}first_seq + {t}line_count - 1), {t}unfinished_bytes"
@@ -150,6 +150,7 @@ SELECT
     {", ".join(f"r.{column}" for column in RUN_COLUMNS)},
     {_END_OF_STREAM.format(t="o.")},
     {_END_OF_STREAM.format(t="e.")},
+    {_END_OF_STREAM.format(t="b.")},
     (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
@@ -160,6 +161,9 @@ LEFT JOIN output_chunk o ON o.id = (
 LEFT JOIN output_chunk e ON e.id = (
     SELECT c.id FROM output_chunk c
     WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN output_chunk b ON b.id = (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1)
 """
 
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
@@ -220,7 +224,19 @@ TOTAL = """
 SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
 """
 
-# ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them
+# ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them, and a
+# query over one asks for packed rows, too, whose stream is 0
+
+
+def _of_streams(sql: str, order: str) -> dict[int | None, str]:
+    """Return `sql`, which has a place for a stream, for each stream and for both (None)."""
+    rows = {stream: sql.format(stream=stream) for stream in (0, 1, 2)}
+    wanted: dict[int | None, tuple[int, ...]] = {1: (0, 1), 2: (0, 2), None: (0, 1, 2)}
+    return {
+        stream: f"{' UNION ALL '.join(rows[part] for part in parts)} ORDER BY {order}"
+        for stream, parts in wanted.items()
+    }
+
 
 LAST_OF_STREAM = f"""
 SELECT {_END_OF_STREAM.format(t="")}, latest_ts FROM output_chunk
@@ -237,11 +253,7 @@ WHERE handle = :handle AND stream = {stream} AND first_seq <= :upto AND first_se
     WHERE c.handle = :handle AND c.stream = {stream} AND c.first_seq <= :after
     ORDER BY c.first_seq DESC LIMIT 1), 0)
 """
-CHUNK_KEYS = {
-    1: _KEYS.format(stream=1) + " ORDER BY first_seq",
-    2: _KEYS.format(stream=2) + " ORDER BY first_seq",
-    None: _KEYS.format(stream=1) + " UNION ALL " + _KEYS.format(stream=2) + " ORDER BY first_seq",
-}
+CHUNK_KEYS = _of_streams(_KEYS, "first_seq")
 CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
@@ -252,14 +264,10 @@ SELECT ts, parts FROM output_chunk
 WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 _SPANS = """
-SELECT first_seq, line_count, stream, gap IS NOT NULL, continues FROM output_chunk
+SELECT first_seq, line_count, stream, gap IS NOT NULL, continues, iif(stream = 0, parts, NULL) FROM output_chunk
 WHERE handle = :handle AND stream = {stream}
 """
-SPANS_BACKWARDS = {
-    1: _SPANS.format(stream=1) + " ORDER BY first_seq DESC",
-    2: _SPANS.format(stream=2) + " ORDER BY first_seq DESC",
-    None: _SPANS.format(stream=1) + " UNION ALL " + _SPANS.format(stream=2) + " ORDER BY first_seq DESC",
-}
+SPANS_BACKWARDS = _of_streams(_SPANS, "first_seq DESC")
 # The parts of one line that come before a row. Of the first row, which holds the first part, the part is the end; the
 # others are parts as a whole.
 PARTS = """
@@ -298,7 +306,8 @@ WHERE id = :id AND line_count < :most AND length(data) BETWEEN 1 AND :large AND 
 DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
 REPLACE_ROW = """
 UPDATE output_chunk
-SET first_seq = ?, line_count = ?, ts = ?, continues = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?
+SET first_seq = ?, line_count = ?, ts = ?, continues = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?,
+    stream = coalesce(?, stream)
 WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"
@@ -356,7 +365,7 @@ WHERE handle = :handle AND stream = {stream} AND id {than} :id AND id >= :first 
     (SELECT b.first_seq FROM output_chunk b WHERE b.id = :id AND b.handle = :handle), :begin)
 """
 _IDS_OF_PROCESS = f"""
-{_IDS_OF_STREAM.replace("{stream}", "1")} UNION ALL {_IDS_OF_STREAM.replace("{stream}", "2")}
+{" UNION ALL ".join(_IDS_OF_STREAM.replace("{stream}", str(stream)) for stream in (0, 1, 2))}
 ORDER BY first_seq {{order}} LIMIT :count
 """
 _DIRECTIONS = {Order.NEWEST: {"than": "<=", "order": "DESC"}, Order.OLDEST: {"than": ">=", "order": "ASC"}}
@@ -365,7 +374,7 @@ SCAN_PROCESS = {order: _IDS_OF_PROCESS.format(**direction) for order, direction 
 SCANNED = f"""
 SELECT c.handle, {CHUNK} FROM output_chunk c
 WHERE c.id = :id AND c.gap IS NULL
-  AND (:stream IS NULL OR c.stream = :stream)
+  AND (:stream IS NULL OR c.stream IN (0, :stream))
   AND (:since IS NULL OR c.latest_ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from outlast.model.output import Chunk, ChunkQuery, Stream
@@ -12,8 +12,9 @@ from outlast.storage.base import EndedProcess, Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
+from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
 from outlast.storage.sqlite.parts import whole_lines
-from outlast.storage.sqlite.rows import chunk_times, chunks_of, position_from_rows
+from outlast.storage.sqlite.rows import chunk_times, chunks_of, is_packed, position_from_rows
 from outlast.storage.whole_lines import Span, find_tail
 
 
@@ -93,20 +94,26 @@ def chunks(db: sqlite3.Connection, query: ChunkQuery) -> list[Chunk]:
         row = db.execute(queries.CHUNK_AFTER, (chunk_id, after)).fetchone()
         if row is None:  # it ends at or before `after`
             continue
-        for chunk in chunks_of(query.handle, row, after_seq=after):
-            if chunk.first_seq > upto:
+        for chunk in _wanted(db, query, row, after, upto):
+            found.append(chunk)
+            size += len(chunk.data)
+            if size >= query.max_bytes:
                 return found
-            wanted = _wanted(db, query, chunk.after(after))
-            if wanted is not None:
-                found.append(wanted)
-                size += len(wanted.data)
-                if size >= query.max_bytes:
-                    return found
     return found
 
 
-def _wanted(db: sqlite3.Connection, query: ChunkQuery, chunk: Chunk) -> Chunk | None:
-    return whole_lines(db, chunk, seen_seq=query.seen_seq) if query.whole_lines else chunk
+def _wanted(db: sqlite3.Connection, query: ChunkQuery, row: tuple[Any, ...], after: int, upto: int) -> Iterator[Chunk]:
+    """Yield the chunks of a row (the columns `queries.CHUNK`) up to the line `upto`, without lines up to `after`."""
+    packed = list(chunks_of(query.handle, row)) if is_packed(row) else None
+    for chunk in packed or chunks_of(query.handle, row, after_seq=after):
+        if chunk.first_seq > upto:
+            return
+        if packed and (chunk.last_seq <= after or query.stream not in (None, chunk.stream)):
+            continue
+        rest = chunk.after(after)
+        wanted = whole_lines(db, rest, packed=packed, seen_seq=query.seen_seq) if query.whole_lines else rest
+        if wanted is not None:
+            yield wanted
 
 
 def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
@@ -114,8 +121,18 @@ def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None)
     if not _is_stored(db, handle):
         return 0
     rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle})
-    spans = (Span(first, count, Stream(number), bool(gap), continues) for first, count, number, gap, continues in rows)
-    return find_tail(spans, lines)
+    return find_tail(_spans(rows, stream), lines)
+
+
+def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None) -> Iterator[Span]:
+    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row."""
+    for first_seq, line_count, number, is_gap, continues, parts in rows:
+        if number != BOTH_STREAMS:
+            yield Span(first_seq, line_count, Stream(number), bool(is_gap), continues)
+            continue
+        for piece in reversed(list(pieces_of(first_seq, 0, parts))):
+            if stream in (None, piece.stream):
+                yield Span(piece.first_seq, piece.line_count, piece.stream, False, piece.continues)
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
@@ -126,12 +143,12 @@ def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *
 
 def _process(row: tuple[Any, ...]) -> Unfinished:
     handle, spec, (managed, tags) = row[0], row[1:14], row[14:16]
-    position = position_from_rows(row[24:31], row[31:38])
+    position = position_from_rows(row[24:31], row[31:38], row[38:45])
     process = Process(
         handle=handle,
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
-        output=output_summary(position, missing_bytes=row[38]),
+        output=output_summary(position, missing_bytes=row[45]),
         managed=managed_from_text(managed),
     )
     return Unfinished(process, position)
@@ -142,7 +159,7 @@ def _is_stored(db: sqlite3.Connection, handle: int) -> bool:
 
 
 def _last_seq(db: sqlite3.Connection, handle: int) -> int:
-    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in Stream]
+    ends = [db.execute(queries.LAST_OF_STREAM, (handle, stream)).fetchone() for stream in (*Stream, BOTH_STREAMS)]
     return max((end[0] for end in ends if end), default=0)
 
 
@@ -155,13 +172,13 @@ def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
     low, high = 1, _last_seq(db, handle) + 1
     while low < high:
         middle = (low + high) // 2
-        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in Stream]
+        at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in (BOTH_STREAMS, *Stream)]
         first_seq, line_count, latest_ts = max(row for row in at if row)
         if latest_ts >= ms:
             high = first_seq
         else:
             low = first_seq + line_count
-    for stream in Stream:
+    for stream in (BOTH_STREAMS, *Stream):
         row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
         for lines, ts_ms in chunk_times(*row) if row else ():
             if ts_ms >= ms:

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from outlast.model.output import Chunk, GapReason, Position, Stream, UnfinishedLine
 from outlast.storage.sqlite.codec import decompress
+from outlast.storage.sqlite.packed import BOTH_STREAMS, chunks_of_packed, pieces_of, stdout_bytes_of
 
 MAX_MERGED_LINES = 4096
 """Maximum number of lines in a merged row. The view finds the time of a line by counting, at a cost that grows with
@@ -53,9 +54,7 @@ M = TypeVar("M", bound=_Member)
 
 @dataclass(slots=True)
 class Group(Generic[M]):
-    """Chunks or rows that may become one row.
-
-    Process, run and stream are the same, no line is missing between two, and only the last may end within a line.
+    """Chunks or rows of one process and run that follow one another and may become one row.
 
     Attributes:
         size: the part of `TARGET_BYTES` that the group takes.
@@ -66,12 +65,16 @@ class Group(Generic[M]):
     size: int = 0
     lines: int = 0
 
-    def accepts(self, member: M, size: int) -> bool:
-        """Tell whether `member`, which takes `size` bytes with its times, may be appended to the group."""
+    def continues_stream(self, member: M, size: int) -> bool:
+        """Tell whether `member` `fits`, is of the group's stream, and begins behind a whole line."""
+        last = self.members[-1]
+        return member.stream == last.stream and last.data.endswith(b"\n") and self.fits(member, size)
+
+    def fits(self, member: M, size: int) -> bool:
+        """Tell whether `member`, which takes `size` bytes with its times, comes next, and the group has room for it."""
         last = self.members[-1]
         return (
-            (member.stream, member.run, member.first_seq) == (last.stream, last.run, last.first_seq + last.line_count)
-            and last.data.endswith(b"\n")
+            (member.run, member.first_seq) == (last.run, last.first_seq + last.line_count)
             and self.size + size <= TARGET_BYTES
             and self.lines + member.line_count <= MAX_MERGED_LINES
         )
@@ -85,8 +88,9 @@ class Group(Generic[M]):
 
 def chunk_times(ts_ms: int, parts: str) -> Iterator[tuple[int, int]]:
     """Yield the number of lines and the time of each chunk of a merged row, from its columns `ts` and `parts`."""
-    for part in json.loads(parts):
-        lines, later_ms = part if isinstance(part, list) else (1, part)
+    entries = json.loads(parts)
+    for entry in entries if isinstance(entries, list) else entries["chunks"]:
+        lines, later_ms, *_ = entry if isinstance(entry, list) else (1, entry)
         ts_ms += later_ms
         yield lines, ts_ms
 
@@ -101,24 +105,32 @@ def encode_chunk_times(chunks: Sequence[tuple[int, int]]) -> tuple[int, str]:
     return earliest_ms, json.dumps(parts, separators=(",", ":"))
 
 
-def position_from_rows(stdout: Sequence[Any], stderr: Sequence[Any]) -> Position:
-    """Return the position of a process from the ends of its streams (the columns `queries.LAST_OF_STREAM`).
+def position_from_rows(stdout: Sequence[Any], stderr: Sequence[Any], packed: Sequence[Any]) -> Position:
+    """Return the position of a process from the last row of each stream and its last packed row.
 
-    A stream without output has only NULLs.
+    Args:
+        stdout: the columns `queries.LAST_OF_STREAM`, or only NULLs, if there is no such row.
+        stderr: likewise.
+        packed: likewise.
     """
-    last_seq, lines, stdout_end, stderr_end, *_ = max(stdout, stderr, key=lambda end: end[0] or 0)
+    last_seq, lines, stdout_end, stderr_end, *_ = max(stdout, stderr, packed, key=lambda end: end[0] or 0)
     return Position(
         last_seq=last_seq or 0,
         lines=lines or 0,
         stdout_end=stdout_end or 0,
         stderr_end=stderr_end or 0,
-        stdout_line=_unfinished_line(*stdout[4:7]),
-        stderr_line=_unfinished_line(*stderr[4:7]),
+        stdout_line=_unfinished_line(*stdout[4:7]) if (packed[2] or 0) <= (stdout[2] or 0) else None,
+        stderr_line=_unfinished_line(*stderr[4:7]) if (packed[3] or 0) <= (stderr[3] or 0) else None,
     )
 
 
 def _unfinished_line(run: int, first_seq: int, size: int | None) -> UnfinishedLine | None:
     return UnfinishedLine(run=run, first_seq=first_seq, size=size) if size else None
+
+
+def is_packed(row: tuple[Any, ...]) -> bool:
+    """Tell whether a row (the columns `queries.CHUNK`) is packed."""
+    return bool(row[3] == BOTH_STREAMS)
 
 
 def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Iterator[Chunk]:
@@ -129,6 +141,11 @@ def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Itera
     """
     run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec = row
     data = decompress(data, codec)
+    if stream == BOTH_STREAMS:
+        pieces = list(pieces_of(first_seq, ts, parts))
+        packed = chunks_of_packed(handle, run, pieces, data, stdout_bytes_of(parts), (stdout_end, stderr_end))
+        yield from (chunk for chunk in packed if chunk.last_seq > after_seq)
+        return
     row_end_seq = first_seq + line_count
     begin = 0
     for lines, ts_ms in [(line_count, ts)] if parts is None else chunk_times(ts, parts):

@@ -4,7 +4,6 @@ A position is a row's id and, in the low bits, the number of a chunk in the row:
 """
 
 import sqlite3
-from collections.abc import Iterator
 
 from outlast.model.output import Chunk
 from outlast.model.process import Order
@@ -12,7 +11,7 @@ from outlast.model.scan import ScanPage, ScanQuery
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.listing import MAX_INTEGER
 from outlast.storage.sqlite.parts import whole_lines
-from outlast.storage.sqlite.rows import MAX_MERGED_LINES, chunks_of
+from outlast.storage.sqlite.rows import MAX_MERGED_LINES, chunks_of, is_packed
 
 _CHUNKS_IN_ROW = MAX_MERGED_LINES
 _AFTER_ALL = _CHUNKS_IN_ROW * 2**50
@@ -35,10 +34,11 @@ def scan_output(db: sqlite3.Connection, query: ScanQuery) -> ScanPage:
     size = examined = row_id = 0
     for row_id, *_ in db.execute(ids[query.order], where):
         examined += 1
-        for position, chunk in _matching_chunks(db, row_id, query):
+        chunks, packed = _matching_chunks(db, row_id, query)
+        for position, chunk in chunks:
             if position >= begin if newest else position <= begin:
                 continue
-            whole = whole_lines(db, chunk)
+            whole = whole_lines(db, chunk, packed=packed)
             if whole is None:
                 continue
             found.append((position, whole))
@@ -58,25 +58,30 @@ def row_range(page: ScanPage) -> tuple[int, int] | None:
     return (min(positions) // _CHUNKS_IN_ROW, max(positions) // _CHUNKS_IN_ROW) if positions else None
 
 
-def _matching_chunks(db: sqlite3.Connection, row_id: int, query: ScanQuery) -> Iterator[tuple[int, Chunk]]:
-    """Yield the matching chunks of a row with their positions, in the order of the scan.
+def _matching_chunks(
+    db: sqlite3.Connection, row_id: int, query: ScanQuery
+) -> tuple[list[tuple[int, Chunk]], list[Chunk] | None]:
+    """Return the matching chunks of a row with their positions, in the order of the scan, and all of a packed row.
 
     Each row is read by itself: a join would read the data of all rows before it returned the first.
     """
     bounds = {"id": row_id, "stream": query.stream, "since": query.since_ms, "until": query.until_ms}
     row = db.execute(queries.SCANNED, bounds).fetchone()
     if row is None:
-        return
-    handle, *columns = row
-    chunks = list(chunks_of(handle, tuple(columns)))
-    with_positions = list(enumerate(chunks, (row_id + 1) * _CHUNKS_IN_ROW - len(chunks)))
-    for position, chunk in reversed(with_positions) if query.order is Order.NEWEST else with_positions:
-        if _is_in_time(query, chunk):
-            yield position, chunk
+        return [], None
+    handle, columns = row[0], row[1:]
+    chunks = list(chunks_of(handle, columns))
+    with_positions = enumerate(chunks, (row_id + 1) * _CHUNKS_IN_ROW - len(chunks))
+    matching = [(position, chunk) for position, chunk in with_positions if _is_wanted(query, chunk)]
+    if query.order is Order.NEWEST:
+        matching.reverse()
+    return matching, chunks if is_packed(columns) else None
 
 
-def _is_in_time(query: ScanQuery, chunk: Chunk) -> bool:
-    """Compare a chunk's own time: SQLite has compared that of its row."""
-    return (query.since_ms is None or chunk.ts_ms >= query.since_ms) and (
-        query.until_ms is None or chunk.ts_ms <= query.until_ms
+def _is_wanted(query: ScanQuery, chunk: Chunk) -> bool:
+    """Compare a chunk's own stream and time: SQLite has compared those of its row."""
+    return (
+        query.stream in (None, chunk.stream)
+        and (query.since_ms is None or chunk.ts_ms >= query.since_ms)
+        and (query.until_ms is None or chunk.ts_ms <= query.until_ms)
     )

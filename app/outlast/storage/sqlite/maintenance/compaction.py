@@ -1,14 +1,16 @@
 """Compaction: small rows of a process are found on a reader's thread and merged into larger ones on the writer's."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
 from outlast.failpoints import failpoint
+from outlast.model.output import Stream
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZLIB
+from outlast.storage.sqlite.packed import BOTH_STREAMS, Packer
 from outlast.storage.sqlite.rows import (
     LARGE_BYTES,
     LEAST_LOCAL_BYTES,
@@ -28,6 +30,10 @@ STEP_ROWS = 512
 _STEP_BYTES = 2 * TARGET_BYTES
 
 _SMALL_BYTES = 2000  # many rows of this size fill a page, whatever their exact size
+
+_PACKED_FACTOR = 8
+"""While more output may come, rows are packed when there are this many times the rows that are merged, because a packed
+row cannot grow."""
 
 _FULL_BYTES = TARGET_BYTES - TARGET_BYTES // 16  # a merged row that may still grow is smaller
 
@@ -71,6 +77,7 @@ class MergedRow:
         latest_ts: the latest time of a chunk.
         continues: that of the first row; only the first can begin within a line.
         data: the output, not compressed.
+        stream: the new stream, of a packed row. None: that of the rows.
         compressed: `data` as they are stored, if they are stored compressed.
     """
 
@@ -82,11 +89,17 @@ class MergedRow:
     continues: int
     data: bytes
     parts: str | None
+    stream: int | None = None
     compressed: bytes | None = None
+
+    @property
+    def end_seq(self) -> int:
+        """Return the sequence number after the last line."""
+        return self.first_seq + self.line_count
 
     @classmethod
     def from_rows(cls, rows: Sequence[Row]) -> Self:
-        """Merge rows that follow one another."""
+        """Merge rows of one stream that follow one another; only the last may end within a line."""
         chunks = [time for row in rows for time in row.chunk_times()]
         ts, parts = encode_chunk_times(chunks) if len(rows) > 1 else (rows[0].ts, rows[0].parts)
         return cls(
@@ -98,6 +111,25 @@ class MergedRow:
             continues=rows[0].continues,
             data=b"".join(row.data for row in rows),
             parts=parts,
+        )
+
+    @classmethod
+    def packed(cls, rows: Sequence[Row]) -> Self:
+        """Merge rows that follow one another, and begin and end with a whole line in both streams."""
+        packer = Packer()
+        for row in rows:
+            packer.add(Stream(row.stream), row.chunk_times(), row.data)
+        ts, parts, data = packer.columns()
+        return cls(
+            ids=[row.id for row in rows],
+            first_seq=rows[0].first_seq,
+            line_count=sum(row.line_count for row in rows),
+            ts=ts,
+            latest_ts=max(ts for row in rows for _, ts in row.chunk_times()),
+            continues=0,
+            data=data,
+            parts=parts,
+            stream=BOTH_STREAMS,
         )
 
 
@@ -133,7 +165,9 @@ class CompactionPlan:
         return sum(len(row.data) for row in self.merged)
 
 
-def plan_compaction(db: sqlite3.Connection, handle: int, *, min_rows: int, pack: bool) -> CompactionPlan | None:
+def plan_compaction(
+    db: sqlite3.Connection, handle: int, *, min_rows: int, pack: bool, step_rows: int = STEP_ROWS
+) -> CompactionPlan | None:
     """Plan the next step of a process's compaction. Return None if there is none now.
 
     Args:
@@ -142,26 +176,70 @@ def plan_compaction(db: sqlite3.Connection, handle: int, *, min_rows: int, pack:
         min_rows: while more output may come, fewer rows than this are not merged.
         pack: cut merged rows so that they fill pages, rather than make them as large as possible. For rows that will
             not be compressed.
+        step_rows: maximum number of rows examined.
     """
     state = db.execute(queries.UNMERGED, {"handle": handle}).fetchone()
     if state is None:
         return None
     mark, is_complete = state
+    merge = partial(_merge_group, pack=pack)
+    keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": step_rows})
+    found = _examine(db, keys, mark, step_rows, merge)
     plan = partial(CompactionPlan, handle=handle, before_seq=mark)
-    after_seq, group, single = mark, Group[Row](), list[MergedRow]()
+    if found.is_last and is_complete:
+        return plan(after_seq=None, merged=[*found.merged, *merge(found.rows)])
+    is_due = not found.is_last or len(found.rows) >= min_rows
+    if found.rows and is_due and _is_of_one_stream(found.rows):
+        # Later output may still be merged with these rows: the mark stays before them.
+        found.merged += [MergedRow.from_rows(found.rows)] if len(found.rows) > 1 else []
+    elif found.rows and (not found.is_last or len(found.rows) >= _PACKED_FACTOR * min_rows):
+        is_packed = _pack(found, merge(found.rows))
+        if not is_packed and not found.is_last and step_rows == STEP_ROWS:  # a line of many parts
+            return plan_compaction(db, handle, min_rows=min_rows, pack=pack, step_rows=MAX_MERGED_LINES)
+        if not is_packed and not found.is_last:
+            found.merged += merge(found.rows)
+            found.after_seq = found.rows[-1].end_seq - 1
+    has_work = found.after_seq > mark or any(len(row.ids) > 1 for row in found.merged)
+    return plan(after_seq=found.after_seq, merged=found.merged) if has_work else None
+
+
+@dataclass(slots=True)
+class _Found:
+    """The rows behind a mark, and what some of them become.
+
+    Attributes:
+        after_seq: the mark behind which `rows` begin.
+        merged: what the rows before them become.
+        rows: rows that follow one another, and may be followed by more.
+        is_last: whether there are no more rows yet.
+    """
+
+    after_seq: int
+    merged: list[MergedRow]
+    rows: Sequence[Row] = ()
+    is_last: bool = False
+
+
+def _examine(
+    db: sqlite3.Connection,
+    keys: Iterable[tuple[int, int, int]],
+    mark: int,
+    step_rows: int,
+    merge: Callable[[Sequence[Row]], list[MergedRow]],
+) -> _Found:
+    """Read rows up to the first that can be merged and are not followed by another, or to the end of the step."""
+    after_seq, group, merged = mark, Group[Row](), list[MergedRow]()
     examined = examined_bytes = 0
-    keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": STEP_ROWS})
     for row_id, first_seq, line_count in keys:
         examined += 1
         row = _read_small_row(db, row_id, _FULL_BYTES if examined == 1 else LARGE_BYTES)
-        if row is not None and group.members and group.accepts(row, row.size):
+        if row is not None and group.members and group.fits(row, row.size):
             group.append(row, row.size)
             continue
-        if len(group.members) > 1:
-            after_seq = group.members[-1].end_seq - 1
-            return plan(after_seq=after_seq, merged=[*single, *_merge_group(group.members, pack=pack)])
-        if group.members and not pack:
-            single.append(MergedRow.from_rows(group.members))
+        results = merge(group.members)
+        merged += results
+        if any(len(result.ids) > 1 for result in results):
+            return _Found(group.members[-1].end_seq - 1, merged)
         group = Group[Row]()
         if row is None:
             after_seq = first_seq + line_count - 1
@@ -170,19 +248,82 @@ def plan_compaction(db: sqlite3.Connection, handle: int, *, min_rows: int, pack:
         after_seq = first_seq - 1
         examined_bytes += row.size
         if examined_bytes > _STEP_BYTES:
-            return plan(after_seq=after_seq, merged=single)
-    has_all = examined < STEP_ROWS
-    if has_all and is_complete:
-        return plan(after_seq=None, merged=[*single, *_merge_group(group.members, pack=pack)])
-    if len(group.members) > 1 and (not has_all or len(group.members) >= min_rows):
-        # Later output may still be merged with these rows: the mark stays before them.
-        return plan(after_seq=after_seq, merged=[*single, MergedRow.from_rows(group.members)])
-    return plan(after_seq=after_seq, merged=single) if after_seq > mark else None
+            return _Found(after_seq, merged)
+    return _Found(after_seq, merged, group.members, is_last=examined < step_rows)
+
+
+def _pack(found: _Found, results: list[MergedRow]) -> bool:
+    """Take the results up to the last that was merged. Later output may still be packed with the others.
+
+    Returns:
+        Whether one was merged.
+    """
+    while results and len(results[-1].ids) == 1:
+        results.pop()
+    if results:
+        found.merged += results
+        found.after_seq = results[-1].end_seq - 1
+    return bool(results)
 
 
 def _merge_group(rows: Sequence[Row], *, pack: bool) -> list[MergedRow]:
-    groups = _cut_for_pages(rows) if pack else [rows]
-    return [MergedRow.from_rows(group) for group in groups if len(group) > pack]
+    """Return what consecutive rows become. With `pack`, without the rows that stay as they are."""
+    merged: list[MergedRow] = []
+    for group in _cut_into_rows(rows):
+        if _is_of_one_stream(group):
+            cut = _cut_for_pages(group) if pack else [group]
+            merged += [MergedRow.from_rows(part) for part in cut if len(part) > pack]
+        else:
+            merged.append(MergedRow.packed(group))
+    return merged
+
+
+def _is_of_one_stream(rows: Sequence[Row]) -> bool:
+    """Tell whether rows need not be packed: they are of one stream, and only the last ends within a line."""
+    return all(row.stream == rows[0].stream for row in rows) and all(row.data.endswith(b"\n") for row in rows[:-1])
+
+
+def _cut_into_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Yield consecutive rows in groups, each of which can become one row."""
+    if not rows:
+        return
+    if _is_of_one_stream(rows):
+        yield rows
+        return
+    if len(rows[0].data) > LARGE_BYTES:  # a row that was merged before is not written again for a few small ones
+        yield rows[:1]
+        rows = rows[1:]
+    yield from _cut_at_whole_lines(rows)
+
+
+def _cut_at_whole_lines(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Yield the longest groups that begin and end with whole lines in both streams, and the rows around them alone."""
+    begin = 0
+    last: dict[int, int] = {}  # index of each stream's last row
+    for index, row in enumerate(rows):
+        before = last.get(row.stream, begin - 1)
+        if before >= begin and not row.continues and not rows[before].data.endswith(b"\n"):  # that line was given up
+            yield from _between_whole_lines(rows[begin:before])
+            yield rows[before : before + 1]
+            begin = before + 1
+        last[row.stream] = index
+    yield from _between_whole_lines(rows[begin:])
+
+
+def _between_whole_lines(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    within_line = {row.stream: row.continues > 0 for row in reversed(rows)}  # at the beginning
+    bounds: list[int] = []
+    for index, row in enumerate(rows):
+        if not any(within_line.values()):
+            bounds.append(index)
+        within_line[row.stream] = not row.data.endswith(b"\n")
+    if not any(within_line.values()):
+        bounds.append(len(rows))
+    begin, end = (bounds[0], bounds[-1]) if bounds else (0, 0)
+    yield from ([row] for row in rows[:begin])
+    if begin < end:
+        yield rows[begin:end]
+    yield from ([row] for row in rows[end:])
 
 
 def _cut_for_pages(rows: Sequence[Row]) -> list[list[Row]]:
@@ -232,4 +373,7 @@ def _replace_rows(db: sqlite3.Connection, merged: MergedRow) -> None:
     codec, raw_bytes = (None, None) if merged.compressed is None else (ZLIB, len(merged.data))
     stored = (merged.compressed or merged.data, merged.parts, codec, raw_bytes)
     # The last row keeps its id, so that the highest id of all is never deleted and given again.
-    db.execute(queries.REPLACE_ROW, (merged.first_seq, merged.line_count, merged.ts, merged.continues, *stored, last))
+    db.execute(
+        queries.REPLACE_ROW,
+        (merged.first_seq, merged.line_count, merged.ts, merged.continues, *stored, merged.stream, last),
+    )

@@ -46,6 +46,7 @@ class MaintenancePolicy:
         due_rows: number of new small rows after which a process is due although more is coming. It is high, because a
             step is in the way of commits.
         quiet_s: time without output after which a process is due.
+        due_s: age of the first new row at which a process is due although more is coming.
         min_rows: while more may come, fewer new rows than this are not merged.
         compression: the rows to be compressed. None: no row.
         commit_wait_s: maximum time that a step waits for a moment without a commit.
@@ -53,6 +54,7 @@ class MaintenancePolicy:
 
     due_rows: int = 32 * STEP_ROWS
     quiet_s: float = 60.0
+    due_s: float = 600.0
     min_rows: int = 16
     compression: CompressionRules | None = None
     commit_wait_s: float = 0.1
@@ -74,6 +76,7 @@ class Store(Protocol):
 @dataclass(slots=True)
 class _NewRows:
     count: int
+    first_s: float
     last_s: float
 
 
@@ -134,7 +137,7 @@ class MaintenanceScheduler:
                 self._new_rows.pop(change.handle, None)
 
     def _count_row(self, handle: int, now: float) -> None:
-        new = self._new_rows.setdefault(handle, _NewRows(0, now))
+        new = self._new_rows.setdefault(handle, _NewRows(0, now, now))
         new.count += 1
         new.last_s = now
         if new.count >= self._policy.due_rows:
@@ -148,10 +151,10 @@ class MaintenanceScheduler:
 
     def _check_quiet(self) -> None:
         self._quiet_check_pending = False
-        until = asyncio.get_running_loop().time() - self._policy.quiet_s
+        now = asyncio.get_running_loop().time()
         candidates = [(handle, new) for handle, new in self._new_rows.items() if new.count >= self._policy.min_rows]
         for handle, new in candidates:
-            if new.last_s <= until:
+            if new.last_s <= now - self._policy.quiet_s or new.first_s <= now - self._policy.due_s:
                 self._mark_due(handle)
             elif not self._quiet_check_pending:
                 self._schedule_quiet_check()
