@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from outlast.model.event import EventFilter, EventType
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Status
 from outlast.model.scan import ScanQuery
-from outlast.storage.base import AddEvent, CompleteOutput
+from outlast.storage.base import AddEvent, CompleteOutput, EndedProcess, SetManaged
 from outlast.storage.sqlite import listing, queries, read, read_events
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
@@ -23,6 +24,8 @@ from tests.storage.stores import commit_each
 _SMALL, _LARGE = 300, 3000
 _RUNNING = 5
 """Number of processes, the first ones, that still run."""
+
+_END_MS = end_of(1).ending.ended_at_ms
 
 _PARTED = 3
 """Handle of the process that printed lines in parts."""
@@ -140,6 +143,9 @@ _WORK: dict[str, Work] = {
     "key": lambda db: read.one_process(db, queries.PAGE_BY_KEY, {"key": "key of 7"}),
     "total": read.total,
     "unfinished": read.unfinished,
+    "ended": lambda db: read.ended(db, limit=5, after=None, until_ms=None),
+    "ended long ago": lambda db: read.ended(db, limit=5, after=None, until_ms=EPOCH_MS),
+    "ended after another": lambda db: read.ended(db, limit=5, after=EndedProcess(_END_MS, 100, ""), until_ms=None),
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),
     "rare stream": _chunks(after_seq=20, stream=Stream.STDERR),
@@ -194,7 +200,8 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
         process = new_process(pid=n + 1, started_at_ms=EPOCH_MS + n, name=name, key=f"key of {n}", team="a", **rare)
         handle = commit(db, [process])[process.spec.id]
         if n >= _RUNNING:
-            commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), CompleteOutput(handle, 1)])
+            stopped = SetManaged(handle, ManagedState(desired=Desired.STOPPED))
+            commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), stopped, CompleteOutput(handle, 1)])
     output = Output(1)
     errors = (10, size - 10)
     streams = [Stream.STDERR if n in errors else Stream.STDOUT for n in range(size)]

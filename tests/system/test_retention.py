@@ -22,6 +22,21 @@ if "serve" in sys.orig_argv:
 """
 """A patch: the daemon looks at what is stored twenty times a second."""
 
+GATED = """
+    import asyncio
+    from pathlib import Path
+    purge, gate = sweeper.RetentionSweeper._purge, Path({gate!r})
+
+    async def wait_and_purge(self, rule, found):
+        while found and not gate.exists():
+            gate.with_suffix(".reached").touch()
+            await asyncio.sleep(0.01)
+        await purge(self, rule, found)
+
+    sweeper.RetentionSweeper._purge = wait_and_purge
+"""
+"""Another patch: before it purges what it has found, the daemon waits until a file exists."""
+
 
 @pytest.fixture
 async def keeper(state_dir: Path) -> AsyncIterator[Daemon]:
@@ -111,3 +126,25 @@ async def test_ended_processes_go_when_they_are_old(keeper: Daemon) -> None:
     await wait_for_handles(keeper, [running["handle"], young["handle"]])
     (gone,) = await stored(keeper, "?type=purged")
     assert (gone["process_id"], gone["reason"]) == (old["id"], "retention")
+
+
+async def test_a_restart_wins_over_a_purge_that_has_not_begun(state_dir: Path) -> None:
+    gate = state_dir.parent / "gate"
+    keeper = patched_daemon(state_dir, OFTEN + GATED.format(gate=str(gate)))
+    try:
+        await start_with(keeper, keep_ended=0)
+        web = await keeper.run("sleep", "1000", name="web", restart={"policy": "never"})
+        await keeper.call("DELETE", f"/processes/{web['id']}", 204)
+        await eventually(lambda: _is_complete(keeper, web), "the whole output")
+        plain = [await run_to_end(keeper) for _ in range(2)]
+        await start_with(keeper, keep_ended=1)
+        await eventually(gate.with_suffix(".reached").exists, "a purge that is about to begin")
+        again = await keeper.call("POST", f"/processes/{web['id']}/restart", 200)
+        gate.touch()
+        await wait_for_handles(keeper, [web["handle"], plain[1]["handle"]])
+        assert (again["run"], Path(f"/proc/{again['pid']}").exists()) == (2, True)
+        shown = await keeper.call("GET", f"/processes/{web['id']}", 200)
+        assert (shown["pid"], shown["status"]) == (again["pid"], "running")
+        await keeper.call("POST", f"/processes/{plain[0]['id']}/restart", 404)
+    finally:
+        await keeper.end_everything()
