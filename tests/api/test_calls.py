@@ -39,7 +39,7 @@ RUNNING = {
     "stdout_mode": "capture",
     "stderr_mode": "capture",
     "run": 1,
-    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1},
+    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1, "trimmed": None},
 }
 
 

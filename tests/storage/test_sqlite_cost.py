@@ -11,9 +11,10 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Status
+from outlast.model.retention import HoldingQuery, Rule, TrimQuery
 from outlast.model.scan import ScanQuery
-from outlast.storage.base import AddEvent, CompleteOutput, EndedProcess, SetManaged
-from outlast.storage.sqlite import listing, queries, read, read_events
+from outlast.storage.base import AddEvent, CompleteOutput, EndedProcess, SetManaged, TrimOutput
+from outlast.storage.sqlite import listing, queries, read, read_events, trimming
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
@@ -146,6 +147,16 @@ _WORK: dict[str, Work] = {
     "ended": lambda db: read.ended(db, limit=5, after=None, until_ms=None),
     "ended long ago": lambda db: read.ended(db, limit=5, after=None, until_ms=EPOCH_MS),
     "ended after another": lambda db: read.ended(db, limit=5, after=EndedProcess(_END_MS, 100, ""), until_ms=None),
+    "oldest holdings": lambda db: trimming.holdings(
+        db, HoldingQuery(rule=Rule.OUTPUT_S, before_ms=EPOCH_MS + 9, limit=5)
+    ),
+    "where to trim": lambda db: trimming.trim_point(db, TrimQuery(handle=1, free_bytes=100)),
+    "where to trim, but for the end": lambda db: trimming.trim_point(
+        db, TrimQuery(handle=2, before_ms=EPOCH_MS + 200_000, spares_end=True)
+    ),
+    "is anything trimmed": lambda db: trimming.has_trimmed(db, handle=None, since_ms=EPOCH_MS),
+    "trim": lambda db: commit(db, [TrimOutput(4, 1, EPOCH_MS)]),
+    "oldest events": lambda db: trimming.trim_events(db, before_ms=EPOCH_MS, limit=10),
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),
     "rare stream": _chunks(after_seq=20, stream=Stream.STDERR),

@@ -40,11 +40,13 @@ class Answer:
         status: HTTP status.
         meaning: description for the OpenAPI document.
         content: by content type, the schema of the answer, or a description if the answer has no schema.
+        headers: headers that the answer may have: description by name.
     """
 
     status: HTTPStatus = HTTPStatus.OK
     meaning: str
     content: dict[str, type[Schema] | str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

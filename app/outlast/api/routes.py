@@ -23,7 +23,8 @@ _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _GAP = (
     '`{"from", "to", "reason"}`: output with these ids is missing. `lost`: nobody can know what was written. '
-    "`store_replaced`: the store was replaced by an older copy"
+    "`store_replaced`: the store was replaced by an older copy. `retention`: output of both streams was deleted by a "
+    "limit; then `lines` and `bytes` say how much of the process is deleted in all"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
 _FILE = Answer(meaning="A file.", content={})
@@ -38,6 +39,10 @@ _LINES = Answer(
             f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
         ),
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
+    },
+    headers={
+        output.TRIMMED: "`lines=N,bytes=N`: the answer would begin with output that was deleted because of a limit, so "
+        "much of the process in all. Not in NDJSON, which has a gap instead."
     },
 )
 

@@ -26,6 +26,7 @@ from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.retention.census import Census
 from outlast.core.retention.policy import RetentionPolicy
 from outlast.core.retention.sweeper import RetentionSweeper
 from outlast.core.supervision.live_process import LiveProcess
@@ -48,7 +49,7 @@ from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
 from outlast.model.ulid import is_ulid
-from outlast.storage import Storage
+from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 
 log = logging.getLogger(__name__)
@@ -95,16 +96,17 @@ class ProcessManager:
         self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
-        self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
         self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits, api_sockets)
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
+        census = Census(storage, self._supervisor, self._managed.registry)
         self._retention = RetentionSweeper(
-            storage, self._termination, retention, is_in_use=self._is_in_use, count_ended=self._count_ended
+            storage, self._committer, self._termination, self._chunk_cache, retention, census
         )
+        self._committer.on_committed = self._on_committed
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
@@ -184,14 +186,9 @@ class ProcessManager:
         """Return the number of processes in the store."""
         return self._supervisor.total
 
-    def _is_in_use(self, process_id: str) -> bool:
-        """Return whether a process runs, or may be restarted by its policy."""
-        return self._supervisor.get(process_id) is not None or self._managed.registry.get(process_id) is not None
-
-    def _count_ended(self) -> int:
-        """Return the number of stored processes that are not in use."""
-        recorded = {live.spec.id for live in self._supervisor if live.handle}
-        return self.total() - len(recorded | {managed.spec.id for managed in self._managed.registry})
+    def _on_committed(self, changes: Sequence[Change]) -> None:
+        self.events.on_committed(changes)
+        self._retention.on_committed(changes)
 
     async def shutdown(self, grace_s: float) -> int:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""

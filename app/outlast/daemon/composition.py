@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
-from outlast.core.retention.policy import RetentionPolicy
 from outlast.core.supervision.supervisor import BufferLimits
+from outlast.daemon.retention_policy import retention_policy
 from outlast.linux import descriptors
 from outlast.storage import storage_from_url
 from outlast.wire.api_socket import ApiSocket
@@ -26,6 +26,7 @@ async def running_manager(
     Raises:
         OutlastError: store or shim cannot be opened.
     """
+    retention = retention_policy(settings)
     descriptors.raise_limit()  # every process has a few, and every client one
     storage = storage_from_url(
         settings.storage_url,
@@ -39,7 +40,6 @@ async def running_manager(
             memory_bytes=settings.buffer_memory_bytes,
             spool_bytes=settings.buffer_spool_bytes,
         )
-        retention = RetentionPolicy(ended_ms=settings.keep_ended_s * 1000, ended=settings.keep_ended)
         manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env, api_sockets, retention)
         try:
             await manager.open(adopt=adopt)

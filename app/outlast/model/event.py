@@ -13,7 +13,8 @@ class EventType(StrEnum):
     `STARTED`: a process is recorded, and is about to execute its program. `FAILED`: its program could not be executed,
     and the record of the start was withdrawn. `RESTARTED`: a later run has started. `EXITED`: a run has ended, by exit
     or by signal. `LOST`: a run has ended, and its exit status cannot be known. `UNHEALTHY`: the health check has
-    reached its failure threshold. `PURGED`: record and output of the process were deleted.
+    reached its failure threshold. `TRIMMED`: its oldest output was deleted because of a limit. `PURGED`: record and
+    output of the process were deleted.
     """
 
     STARTED = "started"
@@ -22,6 +23,7 @@ class EventType(StrEnum):
     EXITED = "exited"
     LOST = "lost"
     UNHEALTHY = "unhealthy"
+    TRIMMED = "trimmed"
     PURGED = "purged"
 
     @classmethod
@@ -93,8 +95,21 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventGap:
+    """Events that were deleted because they were old, in place of those with the ids from `first_id` to `id`."""
+
+    first_id: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Events in the order of their ids: all that meet the conditions up to `last_id`."""
+    """Events in the order of their ids: all that meet the conditions up to `last_id`.
+
+    Attributes:
+        trimmed_to: id of the last event that was deleted because it was old; 0: none was.
+    """
 
     events: list[Event]
     last_id: int
+    trimmed_to: int = 0

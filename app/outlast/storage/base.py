@@ -10,6 +10,7 @@ from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
@@ -28,6 +29,7 @@ __all__ = [
     "RecordUsage",
     "SetManaged",
     "Storage",
+    "TrimOutput",
     "Unfinished",
     "WithdrawProcess",
     "WithdrawRun",
@@ -123,6 +125,19 @@ class PurgeProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class TrimOutput:
+    """Delete the oldest output of a process: up to the line, part or gap `upto_seq`, or a little less.
+
+    A store may keep what it stores together with later output. Whatever it deletes can be read no more when this is
+    committed, and `Process.output` tells how much that is. Sequence numbers and positions stay as they are.
+    """
+
+    handle: int
+    upto_seq: int
+    ts_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class WithdrawProcess:
     """Delete a process as `PurgeProcess` does, if it is stored. For a start whose `AddProcess` may have been stored."""
 
@@ -140,6 +155,7 @@ Change = (
     | AddEvent
     | RecordUsage
     | PurgeProcess
+    | TrimOutput
     | WithdrawProcess
 )
 
@@ -317,16 +333,63 @@ class Storage(ABC):
 
     @abstractmethod
     async def ended(
-        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
     ) -> list[EndedProcess]:
         """Return the processes that have ended for good, oldest end first (of equal ends, the lower handle).
 
-        Managed processes whose desired state is `RUNNING` are left out: they may be restarted.
+        Managed processes whose desired state is `RUNNING` are left out: they may be restarted. So are those that are
+        kept always (`Keep.always`).
 
         Args:
             limit: maximum number of processes (>= 1).
             after: only processes behind this one, which may have been purged since. None: from the first.
-            until_ms: only processes with `ended_at_ms` <= this.
+            until_ms: only processes with `ended_at_ms` <= this, and none whose start says `Keep.ended_s`.
+            own_until_ms: only processes whose start says `Keep.ended_s` (> 0), and whose end is that much older than
+                this.
+        """
+
+    @abstractmethod
+    async def kept_always(self) -> int:
+        """Return the number of stored processes that are kept always (`Keep.always`)."""
+
+    @abstractmethod
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Return the bytes that a process, or all of them, hold (`Holding.bytes`). May cost a little for each one."""
+
+    @abstractmethod
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Return what processes hold. Queries for the most bytes may cost a little for each process with output."""
+
+    @abstractmethod
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Return where to cut the output of a process; None: nothing is to be deleted.
+
+        What is found may be less than was asked for: a call examines a bounded part of the output, so that what follows
+        from it is done in a short time. Ask again when it is deleted.
+        """
+
+    @abstractmethod
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Tell whether output of a process, or of any, that may be as late as `since_ms`, was trimmed."""
+
+    @abstractmethod
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Delete the oldest events, up to the first that is not older than `before_ms`, and return how many.
+
+        The newest event of all stays. `EventPage.trimmed_to` tells the id of the last that was deleted by this call.
+        Not called during another call of it.
+
+        Args:
+            before_ms: time; an event counts as old as the latest one up to it.
+            limit: maximum number of events (>= 1).
+
+        Raises:
+            StorageUnavailable: nothing was deleted.
         """
 
     @abstractmethod
@@ -344,11 +407,14 @@ class Storage(ABC):
         An unknown process has no output. A chunk that holds the line `after_seq` is returned from the next line on,
         with the positions of the whole chunk.
 
+        If output behind `after_seq` was trimmed, the first item is a `TrimGap` that says so (`Trimmed.gap`), whatever
+        `stream` is. An answer that begins later is not preceded by one.
+
         Chunks are returned as they were committed, with the parts of each line as separate lines. Only with
         `whole_lines`, they hold whole lines: a part that a later chunk continues is left out, even if the query does
         not select that chunk, and the earlier parts, which may lie before `after_seq` and `since_ms`, are put in front
         of the last one. So the line has the number and the time of its last part.
-        `outlast.storage.whole_lines.with_whole_lines` does this to a chunk.
+        `outlast.storage.whole_lines.with_whole_lines` does this to a chunk. Parts that were trimmed are missing.
         """
 
     @abstractmethod
@@ -356,9 +422,10 @@ class Storage(ABC):
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
         With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
-        returned with them. If fewer lines are stored, `chunks` gives all of them. A line in parts counts once, where
-        its last part is. Those parts of the first of the lines that lie directly before its last one (with `stream`:
-        all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
+        returned with them. If fewer lines are stored, `chunks` gives all of them, and tells what was trimmed. A line in
+        parts counts once, where its last part is. Those parts of the first of the lines that lie directly before its
+        last one (with `stream`: all of its parts) are behind the `after_seq`, too.
+        `outlast.storage.whole_lines.find_tail` finds it.
         """
 
     @abstractmethod

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
@@ -91,11 +92,45 @@ class StorageWrapper(Storage):
         return await self.inner.unfinished()
 
     async def ended(
-        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
     ) -> list[EndedProcess]:
         """Forward `Storage.ended`."""
         await self.before_read()
-        return await self.inner.ended(limit=limit, after=after, until_ms=until_ms)
+        return await self.inner.ended(limit=limit, after=after, until_ms=until_ms, own_until_ms=own_until_ms)
+
+    async def kept_always(self) -> int:
+        """Forward `Storage.kept_always`."""
+        await self.before_read()
+        return await self.inner.kept_always()
+
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Forward `Storage.held_bytes`."""
+        await self.before_read()
+        return await self.inner.held_bytes(handle)
+
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Forward `Storage.holdings`."""
+        await self.before_read()
+        return await self.inner.holdings(query)
+
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Forward `Storage.trim_point`."""
+        await self.before_read()
+        return await self.inner.trim_point(query)
+
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Forward `Storage.has_trimmed`."""
+        await self.before_read()
+        return await self.inner.has_trimmed(handle=handle, since_ms=since_ms)
+
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Forward `Storage.trim_events`."""
+        return await self.inner.trim_events(before_ms=before_ms, limit=limit)
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Forward `Storage.usage`."""

@@ -15,7 +15,8 @@ from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.model.event import Event
+from outlast.model.event import Event, EventGap
+from outlast.model.output import GapReason
 
 SSE = "text/event-stream"
 
@@ -53,6 +54,10 @@ def to_data(event: Event) -> dict[str, Any]:
     return data
 
 
+def _gap(gap: EventGap) -> dict[str, Any]:
+    return {"from": gap.first_id, "to": gap.id, "reason": GapReason.RETENTION}
+
+
 async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(feed.follow(query, HEARTBEAT_S)) as found:
         async for events in found:
@@ -63,8 +68,11 @@ async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, No
     async with contextlib.aclosing(feed.stored(query)) as found:
         async for events in found:
             for event in events:
-                yield sse.ndjson_line({"id": event.id, **to_data(event)})
+                data = {"gap": _gap(event)} if isinstance(event, EventGap) else to_data(event)
+                yield sse.ndjson_line({"id": event.id, **data})
 
 
-def _event(event: Event) -> bytes:
+def _event(event: Event | EventGap) -> bytes:
+    if isinstance(event, EventGap):
+        return b"id: %d\nevent: gap\ndata: %b\n\n" % (event.id, sse.dumps(_gap(event)))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), sse.dumps(to_data(event)))

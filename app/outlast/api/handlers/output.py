@@ -16,14 +16,16 @@ from outlast.api.streaming import sse
 from outlast.api.streaming.lines import LineFilter
 from outlast.api.streaming.response import send_or_fail
 from outlast.core.query.output_cursor import OutputQuery
-from outlast.model.errors import NotFound
-from outlast.model.output import Chunk, Stream, count_lines
+from outlast.model.errors import NotFound, OutputTrimmed
+from outlast.model.output import Chunk, Stream, TrimGap, Trimmed, count_lines
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 NDJSON_UTF_8 = f"{NDJSON}; charset=utf-8"
 """For clients that would guess another charset. JSON itself is always UTF-8."""
 RAW = "application/octet-stream"
+TRIMMED = "Outlast-Trimmed"
+"""Header of an answer that has no room for a gap: how much output of the process was deleted because of a limit."""
 
 
 def handler_for(stream: Stream | None) -> Call:
@@ -41,15 +43,39 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     is_exact = content_type == RAW and line_filter.passes_all and reading.where.tail is None
     where = replace(reading.where, stream=stream)
     chunks = manager.read_output(view.process, where, whole_lines=not is_exact)
-    if is_exact and where == OutputQuery():
-        size = view.process.output.bytes
-        return await send_or_fail(request, RAW, _first_bytes(chunks, size), size)
-    pieces = {
-        JSON: lambda: _as_json(view.process.run.pid, chunks, line_filter),
-        NDJSON: lambda: _as_events(chunks, line_filter),
-        RAW: lambda: _as_bytes(chunks, line_filter),
-    }[content_type]()
-    return await send_or_fail(request, NDJSON_UTF_8 if content_type == NDJSON else content_type, pieces)
+    if content_type == NDJSON:
+        return await send_or_fail(request, NDJSON_UTF_8, _as_events(chunks, line_filter))
+    trimmed, chunks = await _without_gap(chunks)
+    headers = {TRIMMED: f"lines={trimmed.lines},bytes={trimmed.bytes}"} if trimmed else {}
+    if content_type == JSON:
+        return await send_or_fail(request, JSON, _as_json(view.process.run.pid, chunks, line_filter), headers=headers)
+    summary = view.process.output
+    if is_exact and where == OutputQuery() and trimmed == summary.trimmed:
+        body = _first_bytes(chunks, summary.bytes)
+        return await send_or_fail(request, RAW, body, summary.bytes, headers=headers)
+    return await send_or_fail(request, RAW, _as_bytes(chunks, line_filter), headers=headers)
+
+
+async def _without_gap(chunks: AsyncGenerator[Chunk, None]) -> tuple[Trimmed | None, AsyncGenerator[Chunk, None]]:
+    """Return what was deleted before the first of `chunks`, and the chunks behind that."""
+    first = await anext(chunks, None)
+    trimmed = first.trimmed if isinstance(first, TrimGap) else None
+    return trimmed, _without_holes(None if trimmed else first, chunks)
+
+
+async def _without_holes(first: Chunk | None, rest: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """Yield chunks.
+
+    Raises:
+        OutputTrimmed: output between two of them was deleted meanwhile.
+    """
+    async with contextlib.aclosing(rest):
+        if first is not None:
+            yield first
+        async for chunk in rest:
+            if isinstance(chunk, TrimGap):
+                raise OutputTrimmed("output was deleted because of a limit while it was read: read it again")
+            yield chunk
 
 
 async def _passed_lines(chunks: AsyncGenerator[Chunk, None], line_filter: LineFilter) -> AsyncGenerator[bytes, None]:

@@ -24,13 +24,28 @@ def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
 
 
+class TrimmedOutput(Schema):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`."""
+
+    last_seq = _integer("Id of the last line or gap that is deleted.")
+    lines = _integer("Number of lines that are deleted.")
+    bytes = _integer("Number of bytes that are deleted.")
+    until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
+
+
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
     lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
-    first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
-    last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
+    first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
+    last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    trimmed = fields.Nested(
+        TrimmedOutput,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What was deleted because of a limit (settings `keep_...`); null: nothing."},
+    )
 
 
 class RestartInfo(Schema):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from outlast.model.output import Chunk, count_lines
+from outlast.model.output import Chunk, TrimGap, count_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -105,8 +105,7 @@ def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
 
 def run_gap_event(chunk: Chunk, id_: int) -> bytes:
     """Return a gap as an event of `POST .../run`."""
-    gap = {"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return b"id: %d\n%b" % (id_, data_event(gap))
+    return b"id: %d\n%b" % (id_, data_event(_gap_with_time(chunk)))
 
 
 def data_event(value: object) -> bytes:
@@ -124,13 +123,12 @@ def eof_event(last_seq: int, status: object) -> bytes:
 
 def gap_event(chunk: Chunk) -> bytes:
     """Return a gap as a Server-Sent Event."""
-    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(_gap(chunk)))
+    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.last_seq, orjson.dumps(_gap(chunk)))
 
 
 def gap_line(chunk: Chunk) -> bytes:
     """Return a gap as a line of NDJSON."""
-    event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return ndjson_line(event)
+    return ndjson_line({"id": chunk.last_seq, **_gap_with_time(chunk)})
 
 
 def ndjson_line(value: object) -> bytes:
@@ -139,7 +137,15 @@ def ndjson_line(value: object) -> bytes:
 
 
 def _gap(chunk: Chunk) -> dict[str, object]:
-    return {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+    gap: dict[str, object] = {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+    if isinstance(chunk, TrimGap):
+        gap |= {"lines": chunk.trimmed.lines, "bytes": chunk.trimmed.bytes}
+    return gap
+
+
+def _gap_with_time(chunk: Chunk) -> dict[str, object]:
+    stream = "both" if isinstance(chunk, TrimGap) else chunk.stream.word
+    return {"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": stream}
 
 
 def blocks(data: bytes, line_count: int) -> Iterator[bytes]:
@@ -180,7 +186,9 @@ class EventCache:
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer)."""
         for group in _groups(chunks):
-            if len(group) == 1:
+            if isinstance(group[0], TrimGap):  # it changes, and chunks that were there had the same numbers
+                yield Piece(gap_event(group[0]), group[0].last_seq)
+            elif len(group) == 1:
                 yield from self._parts(group[0])
             else:
                 yield self._together(group)
@@ -230,7 +238,8 @@ def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
-        cost = len(chunk.data) + _EVENT_BYTES * chunk.line_count
+        is_alone = isinstance(chunk, TrimGap)
+        cost = FOLLOW_PIECE_BYTES if is_alone else len(chunk.data) + _EVENT_BYTES * chunk.line_count
         if group and size + cost > FOLLOW_PIECE_BYTES:
             yield group
             group, size = [], 0

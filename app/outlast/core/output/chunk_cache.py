@@ -39,6 +39,15 @@ class ChunkCache:
         if self._chunks.pop(handle, None) is not None:
             self._total_bytes -= self._bytes.pop(handle)
 
+    def forget(self, handle: int, upto_seq: int) -> None:
+        """Forget a process's chunks that end at or before a line."""
+        chunks = self._chunks.get(handle)
+        while chunks and chunks[0].last_seq <= upto_seq:
+            size = _cost(chunks.popleft())
+            self._grow(handle, -size)
+        if chunks is not None and not chunks:
+            self.evict(handle)
+
     def read_chunks(self, handle: int, *, after_seq: int, max_bytes: int) -> list[Chunk] | None:
         """Return the whole chunks that have lines after `after_seq`, limited as by `Storage.chunks`.
 

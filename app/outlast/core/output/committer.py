@@ -24,6 +24,7 @@ from outlast.storage import (
     RecordUsage,
     SetManaged,
     Storage,
+    TrimOutput,
     WithdrawProcess,
 )
 from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
@@ -47,7 +48,7 @@ _PATIENCE = 3
 """Failed attempts in a row after which one change may be the cause, if the store can commit without it."""
 
 _POSTPONE_S = 60.0
-_URGENT = (EndRun, PurgeProcess, SetManaged, WithdrawProcess)
+_URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 """Changes that need little room or free some. They do not depend on changes of output that were submitted before."""
 
 

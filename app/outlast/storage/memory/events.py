@@ -15,6 +15,7 @@ class MemoryEvents:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._last_id = 0
+        self._trimmed_to = 0
 
     def add(
         self,
@@ -67,7 +68,17 @@ class MemoryEvents:
                 found.append(event)
                 if len(found) == limit:
                     break
-        return EventPage(events=found, last_id=after)
+        return EventPage(events=found, last_id=after, trimmed_to=self._trimmed_to)
+
+    def trim(self, before_ms: int, limit: int) -> int:
+        """Implement `Storage.trim_events`."""
+        count = 0
+        for event in self._events[: min(limit, len(self._events) - 1)]:
+            if event.ts_ms >= before_ms:
+                break
+            count, self._trimmed_to = count + 1, event.id
+        del self._events[:count]
+        return count
 
     def tail(self, count: int, wanted: EventFilter) -> int:
         """Implement `Storage.event_tail`."""

@@ -21,6 +21,7 @@ from outlast.storage.base import (
     PurgeProcess,
     RecordUsage,
     SetManaged,
+    TrimOutput,
     WithdrawProcess,
     WithdrawRun,
 )
@@ -29,7 +30,15 @@ from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.packed import BOTH_STREAMS
-from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
+from outlast.storage.sqlite.rows import (
+    LARGE_BYTES,
+    TIME_BYTES,
+    Group,
+    encode_chunk_times,
+    position_from_rows,
+    stored_bytes,
+)
+from outlast.storage.sqlite.trimming import trim_output
 
 Compress = Callable[[bytes], bytes | None]
 
@@ -58,9 +67,10 @@ class Batch:
         self._compress = compress
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._open: dict[int, _OpenRow] = {}
+        self._held: dict[int, tuple[int, int]] = {}
         self._next_minute_ms: int | None = None
 
-    def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
+    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
 
         Raises:
@@ -87,6 +97,8 @@ class Batch:
                 self._add_event_once(change)
             case PurgeProcess(handle=handle, reason=reason):
                 self._purge(handle, EventType.PURGED, reason)
+            case TrimOutput():
+                self._trim(change)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
@@ -130,6 +142,20 @@ class Batch:
         for row in self._open.values():
             self._add_row(row)
         self._open = {}
+        for handle in tuple(self._held):
+            self._store_held(handle)
+
+    def _store_held(self, handle: int) -> None:
+        """Store how many bytes more a process holds."""
+        count, oldest_ts = self._held.pop(handle, (0, 0))
+        if count and not self._db.execute(queries.RAISE_HOLDING, (count, handle)).rowcount:
+            self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
+
+    def _trim(self, change: TrimOutput) -> None:
+        if self._stored(change.handle) is not None:
+            self._close_row(change.handle)
+            self._store_held(change.handle)
+            trim_output(self._db, change)
 
     def _close_row(self, handle: int) -> None:
         row = self._open.pop(handle, None)
@@ -170,6 +196,8 @@ class Batch:
                 raw_bytes,
             ),
         )
+        count, oldest_ts = self._held.get(first.handle, (0, row.latest_ts))
+        self._held[first.handle] = count + stored_bytes(data if compressed is None else compressed, parts), oldest_ts
         for chunk in chunks:
             self._note_minute(chunk.ts_ms, added.lastrowid)
 
@@ -200,6 +228,10 @@ class Batch:
         self._db.execute(queries.ADD_UNMERGED, (handle, 0))
         if spec.is_managed:
             self._db.execute(queries.ADD_MANAGED, (handle, *managed_to_row(ManagedState())))
+        keep = spec.options.keep
+        if keep is not None:
+            times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
+            self._db.execute(queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
         self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
@@ -284,6 +316,7 @@ class Batch:
             self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
         self._open.pop(handle, None)
+        self._held.pop(handle, None)
 
 
 def stored_position(db: sqlite3.Connection, handle: int) -> Position:

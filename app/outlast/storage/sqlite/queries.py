@@ -2,6 +2,7 @@
 
 from outlast.model.event import EventType
 from outlast.model.process import Order
+from outlast.model.retention import Rule
 from outlast.storage.sql.mapping import EVENT_COLUMNS, RUN_COLUMNS, SPEC_COLUMNS
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
@@ -105,6 +106,9 @@ PURGE = (
     "DELETE FROM tag WHERE handle = ?",
     "DELETE FROM managed WHERE handle = ?",
     "DELETE FROM unmerged WHERE handle = ?",
+    "DELETE FROM keep WHERE handle = ?",
+    "DELETE FROM trimmed WHERE handle = ?",
+    "DELETE FROM holding WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
 OWNER = "SELECT identity, state_dir, place FROM owner"
@@ -151,7 +155,9 @@ SELECT
     {_END_OF_STREAM.format(t="o.")},
     {_END_OF_STREAM.format(t="e.")},
     {_END_OF_STREAM.format(t="b.")},
-    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
+    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g
+        WHERE g.handle = p.handle AND g.gap IS NOT NULL AND g.first_seq > coalesce(t.last_seq, 0)),
+    t.last_seq, t.lines, t.bytes, t.until, t.stdout_end + t.stderr_end
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
 CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}
@@ -164,6 +170,7 @@ LEFT JOIN output_chunk e ON e.id = (
 LEFT JOIN output_chunk b ON b.id = (
     SELECT c.id FROM output_chunk c
     WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN trimmed t ON t.handle = p.handle
 """
 
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
@@ -183,6 +190,16 @@ SELECT r.ended_at, r.handle, p.id
 FROM run r INDEXED BY run_ended CROSS JOIN process p ON p.handle = r.handle
 WHERE r.superseded = 0 AND r.ended_at IS NOT NULL AND r.output_complete = 1
   AND (r.ended_at, r.handle) > (:ended_at, :handle) AND r.ended_at <= :until
+  AND NOT EXISTS (SELECT 1 FROM managed m WHERE m.handle = r.handle AND m.desired = 'running')
+  AND NOT EXISTS (
+    SELECT 1 FROM keep k WHERE k.handle = r.handle AND (k.always = 1 OR (:by_age AND k.ended_ms IS NOT NULL)))
+ORDER BY r.ended_at, r.handle LIMIT :limit
+"""
+
+ENDED_BY_OWN_LIMIT = f"""
+SELECT r.ended_at, r.handle, p.id
+FROM keep k CROSS JOIN run r ON r.handle = k.handle AND {_CURRENT} CROSS JOIN process p ON p.handle = k.handle
+WHERE k.ended_ms > 0 AND k.always = 0 AND r.output_complete = 1 AND r.ended_at <= :until - k.ended_ms
   AND NOT EXISTS (SELECT 1 FROM managed m WHERE m.handle = r.handle AND m.desired = 'running')
 ORDER BY r.ended_at, r.handle LIMIT :limit
 """
@@ -265,21 +282,104 @@ WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 _SPANS = """
 SELECT first_seq, line_count, stream, gap IS NOT NULL, continues, iif(stream = 0, parts, NULL) FROM output_chunk
-WHERE handle = :handle AND stream = {stream}
+WHERE handle = :handle AND stream = {stream} AND first_seq > :mark
 """
 SPANS_BACKWARDS = _of_streams(_SPANS, "first_seq DESC")
 # The parts of one line that come before a row. Of the first row, which holds the first part, the part is the end; the
 # others are parts as a whole.
 PARTS = """
 SELECT first_seq + line_count - 1, data, codec, unfinished_bytes FROM output_chunk
-WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_seq >= (
-    SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
-    ORDER BY b.first_seq DESC LIMIT 1)
+WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_seq >= max(
+    coalesce((SELECT t.last_seq + 1 FROM trimmed t WHERE t.handle = :handle), 0),
+    coalesce((
+        SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
+        ORDER BY b.first_seq DESC LIMIT 1), 0))
 ORDER BY first_seq
 """
 CONTINUES_NEXT = """
 SELECT continues FROM output_chunk WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
 """
+
+# ---- retention: `trimmed` holds the mark up to which the output of a process is deleted
+
+ADD_KEEP = "INSERT INTO keep (handle, output_ms, bytes, ended_ms, always) VALUES (?, ?, ?, ?, ?)"
+KEPT_ALWAYS = "SELECT count(*) FROM keep WHERE always = 1"
+TRIMMED_COLUMNS = "last_seq, lines, bytes, until"
+TRIMMED = f"SELECT {TRIMMED_COLUMNS} FROM trimmed WHERE handle = ?"
+TRIMMED_ENDS = "SELECT stdout_end, stderr_end FROM trimmed WHERE handle = ?"
+SET_TRIMMED = """
+INSERT OR REPLACE INTO trimmed (handle, last_seq, lines, bytes, stdout_end, stderr_end, until, ts, is_deleted)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)
+"""
+TRIMMED_LEFT = "SELECT handle, last_seq FROM trimmed WHERE is_deleted = 0 LIMIT 1"
+TRIM_IS_DONE = "UPDATE trimmed SET is_deleted = 1 WHERE handle = ?"
+ANY_TRIMMED = "SELECT 1 FROM trimmed WHERE until >= ? LIMIT 1"
+DELETE_TRIMMED = """
+DELETE FROM output_chunk WHERE id IN (
+    SELECT c.id FROM output_chunk c
+    WHERE c.handle = :handle AND c.stream = :stream AND c.first_seq <= :mark AND c.first_seq < (
+        SELECT max(m.first_seq) FROM output_chunk m WHERE m.handle = :handle AND m.stream = :stream)
+    LIMIT :limit)
+"""
+EMPTY_TRIMMED = """
+UPDATE output_chunk SET data = x'', parts = NULL, codec = NULL, raw_bytes = NULL, gap = NULL, missing_bytes = NULL
+WHERE handle = :handle AND stream = :stream AND first_seq <= :mark
+"""
+ROW_AT = """
+SELECT first_seq, line_count, lines, stdout_end, stderr_end, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq <= ? ORDER BY first_seq DESC LIMIT 1
+"""
+ROW_BEHIND = """
+SELECT first_seq, latest_ts FROM output_chunk
+WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
+"""
+ROW_SIZE = "length(data) + coalesce(length(parts), 0) + 66"
+"""Bytes of a row on the disk. See `rows.ROW_BYTES`."""
+
+ROWS_SUM = f"""
+SELECT coalesce(sum({ROW_SIZE}), 0), coalesce(sum(missing_bytes), 0) FROM output_chunk
+WHERE handle = :handle AND stream IN (0, 1, 2) AND first_seq > :after AND first_seq <= :upto
+"""
+_ROW_SIZES = f"""
+SELECT first_seq, line_count, latest_ts, {ROW_SIZE} FROM output_chunk
+WHERE handle = :handle AND stream = {{stream}} AND first_seq > :after
+"""
+ROW_SIZES = _of_streams(_ROW_SIZES, "first_seq LIMIT :limit")[None]
+_ROWS_BACKWARDS = """
+SELECT first_seq, line_count, run, coalesce(raw_bytes, length(data)) FROM output_chunk
+WHERE handle = :handle AND stream = {stream} AND first_seq > :mark
+"""
+ROWS_BACKWARDS = _of_streams(_ROWS_BACKWARDS, "first_seq DESC")[None]
+HELD_BYTES = "SELECT coalesce(sum(bytes), 0) FROM holding"
+HELD_BY = "SELECT bytes FROM holding WHERE handle = ?"
+RAISE_HOLDING = "UPDATE holding SET bytes = bytes + ? WHERE handle = ? AND oldest_ts IS NOT NULL"
+ADD_HOLDING = """
+INSERT INTO holding (handle, bytes, oldest_ts) VALUES (?, ?, ?)
+ON CONFLICT (handle) DO UPDATE SET bytes = bytes + excluded.bytes, oldest_ts = excluded.oldest_ts
+"""
+CHANGE_HOLDING = "UPDATE holding SET bytes = bytes + ? WHERE handle = ?"
+LOWER_HOLDING = "UPDATE holding SET bytes = bytes - ?, oldest_ts = ? WHERE handle = ?"
+_HOLDING = "SELECT h.handle, h.bytes, h.oldest_ts, k.output_ms, k.bytes, k.ended_ms, k.always FROM "
+_MOST_HELD = """
+holding h LEFT JOIN keep k ON k.handle = h.handle
+WHERE h.bytes > :above AND {counts} ORDER BY h.bytes DESC, h.handle LIMIT :limit
+"""
+HOLDINGS = {
+    None: _HOLDING
+    + """
+keep k CROSS JOIN holding h ON h.handle = k.handle
+WHERE k.handle > :handle AND h.bytes > :above ORDER BY k.handle LIMIT :limit
+""",
+    Rule.PROCESS_BYTES: _HOLDING + _MOST_HELD.format(counts="k.bytes IS NULL"),
+    Rule.TOTAL_BYTES: _HOLDING + _MOST_HELD.format(counts="coalesce(k.always, 0) = 0"),
+    Rule.OUTPUT_S: _HOLDING
+    + """
+holding h INDEXED BY holding_oldest LEFT JOIN keep k ON k.handle = h.handle
+WHERE h.oldest_ts IS NOT NULL AND h.oldest_ts < :before AND k.output_ms IS NULL ORDER BY h.oldest_ts LIMIT :limit
+""",
+}
+SIZE_OF_ROW = f"SELECT {ROW_SIZE} FROM output_chunk WHERE id = ?"
+RAISE_UNMERGED = "UPDATE unmerged SET after_seq = :upto WHERE handle = :handle AND after_seq < :upto"
 
 # ---- compaction: `unmerged` holds the processes whose rows behind `after_seq` may still be merged
 
@@ -325,6 +425,8 @@ ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts FROM output_chunk WHERE
 COMPRESS_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
 WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
+  AND NOT EXISTS (
+    SELECT 1 FROM trimmed t WHERE t.handle = output_chunk.handle AND t.last_seq >= output_chunk.first_seq)
 """
 
 # ---- events
@@ -348,6 +450,11 @@ AND_SINCE = " AND ts >= :since"
 AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
 EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
 EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
+
+OLDEST_EVENTS = "SELECT id, latest_ts FROM event ORDER BY id LIMIT ?"
+DELETE_EVENTS_UPTO = "DELETE FROM event WHERE id <= ?"
+EVENTS_TRIMMED = "SELECT last_id FROM events_trimmed WHERE rowid = 1"
+SET_EVENTS_TRIMMED = "UPDATE events_trimmed SET last_id = ? WHERE rowid = 1"
 
 # ---- output of all processes: by row id
 
@@ -378,4 +485,5 @@ WHERE c.id = :id AND c.gap IS NULL
   AND (:since IS NULL OR c.latest_ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
+  AND NOT EXISTS (SELECT 1 FROM trimmed t WHERE t.handle = c.handle AND t.last_seq >= c.first_seq)
 """

@@ -15,6 +15,7 @@ from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.usage import RunUsage
@@ -25,10 +26,11 @@ from outlast.storage.base import (
     Owner,
     PurgeProcess,
     Storage,
+    TrimOutput,
     Unfinished,
     WithdrawProcess,
 )
-from outlast.storage.sqlite import queries, read, read_events
+from outlast.storage.sqlite import queries, read, read_events, trimming
 from outlast.storage.sqlite.codec import compress_flood
 from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
@@ -52,6 +54,7 @@ READERS = 3
 """Number of connections that read. Each has a thread; more would compete for the same cores."""
 
 _SCHEME = "sqlite:///"
+_FREEING = (PurgeProcess, TrimOutput, WithdrawProcess)
 
 
 class SqliteStorage(Storage):
@@ -146,7 +149,7 @@ class SqliteStorage(Storage):
             if not self._commits:
                 self._no_commits.set()
         self._maintenance.record_commit(changes)
-        if self._cleanup.is_due() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
+        if self._cleanup.is_due() or any(isinstance(change, _FREEING) for change in changes):
             self._start_cleanup()
         return handles
 
@@ -191,10 +194,48 @@ class SqliteStorage(Storage):
         return await self.read(read.unfinished)
 
     async def ended(
-        self, *, limit: int, after: EndedProcess | None = None, until_ms: int | None = None
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
     ) -> list[EndedProcess]:
         """List the processes that have ended for good, oldest end first."""
-        return await self.read(partial(read.ended, limit=limit, after=after, until_ms=until_ms))
+        return await self.read(
+            partial(read.ended, limit=limit, after=after, until_ms=until_ms, own_until_ms=own_until_ms)
+        )
+
+    async def kept_always(self) -> int:
+        """Count the processes that are kept always."""
+        return await self.read(trimming.kept_always)
+
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Return the bytes of rows that are not deleted."""
+        return await self.read(partial(trimming.held_bytes, handle=handle))
+
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Return what processes hold."""
+        return await self.read(partial(trimming.holdings, query=query))
+
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Return where to cut the output of a process, at the end of a row."""
+        return await self.read(partial(trimming.trim_point, query=query))
+
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Tell whether output was trimmed."""
+        return await self.read(partial(trimming.has_trimmed, handle=handle, since_ms=since_ms))
+
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Delete old events in a transaction that is not synced: no answer depends on it."""
+        deleted = 0
+
+        def work(db: sqlite3.Connection) -> None:
+            nonlocal deleted
+            deleted = trimming.trim_events(db, before_ms=before_ms, limit=limit)
+
+        await self.rewrite(work)
+        return deleted
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from outlast.model.event import EventFilter, EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
+from outlast.model.options import Keep
 from outlast.model.process import Run
 from outlast.storage.base import (
     AddProcess,
@@ -18,6 +19,7 @@ from outlast.storage.base import (
 )
 from outlast.testing.storage.samples import EPOCH_MS, added, end_of, new_process
 from outlast.testing.storage.suite import StorageSuite
+from outlast.testing.storage.trimming import kept
 
 _STOPPED = ManagedState(desired=Desired.STOPPED)
 
@@ -91,6 +93,22 @@ class RetentionConformance(StorageSuite):
         assert [ended.ended_at_ms - EPOCH_MS for ended in await storage.ended(limit=9)] == [10]
         await storage.commit([begin, _end_at(handle, 30, run=2), CompleteOutput(handle, 2)])
         assert [ended.ended_at_ms - EPOCH_MS for ended in await storage.ended(limit=9)] == [30]
+
+    async def test_a_start_may_say_how_long_its_process_is_kept(self, storage: Storage) -> None:
+        """A process that is kept always is left out; one with a time of its own goes by that, not by the setting's."""
+        plain, always, short, ever = [
+            await added(storage, kept(keep)) for keep in (None, Keep(always=True), Keep(ended_s=10), Keep(ended_s=0))
+        ]
+        for handle in (plain, always, short, ever):
+            await storage.commit([_end_at(handle, handle), CompleteOutput(handle, 1)])
+        assert await _handles(storage) == [plain, short, ever]
+        assert [ended.handle for ended in await storage.ended(limit=9, until_ms=EPOCH_MS + 60_000)] == [plain]
+        due_ms = EPOCH_MS + short + 10_000
+        assert await storage.ended(limit=9, own_until_ms=due_ms - 1) == []
+        assert [ended.handle for ended in await storage.ended(limit=9, own_until_ms=due_ms)] == [short]
+        assert await storage.kept_always() == 1
+        await storage.commit([PurgeProcess(always)])
+        assert await storage.kept_always() == 0
 
     async def test_a_purge_may_say_why(self, storage: Storage) -> None:
         """The event of a purge has its reason, and none if a caller asked for the purge."""

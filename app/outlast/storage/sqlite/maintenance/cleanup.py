@@ -16,6 +16,7 @@ from outlast.storage.sqlite.maintenance.reclamation import (
     vacuum_pages,
 )
 from outlast.storage.sqlite.maintenance.reserve import Reserve
+from outlast.storage.sqlite.trimming import delete_trimmed_rows, has_trimmed_rows
 
 Runner = Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]]
 
@@ -64,7 +65,7 @@ class CleanupTask:
 
     def run_step(self, db: sqlite3.Connection) -> bool:
         """Do a small piece of work on the writer's thread. Return whether more is left."""
-        self._is_freeing |= has_purged(db)
+        self._is_freeing |= has_purged(db) or has_trimmed_rows(db)
         if not self._is_freeing:
             return self._do_step(db)
         return self._reserve.use(lambda: translated(db, self._do_step))
@@ -72,7 +73,7 @@ class CleanupTask:
     def _do_step(self, db: sqlite3.Connection) -> bool:
         if self._checkpointer.is_due() or (self._is_freeing and self._reserve.is_tight):
             self._checkpointer.checkpoint(db)
-        if delete_purged_rows(db):
+        if delete_purged_rows(db) or delete_trimmed_rows(db):
             return True
         free = count_free_pages(db)
         if free:

@@ -1,0 +1,187 @@
+"""Retention of output: a limit holds while processes print, and each follower hears of what is gone."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import Daemon
+from tests.support.patched_daemon import patched_daemon
+from tests.support.waiting import eventually
+from tests.system.test_events import stored
+from tests.system.test_retention import OFTEN, start_with
+
+MIB = 1 << 20
+_FLOOD = """
+import os, sys
+for n in range(int(sys.argv[1])):
+    os.write(1, b"%d " % n + os.urandom(500).hex().encode() + b"\\n")
+"""
+"""A flood that does not shrink much: a line a kibibyte."""
+
+
+@pytest.fixture
+async def keeper(state_dir: Path) -> AsyncIterator[Daemon]:
+    """Yield a daemon that looks often, and is not started."""
+    daemon = patched_daemon(state_dir, OFTEN)
+    try:
+        yield daemon
+    finally:
+        await daemon.end_everything()
+
+
+async def flooded(daemon: Daemon, lines: int, **fields: Any) -> dict[str, Any]:
+    """Run a flood to its end."""
+    return await daemon.ended(await daemon.python(_FLOOD, str(lines), **fields))
+
+
+def held(daemon: Daemon, process: dict[str, Any]) -> int:
+    """Return the bytes on the disk that a process holds."""
+    with contextlib.closing(sqlite3.connect(daemon.state_dir / "outlast.db")) as db:
+        row = db.execute("SELECT bytes FROM holding WHERE handle = ?", (process["handle"],)).fetchone()
+        return row[0] if row else 0
+
+
+async def is_contiguous(events: AsyncIterator[Any]) -> tuple[int, int]:
+    """Follow to the end; each event continues where the last one ended. Return the numbers of lines and of gaps."""
+    last = lines = gaps = 0
+    async for event in events:
+        if event.kind == "eof":
+            return lines, gaps
+        if event.kind == "gap":
+            assert (event.data["from"], event.data["to"], event.data["reason"]) == (last + 1, event.id, "retention")
+            gaps += 1
+        else:
+            assert event.id == last + 1
+            assert event.data["line"].startswith(f"{event.id - 1} ")
+            lines += 1
+        last = event.id
+    raise AssertionError("the stream was broken off")
+
+
+async def test_a_flood_stays_within_the_limit_of_a_process(keeper: Daemon) -> None:
+    await start_with(keeper, keep_process_bytes=4 * MIB)
+    process = await keeper.python(_FLOOD, "30000")
+    fast = asyncio.create_task(is_contiguous(keeper.follow(process)))
+    largest = 0
+    while (await keeper.get(process))["status"] == "running":
+        largest = max(largest, (keeper.state_dir / "outlast.db").stat().st_size)
+        await asyncio.sleep(0)
+    lines, gaps = await fast
+    assert lines + gaps > 0
+    late, gaps = await is_contiguous(keeper.follow(process))
+    assert gaps == 1, "who comes late gets one gap, then all that is left"
+
+    async def is_small() -> bool:
+        return held(keeper, process) <= 4 * MIB
+
+    await eventually(is_small, "the end of the trimming")
+    shown = await keeper.get(process)
+    assert shown["output"]["last_seq"] == 30000
+    assert shown["output"]["lines"] + shown["output"]["trimmed"]["lines"] == 30000
+    assert late <= 30000 - shown["output"]["trimmed"]["lines"] + 4096
+    assert largest <= 2 * 4 * MIB + 64 * MIB
+    events = await stored(keeper, f"?process={process['id']}&type=trimmed")
+    assert 1 <= len(events) <= 3
+
+
+async def test_a_noisy_process_pushes_out_only_itself(keeper: Daemon) -> None:
+    await start_with(keeper, keep_total_bytes=4 * MIB)
+    quiet = await flooded(keeper, 500)
+    noisy = await flooded(keeper, 10000)
+
+    async def is_small() -> bool:
+        return held(keeper, quiet) + held(keeper, noisy) <= 4 * MIB
+
+    await eventually(is_small, "the end of the trimming")
+    assert (await keeper.get(quiet))["output"]["trimmed"] is None
+    assert len(await keeper.lines(quiet)) == 500
+    noisy = await keeper.get(noisy)
+    assert noisy["output"]["trimmed"]["lines"] + noisy["output"]["lines"] == 10000
+    assert noisy["output"]["lines"] > 1000
+
+
+async def test_a_limit_may_be_lowered(keeper: Daemon) -> None:
+    await start_with(keeper, keep_total_bytes=0)
+    processes = [await flooded(keeper, 2000) for _ in range(3)]
+    running = await keeper.sh("echo first; exec sleep 1000")
+    await keeper.wait_for_lines(running, 1)
+    await start_with(keeper, keep_total_bytes=MIB)
+
+    async def is_small() -> bool:
+        return sum(held(keeper, process) for process in processes) <= MIB
+
+    await eventually(is_small, "the end of the trimming")
+    for process in processes:
+        assert (await keeper.get(process))["output"]["trimmed"]["lines"] > 0
+        await is_contiguous(keeper.follow(process))
+    assert await keeper.lines(running) == ["first"], "what is small goes last"
+    assert "at most 1 MiB of output are kept" in keeper.log
+    assert "MiB of output by keep_total_bytes" in keeper.log
+
+
+async def test_a_start_may_say_what_is_kept(keeper: Daemon) -> None:
+    await start_with(keeper, keep_process_bytes=MIB, keep_total_bytes=2 * MIB, keep_ended_s=1)
+    always = await flooded(keeper, 4000, keep="always")
+    all_of_it = await flooded(keeper, 4000, keep={"bytes": 0, "ended_s": 0})
+    less = await flooded(keeper, 4000, keep={"bytes": 100_000, "ended_s": 0})
+
+    async def is_small() -> bool:
+        return held(keeper, less) <= 100_000 and held(keeper, always) <= MIB
+
+    await eventually(is_small, "the end of the trimming")
+    plain = await flooded(keeper, 10)
+
+    async def is_purged() -> bool:
+        return [event["process_id"] for event in await stored(keeper, "?type=purged")] == [plain["id"]]
+
+    await eventually(is_purged, "the purge of the process without a wish of its own")
+    assert (await keeper.get(always))["output"]["lines"] > 500, "only the limit of a process counts"
+    assert held(keeper, all_of_it) <= 2 * MIB
+
+
+async def test_old_output_goes_and_young_stays(keeper: Daemon) -> None:
+    await start_with(keeper, keep_output_s=3600)
+    process = await keeper.sh("echo old; read x; echo young; exec sleep 1000", stdin_mode="pipe")
+    await keeper.wait_for_lines(process, 1)
+    await keeper.stop()
+    with contextlib.closing(sqlite3.connect(keeper.state_dir / "outlast.db")) as db, db:
+        db.execute("UPDATE output_chunk SET ts = ts - 3600000, latest_ts = latest_ts - 3600000")
+        db.execute("UPDATE holding SET oldest_ts = oldest_ts - 3600000")
+    await keeper.start()
+
+    async def is_gone() -> bool:
+        return (await keeper.get(process))["output"]["trimmed"] is not None
+
+    await eventually(is_gone, "the old line")
+    await keeper.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    await keeper.wait_for_lines(process, 1)
+    async with contextlib.aclosing(keeper.follow(process)) as events:
+        gap, line = await anext(events), await anext(events)
+    assert (gap.kind, gap.id, line.id, line.data["line"]) == ("gap", 1, 2, "young\n")
+
+
+async def test_old_events_go_and_followers_hear_of_it(keeper: Daemon) -> None:
+    await start_with(keeper, keep_events_s=3600)
+    for _ in range(3):
+        await keeper.ended(await keeper.run("true"))
+    events = await stored(keeper)
+    await keeper.stop()
+    with contextlib.closing(sqlite3.connect(keeper.state_dir / "outlast.db")) as db, db:
+        db.execute(
+            "UPDATE event SET ts = ts - 3600000, latest_ts = latest_ts - 3600000 WHERE id <= ?", (events[2]["id"],)
+        )
+    await keeper.start()
+
+    async def are_gone() -> bool:
+        return len(await stored(keeper)) == len(events) - 2  # and the gap
+
+    await eventually(are_gone, "the old events")
+    gap = {"from": 1, "to": events[2]["id"], "reason": "retention"}
+    assert await stored(keeper) == [{"id": gap["to"], "gap": gap}, *events[3:]]
+    assert await stored(keeper, f"?after={events[2]['id']}") == events[3:]
+    assert (await stored(keeper, f"?after={events[0]['id']}&type=exited"))[0]["gap"]["from"] == events[0]["id"] + 1
