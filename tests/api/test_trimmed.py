@@ -110,4 +110,4 @@ async def test_a_search_goes_on_and_says_that_it_is_not_complete(daemon: Daemon,
 
 async def test_a_wait_finds_what_is_left(daemon: Daemon, trimmed: dict[str, Any]) -> None:
     path = f"/processes/{trimmed['id']}/wait?until=output&pattern=last&timeout=10"
-    assert (await daemon.call("GET", path, 200))["line"]["seq"] == 3003
+    assert (await daemon.call("GET", path, 200))["seq"] == 3003

@@ -151,9 +151,6 @@ _WORK: dict[str, Work] = {
         db, HoldingQuery(rule=Rule.OUTPUT_S, before_ms=EPOCH_MS + 9, limit=5)
     ),
     "where to trim": lambda db: trimming.trim_point(db, TrimQuery(handle=1, free_bytes=100)),
-    "where to trim, but for the end": lambda db: trimming.trim_point(
-        db, TrimQuery(handle=2, before_ms=EPOCH_MS + 200_000, spares_end=True)
-    ),
     "is anything trimmed": lambda db: trimming.has_trimmed(db, handle=None, since_ms=EPOCH_MS),
     "trim": lambda db: commit(db, [TrimOutput(4, 1, EPOCH_MS)]),
     "oldest events": lambda db: trimming.trim_events(db, before_ms=EPOCH_MS, limit=10),

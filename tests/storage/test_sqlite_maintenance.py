@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from outlast.model.event import PurgeReason
 from outlast.model.output import ChunkQuery, Stream
-from outlast.storage.base import PurgeProcess
+from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, read
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
+from outlast.storage.sqlite.maintenance import reclamation
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES
@@ -227,7 +229,8 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
         assert not CleanupTask(path, Reserve(path)).run_step(db)
 
 
-def test_a_step_gives_back_many_pages(path: Path) -> None:
+def test_a_step_gives_back_many_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", 0)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
         db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
@@ -235,6 +238,34 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         assert CleanupTask(path, Reserve(path)).run_step(db)
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
+
+
+def test_some_free_pages_stay_for_later_output(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = 2 * VACUUM_STEP_PAGES + 10
+    monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", kept * PAGE_SIZE_BYTES)
+    with closing(open_writer(path, durable=False)) as db:
+        db.execute("CREATE TABLE filler (x)")
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (4 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
+        db.execute("DROP TABLE filler")
+        cleanup = CleanupTask(path, Reserve(path))
+        while cleanup.run_step(db):
+            pass
+        assert db.execute("PRAGMA freelist_count").fetchone()[0] == kept
+
+
+async def test_a_trim_leaves_free_pages_and_a_purge_none(storage: SqliteStorage) -> None:
+    trimmed, purged = [Output(await added(storage)) for _ in range(2)]
+    for _ in range(20):
+        await storage.commit([trimmed.chunk(b"x" * 50_000), purged.chunk(b"y" * 50_000)])
+    await storage.commit([TrimOutput(trimmed.handle, 20, 1)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") > 40
+    await storage.commit([PurgeProcess(purged.handle, PurgeReason.RETENTION)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") > 80
+    await storage.commit([PurgeProcess(trimmed.handle)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") == 0
 
 
 def test_a_step_without_work_reports_it(path: Path) -> None:

@@ -25,15 +25,16 @@ if "serve" in sys.orig_argv:
 GATED = """
     import asyncio
     from pathlib import Path
-    purge, gate = sweeper.RetentionSweeper._purge, Path({gate!r})
+    from outlast.core.retention.purger import Purger
+    purge, gate = Purger._purge, Path({gate!r})
 
     async def wait_and_purge(self, rule, found):
         while found and not gate.exists():
             gate.with_suffix(".reached").touch()
             await asyncio.sleep(0.01)
-        await purge(self, rule, found)
+        return await purge(self, rule, found)
 
-    sweeper.RetentionSweeper._purge = wait_and_purge
+    Purger._purge = wait_and_purge
 """
 """Another patch: before it purges what it has found, the daemon waits until a file exists."""
 

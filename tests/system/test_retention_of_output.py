@@ -23,11 +23,18 @@ for n in range(int(sys.argv[1])):
 """
 """A flood that does not shrink much: a line a kibibyte."""
 
+_SMALL_FILES = """
+    import outlast.storage.sqlite.maintenance.checkpoint as checkpoint
+    import outlast.storage.sqlite.maintenance.reclamation as reclamation
+    checkpoint.WAL_LIMIT_BYTES = checkpoint.LEAST_WAL_BYTES = reclamation.FREE_BYTES_KEPT = 1 << 20
+"""
+"""Another patch: the log and the free pages of the store take a mebibyte each."""
+
 
 @pytest.fixture
 async def keeper(state_dir: Path) -> AsyncIterator[Daemon]:
     """Yield a daemon that looks often, and is not started."""
-    daemon = patched_daemon(state_dir, OFTEN)
+    daemon = patched_daemon(state_dir, OFTEN + _SMALL_FILES)
     try:
         yield daemon
     finally:
@@ -44,6 +51,12 @@ def held(daemon: Daemon, process: dict[str, Any]) -> int:
     with contextlib.closing(sqlite3.connect(daemon.state_dir / "outlast.db")) as db:
         row = db.execute("SELECT bytes FROM holding WHERE handle = ?", (process["handle"],)).fetchone()
         return row[0] if row else 0
+
+
+def store_bytes(daemon: Daemon) -> int:
+    """Return the size of the database and its log."""
+    files = (daemon.state_dir / name for name in ("outlast.db", "outlast.db-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 async def is_contiguous(events: AsyncIterator[Any]) -> tuple[int, int]:
@@ -65,12 +78,11 @@ async def is_contiguous(events: AsyncIterator[Any]) -> tuple[int, int]:
 
 async def test_a_flood_stays_within_the_limit_of_a_process(keeper: Daemon) -> None:
     await start_with(keeper, keep_process_bytes=4 * MIB)
-    process = await keeper.python(_FLOOD, "30000")
+    process = await keeper.python(_FLOOD, "120000")
     fast = asyncio.create_task(is_contiguous(keeper.follow(process)))
-    largest = 0
+    sizes = [store_bytes(keeper)]
     while (await keeper.get(process))["status"] == "running":
-        largest = max(largest, (keeper.state_dir / "outlast.db").stat().st_size)
-        await asyncio.sleep(0)
+        sizes.append(store_bytes(keeper))
     lines, gaps = await fast
     assert lines + gaps > 0
     late, gaps = await is_contiguous(keeper.follow(process))
@@ -81,10 +93,10 @@ async def test_a_flood_stays_within_the_limit_of_a_process(keeper: Daemon) -> No
 
     await eventually(is_small, "the end of the trimming")
     shown = await keeper.get(process)
-    assert shown["output"]["last_seq"] == 30000
-    assert shown["output"]["lines"] + shown["output"]["trimmed"]["lines"] == 30000
-    assert late <= 30000 - shown["output"]["trimmed"]["lines"] + 4096
-    assert largest <= 2 * 4 * MIB + 64 * MIB
+    assert shown["output"]["last_seq"] == 120_000
+    assert shown["output"]["lines"] + shown["output"]["trimmed"]["lines"] == 120_000
+    assert late < 60_000
+    assert max(sizes) <= 32 * MIB, "without a limit, it would be 65 MiB"
     events = await stored(keeper, f"?process={process['id']}&type=trimmed")
     assert 1 <= len(events) <= 3
 

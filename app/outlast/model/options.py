@@ -82,7 +82,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """What is kept of a process, where that differs from the settings `keep_...`. None: as the setting says. 0: all.
+    """Limits of one process, where they differ from the settings `keep_...`. None: the setting. 0: none.
 
     Attributes:
         output_s: age in seconds at which its output is deleted.

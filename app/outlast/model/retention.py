@@ -19,7 +19,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What a process holds: output on the disk that is not deleted.
+    """Holding of a process: its output on the disk that is not deleted.
 
     Attributes:
         handle: handle of the process.

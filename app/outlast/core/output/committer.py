@@ -198,7 +198,10 @@ class Committer:
             self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES)
         elif not isinstance(change, RecordUsage):
             self._flush_policy.flush_now()
-        self._queue.append(entry)
+        if isinstance(change, TrimOutput):  # it is about stored output, and must not wait behind a flood
+            self._queue.appendleft(entry)
+        else:
+            self._queue.append(entry)
         self._idle.clear()
         self._wake.set()
 

@@ -1,4 +1,4 @@
-"""Which processes are in use, so that retention leaves them alone."""
+"""The census of processes that are in use, which retention leaves alone."""
 
 from collections.abc import Iterator
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What the storage in memory holds of one process."""
+"""The record of one process in the storage in memory."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -57,12 +57,12 @@ class Record:
 
     @property
     def keep(self) -> Keep:
-        """What the start says about retention."""
+        """Limits that the start names."""
         return self.process.spec.options.keep or _KEEP
 
     @property
     def trimmed(self) -> Trimmed | None:
-        """What is deleted of the output."""
+        """Output that is deleted; None: nothing."""
         return self.process.output.trimmed
 
     def append(self, chunk: Chunk, position: Position, place: int) -> None:

@@ -451,7 +451,7 @@ AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key
 EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
 EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
 
-OLDEST_EVENTS = "SELECT id, latest_ts FROM event ORDER BY id LIMIT ?"
+OLDEST_EVENTS = "SELECT id, latest_ts FROM event WHERE id > 0 ORDER BY id LIMIT ?"
 DELETE_EVENTS_UPTO = "DELETE FROM event WHERE id <= ?"
 EVENTS_TRIMMED = "SELECT last_id FROM events_trimmed WHERE rowid = 1"
 SET_EVENTS_TRIMMED = "UPDATE events_trimmed SET last_id = ? WHERE rowid = 1"

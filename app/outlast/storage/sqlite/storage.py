@@ -38,7 +38,7 @@ from outlast.storage.sqlite.maintenance.checkpoint import write_log_back
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
-from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
+from outlast.storage.sqlite.maintenance.reclamation import count_excess_pages
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
 from outlast.storage.sqlite.ownership import StoreLock, lock_store, store_owner, stored_owner
@@ -55,6 +55,11 @@ READERS = 3
 
 _SCHEME = "sqlite:///"
 _FREEING = (PurgeProcess, TrimOutput, WithdrawProcess)
+
+
+def _is_asked_for(change: Change) -> bool:
+    """Tell whether somebody waits for the room that a change frees."""
+    return isinstance(change, WithdrawProcess) or (isinstance(change, PurgeProcess) and change.reason is None)
 
 
 class SqliteStorage(Storage):
@@ -149,8 +154,9 @@ class SqliteStorage(Storage):
             if not self._commits:
                 self._no_commits.set()
         self._maintenance.record_commit(changes)
-        if self._cleanup.is_due() or any(isinstance(change, _FREEING) for change in changes):
-            self._start_cleanup()
+        freeing = [change for change in changes if isinstance(change, _FREEING)]
+        if freeing or self._cleanup.is_due():
+            self._start_cleanup(gives_all_back=any(_is_asked_for(change) for change in freeing))
         return handles
 
     async def process(self, handle: int) -> Process | None:
@@ -314,9 +320,9 @@ class SqliteStorage(Storage):
 
         def run(db: sqlite3.Connection) -> int:
             transact_unsynced(db, work)
-            return count_free_pages(db)
+            return count_excess_pages(db)
 
-        if await self._open_writer().run(self._files.guard(run)) > FREE_PAGES_KEPT or self._cleanup.is_due():
+        if await self._open_writer().run(self._files.guard(run)) or self._cleanup.is_due():
             self._start_cleanup()
 
     async def _connect(self, *, create: bool) -> None:
@@ -337,7 +343,7 @@ class SqliteStorage(Storage):
         for reader in self._readers:
             self._idle.put_nowait(reader)
         self._lost = None
-        self._start_cleanup()  # an earlier daemon may have been killed in the middle of it
+        self._start_cleanup(gives_all_back=True)  # an earlier daemon may have been killed in the middle of it
         await self._maintenance.start()
 
     async def _disconnect(self) -> None:
@@ -374,13 +380,13 @@ class SqliteStorage(Storage):
             raise StorageUnavailable(self._lost) from error
         _log.warning("the files of the database %s were deleted or moved, and were opened again", self.path)
 
-    def _start_cleanup(self) -> None:
+    def _start_cleanup(self, *, gives_all_back: bool = False) -> None:
         writer = self._open_writer()
 
         async def run(step: Callable[[sqlite3.Connection], bool]) -> bool:
             return await writer.run(self._files.guard(step, writes_back=True))
 
-        self._cleanup.start(run)
+        self._cleanup.start(run, gives_all_back=gives_all_back)
 
     def _open_writer(self) -> Connection:
         if self._writer is None:

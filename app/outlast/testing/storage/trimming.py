@@ -63,7 +63,7 @@ class TrimmingConformance(StorageSuite):
     """The contract's promises about output that is deleted while its process stays."""
 
     async def test_trimmed_output_is_a_gap(self, storage: Storage) -> None:
-        """What is gone is told with its numbers, lines, bytes and time, and the rest is read as before."""
+        """Deleted output is told with its numbers, lines, bytes and time, and the rest is read as before."""
         output = await _printed(storage, 4)
         trimmed = await _trimmed(storage, output.handle, 4000)
         assert trimmed == Trimmed(last_seq=4000, lines=4000, bytes=2 * len(_LARGE), until_ms=EPOCH_MS + 1000)
@@ -88,7 +88,7 @@ class TrimmingConformance(StorageSuite):
         assert (await _trimmed(storage, output.handle, 4001)).last_seq == 4000
 
     async def test_output_goes_on_after_all_of_it_was_trimmed(self, storage: Storage) -> None:
-        """Numbers and positions never begin anew, though nothing is left."""
+        """Numbers and positions continue, though nothing is left."""
         output = await _printed(storage, 2)
         await storage.commit([output.chunk(b"error\n", Stream.STDERR), output.gap(7)])
         trimmed = await _trimmed(storage, output.handle, 1 << 40)
@@ -172,7 +172,7 @@ class TrimmingConformance(StorageSuite):
         assert await storage.held_bytes() == 0
 
     async def test_the_largest_come_first(self, storage: Storage) -> None:
-        """What a process holds shrinks when it is trimmed; a start may take its process out."""
+        """The holding of a process shrinks when it is trimmed; a start may take its process out."""
         small, large = await _printed(storage, 1), await _printed(storage, 4)
         always, own = [
             await _printed(storage, count, handle=await added(storage, kept(keep)))
@@ -237,7 +237,7 @@ class TrimmingConformance(StorageSuite):
         assert await storage.trim_point(TrimQuery(handle=99, free_bytes=1)) is None
 
     async def test_the_end_of_the_last_run_is_spared(self, storage: Storage) -> None:
-        """Of short lines, a thousand stay; of an earlier run, none."""
+        """A thousand short lines stay, and none of an earlier run."""
         output = Output(await added(storage))
         for _ in range(30):
             await storage.commit([output.chunk(_LINE * 100)])
