@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from harness.http_client import Event, SseError
+from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon
 from tests.support.patched_daemon import patched_daemon
 from tests.support.waiting import eventually
@@ -59,34 +63,57 @@ def store_bytes(daemon: Daemon) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-async def is_contiguous(events: AsyncIterator[Any]) -> tuple[int, int]:
-    """Follow to the end; each event continues where the last one ended. Return the numbers of lines and of gaps."""
-    last = lines = gaps = 0
-    async for event in events:
-        if event.kind == "eof":
-            return lines, gaps
+@dataclass
+class Follower:
+    """A follower of a flood, for which each event continues where the last one ended.
+
+    Attributes:
+        last: id of the last event.
+        lines: number of lines.
+        gaps: number of gaps.
+    """
+
+    daemon: Daemon
+    process: dict[str, Any]
+    last: int = 0
+    lines: int = 0
+    gaps: int = 0
+
+    async def follow(self, pause_s: float = 0.0) -> bool:
+        """Follow over one connection. Return whether it has led to the end."""
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError, RuntimeError, SseError):
+            async for event in self.daemon.follow(self.process, "output", f"?after={self.last}"):
+                if event.kind == "eof":
+                    return True
+                self._check(event)
+                if pause_s:
+                    await asyncio.sleep(pause_s)
+        return False
+
+    def _check(self, event: Event) -> None:
+        assert event.id is not None
         if event.kind == "gap":
-            assert (event.data["from"], event.data["to"], event.data["reason"]) == (last + 1, event.id, "retention")
-            gaps += 1
+            gap = {name: event.data[name] for name in ("from", "to", "reason")}
+            assert gap == {"from": self.last + 1, "to": event.id, "reason": "retention"}
+            self.gaps += 1
         else:
-            assert event.id == last + 1
+            assert event.id == self.last + 1
             assert event.data["line"].startswith(f"{event.id - 1} ")
-            lines += 1
-        last = event.id
-    raise AssertionError("the stream was broken off")
+            self.lines += 1
+        self.last = event.id
 
 
 async def test_a_flood_stays_within_the_limit_of_a_process(keeper: Daemon) -> None:
     await start_with(keeper, keep_process_bytes=4 * MIB)
     process = await keeper.python(_FLOOD, "120000")
-    fast = asyncio.create_task(is_contiguous(keeper.follow(process)))
+    fast, slow = Follower(keeper, process), Follower(keeper, process)
+    both = [asyncio.create_task(fast.follow()), asyncio.create_task(slow.follow(pause_s=0.05))]
     sizes = [store_bytes(keeper)]
     while (await keeper.get(process))["status"] == "running":
         sizes.append(store_bytes(keeper))
-    lines, gaps = await fast
-    assert lines + gaps > 0
-    late, gaps = await is_contiguous(keeper.follow(process))
-    assert gaps == 1, "who comes late gets one gap, then all that is left"
+    late = Follower(keeper, process)
+    assert await late.follow()
+    assert late.gaps >= 1
 
     async def is_small() -> bool:
         return held(keeper, process) <= 4 * MIB
@@ -95,8 +122,15 @@ async def test_a_flood_stays_within_the_limit_of_a_process(keeper: Daemon) -> No
     shown = await keeper.get(process)
     assert shown["output"]["last_seq"] == 120_000
     assert shown["output"]["lines"] + shown["output"]["trimmed"]["lines"] == 120_000
-    assert late < 60_000
-    assert max(sizes) <= 32 * MIB, "without a limit, it would be 65 MiB"
+    assert late.lines < 30_000
+    for task in both:
+        task.cancel()
+    await asyncio.wait(both)
+    assert slow.lines > 0
+    assert await slow.follow()
+    assert slow.gaps >= 1
+    assert fast.lines > slow.lines
+    assert max(sizes) <= 40 * MIB, "without a limit, it would be 65 MiB"
     events = await stored(keeper, f"?process={process['id']}&type=trimmed")
     assert 1 <= len(events) <= 3
 
@@ -130,7 +164,7 @@ async def test_a_limit_may_be_lowered(keeper: Daemon) -> None:
     await eventually(is_small, "the end of the trimming")
     for process in processes:
         assert (await keeper.get(process))["output"]["trimmed"]["lines"] > 0
-        await is_contiguous(keeper.follow(process))
+        assert await Follower(keeper, process).follow()
     assert await keeper.lines(running) == ["first"], "what is small goes last"
     assert "at most 1 MiB of output are kept" in keeper.log
     assert "MiB of output by keep_total_bytes" in keeper.log
@@ -197,3 +231,58 @@ async def test_old_events_go_and_followers_hear_of_it(keeper: Daemon) -> None:
     assert await stored(keeper) == [{"id": gap["to"], "gap": gap}, *events[3:]]
     assert await stored(keeper, f"?after={events[2]['id']}") == events[3:]
     assert (await stored(keeper, f"?after={events[0]['id']}&type=exited"))[0]["gap"]["from"] == events[0]["id"] + 1
+
+
+_ENDLESS = """
+import os, sys, time
+n = 0
+while not os.path.exists(sys.argv[1]):
+    os.write(1, b"".join(b"%d " % (n + k) + os.urandom(500).hex().encode() + b"\\n" for k in range(50)))
+    n += 50
+    time.sleep(0.005)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["inside-trim", "inside-trim-deletion", "after-trim-deletion"])
+async def test_kills_during_trims_leave_no_silent_hole(keeper: Daemon, tmp_path: Path, point: str) -> None:
+    await start_with(keeper, keep_process_bytes=MIB)
+    process = await keeper.python(_ENDLESS, str(tmp_path / "enough"))
+    follower = Follower(keeper, process)
+    for count in (1, 2, 5):
+        await keeper.stop()
+        keeper.environment[VARIABLE] = f"{point}:{count}"
+        await keeper.launch()
+        is_up = bool(await keeper.announcement())  # else what the last daemon has begun is finished, and killed, before
+        following = asyncio.create_task(follower.follow()) if is_up else None
+        await keeper.died()
+        assert following is None or not await following
+        await keeper.start()
+    (tmp_path / "enough").touch()
+    assert await follower.follow()
+    late = Follower(keeper, process)
+    assert await late.follow()
+    assert late.last == follower.last
+    assert late.gaps >= 1
+    output = (await keeper.get(process))["output"]
+    assert output["last_seq"] == output["lines"] + output["trimmed"]["lines"] == follower.last
+
+
+@pytest.mark.long
+async def test_a_long_flood_stays_within_the_limit(state_dir: Path) -> None:
+    daemon = Daemon(state_dir)
+    try:
+        limit = 128 * MIB
+        await start_with(daemon, keep_process_bytes=limit)
+        process = await daemon.python(_FLOOD, "1500000")
+        follower = Follower(daemon, process)
+        following = asyncio.create_task(follower.follow())
+        sizes = [0]
+        while (await daemon.get(process))["status"] == "running":
+            sizes.append(store_bytes(daemon))
+            await asyncio.sleep(0.05)
+        assert await following
+        assert max(sizes) <= 1.15 * limit + 2 * 64 * MIB, "the limit, and the log, which may exceed its own a little"
+        assert follower.last == 1_500_000
+    finally:
+        await daemon.end_everything()
