@@ -122,6 +122,20 @@ FROM process p
 JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL
     AND c.first_seq > coalesce((SELECT d.last_seq FROM trimmed d WHERE d.handle = p.handle), 0);
 
+CREATE VIEW output_held AS
+SELECT
+    p.id AS process_id,
+    p.name,
+    p.command,
+    h.bytes AS disk_bytes,
+    strftime('%Y-%m-%dT%H:%M:%fZ', h.oldest_ts / 1000.0, 'unixepoch') AS oldest,
+    coalesce(d.lines, 0) AS deleted_lines,
+    coalesce(d.bytes, 0) AS deleted_bytes,
+    p.options ->> '$.keep' AS keep
+FROM holding h
+JOIN process p ON p.handle = h.handle
+LEFT JOIN trimmed d ON d.handle = h.handle;
+
 -- `sqlar_uncompress` is built into the `sqlite3` command. In a SQLite without that function, this view and those over it
 -- cannot be used, and the ones whose names end in `_portable` can: one line says of a compressed row how to read it.
 -- `outlast sql` has a view of this name that also reads rows that were compressed with zstd before 0.1.0.

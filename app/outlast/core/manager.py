@@ -27,7 +27,7 @@ from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.retention.census import Census
-from outlast.core.retention.policy import RetentionPolicy
+from outlast.core.retention.policy import KEEP_ALL, RetentionPolicy
 from outlast.core.retention.sweeper import RetentionSweeper
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
@@ -57,7 +57,6 @@ log = logging.getLogger(__name__)
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
 _PID_DIGITS = 10
-_KEEP_ALL = RetentionPolicy()
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
@@ -78,7 +77,7 @@ class ProcessManager:
         limits: BufferLimits,
         inherit_env: Sequence[str] = (),
         api_sockets: Sequence[ApiSocket] = (),
-        retention: RetentionPolicy = _KEEP_ALL,
+        retention: RetentionPolicy = KEEP_ALL,
     ) -> None:
         """Make the manager of a state folder.
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
+from outlast.core.retention.policy import KEEP_ALL, RetentionPolicy
 from outlast.core.supervision.supervisor import BufferLimits
-from outlast.daemon.retention_policy import retention_policy
 from outlast.linux import descriptors
 from outlast.storage import storage_from_url
 from outlast.wire.api_socket import ApiSocket
@@ -14,7 +14,11 @@ from outlast.wire.api_socket import ApiSocket
 
 @contextlib.asynccontextmanager
 async def running_manager(
-    settings: Settings, api_sockets: Sequence[ApiSocket] = (), *, adopt: bool = False
+    settings: Settings,
+    api_sockets: Sequence[ApiSocket] = (),
+    *,
+    adopt: bool = False,
+    retention: RetentionPolicy = KEEP_ALL,
 ) -> AsyncIterator[ProcessManager]:
     """Open store and shim, and recover the processes; at the end, leave them to the shim.
 
@@ -22,11 +26,11 @@ async def running_manager(
         settings: the settings of the daemon.
         api_sockets: the sockets of the HTTP API. The shim keeps these, and no others.
         adopt: see `ProcessManager.open`.
+        retention: what is deleted, once `ProcessManager.start_retention` is called.
 
     Raises:
         OutlastError: store or shim cannot be opened.
     """
-    retention = retention_policy(settings)
     descriptors.raise_limit()  # every process has a few, and every client one
     storage = storage_from_url(
         settings.storage_url,

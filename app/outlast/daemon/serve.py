@@ -13,6 +13,7 @@ from outlast.daemon import state_folder
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
+from outlast.daemon.retention_policy import retention_policy
 from outlast.daemon.systemd_notify import notify_ready
 from outlast.daemon.token import load_token
 from outlast.linux.memory import keep_freed_memory
@@ -45,9 +46,13 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
     state_folder.prepare(state_dir)  # what is wrong with the settings is said before anything is made
     with state_folder.locked(state_dir):
         token = load_token(state_dir, settings.token)
+        retention = retention_policy(settings)
         import_late_modules()
         # The sockets come before anything is started: a port in use is a common mistake.
-        async with open_api_sockets(settings) as sockets, running_manager(settings, sockets, adopt=adopt) as manager:
+        async with (
+            open_api_sockets(settings) as sockets,
+            running_manager(settings, sockets, adopt=adopt, retention=retention) as manager,
+        ):
             manager.resume_managed()
             manager.start_retention()
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]

@@ -131,7 +131,7 @@ class Options:
         for name in ("limits", "restart", "health_check", "keep"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
-                record[name] = {key: value for key, value in asdict(part).items() if value is not None}
+                record[name] = {key: value for key, value in asdict(part).items() if value not in (None, False)}
         return record
 
     @classmethod

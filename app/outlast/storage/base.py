@@ -251,6 +251,9 @@ class Storage(ABC):
         """
         await self.total()
 
+    async def finish_cleanup(self) -> None:  # noqa: B027 - a plug-in may delete at once
+        """Wait until what purges and trims have left to be deleted is deleted, and its room is given back."""
+
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in order, all or none, and return when they are durable.

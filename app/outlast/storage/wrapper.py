@@ -33,6 +33,10 @@ class StorageWrapper(Storage):
         """Close the inner storage."""
         await self.inner.close()
 
+    async def finish_cleanup(self) -> None:
+        """Forward `Storage.finish_cleanup`."""
+        await self.inner.finish_cleanup()
+
     async def check(self) -> None:
         """Forward `Storage.check`."""
         await self.inner.check()

@@ -34,13 +34,17 @@ class Account:
         """Count what was deleted: bytes, processes or events."""
         self._deleted[rule] += count
 
+    def summary(self) -> str:
+        """Return what was deleted since the last log line; empty: nothing."""
+        return ", ".join(_told(*item) for item in sorted((+self._deleted).items()))
+
     def tell(self) -> None:
         """Log what was deleted, at most once an hour."""
         now = time.monotonic()
-        deleted = +self._deleted
-        if not deleted or (self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_S):
+        told = self.summary()
+        if not told or (self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_S):
             return
-        log.info("deleted to keep within the limits: %s", ", ".join(_told(*item) for item in sorted(deleted.items())))
+        log.info("deleted to keep within the limits: %s", told)
         self._deleted.clear()
         self._logged_at = now
 

@@ -22,3 +22,7 @@ class RetentionPolicy:
     ended_ms: int = 0
     ended: int = 0
     events_ms: int = 0
+
+
+KEEP_ALL = RetentionPolicy()
+"""Nothing is deleted."""

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from outlast.core.commands.termination import Termination
 from outlast.core.retention.account import Account
-from outlast.core.retention.census import Census
 from outlast.core.retention.pace import STUCK_S, rest_after
 from outlast.core.retention.policy import RetentionPolicy
 from outlast.model.clock import now_ms
@@ -19,19 +18,36 @@ STEP_EVENTS = 500
 """Maximum number of events deleted in one step."""
 
 
+class Purges(Protocol):
+    """A submitter of purges. See `Termination.purge_ended`."""
+
+    def purge_ended(self, ended: EndedProcess) -> asyncio.Future[int] | None:
+        """Submit a purge, and return a future of its commit; None: another call purges the process."""
+
+
+class Counts(Protocol):
+    """The processes that are in use. See `Census`."""
+
+    def is_in_use(self, process_id: str) -> bool:
+        """Return whether a process runs, or may be restarted by its policy."""
+
+    async def count_ended(self) -> int:
+        """Return the number of stored processes that are neither in use nor kept always."""
+
+
 class Purger:
     """The purges of one daemon that nobody asked for."""
 
     def __init__(
         self,
         storage: Storage,
-        termination: Termination,
+        purges: Purges,
         policy: RetentionPolicy,
         account: Account,
-        census: Census,
+        census: Counts,
     ) -> None:
         self._storage = storage
-        self._termination = termination
+        self._purges = purges
         self._policy = policy
         self._account = account
         self._census = census
@@ -78,7 +94,7 @@ class Purger:
             purge
             for process in found
             if not self._census.is_in_use(process.process_id)
-            and (purge := self._termination.purge_ended(process)) is not None
+            and (purge := self._purges.purge_ended(process)) is not None
         ]
         if not purges:
             return 0

@@ -118,6 +118,10 @@ class SqliteStorage(Storage):
         if is_open:
             self._reserve.close()
 
+    async def finish_cleanup(self) -> None:
+        """Wait for the cleanup task."""
+        await self._cleanup.wait_idle()
+
     async def check(self) -> None:
         """Check that the files are at their places."""
         await self._with_files(lambda: self._open_writer().run(self._files.guard(lambda _db: None)))
