@@ -1,6 +1,7 @@
 """`outlast prune`: delete what is beyond the limits of retention while no daemon runs."""
 
 import asyncio
+import contextlib
 
 from outlast.config import Settings
 from outlast.core.output.chunk_cache import ChunkCache
@@ -48,7 +49,11 @@ async def prune(settings: Settings) -> str:
         AlreadyServed: a daemon runs, which does this by itself.
         OutlastError: the store cannot be used.
     """
-    with state_folder.locked(settings.state_path):
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(state_folder.locked(settings.state_path))
+        except AlreadyServed as exc:
+            raise AlreadyServed(f"{exc}. A daemon that runs prunes by itself, by the settings of its start") from None
         policy = retention_policy(settings)
         storage = storage_from_url(settings.storage_url, durable=settings.durable)
         await storage.open()
