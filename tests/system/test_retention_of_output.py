@@ -17,7 +17,7 @@ from tests.support.daemon import Daemon
 from tests.support.patched_daemon import patched_daemon
 from tests.support.waiting import eventually
 from tests.system.test_events import stored
-from tests.system.test_retention import OFTEN, start_with
+from tests.system.test_retention import OFTEN, run_to_end, start_with, wait_for_handles
 
 MIB = 1 << 20
 _FLOOD = """
@@ -286,3 +286,12 @@ async def test_a_long_flood_stays_within_the_limit(state_dir: Path) -> None:
         assert follower.last == 1_500_000
     finally:
         await daemon.end_everything()
+
+
+async def test_a_flood_delays_no_purge(keeper: Daemon, tmp_path: Path) -> None:
+    await start_with(keeper, keep_process_bytes=MIB, keep_ended=1)
+    flood = await keeper.python(_ENDLESS, str(tmp_path / "enough"))
+    ended = [await run_to_end(keeper) for _ in range(3)]
+    await wait_for_handles(keeper, [flood["handle"], ended[-1]["handle"]])
+    (tmp_path / "enough").touch()
+    await keeper.ended(flood)

@@ -27,6 +27,7 @@ WHERE coalesce(k.bytes, :process_bytes) > 0 AND h.bytes > coalesce(k.bytes, :pro
 """
 _TOTAL = """
 SELECT coalesce(sum(h.bytes), 0) AS bytes FROM holding h
+WHERE h.handle NOT IN (SELECT k.handle FROM keep k WHERE k.always = 1)
 """
 
 DUE = f"""
@@ -46,4 +47,4 @@ SELECT 'keep_ended', count(*), NULL, coalesce(sum(bytes), 0) FROM (
 UNION ALL
 SELECT 'keep_events_s', NULL, count(*), NULL FROM event WHERE :events_ms > 0 AND latest_ts < :now - :events_ms
 """  # noqa: S608 - it is made of constants
-"""What goes by each setting, whatever goes by the others."""
+"""A row for each setting: what goes by it alone."""

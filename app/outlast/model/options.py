@@ -131,7 +131,8 @@ class Options:
         for name in ("limits", "restart", "health_check", "keep"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
-                record[name] = {key: value for key, value in asdict(part).items() if value not in (None, False)}
+                values = asdict(part).items()
+                record[name] = {key: value for key, value in values if value is not None and value is not False}
         return record
 
     @classmethod

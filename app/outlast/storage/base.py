@@ -362,7 +362,10 @@ class Storage(ABC):
 
     @abstractmethod
     async def held_bytes(self, handle: int | None = None) -> int:
-        """Return the bytes that a process, or all of them, hold (`Holding.bytes`). May cost a little for each one."""
+        """Return the bytes that a process holds (`Holding.bytes`); None: all but those that are kept always.
+
+        The sum may cost a little for each process.
+        """
 
     @abstractmethod
     async def holdings(self, query: HoldingQuery) -> list[Holding]:

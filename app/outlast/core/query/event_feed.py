@@ -7,7 +7,7 @@ from outlast.core.condition import Condition
 from outlast.core.query.follow import follow
 from outlast.model.event import Event, EventFilter, EventGap, EventPage
 from outlast.model.output import Chunk
-from outlast.storage import Change, CompleteOutput, Storage
+from outlast.storage import Change, CompleteOutput, Storage, TrimOutput
 
 _PAGE_EVENTS = 500
 
@@ -38,7 +38,7 @@ class EventFeed(Condition):
 
     def on_committed(self, changes: Sequence[Change]) -> None:
         """Wake the followers if a commit has brought events. Output alone brings none."""
-        if not all(isinstance(change, Chunk | CompleteOutput) for change in changes):
+        if not all(isinstance(change, Chunk | CompleteOutput | TrimOutput) for change in changes):
             self.commits += 1
             self.wake()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 
 from outlast.core.commands.termination import Termination
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 10.0
 """Time between two looks at what is stored, unless a hundredth of a limit is written sooner."""
+
+
+_REST_S = 0.02
+"""Minimum time between two looks: a small limit would be looked at after each commit."""
 
 
 class RetentionSweeper:
@@ -58,16 +63,17 @@ class RetentionSweeper:
                 await self._task
 
     async def _run(self) -> None:
+        purged_at = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S):
                     await self._is_due.wait()
-            is_early = self._is_due.is_set()
             self._is_due.clear()
             try:
                 await self._trimmer.trim()
-                if not is_early:
+                if time.monotonic() - purged_at >= INTERVAL_S:
                     await self._purger.purge()
+                    purged_at = time.monotonic()
             except OutlastError as exc:
                 log.debug("retention continues later: %s", exc)  # the committer logs this, as an error
                 await asyncio.sleep(INTERVAL_S)
@@ -75,3 +81,4 @@ class RetentionSweeper:
                 log.exception("retention has failed, and continues later")
                 await asyncio.sleep(INTERVAL_S)
             self._account.tell()
+            await asyncio.sleep(_REST_S)

@@ -41,6 +41,8 @@ class OutputTrimmer:
         self._written_bytes = 0
         self._own_bytes: dict[int, int] = {}
         self._has_looked_at_all = False
+        self._told_ms = 0
+        self._told: set[int] = set()
 
     def record_commit(self, changes: Iterable[Change]) -> bool:
         """Count what is written. Return whether that is a hundredth of a limit, so that it is time for a look."""
@@ -182,12 +184,19 @@ class OutputTrimmer:
         if point is None or process is None:
             return 0
         now = now_ms()
-        # One a minute: a store adds an event once, whatever daemon submits it.
-        told_ms = now - now % _EVENT_MS
-        self._committer.submit(AddEvent(query.handle, process.run.number, EventType.TRIMMED, told_ms))
+        self._tell(query.handle, process.run.number, now - now % _EVENT_MS)
         trim = self._committer.stored(TrimOutput(query.handle, point.upto_seq, now))
         await asyncio.wait([trim], timeout=STUCK_S)
         if not trim.done():
             return 0
         self._chunk_cache.forget(query.handle, point.upto_seq)
         return point.bytes
+
+    def _tell(self, handle: int, run: int, minute_ms: int) -> None:
+        """Add an event, once in a minute: also after a restart, because a store adds equal events once."""
+        if minute_ms != self._told_ms:
+            self._told_ms = minute_ms
+            self._told.clear()
+        if handle not in self._told:
+            self._told.add(handle)
+            self._committer.submit(AddEvent(handle, run, EventType.TRIMMED, minute_ms))

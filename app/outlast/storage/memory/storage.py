@@ -167,7 +167,9 @@ class MemoryStorage(Storage):
 
     async def held_bytes(self, handle: int | None = None) -> int:
         """Return the bytes of output that is not deleted."""
-        return sum(record.held_bytes for record in self._records.values() if handle in (None, record.process.handle))
+        if handle is not None:
+            return self._records[handle].held_bytes if handle in self._records else 0
+        return sum(record.held_bytes for record in self._records.values() if not record.keep.always)
 
     async def holdings(self, query: HoldingQuery) -> list[Holding]:
         """Return what processes hold."""

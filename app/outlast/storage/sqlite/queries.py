@@ -350,7 +350,9 @@ SELECT first_seq, line_count, run, coalesce(raw_bytes, length(data)) FROM output
 WHERE handle = :handle AND stream = {stream} AND first_seq > :mark
 """
 ROWS_BACKWARDS = _of_streams(_ROWS_BACKWARDS, "first_seq DESC")[None]
-HELD_BYTES = "SELECT coalesce(sum(bytes), 0) FROM holding"
+HELD_BYTES = """
+SELECT coalesce(sum(bytes), 0) FROM holding WHERE handle NOT IN (SELECT k.handle FROM keep k WHERE k.always = 1)
+"""
 HELD_BY = "SELECT bytes FROM holding WHERE handle = ?"
 RAISE_HOLDING = "UPDATE holding SET bytes = bytes + ? WHERE handle = ? AND oldest_ts IS NOT NULL"
 ADD_HOLDING = """
