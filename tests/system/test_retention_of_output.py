@@ -174,10 +174,10 @@ async def test_a_start_may_say_what_is_kept(keeper: Daemon) -> None:
     await start_with(keeper, keep_process_bytes=MIB, keep_total_bytes=2 * MIB, keep_ended_s=1)
     always = await flooded(keeper, 4000, keep="always")
     all_of_it = await flooded(keeper, 4000, keep={"bytes": 0, "ended_s": 0})
-    less = await flooded(keeper, 4000, keep={"bytes": 100_000, "ended_s": 0})
+    less = await flooded(keeper, 4000, keep={"bytes": 800_000, "ended_s": 0})
 
     async def is_small() -> bool:
-        return held(keeper, less) <= 100_000 and held(keeper, always) <= MIB
+        return held(keeper, less) <= 800_000 and held(keeper, always) <= MIB
 
     await eventually(is_small, "the end of the trimming")
     plain = await flooded(keeper, 10)
