@@ -20,7 +20,7 @@ from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
 from outlast.storage.sqlite.maintenance.compression import apply_compression, compress_rows, plan_compression
-from outlast.storage.sqlite.read import one_process
+from outlast.storage.sqlite.read import chunks, one_process
 from outlast.storage.sqlite.trimming import DELETE_STEP_ROWS, TRIM_STEP_ROWS, delete_trimmed_rows, trim_point
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import EVERYTHING, commit_each, sqlite_storage
@@ -68,7 +68,7 @@ def test_views_never_show_trimmed_output(path: Path) -> None:
     with closing(open_writer(path, durable=False)) as db:
         register_sqlar_uncompress(db)
         output = Output(_stored(db))
-        chunks = [
+        printed = [
             output.chunk(b"one\n"),
             output.chunk(b"error\n", Stream.STDERR),
             output.gap(9),
@@ -76,7 +76,7 @@ def test_views_never_show_trimmed_output(path: Path) -> None:
             output.chunk(b"errors\n", Stream.STDERR),
             output.chunk(b"and ended\ntwo\n", continues=True),
         ]
-        commit_each(db, chunks)
+        commit_each(db, printed)
         commit(db, [trim_of(4)])
         for is_deleted in (False, True):
             while is_deleted and delete_trimmed_rows(db):
@@ -141,6 +141,41 @@ def test_what_a_process_holds_is_what_its_rows_take(path: Path, compresses: bool
         assert _accounted(db) == _held(db)
         commit(db, [PurgeProcess(2), outputs[0].chunk(b"more\n"), outputs[2].chunk(_LARGE)])
         assert _accounted(db) == _held(db)
+
+
+def test_a_merge_planned_before_a_trim_is_not_done(path: Path) -> None:
+    with closing(open_writer(path, durable=False)) as db:
+        output = Output(_stored(db))
+        commit_each(db, [output.chunk(b"line %d\n" % n) for n in range(1, 41)])
+        plan = plan_compaction(db, 1, min_rows=2, pack=False)
+        assert plan is not None
+        assert len(plan.merged[0].ids) > 20
+        commit(db, [trim_of(20)])
+        apply_compaction(db, [plan])
+        while delete_trimmed_rows(db):
+            pass
+        gap, *chunks_left = chunks(db, ChunkQuery(handle=1, max_bytes=1 << 20))
+        assert (gap.last_seq, b"".join(chunk.data for chunk in chunks_left)) == (
+            20,
+            b"".join(b"line %d\n" % n for n in range(21, 41)),
+        )
+        assert _accounted(db) == _held(db)
+
+
+def test_compression_planned_before_a_trim_leaves_the_rest_of_it_alone(path: Path) -> None:
+    with closing(open_writer(path, durable=False)) as db:
+        output = Output(_stored(db))
+        commit_each(db, [output.chunk(_LARGE) for _ in range(3)])
+        plan = plan_compression(db, EVERYTHING, 2**42)
+        assert plan is not None
+        compressed = compress_rows(plan.rows, EVERYTHING)
+        assert len(compressed) == 3
+        commit(db, [trim_of(3)])
+        while delete_trimmed_rows(db):
+            pass
+        apply_compression(db, compressed, plan.upto_id)
+        assert _shown(db, "first_seq, length(data)", "output_chunk") == [(3, 0)]
+        assert _accounted(db) == _held(db) == []
 
 
 def test_a_trim_covers_a_bounded_number_of_rows(path: Path) -> None:
@@ -208,10 +243,10 @@ async def _check_what_is_left(path: Path, answered: int, upto: int) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     try:
-        chunks = await storage.chunks(ChunkQuery(handle=1, max_bytes=1 << 30))
-        mark = chunks[0].last_seq if isinstance(chunks[0], TrimGap) else 0
+        found = await storage.chunks(ChunkQuery(handle=1, max_bytes=1 << 30))
+        mark = found[0].last_seq if isinstance(found[0], TrimGap) else 0
         assert mark <= upto
-        lines = [chunk for chunk in chunks if not isinstance(chunk, TrimGap)]
+        lines = [chunk for chunk in found if not isinstance(chunk, TrimGap)]
         assert [chunk.first_seq for chunk in lines] == list(range(mark + 1, answered + 1))
         assert all(chunk.data == line_of(chunk.first_seq) for chunk in lines)
         assert sorted(shown) == [(chunk.first_seq, str(chunk.first_seq)) for chunk in lines]
