@@ -45,6 +45,7 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "installing the development tools (once) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+	@$(BIN)/pytest --collect-only --quiet >/dev/null || true # compiles the tests once, which every worker would do
 	@touch $@
 
 $(PEERS)/installed: bench/peers/package-lock.json
@@ -70,22 +71,22 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev $(PEERS)/installed
-	@$(BIN)/pytest --numprocesses 5
+	@$(BIN)/pytest --numprocesses auto
 
 test-long: $(VENV)/installed-dev $(PEERS)/installed
-	@$(BIN)/pytest --numprocesses 4 -m long
+	@$(BIN)/pytest --numprocesses auto -m long
 
 # The whole suite, again and again; with LOAD, beside processes that use every processor and the disk.
 flakes: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m tools.flakes --runs $(RUNS) $(if $(LOAD),--load) $(TESTS)
 
 test-quick: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses 4 -m 'not slow and not long'
+	@$(BIN)/pytest --numprocesses auto -m 'not slow and not long'
 
 # What is measured runs slower: a test that compares costs may fail here, and the figures are told all the same.
 coverage: $(VENV)/installed-dev
 	@$(BIN)/coverage erase
-	@PYTHONPATH=$(CURDIR)/tests/support/coverage_site $(BIN)/python -m pytest --numprocesses 4 $(TESTS) || echo "some tests failed under measurement"
+	@PYTHONPATH=$(CURDIR)/tests/support/coverage_site $(BIN)/python -m pytest --numprocesses auto $(TESTS) || echo "some tests failed under measurement"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 

@@ -22,6 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
         compileall.compile_dir(Path(outlast.__file__).parent, quiet=2)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at a time: most of them wait for processes, and five keep two processors busy."""
+    return 5
+
+
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Iterator[Path]:
     """A state folder for this test alone; afterwards nothing may run that was started for it."""

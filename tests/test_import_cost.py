@@ -31,6 +31,20 @@ def test_the_command_imports_few_modules() -> None:
     )
 
 
+def test_no_garbage_is_looked_for_while_a_command_imports(tmp_path: Path) -> None:
+    program = """if True:
+        import gc, sys, outlast.cli
+        cli, begun = sys.modules["outlast.cli.main"], []
+        gc.callbacks.append(lambda phase, _: begun.append(phase))
+        run = cli._run
+        cli._run = lambda job: (print(begun), run(job), print(gc.isenabled(), gc.get_freeze_count() > 10_000))
+        cli.main(["down", "--state-dir", sys.argv[1]])
+    """
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.splitlines()[:2] == ["[]", "True True"], ran
+
+
 def test_down_imports_no_server() -> None:
     assert imported("import outlast.daemon.shutdown").isdisjoint({"aiohttp", "apispec", "marshmallow"})
 

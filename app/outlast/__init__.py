@@ -10,7 +10,7 @@ Rooms, top to bottom; each imports only those below it (checked by import-linter
                                 shim, the long-lived parent of every process, which nobody imports
     wire | linux | config       the contract between daemon and shim; Linux's own system calls; settings
     model                       processes, runs, chunks, states, errors: pure, no I/O, no third party
-    failpoints                  named points at which tests let a process die
+    failpoints | shortages      named points at which tests let a process die; errors that tell of a shortage
 """
 
 __version__ = "0.1.0"

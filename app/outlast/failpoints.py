@@ -12,6 +12,7 @@ VARIABLE = "OUTLAST_FAILPOINTS"
 
 POINTS: Mapping[str, str] = {
     "frame-read": "daemon: it has received a frame from the shim, and nothing of it is on its way to the store",
+    "event-sent": "daemon: it has sent a follower events whose lines may not be stored",
     "before-commit": "daemon: it is about to give a batch to the store",
     "inside-commit": "daemon: the store has applied a change inside the open transaction",
     "inside-compaction": "daemon: compaction has deleted rows that become one, inside the open transaction",
@@ -50,22 +51,26 @@ def _do_nothing(point: str) -> None:
     """Continue: no point is armed."""
 
 
-def _arm(text: str) -> Callable[[str], None]:
-    left: dict[str, int] = {}
-    for entry in text.split(","):
+_left: dict[str, int] = {}
+
+
+def _arm(text: str) -> None:
+    _left.clear()
+    for entry in text.split(",") if text else ():
         point, _, count = entry.partition(":")
         if point not in POINTS:
             raise SystemExit(f"{VARIABLE}: unknown failpoint {point!r}; the failpoints are {', '.join(POINTS)}")
-        left[point] = int(count or 1)
-
-    def failpoint(point: str) -> None:
-        if point in left:
-            left[point] -= 1
-            if left[point] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return failpoint
+        _left[point] = int(count or 1)
 
 
-failpoint = _arm(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else _do_nothing
+def _count(point: str) -> None:
+    """Die if the point is armed and this is the time."""
+    if point in _left:
+        _left[point] -= 1
+        if _left[point] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+_arm(os.environ.get(VARIABLE, ""))
+failpoint: Callable[[str], None] = _count if _left else _do_nothing
 """A function to call with the name of a point, at that point."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,6 +27,11 @@ class Server:
     port: int
     http: HttpServer
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The headers of a request with the token."""
+        return dict(BEARER)
 
     @property
     def connections(self) -> int:
@@ -54,9 +59,15 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(manager: StubManager) -> AsyncIterator[Server]:
+async def serving(manager: StubManager, metrics_tags: Sequence[str] = ()) -> AsyncIterator[Server]:
     """Serve a stub manager on a port of its own, in the way of the daemon."""
-    app = make_app(cast("ProcessManager", manager), token=TOKEN, version="1.2.3", allowed_hosts=["outlast.example"])
+    app = make_app(
+        cast("ProcessManager", manager),
+        token=TOKEN,
+        version="1.2.3",
+        allowed_hosts=["outlast.example"],
+        metrics_tags=metrics_tags,
+    )
     http = HttpServer(app, SHUTDOWN_S)
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]

@@ -1,11 +1,13 @@
 """A stub of the process manager: tests set its answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from outlast.core.commands.start_request import StartRequest
+from outlast.core.metrics import DaemonFigures, NamedProcessFigures
+from outlast.core.output.commit_stats import CommitStats
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import ProcessView, StartOutcome, UsageView
@@ -20,6 +22,7 @@ from outlast.model.process import (
     Run,
     SignalScope,
 )
+from outlast.model.totals import StoreFigures
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -34,6 +37,38 @@ def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
         ),
         stdin_writable=False,
     )
+
+
+@dataclass
+class StubMetrics:
+    """A reader of figures that tests set."""
+
+    figures: DaemonFigures = field(
+        default_factory=lambda: DaemonFigures(
+            store_works=True,
+            store=StoreFigures(),
+            spool_bytes=0,
+            filesystem_free_bytes=1,
+            shim_works=True,
+            shim_restarts=0,
+            shim=None,
+            processes=7,
+            running=3,
+            backing_off=1,
+            refused_starts=0,
+            unstored_bytes=0,
+            commits=CommitStats(),
+            output_followers=0,
+            event_followers=0,
+        )
+    )
+    named: list[NamedProcessFigures] = field(default_factory=list)
+
+    async def read(self) -> DaemonFigures:
+        return self.figures
+
+    def named_processes(self) -> list[NamedProcessFigures]:
+        return self.named
 
 
 @dataclass
@@ -62,9 +97,12 @@ class StubManager:
     is_ended: bool = False
     unreadable: int = 0
     is_closing: bool = False
+    on_caught_up: Callable[[], None] = lambda: None
+    metrics: StubMetrics = field(default_factory=StubMetrics)
 
     async def catch_up(self) -> None:
         self.caught_up += 1
+        self.on_caught_up()
 
     async def start(self, request: StartRequest) -> StartOutcome:
         self._called("start", request)

@@ -74,8 +74,10 @@ async def test_a_stream_starts_at_the_requested_position(
     tail: int | None,
 ) -> None:
     headers = BEARER if last_event_id is None else {**BEARER, "Last-Event-ID": last_event_id}
-    await server.ask("GET", f"/api/v1/processes/42/{word}/follow?since=7&until=8{query}", headers=headers)
-    expected = OutputQuery(stream=stream, after=after, tail=tail, since_ms=7, until_ms=8)
+    await server.ask(
+        "GET", f"/api/v1/processes/42/{word}/follow?since=1710000000007&until=1710000000008{query}", headers=headers
+    )
+    expected = OutputQuery(stream=stream, after=after, tail=tail, since_ms=1710000000007, until_ms=1710000000008)
     assert manager.calls[1] == ("follow", 1, expected, HEARTBEAT_S)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +19,24 @@ GETS = [route.path.format(ref="42", file="docs.js") for route in ROUTES if route
 STREAMS = [path for path in GETS if path.endswith(("/follow", "/events"))]
 
 
+@pytest.mark.parametrize(
+    "hang_up", [socket.socket.close, lambda sock: sock.shutdown(socket.SHUT_WR)], ids=["close", "half"]
+)
+@pytest.mark.parametrize("call", ["", "/run", "/42/signal"])
+async def test_a_client_that_hangs_up_before_its_call_is_made_has_asked_for_nothing(
+    server: Server, manager: StubManager, call: str, hang_up: Callable[[socket.socket], None]
+) -> None:
+    """The server has read the request, and its event loop does not know that nothing more comes."""
+    body = b'{"signal": 15}' if call.endswith("signal") else b'{"command": "true"}'
+    head = f"POST /api/v1/processes{call} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        manager.on_caught_up = lambda: hang_up(client)
+        client.sendall(f"{head}Content-Type: application/json\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode() + body)
+        await until(lambda: manager.caught_up == 1)
+        await until(lambda: server.connections == 0)
+    assert manager.calls == []
+
+
 @pytest.mark.parametrize("path", GETS)
 async def test_head_answers_like_get_without_a_body(server: Server, manager: StubManager, path: str) -> None:
     manager.chunks = numbered([(b"one\ntwo\n", Stream.STDOUT)])
@@ -25,7 +45,9 @@ async def test_head_answers_like_get_without_a_body(server: Server, manager: Stu
     assert head.status != 405
     if path not in STREAMS:
         got = await server.ask("GET", path)
-        assert (head.status, head.headers["Content-Length"]) == (got.status, str(len(got.body)))
+        assert head.status == got.status
+        if path != "/metrics":  # each scrape tells of the one before
+            assert head.headers["Content-Length"] == str(len(got.body))
         assert head.headers["Content-Type"] == got.headers["Content-Type"]
 
 

@@ -141,16 +141,23 @@ async def test_a_search_shows_gaps(server: Server, manager: StubManager) -> None
 async def test_the_range_is_passed_to_the_manager(
     server: Server, manager: StubManager, word: str, stream: Stream | None
 ) -> None:
-    await server.ask("GET", f"/api/v1/processes/some%20name/{word}?after=1&tail=2&since=3&until=4")
+    await server.ask(
+        "GET", f"/api/v1/processes/some%20name/{word}?after=1&tail=2&since=1710000000003&until=1710000000004"
+    )
     assert manager.calls == [
         ("get", "some name"),
-        ("output", 1, OutputQuery(stream=stream, after=1, tail=2, since_ms=3, until_ms=4), True),
+        (
+            "output",
+            1,
+            OutputQuery(stream=stream, after=1, tail=2, since_ms=1710000000003, until_ms=1710000000004),
+            True,
+        ),
     ]
 
 
 @pytest.mark.parametrize(
     ("query", "whole_lines"),
-    [("", False), ("?after=1&since=1", False), ("?tail=1", True), ("?limit=9", True), ("?grep=a", True)],
+    [("", False), ("?after=1&since=1710000000000", False), ("?tail=1", True), ("?limit=9", True), ("?grep=a", True)],
 )
 async def test_only_exact_bytes_are_read_as_they_were_stored(
     server: Server, manager: StubManager, query: str, whole_lines: bool
@@ -199,7 +206,7 @@ async def test_the_content_length_is_exact(server: Server, manager: StubManager)
         answer = await server.ask("GET", "/api/v1/processes/42/output", headers=RAW)
         assert answer.headers["Content-Length"] == str(manager.stored_bytes)
         assert answer.body == everything[: manager.stored_bytes]
-    for query in ("?after=1", "?tail=9", "?limit=9", "?grep=0", "?since=1"):
+    for query in ("?after=1", "?tail=9", "?limit=9", "?grep=0", "?since=1710000000000"):
         answer = await server.ask("GET", f"/api/v1/processes/42/output{query}", headers=RAW)
         assert int(answer.headers.get("Content-Length", len(answer.body))) == len(answer.body)
 

@@ -274,12 +274,17 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
         "status": "exited",
         "name": "web",
         "tag": ["a:b:c", "d:", "a:b:c"],
-        "since": "1",
-        "until": "2",
+        "since": "1710000000001",
+        "until": "1710000000002",
         "limit": "3",
     }
     expected = ProcessQuery(
-        status=Status.EXITED, name="web", tags={"a": "b:c", "d": ""}, since_ms=1, until_ms=2, limit=3
+        status=Status.EXITED,
+        name="web",
+        tags={"a": "b:c", "d": ""},
+        since_ms=1710000000001,
+        until_ms=1710000000002,
+        limit=3,
     )
     assert load(query, given) == lists.ListRequest(query=expected, adds_running=False)
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
@@ -374,6 +379,14 @@ def test_seconds_are_refused_with_a_sentence(text: str) -> None:
             assert refuse(schema, {name: text, **NEEDED.get(type(schema), {})}).startswith(f"{name} is in seconds: ")
 
 
+@pytest.mark.parametrize("text", ["1", "10", "0600", "999999999", "10000000000", "99999999999"])
+def test_a_small_number_is_no_moment(text: str) -> None:
+    for schema, names, _ in MOMENTS:
+        for name in names:
+            refusal = refuse(schema, {name: text, **NEEDED.get(type(schema), {})})
+            assert refusal.startswith(f"{name} is too small a number for a time: it must be "), refusal
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -392,7 +405,7 @@ def test_a_cursor_keeps_the_moments_of_its_first_page() -> None:
     first = load(query, {"since": "1h"}).query
     cursor = page_cursor(first, 4)
     assert load(query, {"since": "1h", "cursor": cursor}).query == replace(first, before_handle=4)
-    for other in ({}, {"since": "7"}, {"since": "1h", "until": "1h"}):
+    for other in ({}, {"since": "1710000000007"}, {"since": "1h", "until": "1h"}):
         assert refuse(query, {**other, "cursor": cursor}).startswith("cursor belongs to another list")
 
 
@@ -417,8 +430,8 @@ def test_a_wrong_field_of_a_list_query_is_named(given: dict[str, Any], phrase: s
 def test_every_field_of_an_output_range_is_loaded() -> None:
     schema = output.OutputRange()
     assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
-    given = {"after": "1", "tail": "2", "since": "3", "until": "4", "limit": "0", "grep": "é"}
-    where = OutputQuery(after=1, tail=2, since_ms=3, until_ms=4)
+    given = {"after": "1", "tail": "2", "since": "1710000000003", "until": "1710000000004", "limit": "0", "grep": "é"}
+    where = OutputQuery(after=1, tail=2, since_ms=1710000000003, until_ms=1710000000004)
     assert load(schema, given) == output.ReadOptions(where=where, limit=0, grep="é".encode())
     assert load(schema, {"grep": ""}).grep is None
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")

@@ -17,7 +17,7 @@ from tests.chaos.journal import absence_path
 from tests.chaos.plan import ARMED_S, HANDOVER_POINTS, LONG_AWAY_S, POINTS, SHIM_POINTS, Form, Life, Planner
 from tests.chaos.shim_watch import ShimWatch
 from tests.chaos.starter import Starter
-from tests.support.daemon import Daemon, outlast
+from tests.support.daemon import OUTLAST, Daemon, outlast
 from tests.support.waiting import eventually
 
 _LONG_KILLS = 100
@@ -37,6 +37,8 @@ class Campaign:
         self.log = CampaignLog(folder, seed, kills)
         self.daemon = Daemon(self.log.state_dir, OUTLAST_TOKEN=TOKEN)
         self.client = DaemonClient()
+        if kills >= _LONG_KILLS:
+            self.daemon.command = [*OUTLAST]  # in an interpreter of its own: kills while it starts hit imports, too
         self.points = POINTS if kills < _LONG_KILLS else (*POINTS, *SHIM_POINTS, *HANDOVER_POINTS)
         self._starter = Starter(self.client, self.log)
         self._watch = ShimWatch(self.client, self.log)
@@ -100,7 +102,7 @@ class Campaign:
         died_alone = death.done()
         code = await self.daemon.stop(signal.SIGTERM if life.form is Form.STOP else signal.SIGKILL)
         self._watch.look()
-        if life.form in {Form.DAEMON_FIRST, Form.START}:
+        if life.form in {Form.DAEMON_FIRST, Form.START, Form.SEEN}:
             await asyncio.sleep(life.between_s)
             kind = "both" if await self._watch.kill() else kind
         await death

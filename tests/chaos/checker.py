@@ -28,6 +28,7 @@ class Verdict:
     followers: int = 0
     followed_events: int = 0
     compared_events: int = 0
+    lost_events: int = 0
     lost: int = 0
     never_ran: int = 0
     parted_lines: int = 0
@@ -111,6 +112,7 @@ async def _check_record(
     verdict.followers += len(record.followers)
     verdict.followed_events += sum(follower.events for follower in record.followers)
     verdict.compared_events += checking.compared_events
+    verdict.lost_events += checking.lost_events
     verdict.parted_lines += checking.parted_lines
     verdict.lost += checking.is_torn
     verdict.never_ran += journal is None

@@ -12,6 +12,7 @@ from tests.chaos.database import WORDS, Database, Line, StoredChunk, whole
 from tests.chaos.differences import bytes_differ, rows_differ
 from tests.chaos.follower import EOF, Follower
 from tests.chaos.journal import Journal, Written, input_path
+from tests.chaos.numbers import expected_numbers, lost_differ, split_lost
 from tests.chaos.scripts import LONG_LINE_BYTES, RESTARTED, STDERR, STDOUT, Expected, expected
 
 _CLOCK_MS = 2
@@ -39,9 +40,10 @@ class ChildCheck:
         kind = record.start.kind
         self._wanted = Expected() if kind == RESTARTED else expected(record.start.seed, kind)
         self._input_path = input_path(log.children_dir, record.start.tag)
+        self._script: dict[int, bytes] | None = None
         self.is_torn = False
         self.findings: list[str] = []
-        self.bytes = self.lines = self.compared_events = self.parted_lines = 0
+        self.bytes = self.lines = self.compared_events = self.lost_events = self.parted_lines = 0
 
     async def run(self, client: DaemonClient, database: Database) -> None:
         """Compare all of it, and note what was found."""
@@ -90,6 +92,7 @@ class ChildCheck:
         gaps = [(chunk.stream, chunk.gap, chunk.missing_bytes) for chunk in chunks[-2:]]
         self._differ("what its output ends with", gaps, [(STDOUT, "lost", 0), (STDERR, "lost", 0)])
         self._differ("its gaps before that", [chunk.first_seq for chunk in chunks[:-2] if chunk.gap], [])
+        self._script = dict(self._wanted.written)
         for stream, word in WORDS.items():
             stored = b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
             self._find(bytes_differ(f"stored {word}", stored, self._wanted.written[stream][: len(stored)]))
@@ -117,7 +120,10 @@ class ChildCheck:
             self._differ("what a wait for its exit told", [awaited.get(key) for key in keys], wanted_end)
         if record.official is not None:
             of_lines = [(WORDS[line.stream], line.data.decode(errors="replace")) for line in lines if not line.gap]
-            self._find(rows_differ("the official client", record.official.lines or [], of_lines))
+            got = record.official.lines or []
+            if self.is_torn:  # it may have seen lines that were lost
+                got = got[: len(of_lines)]
+            self._find(rows_differ("the official client", got, of_lines))
 
     # ---- the child itself
 
@@ -179,7 +185,7 @@ class ChildCheck:
         for stream, word in WORDS.items():
             stored = b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
             self._find(bytes_differ(f"stored {word}", stored, self._wanted.written[stream]))
-        self._find(rows_differ("sequence numbers", [line.seq for line in lines], list(range(1, len(lines) + 1))))
+        self._find(rows_differ("sequence numbers", [line.seq for line in lines], expected_numbers(lines)))
         counts = [(chunk.first_seq, chunk.line_count) for chunk in chunks]
         counted = [(chunk.first_seq, sum(1 for _ in chunk.lines())) for chunk in chunks]
         self._find(rows_differ("chunks (first number, lines)", counts, counted))
@@ -265,14 +271,21 @@ class ChildCheck:
             for word in WORDS.values()
         }
         of_stream["output"] = events
+        numbers = [line.seq for line in lines]
+        last_stored = max((line.seq for line in lines if not line.gap), default=0)
         for number, follower in enumerate(self._record.followers):
-            self._check_follower(f"follower {number} ({follower.plan})", follower, of_stream[follower.plan.stream])
+            name = f"follower {number} ({follower.plan})"
+            raw = follower.path.read_bytes() if follower.path.exists() else b""
+            got, lost = split_lost(raw.split(b"\n\n")[:-1], numbers)
+            if self._script is not None:
+                self._find(lost_differ(name, lost, last_stored, self._script, self._wanted.written))
+            self.lost_events += len(lost)
+            self._check_follower(name, follower, got, of_stream[follower.plan.stream])
 
-    def _check_follower(self, name: str, follower: Follower, wanted: list[bytes]) -> None:
+    def _check_follower(self, name: str, follower: Follower, got: list[bytes], wanted: list[bytes]) -> None:
         self.findings += [f"{name}: {complaint}" for complaint in follower.complaints]
         if follower.finished_ms is None:
             self.findings.append(f"{name} never came to its end; its last event is {follower.last_id}")
-        got = follower.path.read_bytes().split(b"\n\n")[:-1] if follower.path.exists() else []
         self.compared_events += len(got)
         if follower.plan.tail is not None:
             if len(got) < min(follower.plan.tail, len(wanted)):

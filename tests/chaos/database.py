@@ -69,6 +69,39 @@ class StoredChunk:
             )
             seq += count
 
+    def unpacked(self, layout: dict[str, Any]) -> Iterator["StoredChunk"]:
+        """Yield the chunks of a packed row, as docs/storage.md describes them; `layout` is its column `parts`."""
+        size = layout["stdout_bytes"]
+        rest = {1: self.data[:size], 2: self.data[size:]}
+        ends = {stream: end - len(rest[stream]) for stream, end in self.ends.items()}
+        begun = {1: 0, 2: 0}  # the first number of each stream's unfinished line
+        seq, ts_ms = self.first_seq, self.ts_ms
+        for entry in layout["chunks"]:
+            given: list[int] = [1, entry] if isinstance(entry, int) else entry
+            count, later_ms, stream, part_bytes = [*given, *[1, 0, 1, 0][len(given) :]]
+            ts_ms += later_ms
+            end = 0
+            for _ in range(count - (part_bytes > 0)):
+                end = rest[stream].index(b"\n", end) + 1
+            end += part_bytes
+            data, rest[stream] = rest[stream][:end], rest[stream][end:]
+            ends = {**ends, stream: ends[stream] + len(data)}
+            continues = begun[stream]
+            is_last = seq + count == self.first_seq + self.line_count
+            yield replace(
+                self,
+                first_seq=seq,
+                line_count=count,
+                stream=stream,
+                ts_ms=ts_ms,
+                latest_ts_ms=self.latest_ts_ms if is_last else None,
+                ends=ends,
+                data=data,
+                continues=continues,
+            )
+            begun[stream] = 0 if not part_bytes else continues if continues and count == 1 else seq + count - 1
+            seq += count
+
 
 def whole(lines: Iterable[Line]) -> list[Line]:
     """Return lines with their parts joined, each where its last part is."""
@@ -121,19 +154,27 @@ class Database:
                 missing_bytes=row[9],
                 continues=row[10],
             )
-            chunks += chunk.apart(json.loads(parts)) if parts else [chunk]
+            layout = json.loads(parts) if parts else None
+            if isinstance(layout, dict):
+                chunks += chunk.unpacked(layout)
+            else:
+                chunks += chunk.apart(layout) if layout else [chunk]
         return chunks
 
     def output_of_runs(self, process_id: str) -> dict[tuple[int, int], bytes]:
         """Return all bytes of a process, by run and stream."""
         rows = self._db.execute(
-            "SELECT run, stream, iif(codec IS NULL, data, sqlar_uncompress(data, raw_bytes)) FROM output_chunk"
+            "SELECT run, stream, iif(codec IS NULL, data, sqlar_uncompress(data, raw_bytes)),"
+            " iif(stream = 0, parts ->> '$.stdout_bytes', NULL) FROM output_chunk"
             " WHERE handle = (SELECT handle FROM process WHERE id = ?) ORDER BY first_seq",
             (process_id,),
         )
         found: dict[tuple[int, int], bytes] = {}
-        for run, stream, data in rows:
-            found[run, stream] = found.get((run, stream), b"") + data
+        for run, row_stream, data, stdout_bytes in rows:
+            pieces = {1: data[:stdout_bytes], 2: data[stdout_bytes:]} if row_stream == 0 else {row_stream: data}
+            for stream, piece in pieces.items():
+                if piece or row_stream:
+                    found[run, stream] = found.get((run, stream), b"") + piece
         return found
 
     def shown_lines(self, process_id: str) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ from tests.chaos.child_check import ChildCheck
 from tests.chaos.daemon_client import DaemonClient
 from tests.chaos.database import WORDS, Database, Line
 from tests.chaos.differences import bytes_differ
+from tests.chaos.numbers import expected_numbers
 from tests.chaos.scripts import RUNS, expected, run_kind
 
 
@@ -68,7 +69,7 @@ class ManagedCheck(ChildCheck):
 
     def _check_all_runs(self, lines: list[Line]) -> None:
         """Let the readers be compared with what is stored, which agrees with the scripts."""
-        self._differ("sequence numbers", [line.seq for line in lines], list(range(1, len(lines) + 1)))
+        self._differ("sequence numbers", [line.seq for line in lines], expected_numbers(lines))
         for stream in WORDS:
             self._wanted.written[stream] = b"".join(line.data for line in lines if line.stream == stream)
         self._wanted.code = 0

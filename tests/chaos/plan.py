@@ -26,12 +26,16 @@ HANDOVER_POINTS = tuple(point for point in failpoints.POINTS if point.startswith
 SHIM_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("shim-"))
 """Failpoints of the shim."""
 
+SEEN_POINTS = ("event-sent", "before-commit")
+"""Failpoints of a daemon at which followers have seen lines that are not stored."""
+
 ARMED_S = 1.5
 LONG_AWAY_S = 2.5
 """Seconds without a daemon that are long enough to tell the time of a recovery from that of reading."""
 
 _HIGHEST_COUNT = {
     "frame-read": 60,
+    "event-sent": 60,
     "before-commit": 40,
     "inside-commit": 60,
     "after-commit": 40,
@@ -95,6 +99,7 @@ class Form(StrEnum):
     STARTING = "the shim, before the daemon has met it"
     HANDOVER = "the shim, and the daemon by itself while it hands over"
     START = "the daemon by itself while it starts a process, and at once the shim"
+    SEEN = "the daemon by itself when followers have seen what is not stored, and at once the shim"
 
 
 DOUBLE = (
@@ -103,6 +108,7 @@ DOUBLE = (
     Form.STARTING,
     *(Form.HANDOVER,) * len(HANDOVER_POINTS),
     *(Form.START,) * 2,
+    *(Form.SEEN,) * 2,
 )
 # Of 20 kills or so: 15 of daemons, 4 of shims under a daemon that lives, 1 of both. None: one of the double forms.
 _DECK = (
@@ -212,6 +218,7 @@ class Planner:
         self._shim_points = self._all(SHIM_POINTS)
         self._handover_points = self._all(HANDOVER_POINTS)
         self._start_points = self._all(tuple(point for point in POINTS if point.startswith("start-")))
+        self._seen_points = self._all(SEEN_POINTS)
         self._doubles = self._all(DOUBLE)
         self._forms = self._all(_DECK)
         self._quick = 0
@@ -252,6 +259,8 @@ class Planner:
                 return self._armed(form, next(self._handover_points))
             case Form.START:
                 return self._armed(form, next(self._start_points))
+            case Form.SEEN:
+                return self._armed(form, next(self._seen_points))
             case Form.SHIM_FIRST:
                 return self._draw(form, after_s=0.0)
             case _:
@@ -278,7 +287,7 @@ class Planner:
     ) -> Life:
         rng = self._rng
         away_s = rng.choices((0.0, 0.2 * rng.random(), LONG_AWAY_S), (70, 27, 3))[0]
-        if form in {Form.SHIM_FIRST, Form.DAEMON_FIRST, Form.START}:
+        if form in {Form.SHIM_FIRST, Form.DAEMON_FIRST, Form.START, Form.SEEN}:
             away_s = 0.0
         starts = () if while_starting else tuple(self._start() for _ in range(rng.randint(1, 4)))
         if form is Form.SHIM_POINT:  # one that the armed shim starts and reaps itself

@@ -22,7 +22,10 @@ def summary(log: CampaignLog, verdict: Verdict, checking_s: float) -> str:
         ("lost", f"{verdict.lost} processes in {doubles} double deaths, {verdict.never_ran} of them before they ran"),
         ("bytes", f"{verdict.bytes:,}"),
         ("lines", f"{verdict.lines:,}, {verdict.parted_lines} of them parts of what was written whole"),
-        ("followers", f"{verdict.followers}, given {verdict.followed_events:,} events"),
+        (
+            "followers",
+            f"{verdict.followers}, given {verdict.followed_events:,} events, {verdict.lost_events} of them lost",
+        ),
         (
             "callers",
             f"{verdict.runs} of `run` ({verdict.broken_runs} streams broken), {verdict.waits} of `wait`, {officials}",

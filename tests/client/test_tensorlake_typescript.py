@@ -4,13 +4,13 @@ import asyncio
 import fcntl
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import Daemon
+from tests.support.required import give_up, program
 
 SCRIPTS = Path(__file__).with_name("typescript")
 MODULES = SCRIPTS / "node_modules"
@@ -33,21 +33,14 @@ def install() -> None:
         wanted = package.read()
         if stamp.exists() and stamp.read_bytes() == wanted:
             return
-        if shutil.which("npm") is None:
-            _give_up("npm is missing")
+        program("npm")
         try:
             subprocess.run(INSTALL, cwd=SCRIPTS, capture_output=True, timeout=INSTALL_S, check=True)
         except subprocess.TimeoutExpired:
-            _give_up(f"npm did not install the client in {INSTALL_S} s")
+            give_up(f"npm did not install the client in {INSTALL_S} s")
         except subprocess.CalledProcessError as error:
-            _give_up(f"npm could not install the client: {error.stderr.decode(errors='replace')}")
+            give_up(f"npm could not install the client: {error.stderr.decode(errors='replace')}")
         stamp.write_bytes(wanted)
-
-
-def _give_up(reason: str) -> None:
-    if "CI" in os.environ:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.mark.parametrize("script", ["processes", "run", "managed"])

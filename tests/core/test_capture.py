@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import pytest
 
@@ -15,22 +16,27 @@ from outlast.model.output import Chunk, GapReason, Position, Stream, UnfinishedL
 class Emitted:
     """A capture and what it emits. `is_stored`: each chunk is stored at once."""
 
-    def __init__(self, position: Position | None = None, *, is_stored: bool = False) -> None:
+    def __init__(
+        self, position: Position | None = None, *, is_stored: bool = False, known_ends: Mapping[Stream, int] = {}
+    ) -> None:
         self._is_stored = is_stored
         self.chunks: list[Chunk] = []
+        self.certain: list[bool] = []
         self.hurried = 0
         self.capture = Capture(
             handle=1,
             run=1,
             position=position or Position(),
             streams=set(Stream),
+            known_ends=known_ends,
             emit=self._emit,
             flush_now=self._hurry,
         )
         self._ends = {Stream.STDOUT: 0, Stream.STDERR: 0}
 
-    def _emit(self, chunk: Chunk) -> None:
+    def _emit(self, chunk: Chunk, is_certain: bool) -> None:
         self.chunks.append(chunk)
+        self.certain.append(is_certain)
         if self._is_stored:
             self.capture.on_stored()
 
@@ -149,17 +155,62 @@ async def test_a_blocked_event_loop_splits_no_line() -> None:
     emitted.capture.stop()
 
 
-async def test_no_line_is_split_while_chunks_wait_for_the_store() -> None:
+@pytest.mark.parametrize(("name", "value"), [("_BEHIND_S", 0.0), ("_BEHIND_BYTES", 6)])
+async def test_no_line_is_split_while_the_store_is_behind(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: float
+) -> None:
     """The shim may have the rest, and wait for an acknowledgement before it sends more."""
+    monkeypatch.setattr(module, name, value)
     emitted = Emitted()
     emitted.feed(b"whole\npart")
     time.sleep(module.PARTIAL_LINE_S * 1.2)  # noqa: ASYNC251 - likewise
     emitted.capture._on_timer()
     emitted.capture._on_timer()
     assert emitted.data == [b"whole\n"]
+    assert emitted.hurried
     emitted.capture.on_stored()
+    emitted.capture._on_timer()
     emitted.feed(b" of a line\n")
     assert emitted.data == [b"whole\n", b"part of a line\n"]
+    emitted.capture.stop()
+
+
+async def test_a_prompt_comes_although_the_other_stream_prints_all_the_time() -> None:
+    emitted = Emitted()
+    emitted.feed(b"name? ")
+    deadline = time.monotonic() + 10
+    while b"name? " not in emitted.data:
+        assert time.monotonic() < deadline
+        emitted.feed(b"busy\n", Stream.STDERR)
+        await asyncio.sleep(0.005)
+        while len(emitted.capture._unstored) > 1:
+            emitted.capture.on_stored()
+    emitted.capture.stop()
+
+
+async def test_only_lines_that_are_complete_are_certain_before_they_are_stored() -> None:
+    emitted = Emitted(Position(last_seq=7))
+    emitted.capture.append_gap(Stream.STDOUT, 0, GapReason.LOST)
+    emitted.feed(b"one\ntwo\nname? ")
+    await emitted.until(3)
+    emitted.feed(b"me\n")
+    emitted.feed(b"x" * (MAX_LINE_BYTES + 1))
+    emitted.capture.on_end(Stream.STDOUT)
+    assert [len(chunk.data) for chunk in emitted.chunks] == [0, 8, 6, 3, MAX_LINE_BYTES, 1]
+    assert emitted.certain == [False, True, False, True, True, False]
+    emitted.capture.stop()
+
+
+async def test_no_part_is_cut_where_an_earlier_daemon_had_read_on() -> None:
+    emitted = Emitted(known_ends={Stream.STDERR: 3})
+    emitted.feed(b"name? ")
+    for _ in range(3):
+        time.sleep(module.PARTIAL_LINE_S)  # noqa: ASYNC251 - likewise
+        emitted.capture._on_timer()
+    assert emitted.data == []
+    emitted.feed(b"abc", Stream.STDERR)
+    await emitted.until(2)
+    assert emitted.data == [b"name? ", b"abc"]
     emitted.capture.stop()
 
 

@@ -219,3 +219,21 @@ async def test_a_caller_is_told_of_a_full_disk_however_much_is_queued_before_its
     storage.refuse = lambda _changes: None
     await committer.wait_until_idle()
     assert len(await read_lines(storage, output.handle)) == 100
+
+
+async def test_a_full_disk_takes_what_fits_into_it(
+    committer: Committer, storage: PickyStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "_RETRY_S", 0)
+    output = Output(await added(storage))
+    storage.refuse = lambda changes: StorageFull("no room") if _output_bytes(changes) > 20 else None
+    for _ in range(100):
+        committer.submit(output.chunk(b"0123456789\n"))
+    async with asyncio.timeout(DEADLINE_S):
+        await committer.wait_until_idle()
+    assert len(await read_lines(storage, output.handle)) == 100
+    assert committer.failure is None
+
+
+def _output_bytes(changes: Sequence[Change]) -> int:
+    return sum(len(change.data) for change in changes if isinstance(change, Chunk))

@@ -12,6 +12,7 @@ from outlast.core.output import flush_policy
 from outlast.core.output.committer import Committer
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.supervision.supervisor import BufferLimits
+from outlast.model.output import Position
 from outlast.model.process import StdinMode
 from outlast.storage import Change
 from outlast.storage.memory.storage import MemoryStorage
@@ -62,10 +63,10 @@ class Printer:
         self._committer = committer
         self._output = Output(handle)
 
-    def print(self, data: bytes) -> None:
+    def print(self, data: bytes, *, is_awaited: bool = False) -> None:
         chunk = self._output.chunk(data)
         self.printed.append(chunk)
-        self._committer.submit(chunk, lambda _handle: self.stored.append(chunk))
+        self._committer.submit(chunk, lambda _handle: self.stored.append(chunk), is_awaited=is_awaited)
 
     def all_is_stored(self) -> bool:
         return self.stored == self.printed
@@ -152,6 +153,51 @@ async def test_output_of_a_watched_process_is_not_held_back(
     end = end_of(printer.handle)
     await committer.commit(end)
     assert storage.batches[-1] == [printer.printed[-1], end]
+
+
+async def test_followed_output_gathers_unless_followers_wait_for_it(
+    committer: Committer, printer: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flush_policy, "FOLLOWED_PAUSE_S", 1000.0)
+    with committer.watching(printer.handle):
+        await eventually(printer.all_is_stored)
+        printer.print(b"third\n")
+        await asyncio.sleep(0.2)
+        assert not printer.all_is_stored()
+        printer.print(b"name? ", is_awaited=True)
+        await eventually(printer.all_is_stored)
+
+
+async def test_what_followers_have_seen_is_stored_before_a_read(
+    committer: Committer, storage: CostlyStorage, printer: Printer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what has come during a commit."""
+    monkeypatch.setattr(flush_policy, "FOLLOWED_PAUSE_S", 1000.0)
+    with committer.watching(printer.handle):
+        await eventually(printer.all_is_stored)
+        printer.print(b"third\n")
+        committer.flush_now()
+        batches = len(storage.batches)
+        await run_ready_tasks()
+        printer.print(b"fourth\n")
+        await committer.catch_up()
+        assert printer.all_is_stored()
+        assert len(storage.batches) == batches + 2
+
+
+async def test_no_read_waits_for_what_the_store_has_rejected(committer: Committer, printer: Printer) -> None:
+    rejected: list[Change] = []
+    committer.on_rejected = lambda change, _why: rejected.append(change)
+    output = Output(printer.handle, Position(last_seq=98))
+    with committer.watching(printer.handle):
+        await eventually(printer.all_is_stored)
+        committer.submit(output.chunk(b"not the next\n"))
+        committer.flush_now()
+        await run_ready_tasks()
+        committer.submit(output.chunk(b"behind it\n"))
+        await eventually(lambda: rejected)
+        async with asyncio.timeout(0.5):
+            await committer.catch_up()
 
 
 async def test_output_is_held_back_for_a_limited_time(

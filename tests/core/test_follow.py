@@ -60,4 +60,10 @@ PRINTED = [Output(1).chunk(b"x\n")]
     ids=["unreadable", "readable again", "printed meanwhile", "printed just now"],
 )
 async def test_a_store_that_cannot_be_read_is_no_silence(batches: Any, *, is_met: bool) -> None:
-    assert await wait_for_silence(given(*batches), idle_ms=60_000, silent_s=100) is is_met
+    assert await wait_for_silence(given(*batches), 60_000, silent_s=100, is_stored=lambda: True) is is_met
+
+
+async def test_output_that_is_not_stored_yet_is_no_silence() -> None:
+    answers = iter((False, False, True))
+    assert await wait_for_silence(given((), (), ()), 60_000, silent_s=100, is_stored=lambda: next(answers))
+    assert next(answers, None) is None  # all three were asked for

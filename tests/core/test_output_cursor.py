@@ -1,6 +1,7 @@
 """The cursor: a follower gets every line once and ends, whatever is committed at whatever moment."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +22,10 @@ STREAMS = st.sampled_from(Stream)
 
 
 class Process:
-    """A process that prints, whose commits happen exactly when the test says."""
+    """A process that prints, whose commits happen exactly when the test says.
+
+    `is_cached`: followers see its lines before they are stored. Otherwise its lines are evicted as soon as they are.
+    """
 
     def __init__(self, storage: Storage, *, is_cached: bool) -> None:
         spec = ProcessSpec(id="01ARZ3NDEKTSV4RRFFQ69G5FAV", command="x", working_dir="/")
@@ -31,6 +35,7 @@ class Process:
         self.written: list[tuple[int, Stream]] = []
         self._storage = storage
         self._is_cached = is_cached
+        self._unstored: deque[Chunk] = deque()
 
     async def record(self) -> None:
         handles = await self._storage.commit([AddProcess(self.live.spec, self.live.run)])
@@ -42,15 +47,31 @@ class Process:
         first = len(self.written) + 1
         data = b"".join(b"%d\n" % (first + i) for i in range(lines))
         chunk = self._output.chunk(data, stream, ts_ms=first) if lines else self._output.gap(9, stream, ts_ms=first)
-        await self._storage.commit([chunk])
         self.written += [(seq, stream) for seq in range(first, chunk.last_seq + 1)]
-        # As RunRecorder does after a commit.
-        self.live.position = self.live.position.after(chunk)
+        self._unstored.append(chunk)
+        if not self._is_cached:
+            await self.store()
+        # As RunRecorder does.
+        self.live.last_seq = chunk.last_seq
         if self._is_cached:
             self.chunk_cache.append_chunk(chunk)
         self.live.wake()
 
-    def finish(self) -> None:
+    async def store(self) -> None:
+        """Store the next chunk that is not stored."""
+        if self._unstored:
+            chunk = self._unstored.popleft()
+            await self._storage.commit([chunk])
+            self.live.position = self.live.position.after(chunk)
+            self.chunk_cache.note_stored(chunk.handle)
+
+    def evict_stored(self) -> None:
+        """Evict what is stored, as when other processes print much."""
+        self.chunk_cache._evict_stored(self.live.handle)
+
+    async def finish(self) -> None:
+        while self._unstored:
+            await self.store()
         self.live.finished = True
         self.live.wake()
 
@@ -83,17 +104,16 @@ async def follow(
     async def act() -> None:
         action = pending.pop(0)
         if action is None:
-            return  # nothing happens at this read
-        await process.write(*action)
+            await process.store()
+            process.evict_stored()
+        else:
+            await process.write(*action)
 
     for _ in range(min(before, len(pending))):
         await act()
 
     def race() -> "asyncio.Future[None] | None":
-        if pending:
-            return asyncio.ensure_future(act())
-        process.finish()
-        return None
+        return asyncio.ensure_future(act() if pending else process.finish())
 
     racing = RacingStorage(storage, race)
     query = OutputQuery(stream=wanted, after=after)
@@ -104,10 +124,7 @@ async def follow(
         async for chunks in cursor.follow(heartbeat_s=0.001):
             if not chunks:
                 # The cursor waits, and no more reads race with commits, so the process continues by itself.
-                if pending:
-                    await act()
-                else:
-                    process.finish()
+                await (act() if pending else process.finish())
                 continue
             got.extend(seq for chunk in chunks for seq in seqs_of(chunk))
 
@@ -124,9 +141,9 @@ def seqs_of(chunk: Chunk) -> list[int]:
     return seqs
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(
-    st.lists(st.one_of(st.none(), st.tuples(STREAMS, st.integers(0, 4))), max_size=10),
+    st.lists(st.one_of(st.none(), st.tuples(STREAMS, st.integers(0, 4))), max_size=12),
     st.integers(0, 10),
     st.one_of(st.none(), STREAMS),
     st.integers(0, 12),
@@ -152,7 +169,7 @@ async def test_an_end_after_the_last_read_does_not_hide_lines_before_it() -> Non
 
     async def write_and_finish() -> None:
         await process.write(Stream.STDOUT, 1)
-        process.finish()
+        await process.finish()
 
     def race() -> "asyncio.Future[None] | None":
         return asyncio.ensure_future(write_and_finish()) if pending and pending.pop() else None
@@ -192,3 +209,47 @@ async def test_an_interrupt_ends_a_waiting_follower() -> None:
     cursor.interrupt()
     with pytest.raises(FollowInterrupted):
         await asyncio.wait_for(waiting, 10)
+
+
+async def recorded() -> tuple[Storage, Process]:
+    storage = storage_from_url("memory:")
+    await storage.open()
+    process = Process(storage, is_cached=True)
+    await process.record()
+    return storage, process
+
+
+async def test_what_is_not_stored_does_not_wait_behind_what_is_not_wanted() -> None:
+    storage, process = await recorded()
+    await process.write(Stream.STDOUT, 1)
+    await process.store()
+    process.evict_stored()
+    await process.write(Stream.STDERR, 1)
+    cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery(stream=Stream.STDERR))
+    found = await asyncio.wait_for(anext(cursor.follow(heartbeat_s=60)), 10)
+    assert [chunk.first_seq for chunk in found or ()] == [2]
+
+
+async def test_lines_that_the_store_has_rejected_come_to_who_had_not_seen_them() -> None:
+    storage, process = await recorded()
+    await process.write(Stream.STDOUT, 1)
+    chunks = process.chunk_cache.read_chunks(process.live.handle, after_seq=0, max_bytes=1) or []
+    cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery())
+    cursor.mark()
+    process.chunk_cache.drop_unstored(process.live.handle)
+    process.live.last_seq = 0
+    assert not await cursor.read()
+    await cursor.wait(0)
+    process.chunk_cache.append_chunk(chunks[0])
+    process.live.last_seq = 1
+    cursor.mark()
+    assert cursor.read_cached() == chunks
+
+
+async def test_stored_output_is_what_is_stored() -> None:
+    storage, process = await recorded()
+    await process.write(Stream.STDOUT, 1)
+    await process.store()
+    await process.write(Stream.STDOUT, 1)
+    cursor = Cursor(storage, process.chunk_cache, process.live.handle, process.live, OutputQuery())
+    assert [chunk.first_seq async for chunk in cursor.stored()] == [1]

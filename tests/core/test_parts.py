@@ -33,7 +33,8 @@ class Writer:
             run=1,
             position=position,
             streams=set(Stream),
-            emit=self._emitted.append,
+            known_ends={},
+            emit=lambda chunk, _is_certain: self._emitted.append(chunk),
             flush_now=lambda: None,
         )
 
@@ -49,7 +50,7 @@ class Writer:
         """Do what the timer does when an unfinished line has waited long enough."""
         for stream, state in self.capture._streams.items():
             for block in state.framer.flush():
-                self.capture._emit_block(stream, state, block)
+                self.capture._emit_block(stream, state, block, is_certain=False)
 
     async def store(self) -> None:
         chunks, self._emitted[:] = self._emitted[:], []

@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import os
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,10 +16,14 @@ from outlast.core.commands import users
 from outlast.core.commands.spawn_errors import explain
 from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import probe
+from outlast.linux.proc import read_environment, read_stat
 from outlast.model.errors import OutlastError, OutOfResources, SpawnFailed
 from outlast.model.options import HealthCheck, HealthCheckType, Limits, Options
 from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.shortage import _NO_THREAD, ADVICE, shortages_told
+from outlast.shim.kill.cgroup import CgroupRoot
+from outlast.shim.launch.exec_child import _execute
+from outlast.shortages import SHORTAGES
 from outlast.wire.contract import Stage
 
 
@@ -64,6 +70,26 @@ def test_only_shortages_are_told_as_such() -> None:
     for other in (OSError(errno.ENOENT, "x"), RuntimeError("x"), ValueError("x")):
         with pytest.raises(type(other)), shortages_told("look"):
             raise other
+
+
+def test_there_is_advice_for_each_shortage() -> None:
+    assert ADVICE.keys() == SHORTAGES
+
+
+@pytest.mark.parametrize("number", sorted(SHORTAGES), ids=lambda number: errno.errorcode[number])
+def test_no_part_takes_a_shortage_for_an_answer(number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process has not gone, a cgroup is not empty and a program does not lack because nothing could be opened."""
+
+    def refuse(*_args: object, **_keywords: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("outlast.shim.launch.exec_child.os.stat", refuse)
+    for ask in (lambda: read_stat(1), lambda: read_environment(1), lambda: _execute(["x"], {"PATH": "/bin"})):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            ask()
+    assert CgroupRoot(tmp_path).is_populated("x", str(tmp_path))
 
 
 def test_threads_that_the_system_refuses_are_known() -> None:

@@ -7,7 +7,6 @@ import pytest
 from yarl import URL
 
 from outlast.api.routes import ROUTES
-from tests.fuzz.campaign import Campaign
 from tests.support.daemon import Daemon
 
 OUTPUT = r"import sys; sys.stdout.buffer.write(b'one\ntwo\xff\n' * 20); print('error', file=sys.stderr)"
@@ -24,6 +23,8 @@ IMPOSSIBLE_REFS = (
 
 @pytest.mark.long
 async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
+    from tests.fuzz.campaign import Campaign  # noqa: PLC0415 - Schemathesis, which every worker would load
+
     ended = await daemon.python(OUTPUT)
     await daemon.ended(ended)
     await _refuses_impossible_refs(daemon)

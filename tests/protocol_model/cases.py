@@ -53,9 +53,16 @@ BROKEN = {
         Model(PROTOCOL._replace(position_with_lines=False), ONE_DAEMON),
         "I1: what is stored is not what was written, in order, once",
     ),
-    "lines shown before the commit": Broken(
-        Model(PROTOCOL._replace(shows_after_commit=False), ONE_DAEMON),
-        "I6: a follower was shown what the store does not have",
+    "a part of a line shown before it is stored": Broken(
+        Model(PROTOCOL._replace(shows_parts_stored=False), ONE_DAEMON),
+        "I6: a number means another line than the one that was shown",
+    ),
+    "parts cut where an earlier daemon may have shown lines": Broken(
+        Model(PROTOCOL._replace(parts_only_new=False), ONE_DAEMON),
+        "I6: a number means another line than the one that was shown",
+    ),
+    "a gap with the next number": Broken(
+        Model(PROTOCOL._replace(skips_numbers=False), BOTH), "I6: a number that was shown means a gap"
     ),
     "no part of a line before its end": Broken(
         Model(PROTOCOL._replace(parts_lines=False), Bounds("xy\n", daemon_deaths=0, shim_deaths=0)),
@@ -63,7 +70,7 @@ BROKEN = {
     ),
     "forgetting before all is stored": Broken(
         Model(PROTOCOL._replace(forgets_after_complete=False), ONE_DAEMON),
-        "I3: an end is lost though somebody had the process",
+        "I6: what was shown is neither held nor stored",
     ),
     "an exit told once": Broken(
         Model(PROTOCOL._replace(retells_exit=False), ONE_DAEMON), "the process is still there for ever"

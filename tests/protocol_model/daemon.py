@@ -1,9 +1,10 @@
 """The daemon: its reactions to messages, and its own steps."""
 
+import itertools
 from collections.abc import Iterator
 
 from . import shim as shim_side
-from .state import FAILED, STARTED, BrokenPromise, Daemon, Message, Model, Shim, State, Step, close_gate
+from .state import FAILED, STARTED, WINDOW, BrokenPromise, Daemon, Message, Model, Shim, State, Step, close_gate
 
 
 def _with(state: State, daemon: Daemon) -> State:
@@ -22,7 +23,7 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
     Raises:
         BrokenPromise: the shim cannot have been meant to send this.
     """
-    kind, first, second = message
+    kind, first, second, told = message
     if kind == "STARTING":
         known = daemon._replace(holds=True, held_eof=0, has_slot=True)
     elif kind == "STARTED":
@@ -31,13 +32,14 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
         known = daemon._replace(failed="refused", has_slot=model.design.keeps_failed)
     elif kind == "INVENTORY":
         if daemon.is_open and not (daemon.holds or state.store.recorded):  # nobody waits for it any more
-            return _ask(_ask(state, daemon, ("KILL", 0, 0)), daemon, ("FORGET", 0, 0))
+            return _ask(_ask(state, daemon, Message("KILL")), daemon, Message("FORGET"))
         known = daemon._replace(
             holds=True,
             held_eof=first,
             has_slot=True,
             running=daemon.running or second == STARTED,
             failed="refused" if second == FAILED else daemon.failed,
+            known=max(daemon.known, told),
         )
     elif kind == "INVENTORY_END":
         return _reconcile(state, daemon)
@@ -51,14 +53,18 @@ def hears(model: Model, state: State, daemon: Daemon, message: Message) -> State
         known = daemon._replace(drained=True, held_eof=1, lines=lines, cut=daemon.fed)
     else:
         known = daemon._replace(ended=True)  # EXITED
-    return _show_early(model, _with(state, known))
+    return _show(model, _with(state, known))
 
 
-def _show_early(model: Model, state: State) -> State:
-    """Without `shows_after_commit`: followers see what is cut."""
-    if model.design.shows_after_commit or state.daemon is None:
+def _show(model: Model, state: State) -> State:
+    """Show followers what is stored, and the lines behind it that every later daemon would cut and number alike."""
+    if state.daemon is None:
         return state
-    return state._replace(shown=state.store.lines + state.daemon.lines)
+    lines = state.daemon.lines
+    if model.design.shows_parts_stored:
+        lines = tuple(itertools.takewhile(lambda line: line.endswith("\n"), lines))
+    seen = state.shown
+    return state._replace(shown=seen + (state.store.lines + lines)[len(seen) :])
 
 
 def _feed(model: Model, state: State, daemon: Daemon, offset: int, end: int) -> Daemon:
@@ -82,7 +88,7 @@ def _reconcile(state: State, daemon: Daemon) -> State:
         is_lost = store.recorded and not (store.complete or daemon.holds)
         running = daemon.running or bool(store.end)
         daemon = daemon._replace(is_open=True, running=running, losing=is_lost, unswept=is_lost)
-    return _ask(state, daemon, ("SWEEP", 0, 0)) if daemon.unswept else _with(state, daemon)
+    return _ask(state, daemon, Message("SWEEP")) if daemon.unswept else _with(state, daemon)
 
 
 def steps(model: Model, state: State) -> Iterator[Step]:
@@ -133,7 +139,7 @@ def _serve(state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
     if store.recorded and (daemon.running or store.end) and not daemon.losing:
         yield "daemon answers 201", _with(state, daemon._replace(starting=False))._replace(client="told")
     elif can_ask and not (store.recorded or daemon.holds or daemon.starting):
-        yield "daemon asks SPAWN", _ask(state, daemon._replace(starting=True), ("SPAWN", 0, 0))
+        yield "daemon asks SPAWN", _ask(state, daemon._replace(starting=True), Message("SPAWN"))
 
 
 def _commit(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
@@ -141,23 +147,25 @@ def _commit(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
     if daemon.holds and not daemon.failed and not store.recorded:
         yield "daemon records the process", state._replace(store=store._replace(recorded=True))
     if daemon.losing:
-        lost = store._replace(end=store.end or "lost", complete=True)
+        skipped = WINDOW if design.skips_numbers else 0
+        lost = store._replace(end=store.end or "lost", complete=True, gap=len(store.lines) + skipped + 1)
         yield "daemon records it as lost", state._replace(store=lost, daemon=daemon._replace(losing=False))
     if daemon.lines:
         lines = store.lines + daemon.lines
         position = daemon.cut if design.position_with_lines else store.position
         yield (
             f"daemon commits {list(daemon.lines)}",
-            state._replace(
-                store=store._replace(lines=lines, position=position), daemon=daemon._replace(lines=()), shown=lines
+            _show(
+                model,
+                state._replace(store=store._replace(lines=lines, position=position), daemon=daemon._replace(lines=())),
             ),
         )
     elif store.position < daemon.cut:
         yield "daemon commits the position", state._replace(store=store._replace(position=daemon.cut))
-    elif daemon.cut < daemon.fed and design.parts_lines:
+    elif daemon.cut < daemon.fed and design.parts_lines and (daemon.fed >= daemon.known or not design.parts_only_new):
         part = model.bounds.output[daemon.cut : daemon.fed]
         parted = _with(state, daemon._replace(lines=(part,), cut=daemon.fed))
-        yield f"daemon parts a line: {part!r}", _show_early(model, parted)
+        yield f"daemon parts a line: {part!r}", _show(model, parted)
     if daemon.ended and not store.end:
         yield "daemon commits the end", state._replace(store=store._replace(end="real"))
     all_stored = not daemon.lines and store.position == daemon.fed
@@ -174,13 +182,13 @@ def _command(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
         attached = daemon._replace(
             attached=True, acked=position, fed=max(daemon.fed, position), cut=max(daemon.cut, position)
         )
-        yield f"daemon attaches at {position}", _ask(state, attached, ("ATTACH", position, 0))
+        yield f"daemon attaches at {position}", _ask(state, attached, Message("ATTACH", position))
     upto = store.position if design.acks_after_commit else daemon.fed
     if daemon.attached and daemon.acked < upto:
-        yield f"daemon acknowledges {upto}", _ask(state, daemon._replace(acked=upto), ("ACK", upto, 0))
+        yield f"daemon acknowledges {upto}", _ask(state, daemon._replace(acked=upto), Message("ACK", upto))
     is_done = store.complete or (not design.forgets_after_complete and daemon.ended and daemon.drained)
     if daemon.has_slot and is_done:
-        yield "daemon lets the shim forget", _ask(state, _without_process(daemon), ("FORGET", 0, 0))
+        yield "daemon lets the shim forget", _ask(state, _without_process(daemon), Message("FORGET"))
 
 
 def _without_process(daemon: Daemon) -> Daemon:
@@ -194,7 +202,10 @@ def _take_over(model: Model, state: State, daemon: Daemon) -> Iterator[Step]:
     else:
         known = state.process.read if model.design.looks_at_size else daemon.fed
         adopted = daemon._replace(has_slot=True)
-        yield "daemon hands the process over", _ask(state, adopted, ("ADOPT", known, daemon.held_eof))
+        yield (
+            "daemon hands the process over",
+            _ask(state, adopted, Message("ADOPT", known, daemon.held_eof, max(daemon.known, daemon.fed))),
+        )
 
 
 def _give_up(model: Model, state: State, daemon: Daemon, *, can_ask: bool) -> Iterator[Step]:
@@ -204,12 +215,12 @@ def _give_up(model: Model, state: State, daemon: Daemon, *, can_ask: bool) -> It
         return
     if state.store.recorded:
         if can_ask:
-            yield "daemon lets the shim forget", _ask(state, _without_process(daemon), ("FORGET", 0, 0))
+            yield "daemon lets the shim forget", _ask(state, _without_process(daemon), Message("FORGET"))
         return
     client = daemon.failed if state.client == "asked" else state.client
     after = _without_process(daemon)._replace(failed="", starting=False, running=False)
     if not daemon.has_slot:
         yield f"daemon gives the start up: the client {client}", _with(state, after)._replace(client=client)
     elif can_ask:
-        forgotten = _ask(state, after, ("FORGET", 0, 0))
+        forgotten = _ask(state, after, Message("FORGET"))
         yield f"daemon gives the start up: the client {client}", forgotten._replace(client=client)

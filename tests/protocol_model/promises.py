@@ -19,8 +19,16 @@ def _of_output(model: Model, state: State) -> tuple[tuple[str, bool], ...]:
         ("I3: an end is lost though somebody had the process", store.end != "lost" or state.orphaned),
         ("I3: an end is stored that has not happened", store.end != "real" or state.process.phase == "exited"),
         ("I1: the output is called complete and is not all there", is_whole or state.orphaned),
-        ("I6: a follower was shown what the store does not have", state.shown == store.lines[: len(state.shown)]),
+        ("I6: a number means another line than the one that was shown", all(map(str.__eq__, state.shown, store.lines))),
+        ("I6: a number that was shown means a gap", not store.gap or store.gap > len(state.shown)),
+        ("I6: what was shown is neither held nor stored", _is_kept(state)),
     )
+
+
+def _is_kept(state: State) -> bool:
+    """Whether the lines that were shown are stored, or will be as long as not both die."""
+    is_stored = len(state.shown) <= len(state.store.lines)
+    return is_stored or state.orphaned or (is_held(state) and not state.store.complete)
 
 
 def _of_start(model: Model, state: State) -> tuple[tuple[str, bool], ...]:

@@ -26,15 +26,15 @@ def hears(model: Model, state: State, shim: Shim, message: Message) -> State:
     Raises:
         BrokenPromise: the message asks for a second process under one key.
     """
-    kind, first, second = message
+    kind, first, second, told_to = message
     if kind == "SPAWN":
         return _fork(model, state, shim)
     if kind == "ADOPT":  # whether it runs, its outcome tells: looked at also where the daemon knows it
-        return _with(state, shim, Entry(end=first, eof=second))
+        return _with(state, shim, Entry(end=first, eof=second, told=told_to))
     if kind == "KILL":
         return state._replace(process=_killed(state.process))
     if kind == "SWEEP":
-        told = (*state.to_daemon, ("SWEPT", 0, 0)) if shim.peer else state.to_daemon
+        told = (*state.to_daemon, Message("SWEPT")) if shim.peer else state.to_daemon
         return state._replace(process=_killed(state.process), to_daemon=told)
     return state if shim.entry is None else _hears_of(state, shim, shim.entry, model, kind, first)
 
@@ -104,7 +104,7 @@ def _start(model: Model, state: State, shim: Shim, entry: Entry, *, can_send: bo
     process = state.process
     owes_starting = entry.owes_starting and shim.peer
     if owes_starting and can_send:
-        yield "shim tells STARTING", _say(state, shim, entry._replace(owes_starting=False), ("STARTING", 0, 0))
+        yield "shim tells STARTING", _say(state, shim, entry._replace(owes_starting=False), Message("STARTING"))
     if model.design.gate == "told" and process.phase == "gate" and not owes_starting:
         yield "shim opens the gate", state._replace(process=process._replace(phase="exec"))
     if entry.start == "starting" and not owes_starting and process.phase in RAN | {"failed"}:
@@ -136,17 +136,19 @@ def _tell(model: Model, state: State, shim: Shim, entry: Entry) -> Iterator[Step
         kind = "STARTED" if entry.start == "started" else "FAILED"
         is_kept = kind == "STARTED" or model.design.keeps_failed
         told = entry._replace(outcome_told=True) if is_kept else None
-        yield f"shim tells {kind}", _say(state, shim, told, (kind, 0, 0))
+        yield f"shim tells {kind}", _say(state, shim, told, Message(kind))
     if entry.start != "started":
         return
-    upto = min(entry.end, process.freed + WINDOW)
+    # What some daemon was told of goes again in frames as small as they can have been.
+    upto = min(entry.sent + 1 if entry.sent < entry.told else entry.end, process.freed + WINDOW)
     if entry.sent < upto:
-        message = ("OUTPUT", entry.sent, upto)
-        yield f"shim tells OUTPUT {entry.sent}..{upto}", _say(state, shim, entry._replace(sent=upto), message)
+        message = Message("OUTPUT", entry.sent, upto)
+        told = entry._replace(sent=upto, told=max(entry.told, upto))
+        yield f"shim tells OUTPUT {entry.sent}..{upto}", _say(state, shim, told, message)
     if entry.eof == 1 and entry.sent == entry.end and not entry.end_told:
-        yield "shim tells END", _say(state, shim, entry._replace(end_told=True), ("END", 0, 0))
+        yield "shim tells END", _say(state, shim, entry._replace(end_told=True), Message("END"))
     if process.phase == "exited" and not entry.exit_told:
-        yield "shim tells EXITED", _say(state, shim, entry._replace(exit_told=True), ("EXITED", 0, 0))
+        yield "shim tells EXITED", _say(state, shim, entry._replace(exit_told=True), Message("EXITED"))
 
 
 def _tell_inventory(model: Model, state: State, shim: Shim) -> Iterator[Step]:
@@ -157,11 +159,11 @@ def _tell_inventory(model: Model, state: State, shim: Shim) -> Iterator[Step]:
             yield "shim has forgotten it", state._replace(shim=told)
             return
         eof = entry.eof if model.design.ends_in_inventory or not entry.eof else 2
-        message = ("INVENTORY", eof, {"started": STARTED, "failed": FAILED}.get(entry.start, 0))
+        message = Message("INVENTORY", eof, {"started": STARTED, "failed": FAILED}.get(entry.start, 0), entry.told)
         yield "shim tells INVENTORY", _say(state, told, entry, message)
     elif shim.owes_end:
         ended = shim._replace(owes_end=False)
-        yield "shim tells INVENTORY_END", _say(state, ended, entry, ("INVENTORY_END", 0, 0))
+        yield "shim tells INVENTORY_END", _say(state, ended, entry, Message("INVENTORY_END"))
 
 
 def greeted(model: Model, shim: Shim) -> Shim:

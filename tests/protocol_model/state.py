@@ -7,7 +7,15 @@ WINDOW = 2  # characters that the shim tells of before they are acknowledged
 STARTED, FAILED = 1, 2  # what an INVENTORY says of a start; 0: nothing yet
 
 Gate = Literal["none", "told", "attach"]
-Message = tuple[str, int, int]
+
+
+class Message(NamedTuple):
+    """A message. What the numbers mean depends on its kind."""
+
+    kind: str
+    first: int = 0
+    second: int = 0
+    told: int = 0
 
 
 class Design(NamedTuple):
@@ -23,6 +31,9 @@ class Design(NamedTuple):
         outcome_stays: what became of a start can be read again by the next shim when one has read it and died.
         keeps_what_was_told: a daemon goes on with what an inventory told that broke off.
         reads_older_first: the shim reads an older connection to its end before it listens to a newer one.
+        shows_parts_stored: a part of a line, and what comes behind it, is shown once the part is stored.
+        parts_only_new: a daemon cuts no part before it has read all that an earlier daemon was sent.
+        skips_numbers: the gap of a lost process has a number beyond all that followers can have been shown.
     """
 
     gate: Gate = "attach"
@@ -34,12 +45,14 @@ class Design(NamedTuple):
     withdraws_first: bool = True
     retells_exit: bool = True
     forgets_after_complete: bool = True
-    shows_after_commit: bool = True
     parts_lines: bool = True
     ends_in_inventory: bool = True
     outcome_stays: bool = True
     keeps_what_was_told: bool = True
     reads_older_first: bool = True
+    shows_parts_stored: bool = True
+    parts_only_new: bool = True
+    skips_numbers: bool = True
 
 
 class Bounds(NamedTuple):
@@ -86,6 +99,7 @@ class Entry(NamedTuple):
         start: starting (at the gate, or between it and the exec), started, failed.
         owes_starting: the daemon that asked for it was not told yet that it is forked.
         end: offset behind the last character that it knows of.
+        told: offset behind the last character that any daemon was told of; `sent`: that this one was told of.
         eof: 0: the pipe is open, 1: it has ended, 2: it is not there, and nobody knows why.
     """
 
@@ -93,6 +107,7 @@ class Entry(NamedTuple):
     owes_starting: bool = False
     end: int = 0
     sent: int = 0
+    told: int = 0
     eof: int = 0
     attached: bool = False
     outcome_told: bool = False
@@ -121,6 +136,7 @@ class Daemon(NamedTuple):
         starting: a client waits for a start.
         running: the program is known to have been started.
         failed: the start has failed, and what the client will be: refused or wants (to try again).
+        known: offset up to which an earlier daemon may have shown what was written.
         fed: offset behind the last character it took; `cut`: behind the last one that went into a line.
         lines: cut and not stored.
         ended, drained: heard that the process, and its output, have ended.
@@ -137,6 +153,7 @@ class Daemon(NamedTuple):
     starting: bool = False
     running: bool = False
     failed: str = ""
+    known: int = 0
     fed: int = 0
     cut: int = 0
     acked: int = 0
@@ -148,13 +165,14 @@ class Daemon(NamedTuple):
 
 
 class Store(NamedTuple):
-    """The committed state. `end`: "", real or lost."""
+    """The committed state. `end`: "", real or lost; `gap`: number of the gap behind what was lost."""
 
     recorded: bool = False
     lines: tuple[str, ...] = ()
     position: int = 0
     end: str = ""
     complete: bool = False
+    gap: int = 0
 
 
 class State(NamedTuple):
@@ -162,7 +180,7 @@ class State(NamedTuple):
 
     Attributes:
         client: wants (to start the process, under its key, again and again), asked, told (201) or refused (422).
-        shown: what a follower was shown, the quickest there can be.
+        shown: what a follower was shown, the quickest there can be, in the order of the numbers.
         ran: a program was started for the key; `orphaned`: once nobody had the process, by two deaths.
         left: deaths of the daemon and of the shim, and cuts, that are still to come.
     """
@@ -207,10 +225,10 @@ Step = tuple[str, State]
 
 def is_held(state: State) -> bool:
     """Whether anybody who lives has the process's descriptors, or they are on their way to somebody who does."""
-    on_way = any(kind in {"STARTING", "INVENTORY"} for kind, _, _ in state.to_daemon)
+    on_way = any(message.kind in {"STARTING", "INVENTORY"} for message in state.to_daemon)
     if state.daemon and (state.daemon.holds or on_way):
         return True
-    return bool(state.shim and (state.shim.entry or any(kind == "ADOPT" for kind, _, _ in state.to_shim)))
+    return bool(state.shim and (state.shim.entry or any(message.kind == "ADOPT" for message in state.to_shim)))
 
 
 def close_gate(state: State) -> State:

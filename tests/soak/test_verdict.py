@@ -67,3 +67,8 @@ def test_memory_may_grow_more_in_a_life_of_seconds() -> None:
     fast = [Sample(i * 0.5, True, True, 1, 1, {"daemon USS": value}) for i, value in enumerate(values)]
     assert verdicts(fast) == [True]
     assert verdicts(samples("daemon USS", [170.0 * MIB + i * 3 * MIB for i in range(18)])) == [False]
+
+
+def test_more_threads_than_the_pool_has_are_left_over() -> None:
+    assert left_at_the_end({"daemon threads": 8.0}, {"daemon threads": 13.0}) == []
+    assert len(left_at_the_end({"daemon threads": 8.0}, {"daemon threads": 14.0})) == 1

@@ -1,9 +1,7 @@
 """I7: the plain `sqlite3` program reads the store, also while it is open and written to."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from outlast.storage.base import CompleteOutput, EndRun, RecordUsage
 from outlast.storage.sqlite import SqliteStorage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import EagerStorage, FloodStorage
+from tests.support.required import program
 
 PEAK = PeakUsage(cpu_user_ms=1, cpu_system_ms=2, rss_bytes=3, processes=4, threads=5, open_files=6)
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
@@ -24,10 +23,7 @@ _DOCUMENT = Path(__file__).parents[2] / "docs" / "storage.md"
 
 @pytest.fixture(autouse=True)
 def sqlite3_program() -> None:
-    if shutil.which("sqlite3") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have the sqlite3 program")
-        pytest.skip("no sqlite3 program here")
+    program("sqlite3")
 
 
 def _ask(path: Path, sql: str) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def _rows(db: sqlite3.Connection, handle: int) -> list[tuple[int, ...]]:
 def _compact(db: sqlite3.Connection, handle: int, *, min_rows: int = 2) -> list[CompactionPlan]:
     """Merge all rows that can be merged."""
     plans = []
-    while plan := plan_compaction(db, handle, min_rows=min_rows, pack=True):
+    while plan := plan_compaction(db, handle, min_rows=min_rows, for_pages=True):
         apply_compaction(db, [plan])
         plans.append(plan)
     return plans
@@ -353,12 +353,12 @@ def test_few_rows_wait_while_more_may_come(database: sqlite3.Connection) -> None
     commit(database, [output.chunk(b"x\n"), CompleteOutput(output.handle, 1)])
     assert len(_compact(database, output.handle, min_rows=16)) == 1
     assert len(_rows(database, output.handle)) == 1
-    assert plan_compaction(database, output.handle, min_rows=16, pack=True) is None
+    assert plan_compaction(database, output.handle, min_rows=16, for_pages=True) is None
 
 
 def test_a_process_purged_after_its_plan_is_left_alone(database: sqlite3.Connection) -> None:
     output = _trickle(database, 3)
-    plan = plan_compaction(database, output.handle, min_rows=2, pack=True)
+    plan = plan_compaction(database, output.handle, min_rows=2, for_pages=True)
     assert plan is not None
     commit(database, [PurgeProcess(output.handle)])
     before = _rows(database, output.handle)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness.plain_sql import register_sqlar_uncompress
+from outlast.model import clock
 from outlast.model.errors import StorageError
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Process
@@ -191,66 +192,69 @@ async def test_outlast_sql_shows_the_lines_of_compressed_rows(compressed: _Compr
     assert await _ask(compressed.storage, sql) == compressed.views[view]
 
 
-@pytest.mark.parametrize("view", _VIEWS)
-async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, view: str) -> None:
+@pytest.fixture
+async def compressing(path: Path) -> AsyncIterator[EagerStorage]:
+    """Return a storage that compresses everything at once."""
     storage = EagerStorage(path, compresses=True)
     await storage.open()
-    try:
-        output = Output(await added(storage))
-        parts = [
-            output.chunk(b"one\nna"),
-            output.chunk(_LARGE_PART, continues=True),
-            output.chunk(b" Bob\ntwo\n", continues=True),
-        ]
-        await storage.commit([*parts, CompleteOutput(output.handle, 1)])
-        query = ChunkQuery(handle=output.handle, max_bytes=1 << 30, whole_lines=True)
-        lines = [(1, "one"), (4, f"na{_LARGE_PART.decode()} Bob"), (5, "two")]
-        assert [line for chunk in await storage.chunks(query) for line in chunk.lines()] == [
-            f"{line}\n".encode() for _, line in lines
-        ]
-        sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
-        assert await _ask(storage, sql) == [[seq, line] for seq, line in lines]
-        assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zlib'") == [(3,)]
-        assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [(1, 2), (3, 0), (4, 1)]
-        assert _plain_sql(path, sql, has_zlib=True) == lines
-        beginning = "[compressed: the beginning of a line] "
-        assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [
-            (1, "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
-            (4, 2 * beginning + "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
-        ]
-    finally:
-        await storage.close()
+    yield storage
+    await storage.close()
 
 
 @pytest.mark.parametrize("view", _VIEWS)
-async def test_packed_rows_may_be_compressed(path: Path, view: str) -> None:
-    storage = EagerStorage(path, compresses=True)
-    await storage.open()
-    try:
-        output = Output(await added(storage))
-        chunks = [
-            output.chunk(b"na", ts_ms=1),
-            output.chunk(b"one\n", Stream.STDERR, ts_ms=2),
-            output.chunk(b"me\n" + _LOG, continues=True, ts_ms=3),
-            output.chunk(b"two\n", Stream.STDERR, ts_ms=4),
-        ]
-        for chunk in chunks:
-            await storage.commit([chunk])
-        await storage.commit([CompleteOutput(output.handle, 1)])
-        assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
-        assert _plain_sql(path, "SELECT id, stream, codec FROM output_chunk") == [(4, 0, "zlib")]
-        assert _plain_sql(path, "SELECT stream, lines FROM output_compressed") == [("both", _LOG.count(b"\n") + 3)]
-        log = _LOG.decode().splitlines()
-        lines = [(2, 2, "stderr", "one"), (3, 3, "stdout", "name")]
-        lines += [(4 + n, 3, "stdout", line) for n, line in enumerate(log)]
-        lines += [(4 + len(log), 4, "stderr", "two")]
-        sql = f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq"  # noqa: S608
-        assert await _ask(storage, sql) == [list(line) for line in lines]
-        assert _plain_sql(path, sql, has_zlib=True) == lines
-        instead = f"[compressed: {len(log) + 4} lines; read them with: sqlite3, or outlast sql]"
-        assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [(3, 3, "stdout", instead)]
-    finally:
-        await storage.close()
+async def test_a_line_in_parts_may_lie_in_compressed_rows(path: Path, compressing: EagerStorage, view: str) -> None:
+    output = Output(await added(compressing))
+    parts = [
+        output.chunk(b"one\nna"),
+        output.chunk(_LARGE_PART, continues=True),
+        output.chunk(b" Bob\ntwo\n", continues=True),
+    ]
+    await compressing.commit([*parts, CompleteOutput(output.handle, 1)])
+    query = ChunkQuery(handle=output.handle, max_bytes=1 << 30, whole_lines=True)
+    lines = [(1, "one"), (4, f"na{_LARGE_PART.decode()} Bob"), (5, "two")]
+    assert [line for chunk in await compressing.chunks(query) for line in chunk.lines()] == [
+        f"{line}\n".encode() for _, line in lines
+    ]
+    sql = f"SELECT seq, line FROM {view} ORDER BY seq"  # noqa: S608
+    assert await _ask(compressing, sql) == [[seq, line] for seq, line in lines]
+    assert _plain_sql(path, "SELECT count(*) FROM output_chunk WHERE codec = 'zlib'") == [(3,)]
+    assert _plain_sql(path, "SELECT seq, lines FROM output_compressed ORDER BY seq") == [
+        (1, 2),
+        (3, 0),
+        (4, 1),
+    ]
+    assert _plain_sql(path, sql, has_zlib=True) == lines
+    beginning = "[compressed: the beginning of a line] "
+    assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [
+        (1, "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
+        (4, 2 * beginning + "[compressed: 2 lines; read them with: sqlite3, or outlast sql]"),
+    ]
+
+
+@pytest.mark.parametrize("view", _VIEWS)
+async def test_packed_rows_may_be_compressed(path: Path, compressing: EagerStorage, view: str) -> None:
+    output = Output(await added(compressing))
+    chunks = [
+        output.chunk(b"na", ts_ms=1),
+        output.chunk(b"one\n", Stream.STDERR, ts_ms=2),
+        output.chunk(b"me\n" + _LOG, continues=True, ts_ms=3),
+        output.chunk(b"two\n", Stream.STDERR, ts_ms=4),
+    ]
+    for chunk in chunks:
+        await compressing.commit([chunk])
+    await compressing.commit([CompleteOutput(output.handle, 1)])
+    assert await compressing.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
+    assert _plain_sql(path, "SELECT id, stream, codec FROM output_chunk") == [(4, 0, "zlib")]
+    assert _plain_sql(path, "SELECT stream, lines FROM output_compressed") == [("both", _LOG.count(b"\n") + 3)]
+    log = _LOG.decode().splitlines()
+    lines = [(2, 2, "stderr", "one"), (3, 3, "stdout", "name")]
+    lines += [(4 + n, 3, "stdout", line) for n, line in enumerate(log)]
+    lines += [(4 + len(log), 4, "stderr", "two")]
+    sql = f"SELECT seq, ts, stream, line FROM {view} ORDER BY seq"  # noqa: S608
+    assert await _ask(compressing, sql) == [list(line) for line in lines]
+    assert _plain_sql(path, sql, has_zlib=True) == lines
+    instead = f"[compressed: {len(log) + 4} lines; read them with: sqlite3, or outlast sql]"
+    assert _plain_sql(path, sql.replace(view, f"{view}_portable")) == [(3, 3, "stdout", instead)]
 
 
 async def test_outlast_sql_can_decompress(compressed: _Compressed) -> None:
@@ -300,7 +304,7 @@ def test_a_merged_row_is_as_old_as_its_last_chunk(database: sqlite3.Connection) 
     output = Output(commit(database, [process])[process.spec.id])
     commit_each(database, [output.chunk(_LOG, ts_ms=1000), output.chunk(_LOG, ts_ms=5000)])
     commit(database, [CompleteOutput(output.handle, 1)])
-    plan = plan_compaction(database, output.handle, min_rows=2, pack=False)
+    plan = plan_compaction(database, output.handle, min_rows=2, for_pages=False)
     assert plan is not None
     apply_compaction(database, [plan])
     rules = CompressionRules(after_ms=1000)
@@ -414,7 +418,7 @@ async def test_a_flood_is_compressed_when_it_is_stored(
     await storage.open()
     try:
         output = Output(await added(storage))
-        chunk = output.chunk(data)
+        chunk = output.chunk(data, ts_ms=clock.now_ms())  # not old: only the commit may compress it
         await storage.commit([chunk])
         assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == [chunk]
         with closing(sqlite3.connect(path)) as db:
@@ -430,7 +434,8 @@ async def test_a_row_of_several_chunks_is_compressed_when_it_is_stored(path: Pat
     await storage.open()
     try:
         output = Output(await added(storage))
-        chunks = [output.chunk(_LOG, ts_ms=EPOCH_MS + n) for n in range(20)]
+        began_ms = clock.now_ms()
+        chunks = [output.chunk(_LOG, ts_ms=began_ms + n) for n in range(20)]
         await storage.commit(chunks)
         assert await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
         with closing(sqlite3.connect(path)) as db:

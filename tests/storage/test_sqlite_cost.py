@@ -14,7 +14,7 @@ from outlast.model.process import Order, ProcessQuery, Status
 from outlast.model.retention import HoldingQuery, Rule, TrimQuery
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddEvent, CompleteOutput, EndedProcess, SetManaged, TrimOutput
-from outlast.storage.sqlite import listing, queries, read, read_events, trimming
+from outlast.storage.sqlite import figures, listing, queries, read, read_events, trimming
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
@@ -114,6 +114,7 @@ def _continue(db: sqlite3.Connection) -> None:
 
 # fmt: off
 _WORK: dict[str, Work] = {
+    "figures": lambda db: figures.figures(db, Path("/nowhere/outlast.db")),
     "newest page": _list(ProcessQuery(limit=5)),
     "later page": _list(ProcessQuery(limit=5, before_handle=100)),
     "running": _list(ProcessQuery(status=Status.RUNNING)),
@@ -298,8 +299,8 @@ def test_no_statement_scans_a_table(stores: tuple[sqlite3.Connection, sqlite3.Co
         if detail.startswith("SCAN")
     }
     # `page` holds the few handles just found; the partial index holds unfinished runs only; `t` and `s` have a row
-    # or two; a virtual table is one JSON value, and a subquery counts up to a limit; `b`, `d`, `e` and `k` are
-    # subqueries of the view, over the rows that it shows
+    # or two, `total` one a total; a virtual table is one JSON value, and a subquery counts up to a limit; `b`, `d`,
+    # `e` and `k` are subqueries of the view, over the rows that it shows
     tables = {scan for scan in scans if "VIRTUAL TABLE" not in scan and "(subquery-" not in scan}
-    short = {f"SCAN {name}" for name in ("page", "CONSTANT ROW", "r USING INDEX run_unfinished", *"tsbdek")}
+    short = {f"SCAN {name}" for name in ("page", "CONSTANT ROW", "r USING INDEX run_unfinished", "total", *"tsbdek")}
     assert tables <= short

@@ -72,7 +72,7 @@ async def test_a_store_survives_a_full_disk(tiny_disk: Path) -> None:
         output = Output(await added(storage))
         lines = await _fill(storage, output)
         assert lines > 2
-        assert await _fill(storage, output) == lines  # a repeated attempt is harmless
+        assert await _fill(storage, output) >= lines  # more may fit when the log has been written back
         _make_larger(tiny_disk)
         await _goes_on(storage, output)
     finally:

@@ -1,8 +1,12 @@
 """The files of an open store are deleted, moved, replaced or truncated: nothing is committed into a lost file."""
 
+import asyncio
+import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from harness.plain_sql import register_sqlar_uncompress
+from outlast.core.output.chunk_cache import ChunkCache
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.model.output import ChunkQuery
 from outlast.model.sql import SqlQuery
@@ -18,6 +25,7 @@ from outlast.storage.sqlite import storage as storage_module
 from outlast.storage.sqlite.commit import commit
 from outlast.testing.storage.samples import Output, added
 from tests.storage.stores import sqlite_storage
+from tests.support.waiting import DEADLINE_S, eventually
 
 
 @pytest.fixture
@@ -114,6 +122,78 @@ async def test_opening_again_is_tried_until_it_succeeds(storage: SqliteStorage, 
         await storage.total()
     log.rmdir()
     await _goes_on(storage, output)
+
+
+_TRUNCATED = """
+import asyncio, os, sys
+from pathlib import Path
+from outlast.model.output import ChunkQuery
+from outlast.testing.storage.samples import Output, added
+from tests.storage.stores import sqlite_storage
+
+async def main(path, size, first):
+    storage = sqlite_storage(Path(path))
+    await storage.open()
+    output = Output(await added(storage))
+    await storage.commit([output.chunk(b"first\\n")])
+    os.truncate(path + "-shm", int(size))
+    if first == "read":
+        assert await storage.total() == 1
+    if first == "commit":
+        await storage.commit([output.chunk(b"next\\n")])
+    if first == "close":
+        await storage.close()
+        await storage.open()
+    if first != "commit":
+        await storage.commit([output.chunk(b"next\\n")])
+    chunks = await storage.chunks(ChunkQuery(handle=output.handle, max_bytes=100))
+    assert [chunk.data for chunk in chunks] == [b"first\\n", b"next\\n"]
+    await storage.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("first", ["read", "commit", "close"])
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_an_index_that_is_truncated_ends_no_program(path: Path, size: int, first: str) -> None:
+    """In a program of its own, which the kernel would end by SIGBUS."""
+    argv = [sys.executable, "-c", _TRUNCATED, str(path), str(size), first]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=root, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(path)) as db:
+        register_sqlar_uncompress(db)
+        assert db.execute("SELECT line FROM output_lines ORDER BY seq").fetchall() == [("first",), ("next",)]
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_while_it_is_opened_again_reads_are_refused_and_followers_wait(
+    storage: SqliteStorage, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, gate = storage._connect, asyncio.Event()
+
+    async def wait_and_connect(*, create: bool) -> None:
+        await gate.wait()
+        await connect(create=create)
+
+    monkeypatch.setattr(storage, "_connect", wait_and_connect)
+    batches = Cursor(storage, ChunkCache(), output.handle, None, OutputQuery()).follow(0.01)
+    Path(f"{storage.path}-wal").unlink()
+    commit = asyncio.create_task(storage.commit([output.chunk(b"next\n")]))
+
+    async def is_refused() -> bool:
+        with contextlib.suppress(StorageUnavailable):
+            await storage.total()
+            return False
+        return True
+
+    await eventually(is_refused)  # and not made to wait: the API answers 503 with Retry-After
+    assert await anext(batches) is None
+    gate.set()
+    await commit
+    found = [chunk.data async for batch in batches for chunk in batch or ()]
+    assert found == [b"first\n", b"next\n"]
 
 
 def _truncate(path: Path, _backup: Path) -> None:

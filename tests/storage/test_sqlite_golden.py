@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.plain_sql import register_sqlar_uncompress
-from outlast.model.output import ChunkQuery, Position, Stream, UnfinishedLine
+from outlast.model.output import ChunkQuery, GapReason, Position, Stream, UnfinishedLine
 from outlast.model.process import Process, ProcessQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import Counted, StartResult
 from outlast.storage.sqlite import migrate
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES
 from outlast.testing.storage.model import whole_lines
@@ -92,6 +93,11 @@ async def test_an_older_store_accepts_commits(path: Path, golden: Path) -> None:
     process = await storage.process(2)
     assert process is not None
     assert (process.output.lines, process.output.bytes, process.output.last_seq) == (3, 18, 4)
+    totals = (await storage.figures()).totals
+    did_count = ((Counted.STARTS, StartResult.RECORDED) in totals) is (golden.name >= "version-3")
+    assert did_count, "a store of an older version begins to count at 0, and a later one goes on"
+    assert (totals[Counted.OUTPUT_LINES, "stdout"] == 1) is (golden.name < "version-3")
+    assert totals[Counted.GAPS, GapReason.LOST] == 1
     await storage.close()
 
 

@@ -16,7 +16,7 @@ from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, 
 from outlast.storage.sqlite.maintenance import reclamation
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
-from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS, VACUUM_STEP_PAGES
+from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
@@ -91,12 +91,15 @@ async def test_the_log_shrinks_after_a_foreign_reader_ends(storage: SqliteStorag
     assert _wal_bytes(storage) <= WAL_LIMIT_BYTES
 
 
-def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(path: Path) -> None:
+def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         closing(open_writer(path, durable=False)) as db,
         closing(sqlite3.connect(path, isolation_level=None)) as foreign,
     ):
-        checkpointer = Checkpointer(path, lambda: 1 << 40)
+        monkeypatch.setattr(Reserve, "free_bytes", lambda _self: 1 << 40)
+        checkpointer = Checkpointer(path, Reserve(path))
 
         def write_a_log() -> None:
             for _ in range(WAL_LIMIT_BYTES // _MIB + 1):
@@ -231,23 +234,25 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
 
 def test_a_step_gives_back_many_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", 0)
+    reserve = Reserve(path)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
-        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * reserve.log_bytes,))
         db.execute("DROP TABLE filler")
         pages = db.execute("PRAGMA page_count").fetchone()[0]
-        assert CleanupTask(path, Reserve(path)).run_step(db)
-        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= VACUUM_STEP_PAGES
+        assert CleanupTask(path, reserve).run_step(db)
+        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= reserve.log_bytes // PAGE_SIZE_BYTES
 
 
 def test_some_free_pages_stay_for_later_output(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = 2 * VACUUM_STEP_PAGES + 10
+    reserve = Reserve(path)
+    kept = 2 * reserve.log_bytes // PAGE_SIZE_BYTES + 10
     monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", kept * PAGE_SIZE_BYTES)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
-        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (4 * VACUUM_STEP_PAGES * PAGE_SIZE_BYTES,))
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (4 * reserve.log_bytes,))
         db.execute("DROP TABLE filler")
-        cleanup = CleanupTask(path, Reserve(path))
+        cleanup = CleanupTask(path, reserve)
         while cleanup.run_step(db):
             pass
         assert db.execute("PRAGMA freelist_count").fetchone()[0] == kept

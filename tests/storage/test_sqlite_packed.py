@@ -28,7 +28,7 @@ def database(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _compact(db: sqlite3.Connection, handle: int, *, min_rows: int = 2) -> None:
-    while plan := plan_compaction(db, handle, min_rows=min_rows, pack=True):
+    while plan := plan_compaction(db, handle, min_rows=min_rows, for_pages=True):
         apply_compaction(db, [plan])
 
 

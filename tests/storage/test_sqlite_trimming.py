@@ -121,7 +121,7 @@ def test_what_a_process_holds_is_what_its_rows_take(path: Path, compresses: bool
             for output in outputs[:2]:
                 commit(db, [output.chunk(b"line %d\n" % n * 50, Stream(1 + n % 2)), output.gap(1)])
         assert _accounted(db) == _held(db)
-        plan = plan_compaction(db, 1, min_rows=2, pack=False)
+        plan = plan_compaction(db, 1, min_rows=2, for_pages=False)
         old = plan_compression(db, EVERYTHING, 2**42)
         if compresses:
             assert old is not None
@@ -132,7 +132,7 @@ def test_what_a_process_holds_is_what_its_rows_take(path: Path, compresses: bool
         assert plan is not None
         apply_compaction(db, [plan])  # planned before the trim
         assert _accounted(db) == _held(db)
-        while plan := plan_compaction(db, 2, min_rows=2, pack=False):
+        while plan := plan_compaction(db, 2, min_rows=2, for_pages=False):
             apply_compaction(db, [plan])
         while delete_trimmed_rows(db):
             assert _accounted(db) == _held(db)
@@ -147,7 +147,7 @@ def test_a_merge_planned_before_a_trim_is_not_done(path: Path) -> None:
     with closing(open_writer(path, durable=False)) as db:
         output = Output(_stored(db))
         commit_each(db, [output.chunk(b"line %d\n" % n) for n in range(1, 41)])
-        plan = plan_compaction(db, 1, min_rows=2, pack=False)
+        plan = plan_compaction(db, 1, min_rows=2, for_pages=False)
         assert plan is not None
         assert len(plan.merged[0].ids) > 20
         commit(db, [trim_of(20)])

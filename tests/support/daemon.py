@@ -22,12 +22,13 @@ from outlast.linux.marks import read_mark
 from outlast.shim.kill.cgroup import folder_name
 from outlast.wire.identity import load_identity, make_mark
 from tests.support.waiting import DEADLINE_S, eventually
-from tests.support.warm import ForkedDaemon, can_fork
+from tests.support.warm import ForkedCommand, can_fork
 
 # What the shim marks each run's processes with.
 _KEYS = "SELECT process_id || iif(run = 1, '', '.' || run) FROM runs"
 OUTLAST = [sys.executable, "-m", "outlast"]
 PYTHON = sys.executable
+_COMMAND_DEADLINE_S = DEADLINE_S + 20
 # No test speaks TLS, and aiohttp reads all of the machine's certificates when it is imported.
 QUICK = {"SSL_CERT_FILE": os.devnull}
 
@@ -39,7 +40,7 @@ class Daemon:
         self.state_dir = state_dir
         self.environment = environment
         self.command = OUTLAST
-        self.process: asyncio.subprocess.Process | ForkedDaemon | None = None
+        self.process: asyncio.subprocess.Process | ForkedCommand | None = None
         self.url = ""
         self.stderr = b""
         self._client: HttpClient | None = None
@@ -58,7 +59,7 @@ class Daemon:
             args = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(self.state_dir), *flags]
             env = {**os.environ, **QUICK, **self.environment}
             if self.command is OUTLAST and can_fork(self.environment):
-                self.process = await ForkedDaemon.start(args, env, log.fileno())
+                self.process = await ForkedCommand.start(args, env, log.fileno())
                 return
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, *args, stdout=asyncio.subprocess.PIPE, stderr=log, env=env
@@ -216,9 +217,9 @@ class Daemon:
             return connection.execute(query, parameters).fetchall()
 
 
-def close_pipes(process: asyncio.subprocess.Process | ForkedDaemon) -> None:
+def close_pipes(process: asyncio.subprocess.Process | ForkedCommand) -> None:
     """Close what a process that has ended leaves open, also where a child of it still holds the other ends."""
-    if isinstance(process, ForkedDaemon):
+    if isinstance(process, ForkedCommand):
         process.close()
     else:
         cast("Any", process)._transport.close()
@@ -226,21 +227,37 @@ def close_pipes(process: asyncio.subprocess.Process | ForkedDaemon) -> None:
 
 async def outlast(*args: str, **environment: str) -> tuple[int, str]:
     """Run the command to its end; return its exit code and what it printed on both streams."""
+    env = {**os.environ, **QUICK, **environment}
+    if can_fork(environment):
+        return await _forked(args, env)
     process = await asyncio.create_subprocess_exec(
         *OUTLAST,
         *args,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **QUICK, **environment},
+        env=env,
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S + 20)
+        output, _ = await asyncio.wait_for(process.communicate(), _COMMAND_DEADLINE_S)
     except TimeoutError:
         process.kill()
         raise
     assert process.returncode is not None
     return process.returncode, output.decode()
+
+
+async def _forked(args: tuple[str, ...], env: dict[str, str]) -> tuple[int, str]:
+    process = await ForkedCommand.start(args, env)
+    try:
+        async with asyncio.timeout(_COMMAND_DEADLINE_S):
+            output = await process.stdout.read()
+            return await process.wait(), output.decode()
+    except TimeoutError:
+        process.kill()
+        raise
+    finally:
+        process.close()
 
 
 def pids() -> list[int]:
@@ -290,7 +307,9 @@ def group_folders(state_dir: Path) -> list[Path]:
         name = folder_name(state_dir)
     except FileNotFoundError:  # it was never made, or its disk is gone
         return []
-    return [Path(path) / name for path, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
+    mounts = [line.split(" ") for line in Path("/proc/self/mounts").read_text().splitlines()]
+    roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
+    return [Path(path) / name for root in roots for path, folders, _ in os.walk(root) if name in folders]
 
 
 def left_over(state_dir: Path) -> list[str]:

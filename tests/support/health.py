@@ -16,6 +16,14 @@ async def health(daemon: Daemon) -> str:
     return error
 
 
+async def warnings(daemon: Daemon) -> list[str]:
+    """Return what a healthy daemon warns of."""
+    answer = await daemon.client.request("GET", "/health")
+    assert answer.status == 200
+    found: list[str] = answer.json.get("warnings", [])
+    return found
+
+
 async def is_healthy(daemon: Daemon) -> bool:
     """Tell whether the daemon says that nothing is wrong."""
     return not await health(daemon)

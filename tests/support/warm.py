@@ -1,7 +1,7 @@
-"""Daemons forked from an interpreter that has the program loaded.
+"""Daemons and other commands forked from an interpreter that has the program loaded.
 
-Most of what a daemon's start costs is imports. The helper (`warm_helper`) has done them; each daemon is a fork of the
-helper that runs the same command. One helper serves one process that runs tests, and ends with it.
+Most of what a command costs is imports. The helper (`warm_helper`) has done them; each command is a fork of the helper.
+One helper serves one process that runs tests, and ends with it.
 """
 
 import asyncio
@@ -17,20 +17,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from outlast.failpoints import VARIABLE
+from outlast.failpoints import POINTS, VARIABLE
 
 _ROOT = Path(__file__).parents[2]
 STATUS_BYTES = 4
 """Size of an exit code as the helper reports it."""
+SHIM_PATCH = "shim_patch"
+"""Name of a folder with a `sitecustomize` that changes the shim only."""
 
 _MAX_PID_BYTES = 16
 
 
-class ForkedDaemon:
-    """A daemon that the helper has forked, with the part of `asyncio.subprocess.Process` that tests use.
+class ForkedCommand:
+    """A command that the helper has forked, with the part of `asyncio.subprocess.Process` that tests use.
 
     Attributes:
-        returncode: exit code, negative for a signal; None while the daemon runs.
+        returncode: exit code, negative for a signal; None while the command runs.
     """
 
     def __init__(
@@ -48,12 +50,12 @@ class ForkedDaemon:
         self._ended = asyncio.create_task(self._note_end(codes))
 
     @classmethod
-    async def start(cls, args: Sequence[str], env: Mapping[str, str], stderr: int) -> "ForkedDaemon":
-        """Run `outlast ARGS` in a fork of the helper, with stdout to a pipe and stderr to a descriptor."""
+    async def start(cls, args: Sequence[str], env: Mapping[str, str], stderr: int | None = None) -> "ForkedCommand":
+        """Run `outlast ARGS` in a fork of the helper, with stdout, and stderr unless given, to a pipe."""
         stdout, stdout_end = os.pipe()
         status, status_end = os.pipe()
         try:
-            pid = _helper().fork(args, env, [stdout_end, stderr, status_end])
+            pid = _helper().fork(args, env, [stdout_end, stdout_end if stderr is None else stderr, status_end])
         finally:
             os.close(stdout_end)
             os.close(status_end)
@@ -72,7 +74,7 @@ class ForkedDaemon:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Signal the daemon, if it runs."""
+        """Signal the command, if it runs."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -102,9 +104,13 @@ async def _reader(fd: int) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]
 def can_fork(environment: Mapping[str, str]) -> bool:
     """Return whether a fork behaves as a new interpreter does with these additional variables.
 
-    Failpoints and PYTHON variables take effect at imports, which a fork does not repeat. Nor does it measure coverage.
+    PYTHON variables take effect before imports, which a fork does not repeat; a patch of the shim is for the shim's own
+    interpreter. Nor does a fork measure coverage.
     """
-    return all(key.startswith("OUTLAST_") and key != VARIABLE for key in environment) and "coverage" not in sys.modules
+    return "coverage" not in sys.modules and all(
+        key.startswith("OUTLAST_") or (key == "PYTHONPATH" and Path(value).name == SHIM_PATCH)
+        for key, value in environment.items()
+    )
 
 
 class _Helper:
@@ -116,18 +122,20 @@ class _Helper:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.warm_helper", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd=_ROOT,
+                env={**os.environ, VARIABLE: next(iter(POINTS))},
             )
         atexit.register(self._end)
 
     def fork(self, args: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
-        """Fork a daemon, and return its pid. `fds`: its stdout, its stderr, and where its exit code is written."""
+        """Fork a command, and return its pid. `fds`: its stdout, its stderr, and where its exit code is written."""
         request = {"args": list(args), "env": dict(env), "cwd": str(Path.cwd())}
         socket.send_fds(self._sock, [json.dumps(request).encode()], fds)
         pid = self._sock.recv(_MAX_PID_BYTES)
         if not pid:
-            raise RuntimeError(f"the helper that forks daemons has ended with {self._process.wait()}")
+            raise RuntimeError(f"the helper that forks commands has ended with {self._process.wait()}")
         return int(pid)
 
     def _end(self) -> None:

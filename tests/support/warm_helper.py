@@ -1,6 +1,11 @@
-"""The helper that forks daemons for `tests.support.warm`. Its imports are what a fork need not do again."""
+"""The helper that forks commands for `tests.support.warm`. Its imports are what a fork need not do again.
+
+A failpoint is armed in its environment, which it never reaches: so its forks have failpoints that count, and each arms
+those that its own environment names.
+"""
 
 import contextlib
+import encodings.idna  # noqa: F401
 import gc
 import json
 import os
@@ -8,19 +13,28 @@ import select
 import signal
 import socket
 import sys
+import threading
+import traceback
+from typing import NoReturn
 
+import uvloop  # noqa: F401
+
+import outlast.cli.sql
 import outlast.daemon.serve
+import outlast.daemon.shutdown
 import outlast.storage.memory.storage
 import outlast.storage.sqlite.storage  # noqa: F401
+from outlast import failpoints
 from outlast.cli import main
 from outlast.daemon.preload import import_late_modules
+from outlast.storage import storage_from_url
 from tests.support.warm import STATUS_BYTES
 
 _MAX_REQUEST_BYTES = 1 << 20
 
 
 def _serve(sock: socket.socket) -> None:
-    """Fork daemons until the other end closes the socket, and report how each of them ends."""
+    """Fork commands until the other end closes the socket, and report how each of them ends."""
     reports: dict[int, int] = {}
     deaths, notify = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -44,7 +58,7 @@ def _serve(sock: socket.socket) -> None:
                 sock.close()
                 for fd in {*fds, *reports.values(), deaths, notify}:  # what modules have opened stays open
                     os.close(fd)
-                _become_daemon(**json.loads(request))
+                _become_command(**json.loads(request))
             os.close(stdout)
             os.close(stderr)
             reports[pid] = status
@@ -62,15 +76,34 @@ def _report_deaths(reports: dict[int, int]) -> None:
         os.close(report)
 
 
-def _become_daemon(args: list[str], env: dict[str, str], cwd: str) -> None:
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = ["outlast", *args]
-    main(prog_name="outlast")
+def _become_command(args: list[str], env: dict[str, str], cwd: str) -> NoReturn:
+    """Run the command, and end without taking the interpreter apart: that would copy all the pages that forks share."""
+    status = 1
+    try:
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        failpoints._arm(env.get(failpoints.VARIABLE, ""))
+        sys.argv = ["outlast", *args]
+        main(prog_name="outlast")
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
+        else:
+            status = ended.code or 0
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
     import_late_modules()
+    storage_from_url("memory:")
+    gc.collect()
     gc.freeze()
     _serve(socket.socket(fileno=int(sys.argv[1])))

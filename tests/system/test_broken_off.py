@@ -102,5 +102,5 @@ async def test_the_end_of_a_stream_tells_how_the_process_ended(daemon: Daemon) -
         (eof,) = await daemon.drained(await daemon.sh(script))
         assert (eof.kind, eof.data) == ("eof", expected)
     running = await daemon.run("sleep", "1000")
-    (eof,) = [event async for event in daemon.follow(running, query="?until=1")]
+    (eof,) = [event async for event in daemon.follow(running, query="?until=1710000000000")]
     assert (eof.kind, eof.data["status"], eof.data["reason"]) == ("eof", "running", None)

@@ -87,6 +87,17 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
+async def test_down_on_a_wrong_folder_says_so(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir(mode=0o700)
+    for folder, problem in ((empty, "no daemon has used the folder"), (tmp_path / "none", "there is no folder")):
+        code, output = await outlast("down", "--state-dir", str(folder))
+        assert (code, problem in output, "with --state-dir" in output) == (1, True, True), output
+        assert "Traceback" not in output
+    assert os.listdir(tmp_path) == ["empty"]
+    assert os.listdir(empty) == []
+
+
 async def test_down_works_without_a_daemon(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()
@@ -119,13 +130,18 @@ async def test_a_state_folder_has_one_daemon(daemon: Daemon) -> None:
     assert await daemon.call("GET", "/health", 200) == {"healthy": True}
 
 
-async def test_a_port_in_use_is_reported(state_dir: Path) -> None:
+async def test_a_port_in_use_is_reported_and_nothing_is_left(tmp_path: Path) -> None:
+    found = tmp_path / "found"
+    found.mkdir(mode=0o700)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, output = await outlast("serve", "--listen", address, "--state-dir", str(state_dir))
-    assert code == 1
-    assert f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}; choose another --listen" in output
-    assert shim_pid(state_dir) is None
+        for folder in (found, tmp_path / "new" / "state"):
+            code, output = await outlast("serve", "--listen", address, "--state-dir", str(folder))
+            assert code == 1
+            assert f"cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}; choose another --listen" in output
+            assert shim_pid(folder) is None
+    assert os.listdir(tmp_path) == ["found"]
+    assert os.listdir(found) == ["lock"]  # another daemon may be about to lock it
 
 
 @pytest.mark.parametrize(
@@ -151,6 +167,12 @@ async def test_wrong_flags_are_reported(state_dir: Path, flags: list[str], says:
         ("nonsense = 1", "unknown setting: nonsense"),
         ('inherit_env = "HOME"', "inherit_env must be an array of names"),
         ('inherit_env = ["A=B"]', "inherit_env must be an array of names"),
+        ('log_level = "loud"', 'log_level must be "debug", "info", "warning" or "error", not \'loud\''),
+        ("log_format = 1", 'log_format must be "text" or "json", not 1'),
+        ('access_log = "yes"', "access_log must be true or false"),
+        ('metrics_tags = "team"', "metrics_tags must be an array of names of tags"),
+        ('metrics_tags = ["team", ""]', "metrics_tags must be an array of names of tags"),
+        ('metrics_tags = ["a.b", "a-b"]', "two tags for one label: tag_a_b"),
         ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not contain OUTLAST_TOKEN"),
         ("listen = 1", "listen must be a string"),
         ("durable = 1", "durable must be true or false"),

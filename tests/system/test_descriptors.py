@@ -27,7 +27,7 @@ def limited(count: int) -> list[str]:
     return ["sh", "-c", f'ulimit -Sn {SOFT}; ulimit -Hn {count}; exec "$@"', "sh", *OUTLAST]
 
 
-@pytest.fixture(params=[96, 256])
+@pytest.fixture(params=[96, pytest.param(256, marks=pytest.mark.long)])
 async def poor(state_dir: Path, request: pytest.FixtureRequest) -> AsyncIterator[Daemon]:
     daemon = Daemon(state_dir)
     daemon.command = limited(request.param)

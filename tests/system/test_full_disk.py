@@ -16,8 +16,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    with mounted(tmp_path / "disk", 96) as disk:
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
+    """A disk of 96 MiB, or of as many as the test's parameter says."""
+    with mounted(tmp_path / "disk", getattr(request, "param", 96)) as disk:
         yield disk
 
 
@@ -76,11 +77,13 @@ async def test_a_restart_on_a_full_disk_loses_no_output(daemon: Daemon, disk: Di
     await load.finish()
 
 
+# Output that no compression makes smaller: it fills the disk soon, and each process has pages of its own to give back.
 PRINTER = """
-import sys
+import os, sys
+block = b"".join(os.urandom(99).replace(b"\\n", b"x") + b"\\n" for _ in range(10_000))
 sys.stdin.readline()
 while True:
-    sys.stdout.write("x" * 99 + "\\n")
+    sys.stdout.buffer.write(block)
 """
 
 
@@ -88,6 +91,7 @@ def used_bytes(daemon: Daemon) -> int:
     return sum(path.stat().st_size for path in daemon.state_dir.glob("outlast.db*") if path.suffix != ".db-reserve")
 
 
+@pytest.mark.parametrize("disk", [16, 32, 96], indirect=True)
 async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) -> None:
     """Kills, purges and `down` need no room that output could take."""
     printers = [await daemon.python(PRINTER, stdin_mode="pipe") for _ in range(6)]

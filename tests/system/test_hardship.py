@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,12 @@ async def test_down_gives_up_what_a_full_disk_has_no_room_for(small_disk: Path, 
             "down", "--discard", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(impatient)
         )
         assert (code, "shim and daemon are down" in output) == (0, True), output
+        # what was printed before the store failed may be stored: "ready" is, and some lines may be
+        given_up = re.search(r"; (\d+) lines? of output \((\d+) bytes\) of 1 process are given up\n", output)
+        assert given_up, output
+        lines, size = map(int, given_up.groups())
+        assert (0 < lines <= 300, size) == (True, lines * 10007)
+        assert f"given up of process {process['id']} " in output
         assert not is_running(shim)
         assert not is_running(process["pid"])
         ballast.unlink()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid, wait_until_gone
-from tests.support.health import health, is_healthy
+from tests.support.health import is_healthy, warnings
 from tests.support.patched_daemon import NO_CGROUPS, patched_daemon
 from tests.support.waiting import eventually
 
@@ -57,16 +57,21 @@ async def test_a_served_copy_touches_nothing_of_the_original(
 
         await copy.start()
         assert {(await copy.get(p))["reason"] for p in (web, plain)} == {"lost"}
-        assert HELD in await health(copy)
+        (warning,) = await warnings(copy)
+        assert HELD in warning
         assert HELD in copy.log
-        assert str(state_dir) in await health(copy)
+        assert str(state_dir) in warning
+        shown = (await copy.get(web))["managed"]
+        assert (shown["status"], shown["next_restart_at"]) == ("stopped", None)
+        assert "`outlast serve --adopt`" in shown["last_error"]
+        assert (await copy.drained(web))[-1].kind == "eof"
         assert (await copy.call("GET", "/info", 200))["adopted"] is False
         await copy.call("DELETE", f"/processes/{plain['id']}", 204)
         own = await copy.sh("exit 1", restart={"policy": "on_failure", "max_restarts": 2, "initial_backoff_ms": 1})
         await eventually(lambda: has_run(copy, own, 3))  # what is started here is managed here
         await copy.kill()
         await copy.start()  # the second time, too
-        assert HELD in await health(copy)
+        assert HELD in (await warnings(copy))[0]
         assert starts.read_text() == "start\n"
 
         await copy.stop()
@@ -75,7 +80,8 @@ async def test_a_served_copy_touches_nothing_of_the_original(
         assert (await copy.call("GET", "/info", 200))["adopted"] is True
         await copy.stop()
         await copy.start()
-        assert await is_healthy(copy)
+        assert await warnings(copy) == []
+        assert (await copy.get(web))["managed"]["status"] == "running"
         code, said = await outlast("down", "--state-dir", str(copy.state_dir), **copy.environment)
         assert code == 0, said
 
@@ -175,5 +181,20 @@ async def test_a_copy_without_managed_processes_is_adopted_at_once(daemon: Daemo
         assert (await copy.get(process))["reason"] == "lost"
         assert f"the store was that of the state folder {daemon.state_dir}" in copy.log
         assert is_running(process["pid"])
+    finally:
+        await copy.end_everything()
+
+
+async def test_a_call_starts_a_managed_process_of_a_copy(daemon: Daemon, tmp_path: Path) -> None:
+    web = await managed(daemon, tmp_path / "starts")
+    copy_store(daemon, tmp_path / "copy")
+    copy = Daemon(tmp_path / "copy")
+    try:
+        await copy.start()
+        assert (await copy.get(web))["managed"]["status"] == "stopped"
+        started = await copy.call("POST", f"/processes/{web['id']}/restart", 200)
+        assert (started["managed"]["status"], started["managed"]["last_error"]) == ("running", None)
+        os.kill(started["pid"], signal.SIGKILL)
+        await eventually(lambda: has_run(copy, web, 3))  # it is managed here from now on
     finally:
         await copy.end_everything()

@@ -87,7 +87,9 @@ async def test_orphans_are_reaped(init: Init) -> None:
     await eventually(lambda: init.zombies() == [])
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C", "SIGTERM repeated", "Ctrl-C repeated"])
+@pytest.mark.parametrize(
+    "how", ["SIGTERM", "SIGINT", pytest.param("Ctrl-C", marks=pytest.mark.long), "SIGTERM repeated", "Ctrl-C repeated"]
+)
 async def test_a_signal_ends_everything_in_order(init: Init, how: str) -> None:
     await init.start()
     polite = await init.sh(POLITE)

@@ -189,18 +189,21 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_every_name_that_a_start_takes_is_found(daemon: Daemon, name: str) -> None:
+async def test_every_name_that_a_start_takes_is_found(daemon: Daemon) -> None:
+    await asyncio.gather(*(use_by_name(daemon, name) for name in NAMES))
+
+
+async def use_by_name(daemon: Daemon, name: str) -> None:
+    """Start a process with this name, make each call by it, and remove the process."""
     process = await daemon.sh("read line; echo $line", name=name, stdin_mode="pipe", restart={"policy": "never"})
     path = f"/processes/{quote(name, safe='')}"
-    assert (await daemon.call("GET", path, 200))["id"] == process["id"]
-    assert [
-        found["id"] for found in (await daemon.call("GET", f"/processes?name={quote(name)}", 200))["processes"]
-    ] == [process["id"]]
+    assert (await daemon.call("GET", path, 200))["id"] == process["id"], name
+    listed = (await daemon.call("GET", f"/processes?name={quote(name)}", 200))["processes"]
+    assert [found["id"] for found in listed] == [process["id"]], name
     await daemon.call("POST", f"{path}/stdin", 204, data=b"hello\n")
     await daemon.call("GET", f"{path}/wait?until=exit", 200)
-    assert (await daemon.call("GET", f"{path}/output", 200))["lines"] == ["hello"]
-    assert len((await daemon.call("GET", f"{path}/runs", 200))["runs"]) == 1
+    assert (await daemon.call("GET", f"{path}/output", 200))["lines"] == ["hello"], name
+    assert len((await daemon.call("GET", f"{path}/runs", 200))["runs"]) == 1, name
     await daemon.call("DELETE", f"{path}?purge=true", 204)
 
 

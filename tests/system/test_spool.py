@@ -227,8 +227,8 @@ async def test_the_shim_is_killed_while_a_daemon_takes_over(daemon: Daemon) -> N
 async def test_all_processes_together_stay_within_the_bounds(serve: Callable[..., Daemon]) -> None:
     daemon = serve(buffer_memory_bytes=4 * MIB, buffer_spool_bytes=8 * MIB)
     await daemon.start()
-    size = 6_000_000
-    processes = [await daemon.python(IN_PIECES, str(size), stdin_mode="pipe") for _ in range(8)]
+    size = 13_000_000  # more than the bounds: none can end before the others have begun
+    processes = [await daemon.python(IN_PIECES, str(size), stdin_mode="pipe") for _ in range(4)]
     await daemon.kill()
     for process in processes:
         go(process)

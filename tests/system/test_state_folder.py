@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.shimlink import connected_daemon
 from tests.support.daemon import OUTLAST, QUICK, Daemon, is_running, left_over, outlast, shim_pid, wait_until_gone
 from tests.support.waiting import eventually
 
@@ -140,13 +142,37 @@ async def test_a_second_daemon_is_refused_though_the_lock_was_removed(daemon: Da
     process = await daemon.run("cat", stdin_mode="pipe")
     (daemon.state_dir / "lock").unlink()
     assert "another daemon (its pid is not known here" in await refused(daemon.state_dir)
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
-    assert (code, "its pid is not known here" in output) == (1, True)
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"mine\n")
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     await daemon.ended(process)
     assert await daemon.raw(process) == b"mine\n"
     assert "the connection to the shim was lost" not in daemon.log
+
+
+async def test_down_ends_a_daemon_whose_lock_was_removed(daemon: Daemon) -> None:
+    process = await daemon.run("sleep", "1000")
+    (daemon.state_dir / "lock").unlink()
+    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
+    await daemon.stop(0)
+    assert not is_running(process["pid"])
+
+
+async def test_the_shim_names_no_daemon_that_has_ended(daemon: Daemon) -> None:
+    assert await asyncio.to_thread(connected_daemon, daemon.state_dir) == daemon.pid
+    await daemon.kill()
+
+    async def is_forgotten() -> bool:
+        return await asyncio.to_thread(connected_daemon, daemon.state_dir) is None
+
+    await eventually(is_forgotten)
+
+
+async def test_a_later_process_with_the_pid_of_the_daemon_is_none(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outlast.shimlink.daemon.identify", lambda pid: [pid, 1])
+    assert await asyncio.to_thread(connected_daemon, daemon.state_dir) is None
 
 
 async def test_a_second_shim_does_not_start_though_the_files_of_the_first_were_removed(daemon: Daemon) -> None:
@@ -253,7 +279,10 @@ async def test_a_working_directory_that_was_removed_is_reported(tmp_path: Path) 
 
 async def test_down_ends_the_processes_of_a_damaged_store(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
-    managed = await daemon.run("sleep", "1000", name="kept", restart={"policy": "always"})
+    managed = await daemon.sh(
+        "trap 'echo ended; exit' TERM; while :; do sleep 0.1; done", name="kept", restart={"policy": "always"}
+    )
+    managed = await daemon.call("POST", f"/processes/{managed['id']}/restart", 200)
     shim = shim_pid(daemon.state_dir)
     await daemon.kill()
     for name in ("outlast.db-wal", "outlast.db-shm"):
@@ -263,7 +292,9 @@ async def test_down_ends_the_processes_of_a_damaged_store(daemon: Daemon) -> Non
         code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
         assert code == 1
         assert "Traceback" not in output
-        assert "2 running processes were ended; how is not stored" in output
+        assert "2 running processes were ended; how is not stored, and " in output
+        # 11 more if the shell says that it has terminated `sleep`
+        assert re.search(r"lines? of output \((6|17) bytes\) of 2 processes are given up", output), output
         assert not is_running(process["pid"])
         assert not is_running(managed["pid"])
         assert shim is not None

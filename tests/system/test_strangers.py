@@ -11,7 +11,6 @@ from tests.support.health import wait_until_healthy
 from tests.support.waiting import DEADLINE_S, eventually
 
 MEBIBYTE = 1 << 20
-BOMB = gzip.compress(bytes(64 * MEBIBYTE))
 
 
 async def send(daemon: Daemon, data: bytes, times: int) -> None:
@@ -30,16 +29,17 @@ async def send(daemon: Daemon, data: bytes, times: int) -> None:
 
 async def test_nothing_that_is_sent_stays_in_memory(daemon: Daemon) -> None:
     """Garbage, endless headers, many requests at once and bodies, without the token; and garbage in a body with it."""
+    bomb = gzip.compress(bytes(64 * MEBIBYTE))
     post = "POST /api/v1/processes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     token = f"Connection: close\r\nAuthorization: Bearer {daemon.token}\r\n"
-    encoded = f"Content-Encoding: gzip\r\nContent-Length: {len(BOMB)}\r\n"
+    encoded = f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n"
     sent = [
         (b"\xff" * MEBIBYTE, 16),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000, 16),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 40_000, 16),
         (f"{post}Content-Length: {1 << 40}\r\n\r\n".encode() + bytes(MEBIBYTE), 16),
-        (f"{post}{encoded}\r\n".encode() + BOMB, 1),
-        (f"{post}{token}{encoded}\r\n".encode() + BOMB, 1),
+        (f"{post}{encoded}\r\n".encode() + bomb, 1),
+        (f"{post}{token}{encoded}\r\n".encode() + bomb, 1),
         (f"{post}{token}Transfer-Encoding: chunked\r\n\r\n".encode() + b"\xff" * MEBIBYTE, 16),
     ]
     await daemon.call("GET", "/health", 200)

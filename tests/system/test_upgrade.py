@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.http_client import Answer
 from outlast.wire import codec, contract
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid
 from tests.support.health import is_healthy, wait_until_healthy
@@ -94,6 +96,64 @@ async def test_an_upgrade_fails_no_request(daemon: Daemon) -> None:
     assert (await upgrade_shim(daemon))[0] == 0
     assert (await upgrade_shim(daemon))[0] == 0
     assert await running == [*range(20), *[signal.SIGKILL] * 10]
+
+
+# Once a file is there, the shim stops itself when it has handled all that its daemon has sent, just before it hangs up.
+STOPS_AT_CLOSE = """
+import os, pathlib, signal
+FILE = pathlib.Path({path!r})
+from outlast.shim.connection.connection import Connection
+close = Connection.close
+
+def stop_and_close(self):
+    if FILE.exists():
+        FILE.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    close(self)
+
+Connection.close = stop_and_close
+"""
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_no_call_is_in_doubt_that_comes_as_the_shim_hangs_up(state_dir: Path, tmp_path: Path) -> None:
+    """The new shim does what may be done twice; all else is answered with 503, which is true."""
+    stops = tmp_path / "stops"
+    daemon = Daemon(state_dir, PYTHONPATH=shadow(tmp_path / "patch", STOPS_AT_CLOSE.format(path=str(stops))))
+    try:
+        await daemon.start()
+        untouched, killed, purged, closed = [await daemon.run("cat", stdin_mode="pipe") for _ in range(4)]
+        shim = shim_pid(daemon.state_dir)
+        assert shim is not None
+        stops.touch()
+        upgrade = asyncio.create_task(upgrade_shim(daemon))
+        await eventually(lambda: is_stopped(shim))
+
+        def begin(method: str, process: dict[str, Any], path: str, **body: Any) -> asyncio.Task[Answer]:
+            return asyncio.create_task(daemon.client.request(method, f"/processes/{process['id']}{path}", **body))
+
+        calls = [
+            begin("POST", untouched, "/signal", json={"signal": "SIGUSR1"}),
+            begin("POST", untouched, "/stdin", data=b"input"),
+            begin("DELETE", killed, ""),
+            begin("DELETE", purged, "?purge=true"),
+            begin("POST", closed, "/stdin/close"),
+        ]
+        await asyncio.sleep(0)
+        await daemon.get(untouched)  # they come before this
+        os.kill(shim, signal.SIGCONT)
+        assert (await upgrade)[0] == 0
+        assert [(await call).status for call in calls] == [503, 503, 204, 204, 204]
+        await daemon.call("POST", f"/processes/{untouched['id']}/stdin/close", 204)
+        for process in (untouched, closed):
+            assert (await daemon.ended(process))["exit_code"] == 0
+            assert await daemon.raw(process) == b""
+        assert (await daemon.ended(killed))["signal"] == signal.SIGKILL
+    finally:
+        await daemon.end_everything()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 import asyncio
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outlast.testing.storage.faulty import Mode
 from tests.support.daemon import PYTHON, Daemon
+from tests.support.faulty import FaultyStore
+from tests.support.health import health
 from tests.support.waiting import eventually
 
 # Says what it is told to, without a line's end but where "_" stands for one.
@@ -110,6 +114,26 @@ async def test_a_wait_for_silence_begins_again_with_each_line(daemon: Daemon) ->
     assert (await waiting)["met"]
     ((silent_since,),) = daemon.sql("SELECT max(ts) FROM output_lines WHERE process_id = ?", ticking["id"])
     assert time.time() * 1000 >= silent_since + 700
+
+
+async def test_output_that_cannot_be_stored_is_no_silence(state_dir: Path, tmp_path: Path) -> None:
+    store = FaultyStore(tmp_path, state_dir)
+    daemon = Daemon(state_dir, **store.environment)
+    try:
+        await daemon.start()
+        echo = await daemon.python(ECHO, stdin_mode="pipe")
+        assert (await wait(daemon, echo, "until=idle&idle_ms=1"))["met"]
+        store.inject(Mode.ERR)
+        await say(daemon, echo, "a line_")
+        await eventually(lambda: health(daemon))
+        answer = await wait(daemon, echo, "until=idle&idle_ms=1&timeout=0.5")
+        assert outcome(answer)[:2] == (False, "timeout")
+        store.mend()
+        assert (await wait(daemon, echo, "until=idle&idle_ms=1"))["met"]
+        assert await daemon.lines(echo) == ["a line"]
+    finally:
+        store.mend()
+        await daemon.end_everything()
 
 
 async def test_a_wait_for_silence_ends_with_its_process(daemon: Daemon) -> None:

@@ -21,8 +21,8 @@ DESCRIPTION = ProcessDescription(
     stdin_open=True,
     exited=None,
     streams=[
-        StreamDescription(1, is_open=True, trimmed_to=7, segments=[(0, None), (9, "/spool/01.1.9")]),
-        StreamDescription(2, is_open=False, trimmed_to=0, segments=[(0, None)]),
+        StreamDescription(1, is_open=True, trimmed_to=7, sent_to=8, segments=[(0, None), (9, "/spool/01.1.9")]),
+        StreamDescription(2, is_open=False, trimmed_to=0, sent_to=0, segments=[(0, None)]),
     ],
     frames=[[1, 1_700_000_000_001, 7, 2]],
 )
@@ -39,8 +39,8 @@ JSON: Mapping[str, Any] = {
     "stdin_open": True,
     "exited": None,
     "streams": [
-        {"stream": 1, "open": True, "trimmed_to": 7, "segments": [[0, None], [9, "/spool/01.1.9"]]},
-        {"stream": 2, "open": False, "trimmed_to": 0, "segments": [[0, None]]},
+        {"stream": 1, "open": True, "trimmed_to": 7, "sent_to": 8, "segments": [[0, None], [9, "/spool/01.1.9"]]},
+        {"stream": 2, "open": False, "trimmed_to": 0, "sent_to": 0, "segments": [[0, None]]},
     ],
     "frames": [[1, 1_700_000_000_001, 7, 2]],
 }

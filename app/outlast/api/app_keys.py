@@ -4,6 +4,7 @@ from aiohttp import web
 
 from outlast.api.auth import Guard
 from outlast.api.lazy_openapi import LazyOpenApi
+from outlast.api.metrics.http_stats import HttpStats
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
@@ -14,3 +15,6 @@ VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
 BACKGROUND_TASKS = web.AppKey("BACKGROUND_TASKS", BackgroundTasks)
 OPENAPI = web.AppKey("OPENAPI", LazyOpenApi)
+HTTP_STATS = web.AppKey("HTTP_STATS", HttpStats)
+STARTED_AT_S = web.AppKey("STARTED_AT_S", float)
+METRICS_TAGS = web.AppKey("METRICS_TAGS", tuple[str, ...])

@@ -1,23 +1,32 @@
 """The aiohttp application: routes, middlewares, headers. Nothing here opens a socket."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 
 from outlast.api import app_keys, errors, headers
+from outlast.api.access_log import AccessLog
 from outlast.api.auth import Guard
 from outlast.api.lazy_openapi import LazyOpenApi
+from outlast.api.metrics.http_stats import HttpStats
 from outlast.api.parsing import MAX_BODY_BYTES
 from outlast.api.route import make_handler
 from outlast.api.routes import ROUTES
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
+from outlast.linux.own_usage import start_time
 
 
 def make_app(
-    manager: ProcessManager, *, token: str, version: str, allowed_hosts: Iterable[str] = ()
+    manager: ProcessManager,
+    *,
+    token: str,
+    version: str,
+    allowed_hosts: Iterable[str] = (),
+    metrics_tags: Sequence[str] = (),
+    logs_requests: bool = False,
 ) -> web.Application:
     """Return the application that serves `manager`.
 
@@ -29,15 +38,30 @@ def make_app(
         token: API token that clients must send.
         version: version of the program, shown to clients.
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
+        metrics_tags: tags of processes that become labels of their metrics.
+        logs_requests: whether each request is logged.
 
     Raises:
         ValueError: the token is empty.
     """
     guard = Guard(token, allowed_hosts)
-    app = web.Application(middlewares=[errors.middleware, guard.middleware], client_max_size=MAX_BODY_BYTES)
+    stats = HttpStats()
+    access_log = AccessLog()
+    app = web.Application(
+        middlewares=[
+            *([access_log.middleware] if logs_requests else []),
+            stats.middleware,
+            errors.middleware,
+            guard.middleware,
+        ],
+        client_max_size=MAX_BODY_BYTES,
+    )
     app[app_keys.GUARD] = guard
     app[app_keys.MANAGER] = manager
     app[app_keys.VERSION] = version
+    app[app_keys.HTTP_STATS] = stats
+    app[app_keys.STARTED_AT_S] = start_time()
+    app[app_keys.METRICS_TAGS] = tuple(metrics_tags)
     app[app_keys.EVENTS] = EventCache()
     app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
@@ -47,6 +71,9 @@ def make_app(
         for method in (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
             app.router.add_route(method, path, handler, expect_handler=guard.expect)
     app.on_response_prepare.append(_set_headers)
+    app.on_response_prepare.append(stats.on_prepare)
+    if logs_requests:
+        app.on_response_prepare.append(access_log.on_prepare)
     app.on_shutdown.append(_end_streams)
     return app
 

@@ -1,5 +1,9 @@
-"""A connection that has shown the token, as aiohttp serves it, and what it says to bytes that are not HTTP."""
+"""A connection that has shown the token, as aiohttp serves it.
 
+Here is what it says to bytes that are not HTTP, and whether its client has given up.
+"""
+
+import select
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +12,20 @@ from aiohttp.web_protocol import _ErrInfo
 
 from outlast.api import headers
 from outlast.api.errors import error_response
+
+
+def has_given_up(request: web.Request) -> bool:
+    """Return whether the client has closed the connection, or its sending side, as the kernel knows it.
+
+    The event loop tells of that only after it has handed the request over, and sometimes too late. Who closes only the
+    sending side does the same as who gives up, until the answer is sent.
+    """
+    transport = request.transport
+    if transport is None:
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 class Connection(web.RequestHandler):

@@ -196,6 +196,7 @@ class Gate(asyncio.Protocol):
             served.data_received(bytes(self._head))
             self._head.clear()
         else:
+            self._keeper.log("because the token was missing or wrong")
             self._refuse(self._keeper.guard.unauthorized(), with_body=not head.startswith(b"HEAD "))
 
     def _refuse_malformed(self, sentence: str) -> None:

@@ -23,6 +23,11 @@ def find_near(name: str, known: Iterable[str]) -> str | None:
     return plain[found[0]] if found else None
 
 
+def hint(near: str) -> str:
+    """Return what an error says behind an unknown name. `near`: the known name that may have been meant."""
+    return f"; did you mean {near}?"
+
+
 def _plain(name: str) -> str:
     """Return a name without what people write in different ways: case, separators, units."""
     return _UNIT.sub("", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()).replace("_", "").replace("-", "")

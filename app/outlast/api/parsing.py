@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError
 from marshmallow import fields as ma_fields
 from marshmallow.exceptions import SCHEMA
 
-from outlast.api.near_names import MAX_NAME_CHARS, find_near
+from outlast.api.near_names import MAX_NAME_CHARS, find_near, hint
 from outlast.model.errors import InvalidRequest
 
 UNKNOWN_FIELD = "unknown field"
@@ -110,7 +110,7 @@ def load(schema: Schema, given: Mapping[str, Any], spoken: Mapping[str, str] | N
         for name, said in messages.items():
             phrases += _phrases({(spoken or {}).get(name, name): said}, "")
             if said == [UNKNOWN_FIELD] and (near := find_near(name, schema.fields)) is not None:
-                phrases[-1] += f"; did you mean {near}?"
+                phrases[-1] += hint(near)
         raise InvalidRequest("; ".join(phrases[:MAX_PHRASES])) from None
 
 

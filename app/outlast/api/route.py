@@ -8,10 +8,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from marshmallow import Schema
 
 from outlast.api import app_keys
+from outlast.api.connection import has_given_up
 from outlast.api.errors import Handler
 from outlast.api.parsing import (
     LARGE_BODY_BYTES,
@@ -97,6 +98,11 @@ def make_handler(route: Route) -> Handler:
             loaded, warnings = await asyncio.to_thread(load_it) if len(raw) >= LARGE_BODY_BYTES else load_it()
             given = replace(given, body=loaded, warnings=warnings)
         await request.app[app_keys.MANAGER].catch_up()
+        if route.method != hdrs.METH_GET and has_given_up(request):
+            raise errors.InvalidRequest(
+                "the connection, or its sending side, was closed before the call was made: nothing was done. Keep it "
+                "open until the answer has come"
+            )
         if route.changes:
             return await request.app[app_keys.BACKGROUND_TASKS].run_to_completion(_answer(route.call, request, given))
         return await route.call(request, given)

@@ -2,7 +2,22 @@
 
 from http import HTTPStatus
 
-from outlast.api.handlers import daemon, docs, events, follow, output, processes, run, search, sql, stats, stdin, wait
+from outlast.api.handlers import (
+    daemon,
+    docs,
+    events,
+    follow,
+    metrics,
+    output,
+    processes,
+    run,
+    search,
+    sql,
+    stats,
+    stdin,
+    wait,
+)
+from outlast.api.metrics.exposition import OPENMETRICS, TEXT
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import lists, responses
@@ -22,15 +37,17 @@ _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _GAP = (
-    '`{"from", "to", "reason"}`: output with these ids is missing. `lost`: nobody can know what was written. '
-    "`store_replaced`: the store was replaced by an older copy. `retention`: output of both streams was deleted by a "
-    "limit; then `lines` and `bytes` say how much of the process is deleted in all"
+    '`{"from", "to", "reason"}`: output is missing here. `lost`: nobody can know what was written. `store_replaced`: '
+    "the store was replaced by an older copy. Of these, `from` and `to` are the id, which may be far beyond the one "
+    "before. `retention`: output of both streams with these ids was deleted by a limit; then `lines` and `bytes` say "
+    "how much of the process is deleted in all"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
 _FILE = Answer(meaning="A file.", content={})
 
 _LINES = Answer(
-    meaning="The stored output. The header `Accept` chooses the form.",
+    meaning="The stored output, with all that followers have seen before the call. The header `Accept` chooses the "
+    "form.",
     content={
         _JSON: responses.OutputLines,
         _NDJSON: (
@@ -56,7 +73,8 @@ _FOLLOWED = Answer(
     "of its output was sent.",
     content={
         _SSE: 'Event `output`: `id`, and data `{"line", "timestamp", "stream"}`, where `line` keeps its line break. '
-        "A line whose rest is late, a prompt for instance, comes in parts, each as an event. "
+        "A line comes as soon as it is read, usually before it is stored; its id means this line for ever. "
+        "A line whose rest is late, a prompt for instance, comes in parts, each as an event, once the part is stored. "
         f"Event `gap`: `id`, and data {_GAP}. "
         'Event `eof`: the end; `id`, and data `{"status", "reason", "exit_code", "signal", "oom_killed"}`, as the '
         "process shows them (with `until`, it may still run). Comments keep the connection alive. "
@@ -81,7 +99,8 @@ _RUN = Answer(
 )
 _RESUMES = {
     follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it. If "
-    "`after` is later, it continues after that one; `tail` is ignored."
+    "`after` is later, it continues after that one; `tail` is ignored. If events behind what is stored were lost, "
+    "because daemon and shim were killed at once or the machine went down, it continues with the gap."
 }
 
 
@@ -246,7 +265,7 @@ ROUTES: tuple[Route, ...] = (
         summary="Wait until a process has ended, has printed a line, listens on a port, or is idle",
         group="Processes",
         description="Returns as soon as the condition is met (at once if it is met already), or cannot be met any "
-        "more, or after `timeout` seconds.",
+        "more, or after `timeout` seconds. A line that it answers with is stored.",
         query=wait_schemas.WaitParameters,
         answer=Answer(meaning="Whether the condition was met, and the process.", content={_JSON: responses.Waited}),
         raises=(NotFound,),
@@ -303,7 +322,8 @@ ROUTES: tuple[Route, ...] = (
         call=search.search,
         summary="Search the output of many processes",
         group="Search",
-        description="Searches in the order in which output was stored, newest or oldest first.",
+        description="Searches in the order in which output was stored, newest or oldest first. All that followers have "
+        "seen before the call is stored.",
         query=search_schemas.SearchParameters,
         answer=Answer(
             meaning="A page of lines. The header `Accept` chooses the form.",
@@ -342,6 +362,18 @@ ROUTES: tuple[Route, ...] = (
         summary="Show version and counts of the daemon",
         group="Daemon",
         answer=Answer(meaning="Version and counts of the daemon.", content={_JSON: responses.Info}),
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        call=metrics.metrics,
+        summary="Scrape metrics for Prometheus",
+        group="Daemon",
+        description="docs/metrics.md describes the metrics. Totals of processes and output go on over restarts.",
+        answer=Answer(
+            meaning="All metrics. The header `Accept` chooses the format.",
+            content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
+        ),
     ),
     Route(
         method="GET",

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema
 from marshmallow import fields as ma_fields
 
-from outlast.api.near_names import MAX_NAME_CHARS, find_near
+from outlast.api.near_names import MAX_NAME_CHARS, find_near, hint
 from outlast.api.schemas.base import Lenient
 from outlast.model.errors import InvalidRequest
 
@@ -42,8 +42,8 @@ def pass_over(schema: Schema, given: dict[str, Any], path: str = "") -> tuple[di
     for name in unknown:
         near = find_near(name, schema.declared_fields)
         if near is not None:
-            hint = "" if near == name else f"; did you mean {path}{near}?"
-            raise InvalidRequest(f"unknown field: {path}{name}{hint}")
+            meant = "" if near == name else hint(f"{path}{near}")
+            raise InvalidRequest(f"unknown field: {path}{name}{meant}")
         warnings.append(f"unknown field {path}{name[:MAX_NAME_CHARS]} was passed over")
     known = {name: value for name, value in given.items() if name in schema.fields}
     for name, value in known.items():

@@ -1,8 +1,10 @@
 """Everything that the command says: messages, which nobody has to read, results, and the log."""
 
+import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 
 from outlast.linux.inherited import fill_standard_fds
 from outlast.linux.messages import escape, write_message
@@ -41,11 +43,17 @@ def print_result(text: str) -> None:
         raise OutlastError(f"the result cannot be written to standard output: {exc.strerror}") from None
 
 
-def start_log() -> None:
-    """Log to standard error, from INFO on."""
+def start_log(level: str, form: str) -> None:
+    """Log to standard error.
+
+    Args:
+        level: the least severe messages that are logged, as the setting `log_level` has it.
+        form: `text` or `json`, as the setting `log_format` has it.
+    """
     handler = _Handler()
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    text = _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonFormatter() if form == "json" else text)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 class _Formatter(logging.Formatter):
@@ -59,6 +67,23 @@ class _Formatter(logging.Formatter):
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802 - likewise
         return _indent(super().formatStack(stack_info))
+
+
+class _JsonFormatter(logging.Formatter):
+    """A formatter that makes a JSON object of each record. JSON's escapes keep it in one line of ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        fields = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
 
 
 def _indent(text: str) -> str:
@@ -75,5 +100,13 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record) + "\n"
         if self._dropped:
-            text = f"{self._dropped} messages are missing here: standard error did not take them\n{text}"
+            text = f"{self._missing(record)}\n{text}"
         self._dropped = 0 if write_message(_STDERR, text) else self._dropped + 1
+
+    def _missing(self, record: logging.LogRecord) -> str:
+        sentence = f"{self._dropped} messages are missing here: standard error did not take them"
+        if not isinstance(self.formatter, _JsonFormatter):
+            return sentence
+        told = logging.LogRecord(__name__, logging.WARNING, "", 0, sentence, None, None)
+        told.created = record.created
+        return self.format(told)

@@ -1,5 +1,5 @@
 """Settings: names, defaults and sources."""
 
-from outlast.config.settings import Settings, load_settings
+from outlast.config.settings import DATABASE_NAME, Settings, load_settings
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["DATABASE_NAME", "Settings", "load_settings"]

@@ -10,17 +10,27 @@ from urllib.parse import quote
 
 from outlast.config.sizes import read_part, read_size
 from outlast.model.errors import ConfigError
+from outlast.model.tag_label import tag_label
 
 ENVIRONMENT = {
     "OUTLAST_LISTEN": "listen",
     "OUTLAST_STATE_DIR": "state_dir",
     "OUTLAST_TOKEN": "token",
     "OUTLAST_STORAGE": "storage",
+    "OUTLAST_LOG_LEVEL": "log_level",
+    "OUTLAST_LOG_FORMAT": "log_format",
 }
 CONFIG_VARIABLE = "OUTLAST_CONFIG"
+DATABASE_NAME = "outlast.db"
+"""The store in the state folder, unless the setting `storage` names another."""
 _MEBIBYTE = 1 << 20
 _MAX_MODE = 0o777
 _HOST = re.compile(r"[\w.-]+(:\d+)?", re.ASCII)
+_CHOICES = {
+    "compress": ("auto", "off"),
+    "log_level": ("debug", "info", "warning", "error"),
+    "log_format": ("text", "json"),
+}
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -57,6 +67,10 @@ class Settings:
         keep_events_s: age in seconds at which events are deleted; 0: never.
         keep_ended_s: time in seconds after its end at which a process is purged; 0: never.
         keep_ended: number of ended processes that are kept; beyond it, the oldest end is purged first. 0: no maximum.
+        metrics_tags: tags of named processes that become labels of their metrics.
+        log_level: the least severe messages that the daemon logs.
+        log_format: `text`, or `json`: an object in each line.
+        access_log: whether the daemon logs each request, at the level `info`.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
@@ -80,6 +94,10 @@ class Settings:
     keep_events_s: int = 0
     keep_ended_s: int = 0
     keep_ended: int = 100_000
+    metrics_tags: tuple[str, ...] = ()
+    log_level: str = "info"
+    log_format: str = "text"
+    access_log: bool = False
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()
     buffer_limit_bytes: int = 64 * _MEBIBYTE
@@ -106,7 +124,7 @@ class Settings:
     @property
     def storage_url(self) -> str:
         """URL of the store."""
-        return self.storage or f"sqlite:///{quote(os.fsencode(self.state_path / 'outlast.db'))}"
+        return self.storage or f"sqlite:///{quote(os.fsencode(self.state_path / DATABASE_NAME))}"
 
 
 def default_state_dir() -> str:
@@ -133,7 +151,10 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
     path = config_file or environment.get(CONFIG_VARIABLE)
     if path:
         values |= _read_file(Path(path))
-    values |= {name: environment[key] for key, name in ENVIRONMENT.items() if environment.get(key)}
+    for key, name in ENVIRONMENT.items():
+        if environment.get(key):
+            values[name] = environment[key]
+            _check_choice(name, environment[key], key)
     values |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**values)
 
@@ -159,7 +180,7 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if name not in kinds:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
     if kinds[name] is tuple:
-        return _read_names(value, path) if name == "inherit_env" else _read_hosts(value, path)
+        return _READ_LIST[name](value, path)
     kind = type(value)
     if name in _SIZES:
         try:
@@ -170,13 +191,20 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(
             f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"
         )
-    if name == "compress" and value not in ("auto", "off"):
-        raise ConfigError(f'{path}: compress must be "auto" or "off", not {value!r}')
+    _check_choice(name, value, f"{path}: {name}")
     if kinds[name] is not kind:
         raise ConfigError(f"{path}: {name} must be {_TYPE_NAMES[kinds[name]]}, not {value!r}")
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
     return value
+
+
+def _check_choice(name: str, value: Any, what: str) -> None:
+    """Check a setting that has one of a few values. `what`: how the message calls it."""
+    choices = _CHOICES.get(name)
+    if choices is not None and value not in choices:
+        known = ", ".join(f'"{choice}"' for choice in choices[:-1])
+        raise ConfigError(f'{what} must be {known} or "{choices[-1]}", not {value!r}')
 
 
 def _read_names(value: Any, path: Path) -> tuple[str, ...]:
@@ -196,3 +224,16 @@ def _read_hosts(value: Any, path: Path) -> tuple[str, ...]:
             f'{path}: allowed_hosts must be an array of host names, such as ["outlast.example.com"], without https://'
         )
     return tuple(value)
+
+
+def _read_tags(value: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(tag, str) and tag for tag in value):
+        raise ConfigError(f'{path}: metrics_tags must be an array of names of tags, such as ["team"]')
+    tags: dict[str, str] = {}
+    for tag in value:
+        if tags.setdefault(tag_label(tag), tag) != tag or value.count(tag) > 1:
+            raise ConfigError(f"{path}: metrics_tags must not contain two tags for one label: {tag_label(tag)}")
+    return tuple(value)
+
+
+_READ_LIST = {"inherit_env": _read_names, "allowed_hosts": _read_hosts, "metrics_tags": _read_tags}

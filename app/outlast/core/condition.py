@@ -10,6 +10,11 @@ class Condition:
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Number of waiters."""
+        return len(self._waiters)
+
     async def wait(self, until: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Wait until `until()` is true, checked now and after each `wake`. Return False after `timeout_s`."""
         loop = asyncio.get_running_loop()
@@ -30,9 +35,10 @@ class Condition:
 
     def wake(self) -> None:
         """Let every waiter check its condition again."""
-        waiters, self._waiters = self._waiters, set()
-        for future in waiters:
-            _resolve(future)
+        if self._waiters:
+            waiters, self._waiters = self._waiters, set()
+            for future in waiters:
+                _resolve(future)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

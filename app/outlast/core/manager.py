@@ -19,6 +19,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.managed.controller import ManagedController
+from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
@@ -44,7 +45,7 @@ from outlast.model.errors import (
     Unavailable,
     after_effects,
 )
-from outlast.model.managed import ManagedState
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
@@ -57,6 +58,12 @@ log = logging.getLogger(__name__)
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
 _PID_DIGITS = 10
+_HELD = ManagedState(
+    desired=Desired.STOPPED,
+    last_error="not started here, because the store is that of another state folder: `POST .../restart` starts this "
+    "process, and `outlast serve --adopt` all of them",
+)
+"""State that is shown of a managed process that only a call starts. What is stored says what the other folder does."""
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
@@ -67,6 +74,7 @@ class ProcessManager:
     Attributes:
         events: the events of all processes.
         queries: searches, SQL, and waits for a line.
+        metrics: figures of the whole daemon.
         why_held: why the managed processes in the store are not started; None: they are.
     """
 
@@ -77,6 +85,8 @@ class ProcessManager:
         limits: BufferLimits,
         inherit_env: Sequence[str] = (),
         api_sockets: Sequence[ApiSocket] = (),
+        *,
+        store_is_stand_in: bool = False,
         retention: RetentionPolicy = KEEP_ALL,
     ) -> None:
         """Make the manager of a state folder.
@@ -88,6 +98,7 @@ class ProcessManager:
             inherit_env: names of environment variables that processes inherit from the daemon.
             api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
             retention: what is deleted, once `start_retention` is called.
+            store_is_stand_in: see `Recovery`.
         """
         self.why_held: str | None = None
         self._storage = storage
@@ -96,7 +107,15 @@ class ProcessManager:
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
         self._chunk_cache = ChunkCache()
-        self._supervisor = Supervisor(storage, self._committer, self._chunk_cache, state_dir, limits, api_sockets)
+        self._supervisor = Supervisor(
+            storage,
+            self._committer,
+            self._chunk_cache,
+            state_dir,
+            limits,
+            api_sockets,
+            store_is_stand_in=store_is_stand_in,
+        )
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
@@ -109,6 +128,15 @@ class ProcessManager:
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
+        self.metrics = MetricsReader(
+            storage=storage,
+            committer=self._committer,
+            supervisor=self._supervisor,
+            registry=self._managed.registry,
+            starter=self._starter,
+            followers=lambda: (len(self._cursors), self.events.followers),
+            state_dir=state_dir,
+        )
         self._closing = False
         self._opened_at = 0.0
         self._own_identity = users.resolve(None)
@@ -159,8 +187,8 @@ class ProcessManager:
             live.wake()
 
     def health(self) -> str | None:
-        """Return a sentence that says what is wrong with store or shim, or why managed processes are held, or None."""
-        return self._supervisor.store_problem() or self._supervisor.shim_problem() or self.why_held
+        """Return a sentence that says what is wrong with store or shim, or None."""
+        return self._supervisor.store_problem() or self._supervisor.shim_problem()
 
     @property
     def uptime_s(self) -> float:
@@ -378,8 +406,8 @@ class ProcessManager:
             heartbeat_s: maximum time between two checks whether the daemon is stopping.
 
         Returns:
-            The line for `OUTPUT`, True for the others; False or None if the process has ended, so that the condition
-            cannot be met any more.
+            The line for `OUTPUT`, which is stored, True for the others; False or None if the process has ended, so that
+            the condition cannot be met any more.
 
         Raises:
             FollowInterrupted: the daemon is stopping.
@@ -390,7 +418,10 @@ class ProcessManager:
         if query.until is WaitCondition.OUTPUT and query.matcher is not None:
             where = OutputQuery(after=query.after, stream=query.stream)
             chunks = self.follow(process, where, heartbeat_s=heartbeat_s)
-            return await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            line = await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            if line is not None:
+                await self._wait_stored(process, line.seq)
+            return line
         if query.until is WaitCondition.PORT:
             return await wait_for_port(query.port, lambda: self._is_over(process))
         last_seq, last_ts_ms = 0, process.run.started_at_ms
@@ -403,14 +434,37 @@ class ProcessManager:
             max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
         )
         batches = self.follow_batches(process, where, heartbeat_s=check_s)
-        return await wait_for_silence(batches, query.idle_ms, silent_s)
+        return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
+
+    async def _wait_stored(self, process: Process, seq: int) -> None:
+        """Store a line that a follower has seen, at once.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        live = self._supervisor.get(process.spec.id)
+        if live is None or live.recorder is None:  # what earlier runs printed is stored
+            return
+        self._committer.flush_now()
+
+        def is_over() -> bool:
+            return live.stored_seq >= seq or self._closing or self._supervisor.get(process.spec.id) is not live
+
+        await live.stored.wait(is_over)
+        if live.stored_seq < seq and self._closing:
+            raise FollowInterrupted
 
     def has_ended(self, process: Process) -> bool:
         """Return whether the process has ended for good and its output is stored. Its children may still print."""
         if self._managed.registry.get(process.spec.id) is not None:
             return False
         live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and live.recorder is not None and live.recorder.is_settled)
+        return live is None or (live.end_stored and self._is_settled(process))
+
+    def _is_settled(self, process: Process) -> bool:
+        """Return whether all output that the shim has reported is stored."""
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.recorder is not None and live.recorder.is_settled)
 
     def _is_over(self, process: Process) -> bool:
         """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
@@ -471,7 +525,7 @@ class ProcessManager:
         managed = self._managed.registry.get(process.spec.id)
         # A run that has not ended, as it was read, may have ended meanwhile: then what was read belongs together.
         if managed is not None and (process.run.ending is not None or managed.is_up_in(process.run.number)):
-            process = replace(process, managed=managed.state)
+            process = replace(process, managed=_HELD if managed.is_held else managed.state)
         return ProcessView(
             process=process,
             stdin_writable=live is not None and live.stdin_open,

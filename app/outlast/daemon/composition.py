@@ -11,6 +11,8 @@ from outlast.linux import descriptors
 from outlast.storage import storage_from_url
 from outlast.wire.api_socket import ApiSocket
 
+_IN_MEMORY = "memory:"
+
 
 @contextlib.asynccontextmanager
 async def running_manager(
@@ -19,6 +21,7 @@ async def running_manager(
     *,
     adopt: bool = False,
     retention: RetentionPolicy = KEEP_ALL,
+    in_memory: bool = False,
 ) -> AsyncIterator[ProcessManager]:
     """Open store and shim, and recover the processes; at the end, leave them to the shim.
 
@@ -27,13 +30,14 @@ async def running_manager(
         api_sockets: the sockets of the HTTP API. The shim keeps these, and no others.
         adopt: see `ProcessManager.open`.
         retention: what is deleted, once `ProcessManager.start_retention` is called.
+        in_memory: whether a store in memory stands in for that of the settings.
 
     Raises:
         OutlastError: store or shim cannot be opened.
     """
     descriptors.raise_limit()  # every process has a few, and every client one
     storage = storage_from_url(
-        settings.storage_url,
+        _IN_MEMORY if in_memory else settings.storage_url,
         durable=settings.durable,
         compress_after_s=None if settings.compress == "off" else settings.compress_after_s,
     )
@@ -44,7 +48,15 @@ async def running_manager(
             memory_bytes=settings.buffer_memory_bytes,
             spool_bytes=settings.buffer_spool_bytes,
         )
-        manager = ProcessManager(storage, settings.state_path, limits, settings.inherit_env, api_sockets, retention)
+        manager = ProcessManager(
+            storage,
+            settings.state_path,
+            limits,
+            settings.inherit_env,
+            api_sockets,
+            store_is_stand_in=in_memory,
+            retention=retention,
+        )
         try:
             await manager.open(adopt=adopt)
             yield manager

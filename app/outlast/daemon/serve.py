@@ -1,6 +1,7 @@
 """`outlast serve`: open everything, listen, and close everything in the opposite order."""
 
 import asyncio
+import contextlib
 import gc
 import signal
 from collections.abc import Callable
@@ -15,8 +16,9 @@ from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
 from outlast.daemon.retention_policy import retention_policy
 from outlast.daemon.systemd_notify import notify_ready
-from outlast.daemon.token import load_token
+from outlast.daemon.token import check_given, load_token
 from outlast.linux.memory import keep_freed_memory
+from outlast.model.errors import OutlastError
 from outlast.storage import storage_from_url
 
 
@@ -43,20 +45,34 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
     state_dir = settings.state_path
     check_listen(settings)
     storage_from_url(settings.storage_url)
-    state_folder.prepare(state_dir)  # what is wrong with the settings is said before anything is made
+    if settings.token:
+        check_given(settings.token)
+    made = state_folder.prepare(state_dir)  # what is wrong with the settings is said before anything is made
     with state_folder.locked(state_dir):
-        token = load_token(state_dir, settings.token)
         retention = retention_policy(settings)
         import_late_modules()
-        # The sockets come before anything is started: a port in use is a common mistake.
-        async with (
-            open_api_sockets(settings) as sockets,
-            running_manager(settings, sockets, adopt=adopt, retention=retention) as manager,
-        ):
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                # The sockets come before anything is started: a port in use is a common mistake.
+                sockets = await opened.enter_async_context(open_api_sockets(settings))
+            except OutlastError:
+                state_folder.remove(made)
+                raise
+            token = load_token(state_dir, settings.token)
+            manager = await opened.enter_async_context(
+                running_manager(settings, sockets, adopt=adopt, retention=retention)
+            )
             manager.resume_managed()
             manager.start_retention()
             hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
-            app = make_app(manager, token=token, version=__version__, allowed_hosts=hosts)
+            app = make_app(
+                manager,
+                token=token,
+                version=__version__,
+                allowed_hosts=hosts,
+                metrics_tags=settings.metrics_tags,
+                logs_requests=settings.access_log,
+            )
             server = HttpServer(app)
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()

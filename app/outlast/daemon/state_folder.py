@@ -3,31 +3,38 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from outlast.config import DATABASE_NAME
 from outlast.linux import lock
 from outlast.model.errors import AlreadyServed, ConfigError
-from outlast.wire.contract import DAEMON_LOCK_NAME, DAEMON_USE
+from outlast.wire.contract import DAEMON_LOCK_NAME, DAEMON_USE, SHIM_LOCK_NAME, SOCKET_NAME
+from outlast.wire.identity import IDENTITY_NAME
 
 TOKEN_NAME = "token"  # noqa: S105 - the name of a file
 _OTHERS_MAY_WRITE = 0o022
+_OF_A_STATE_FOLDER = (DAEMON_LOCK_NAME, SHIM_LOCK_NAME, SOCKET_NAME, TOKEN_NAME, IDENTITY_NAME, DATABASE_NAME)
 _OF_A_DISK = "lost+found"
 """The folder that a new file system has."""
 _PARENT_MODE = 0o755
 
 
-def prepare(state_dir: Path) -> None:
+def prepare(state_dir: Path) -> list[Path]:
     """Create the state folder, accessible to this user only, or check that an existing one can be used.
 
     A folder that others may write to is closed to them if only this user has written to it: a Kubernetes volume with
     `fsGroup` is opened to its group at each mount. The permissions of other existing folders are not changed.
 
+    Returns:
+        The folders that were made: the state folder last, and those above it.
+
     Raises:
         ConfigError: the folder cannot be created, or is not this user's, or others may have written to it.
     """
     try:
-        is_new = _make(state_dir)
+        made = _make(state_dir)
+        is_new = state_dir in made
         fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if is_new else 0))
         try:
             _check_links(state_dir)
@@ -42,6 +49,16 @@ def prepare(state_dir: Path) -> None:
         raise ConfigError(
             f"the state folder {state_dir} cannot be used: {exc.strerror}; choose another with --state-dir"
         ) from None
+    return made
+
+
+def remove(made: Sequence[Path]) -> None:
+    """Remove the folders that `prepare` has made, before anything but the lock is in them. To be called under it."""
+    if made:
+        with contextlib.suppress(OSError):
+            (made[-1] / DAEMON_LOCK_NAME).unlink()
+            for folder in reversed(made):
+                folder.rmdir()
 
 
 def check(state_dir: Path) -> None:
@@ -60,17 +77,34 @@ def check(state_dir: Path) -> None:
         ) from None
 
 
-def _make(state_dir: Path) -> bool:
-    """Make the folder and those above it. Return whether it is new."""
+def check_used(state_dir: Path) -> None:
+    """Check that a daemon has used the folder.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing of Outlast is in it.
+    """
+    if not state_dir.is_dir():
+        problem = f"there is no folder {state_dir}"
+    elif not any((state_dir / name).exists() for name in _OF_A_STATE_FOLDER):
+        problem = f"no daemon has used the folder {state_dir}"
+    else:
+        return
+    raise ConfigError(f"{problem}. Name the state folder of the daemon with --state-dir")
+
+
+def _make(state_dir: Path) -> list[Path]:
+    """Make the folder and those above it. Return those that are new, this one last; none if this one is not."""
+    made = []
     for folder in reversed(state_dir.parents):
         if not folder.is_dir():
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(_PARENT_MODE)
+                made.append(folder)
     try:
         state_dir.mkdir(0o700)
     except FileExistsError:
-        return False
-    return True
+        return []
+    return [*made, state_dir]
 
 
 def _check_links(state_dir: Path) -> None:

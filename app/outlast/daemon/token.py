@@ -21,7 +21,7 @@ def load_token(state_dir: Path, given: str) -> str:
         ConfigError: the token is empty or cannot be sent in a header, or its file cannot be read or made.
     """
     if given:
-        return _check(given.strip(), "OUTLAST_TOKEN")
+        return check_given(given)
     path = state_dir / TOKEN_NAME
     try:
         if not path.exists():
@@ -30,6 +30,15 @@ def load_token(state_dir: Path, given: str) -> str:
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"the token file {path} cannot be read or made: {exc}") from None
     return _check(token, f"the token file {path}")
+
+
+def check_given(token: str) -> str:
+    """Return a token that the operator has set, without blanks around it.
+
+    Raises:
+        ConfigError: the token is blank or cannot be sent in a header.
+    """
+    return _check(token.strip(), "OUTLAST_TOKEN")
 
 
 def check_length(token: str, host: str) -> None:

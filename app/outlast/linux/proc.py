@@ -5,10 +5,11 @@ Some functions take either a pid, or a descriptor of the folder /proc/PID: that 
 Every function raises OSError if this process lacks a descriptor or memory to look: then nobody knows.
 """
 
-import errno
 import os
 import time
 from typing import NamedTuple
+
+from outlast.shortages import SHORTAGES
 
 
 class Stat(NamedTuple):
@@ -44,6 +45,12 @@ def all_pids() -> list[int]:
 def boot_ticks() -> int:
     """Return the time from boot to now, as `Stat.start_ticks` of a process that starts now."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def identify(pid: int) -> list[int] | None:
+    """Return what tells a process from all others, also later ones with its pid. None: it has gone."""
+    seen = read_stat(pid)
+    return None if seen is None else [pid, seen.start_ticks]
 
 
 def read_stat(pid: int = 0, *, folder: int | None = None) -> Stat | None:
@@ -93,7 +100,7 @@ def read_environment(pid: int) -> list[bytes]:
 
 
 def _raise_shortage(exc: OSError) -> None:
-    if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if exc.errno in SHORTAGES:
         raise exc
 
 

@@ -21,6 +21,7 @@ OutlastError
 |   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
 |   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
+|       |-- NotSent         the connection to the shim broke before a request was sent (outlast.shimlink)
 |       `-- NoAnswer        the shim got a request and did not answer: perhaps it has done it
 |           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
 |               `-- GreetingCut  it broke during the greeting (outlast.shimlink)

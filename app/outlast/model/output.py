@@ -2,13 +2,20 @@ r"""Output as the store keeps it: chunks of whole lines (or parts of lines) and 
 
 A *line* is bytes that end with "\n", or what a stream ends with, or a piece of a line that is too long. A line whose
 rest was late (after a prompt, say) is stored in *parts*, each with a sequence number of its own; the number and the
-time of the line are those of its last part. A *gap* takes one sequence number, too. It stands where bytes are missing
-for good.
+time of the line are those of its last part. A *gap* takes one sequence number, too, and may pass over any before it. It
+stands where bytes are missing for good.
 """
 
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Self
+
+MAX_UNSTORED_LINES = 1_000_000
+"""How far the numbers that followers may have seen can be ahead of what is stored, for each process.
+
+If all that holds these lines dies, the gap in their place has a higher number. A version of Outlast may lower this, and
+must not raise it, because stores may have been left by an earlier one.
+"""
 
 
 class Stream(IntEnum):
@@ -97,7 +104,8 @@ class Chunk:
     Attributes:
         handle: handle of the process.
         run: number of the run that wrote the chunk.
-        first_seq: sequence number of the first line; the others follow without holes.
+        first_seq: sequence number of the first line; the others follow without holes. That of a gap may be any that is
+            greater than those before.
         line_count: sequence numbers that the chunk takes: one for each "\n" in `data`, plus one if `data` does not end
             with "\n". A gap takes one.
         continues: if `data` begins with the next part of the stream's unfinished line, the number of the line's first
@@ -134,12 +142,16 @@ class Chunk:
         missing_bytes: int,
         reason: GapReason,
         ts_ms: int,
+        passed_over: int = 0,
     ) -> Self:
-        """Return the gap that follows `before` and skips `missing_bytes` (>= 0) of `stream`."""
+        """Return the gap that follows `before` and skips `missing_bytes` (>= 0) of `stream`.
+
+        `passed_over`: how many numbers are not used, because followers may have seen lines with them.
+        """
         return cls(
             handle=handle,
             run=run,
-            first_seq=before.last_seq + 1,
+            first_seq=before.last_seq + passed_over + 1,
             line_count=1,
             stream=stream,
             ts_ms=ts_ms,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from outlast.model.errors import OutOfResources
+from outlast.shortages import SHORTAGES
 
 ADVICE: Mapping[int, str] = {
     errno.EAGAIN: "end processes, or raise the limits on them (ulimit -u, TasksMax, pids.max)",
@@ -14,7 +15,7 @@ ADVICE: Mapping[int, str] = {
     errno.ENOMEM: "end processes, or raise the limits on memory",
     errno.ENOBUFS: "end processes, or raise the limits on memory",
 }
-"""Every errno that tells of a shortage, and what an operator can do about it."""
+"""Advice to an operator for each of `SHORTAGES`."""
 _NO_THREAD = "start new thread"
 """Words in the RuntimeError of a thread that the system refuses."""
 
@@ -22,7 +23,7 @@ _NO_THREAD = "start new thread"
 def is_shortage(error: BaseException) -> bool:
     """Return whether an error tells of a lack of processes, threads, descriptors or memory."""
     if isinstance(error, OSError):
-        return error.errno in ADVICE
+        return error.errno in SHORTAGES
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))
 
 

@@ -5,11 +5,13 @@ import gc
 import json
 import os
 import select
+import socket
 from pathlib import Path
 from typing import Any
 
 from outlast import __version__
-from outlast.linux.unix_socket import peer_uid
+from outlast.linux.proc import identify
+from outlast.linux.unix_socket import peer_pid, peer_uid
 from outlast.shim import upgrade
 from outlast.shim.children import Children
 from outlast.shim.connection.api_sockets import HeldApiSockets
@@ -39,7 +41,7 @@ from outlast.wire.codec import (
     encode_greeting,
     encode_json,
 )
-from outlast.wire.contract import Command
+from outlast.wire.contract import USAGE_FEATURE, Command
 
 _LAST_READS = 256
 """Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
@@ -204,7 +206,9 @@ class Shim:
             sock.close()
             return
         connection = Connection(sock)
-        connection.send(encode_greeting(PROTOCOL_VERSION, {"pid": os.getpid(), "version": __version__}))
+        daemon = None if self._daemon is None else self._daemon.peer
+        greeting = {"pid": os.getpid(), "version": __version__, "daemon": daemon, "features": [USAGE_FEATURE]}
+        connection.send(encode_greeting(PROTOCOL_VERSION, greeting))
         self._strangers.append(connection)
         if len(self._strangers) > _MAX_STRANGERS:
             self._disconnect(self._strangers[0])
@@ -267,7 +271,12 @@ class Shim:
             self._children.output_reader.on_daemon_gone()
 
     def _handle_rest_and_disconnect(self, connection: Connection) -> None:
-        """Handle what a daemon sent before it died or was replaced: it may have handed a process over."""
+        """Handle what a daemon sent before it died or was replaced: it may have handed a process over.
+
+        The kernel refuses what it sends from now on, so the daemon knows of each request whether it was received.
+        """
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RD)
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
         for _ in range(_LAST_READS):
@@ -311,6 +320,7 @@ class Shim:
         self._strangers.remove(connection)
         self._take_api_sockets(connection, settings["api_sockets"])
         self._daemon = connection
+        connection.peer = identify(peer_pid(connection.sock))
         self._children.output_reader.on_daemon_connected()
         if self._supervisor is not None:
             self._supervisor.on_greeted()

@@ -20,7 +20,12 @@ _READS_PER_TURN = 16
 class Channel:
     """A connection that calls `on_message` with each message that comes, and `on_lost` once when it is lost.
 
-    Neither is called before the next turn of the event loop, nor after `close`.
+    Neither is called before the next turn of the event loop, nor after `close`. When the other end takes no more
+    messages, those that it has sent still come: `on_lost` follows the last of them.
+
+    Attributes:
+        is_open: whether messages may still come.
+        sent: number of the last message that the other end could read as a whole; see `write`.
     """
 
     def __init__(
@@ -38,17 +43,31 @@ class Channel:
         self._received = ReceivedFds()
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._acks: dict[int, bytes] = {}
+        self._written = 0
+        self._is_refused = False
         self.is_open = True
+        self.sent = 0
         self._loop.add_reader(sock, self._on_readable)
 
-    def write(self, message: bytes, fds: Sequence[int] = ()) -> None:
-        """Send a message and duplicates of descriptors, now or when the socket takes them."""
-        if not self.is_open:
-            return
-        was_idle = not self._unsent
-        self._unsent.append((memoryview(message), [os.dup(fd) for fd in fds]))
-        if was_idle:
-            self._flush()
+    @property
+    def is_writable(self) -> bool:
+        """Whether the other end takes messages, as far as is known."""
+        return self.is_open and not self._is_refused
+
+    def write(self, message: bytes, fds: Sequence[int] = ()) -> int:
+        """Send a message and duplicates of descriptors, now or when the socket takes them.
+
+        Returns:
+            The number of the message, from 1 on. What the other end has not got whole, it does not act upon.
+        """
+        self._written += 1
+        number = self._written
+        if self.is_writable:
+            was_idle = not self._unsent
+            self._unsent.append((memoryview(message), [os.dup(fd) for fd in fds]))
+            if was_idle:
+                self._flush()
+        return number
 
     def queue_ack(self, slot: int, message: bytes) -> None:
         """Send an ACK in the next turn of the event loop, together with those of other slots.
@@ -76,9 +95,7 @@ class Channel:
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
-        for _, fds in self._unsent:
-            close_all(fds)
-        self._unsent.clear()
+        self._drop_unsent()
         self._received.close()
 
     def abort(self, why: Exception) -> None:
@@ -125,13 +142,22 @@ class Channel:
                 close_all(fds)
                 if sent == len(message):
                     self._unsent.popleft()
+                    self.sent += 1
                 else:
                     self._unsent[0] = (message[sent:], ())
         except BlockingIOError:
             self._loop.add_writer(self._sock, self._flush)
             return
+        except (BrokenPipeError, ConnectionResetError):  # its last answers may be there to be read
+            self._is_refused = True
+            self._drop_unsent()
         except OSError as exc:
             self.abort(exc)
             return
         with contextlib.suppress(ValueError):
             self._loop.remove_writer(self._sock)
+
+    def _drop_unsent(self) -> None:
+        for _, fds in self._unsent:
+            close_all(fds)
+        self._unsent.clear()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from outlast.model.errors import NoAnswer, OutlastError
+from outlast.model.errors import NoAnswer, OutlastError, ShimUnavailable
 from outlast.model.output import Stream
 from outlast.shimlink.held_process import HeldProcess
 
@@ -47,6 +47,14 @@ class ShimLost(NoAnswer):
     """A shim that was connected has gone. Another one will take its place."""
 
 
+class NotSent(ShimUnavailable):
+    """A shim that was connected has gone, and this request never reached it whole: nothing was done."""
+
+
+LINK_BROKE = (ShimLost, NotSent)
+"""The errors of requests whose connection broke."""
+
+
 class GreetingCut(ShimLost):
     """A shim that died during its inventory. `found`: the processes it described by then; they belong to the caller."""
 
@@ -67,6 +75,20 @@ class KillOutcome(NamedTuple):
     is_gone: bool
     strays: list[int]
     since_ticks: int
+
+
+class ShimUsage(NamedTuple):
+    """Output that the shim holds of all processes because it is not stored.
+
+    Attributes:
+        memory_bytes: bytes in memory.
+        spool_bytes: bytes on disk.
+        blocked: number of processes whose output is not read now.
+    """
+
+    memory_bytes: int
+    spool_bytes: int
+    blocked: int
 
 
 class ShimEvents(Protocol):

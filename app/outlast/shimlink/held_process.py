@@ -19,6 +19,7 @@ class _HeldStream:
     segments: deque[tuple[int, int]]
     trimmed_to: int
     noted_to: int
+    sent_to: int
     end: tuple[int, int] | None = None
 
 
@@ -64,6 +65,7 @@ class HeldProcess:
                 deque(zip(starts, stream_fds.segments, strict=True)),
                 trimmed_to=stream.trimmed_to,
                 noted_to=stream.trimmed_to,
+                sent_to=stream.sent_to,
             )
         held = cls(
             pid=description.pid,
@@ -87,6 +89,10 @@ class HeldProcess:
         """Return the offset of the first byte of a stream that is still there."""
         return self.streams[stream].trimmed_to if stream in self.streams else 0
 
+    def sent_to(self, stream: Stream) -> int:
+        """Return the offset up to which this daemon or an earlier one was told of a stream."""
+        return self.streams[stream].sent_to if stream in self.streams else 0
+
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes of a frame, and remember the frame until it is acknowledged.
 
@@ -97,9 +103,12 @@ class HeldProcess:
             ProtocolError: the bytes are not in the buffer files.
         """
         held = self.streams[stream]
+        held.sent_to = max(held.sent_to, offset + size)
         if offset + size <= held.trimmed_to:
             return bytes(size)
-        start, fd = next((s for s in reversed(held.segments) if s[0] <= offset), held.segments[0])
+        start, fd = held.segments[-1]
+        if start > offset:
+            start, fd = next((s for s in reversed(held.segments) if s[0] <= offset), held.segments[0])
         data = os.pread(fd, size, offset - start)
         while len(data) < size:
             more = os.pread(fd, size - len(data), offset - start + len(data))
@@ -116,6 +125,11 @@ class HeldProcess:
         if begin < end:
             self.frames.append((stream, ts_ms, begin, end - begin))
             held.noted_to = end
+
+    def told_bytes(self, position: Position) -> int:
+        """Return the number of bytes after `position` that the shim has told of."""
+        ends = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        return sum(max(0, held.noted_to - ends[stream]) for stream, held in self.streams.items())
 
     def append_segment(self, stream: Stream, start: int, fd: int) -> None:
         """Hold another buffer file of a stream, for the bytes from offset `start` on."""
@@ -180,6 +194,7 @@ class HeldProcess:
                     stream,
                     is_open=held.pipe is not None,
                     trimmed_to=held.trimmed_to,
+                    sent_to=held.sent_to,
                     segments=[(start, None) for start, _fd in held.segments],
                 )
                 for stream, held in self.streams.items()

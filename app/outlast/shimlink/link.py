@@ -1,7 +1,6 @@
 """One connection to the shim: commands and their answers, output and events as they come."""
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import json
@@ -9,8 +8,9 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.failpoints import failpoint
 from outlast.linux.process import has_ended, pidfd_open
@@ -27,7 +27,17 @@ from outlast.model.output import Position, Stream
 from outlast.model.shortage import shortage
 from outlast.shimlink.channel import Channel
 from outlast.shimlink.conversation import check_version
-from outlast.shimlink.events import GreetingCut, KillOutcome, ShimEvents, ShimLost, ShimProcess, Spawned, SpawnRefused
+from outlast.shimlink.events import (
+    GreetingCut,
+    KillOutcome,
+    NotSent,
+    ShimEvents,
+    ShimLost,
+    ShimProcess,
+    ShimUsage,
+    Spawned,
+    SpawnRefused,
+)
 from outlast.shimlink.held_process import HeldProcess
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.codec import (
@@ -42,14 +52,23 @@ from outlast.wire.codec import (
     encode_position,
     encode_stdin,
 )
-from outlast.wire.contract import Command, Stage
+from outlast.wire.contract import USAGE_FEATURE, Command, Stage
 from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
 
+_STREAMS = {stream.value: stream for stream in Stream}
 _GREETING_TIMEOUT_S = 10.0
 _ANSWER_S = 10.0
 _LOOK_AGAIN_S = 0.005
+_LOG_INTERVAL_S = 60.0
+
+
+class _Request(NamedTuple):
+    """A request that waits for its answer. `number`: see `Channel.write`."""
+
+    future: asyncio.Future[dict[str, Any]]
+    number: int
 
 
 class ShimLink:
@@ -69,12 +88,14 @@ class ShimLink:
         self._settings = settings
         self._api_sockets = api_sockets
         self._requests = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, _Request] = {}
         self._channel = Channel(sock, self._on_message, self._on_lost)
         self._closing = False
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.shim_version = ""
+        self._tells_usage = False
+        self._problem_logged_at = -_LOG_INTERVAL_S
         self.is_silent = False
         self.problem: str | None = None
         self.inventory: list[ShimProcess] = []
@@ -109,7 +130,7 @@ class ShimLink:
     @property
     def connected(self) -> bool:
         """Whether commands can be sent now."""
-        return self._channel.is_open
+        return self._channel.is_writable
 
     def close(self) -> None:
         """Close the connection. The shim keeps its processes, and their output for the next daemon."""
@@ -138,14 +159,13 @@ class ShimLink:
         if self.is_silent:
             raise ShimUnavailable("the shim does not answer: is it stopped? The process was not started; try again")
         request = next(self._requests)
-        future = self._register_request(request)
         message = {
             "request": request,
             "record": record,
             "command": command._asdict(),
             "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
         }
-        self._channel.write(encode_json(MessageType.SPAWN, message))
+        future = self._ask(request, encode_json(MessageType.SPAWN, message))
         failpoint("start-asked")
         answer = await self._wait_for_answer(future)
         if "error" in answer:
@@ -163,8 +183,7 @@ class ShimLink:
         description, fds = held.describe(exited)
         request = next(self._requests)
         message = {"request": request, "record": record, "fds": len(fds), **description.to_json()}
-        future = self._register_request(request)
-        self._channel.write(encode_json(MessageType.ADOPT, message), fds)
+        future = self._ask(request, encode_json(MessageType.ADOPT, message), fds)
         slot: int = (await self._wait_for_answer(future))["slot"]
         return slot
 
@@ -201,17 +220,6 @@ class ShimLink:
         if "error" in answer:
             raise PermissionError(answer["errno"], os.strerror(answer["errno"]), signal.strsignal(number))
 
-    async def terminate(self, slot: int, number: int) -> None:
-        """Signal the process's group to end, and continue it, because a stopped process would not hear the signal.
-
-        Raises:
-            NotRunning: the process had ended before the first of the two.
-            PermissionError: the system refuses.
-        """
-        await self.signal(slot, number)
-        with contextlib.suppress(NotRunning):
-            await self.signal(slot, signal.SIGCONT)
-
     async def kill(self, process_id: str, before: KillOutcome | None = None) -> KillOutcome:
         """SIGKILL the process's tree, also if the process itself has ended.
 
@@ -229,14 +237,13 @@ class ShimLink:
         """Write to a standard input, and return when all of `data` is in the pipe, however long that takes.
 
         Raises:
-            NoAnswer: the shim died. A part of `data`, or all of it, may be in the pipe.
+            NoAnswer: the shim has gone. A part of `data`, or all of it, may be in the pipe.
+            NotSent: the shim has gone, and nothing was written.
             NotRunning: the process ended meanwhile.
             StdinNotWritable: its standard input is closed.
         """
         request = next(self._requests)
-        future = self._register_request(request)
-        self._channel.write(encode_stdin(request, slot, data))
-        answer = await future
+        answer = await self._ask(request, encode_stdin(request, slot, data))
         if answer.get("error") == "ended":
             raise NotRunning("the process ended before it had read all of its input")
         if "error" in answer:
@@ -245,6 +252,25 @@ class ShimLink:
     async def close_stdin(self, slot: int) -> None:
         """Close a standard input behind all data that is on its way."""
         await self._send_request(MessageType.CLOSE_STDIN, {"slot": slot})
+
+    async def usage(self, timeout_s: float) -> ShimUsage | None:
+        """Return what the shim holds. None: it is of a version that does not tell.
+
+        Raises:
+            ShimUnavailable: the link is down, or the shim does not answer within `timeout_s`.
+        """
+        if self.is_silent:
+            raise ShimUnavailable("the shim does not answer: is it stopped?")
+        if not self._tells_usage:
+            return None
+        request = next(self._requests)
+        future = self._ask(request, encode_json(MessageType.USAGE, {"request": request}))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await future
+        except TimeoutError:
+            raise ShimUnavailable(f"the shim has not answered for {timeout_s:g} s") from None
+        return ShimUsage(answer["memory_bytes"], answer["spool_bytes"], answer["blocked"])
 
     async def end_shim(self) -> bool:
         """Make the shim end, and wait until it has; an init waits for its caller. False: it still has processes."""
@@ -261,9 +287,7 @@ class ShimLink:
 
     async def _send_request(self, kind: MessageType, fields: Mapping[str, Any]) -> dict[str, Any]:
         request = next(self._requests)
-        future = self._register_request(request)
-        self._channel.write(encode_json(kind, {"request": request, **fields}))
-        return await self._wait_for_answer(future)
+        return await self._wait_for_answer(self._ask(request, encode_json(kind, {"request": request, **fields})))
 
     async def _wait_for_answer(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
         """Wait for an answer that a running shim sends at once."""
@@ -271,14 +295,23 @@ class ShimLink:
             async with asyncio.timeout(_ANSWER_S):
                 return await future
         except TimeoutError:
+            if not self.is_silent:
+                log.error(  # noqa: TRY400 - a traceback would add nothing
+                    "the shim (pid %d) has not answered for %d s: is it stopped? Continue it (kill -CONT %d), or kill "
+                    "it with -9: then another one is started",
+                    self.shim_pid,
+                    _ANSWER_S,
+                    self.shim_pid,
+                )
             self.is_silent = True
             raise NoAnswer("the shim does not answer: is it stopped? It may do this when it runs again") from None
 
-    def _register_request(self, request: int) -> asyncio.Future[dict[str, Any]]:
+    def _ask(self, request: int, message: bytes, fds: Sequence[int] = ()) -> asyncio.Future[dict[str, Any]]:
+        """Send a request, and return the future of its answer."""
         if not self.connected:
-            raise ShimUnavailable("the shim is not connected")
+            raise NotSent("the shim is not connected")
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[request] = future
+        self._waiting[request] = _Request(future, self._channel.write(message, fds))
         future.add_done_callback(lambda _future: self._waiting.pop(request, None))
         return future
 
@@ -293,19 +326,23 @@ class ShimLink:
             self._events.on_link_lost()
 
     def _fail_requests(self) -> None:
-        for future in tuple(self._waiting.values()):
-            if not future.done():
+        for future, number in tuple(self._waiting.values()):
+            if not future.done() and number <= self._channel.sent:
                 future.set_exception(ShimLost("the connection to the shim was lost"))
+            elif not future.done():
+                future.set_exception(NotSent("the connection to the shim was lost before the request was sent"))
 
     def abort(self, why: Exception) -> None:
         """Drop the connection because of an error; the owner hears `on_link_lost`."""
         self._channel.abort(why)
 
     def _on_message(self, kind: MessageType, payload: memoryview) -> None:
-        self.is_silent = False
+        if self.is_silent:
+            log.warning("the shim answers again")
+            self.is_silent = False
         if kind is MessageType.OUTPUT:
             slot, stream, ts_ms, offset, size = decode_output(payload)
-            self._events.on_output(slot, Stream(stream), ts_ms, offset, size)
+            self._events.on_output(slot, _STREAMS[stream], ts_ms, offset, size)
         elif kind is MessageType.ATTACHED:
             self._events.on_attached(*decode_position(payload))
         elif kind is MessageType.GREETING:
@@ -325,6 +362,7 @@ class ShimLink:
             return
         greeting = json.loads(bytes(rest))
         self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
+        self._tells_usage = USAGE_FEATURE in greeting.get("features", ())
         own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
         self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 
@@ -353,7 +391,7 @@ class ShimLink:
         self.inventory.append(ShimProcess(message["slot"], message["record"], held, taken))
 
     def _on_starting(self, message: Mapping[str, Any]) -> None:
-        future = self._waiting.get(message["request"])
+        waiting = self._waiting.get(message["request"])
         answer: dict[str, Any]
         try:
             held = self._receive_held(message)
@@ -363,25 +401,33 @@ class ShimLink:
             answer = {"error": "spawn", "stage": Stage.SETUP, "errno": errno.EMFILE}
         else:
             answer = {"slot": message["slot"], "held": held}
-        if future is not None and not future.done():
-            future.set_result(answer)
+        if waiting is not None and not waiting.future.done():
+            waiting.future.set_result(answer)
         elif "held" in answer:  # the caller has given up: the gate stays shut
             answer["held"].close()
             self.forget(message["slot"])
 
     def _on_json(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.REPLY:
-            future = self._waiting.get(message["request"])
-            if future is not None and not future.done():
-                future.set_result(message)
+            waiting = self._waiting.get(message["request"])
+            if waiting is not None and not waiting.future.done():
+                waiting.future.set_result(message)
         elif kind is MessageType.STARTING:
             self._on_starting(message)
         elif kind is MessageType.INVENTORY:
             self._on_inventory(message)
         elif kind is MessageType.PROBLEM:
-            self.problem = message["problem"]
+            self._on_problem(message["problem"])
         else:
             self._on_event(kind, message)
+
+    def _on_problem(self, problem: str | None) -> None:
+        """Note what the shim cannot read, and log it: once a minute at most, because it tries again twice a second."""
+        self.problem = problem
+        now = time.monotonic()
+        if problem is not None and now >= self._problem_logged_at + _LOG_INTERVAL_S:
+            self._problem_logged_at = now
+            log.warning("the shim %s. Free memory or disk space; shim.log in the state folder has more", problem)
 
     def _on_event(self, kind: MessageType, message: Any) -> None:
         if kind is MessageType.STARTED:

@@ -13,6 +13,7 @@ from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
 
 __all__ = [
@@ -261,12 +262,12 @@ class Storage(ABC):
         An empty batch changes nothing, but is written like any other: it fails if the store can write nothing. So it
         tells a store that fails from a change that fails.
 
-        A chunk must begin where the stored output of its process ends: its `first_seq` is the stored `last_seq` + 1;
-        the end of its own stream has grown by `len(data)` (in a gap, by any number of bytes), and the end of the other
-        stream has not changed. If it `continues` a line, that is the unfinished line of its stream, and of its run. A
-        chunk that continues none ends an unfinished line of its stream. `outlast.storage.continuity.advance` checks
-        this. `ts_ms` may fall, because clocks are set back. Changes to a process that is not stored (this batch or an
-        earlier one purged it) are ignored.
+        A chunk must begin where the stored output of its process ends: its `first_seq` is the stored `last_seq` + 1 (in
+        a gap, that or greater: numbers may have holes there); the end of its own stream has grown by `len(data)` (in a
+        gap, by any number of bytes), and the end of the other stream has not changed. If it `continues` a line, that is
+        the unfinished line of its stream, and of its run. A chunk that continues none ends an unfinished line of its
+        stream. `outlast.storage.continuity.advance` checks this. `ts_ms` may fall, because clocks are set back. Changes
+        to a process that is not stored (this batch or an earlier one purged it) are ignored.
 
         The daemon commits a batch again, perhaps in other parts, when an answer was lost, so every change may be
         repeated. A chunk that is stored already (neither its `last_seq` nor its ends are beyond what is stored) is
@@ -405,6 +406,14 @@ class Storage(ABC):
     @abstractmethod
     async def total(self) -> int:
         """Return the number of stored processes."""
+
+    @abstractmethod
+    async def figures(self) -> StoreFigures:
+        """Return totals and sizes of the store.
+
+        A total counts each change once, however often it was committed, in the transaction of the change; a change that
+        is ignored is not counted. No total ever falls, whatever is purged or withdrawn.
+        """
 
     @abstractmethod
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:

@@ -16,7 +16,8 @@ def advance(stored: Position, chunk: Chunk) -> Position | None:
     if _is_well_formed(chunk):
         if _holds(stored, chunk):
             return None
-        if chunk.first_seq == stored.last_seq + 1 and _grows(stored, chunk) and _joins(stored, chunk):
+        follows = chunk.first_seq == stored.last_seq + 1 or (chunk.gap and chunk.first_seq > stored.last_seq)
+        if follows and _grows(stored, chunk) and _joins(stored, chunk):
             return stored.after(chunk)
     raise ValueError(
         f"chunk of process {chunk.handle}: {chunk.gap or 'lines'} {chunk.first_seq}..{chunk.last_seq} with "

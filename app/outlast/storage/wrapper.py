@@ -8,6 +8,7 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
 from outlast.storage.base import Change, EndedProcess, Owner, Storage, Unfinished
 
@@ -145,6 +146,11 @@ class StorageWrapper(Storage):
         """Forward `Storage.total`."""
         await self.before_read()
         return await self.inner.total()
+
+    async def figures(self) -> StoreFigures:
+        """Forward `Storage.figures`."""
+        await self.before_read()
+        return await self.inner.figures()
 
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Forward `Storage.chunks`."""

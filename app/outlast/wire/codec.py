@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 MAGIC = b"OUTLAST\0"
 MAX_MESSAGE_BYTES = 64 << 20
 _SMALLEST_READ = 64 << 10
@@ -57,6 +57,10 @@ class MessageType(IntEnum):
     UPGRADE = 74
     SWEEP = 75
     API_SOCKETS = 76
+    USAGE = 77
+
+
+_TYPES = {kind.value: kind for kind in MessageType}
 
 
 class WireError(Exception):
@@ -168,10 +172,9 @@ class Decoder:
             begin = self._start + _HEADER.size
             if begin + size > self._end:
                 return
-            try:
-                known = MessageType(kind)
-            except ValueError as exc:
-                raise WireError(f"unknown message type {kind}") from exc
+            known = _TYPES.get(kind)
+            if known is None:
+                raise WireError(f"unknown message type {kind}")
             self._start = begin + size
             yield known, view[begin : begin + size]
 

@@ -18,7 +18,7 @@ DAEMON_LOCK_NAME = "lock"
 DAEMON_USE, SHIM_USE = 0, 1
 """Numbers with which daemon and shim lock the state folder itself."""
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Version of the state that a shim hands over to its next version. A shim refuses a program of another one."""
 
 INIT_MODE = "init"
@@ -55,6 +55,9 @@ RLIMITS = {
 """Limits that a process sets for itself by setrlimit(2), by their names in the API."""
 CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
 """Limits that a process's cgroup sets, by their names in the API, and the controller that each needs."""
+
+USAGE_FEATURE = "usage"
+"""Feature that the greeting of a shim names if the shim answers USAGE. An older one would drop the connection."""
 
 Limits = Mapping[str, int | float]
 

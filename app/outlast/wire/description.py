@@ -17,12 +17,14 @@ class StreamDescription(NamedTuple):
         stream: 1 for standard output, 2 for standard error.
         is_open: whether its pipe has not ended.
         trimmed_to: offset of the first byte that is still needed.
+        sent_to: offset behind the last byte of which any daemon was told.
         segments: for each buffer file, the offset at which it begins, and its path if it is on disk.
     """
 
     stream: int
     is_open: bool
     trimmed_to: int
+    sent_to: int
     segments: Sequence[tuple[int, str | None]]
 
     def to_json(self) -> dict[str, Any]:
@@ -31,13 +33,14 @@ class StreamDescription(NamedTuple):
             "stream": self.stream,
             "open": self.is_open,
             "trimmed_to": self.trimmed_to,
+            "sent_to": self.sent_to,
             "segments": self.segments,
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "StreamDescription":
         """Make a stream from what `to_json` returned."""
-        return cls(fields["stream"], fields["open"], fields["trimmed_to"], fields["segments"])
+        return cls(fields["stream"], fields["open"], fields["trimmed_to"], fields["sent_to"], fields["segments"])
 
 
 class ProcessDescription(NamedTuple):

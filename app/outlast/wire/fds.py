@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 MAX_FDS = 253
 """Maximum number of descriptors that Linux lets go with one message (SCM_MAX_FD)."""
+_ANCILLARY_BYTES = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
+# As plain numbers: an operation with an enum costs as much as the system call, and this is called for each line.
+_CLOEXEC, _TRUNCATED = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
 
 
 class ReceivedFds:
@@ -25,15 +28,18 @@ class ReceivedFds:
         Raises:
             BlockingIOError: nothing has come.
         """
-        ancillary_bytes = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
-        count, ancillary, flags, _address = sock.recvmsg_into([space], ancillary_bytes, socket.MSG_CMSG_CLOEXEC)
+        count, ancillary, flags, _address = sock.recvmsg_into([space], _ANCILLARY_BYTES, _CLOEXEC)
+        if ancillary or flags & _TRUNCATED:
+            self._note(ancillary, is_truncated=bool(flags & _TRUNCATED))
+        return count
+
+    def _note(self, ancillary: Sequence[tuple[int, int, bytes]], *, is_truncated: bool) -> None:
         fds = array.array("i")
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        if fds or flags & socket.MSG_CTRUNC:
+        if fds or is_truncated:
             self._waiting.append(fds.tolist())
-        return count
 
     def take_fds(self, count: int) -> list[int]:
         """Return the descriptors of the message that was just read. They belong to the caller.

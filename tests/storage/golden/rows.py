@@ -55,7 +55,7 @@ def make(path: Path) -> None:
         commit_each(db, one_by_one())
         commit(db, [CompleteOutput(2, 1), *large(), CompleteOutput(4, 1)])
         for handle in (2, 4):
-            while plan := plan_compaction(db, handle, min_rows=2, pack=False):
+            while plan := plan_compaction(db, handle, min_rows=2, for_pages=False):
                 apply_compaction(db, [plan])
         compress_all(db)
         commit(db, together())

@@ -13,9 +13,11 @@ from outlast.model.errors import Unavailable
 
 async def health(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/health."""
-    reason = request.app[app_keys.MANAGER].health()
+    manager = request.app[app_keys.MANAGER]
+    reason = manager.health()
     if reason is None:
-        return json_response({"healthy": True})
+        warnings = {} if manager.why_held is None else {"warnings": [manager.why_held]}
+        return json_response({"healthy": True, **warnings})
     retry = {str(hdrs.RETRY_AFTER): str(Unavailable.retry_after_s)}
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", reason, retry, healthy=False)
 

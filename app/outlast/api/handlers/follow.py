@@ -16,6 +16,7 @@ from outlast.api.streaming import sse
 from outlast.api.streaming.response import UNCHANGED, Client, send_from
 from outlast.core.manager import ProcessManager
 from outlast.core.query.output_cursor import OutputQuery
+from outlast.failpoints import failpoint
 from outlast.model.output import Stream
 from outlast.model.process import Process
 
@@ -114,7 +115,9 @@ async def _feed_while_read(
                 continue
             for piece in cache.pieces(chunks):
                 sent = piece.last_seq
-                if not await client.write(piece.events):
+                keeps_up = await client.write(piece.events)
+                failpoint("event-sent")
+                if not keeps_up:
                     return sent, False
             del chunks, piece  # else they stay in memory until the next ones come, which may take hours
     return sent, True

@@ -11,6 +11,8 @@ from outlast.model.clock import now_ms
 
 _MILLISECONDS = re.compile(r"[0-9]{1,16}")
 _SECONDS = re.compile(r"[0-9]{10}(\.[0-9]+)?")
+_LEAST_MS = 10**11
+"""Milliseconds below which a number is a mistake: it would be in the years 1970 to 1973. 0 stands for the beginning."""
 _AGO = re.compile(r"(?=.)(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 _UNITS_MS = (86_400_000, 3_600_000, 60_000, 1000)
 _RFC_3339 = re.compile(r"([0-9-]{10})[Tt ]([0-9:]{8}(?:\.[0-9]{1,9})?)(?:[Zz]|([+ -])([0-9]{2}:[0-9]{2}))")
@@ -33,10 +35,9 @@ class MomentField(fields.Field[Moment]):
 
     def __init__(self, *, metadata: dict[str, Any]) -> None:
         description = f"{metadata['description']} Give {_FORMS}."
-        # A number of ten digits can only be seconds: as milliseconds, it would be in the first months of 1970.
         milliseconds = {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER}
         forms = [
-            {**milliseconds, "not": {"minimum": 10**9, "maximum": 10**10 - 1}},
+            {**milliseconds, "not": {"minimum": 1, "maximum": _LEAST_MS - 1}},
             {"type": "string", "format": "date-time"},
             {"type": "string", "minLength": 2, "pattern": "^([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"},
         ]
@@ -48,6 +49,8 @@ class MomentField(fields.Field[Moment]):
         if _SECONDS.fullmatch(text):
             raise ValidationError(f"is in seconds: it must be {_FORMS}")
         if _MILLISECONDS.fullmatch(text) and int(text) <= MAX_INTEGER:
+            if 0 < int(text) < _LEAST_MS:
+                raise ValidationError(f"is too small a number for a time: it must be {_FORMS}")
             return Moment(text)
         if match := _AGO.fullmatch(text):
             ago_ms = sum(int(count or 0) * unit for count, unit in zip(match.groups(), _UNITS_MS, strict=True))

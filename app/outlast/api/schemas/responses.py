@@ -373,6 +373,13 @@ class Health(Schema):
     """State of the daemon."""
 
     healthy = _flag("True: the daemon can serve requests.")
+    warnings = fields.List(
+        fields.String(),
+        metadata={
+            "description": "What an operator should decide, and how. Missing if there is nothing. Managed processes of "
+            "a store that was copied or moved are not started, for instance."
+        },
+    )
 
 
 class Info(Schema):

@@ -9,10 +9,11 @@ A line ends at "\n" and nowhere else.
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import orjson
 
-from outlast.model.output import Chunk, TrimGap, count_lines
+from outlast.model.output import Chunk, Stream, TrimGap, count_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -33,8 +34,13 @@ _PIECE_OVERHEAD_BYTES = 370
 _EVENT_BYTES = 96
 """Approximate size of an event besides its line."""
 
+# Each of many followers has its own sequence of many chunks when it does not quite keep up.
+_data, _first_seq, _line_count = attrgetter("data"), attrgetter("first_seq"), attrgetter("line_count")
+
 _MARK = "\x7f"  # DEL: one byte, which orjson does not escape
 _MARK_BYTE = _MARK.encode()
+
+_WORDS = {stream: stream.word.encode() for stream in Stream}
 
 _LINE_ENDS = tuple((end.encode(), b"\\u%04x" % ord(end)) for end in "\u0085\u2028\u2029")
 """Characters that end a line by Unicode's rules and may stand raw in JSON: their UTF-8, and their escape."""
@@ -74,11 +80,22 @@ def dumps(value: object, option: int = 0) -> bytes:
     return text
 
 
+def encode_line(chunk: Chunk) -> bytes:
+    """Return a chunk of one line as a Server-Sent Event."""
+    line = dumps(chunk.data.decode("utf-8", "replace"))
+    return b'id: %d\nevent: output\ndata: {"line":%b,"timestamp":%d,"stream":"%b"}\n\n' % (
+        chunk.first_seq,
+        line,
+        chunk.ts_ms,
+        _WORDS[chunk.stream],
+    )
+
+
 def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes:
     """Return `data`, lines of `chunk` whose ids are `ids`, as events."""
     lines = json_lines(data)
     unfinished = lines.pop()
-    stamp = b'","timestamp":%d,"stream":"%b"' % (chunk.ts_ms, chunk.stream.word.encode())
+    stamp = b'","timestamp":%d,"stream":"%b"' % (chunk.ts_ms, _WORDS[chunk.stream])
     id_texts = orjson.dumps(list(ids))[1:-1].split(b",")
     count = len(lines)
     parts = [form.between] * (4 * count)
@@ -180,11 +197,20 @@ class EventCache:
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self.size_bytes = 0
+        self._last: tuple[Sequence[Chunk], _SharedPieces] = ((), _SharedPieces(iter(())))
         # Keys are a handle and sequence numbers. They are never reused, so a piece never becomes stale.
         self._pieces: OrderedDict[tuple[int, ...], _Cached] = OrderedDict()
 
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer)."""
+        """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer).
+
+        Followers that keep up bring the same sequence one after the other: it is looked at once.
+        """
+        if chunks is not self._last[0]:
+            self._last = chunks, _SharedPieces(self._make_pieces(chunks))
+        return iter(self._last[1])
+
+    def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         for group in _groups(chunks):
             if isinstance(group[0], TrimGap):  # it changes, and chunks that were there had the same numbers
                 yield Piece(gap_event(group[0]), group[0].last_seq)
@@ -204,7 +230,7 @@ class EventCache:
             seq = cached.piece.last_seq + 1
 
     def _together(self, chunks: Sequence[Chunk]) -> Piece:
-        key = (chunks[0].handle, *(number for chunk in chunks for number in (chunk.first_seq, chunk.line_count)))
+        key = (chunks[0].handle, chunks[-1].last_seq, *map(_first_seq, chunks))
         cached = self._get(key)
         if cached is None:
             events = b"".join([_encode_part(chunk, 0, chunk.first_seq).piece.events for chunk in chunks])
@@ -225,6 +251,25 @@ class EventCache:
         return cached
 
 
+class _SharedPieces:
+    """Pieces for several readers, each of which is made when the first of them asks for it."""
+
+    def __init__(self, source: Iterator[Piece]) -> None:
+        self._source = source
+        self._made: list[Piece] = []
+
+    def __iter__(self) -> Iterator[Piece]:
+        number = 0
+        while True:
+            if number == len(self._made):
+                piece = next(self._source, None)
+                if piece is None:
+                    return
+                self._made.append(piece)
+            yield self._made[number]
+            number += 1
+
+
 @dataclass(frozen=True, slots=True)
 class _Cached:
     """A cached piece. `raw_bytes`: how much of the chunk's data it covers, if it is a part of one chunk."""
@@ -235,6 +280,9 @@ class _Cached:
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """Yield groups of chunks that make one piece each, or a single large chunk."""
+    if sum(map(len, map(_data, chunks))) + _EVENT_BYTES * sum(map(_line_count, chunks)) <= FOLLOW_PIECE_BYTES:
+        yield chunks
+        return
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
@@ -252,6 +300,8 @@ def _encode_part(chunk: Chunk, start: int, seq: int) -> _Cached:
     """Encode one piece of `chunk`, from the line `seq` on, which begins at `start` in its data."""
     if chunk.gap:
         return _Cached(Piece(gap_event(chunk), seq), 0)
+    if chunk.line_count == 1:
+        return _Cached(Piece(encode_line(chunk), seq), len(chunk.data))
     data = chunk.data[start : _block_end(chunk.data, start, chunk.line_count, FOLLOW_PIECE_BYTES)]
     end = seq + count_lines(data)
     return _Cached(Piece(encode(SSE, chunk, data, range(seq, end)), end - 1), len(data))

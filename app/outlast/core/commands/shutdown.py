@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from outlast.core.output.committer import Committer
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import EndsNotStored, NotRunning
@@ -20,15 +21,14 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     Raises:
         EndsNotStored: ends or output cannot be stored now; the shim still has them.
     """
-    link = supervisor.link
     running = [live for live in supervisor if not live.ended]
     for live in running:
         with contextlib.suppress(NotRunning, PermissionError):
-            await link.terminate(live.slot, live.spec.options.stop_signal)
+            await repeatable.terminate(supervisor, live)
     await _wait_finished(running, grace_s)
     rest = [live for live in supervisor if not live.finished]
     for live in rest:
-        await link.kill(live.key)
+        await repeatable.kill(supervisor, live.key)
     finished = await _wait_finished(rest, _KILL_CONFIRM_S)
     problem = supervisor.store_problem()
     if problem is not None:
@@ -39,9 +39,9 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
         )
     if not finished:  # a process that could not be killed holds a pipe; all that it wrote so far is stored
         for live in rest:
-            link.forget(live.slot)
+            supervisor.link.forget(live.slot)
     await committer.wait_until_idle()
-    await link.end_shim()
+    await supervisor.link.end_shim()
     return len(running)
 
 

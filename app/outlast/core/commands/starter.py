@@ -1,5 +1,7 @@
 """Starting a run, the first or a later one: spawn it, record it, and let it execute its program."""
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 
 from outlast.core.commands.spawn_errors import explain
@@ -9,24 +11,33 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
-from outlast.model.errors import NoAnswer, OutlastError, ShimUnavailable, after_effects
+from outlast.model.errors import NoAnswer, OutlastError, OutOfResources, ShimUnavailable, after_effects
 from outlast.model.output import Position
 from outlast.model.process import Process, ProcessSpec, run_key
 from outlast.shimlink import SpawnRefused
 from outlast.storage import AddProcess, BeginRun
 
+log = logging.getLogger(__name__)
+
 _WITHDRAW_WAIT_S = 2.0
+_LOG_INTERVAL_S = 60.0
 _NO_OUTPUT = Position()
 
 
 class Starter:
-    """The one way in which runs are started."""
+    """The one way in which runs are started.
+
+    Attributes:
+        refused: number of starts that the system refused before they were recorded.
+    """
 
     def __init__(self, committer: Committer, supervisor: Supervisor, inherit_env: Sequence[str]) -> None:
         """`inherit_env`: names of environment variables that processes inherit from the daemon."""
         self._committer = committer
         self._supervisor = supervisor
         self._inherit_env = inherit_env
+        self.refused = 0
+        self._shortage_logged_at = -_LOG_INTERVAL_S
 
     async def start_run(
         self,
@@ -52,6 +63,27 @@ class Starter:
             Unavailable: the store or the shim is not available now; nothing was started.
             Interrupted: the daemon is stopping, and the next one may start the run.
         """
+        try:
+            return await self._start_run(spec, env, identity, earlier, position)
+        except OutOfResources as exc:
+            self._log_shortage(exc)
+            raise
+
+    def _log_shortage(self, error: OutOfResources) -> None:
+        """Log that a start is refused: once a minute at most, because clients try again."""
+        now = time.monotonic()
+        if now >= self._shortage_logged_at + _LOG_INTERVAL_S:
+            self._shortage_logged_at = now
+            log.warning("starts are refused: %s", error)
+
+    async def _start_run(
+        self,
+        spec: ProcessSpec,
+        env: Mapping[str, str],
+        identity: Identity,
+        earlier: Process | None,
+        position: Position,
+    ) -> LiveProcess:
         is_first = earlier is None
         number = 1 if earlier is None else earlier.run.number + 1
         handle = 0 if earlier is None else earlier.handle
@@ -59,6 +91,7 @@ class Starter:
         try:
             live = await self._supervisor.spawn(spec, command, number, position)
         except SpawnRefused as exc:
+            self.refused += 1
             raise explain(exc.stage, exc.errno, spec) from None
         except NoAnswer as exc:
             raise ShimUnavailable(f"the process was not started: {exc}") from exc  # it would wait at its gate

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import Interrupted, NotRunning, OutlastError, StdinNotWritable, Unavailable
 from outlast.model.process import StdinMode
+from outlast.shimlink import NotSent
 
 _PIECE_BYTES = 64 << 10
 
@@ -44,6 +46,8 @@ class StandardInput:
                     await asyncio.shield(piece)
                     written = sent
         except OutlastError as exc:
+            if isinstance(exc, NotSent):
+                sent = written
             if sent:
                 raise _cut_short(exc, written, sent) from exc
             raise
@@ -63,7 +67,7 @@ class StandardInput:
             StdinNotWritable: its standard input is not a pipe, or is closed already.
         """
         _check(live)
-        await self._supervisor.link.close_stdin(live.slot)
+        await repeatable.ask(self._supervisor, lambda link: link.close_stdin(live.slot))
         live.on_stdin_closed()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import Interrupted, NotFound, ShimUnavailable, after_effects
@@ -43,7 +44,7 @@ class Termination:
             that the end is not stored within `wait_s`, or cannot be stored now.
 
         Raises:
-            NoAnswer: the shim was lost when it was asked; perhaps the tree is killed.
+            NoAnswer: the shim was lost or silent when it was asked, and there is no other; perhaps the tree is killed.
             ShimUnavailable: the shim cannot be reached now; nothing was done.
         """
         deadline = time.monotonic() + wait_s
@@ -59,7 +60,7 @@ class Termination:
     async def _kill_tree(self, key: str, deadline: float) -> KillOutcome:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
         delay_s = _FIRST_DELAY_S
-        outcome = await self._supervisor.link.kill(key)
+        outcome = await repeatable.kill(self._supervisor, key, deadline - time.monotonic())
         while not outcome.is_gone and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(delay_s, left_s))
             delay_s = min(2 * delay_s, _MAX_DELAY_S)
@@ -86,7 +87,7 @@ class Termination:
         try:
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
-                await self._supervisor.link.kill(process.key)  # the store rejects its end, too
+                await repeatable.kill(self._supervisor, process.key)  # the store rejects its end, too
             elif (left := await self.kill(process, wait_s)) == _NOT_GONE:
                 self._purging.discard(process.handle)
                 return left

@@ -20,6 +20,7 @@ from outlast.core.managed.next_run import NextRunStarter
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
 from outlast.core.output.committer import Committer
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
@@ -89,7 +90,8 @@ class ManagedController:
         """
         self._is_resumed = True
         for managed in self.registry:
-            if managed.is_up or not held:
+            managed.is_held = held and not managed.is_up
+            if not managed.is_held:
                 self._ensure_task(managed)
 
     async def close(self) -> None:
@@ -179,6 +181,7 @@ class ManagedController:
             try:
                 self.registry.register(managed)  # it may have stopped for good since
                 self._check_shim(managed)
+                managed.is_held = False
                 fresh = replace(
                     managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
                 )
@@ -200,7 +203,7 @@ class ManagedController:
             try:
                 await self._step(managed)
             except OutlastError as exc:
-                log.warning("managed process %s: %s", managed.spec.id, exc)
+                log.warning("managed process %s: %s", _called(managed), exc)
                 await asyncio.sleep(_RETRY_S)
         self._unregister_if_over(managed)
 
@@ -261,6 +264,7 @@ class ManagedController:
         decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision, max(0, ago_ms))
         await self._store_state(managed, decided)
         failpoint("restart-decided")
+        log.info("managed process %s: run %d has ended (%s); %s", _called(managed), run.number, *_outlook(decided))
 
     async def _start_due_run(self, managed: ManagedProcess, state: ManagedState) -> None:
         async with managed.lock:
@@ -280,17 +284,17 @@ class ManagedController:
             live = await self._starter.start_next_run(managed)
         except EnvKeyLost as exc:
             stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
-            await self._store_state(managed, stopped)
+            await self._store_failure(managed, stopped)
             raise
         except OutOfResources as exc:
             managed.shortages += 1
             short = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_state(managed, _due_in(short, shortage_backoff_ms(managed.shortages)))
+            await self._store_failure(managed, _due_in(short, shortage_backoff_ms(managed.shortages)))
             raise
         except SpawnFailed as exc:
             decision = _decide(managed, None, 0)
             failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_state(managed, _after(failed, decision, 0))
+            await self._store_failure(managed, _after(failed, decision, 0))
             raise
         finally:
             managed.is_starting = False
@@ -299,7 +303,7 @@ class ManagedController:
         last_exit = before.run.ending if before else None
         started = replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit)
         self._submit_state(managed, started)
-        log.info("managed process %s: run %d is started", managed.spec.id, live.run.number)
+        log.info("managed process %s: run %d is started", _called(managed), live.run.number)
 
     async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
         """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
@@ -308,9 +312,9 @@ class ManagedController:
             return
         if not live.ended:
             with contextlib.suppress(NotRunning, PermissionError):
-                await self._supervisor.link.terminate(live.slot, managed.spec.options.stop_signal)
+                await repeatable.terminate(self._supervisor, live)
             if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
-                await self._supervisor.link.kill(live.key)
+                await repeatable.kill(self._supervisor, live.key)
         await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
     def _check_shim(self, managed: ManagedProcess) -> None:
@@ -359,6 +363,14 @@ class ManagedController:
         managed.state = state
         managed.wake()
 
+    async def _store_failure(self, managed: ManagedProcess, state: ManagedState) -> None:
+        """Store why a run cannot be started, and log it, unless the last try failed for the same reason."""
+        is_new = state.last_error != managed.state.last_error
+        await self._store_state(managed, state)
+        if is_new or state.desired is Desired.STOPPED:
+            _, outlook = _outlook(state)
+            log.warning("managed process %s cannot be started; %s: %s", _called(managed), outlook, state.last_error)
+
     def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Change the state now, and submit it. For states that no action depends on."""
         if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
@@ -400,6 +412,25 @@ def _due_in(state: ManagedState, wait_ms: int) -> ManagedState:
     """Return the state with the next run due in `wait_ms`."""
     due = (boot_id(), monotonic_ms() + wait_ms)
     return replace(state, next_restart_at_ms=now_ms() + wait_ms, restart_due=due)
+
+
+def _called(managed: ManagedProcess) -> str:
+    """Return how the log calls a process."""
+    name = managed.spec.name
+    return managed.spec.id if name is None else f"{name} ({managed.spec.id})"
+
+
+def _outlook(state: ManagedState) -> tuple[str, str]:
+    """Return in words how the last run ended, and when the next one is started."""
+    last = state.last_exit
+    ended = "unknown" if last is None else str(last.reason)
+    if last is not None and last.exit_code is not None:
+        ended = f"exit code {last.exit_code}"
+    elif last is not None and last.signal is not None:
+        ended = f"{ended}, signal {last.signal}"
+    if state.next_restart_at_ms is None:
+        return ended, "it is not restarted"
+    return ended, f"the next start is in {max(0, state.next_restart_at_ms - now_ms()) / 1000:.1f} s"
 
 
 def _wait_ms(managed: ManagedProcess) -> int:

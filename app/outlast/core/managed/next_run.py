@@ -7,6 +7,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.output.committer import Committer
+from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import NotFound, Unavailable
@@ -57,15 +58,14 @@ class NextRunStarter:
 
     async def _clear_earlier_run(self, process: Process) -> None:
         """Kill what is left of the earlier run's tree, and wait until its output is stored."""
-        link = self._supervisor.link
-        await link.kill(process.key)
+        await repeatable.kill(self._supervisor, process.key)
         live = self._supervisor.get(process.spec.id)
         if live is None or await live.wait(lambda: live.finished, _DRAIN_S):
             return
         if not live.end_stored:
             raise Unavailable(f"process {live.run.pid} was killed, but has not ended yet: try again")
         # A process that could not be killed holds the pipe. All that it wrote so far is stored.
-        link.forget(live.slot)
+        self._supervisor.link.forget(live.slot)
         self._committer.submit(CompleteOutput(process.handle, process.run.number))
         self._supervisor.release(live)
         live.mark_finished()

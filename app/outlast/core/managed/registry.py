@@ -19,7 +19,9 @@ class ManagedProcess(Condition):
         live: the current or last run, if this daemon has had it.
         lock: held while a run is started or stopped, or a restart is decided.
         task: restarts the process and checks its health.
+        run_number: number of the current or last run.
         is_starting: whether the next run is being started.
+        is_held: whether only a call starts the next run, because the store is that of another state folder.
         shortages: number of tries in a row to start it that failed because the system lacked something.
         is_stop_stored: False while the store lacks that the process is to stop, and is to get it.
     """
@@ -32,7 +34,9 @@ class ManagedProcess(Condition):
         self.lock = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None
         self.live: LiveProcess | None = None
+        self.run_number = process.run.number
         self.is_starting = False
+        self.is_held = False
         self.shortages = 0
         self.is_stop_stored = True
         self._last_seq = process.output.last_seq
@@ -46,14 +50,22 @@ class ManagedProcess(Condition):
 
     @property
     def last_seq(self) -> int:
+        """Sequence number of the last line or gap that followers may see."""
+        if self.live is not None and self.live.recorder is not None:
+            self._last_seq = self.live.last_seq
+        return self._last_seq
+
+    @property
+    def stored_seq(self) -> int:
         """Sequence number of the last line or gap that is stored."""
-        self._last_seq = max(self._last_seq, self.live.last_seq if self.live is not None else 0)
+        if self.live is not None and self.live.recorder is not None:
+            return self.live.stored_seq
         return self._last_seq
 
     @property
     def finished(self) -> bool:
         """Whether no further run is started, and all output is stored."""
-        return not self.should_run and (self.live is None or self.live.finished)
+        return (self.is_held or not self.should_run) and (self.live is None or self.live.finished)
 
     @property
     def is_up(self) -> bool:
@@ -68,7 +80,9 @@ class ManagedProcess(Condition):
         """Note the current run. The health of an earlier run is forgotten."""
         if self.state.health_run != live.run.number:
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
+        self._last_seq = self.last_seq
         self.live = live
+        self.run_number = live.run.number
         live.dependent = self
         self.wake()
 

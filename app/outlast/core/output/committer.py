@@ -1,16 +1,18 @@
 """Group commit: changes that arrive during one commit go into the next.
 
 A single line is committed at once, a flood in large batches. Changes that somebody waits for are never held back; for
-other output, the flush policy decides when.
+output, the flush policy decides when.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from outlast.core.output.commit_stats import CommitStats
 from outlast.core.output.flush_policy import FlushPolicy
 from outlast.failpoints import failpoint
 from outlast.model.errors import OutlastError, StorageError, StorageFull, StorageUnavailable, Unavailable
@@ -35,11 +37,15 @@ STALL_S = 5.0
 """A commit that takes longer counts as failed for `health` and for waiting callers. The commit itself goes on."""
 
 BATCH_BYTES = WINDOW_BYTES // 3
-"""Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up."""
+"""Maximum output of one commit, and of what is held back. During one commit, the next batch can fill up.
+
+On a full disk, each attempt has half the output of the one before, until one succeeds.
+"""
 
 PROBE_S = 5.0
 """Time without a commit after which the store is checked, so that `failure` is also true of a store at rest."""
 
+_STALLED = f"a commit has been under way for more than {STALL_S:.0f} s: check the disk or the database server"
 _BATCH_CHANGES = 8192
 _CALLBACKS_PER_STEP = 256  # then other tasks of the event loop run
 _RETRY_S = 0.5
@@ -54,11 +60,15 @@ _URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 
 @dataclass(slots=True)
 class _Entry:
-    """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again."""
+    """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again.
+
+    `is_done`: it is stored, or dropped.
+    """
 
     change: Change
     on_stored: Callable[[int], None] | None
     on_failed: Callable[[OutlastError], None] | None
+    is_done: bool = False
 
     @property
     def process(self) -> int | str:
@@ -82,6 +92,7 @@ class Committer:
 
     Attributes:
         failure: why the store cannot commit now; None after the next successful commit.
+        stats: figures of the commits.
         on_committed: called with the changes of each commit, before the callbacks of single changes.
         on_rejected: called with a submitted change that was dropped, and why. None of it was acknowledged.
     """
@@ -92,14 +103,17 @@ class Committer:
         self._queue: deque[_Entry] = deque()
         self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
+        self._last_watched: _Entry | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._attempted: asyncio.Future[None] | None = None
         self._stalled = False
         self._failures = 0
+        self._batch_bytes = BATCH_BYTES
         self._task: asyncio.Task[None] | None = None
         self.failure: str | None = None
+        self.stats = CommitStats()
         self.on_committed: Callable[[Sequence[Change]], None] = lambda _changes: None
         self.on_rejected: Callable[[Change, str], None] = lambda _change, _reason: None
 
@@ -126,8 +140,14 @@ class Committer:
         self._flush_policy.flush_now()
 
     async def catch_up(self) -> None:
-        """Commit what is held back, before a caller reads the store. Wait at most a second for a failing store."""
+        """Commit what is held back and what followers have seen, before a caller reads the store.
+
+        Wait at most a second for a failing store.
+        """
         if self._flush_policy.is_holding:
+            await self._next_attempt(_CATCH_UP_S)
+        seen, deadline = self._last_watched, time.monotonic() + _CATCH_UP_S
+        while seen is not None and not seen.is_done and self.failure is None and time.monotonic() < deadline:
             await self._next_attempt(_CATCH_UP_S)
 
     async def _next_attempt(self, timeout_s: float | None = None) -> None:
@@ -139,7 +159,7 @@ class Committer:
 
     @contextlib.contextmanager
     def watching(self, handle: int) -> Iterator[None]:
-        """Hold back none of a process's output while somebody follows it."""
+        """Hold back a process's output for a short time only, while somebody follows it."""
         self._watched[handle] += 1
         self._flush_policy.flush_now()
         try:
@@ -149,12 +169,17 @@ class Committer:
             if not self._watched[handle]:
                 del self._watched[handle]
 
-    def submit(self, change: Change, on_stored: Callable[[int], None] | None = None) -> None:
+    def submit(
+        self, change: Change, on_stored: Callable[[int], None] | None = None, *, is_awaited: bool = False
+    ) -> None:
         """Queue a change, which is tried again until it is committed.
 
-        `on_stored` is called after that commit with the new handle if the change is an `AddProcess`, else with 0.
+        Args:
+            change: the change.
+            on_stored: called after that commit with the new handle if the change is an `AddProcess`, else with 0.
+            is_awaited: whether the followers of its process, if there are any, do not see this output before.
         """
-        self._enqueue(_Entry(change, on_stored, None))
+        self._enqueue(_Entry(change, on_stored, None), is_awaited=is_awaited)
 
     def stored(self, change: Change, on_stored: Callable[[int], None] | None = None) -> asyncio.Future[int]:
         """Submit a change, and return a future of what `on_stored` is called with. `on_stored` is called first."""
@@ -192,10 +217,15 @@ class Committer:
         self._enqueue(_Entry(change, resolve, fail))
         return await future
 
-    def _enqueue(self, entry: _Entry) -> None:
+    def _enqueue(self, entry: _Entry, *, is_awaited: bool = False) -> None:
         change = entry.change
-        if isinstance(change, Chunk) and change.handle not in self._watched:
-            self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES)
+        if isinstance(change, Chunk):
+            is_watched = change.handle in self._watched
+            self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES, is_followed=is_watched)
+            if is_watched:
+                self._last_watched = entry
+                if is_awaited:
+                    self._flush_policy.flush_now()
         elif not isinstance(change, RecordUsage):
             self._flush_policy.flush_now()
         if isinstance(change, TrimOutput):  # it is about stored output, and must not wait behind a flood
@@ -236,7 +266,7 @@ class Committer:
     def _next_batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
         size = 0
-        while self._queue and size < BATCH_BYTES and len(batch) < _BATCH_CHANGES:
+        while self._queue and size < self._batch_bytes and len(batch) < _BATCH_CHANGES:
             entry = self._queue.popleft()
             batch.append(entry)
             if isinstance(entry.change, Chunk):
@@ -266,6 +296,7 @@ class Committer:
         try:
             handles = await self._store(batch)
         except StorageFull as exc:  # no change is the cause, though smaller ones may still find room
+            self._batch_bytes = max(self._batch_bytes // 2, 1)
             self._fail(batch, str(exc))
             return False
         except Unavailable as exc:
@@ -277,14 +308,18 @@ class Committer:
         except Exception as exc:  # noqa: BLE001 - no error may pass for a commit, nor end this task
             return await self._isolate(batch, exc)
         failpoint("after-commit")
+        self._batch_bytes = min(2 * self._batch_bytes, BATCH_BYTES)
         self._recover()
         await self._on_stored(batch, handles)
         return True
 
     async def _on_stored(self, batch: list[_Entry], handles: Mapping[str, int]) -> None:
-        self.on_committed([entry.change for entry in batch])
+        changes = [entry.change for entry in batch]
+        self.stats.count_stored(changes)
+        self.on_committed(changes)
         for number, entry in enumerate(batch, start=1):
             change = entry.change
+            entry.is_done = True
             if entry.on_stored is not None:
                 try:
                     entry.on_stored(handles[change.spec.id] if isinstance(change, AddProcess) else 0)
@@ -298,17 +333,25 @@ class Committer:
         watch = loop.call_later(STALL_S, self._on_stall, batch)
         began = loop.time()
         try:
-            return await self._storage.commit([entry.change for entry in batch])
+            handles = await self._storage.commit([entry.change for entry in batch])
+        except Exception:
+            self.stats.errors += 1
+            raise
+        else:
+            self.stats.commits += 1
+            return handles
         finally:
             watch.cancel()
             self._stalled = False
-            self._flush_policy.committed(loop.time() - began)
+            duration_s = loop.time() - began
+            self.stats.duration_s.observe(duration_s)
+            self._flush_policy.committed(duration_s)
 
     def _on_stall(self, batch: list[_Entry]) -> None:
         """Fail the callers that wait. The outcome of the commit is handled when it returns."""
         self._stalled = True
         waiting = self._take_from_queue(lambda entry: entry.on_failed is not None)
-        self._fail_waiting([*batch, *waiting], f"a commit has been under way for more than {STALL_S:.0f} s")
+        self._fail_waiting([*batch, *waiting], _STALLED)
 
     async def _isolate(self, batch: list[_Entry], error: Exception) -> bool:
         """Commit the changes of one process at a time, to find the process whose change the store rejects."""
@@ -343,16 +386,17 @@ class Committer:
         process = batch[0].process
         refusal = error if isinstance(error, Unavailable) else StorageError(f"the store rejects this: {error}")
         for entry in batch:
+            entry.is_done = True
             if entry.on_failed is not None:
                 entry.on_failed(refusal)
             elif isinstance(entry.change, PurgeProcess | WithdrawProcess):  # nothing else would delete the process
                 asyncio.get_running_loop().call_later(_POSTPONE_S, self._enqueue, entry)
         # Output after a rejected chunk does not join what is stored.
-        self._queue = deque(
-            entry
-            for entry in self._queue
-            if entry.process != process or not isinstance(entry.change, Chunk | EndRun | CompleteOutput)
+        dropped = self._take_from_queue(
+            lambda entry: entry.process == process and isinstance(entry.change, Chunk | EndRun | CompleteOutput)
         )
+        for entry in dropped:
+            entry.is_done = True
         submitted = next((entry.change for entry in batch if entry.on_failed is None), None)
         if submitted is not None:
             self.on_rejected(submitted, f"{type(error).__name__}: {error}")
@@ -378,7 +422,7 @@ class Committer:
         return taken
 
     def _fail_waiting(self, entries: list[_Entry], reason: str) -> None:
-        if self.failure is None:
+        if self.failure is None or (self.failure == _STALLED and reason != _STALLED):  # now the cause is known
             log.error("the store cannot commit; the shim keeps all output until it can: %s", reason)
         self.failure = reason
         for entry in entries:

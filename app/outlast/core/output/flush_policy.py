@@ -1,7 +1,7 @@
-"""When output that nobody follows is committed: as often as commits are cheap.
+"""When output is committed: as often as commits are cheap, and sooner if somebody follows it.
 
-A commit costs nearly the same whether it carries one line or a thousand: it writes whole pages, and syncs. Output that
-can wait is therefore held back for a multiple of the last commit's duration, and the shim keeps it meanwhile.
+A commit costs nearly the same whether it carries one line or a thousand: it writes whole pages, and syncs. Output is
+therefore held back for a multiple of the last commit's duration, and the shim keeps it meanwhile.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ _PAUSE_PER_COMMIT = 1000
 
 MAX_PAUSE_S = 5.0
 """Maximum time that output is held back, however slow commits are. The kernel keeps dirty pages about as long."""
+
+FOLLOWED_PAUSE_S = 0.1
+"""Maximum time that output is held back which somebody follows: so much of what was seen may be lost if all dies."""
 
 
 class FlushPolicy:
@@ -28,12 +31,15 @@ class FlushPolicy:
         self._bytes = 0
         self._next_at = 0.0
         self._flush = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def hold_back(self, count: int) -> None:
-        """Count `count` bytes of output that can wait."""
+    def hold_back(self, count: int, *, is_followed: bool) -> None:
+        """Count `count` bytes of output that can wait; `is_followed`: not for longer than `FOLLOWED_PAUSE_S`."""
         self._bytes += count
         if self._bytes >= self._max_bytes:
             self._flush.set()
+        elif is_followed and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FOLLOWED_PAUSE_S, self._flush.set)
 
     def flush_now(self) -> None:
         """End the pause: somebody waits for what is queued."""
@@ -52,6 +58,9 @@ class FlushPolicy:
         """Note that the queue is empty."""
         self._bytes = 0
         self._flush.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def committed(self, took_s: float) -> None:
         """Note that a commit has just ended, after `took_s`."""

@@ -1,5 +1,6 @@
 """Following events: a cursor over the stored events, woken by commits."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
@@ -28,12 +29,19 @@ class EventQuery:
 
 
 class EventFeed(Condition):
-    """The events of all processes, for any number of followers."""
+    """The events of all processes, for any number of followers.
+
+    Attributes:
+        commits: number of commits that have brought events.
+        followers: number of followers.
+        is_interrupted: whether the daemon is stopping.
+    """
 
     def __init__(self, storage: Storage) -> None:
         super().__init__()
         self._storage = storage
         self.commits = 0
+        self.followers = 0
         self.is_interrupted = False
 
     def on_committed(self, changes: Sequence[Change]) -> None:
@@ -63,9 +71,17 @@ class EventFeed(Condition):
             after = page.last_id
             yield [event for event in events if event.id <= end]
 
-    def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[Sequence[Event | EventGap] | None, None]:
+    async def follow(
+        self, query: EventQuery, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Event | EventGap] | None, None]:
         """Yield the events that are stored, then those that come, without end. See `outlast.core.query.follow`."""
-        return follow(_EventReader(self, self._storage, query), heartbeat_s)
+        self.followers += 1
+        try:
+            async with contextlib.aclosing(follow(_EventReader(self, self._storage, query), heartbeat_s)) as pages:
+                async for events in pages:
+                    yield events
+        finally:
+            self.followers -= 1
 
 
 class _EventReader:

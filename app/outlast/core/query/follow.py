@@ -1,7 +1,7 @@
-"""The loop of every follower: read what is stored, then wait for more. History and live output take the same path.
+"""The loop of every follower: read what is there, then wait for more. History and live output take the same path.
 
-A follower is a reader with a position in something that is stored and grows. Nothing is queued for it: a slow one reads
-older rows, and does not slow down others.
+A follower is a reader with a position in something that grows. Nothing is queued for it: a slow one reads older rows,
+and does not slow down others.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ class FollowInterrupted(Exception):
 
 
 class Reader(Protocol[T_co]):
-    """A position in something that is stored and grows."""
+    """A position in something that grows: what is stored and, of output, what followers see before."""
 
     @property
     def is_interrupted(self) -> bool:
         """Whether the daemon is stopping."""
 
     def mark(self) -> None:
-        """Note how much is committed now. `is_over` and `wait` compare with this mark."""
+        """Note how much there is now. `is_over` and `wait` compare with this mark."""
 
     def read_cached(self) -> Sequence[T_co] | None:
         """Return what `read` would, if it is in memory; None if the store has to be read."""
@@ -49,11 +49,11 @@ class Reader(Protocol[T_co]):
         """Return whether nothing can come after the mark. To be called after a read that found nothing."""
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until something is committed after the mark, or the daemon is stopping, but at most `timeout_s`."""
+        """Wait until something comes after the mark, or the daemon is stopping, but at most `timeout_s`."""
 
 
 async def follow(reader: Reader[T], heartbeat_s: float) -> AsyncGenerator[Sequence[T] | None, None]:
-    """Yield what is stored, then what is committed, until `is_over`.
+    """Yield what is there, then what comes, until `is_over`.
 
     While the store cannot be read, the read is repeated, so that the client keeps its connection.
 
@@ -66,7 +66,7 @@ async def follow(reader: Reader[T], heartbeat_s: float) -> AsyncGenerator[Sequen
     """
     quiet_since = time.monotonic()
     while True:
-        # Before the read: what is committed between the read and the wait is then after the mark, and ends the wait.
+        # Before the read: what comes between the read and the wait is then after the mark, and ends the wait.
         reader.mark()
         if reader.is_interrupted:
             raise FollowInterrupted

@@ -1,4 +1,4 @@
-"""Reading a process's output: a cursor over what is stored."""
+"""Reading a process's output: a cursor over what is stored and, for followers, what is about to be stored."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -24,6 +24,10 @@ class Source(Protocol):
 
     @property
     def last_seq(self) -> int:
+        """Sequence number of the last line or gap that followers may see."""
+
+    @property
+    def stored_seq(self) -> int:
         """Sequence number of the last line or gap that is stored."""
 
     @property
@@ -117,14 +121,15 @@ class Cursor:
             StorageUnavailable: the store cannot be read now.
             NotFound: the process was purged, perhaps before all of its output was read.
         """
-        while chunks := await self._read(_READ_BYTES):
-            for chunk in chunks:
+        await self._find_tail()
+        while chunks := await self._read_stored(_READ_BYTES):
+            for chunk in self._advance_past(chunks):
                 yield chunk
         if await self._storage.process(self._handle) is None:
             raise NotFound("the process was purged while its output was read")
 
     def follow(self, heartbeat_s: float) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Yield the chunks that are stored, then those that come, to the end of the process's output. See `follow`."""
+        """Yield the chunks that are there, then those that come, to the end of the process's output. See `follow`."""
         return follow(self, heartbeat_s)
 
     def mark(self) -> None:
@@ -147,9 +152,10 @@ class Cursor:
 
     async def wait(self, timeout_s: float) -> None:
         """See `Reader`."""
-        self._seq = max(self._seq, self._marked_seq)  # no line up to the mark is wanted: don't search them again
         source = self._source
         if source is not None:
+            # No line up to the mark is wanted: don't search the store for them again.
+            self._seq = max(self._seq, min(self._marked_seq, source.stored_seq))
             await source.wait(
                 lambda: source.finished or source.last_seq > self._marked_seq or self.is_interrupted,
                 self._limit_wait(timeout_s),
@@ -157,31 +163,46 @@ class Cursor:
 
     async def _read(self, max_bytes: int) -> Sequence[Chunk]:
         """Return the next chunks that are wanted, and advance behind them."""
-        query = self._query
-        if not self._at_tail:
-            self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
-            self._at_tail = True
+        await self._find_tail()
         while True:
             cached = self._read_cached(max_bytes)
             if cached is not None:
                 return cached
-            chunks = await self._storage.chunks(
-                ChunkQuery(
-                    handle=self._handle,
-                    after_seq=self._seq,
-                    max_bytes=max_bytes,
-                    stream=query.stream,
-                    since_ms=query.since_ms,
-                    until_ms=query.until_ms,
-                    whole_lines=self._whole_lines,
-                    seen_seq=query.after,
-                )
-            )
-            if not chunks:
+            stored_seq, last_seq = self._ends()
+            chunks = await self._read_stored(max_bytes)
+            if chunks:
+                wanted = self._advance_past(chunks)
+                if wanted:
+                    return wanted
+            elif self._seq >= stored_seq or stored_seq == last_seq:
                 return ()
-            wanted = self._advance_past(chunks)
-            if wanted:
-                return wanted
+            else:  # nothing up to there is wanted; the rest is in the cache, if it was not stored meanwhile
+                self._seq = stored_seq
+
+    def _ends(self) -> tuple[int, int]:
+        """Return the numbers of the last line that is stored, and that followers may see."""
+        return (0, 0) if self._source is None else (self._source.stored_seq, self._source.last_seq)
+
+    async def _find_tail(self) -> None:
+        if not self._at_tail:
+            query = self._query
+            self._seq = max(self._seq, await self._storage.tail(self._handle, query.tail or 0, stream=query.stream))
+            self._at_tail = True
+
+    async def _read_stored(self, max_bytes: int) -> Sequence[Chunk]:
+        query = self._query
+        return await self._storage.chunks(
+            ChunkQuery(
+                handle=self._handle,
+                after_seq=self._seq,
+                max_bytes=max_bytes,
+                stream=query.stream,
+                since_ms=query.since_ms,
+                until_ms=query.until_ms,
+                whole_lines=self._whole_lines,
+                seen_seq=query.after,
+            )
+        )
 
     def _read_cached(self, max_bytes: int) -> Sequence[Chunk] | None:
         """Return what `_read` would, if it is in the cache; None if the store has to be read."""

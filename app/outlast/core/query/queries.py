@@ -53,7 +53,7 @@ class Queries:
                 if part.last_seq == seen_seq:
                     line.clear()
             after_seq = parts[-1].last_seq
-        return b""  # the process was purged
+        return b"".join(line)  # the chunk itself is not stored
 
     async def run_sql(self, query: SqlQuery) -> bytes:
         """Run an SQL query. See `Storage.sql`."""

@@ -129,7 +129,10 @@ async def wait_for_line(
 
 
 async def wait_for_silence(
-    batches: AsyncGenerator[Sequence[Chunk] | None, None], idle_ms: int, silent_s: float
+    batches: AsyncGenerator[Sequence[Chunk] | None, None],
+    idle_ms: int,
+    silent_s: float,
+    is_stored: Callable[[], bool],
 ) -> bool:
     """Return True when a process has printed nothing for `idle_ms`, or False if its output ends before.
 
@@ -137,13 +140,14 @@ async def wait_for_silence(
         batches: the output from now on: see `outlast.core.query.follow`.
         idle_ms: duration of the silence.
         silent_s: duration of the silence before now.
+        is_stored: returns whether all output that has been read is stored, so that `batches` has brought it.
     """
     silent_since = time.monotonic() - silent_s
     async with contextlib.aclosing(batches):
         async for chunks in batches:
             if chunks:
                 silent_since = time.monotonic()
-            is_known = chunks is not None  # else the store cannot be read
+            is_known = chunks is not None and is_stored()  # else the store can be neither read nor written
             if is_known and time.monotonic() - silent_since >= idle_ms / 1000:
                 return True
     return False

@@ -1,6 +1,8 @@
 """One run of a process in the daemon's memory, from its spawn until its end and all of its output are stored."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from outlast.core.condition import Condition
@@ -10,10 +12,15 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision.run_clock import RunClock
 from outlast.core.usage.track import UsageTrack
 from outlast.failpoints import failpoint
-from outlast.model.output import Chunk, GapReason, Position, Stream
+from outlast.model.output import MAX_UNSTORED_LINES, Chunk, GapReason, Position, Stream
 from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run, run_key
 from outlast.shimlink import HeldProcess, ShimLink
 from outlast.storage import CompleteOutput, EndRun, WithdrawProcess, WithdrawRun
+
+_FEW = 8
+"""Number of followers that are woken for each line."""
+_PAUSE_PER_FOLLOWER_S = 50e-6
+"""A write to a follower takes about as long. More followers get more lines with each write instead of more writes."""
 
 
 class LiveProcess(Condition):
@@ -26,6 +33,8 @@ class LiveProcess(Condition):
         started: whether the run executes its program, or has executed it.
         failed: `stage` and `errno` of a start that failed; its record is being withdrawn.
         position: how far the output is stored.
+        last_seq: sequence number of the last line or gap that followers may see.
+        stored: waiters for output to be stored, which wakes no others.
         ended: whether the end has been reported; it is stored, or queued for the store.
         ending: how the run ended, if that has been reported.
         end_stored: whether the end is stored.
@@ -33,6 +42,7 @@ class LiveProcess(Condition):
         usage: the resources that the run uses.
         clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
+        last_output_ms: when its last output that this daemon has seen was read; 0: it has seen none.
         dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
@@ -51,6 +61,8 @@ class LiveProcess(Condition):
         self.stdin_open = held.stdin is not None
         self.stdin_lock = asyncio.Lock()
         self.position = Position()
+        self.last_seq = 0
+        self.stored = Condition()
         self.ended = run.ending is not None
         self.ending = run.ending
         self.end_stored = self.ended
@@ -58,7 +70,10 @@ class LiveProcess(Condition):
         self.clock = RunClock(run, began_at, is_there=held.pidfd is not None)
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
+        self.last_output_ms = 0
         self.dependent: Condition | None = None
+        self._wake_at = 0.0
+        self._is_wake_due = False
 
     @property
     def key(self) -> str:
@@ -66,9 +81,14 @@ class LiveProcess(Condition):
         return run_key(self.spec.id, self.run.number)
 
     @property
-    def last_seq(self) -> int:
+    def stored_seq(self) -> int:
         """Sequence number of the last line or gap that is stored."""
         return self.position.last_seq
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of output that the shim has told of, and that are not stored."""
+        return self.held.told_bytes(self.position)
 
     def withdrawal(self, handle: int) -> WithdrawProcess | WithdrawRun:
         """Return the change that removes the record of this run and, if it is the first one, of the process.
@@ -83,6 +103,7 @@ class LiveProcess(Condition):
         """Note that the run is recorded, and its output stored up to `position`."""
         self.handle = handle
         self.position = position
+        self.last_seq = position.last_seq
         self.recorder = recorder
 
     def on_started(self, deadline_ms: int | None) -> None:
@@ -136,9 +157,27 @@ class LiveProcess(Condition):
         self.stop_recording()
         self.held.close()
 
+    def wake_followers(self) -> None:
+        """Wake the waiters of this run and the managed process: at once, or in a moment if there are many."""
+        if self._is_wake_due:
+            return
+        left_s = self._wake_at - time.monotonic()
+        if left_s <= 0:
+            self._wake_followers_now()
+        else:
+            self._is_wake_due = True
+            asyncio.get_running_loop().call_later(left_s, self._wake_followers_now)
+
+    def _wake_followers_now(self) -> None:
+        self._is_wake_due = False
+        count = self.waiting + (self.dependent.waiting if self.dependent is not None else 0)
+        self._wake_at = time.monotonic() + _PAUSE_PER_FOLLOWER_S * count if count > _FEW else 0.0
+        self.wake()
+
     def wake(self) -> None:
         """Wake the waiters of this run, and those of the managed process."""
         super().wake()
+        self.stored.wake()
         if self.dependent is not None:
             self.dependent.wake()
 
@@ -146,7 +185,16 @@ class LiveProcess(Condition):
 class RunRecorder:
     """The recorder of one run: what the shim reports of its output and its end goes to the store."""
 
-    __slots__ = ("_capture", "_chunk_cache", "_committer", "_link", "_on_finished", "live")
+    __slots__ = (
+        "_capture",
+        "_chunk_cache",
+        "_committer",
+        "_is_acknowledging",
+        "_link",
+        "_on_finished",
+        "_unseen",
+        "live",
+    )
 
     def __init__(
         self,
@@ -165,7 +213,7 @@ class RunRecorder:
             handle: the process's handle.
             position: how far the process's output is stored.
             committer: commits output and end.
-            chunk_cache: gets each chunk that is stored.
+            chunk_cache: gets each chunk that followers may see.
             on_finished: called when the end and all output are stored.
         """
         self.live = live
@@ -173,11 +221,14 @@ class RunRecorder:
         self._chunk_cache = chunk_cache
         self._on_finished = on_finished
         self._link: ShimLink | None = None
+        self._unseen: deque[tuple[Chunk, bool]] = deque()
+        self._is_acknowledging = False
         self._capture = Capture(
             handle=handle,
             run=live.run.number,
             position=position,
             streams=set(live.spec.captured),
+            known_ends={stream: live.held.sent_to(stream) for stream in live.spec.captured},
             emit=self._on_chunk,
             flush_now=committer.flush_now,
         )
@@ -190,6 +241,12 @@ class RunRecorder:
     def stop(self) -> None:
         """Emit nothing more. The shim keeps what is not stored."""
         self._capture.stop()
+
+    def discard_unstored(self) -> None:
+        """Forget what is not stored: the store rejects it, and it will be read and numbered again."""
+        self._unseen.clear()
+        self._chunk_cache.drop_unstored(self.live.handle)
+        self.live.last_seq = self.live.stored_seq
 
     @property
     def is_settled(self) -> bool:
@@ -209,6 +266,7 @@ class RunRecorder:
         held = self.live.held
         if size:
             self.live.clock.note_output(stream)
+            self.live.last_output_ms = ts_ms
             data = held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
         else:
@@ -227,18 +285,49 @@ class RunRecorder:
         self._end(ExitStatus(reason=reason, exit_code=code, signal=number, ended_at_ms=how["ts_ms"]))
         self._complete_if_drained()
 
-    def _on_chunk(self, chunk: Chunk) -> None:
-        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk))
+    def _on_chunk(self, chunk: Chunk, is_certain: bool) -> None:  # noqa: FBT001 - a callback
+        is_visible = is_certain and not self._unseen and self._is_near(chunk)
+        position = self._capture.position
+        self._committer.submit(chunk, lambda _handle: self._on_stored(chunk, position), is_awaited=not is_visible)
+        if is_visible:
+            self._show(chunk)
+            self.live.wake_followers()
+        else:
+            self._unseen.append((chunk, is_certain))
 
-    def _on_stored(self, chunk: Chunk) -> None:
-        live = self.live
-        live.position = live.position.after(chunk)
+    def _is_near(self, chunk: Chunk) -> bool:
+        return chunk.last_seq <= self.live.stored_seq + MAX_UNSTORED_LINES
+
+    def _show(self, chunk: Chunk) -> None:
         self._chunk_cache.append_chunk(chunk)
+        self.live.last_seq = chunk.last_seq
+
+    def _on_stored(self, chunk: Chunk, position: Position) -> None:
+        live = self.live
+        live.position = position
+        if self._unseen:
+            self._show_stored(chunk)
+        self._chunk_cache.note_stored(live.handle)
         self._capture.on_stored()
+        if not self._is_acknowledging:  # a commit has many chunks
+            self._is_acknowledging = True
+            asyncio.get_running_loop().call_soon(self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        live = self.live
+        self._is_acknowledging = False
         live.held.acknowledge(live.position)
-        if self._link is not None:  # before followers wake, so that no line that they have seen is sent again
+        if self._link is not None:
             self._link.acknowledge(live.slot, live.position)
-        live.wake()
+        live.stored.wake()
+
+    def _show_stored(self, chunk: Chunk) -> None:
+        """Show followers a chunk that is stored, if they have not seen it, and what had to wait for it."""
+        if self._unseen[0][0] is chunk:
+            self._show(self._unseen.popleft()[0])
+        while self._unseen and self._unseen[0][1] and self._is_near(self._unseen[0][0]):
+            self._show(self._unseen.popleft()[0])
+        self.live.wake_followers()
 
     def _end(self, ending: ExitStatus) -> None:
         live = self.live

@@ -24,7 +24,7 @@ from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
-from outlast.shimlink import GreetingCut, HeldProcess, ShimLink, ShimLost, ShimProcess, connect_or_start
+from outlast.shimlink import LINK_BROKE, GreetingCut, HeldProcess, ShimLink, ShimProcess, connect_or_start
 from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
@@ -63,6 +63,7 @@ class Supervisor:
 
     Attributes:
         total: number of processes in the store.
+        shim_restarts: how often another shim has taken the place of one that had ended.
         quarantine: the processes whose changes the store rejects.
     """
 
@@ -74,6 +75,8 @@ class Supervisor:
         state_dir: Path,
         limits: BufferLimits,
         api_sockets: Sequence[ApiSocket] = (),
+        *,
+        store_is_stand_in: bool = False,
     ) -> None:
         self._storage = storage
         self._committer = committer
@@ -97,8 +100,10 @@ class Supervisor:
             start_recording=self.start_recording,
             attach=self._attach,
             on_added=self.count_added,
+            store_is_stand_in=store_is_stand_in,
         )
         self.total = 0
+        self.shim_restarts = 0
         self.quarantine = Quarantine(self._resume_quarantined)
         committer.on_rejected = self._on_rejected
 
@@ -145,6 +150,11 @@ class Supervisor:
             return "the shim is not connected"
         return "the shim does not answer: is it stopped?" if self.link.is_silent else self.link.problem
 
+    @property
+    def unstored_bytes(self) -> int:
+        """Bytes of output that the shim has told of, and that are not stored."""
+        return sum(live.unstored_bytes for live in self)
+
     async def open(self) -> None:
         """Connect to the shim (or start one) and resume every process from where the store stands.
 
@@ -157,7 +167,7 @@ class Supervisor:
         for _ in range(_GREETINGS - 1):
             try:
                 await self._connect()
-            except ShimLost as exc:
+            except LINK_BROKE as exc:
                 log.warning("%s while this daemon started; it is replaced", exc)
             else:
                 return
@@ -343,6 +353,14 @@ class Supervisor:
 
     # ---- the link
 
+    async def wait_connected(self, deadline: float) -> None:
+        """Wait until the shim can be asked about every process, or until `deadline`, by the monotonic clock."""
+        while not (self.connected or self._is_closed) and (left_s := deadline - time.monotonic()) > 0:
+            if self._reconnecting is not None and not self._reconnecting.done():
+                await asyncio.wait([self._reconnecting], timeout=left_s)
+            else:
+                await asyncio.sleep(_RETRY_S)  # the loss of the link is noticed any moment
+
     async def _wait_reconnected(self) -> None:
         """Wait while the daemon reconnects, or hands processes over."""
         while self._reconnecting is not None and not self._reconnecting.done():
@@ -357,6 +375,7 @@ class Supervisor:
             self._connected_at = time.monotonic()
             before = self._link
             self._link = link = await self._greet()
+            self.shim_restarts += before is not None and before.shim_pid != link.shim_pid
             _log_connected(before, link)
             found, link.inventory = link.inventory, []
             if self._is_open:
@@ -364,7 +383,7 @@ class Supervisor:
             else:
                 try:
                     await self._recovery.recover(link, found + await self._hand_over_salvaged(link, found))
-                except ShimLost:
+                except LINK_BROKE:
                     self._salvage(found)
                     raise
                 self._salvaged.clear()
@@ -421,8 +440,16 @@ class Supervisor:
         live = next((live for live in self if concerns(change, live)), None)
         if live is not None:
             live.stop_recording()
+            if live.recorder is not None:
+                live.recorder.discard_unstored()
             self._registry.unsubscribe(live)
             self.quarantine.isolate(live.spec.id, reason)
+            log.error(
+                "the store rejects the output of process %s, as said above; it is tried again, and others go on. "
+                "Report this as a bug. To give the process up: DELETE /api/v1/processes/%s?purge=true",
+                live.spec.id,
+                live.spec.id,
+            )
 
     async def _resume_quarantined(self, process_id: str) -> None:
         live = self._registry.get(process_id)
@@ -436,4 +463,8 @@ def _log_connected(before: ShimLink | None, link: ShimLink) -> None:
     if before is not None and before.shim_pid == link.shim_pid:
         log.info("the shim (pid %d, version %s) is connected again", link.shim_pid, link.shim_version)
     elif before is not None:
-        log.warning("the shim (pid %d) has ended; pid %d has taken its place", before.shim_pid, link.shim_pid)
+        log.warning(
+            "the shim (pid %d) has ended; pid %d has taken its place, and has its processes",
+            before.shim_pid,
+            link.shim_pid,
+        )

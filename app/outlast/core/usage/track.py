@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from collections.abc import Iterable
 
 from outlast.core.output.committer import Committer
 from outlast.core.usage import procfs
@@ -16,26 +17,36 @@ HISTORY = 120
 MAX_INTERVAL_S = 5.0
 _MIN_INTERVAL_S = 1.0
 _PSS_EVERY = 12  # samples
+_UNKNOWN = -1
 
 
 class _History:
     """The latest samples of a run, packed: tuples would take four times the memory, for every live process."""
 
     _row = struct.Struct(f"{len(UsageSample._fields)}q")
-    _unknown = -1
 
     def __init__(self) -> None:
         self._numbers = array("q")
 
     def append(self, sample: UsageSample) -> None:
         """Add a sample, and drop the oldest if there are more than `HISTORY`."""
-        self._numbers.extend(self._unknown if figure is None else figure for figure in sample)
+        self._numbers.extend(_UNKNOWN if figure is None else figure for figure in sample)
         del self._numbers[: -HISTORY * len(sample)]
 
     def samples(self) -> tuple[UsageSample, ...]:
         """Return the samples, oldest first."""
-        rows = self._row.iter_unpack(self._numbers)
-        return tuple(UsageSample._make(None if figure == self._unknown else figure for figure in row) for row in rows)
+        return tuple(map(self._sample, self._row.iter_unpack(self._numbers)))
+
+    def latest(self) -> UsageSample | None:
+        """Return the last sample."""
+        if not self._numbers:
+            return None
+        return self._sample(
+            self._row.unpack_from(self._numbers, len(self._numbers) * self._numbers.itemsize - self._row.size)
+        )
+
+    def _sample(self, figures: Iterable[int]) -> UsageSample:
+        return UsageSample._make([None if figure == _UNKNOWN else figure for figure in figures])
 
 
 class UsageTrack:
@@ -122,6 +133,10 @@ class UsageTrack:
         for mode in range(2):
             self._carried_ms[mode] = max(self._carried_ms[mode], before[mode] - now[mode])
         return sample._replace(cpu_user_ms=now[0] + self._carried_ms[0], cpu_system_ms=now[1] + self._carried_ms[1])
+
+    def latest(self) -> UsageSample | None:
+        """Return the latest sample of the history."""
+        return self._history.latest()
 
     def usage(self) -> RunUsage:
         """Return the peaks and the history so far."""

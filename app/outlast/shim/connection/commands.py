@@ -23,6 +23,7 @@ class CommandHandler:
             MessageType.KILL: self._kill,
             MessageType.SWEEP: self._sweep,
             MessageType.CLOSE_STDIN: self._close_stdin,
+            MessageType.USAGE: self._tell_usage,
         }
 
     def handle(self, connection: Connection, kind: MessageType, payload: memoryview) -> None:
@@ -107,6 +108,17 @@ class CommandHandler:
     def _sweep(self, connection: Connection, message: dict[str, Any]) -> None:
         self._children.killer.sweep(message["ids"])
         connection.send(encode_reply(message["request"]))
+
+    def _tell_usage(self, connection: Connection, message: dict[str, Any]) -> None:
+        usage = self._children.usage
+        connection.send(
+            encode_reply(
+                message["request"],
+                memory_bytes=usage.memory_bytes,
+                spool_bytes=usage.spool_bytes,
+                blocked=self._children.output_reader.blocked,
+            )
+        )
 
     def _close_stdin(self, connection: Connection, message: dict[str, Any]) -> None:
         if (child := self._children.get(message["slot"])) is not None:

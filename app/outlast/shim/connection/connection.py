@@ -34,6 +34,7 @@ class Connection:
 
     Attributes:
         broken: whether nothing can be sent any more. Messages that the daemon has sent may still be there to be read.
+        peer: identity of the process that greeted as the daemon (`outlast.linux.proc.identify`); None: not known.
         is_crowded: whether the kernel lets no more descriptors be on their way, until some have been read somewhere.
     """
 
@@ -46,6 +47,7 @@ class Connection:
         self.closed = False
         self.broken = False
         self.is_crowded = False
+        self.peer: list[int] | None = None
         self.in_flight_bytes = 0
         self._decoder = Decoder(_RECEIVE_BYTES)
         self._received = ReceivedFds()

@@ -5,12 +5,12 @@ well. `launch/limits.py` sets the limits of a cgroup.
 """
 
 import contextlib
-import errno
 import os
 from collections import deque
 from pathlib import Path
 
 from outlast.linux.clone import join_cgroup
+from outlast.shortages import SHORTAGES
 
 _SWEEP_GROUPS = 16
 """Maximum number of cgroups that one `remove_lingering` tries to remove."""
@@ -160,7 +160,7 @@ class CgroupRoot:
         try:
             return "populated 1" in (path / "cgroup.events").read_text().splitlines()
         except OSError as exc:
-            return exc.errno in (errno.EMFILE, errno.ENFILE)  # then it may be
+            return exc.errno in SHORTAGES  # then it may be
 
     def kill_all(self) -> None:
         """SIGKILL all processes in all cgroups."""

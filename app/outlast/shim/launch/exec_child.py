@@ -19,6 +19,7 @@ from outlast.linux.clone import join_cgroup
 from outlast.linux.closing import close_all_but
 from outlast.linux.marks import set_mark
 from outlast.shim.launch.limits import LimitRefused, lower_limits, names_in_group, raise_limits, set_nice
+from outlast.shortages import SHORTAGES
 from outlast.wire.contract import Limits, Stage
 
 TERMINAL_SIGNALS = [int(s) for s in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)]
@@ -27,9 +28,6 @@ FAILURE = struct.Struct("<BI")
 NO_CGROUP, FAILURE_AT = b"c", 1
 """First byte of the report if the process is not in its cgroup, and place of the failure."""
 REPORT_BYTES = FAILURE_AT + FAILURE.size
-
-SHORTAGES = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors that say nothing about the program: the system lacks processes, descriptors or memory."""
 
 ExecSpec = namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
     "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group mark"
@@ -125,7 +123,7 @@ def _execute(argv: list[str], env: Mapping[str, str]) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as exc:
-            if exc.errno in SHORTAGES:
+            if exc.errno in SHORTAGES:  # this says nothing about the program
                 raise
             refused = refused or exc
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

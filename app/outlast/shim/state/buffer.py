@@ -96,14 +96,18 @@ class StreamBuffer:
         pipe: the reading end; None once the stream has ended.
         end: offset behind the last byte that was read.
         trimmed_to: offset of the first byte that is still needed.
+        sent_to: offset behind the last byte of which any daemon was told.
         unwritten: bytes that have left the pipe and are in no segment yet; never any where splice(2) can be used.
     """
 
-    def __init__(self, pipe: int | None, segments: list[Segment], *, trimmed_to: int | None = None) -> None:
+    def __init__(
+        self, pipe: int | None, segments: list[Segment], *, trimmed_to: int | None = None, sent_to: int = 0
+    ) -> None:
         """Take over a pipe and segments, the last of which may have grown meanwhile."""
         self.pipe = pipe
         self.segments = deque(segments)
         self.trimmed_to = segments[0].start if trimmed_to is None else trimmed_to
+        self.sent_to = sent_to
         self.end = segments[-1].start + os.fstat(segments[-1].fd).st_size
         self.unwritten = b""
         self._keeps_pages = False

@@ -123,7 +123,7 @@ class Child:
         self._count_held(count, spooled=spooled)
 
     def _open_frame(self, stream: int, ts_ms: int) -> Frame | None:
-        """Return a stream's last frame if bytes that are read now may be added to it.
+        """Return a stream's last frame if bytes that are read now may be added to it, because nobody knows of it.
 
         Where times have become coarse, the order between the two streams has, too: otherwise two streams that take
         turns would make a frame of each read.
@@ -131,7 +131,7 @@ class Child:
         span_ms = self._usage.frame_span_ms(len(self.unsent))
         for frame in itertools.islice(reversed(self.unsent), 1 if span_ms == 1 else 2):
             if frame.stream == stream:
-                return frame if 0 <= ts_ms - frame.ts_ms < span_ms else None
+                return frame if not frame.is_fixed and 0 <= ts_ms - frame.ts_ms < span_ms else None
         return None
 
     def _count_held(self, count: int, *, spooled: bool) -> None:
@@ -145,6 +145,9 @@ class Child:
             return None
         frame = self.unsent.popleft()
         if frame.size:
+            frame.is_fixed = True
+            buffer = self.streams[frame.stream]
+            buffer.sent_to = max(buffer.sent_to, frame.end)
             self.unacked.append(frame)
             self.in_flight_bytes += frame.size + FRAME_OVERHEAD_BYTES
         return frame
@@ -221,6 +224,7 @@ class Child:
 
     def _restore_frame(self, frame: Frame, *, spooled: bool) -> None:
         frame.spooled = spooled
+        frame.is_fixed = True
         self.unsent.append(frame)
         self._count_held(frame.size, spooled=spooled)
         self._usage.count_frame(frame)

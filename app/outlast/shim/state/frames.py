@@ -15,9 +15,11 @@ class Frame:
 
     Attributes:
         spooled: whether the bytes are on disk.
+        is_fixed: whether another program was told of the frame. It does not grow any more: lines are numbered in the
+            order of the frames.
     """
 
-    __slots__ = ("offset", "size", "spooled", "stream", "ts_ms")
+    __slots__ = ("is_fixed", "offset", "size", "spooled", "stream", "ts_ms")
 
     def __init__(self, stream: int, ts_ms: int, offset: int, size: int, *, spooled: bool = False) -> None:
         self.stream = stream
@@ -25,6 +27,7 @@ class Frame:
         self.offset = offset
         self.size = size
         self.spooled = spooled
+        self.is_fixed = False
 
     @property
     def end(self) -> int:

@@ -16,6 +16,9 @@ from outlast.wire.description import ProcessDescription, ProcessFds, StreamDescr
 
 def describe(child: Child) -> tuple[ProcessDescription, list[int]]:
     """Return what a daemon must know of a process, and its descriptors in their order. They stay the child's."""
+    frames = [frame for frame in (*child.unacked, *child.unsent) if frame.size]
+    for frame in frames:
+        frame.is_fixed = True
     description = ProcessDescription(
         pid=child.pid,
         started_at_ms=child.started_at_ms,
@@ -33,11 +36,12 @@ def describe(child: Child) -> tuple[ProcessDescription, list[int]]:
                 stream,
                 is_open=buffer.pipe is not None,
                 trimmed_to=buffer.trimmed_to,
+                sent_to=buffer.sent_to,
                 segments=[(segment.start, segment.path) for segment in buffer.segments],
             )
             for stream, buffer in child.streams.items()
         ],
-        frames=[frame.to_fields() for frame in (*child.unacked, *child.unsent) if frame.size],
+        frames=[frame.to_fields() for frame in frames],
     )
     streams = [StreamFds(buffer.pipe, [segment.fd for segment in buffer.segments]) for buffer in child.streams.values()]
     fds = ProcessFds(
@@ -84,7 +88,9 @@ def restore(
         segments = [
             Segment(fd, start, path) for fd, (start, path) in zip(stream_fds.segments, stream.segments, strict=True)
         ]
-        child.streams[stream.stream] = StreamBuffer(stream_fds.pipe, segments, trimmed_to=stream.trimmed_to)
+        child.streams[stream.stream] = StreamBuffer(
+            stream_fds.pipe, segments, trimmed_to=stream.trimmed_to, sent_to=stream.sent_to
+        )
     child.restore_frames(
         [Frame(*fields) for fields in description.frames], [Frame(*fields) for fields in description.ends]
     )

@@ -62,6 +62,11 @@ class OutputReader:
         """A sentence that says which output cannot be read now, and why. None: all can."""
         return next(iter(self._problems.values()), None)
 
+    @property
+    def blocked(self) -> int:
+        """Number of processes whose output is not read now. They wait once their pipes are full."""
+        return len({slot for slot, _stream in self._paused})
+
     def clear_spool(self) -> None:
         """Remove files that an earlier shim left on disk. A daemon that still needs one has it open."""
         with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from outlast.model.output import Stream, Trimmed
 from outlast.model.retention import END_BYTES, END_LINES, Holding, HoldingQuery, Rule, TrimPoint, TrimQuery
 from outlast.storage.base import EndedProcess
-from outlast.storage.memory.record import Record
+from outlast.storage.memory.record import Record, Stored
 
 
 def may_go(record: Record, ended: EndedProcess, until_ms: int | None, own_until_ms: int | None) -> bool:
@@ -54,6 +54,16 @@ def _counts(holding: Holding, query: HoldingQuery) -> bool:
         is_older = holding.oldest_ms is not None and (query.before_ms is None or holding.oldest_ms < query.before_ms)
         return is_older and (keep is None or keep.output_s is None)
     return keep is not None
+
+
+def oldest_ms(records: Iterable[Record]) -> int | None:
+    """Return the time of the oldest output."""
+    first = min((record.output[None][0] for record in records if record.output[None]), key=_latest_ms, default=None)
+    return None if first is None else first.chunk.ts_ms
+
+
+def _latest_ms(stored: Stored) -> int:
+    return stored.latest_ms
 
 
 def trim_point(record: Record, query: TrimQuery) -> TrimPoint | None:

@@ -13,6 +13,7 @@ from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
+from outlast.model.totals import StartResult, StoreFigures, Tally
 from outlast.model.usage import RunUsage
 from outlast.storage.base import (
     AddEvent,
@@ -53,6 +54,7 @@ class MemoryStorage(Storage):
         self._last_handle = 0
         self._written = Written()
         self._events = MemoryEvents()
+        self._tally = Tally()
 
     @classmethod
     def from_url(cls, url: str, *, durable: bool, compress_after_s: int | None = None) -> Self:  # noqa: ARG003 - neither applies to memory
@@ -199,6 +201,10 @@ class MemoryStorage(Storage):
         """Count the stored processes."""
         return len(self._records)
 
+    async def figures(self) -> StoreFigures:
+        """Return the totals."""
+        return StoreFigures(totals=dict(self._tally), oldest_output_ms=retention.oldest_ms(self._records.values()))
+
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
         if query.handle not in self._records:
@@ -269,14 +275,18 @@ class MemoryStorage(Storage):
         managed = ManagedState() if spec.is_managed else None
         record = Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
         self._put(record)
+        self._tally.count_start(StartResult.RECORDED)
         self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
         if change.run.ending:
+            self._tally.count_end(change.run.ending)
             self._events.add_end(record.process)
         return handle
 
     def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         record = self._records.pop(handle, None)
         if record:
+            if type_ is EventType.FAILED:
+                self._tally.count_start(StartResult.FAILED)
             self._events.bury(record.process, type_, reason)
             self._unfinished.discard(handle)
             self._set_ended(record, None)
@@ -305,6 +315,7 @@ class MemoryStorage(Storage):
             self._begin_run(record, change.run)
         elif isinstance(change, WithdrawRun):
             if change.run == process.run.number and record.earlier:
+                self._tally.count_start(StartResult.FAILED)
                 self._events.add(process, EventType.FAILED, now_ms())
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
@@ -314,6 +325,7 @@ class MemoryStorage(Storage):
             position = advance(record.position, change)
             if position is not None:
                 record.append(change, position, self._written.add(change))
+                self._tally.count_chunk(change)
         elif isinstance(change, TrimOutput):
             self._written.forget(retention.trim(record, change.upto_seq))
         elif isinstance(change, RecordUsage):
@@ -325,6 +337,7 @@ class MemoryStorage(Storage):
             record.process = replace(process, run=replace(process.run, output_complete=True))
         elif change.run == process.run.number and isinstance(change, EndRun) and process.run.ending is None:
             record.process = replace(process, run=replace(process.run, ending=change.ending))
+            self._tally.count_end(change.ending)
             self._events.add_end(record.process)
         self._put(record)
 
@@ -333,6 +346,7 @@ class MemoryStorage(Storage):
             record.earlier.append(record.process.run)
             self._by_pid.setdefault(run.pid, []).append(record.process.handle)
             record.process = replace(record.process, run=run)
+            self._tally.count_restart()
             self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
 
     def _put(self, record: Record) -> None:

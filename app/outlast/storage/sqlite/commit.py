@@ -11,6 +11,7 @@ from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import ExitStatus, Run
+from outlast.model.totals import OUTPUT_TOTALS, StartResult, Tally
 from outlast.storage.base import (
     AddEvent,
     AddProcess,
@@ -29,6 +30,7 @@ from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.codec import ZLIB
+from outlast.storage.sqlite.figures import output_totals
 from outlast.storage.sqlite.packed import BOTH_STREAMS
 from outlast.storage.sqlite.rows import (
     LARGE_BYTES,
@@ -57,6 +59,14 @@ class _OpenRow:
     chunks: Group[Chunk] = field(default_factory=Group)
 
 
+@dataclass(slots=True)
+class _ClosedRow:
+    """A row that is complete but for its totals: its columns, and the times of its chunks."""
+
+    columns: tuple[object, ...]
+    times_ms: list[int]
+
+
 class Batch:
     """Changes of one commit while they are applied, and the position that each process's output has reached."""
 
@@ -68,7 +78,11 @@ class Batch:
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._open: dict[int, _OpenRow] = {}
         self._held: dict[int, tuple[int, int]] = {}
+        self._trims: list[TrimOutput] = []
+        self._last_row: _ClosedRow | None = None
+        self._totals_before: list[int] = []
         self._next_minute_ms: int | None = None
+        self._tally = Tally()
 
     def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
@@ -98,7 +112,7 @@ class Batch:
             case PurgeProcess(handle=handle, reason=reason):
                 self._purge(handle, EventType.PURGED, reason)
             case TrimOutput():
-                self._trim(change)
+                self._trims.append(change)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
@@ -112,6 +126,7 @@ class Batch:
         position = advance(stored, chunk)
         if position is None:
             return
+        self._tally.count_chunk(chunk)
         latest_ts = max(latest_ts, chunk.ts_ms)
         self._output[chunk.handle] = position, latest_ts
         size = len(chunk.data) + TIME_BYTES
@@ -137,25 +152,24 @@ class Batch:
         else:
             self._open[chunk.handle] = row
 
-    def close_rows(self) -> None:
-        """Store the rows that were kept open for further chunks."""
+    def finish(self) -> None:
+        """Store the rows that were kept open for further chunks, and the totals."""
         for row in self._open.values():
             self._add_row(row)
         self._open = {}
-        for handle in tuple(self._held):
-            self._store_held(handle)
-
-    def _store_held(self, handle: int) -> None:
-        """Store how many bytes more a process holds."""
-        count, oldest_ts = self._held.pop(handle, (0, 0))
-        if count and not self._db.execute(queries.RAISE_HOLDING, (count, handle)).rowcount:
-            self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
-
-    def _trim(self, change: TrimOutput) -> None:
-        if self._stored(change.handle) is not None:
-            self._close_row(change.handle)
-            self._store_held(change.handle)
-            trim_output(self._db, change)
+        if self._last_row is not None:
+            grown = [self._tally.pop(key, 0) for key in OUTPUT_TOTALS]
+            totals = [before + count for before, count in zip(self._totals_before, grown, strict=True)]
+            self._insert(self._last_row, str(totals))
+            self._last_row = None
+        for handle, (count, oldest_ts) in self._held.items():
+            if not self._db.execute(queries.RAISE_HOLDING, (count, handle)).rowcount:
+                self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
+        for change in self._trims:  # they look at rows, so these are stored first
+            if self._stored(change.handle) is not None:
+                trim_output(self._db, change)
+        if self._tally:
+            self._db.executemany(queries.ADD_TO_TOTAL, [(*key, count) for key, count in self._tally.items()])
 
     def _close_row(self, handle: int) -> None:
         row = self._open.pop(handle, None)
@@ -173,33 +187,38 @@ class Batch:
         compressed = self._compress(data) if self._compress and data else None
         codec, raw_bytes = (None, None) if compressed is None else (ZLIB, len(data))
         unfinished = row.position.unfinished_line(first.stream)
-        added = self._db.execute(
-            queries.ADD_CHUNK,
-            (
-                first.handle,
-                first.run,
-                first.first_seq,
-                row.chunks.lines,
-                first.stream,
-                ts,
-                row.latest_ts,
-                last.stdout_end,
-                last.stderr_end,
-                row.position.lines,
-                first.continues,
-                unfinished.size if unfinished else 0,
-                data if compressed is None else compressed,
-                first.gap,
-                missing_bytes,
-                parts,
-                codec,
-                raw_bytes,
-            ),
+        columns = (
+            first.handle,
+            first.run,
+            first.first_seq,
+            row.chunks.lines,
+            first.stream,
+            ts,
+            row.latest_ts,
+            last.stdout_end,
+            last.stderr_end,
+            row.position.lines,
+            first.continues,
+            unfinished.size if unfinished else 0,
+            data if compressed is None else compressed,
+            first.gap,
+            missing_bytes,
+            parts,
+            codec,
+            raw_bytes,
         )
         count, oldest_ts = self._held.get(first.handle, (0, row.latest_ts))
         self._held[first.handle] = count + stored_bytes(data if compressed is None else compressed, parts), oldest_ts
-        for chunk in chunks:
-            self._note_minute(chunk.ts_ms, added.lastrowid)
+        if self._last_row is None:
+            self._totals_before = output_totals(self._db)
+        else:
+            self._insert(self._last_row, None)
+        self._last_row = _ClosedRow(columns, [chunk.ts_ms for chunk in chunks])
+
+    def _insert(self, row: _ClosedRow, totals: str | None) -> None:
+        added = self._db.execute(queries.ADD_CHUNK, (*row.columns, totals))
+        for ts_ms in row.times_ms:
+            self._note_minute(ts_ms, added.lastrowid)
 
     def _note_minute(self, ts_ms: int, chunk_id: int | None) -> None:
         if self._next_minute_ms is None:
@@ -234,8 +253,10 @@ class Batch:
             self._db.execute(queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
+        self._tally.count_start(StartResult.RECORDED)
         self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
         if run.ending is not None:
+            self._tally.count_end(run.ending)
             self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
 
     def _add_run(self, handle: int, run: Run) -> bool:
@@ -262,10 +283,12 @@ class Batch:
         if output is not None and self._add_run(handle, run):
             self._db.execute(queries.SUPERSEDE_RUNS, (handle, run.number))
             self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
+            self._tally.count_restart()
             self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
 
     def _withdraw_run(self, handle: int, run: int) -> None:
         if run > 1 and self._db.execute(queries.HAS_RUN, (handle, run)).fetchone():
+            self._tally.count_start(StartResult.FAILED)
             self._add_event(handle, run, EventType.FAILED, now_ms())
             self._db.execute(queries.WITHDRAW_RUN, (handle, run))
             self._db.execute(queries.RESTORE_LAST_RUN, {"handle": handle})
@@ -274,6 +297,7 @@ class Batch:
         end = change.ending
         row = (end.ended_at_ms, end.status, end.reason, end.exit_code, end.signal, change.handle, change.run)
         if self._db.execute(queries.END_RUN, row).rowcount:
+            self._tally.count_end(end)
             self._add_event(change.handle, change.run, EventType.of_end(end), end.ended_at_ms, end)
 
     def _add_event_once(self, change: AddEvent) -> None:
@@ -308,6 +332,8 @@ class Batch:
 
     def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
+            if type_ is EventType.FAILED:
+                self._tally.count_start(StartResult.FAILED)
             self._db.execute(queries.DELETE_EVENTS, (handle,))
             last = {"handle": handle, "type": type_, "ts": now_ms(), "reason": reason}
             self._db.execute(queries.ADD_LAST_EVENT, last)
@@ -345,5 +371,5 @@ def commit(db: sqlite3.Connection, changes: Sequence[Change], *, compress: Compr
     for change in changes:
         batch.apply(change)
         failpoint("inside-commit")
-    batch.close_rows()
+    batch.finish()
     return batch.handles

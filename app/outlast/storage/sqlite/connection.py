@@ -43,6 +43,14 @@ _TEMPORARY = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_READONLY,
 }
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "; another program has locked the database: let it finish, or end it",
+    sqlite3.SQLITE_CANTOPEN: "; check that the folder is there, and whose it is",
+    sqlite3.SQLITE_IOERR: "; check the disk and the system's log",
+    sqlite3.SQLITE_READONLY: "; check the permissions of the database and its folder, and how the disk is mounted",
+}
+"""Advice for operators, by primary result code."""
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 _PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed
@@ -55,7 +63,8 @@ def translate(error: sqlite3.Error) -> OutlastError:
     if code in _FULL:
         return StorageFull(f"the disk of the store is full: {error} ({name}); make room, or purge processes")
     if code & _PRIMARY_CODE in _TEMPORARY:
-        return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name})")
+        advice = _ADVICE.get(code & _PRIMARY_CODE, "")
+        return StorageUnavailable(f"SQLite cannot do this now, try again: {error} ({name}){advice}")
     kind = StorageDamaged if code & _PRIMARY_CODE in _DAMAGED else StorageError
     return kind(f"the SQLite file cannot be used: {error} ({name})")
 

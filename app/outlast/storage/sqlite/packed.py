@@ -38,10 +38,14 @@ class Piece:
     continues: int
 
 
-def pieces_of(first_seq: int, ts_ms: int, parts: str) -> Iterator[Piece]:
-    """Yield the pieces of a packed row, from its columns `first_seq`, `ts` and `parts`."""
+def pieces_of(first_seq: int, parts: str) -> Iterator[Piece]:
+    """Yield the pieces of a packed row, from its columns `first_seq` and `parts`. Their times count from its `ts`."""
+    return _pieces(first_seq, 0, json.loads(parts)["chunks"])
+
+
+def _pieces(first_seq: int, ts_ms: int, entries: Sequence[int | list[int]]) -> Iterator[Piece]:
     line_of = dict.fromkeys(Stream, 0)  # number of the first part of each stream's unfinished line
-    for entry in json.loads(parts)["chunks"]:
+    for entry in entries:
         lines, later_ms, number, part_bytes = _filled(entry)
         ts_ms += later_ms
         stream = Stream(number)
@@ -55,22 +59,18 @@ def pieces_of(first_seq: int, ts_ms: int, parts: str) -> Iterator[Piece]:
 
 
 def chunks_of_packed(
-    handle: int, run: int, pieces: Sequence[Piece], data: bytes, stdout_bytes: int, ends: tuple[int, int]
+    *, handle: int, run: int, first_seq: int, ts: int, ends: tuple[int, int], data: bytes, parts: str
 ) -> list[Chunk]:
-    """Return the chunks of a packed row.
+    """Return the chunks of a packed row, from its columns.
 
-    Args:
-        handle: handle of the process.
-        run: number of the run.
-        pieces: the chunks without their positions.
-        data: its data, not compressed.
-        stdout_bytes: bytes of standard output in it.
-        ends: its columns `stdout_end` and `stderr_end`.
+    `ends` are `stdout_end` and `stderr_end`; `data` are not compressed.
     """
+    layout = json.loads(parts)
+    stdout_bytes = layout["stdout_bytes"]
     at = {Stream.STDOUT: 0, Stream.STDERR: stdout_bytes}
     stdout_begin, stderr_begin = ends[0] - stdout_bytes, ends[1] - len(data)  # what the offsets in `at` count from
     chunks: list[Chunk] = []
-    for piece in pieces:
+    for piece in _pieces(first_seq, ts, layout["chunks"]):
         begin = end = at[piece.stream]
         for _ in range(piece.line_count - (piece.part_bytes > 0)):
             end = data.index(b"\n", end) + 1
@@ -91,12 +91,6 @@ def chunks_of_packed(
             )
         )
     return chunks
-
-
-def stdout_bytes_of(parts: str) -> int:
-    """Return the bytes of standard output in a packed row, from its column `parts`."""
-    count: int = json.loads(parts)["stdout_bytes"]
-    return count
 
 
 @dataclass(slots=True)

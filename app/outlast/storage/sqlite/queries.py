@@ -32,8 +32,14 @@ ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
     (handle, run, first_seq, line_count, stream, ts, latest_ts, stdout_end, stderr_end, lines, continues,
-     unfinished_bytes, data, gap, missing_bytes, parts, codec, raw_bytes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     unfinished_bytes, data, gap, missing_bytes, parts, codec, raw_bytes, totals)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+OUTPUT_TOTALS = "SELECT totals FROM output_chunk WHERE id > 0 ORDER BY id DESC LIMIT 1"
+TOTALS = "SELECT counted, label, value FROM total"
+ADD_TO_TOTAL = """
+INSERT INTO total (counted, label, value) VALUES (?, ?, ?)
+ON CONFLICT (counted, label) DO UPDATE SET value = value + excluded.value
 """
 MINUTE_MS = 60_000
 NEXT_MINUTE = f"SELECT coalesce(max(ts) + {MINUTE_MS}, -9223372036854775808) FROM minute"
@@ -330,7 +336,7 @@ SELECT first_seq, line_count, lines, stdout_end, stderr_end, latest_ts FROM outp
 WHERE handle = ? AND stream = ? AND first_seq <= ? ORDER BY first_seq DESC LIMIT 1
 """
 ROW_BEHIND = """
-SELECT first_seq, latest_ts FROM output_chunk
+SELECT first_seq, latest_ts, ts FROM output_chunk
 WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
 """
 ROW_SIZE = "length(data) + coalesce(length(parts), 0) + 66"
@@ -350,6 +356,9 @@ SELECT first_seq, line_count, run, coalesce(raw_bytes, length(data)) FROM output
 WHERE handle = :handle AND stream = {stream} AND first_seq > :mark
 """
 ROWS_BACKWARDS = _of_streams(_ROWS_BACKWARDS, "first_seq DESC")[None]
+HOLDS_OLDEST = """
+SELECT handle FROM holding INDEXED BY holding_oldest WHERE oldest_ts IS NOT NULL ORDER BY oldest_ts LIMIT 1
+"""
 HELD_BYTES = """
 SELECT coalesce(sum(bytes), 0) FROM holding WHERE handle NOT IN (SELECT k.handle FROM keep k WHERE k.always = 1)
 """
@@ -409,7 +418,8 @@ DELETE_ROW = "DELETE FROM output_chunk WHERE id = ?"
 REPLACE_ROW = """
 UPDATE output_chunk
 SET first_seq = ?, line_count = ?, ts = ?, continues = ?, data = ?, parts = ?, codec = ?, raw_bytes = ?,
-    stream = coalesce(?, stream)
+    stream = coalesce(?, stream),
+    totals = iif(id < (SELECT max(n.id) FROM output_chunk n), NULL, totals)
 WHERE id = ?
 """
 LAST_ROW = "SELECT coalesce(max(id), 0) FROM output_chunk"

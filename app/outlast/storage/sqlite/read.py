@@ -143,7 +143,7 @@ def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None) -> Iterator[S
         if number != BOTH_STREAMS:
             yield Span(first_seq, line_count, Stream(number), bool(is_gap), continues)
             continue
-        for piece in reversed(list(pieces_of(first_seq, 0, parts))):
+        for piece in reversed(list(pieces_of(first_seq, parts))):
             if stream in (None, piece.stream):
                 yield Span(piece.first_seq, piece.line_count, piece.stream, False, piece.continues)
 

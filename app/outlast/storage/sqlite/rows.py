@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from outlast.model.output import Chunk, GapReason, Position, Stream, UnfinishedLine
 from outlast.storage.sqlite.codec import decompress
-from outlast.storage.sqlite.packed import BOTH_STREAMS, chunks_of_packed, pieces_of, stdout_bytes_of
+from outlast.storage.sqlite.packed import BOTH_STREAMS, chunks_of_packed
 
 MAX_MERGED_LINES = 4096
 """Maximum number of lines in a merged row. The view finds the time of a line by counting, at a cost that grows with
@@ -147,8 +147,8 @@ def chunks_of(handle: int, row: tuple[Any, ...], *, after_seq: int = 0) -> Itera
     run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec = row
     data = decompress(data, codec)
     if stream == BOTH_STREAMS:
-        pieces = list(pieces_of(first_seq, ts, parts))
-        packed = chunks_of_packed(handle, run, pieces, data, stdout_bytes_of(parts), (stdout_end, stderr_end))
+        ends = stdout_end, stderr_end
+        packed = chunks_of_packed(handle=handle, run=run, first_seq=first_seq, ts=ts, ends=ends, data=data, parts=parts)
         yield from (chunk for chunk in packed if chunk.last_seq > after_seq)
         return
     row_end_seq = first_seq + line_count

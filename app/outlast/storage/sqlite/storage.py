@@ -18,6 +18,7 @@ from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
+from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
 from outlast.storage.base import (
     Change,
@@ -30,7 +31,7 @@ from outlast.storage.base import (
     Unfinished,
     WithdrawProcess,
 )
-from outlast.storage.sqlite import queries, read, read_events, trimming
+from outlast.storage.sqlite import figures, queries, read, read_events, trimming
 from outlast.storage.sqlite.codec import compress_flood
 from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
@@ -255,6 +256,10 @@ class SqliteStorage(Storage):
         """Count the stored processes."""
         return await self.read(read.total)
 
+    async def figures(self) -> StoreFigures:
+        """Return totals, and the sizes of the files."""
+        return await self.read(partial(figures.figures, path=self.path))
+
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
         return await self.read(partial(read.chunks, query=query))
@@ -301,6 +306,7 @@ class SqliteStorage(Storage):
         idle = self._idle
         reader = await idle.get()
         try:
+            self._files.mend_index()
             return await reader.transact("BEGIN", work)
         finally:
             idle.put_nowait(reader)
@@ -354,6 +360,7 @@ class SqliteStorage(Storage):
         """Close the readers first: the last to close writes the log back, and that must be the writer."""
         readers, self._readers = self._readers, []
         writer, self._writer = self._writer, None
+        self._files.mend_index()
         with self._files.left_as_they_are():
             for connection in [*readers, *([writer] if writer else [])]:
                 await connection.close()

@@ -6,6 +6,7 @@ nobody will find again. So the writer looks before each transaction, and before 
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import stat
@@ -18,8 +19,13 @@ from typing import Self, TypeVar
 
 from outlast.model.errors import StorageUnavailable
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 WriterWork = Callable[[sqlite3.Connection], T]
+
+_HEADER_BYTES = 96
+"""Size of the two copies of the header of the log's index."""
 
 _SALT = slice(32, 40)
 _BACKFILL = slice(96, 100)
@@ -94,7 +100,7 @@ class StoreFiles:
         """
         try:
             # Held, because closing any descriptor of the file would release SQLite's own locks on it.
-            self._index = os.open(self._paths[2], os.O_RDONLY | os.O_CLOEXEC)
+            self._index = os.open(self._paths[2], os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise StorageUnavailable(f"{self._paths[2]} was deleted while it was opened: try again") from error
         self._note(writes_back=True)
@@ -135,10 +141,24 @@ class StoreFiles:
         Raises:
             StorageUnavailable: they are not; the sentence says what to do.
         """
+        self.mend_index()
         self.finding = self._find()
         problem = self.problem()
         if problem:
             raise StorageUnavailable(problem)
+
+    def mend_index(self) -> None:
+        """Give the log's index its size again if it was truncated. To be called before a connection uses it.
+
+        SQLite has it mapped, and the kernel ends a process that reads behind the end of a mapped file. SQLite makes
+        an index whose header is zero again from the log.
+        """
+        if self._index is not None and self._known is not None:
+            size = self._known[2].size
+            if os.fstat(self._index).st_size < size:
+                os.pwrite(self._index, bytes(_HEADER_BYTES), 0)
+                os.ftruncate(self._index, size)
+                _log.warning("%s was truncated, and is made again from the log", self._paths[2])
 
     def problem(self) -> str | None:
         """Return a sentence that says what is wrong with the files and what to do, or None."""

@@ -86,8 +86,8 @@ def _last_row(db: sqlite3.Connection, handle: int, upto_seq: int) -> _Row | None
     return _Row(*max(rows)) if (rows := [row for row in found if row]) else None
 
 
-def _first_row(db: sqlite3.Connection, handle: int, after_seq: int) -> tuple[int, int] | None:
-    """Return the number and `latest_ts` of the first row behind a number."""
+def _first_row(db: sqlite3.Connection, handle: int, after_seq: int) -> tuple[int, int, int] | None:
+    """Return the number, `latest_ts` and `ts` of the first row behind a number."""
     found = [db.execute(queries.ROW_BEHIND, (handle, stream, after_seq)).fetchone() for stream in _STREAMS]
     return min(rows) if (rows := [row for row in found if row]) else None
 
@@ -147,6 +147,17 @@ def held_bytes(db: sqlite3.Connection, handle: int | None) -> int:
     sql, values = (queries.HELD_BYTES, ()) if handle is None else (queries.HELD_BY, (handle,))
     row = db.execute(sql, values).fetchone()
     return int(row[0]) if row else 0
+
+
+def oldest_output(db: sqlite3.Connection) -> int | None:
+    """Return the time of the oldest output."""
+    oldest = db.execute(queries.HOLDS_OLDEST).fetchone()
+    if oldest is None:
+        return None
+    (handle,) = oldest
+    trimmed = trimmed_of(db, handle)
+    first = _first_row(db, handle, trimmed.last_seq if trimmed else 0)
+    return first and first[2]
 
 
 def holdings(db: sqlite3.Connection, query: HoldingQuery) -> list[Holding]:

@@ -21,6 +21,7 @@ pytest collects the inherited tests. They need pytest and pytest-asyncio, in any
 
 from outlast.testing.storage.durability import DurabilityConformance
 from outlast.testing.storage.events import EventConformance
+from outlast.testing.storage.figures import FiguresConformance
 from outlast.testing.storage.listing import ListingConformance
 from outlast.testing.storage.managed import ManagedConformance
 from outlast.testing.storage.output import OutputConformance
@@ -40,6 +41,7 @@ class StorageConformance(
     WholeLineConformance,
     EventConformance,
     UsageConformance,
+    FiguresConformance,
     ScanConformance,
     RetentionConformance,
     TrimmingConformance,

@@ -156,6 +156,30 @@ class OutputConformance(StorageSuite):
         await storage.commit([PurgeProcess(handle)])
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == []
 
+    async def test_a_gap_may_pass_over_numbers(self, storage: Storage) -> None:
+        """A reader behind any of them gets the gap next, and lines continue after it."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [
+            output.chunk(b"1\n2\n"),
+            output.gap(passed_over=1_000_000),
+            output.gap(0, Stream.STDERR),
+            output.chunk(b"3\n"),
+        ]
+        await storage.commit(chunks[:2])
+        await storage.commit(chunks[2:])
+        assert [chunk.first_seq for chunk in chunks] == [1, 1_000_003, 1_000_004, 1_000_005]
+        for after in (2, 3, 500_000, 1_000_002):
+            query = ChunkQuery(handle=handle, after_seq=after, max_bytes=EVERYTHING_BYTES)
+            assert await storage.chunks(query) == chunks[1:]
+            assert await storage.chunks(replace(query, stream=Stream.STDERR)) == chunks[2:3]
+        assert [await storage.tail(handle, count) for count in range(4)] == [1_000_005, 1_000_004, 1, 0]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output == OutputSummary(lines=3, bytes=6, first_seq=1, last_seq=1_000_005)
+        await storage.commit(chunks)
+        assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
+
     async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
         """A gap may be the only output."""
         handle = await added(storage)

@@ -88,8 +88,9 @@ class Output:
         reason: GapReason = GapReason.LOST,
         ts_ms: int = EPOCH_MS,
         run: int = 1,
+        passed_over: int = 0,
     ) -> Chunk:
-        """Return the next chunk as a gap of `missing_bytes`."""
+        """Return the next chunk as a gap of `missing_bytes`, whose number is `passed_over` greater than the next."""
         chunk = Chunk.gap_after(
             self.position,
             handle=self.handle,
@@ -98,6 +99,7 @@ class Output:
             missing_bytes=missing_bytes,
             reason=reason,
             ts_ms=ts_ms,
+            passed_over=passed_over,
         )
         self.position = self.position.after(chunk)
         return chunk

@@ -35,6 +35,7 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
 from outlast.model.retention import HoldingQuery, Rule
+from outlast.model.totals import StartResult, Tally
 from outlast.storage.base import (
     BeginRun,
     Change,
@@ -97,6 +98,7 @@ class _StorageMachine(RuleBasedStateMachine):
         self._highest = 0
         self._pending: list[Change] = []
         self._expected_events: list[tuple[str, EventType]] = []
+        self._tally = Tally()
 
     def teardown(self) -> None:
         """Close and delete the store of this history."""
@@ -136,13 +138,14 @@ class _StorageMachine(RuleBasedStateMachine):
         latest = max((model.latest_start_ms for model in self._models.values()), default=0)
         self._models[handle] = Model(change, change.run, Output(handle), max(latest, started), pids=[pid])
         self._expected_events.append((change.spec.id, EventType.STARTED))
+        self._tally.count_start(StartResult.RECORDED)
 
     @rule(number=st.integers(min_value=0), data=_data, stream=_streams, time=_times, continues=st.booleans())
     def write(self, *, number: int, data: bytes, stream: Stream, time: int, continues: bool) -> None:
         """Add output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
-            self._pending.append(model.print(model.output.chunk(data, stream, ts_ms=time, continues=continues)))
+            self._print(model, model.output.chunk(data, stream, ts_ms=time, continues=continues))
 
     @rule(number=st.integers(min_value=0), upto=st.integers(min_value=0, max_value=20))
     def trim(self, number: int, upto: int) -> None:
@@ -159,12 +162,22 @@ class _StorageMachine(RuleBasedStateMachine):
         assert mark >= model.mark
         model.trim(mark)
 
-    @rule(number=st.integers(min_value=0), missing=st.integers(min_value=0, max_value=9), stream=_streams, time=_times)
-    def lose(self, number: int, missing: int, stream: Stream, time: int) -> None:
+    @rule(
+        number=st.integers(min_value=0),
+        missing=st.integers(min_value=0, max_value=9),
+        stream=_streams,
+        time=_times,
+        passed_over=st.sampled_from([0, 1, 1_000_000]),
+    )
+    def lose(self, number: int, missing: int, stream: Stream, time: int, passed_over: int) -> None:
         """Add a gap to the output of a process."""
         if handle := self._pick(number):
             model = self._models[handle]
-            self._pending.append(model.print(model.output.gap(missing, stream, ts_ms=time)))
+            self._print(model, model.output.gap(missing, stream, ts_ms=time, passed_over=passed_over))
+
+    def _print(self, model: Model, chunk: Chunk) -> None:
+        self._pending.append(model.print(chunk))
+        self._tally.count_chunk(chunk)
 
     @rule(number=st.integers(min_value=0), first=st.integers(min_value=0), count=st.integers(min_value=1, max_value=3))
     def repeat(self, number: int, first: int, count: int) -> None:
@@ -182,6 +195,7 @@ class _StorageMachine(RuleBasedStateMachine):
             self._models[handle].run = replace(run, ending=run.ending or change.ending)
             if run.ending is None:
                 self._expected_events.append((self._models[handle].change.spec.id, EventType.EXITED))
+                self._tally.count_end(change.ending)
             self._pending.append(change)
 
     @rule(number=st.integers(min_value=0))
@@ -199,6 +213,7 @@ class _StorageMachine(RuleBasedStateMachine):
             model.run = Run(number=model.run.number + 1, pid=pid, started_at_ms=time)
             model.pids.append(pid)
             self._expected_events.append((model.change.spec.id, EventType.RESTARTED))
+            self._tally.count_restart()
             self._pending.append(BeginRun(handle, model.run))
 
     @rule(number=st.integers(min_value=0), late=st.booleans(), withdraw=st.booleans())
@@ -209,6 +224,8 @@ class _StorageMachine(RuleBasedStateMachine):
             self._pending.append(WithdrawProcess(process_id) if withdraw else PurgeProcess(handle))
             if late:
                 self._pending.append(self._models[handle].output.chunk(b"late\n"))
+            if withdraw:
+                self._tally.count_start(StartResult.FAILED)
             del self._models[handle]
             self._expected_events = [told for told in self._expected_events if told[0] != process_id]
             self._expected_events.append((process_id, EventType.FAILED if withdraw else EventType.PURGED))
@@ -402,7 +419,8 @@ class _StorageMachine(RuleBasedStateMachine):
             texts = [text for line in whole_lines(model.chunks) if (text := line.text()) is not None]
             gone = model.trimmed.lines if model.trimmed else 0
             assert process.output.trimmed == model.trimmed
-            assert (process.output.lines, process.output.last_seq) == (len(texts) - gone, len(model.lines))
+            last_seq = model.output.position.last_seq
+            assert (process.output.lines, process.output.last_seq) == (len(texts) - gone, last_seq)
             left = [chunk for chunk in model.chunks if chunk.first_seq > model.mark]
             assert process.output.bytes == sum(len(chunk.data) for chunk in left)
             holdings = self._do(self._storage.holdings(HoldingQuery(rule=Rule.PROCESS_BYTES, limit=1000)))
@@ -414,6 +432,7 @@ class _StorageMachine(RuleBasedStateMachine):
         assert found_unfinished == unfinished(self._models)
         page = self._do(self._storage.events(0, 1000, EventFilter()))
         assert [(event.process_id, event.type) for event in page.events] == self._expected_events
+        assert +Tally(self._do(self._storage.figures()).totals) == +self._tally
 
 
 def _without_gap(chunks: list[Chunk], model: Model, query: ChunkQuery) -> list[Chunk]:

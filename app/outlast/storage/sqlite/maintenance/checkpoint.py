@@ -1,14 +1,11 @@
 """Checkpoints: the write-ahead log is written back to the database file before it grows long."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 from outlast.model.errors import StorageUnavailable
 from outlast.storage.sqlite.connection import WAL_LIMIT_BYTES
-
-LEAST_WAL_BYTES = 4 * 1024 * 1024
-"""The limit of the log on a full disk: what is written back at once needs no more room than that."""
+from outlast.storage.sqlite.maintenance.reserve import Reserve
 
 CHECKPOINT_WAIT_MS = 100
 """Maximum time that a checkpoint, and with it the next commit, waits for reads in progress."""
@@ -17,10 +14,10 @@ CHECKPOINT_WAIT_MS = 100
 class Checkpointer:
     """A judge of when the log is too long, and the checkpoint that empties it."""
 
-    def __init__(self, path: Path, free_bytes: Callable[[], int]) -> None:
-        """`free_bytes`: returns the free space of the disk. With little space the log must be short."""
+    def __init__(self, path: Path, reserve: Reserve) -> None:
+        """`reserve`: that of the disk. With little space the log must be short enough for it."""
         self._wal = Path(f"{path}-wal")
-        self._free_bytes = free_bytes
+        self._reserve = reserve
         self._stuck_bytes = 0
 
     def is_due(self) -> bool:
@@ -33,8 +30,9 @@ class Checkpointer:
         While another program holds an old snapshot, the log cannot start over. Commits then go on, and the next
         attempt is due when the log has grown by its limit once more: not every commit waits in vain.
 
-        `truncate`: whether the log gives up all its room now.
+        `truncate`: whether the log gives up all its room now. On a small disk it always does.
         """
+        truncate |= self._reserve.is_small
         (usual_wait_ms,) = db.execute("PRAGMA busy_timeout").fetchone()
         db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
         db.execute(f"PRAGMA journal_size_limit = {self._limit_bytes()}")
@@ -45,7 +43,7 @@ class Checkpointer:
         self._stuck_bytes = self._wal_bytes() if busy else 0
 
     def _limit_bytes(self) -> int:
-        return min(max(self._free_bytes() // 4, LEAST_WAL_BYTES), WAL_LIMIT_BYTES)
+        return min(max(self._reserve.free_bytes() // 4, self._reserve.log_bytes), WAL_LIMIT_BYTES)
 
     def _wal_bytes(self) -> int:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast.model.errors import OutlastError
-from outlast.storage.sqlite.connection import translated
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, translated
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.reclamation import (
     count_excess_pages,
@@ -33,7 +33,7 @@ class CleanupTask:
         """`reserve`: given up if the disk is too full for freeing space."""
         self._path = path
         self._reserve = reserve
-        self._checkpointer = Checkpointer(path, reserve.free_bytes)
+        self._checkpointer = Checkpointer(path, reserve)
         self._is_freeing = False
         self._gives_all_back = False
         self._has_shrunk = False
@@ -85,9 +85,9 @@ class CleanupTask:
         free = count_free_pages(db)
         excess = free if gives_all_back else count_excess_pages(db)
         if excess:
-            vacuum_pages(db, excess)
+            vacuum_pages(db, min(excess, self._reserve.log_bytes // PAGE_SIZE_BYTES))
             self._has_shrunk = True
-            if count_free_pages(db) < free:
+            if 0 < count_free_pages(db) < free:
                 return True
         if self._has_shrunk or gives_all_back:
             # The file shrinks when the log is written back.

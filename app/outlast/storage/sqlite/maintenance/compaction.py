@@ -118,15 +118,18 @@ class MergedRow:
     def packed(cls, rows: Sequence[Row]) -> Self:
         """Merge rows that follow one another, and begin and end with a whole line in both streams."""
         packer = Packer()
+        latest_ts = 0
         for row in rows:
-            packer.add(Stream(row.stream), row.chunk_times(), row.data)
+            times = row.chunk_times()
+            packer.add(Stream(row.stream), times, row.data)
+            latest_ts = max(latest_ts, *(ts for _, ts in times))
         ts, parts, data = packer.columns()
         return cls(
             ids=[row.id for row in rows],
             first_seq=rows[0].first_seq,
             line_count=sum(row.line_count for row in rows),
             ts=ts,
-            latest_ts=max(ts for row in rows for _, ts in row.chunk_times()),
+            latest_ts=latest_ts,
             continues=0,
             data=data,
             parts=parts,
@@ -167,7 +170,7 @@ class CompactionPlan:
 
 
 def plan_compaction(
-    db: sqlite3.Connection, handle: int, *, min_rows: int, pack: bool, step_rows: int = STEP_ROWS
+    db: sqlite3.Connection, handle: int, *, min_rows: int, for_pages: bool, step_rows: int = STEP_ROWS
 ) -> CompactionPlan | None:
     """Plan the next step of a process's compaction. Return None if there is none now.
 
@@ -175,15 +178,15 @@ def plan_compaction(
         db: a reader's connection.
         handle: of the process.
         min_rows: while more output may come, fewer rows than this are not merged.
-        pack: cut merged rows so that they fill pages, rather than make them as large as possible. For rows that will
-            not be compressed.
+        for_pages: cut merged rows so that they fill pages, rather than make them as large as possible. For rows that
+            will not be compressed.
         step_rows: maximum number of rows examined.
     """
     state = db.execute(queries.UNMERGED, {"handle": handle}).fetchone()
     if state is None:
         return None
     mark, is_complete = state
-    merge = partial(_merge_group, pack=pack)
+    merge = partial(_merge_group, for_pages=for_pages)
     keys = db.execute(queries.ROWS_BEHIND, {"handle": handle, "after": mark, "limit": step_rows})
     found = _examine(db, keys, mark, step_rows, merge)
     plan = partial(CompactionPlan, handle=handle, before_seq=mark)
@@ -194,11 +197,15 @@ def plan_compaction(
         # Later output may still be merged with these rows: the mark stays before them.
         found.merged += [MergedRow.from_rows(found.rows)] if len(found.rows) > 1 else []
     elif found.rows and (not found.is_last or len(found.rows) >= _PACKED_FACTOR * min_rows):
-        is_packed = _pack(found, merge(found.rows))
-        if not is_packed and not found.is_last and step_rows == STEP_ROWS:  # a line of many parts
-            return plan_compaction(db, handle, min_rows=min_rows, pack=pack, step_rows=MAX_MERGED_LINES)
-        if not is_packed and not found.is_last:
-            found.merged += merge(found.rows)
+        results = merge(found.rows)
+        merged_count = max((n for n, row in enumerate(results, 1) if len(row.ids) > 1), default=0)
+        if merged_count:  # later output may still be packed with those behind
+            found.merged += results[:merged_count]
+            found.after_seq = results[merged_count - 1].end_seq - 1
+        elif not found.is_last and step_rows == STEP_ROWS:  # a line of many parts
+            return plan_compaction(db, handle, min_rows=min_rows, for_pages=for_pages, step_rows=MAX_MERGED_LINES)
+        elif not found.is_last:
+            found.merged += results
             found.after_seq = found.rows[-1].end_seq - 1
     has_work = found.after_seq > mark or any(len(row.ids) > 1 for row in found.merged)
     return plan(after_seq=found.after_seq, merged=found.merged) if has_work else None
@@ -228,7 +235,7 @@ def _examine(
     step_rows: int,
     merge: Callable[[Sequence[Row]], list[MergedRow]],
 ) -> _Found:
-    """Read rows up to the first that can be merged and are not followed by another, or to the end of the step."""
+    """Read rows until some can be merged that the next row cannot join, or to the end of the step."""
     after_seq, group, merged = mark, Group[Row](), list[MergedRow]()
     examined = examined_bytes = 0
     for row_id, first_seq, line_count in keys:
@@ -253,27 +260,13 @@ def _examine(
     return _Found(after_seq, merged, group.members, is_last=examined < step_rows)
 
 
-def _pack(found: _Found, results: list[MergedRow]) -> bool:
-    """Take the results up to the last that was merged. Later output may still be packed with the others.
-
-    Returns:
-        Whether one was merged.
-    """
-    while results and len(results[-1].ids) == 1:
-        results.pop()
-    if results:
-        found.merged += results
-        found.after_seq = results[-1].end_seq - 1
-    return bool(results)
-
-
-def _merge_group(rows: Sequence[Row], *, pack: bool) -> list[MergedRow]:
-    """Return what consecutive rows become. With `pack`, without the rows that stay as they are."""
+def _merge_group(rows: Sequence[Row], *, for_pages: bool) -> list[MergedRow]:
+    """Return what consecutive rows become. With `for_pages`, without the rows that stay as they are."""
     merged: list[MergedRow] = []
     for group in _cut_into_rows(rows):
         if _is_of_one_stream(group):
-            cut = _cut_for_pages(group) if pack else [group]
-            merged += [MergedRow.from_rows(part) for part in cut if len(part) > pack]
+            cut = _cut_for_pages(group) if for_pages else [group]
+            merged += [MergedRow.from_rows(part) for part in cut if len(part) > for_pages]
         else:
             merged.append(MergedRow.packed(group))
     return merged

@@ -3,13 +3,10 @@
 import sqlite3
 
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, transact_unsynced
+from outlast.storage.sqlite.connection import transact_unsynced
 
 PURGE_STEP_CHUNKS = 64
 """Maximum number of rows deleted in one transaction, which is the longest that a commit waits for."""
-
-VACUUM_STEP_PAGES = 4 * 1024 * 1024 // PAGE_SIZE_BYTES
-"""Maximum number of free pages returned to the file system in one transaction."""
 
 FREE_BYTES_KEPT = 64 * 1024 * 1024
 FREE_PART_KEPT = 20
@@ -39,10 +36,9 @@ def delete_purged_rows(db: sqlite3.Connection) -> bool:
     return True
 
 
-def vacuum_pages(db: sqlite3.Connection, most: int) -> None:
-    """Return some free pages to the file system, `most` at most; the file shrinks at the next checkpoint."""
-    count = min(most, VACUUM_STEP_PAGES)
-    db.executescript(f"PRAGMA incremental_vacuum({count})")  # execute() would stop after one page
+def vacuum_pages(db: sqlite3.Connection, pages: int) -> None:
+    """Return some free pages, at least one, to the file system; the file shrinks at the next checkpoint."""
+    db.executescript(f"PRAGMA incremental_vacuum({max(pages, 1)})")  # execute() would stop after one page
 
 
 def count_excess_pages(db: sqlite3.Connection) -> int:

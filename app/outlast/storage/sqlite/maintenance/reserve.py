@@ -15,6 +15,7 @@ from outlast.linux.refused import is_refused
 from outlast.model.errors import StorageFull
 from outlast.storage.base import (
     Change,
+    Chunk,
     CompleteOutput,
     EndRun,
     PurgeProcess,
@@ -27,12 +28,12 @@ from outlast.storage.base import (
 T = TypeVar("T")
 
 RESERVE_BYTES = 16 * 1024 * 1024
-"""Size of the reserve: more than the log may need to be written back when the disk has become full."""
+"""Maximum size of the reserve: more than the log may need to be written back when the disk has become full."""
 
-TIGHT_BYTES = 4 * RESERVE_BYTES
-"""Free space below which the log is kept small. A disk that is not larger gets no reserve."""
+_SHARE = 4
+"""A small disk is this many times as large as its reserve, and the reserve as the limit of the log on a full disk."""
 
-_MARGIN_BYTES = 1024 * 1024
+_MARGIN_SHARE = 16
 _FILL_BYTES = 1024 * 1024
 _NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of a file system that has no fallocate(2), besides those of a refused call."""
@@ -67,28 +68,46 @@ class Reserve:
         return found.f_bavail * found.f_frsize
 
     @property
+    def bytes(self) -> int:
+        """Size that the reserve is to have; that of a large disk also where the disk's size is not known."""
+        try:
+            disk = os.statvfs(self._database.parent)
+        except OSError:  # the folder has vanished
+            return RESERVE_BYTES
+        return min(disk.f_blocks * disk.f_frsize // _SHARE, RESERVE_BYTES) or RESERVE_BYTES
+
+    @property
     def is_tight(self) -> bool:
-        """Whether there is little free space."""
-        return self.free_bytes() < TIGHT_BYTES
+        """Whether there is little free space, so that the log is kept small."""
+        return self.free_bytes() < _SHARE * self.bytes
+
+    @property
+    def is_small(self) -> bool:
+        """Whether one batch of output could take as much room in the log as the reserve has."""
+        return self.bytes < RESERVE_BYTES
+
+    @property
+    def log_bytes(self) -> int:
+        """Length of the log that the reserve has room to write back, whatever one batch adds to it."""
+        return self.bytes // _SHARE
 
     def open(self) -> None:
-        """Make the reserve, if the disk is large enough for one."""
-        disk = os.statvfs(self._database.parent)
-        self._is_wanted = disk.f_blocks * disk.f_frsize > TIGHT_BYTES
+        """Make the reserve, if the size of the disk is known."""
+        self._is_wanted = os.statvfs(self._database.parent).f_blocks > 0
         self._is_there = False
         self.restore()
 
     def close(self) -> None:
         """Keep what is left of a reserve that was used: the next opening of the store needs some room, too."""
         if self._is_wanted and not self._is_there:
-            self._allocate(min(self._size_bytes() + self.free_bytes() // 2, RESERVE_BYTES))
+            self._allocate(min(self._size_bytes() + self.free_bytes() // 2, self.bytes))
 
     def restore(self) -> bool:
         """Make the reserve again if it is missing and there is room. Return whether output may be stored."""
         if self._is_wanted and not self._is_there:
-            size = self._size_bytes()
-            has_room = size == RESERVE_BYTES or size + self.free_bytes() >= RESERVE_BYTES + _MARGIN_BYTES
-            self._is_there = has_room and self._allocate(RESERVE_BYTES)
+            size, wanted = self._size_bytes(), self.bytes
+            has_room = size >= wanted or size + self.free_bytes() >= self._bytes_with_margin
+            self._is_there = has_room and self._allocate(wanted)
         return self._is_there or not self._is_wanted
 
     def give_up(self) -> bool:
@@ -119,17 +138,30 @@ class Reserve:
         if may_use_reserve(changes):
             return self.use(work)
         if not self.restore():
-            raise StorageFull(
-                f"the disk of {self._database} is full: make room, or purge processes. Output is stored again when "
-                f"{(RESERVE_BYTES + _MARGIN_BYTES) >> 20} MiB are free"
-            )
+            raise self._full(self._bytes_with_margin)
+        if self._is_wanted and self.is_small:
+            needed = self._bytes_needed(changes)
+            if needed > self.free_bytes():
+                raise self._full(needed)
         return work()
 
+    @property
+    def _bytes_with_margin(self) -> int:
+        return self.bytes + self.bytes // _MARGIN_SHARE
+
+    def _bytes_needed(self, changes: Sequence[Change]) -> int:
+        """Estimate the room with which output can be stored and the log written back without the reserve."""
+        output = sum(len(change.data) for change in changes if isinstance(change, Chunk))
+        return _file_bytes(Path(f"{self._database}-wal")) + 2 * output + self.bytes // _MARGIN_SHARE
+
+    def _full(self, needed: int) -> StorageFull:
+        return StorageFull(
+            f"the disk of {self._database} is full: make room, or purge processes. Output is stored again when "
+            f"{-(-needed >> 20)} MiB are free"
+        )
+
     def _size_bytes(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except OSError:
-            return 0
+        return _file_bytes(self._path)
 
     def _allocate(self, size: int) -> bool:
         if self._size_bytes() >= size:
@@ -149,6 +181,13 @@ class Reserve:
         return True
 
 
+def _file_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _fill(descriptor: int, size: int) -> None:
     """Make a file take `size` bytes of the disk."""
     try:
@@ -157,4 +196,4 @@ def _fill(descriptor: int, size: int) -> None:
         if not is_refused(error) and error.errno not in _NO_FALLOCATE:
             raise
         for start in range(0, size, _FILL_BYTES):
-            os.pwrite(descriptor, bytes(_FILL_BYTES), start)
+            os.pwrite(descriptor, bytes(min(_FILL_BYTES, size - start)), start)

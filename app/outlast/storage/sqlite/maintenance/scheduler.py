@@ -230,8 +230,8 @@ class MaintenanceScheduler:
         row_count = size = 0
         while self._due and row_count < STEP_ROWS and size < TARGET_BYTES:
             handle = next(iter(self._due))
-            pack = self._policy.compression is None
-            find = partial(plan_compaction, handle=handle, min_rows=self._policy.min_rows, pack=pack)
+            for_pages = self._policy.compression is None
+            find = partial(plan_compaction, handle=handle, min_rows=self._policy.min_rows, for_pages=for_pages)
             plan = await self._store.read(find)
             if plan is None or plan.after_seq is None:
                 del self._due[handle]

@@ -1,0 +1,1 @@
+"""Metrics: the families and their samples, and the two formats in which Prometheus reads them."""

@@ -1,0 +1,51 @@
+"""Totals and sizes of the store. The totals of output are in the newest row of output, the others in a table."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+from outlast.model.totals import OUTPUT_TOTALS, Counted, StoreFigures
+from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.trimming import oldest_output
+
+
+def output_totals(db: sqlite3.Connection) -> list[int]:
+    """Return the totals of output, in the order of `OUTPUT_TOTALS`."""
+    row = db.execute(queries.OUTPUT_TOTALS).fetchone()
+    if row is None or row[0] is None:  # the row is of a version that did not count
+        return [0] * len(OUTPUT_TOTALS)
+    totals: list[int] = json.loads(row[0])
+    return totals
+
+
+def figures(db: sqlite3.Connection, path: Path) -> StoreFigures:
+    """Implement `Storage.figures`. `path`: that of the database."""
+    others = {(Counted(counted), label): value for counted, label, value in db.execute(queries.TOTALS)}
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    (free_pages,) = db.execute("PRAGMA freelist_count").fetchone()
+    return StoreFigures(
+        totals=others | dict(zip(OUTPUT_TOTALS, output_totals(db), strict=True)),
+        oldest_output_ms=oldest_output(db),
+        database_bytes=_size(path),
+        log_bytes=_size(path.with_name(f"{path.name}-wal")),
+        free_bytes=free_pages * page_bytes,
+        filesystem_free_bytes=_free_space(path.parent),
+    )
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file, 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _free_space(folder: Path) -> int | None:
+    """Return the space that is left on the file system of a folder. None: the folder has gone."""
+    try:
+        system = os.statvfs(folder)
+    except OSError:
+        return None
+    return system.f_bavail * system.f_frsize
