@@ -13,7 +13,7 @@ import pytest
 from harness.plain_sql import register_sqlar_uncompress
 from outlast.failpoints import VARIABLE
 from outlast.model.output import ChunkQuery, Stream, TrimGap
-from outlast.model.retention import TrimQuery
+from outlast.model.retention import Rule, TrimQuery
 from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, queries
 from outlast.storage.sqlite.commit import commit
@@ -36,7 +36,7 @@ def line_of(number: int) -> bytes:
 
 
 def trim_of(upto: int) -> TrimOutput:
-    return TrimOutput(1, upto, EPOCH_MS)
+    return TrimOutput(1, upto, EPOCH_MS, Rule.TOTAL_BYTES)
 
 
 def _stored(db: sqlite3.Connection) -> int:

@@ -10,7 +10,7 @@ from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
-from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
+from outlast.model.retention import Holding, HoldingQuery, Rule, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
@@ -118,11 +118,16 @@ class RecordUsage:
 class PurgeProcess:
     """Delete a process, its runs and its output. Its handle is never used again.
 
-    `reason` is that of the event `PURGED`; None: a caller asked for it.
+    `rule`: the rule of retention that asks for it, which the event `PURGED` says; None: a caller does.
     """
 
     handle: int
-    reason: PurgeReason | None = None
+    rule: Rule | None = None
+
+    @property
+    def reason(self) -> PurgeReason | None:
+        """Reason of the event `PURGED`."""
+        return None if self.rule is None else PurgeReason.RETENTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ class TrimOutput:
     handle: int
     upto_seq: int
     ts_ms: int
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)

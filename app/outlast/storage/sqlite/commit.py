@@ -40,7 +40,7 @@ from outlast.storage.sqlite.rows import (
     position_from_rows,
     stored_bytes,
 )
-from outlast.storage.sqlite.trimming import trim_output
+from outlast.storage.sqlite.trimming import held_bytes, trim_output
 
 Compress = Callable[[bytes], bytes | None]
 
@@ -109,8 +109,10 @@ class Batch:
                 self._record_usage(change)
             case AddEvent():
                 self._add_event_once(change)
-            case PurgeProcess(handle=handle, reason=reason):
-                self._purge(handle, EventType.PURGED, reason)
+            case PurgeProcess(handle=handle):
+                if change.rule is not None and self._stored(handle) is not None:
+                    self._tally.count_purge(change.rule, held_bytes(self._db, handle))
+                self._purge(handle, EventType.PURGED, change.reason)
             case TrimOutput():
                 self._trims.append(change)
             case WithdrawProcess(process_id=process_id):
@@ -167,7 +169,7 @@ class Batch:
                 self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
         for change in self._trims:  # they look at rows, so these are stored first
             if self._stored(change.handle) is not None:
-                trim_output(self._db, change)
+                self._tally.count_removed(change.rule, trim_output(self._db, change))
         if self._tally:
             self._db.executemany(queries.ADD_TO_TOTAL, [(*key, count) for key, count in self._tally.items()])
 

@@ -42,8 +42,12 @@ def trimmed_from_row(row: tuple[Any, ...]) -> Trimmed | None:
 # ---- in a commit
 
 
-def trim_output(db: sqlite3.Connection, change: TrimOutput) -> None:
-    """Set the mark of a stored process, in the caller's transaction, at the end of the last whole row."""
+def trim_output(db: sqlite3.Connection, change: TrimOutput) -> int:
+    """Set the mark of a stored process, in the caller's transaction, at the end of the last whole row.
+
+    Returns:
+        How many bytes on the disk are deleted.
+    """
     handle = change.handle
     last = _last_row(db, handle, change.upto_seq)
     if last is not None and last.end_seq > change.upto_seq:
@@ -51,7 +55,7 @@ def trim_output(db: sqlite3.Connection, change: TrimOutput) -> None:
     before = trimmed_of(db, handle)
     mark = before.last_seq if before else 0
     if last is None or last.end_seq <= mark:
-        return
+        return 0
     upto = last.end_seq
     freed, missing_bytes = db.execute(queries.ROWS_SUM, {"handle": handle, "after": mark, "upto": upto}).fetchone()
     stdout_end, stderr_end = db.execute(queries.TRIMMED_ENDS, (handle,)).fetchone() or (0, 0)
@@ -64,6 +68,7 @@ def trim_output(db: sqlite3.Connection, change: TrimOutput) -> None:
     first = _first_row(db, handle, upto)
     db.execute(queries.LOWER_HOLDING, (freed, first and first[1], handle))
     failpoint("inside-trim")
+    return int(freed)
 
 
 @dataclass(frozen=True, slots=True)
