@@ -1,12 +1,11 @@
 """A client for the HTTP API: calls with the token, JSON answers, and Server-Sent Events."""
 
-import asyncio
 import contextlib
 import io
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +20,9 @@ API_ROOT = "/api/v1"
 EVENT_STREAM = "text/event-stream"
 _ANSWER_S = 120.0
 _SILENT_S = 60.0
-_RECONNECT_S = 0.01
 _SHOWN_BYTES = 2000
 _OK = 200
+_ID = re.compile(r"[0-9]+(-eof)?|[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*(,[0-9]+)?(-eof)?")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -42,11 +41,18 @@ class SseError(AssertionError):
 
 @dataclass(frozen=True)
 class Event:
-    """A Server-Sent Event. `id` is None where the event has no id; `text` is its data as it was sent."""
+    """A Server-Sent Event.
+
+    Attributes:
+        id: its id, if that is a number.
+        text: its data as they were sent.
+        id_text: its id as it was sent; empty: it has none.
+    """
 
     kind: str
     id: int | None
     text: str
+    id_text: str = field(default="", compare=False)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -99,7 +105,7 @@ class SseParser:
             raise SseError(f"the stream ends inside an event: {self._rest[:_SHOWN_BYTES]!r}")
 
     def _event(self, block: bytes) -> Event | None:
-        kind, number, data = "", None, []
+        kind, id_text, data = "", "", []
         for line in _LINE_END.split(block.decode("utf-8", "strict")):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -108,14 +114,17 @@ class SseParser:
             elif name == "event":
                 kind = value
             elif name == "id":
-                number = int(value) if not value.endswith("-eof") else None
+                if not _ID.fullmatch(value):
+                    raise SseError(f"the id {value!r} is none of the API")
+                id_text = value
             elif line.startswith(":"):
                 self.comments.append(value)
             else:
                 raise SseError(f"unknown field {name!r} in {block[:_SHOWN_BYTES]!r}")
         if data:
-            return Event(kind or "message", number, "\n".join(data))
-        if kind or number is not None:
+            number = int(id_text) if id_text.isdigit() else None
+            return Event(kind or "message", number, "\n".join(data), id_text)
+        if kind or id_text:
             raise SseError(f"an event without data: {block[:_SHOWN_BYTES]!r}")
         return None
 
@@ -139,27 +148,6 @@ async def read_events(content: aiohttp.StreamReader) -> AsyncGenerator[Event, No
         for event in parser.feed(data):
             yield event
     parser.finish()
-
-
-async def resume(
-    connect: Callable[[int | None], AsyncGenerator[Event, None]], last_event_id: int | None = None
-) -> AsyncGenerator[Event, None]:
-    """Yield events up to `eof`, over as many connections as that takes.
-
-    Args:
-        connect: follows the stream over one connection, from behind the given event id (`HttpClient.follow`).
-        last_event_id: where the first connection begins.
-    """
-    while True:
-        with contextlib.suppress(*BROKEN):
-            async with contextlib.aclosing(connect(last_event_id)) as events:
-                async for event in events:
-                    if event.id is not None:
-                        last_event_id = event.id
-                    yield event
-                    if event.kind == "eof":
-                        return
-        await asyncio.sleep(_RECONNECT_S)
 
 
 class HttpClient:

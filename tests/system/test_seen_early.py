@@ -261,6 +261,31 @@ async def test_what_a_follower_has_seen_every_later_list_and_search_has(daemon: 
     await follower.hang_up()
 
 
+async def test_a_list_has_what_a_follower_sees_that_came_later(daemon: Daemon, store: FaultyStore) -> None:
+    process = await daemon.python(SAY, stdin_mode="pipe")
+    await say(daemon, process, "1first/")
+    await daemon.wait_for_lines(process, 1)
+    store.inject(Mode.STALL)
+    await say(daemon, process, "1one/", "2two/")
+    follower = Follower(daemon, process)
+    await follower.sees("first\n", "one\n", "two\n")
+    asyncio.get_running_loop().call_later(0.2, store.mend)
+    assert await daemon.lines(process) == ["first", "one", "two"]
+    await follower.hang_up()
+
+
+async def test_a_list_of_the_next_daemon_has_what_a_follower_has_seen(daemon: Daemon, store: FaultyStore) -> None:
+    process, follower = await followed(daemon)
+    store.inject(Mode.STALL)
+    await say(daemon, process, "1one/", "2two/", "1thr")
+    await follower.sees("first\n", "one\n", "two\n")
+    await daemon.kill()
+    store.inject(Mode.SLOW, delay_s=0.2)
+    await daemon.start()
+    assert (await daemon.lines(process))[:3] == ["first", "one", "two"]
+    await follower.hang_up()
+
+
 async def test_what_the_store_rejects_comes_again_under_its_number(daemon: Daemon, store: FaultyStore) -> None:
     process, follower = await followed(daemon)
     store.inject(Mode.REFUSE, handle=1)

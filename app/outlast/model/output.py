@@ -34,7 +34,7 @@ class GapReason(StrEnum):
     """Reason why output is missing.
 
     `LOST`: shim and daemon were killed at once, or the machine went down, so output written after this point was not
-    read; or it was read and given up, because the store could not take it (`outlast down --discard`).
+    read; or it was read and given up, because the store could not take it (`outlast shutdown --discard`).
     `STORE_REPLACED`: the store that held the output was replaced by an older copy.
     `RETENTION`: it was deleted because of a limit (`Trimmed`). Only `TrimGap` has this reason.
     """
@@ -214,6 +214,10 @@ class TrimGap(Chunk):
     """
 
     trimmed: "Trimmed"
+
+    def first(self, count: int) -> "TrimGap":
+        """Return the gap with only its first `count` (>= 1) numbers."""
+        return replace(self, line_count=min(count, self.line_count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

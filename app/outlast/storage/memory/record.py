@@ -1,7 +1,7 @@
 """The record of one process in the storage in memory."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from outlast.model.managed import Desired
@@ -32,7 +32,8 @@ class Stored:
     place: int
 
 
-def _streams() -> dict[Stream | None, list[Stored]]:
+def streams() -> dict[Stream | None, list[Stored]]:
+    """Return the output of a process that has none, by stream and of both."""
     return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
 
 
@@ -43,7 +44,7 @@ class Record:
     process: Process
     latest_start_ms: int
     earlier: list[Run] = field(default_factory=list)
-    output: dict[Stream | None, list[Stored]] = field(default_factory=_streams)
+    output: dict[Stream | None, list[Stored]] = field(default_factory=streams)
     latest_ms: int = 0
     held_bytes: int = 0
     usage: dict[int, RunUsage] = field(default_factory=dict)
@@ -88,13 +89,23 @@ class Record:
         self.process = replace(self.process, output=summary)
 
 
+def index_from(stored: Sequence[Stored], seq: int) -> int:
+    """Return the index of the first chunk that begins at `seq` or later."""
+    return bisect_left(stored, seq, key=lambda entry: entry.chunk.first_seq)
+
+
+def continues(stored: Sequence[Stored], index: int) -> bool:
+    """Return whether there is a chunk at `index` that continues a line."""
+    return index < len(stored) and stored[index].chunk.continues > 0
+
+
 def whole_lines(record: Record, chunk: Chunk, *, seen_seq: int = 0) -> Chunk | None:
     """Return a stored chunk with its lines whole, or None if no line is left. See `with_whole_lines`."""
     stored = record.output[chunk.stream]
     index = bisect_left(stored, chunk.last_seq, key=lambda entry: entry.chunk.last_seq)
 
     def is_continued() -> bool:
-        return index + 1 < len(stored) and stored[index + 1].chunk.continues > 0
+        return continues(stored, index + 1)
 
     def earlier_parts() -> Iterator[tuple[int, bytes]]:
         first = bisect_left(stored, chunk.continues, key=lambda entry: entry.chunk.last_seq)

@@ -8,7 +8,7 @@ from typing import Self
 from outlast.model.clock import now_ms
 from outlast.model.errors import StorageError
 from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
-from outlast.model.managed import ManagedState
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
@@ -36,9 +36,9 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.memory import retention
 from outlast.storage.memory.events import MemoryEvents
-from outlast.storage.memory.record import Record, whole_lines
+from outlast.storage.memory.record import Record, continues, index_from, streams, whole_lines
 from outlast.storage.memory.scan import Written
-from outlast.storage.whole_lines import Span, find_tail
+from outlast.storage.whole_lines import End, Span, find_tail
 
 
 class MemoryStorage(Storage):
@@ -232,13 +232,16 @@ class MemoryStorage(Storage):
                 size += len(chunk.data)
         return found
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        stored = self._records[handle].output[stream] if handle in self._records else []
+        output = self._records[handle].output if handle in self._records else streams()
+        stored, end = output[stream], None
+        if before is not None:
+            stored = stored[: index_from(stored, before)]
+            end = End(before, {it: continues(output[it], index_from(output[it], before)) for it in Stream})
         chunks = (entry.chunk for entry in reversed(stored))
-        return find_tail(
-            (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks), lines
-        )
+        spans = (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks)
+        return find_tail(spans, lines, end)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
@@ -299,7 +302,7 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(  # noqa: C901 - one case a kind of change
+    def _update(  # noqa: C901, PLR0912 - one case a kind of change
         self,
         record: Record,
         change: Chunk
@@ -322,6 +325,11 @@ class MemoryStorage(Storage):
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
+            if process.managed and (process.managed.desired, change.state.desired) == (
+                Desired.RUNNING,
+                Desired.STOPPED,
+            ):
+                self._events.add(process, EventType.STOPPED, now_ms())
             record.process = replace(process, managed=process.managed and change.state)
         elif isinstance(change, Chunk):
             position = advance(record.position, change)

@@ -16,7 +16,7 @@ from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
 from outlast.storage.sqlite.parts import whole_lines
 from outlast.storage.sqlite.rows import chunk_times, chunks_of, is_packed, position_from_rows
 from outlast.storage.sqlite.trimming import ended_by_own_limit, trimmed_from_row, trimmed_of
-from outlast.storage.whole_lines import Span, find_tail
+from outlast.storage.whole_lines import End, Span, find_tail
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -128,24 +128,44 @@ def _wanted(db: sqlite3.Connection, query: ChunkQuery, row: tuple[Any, ...], aft
             yield wanted
 
 
-def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
+def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None, before: int | None = None) -> int:
     """Implement `Storage.tail`."""
     if not _is_stored(db, handle):
         return 0
     trimmed = trimmed_of(db, handle)
-    rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle, "mark": trimmed.last_seq if trimmed else 0})
-    return find_tail(_spans(rows, stream), lines)
+    end = MAX_INTEGER if before is None else before
+    where = {"handle": handle, "mark": trimmed.last_seq if trimmed else 0, "before": end}
+    spans = _spans(db.execute(queries.SPANS_BACKWARDS[stream], where), stream, end)
+    if before is None:
+        return find_tail(spans, lines)
+    return find_tail(spans, lines, End(before, _continued_at(db, handle, before)))
 
 
-def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None) -> Iterator[Span]:
-    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row."""
+def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None, before: int) -> Iterator[Span]:
+    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row.
+
+    `before`: only spans that begin before this number.
+    """
     for first_seq, line_count, number, is_gap, continues, parts in rows:
         if number != BOTH_STREAMS:
             yield Span(first_seq, line_count, Stream(number), bool(is_gap), continues)
             continue
         for piece in reversed(list(pieces_of(first_seq, parts))):
-            if stream in (None, piece.stream):
+            if piece.first_seq < before and stream in (None, piece.stream):
                 yield Span(piece.first_seq, piece.line_count, piece.stream, False, piece.continues)
+
+
+def _continued_at(db: sqlite3.Connection, handle: int, seq: int) -> dict[Stream, bool]:
+    """Tell whether the first chunk of each stream that begins at `seq` or later continues a line."""
+    packed = db.execute(queries.PACKED_OVER, (handle, seq)).fetchone()
+    if packed is None:
+        behind = {stream: db.execute(queries.CONTINUES_NEXT, (handle, stream, seq - 1)).fetchone() for stream in Stream}
+        return {stream: row is not None and row[0] > 0 for stream, row in behind.items()}
+    continued = dict.fromkeys(Stream, False)  # no line goes on behind a packed row
+    for piece in reversed(list(pieces_of(*packed))):
+        if piece.first_seq >= seq:
+            continued[piece.stream] = piece.continues > 0
+    return continued
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:
@@ -181,18 +201,19 @@ def _last_seq(db: sqlite3.Connection, handle: int) -> int:
 def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int, mark: int) -> int:
     """Return the first line, behind `mark`, of the first chunk with `latest_ts` >= `ms`, or the line after the last.
 
-    A binary search over sequence numbers, because `latest_ts` never falls: about 20 lookups for a million chunks. An
-    index on time would cost every commit.
+    A binary search over sequence numbers, because `latest_ts` never falls: about 20 lookups for a million chunks,
+    or for the numbers that a gap passes over. An index on time would cost every commit.
     """
     low, high = mark + 1, _last_seq(db, handle) + 1
     while low < high:
         middle = (low + high) // 2
         at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in (BOTH_STREAMS, *Stream)]
-        first_seq, line_count, latest_ts = max(row for row in at if row)
-        if latest_ts >= ms:
+        # The row that holds `middle`, or the last one before it; none if the output begins with a gap behind it.
+        first_seq, line_count, latest_ts = max((row for row in at if row), default=(middle, 0, None))
+        if latest_ts is not None and latest_ts >= ms:
             high = first_seq
         else:
-            low = first_seq + line_count
+            low = max(first_seq + line_count, middle + 1)
     for stream in (BOTH_STREAMS, *Stream):
         row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
         for lines, ts_ms in chunk_times(*row) if row else ():
