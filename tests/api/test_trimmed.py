@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from outlast.model.output import Stream
+from outlast.model.retention import Rule
 from outlast.storage import Change, TrimOutput
 from outlast.testing.storage.samples import Output
 from tests.support.daemon import Daemon
@@ -24,7 +25,7 @@ async def trimmed(daemon: Daemon) -> dict[str, Any]:
     def print_and_trim(output: Output) -> list[Change]:
         chunks = [output.chunk(LARGE, ts_ms=now_ms + n) for n in range(3)]
         last = output.chunk(b"last\n", Stream.STDERR, ts_ms=now_ms + 3)
-        return [*chunks, last, TrimOutput(process["handle"], 2002, now_ms)]
+        return [*chunks, last, TrimOutput(process["handle"], 2002, now_ms, Rule.OUTPUT_S)]
 
     await leave(daemon, process, print_and_trim)
     return ended | {"now_ms": now_ms}

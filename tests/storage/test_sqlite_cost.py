@@ -153,7 +153,7 @@ _WORK: dict[str, Work] = {
     ),
     "where to trim": lambda db: trimming.trim_point(db, TrimQuery(handle=1, free_bytes=100)),
     "is anything trimmed": lambda db: trimming.has_trimmed(db, handle=None, since_ms=EPOCH_MS),
-    "trim": lambda db: commit(db, [TrimOutput(4, 1, EPOCH_MS)]),
+    "trim": lambda db: commit(db, [TrimOutput(4, 1, EPOCH_MS, Rule.TOTAL_BYTES)]),
     "oldest events": lambda db: trimming.trim_events(db, before_ms=EPOCH_MS, limit=10),
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),

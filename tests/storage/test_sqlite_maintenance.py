@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from outlast.model.event import PurgeReason
 from outlast.model.output import ChunkQuery, Stream
+from outlast.model.retention import Rule
 from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, read
 from outlast.storage.sqlite.commit import commit
@@ -262,10 +262,10 @@ async def test_a_trim_leaves_free_pages_and_a_purge_none(storage: SqliteStorage)
     trimmed, purged = [Output(await added(storage)) for _ in range(2)]
     for _ in range(20):
         await storage.commit([trimmed.chunk(b"x" * 50_000), purged.chunk(b"y" * 50_000)])
-    await storage.commit([TrimOutput(trimmed.handle, 20, 1)])
+    await storage.commit([TrimOutput(trimmed.handle, 20, 1, Rule.TOTAL_BYTES)])
     await storage._cleanup.wait_idle()
     assert _count(storage.path, "PRAGMA freelist_count") > 40
-    await storage.commit([PurgeProcess(purged.handle, PurgeReason.RETENTION)])
+    await storage.commit([PurgeProcess(purged.handle, Rule.ENDED)])
     await storage._cleanup.wait_idle()
     assert _count(storage.path, "PRAGMA freelist_count") > 80
     await storage.commit([PurgeProcess(trimmed.handle)])

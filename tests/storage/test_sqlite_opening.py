@@ -120,6 +120,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
             "trimmed",
             "holding",
             "events_trimmed",
+            "total",
         )
         assert set(tables) == {(name, 1) for name in names}
 

@@ -13,9 +13,9 @@ import pytest
 from harness.plain_sql import register_sqlar_uncompress
 from outlast.failpoints import VARIABLE
 from outlast.model.output import ChunkQuery, Stream, TrimGap
-from outlast.model.retention import TrimQuery
+from outlast.model.retention import Rule, TrimQuery
 from outlast.storage.base import PurgeProcess, TrimOutput
-from outlast.storage.sqlite import SqliteStorage, queries
+from outlast.storage.sqlite import SqliteStorage, queries, retention_queries
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
@@ -36,7 +36,7 @@ def line_of(number: int) -> bytes:
 
 
 def trim_of(upto: int) -> TrimOutput:
-    return TrimOutput(1, upto, EPOCH_MS)
+    return TrimOutput(1, upto, EPOCH_MS, Rule.TOTAL_BYTES)
 
 
 def _stored(db: sqlite3.Connection) -> int:
@@ -51,7 +51,7 @@ def _shown(db: sqlite3.Connection, columns: str, view: str) -> list[tuple[object
 
 def _held(db: sqlite3.Connection) -> list[tuple[int, int]]:
     """Return what each process holds, counted."""
-    size = queries.ROW_SIZE
+    size = retention_queries.ROW_SIZE
     return db.execute(
         f"SELECT p.handle, coalesce(sum({size}), 0) FROM process p "  # noqa: S608
         "LEFT JOIN trimmed t ON t.handle = p.handle "

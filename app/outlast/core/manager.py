@@ -127,18 +127,21 @@ class ProcessManager:
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor | GroupReader] = set()
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
-        self.metrics = MetricsReader(
-            storage=storage,
+        self.metrics = self._metrics()
+        self._closing = False
+        self._opened_at = 0.0
+        self._own_identity = users.resolve(None)
+
+    def _metrics(self) -> MetricsReader:
+        return MetricsReader(
+            storage=self._storage,
             committer=self._committer,
             supervisor=self._supervisor,
             registry=self._managed.registry,
             starter=self._starter,
             followers=lambda: (len(self._cursors), self.events.followers),
-            state_dir=state_dir,
+            state_dir=self._state_dir,
         )
-        self._closing = False
-        self._opened_at = 0.0
-        self._own_identity = users.resolve(None)
 
     # ---- life of the daemon
 

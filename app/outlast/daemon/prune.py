@@ -13,7 +13,7 @@ from outlast.core.supervision.ownership import claim_store
 from outlast.daemon import state_folder
 from outlast.daemon.retention_policy import retention_policy
 from outlast.model.errors import AlreadyServed
-from outlast.model.event import PurgeReason
+from outlast.model.retention import Rule
 from outlast.storage import EndedProcess, PurgeProcess, Storage, storage_from_url
 
 _STOP_S = 5.0
@@ -26,9 +26,9 @@ class _Offline:
         self._storage = storage
         self._committer = committer
 
-    def purge_ended(self, ended: EndedProcess) -> asyncio.Future[int]:
+    def purge_ended(self, ended: EndedProcess, rule: Rule) -> asyncio.Future[int]:
         """Purge a process that has ended."""
-        return self._committer.stored(PurgeProcess(ended.handle, PurgeReason.RETENTION))
+        return self._committer.stored(PurgeProcess(ended.handle, rule))
 
     def is_in_use(self, _process_id: str) -> bool:
         """Return False: `Storage.ended` leaves out what runs, or is to run."""

@@ -6,6 +6,7 @@ from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import ExitStatus, ProcessSpec, Run
+from outlast.model.retention import Rule
 from outlast.model.usage import RunUsage
 
 
@@ -90,11 +91,16 @@ class RecordUsage:
 class PurgeProcess:
     """Delete a process, its runs and its output. Its handle is never used again.
 
-    `reason` is that of the event `PURGED`; None: a caller asked for it.
+    `rule`: the rule of retention that asks for it, which the event `PURGED` says; None: a caller does.
     """
 
     handle: int
-    reason: PurgeReason | None = None
+    rule: Rule | None = None
+
+    @property
+    def reason(self) -> PurgeReason | None:
+        """Reason of the event `PURGED`."""
+        return None if self.rule is None else PurgeReason.RETENTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class TrimOutput:
     handle: int
     upto_seq: int
     ts_ms: int
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)

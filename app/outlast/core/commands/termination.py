@@ -11,8 +11,8 @@ from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import Interrupted, NotFound, NotRunning, ShimUnavailable, after_effects
-from outlast.model.event import PurgeReason
 from outlast.model.process import Process
+from outlast.model.retention import Rule
 from outlast.shimlink import KillOutcome
 from outlast.storage import EndedProcess, PurgeProcess, Storage
 
@@ -137,8 +137,8 @@ class Termination:
         self._on_purged(process.handle, live)
         return left
 
-    def purge_ended(self, ended: EndedProcess) -> asyncio.Future[int] | None:
-        """Delete record and output of a process that has ended for good, and kill nothing.
+    def purge_ended(self, ended: EndedProcess, rule: Rule) -> asyncio.Future[int] | None:
+        """Delete record and output of a process that has ended for good, by a rule of retention, and kill nothing.
 
         Returns:
             A future that is done when the purge is stored; None: another call purges the process.
@@ -146,7 +146,7 @@ class Termination:
         if ended.handle in self._purging:
             return None
         self._purging.add(ended.handle)
-        change = PurgeProcess(ended.handle, PurgeReason.RETENTION)
+        change = PurgeProcess(ended.handle, rule)
         return self._committer.stored(change, lambda _: self._on_purged(ended.handle, None))
 
     async def _check_not_purged(self, process: Process) -> None:

@@ -21,7 +21,7 @@ STEP_EVENTS = 500
 class Purges(Protocol):
     """A submitter of purges. See `Termination.purge_ended`."""
 
-    def purge_ended(self, ended: EndedProcess) -> asyncio.Future[int] | None:
+    def purge_ended(self, ended: EndedProcess, rule: Rule) -> asyncio.Future[int] | None:
         """Submit a purge, and return a future of its commit; None: another call purges the process."""
 
 
@@ -94,7 +94,7 @@ class Purger:
             purge
             for process in found
             if not self._census.is_in_use(process.process_id)
-            and (purge := self._purges.purge_ended(process)) is not None
+            and (purge := self._purges.purge_ended(process, rule)) is not None
         ]
         if not purges:
             return 0

@@ -172,20 +172,20 @@ class OutputTrimmer:
                 spares_end=query.spares_end,
                 takes_all=query.takes_all,
             )
-            count = await rest_after(self._cut_step(step))
+            count = await rest_after(self._cut_step(rule, step))
             if not count:
                 return freed
             self._account.add(rule, count)
             freed += count
 
-    async def _cut_step(self, query: TrimQuery) -> int:
+    async def _cut_step(self, rule: Rule, query: TrimQuery) -> int:
         point = await self._storage.trim_point(query)
         process = None if point is None else await self._storage.process(query.handle)
         if point is None or process is None:
             return 0
         now = now_ms()
         self._tell(query.handle, process.run.number, now - now % _EVENT_MS)
-        trim = self._committer.stored(TrimOutput(query.handle, point.upto_seq, now))
+        trim = self._committer.stored(TrimOutput(query.handle, point.upto_seq, now, rule))
         await asyncio.wait([trim], timeout=STUCK_S)
         if not trim.done():
             return 0

@@ -33,6 +33,7 @@ class Stored:
 
 
 def _streams() -> dict[Stream | None, list[Stored]]:
+    """Return the output of a process that has none, by stream and of both."""
     return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
 
 

@@ -78,6 +78,8 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
+                    if change.rule is not None and change.handle in self._records:
+                        self._tally.count_purge(change.rule, self._records[change.handle].held_bytes)
                     self._purge(change.handle, EventType.PURGED, change.reason)
                 case WithdrawProcess():
                     self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
@@ -332,7 +334,9 @@ class MemoryStorage(Storage):
                 record.append(change, position, self._written.add(change))
                 self._tally.count_chunk(change)
         elif isinstance(change, TrimOutput):
+            before = record.held_bytes
             self._written.forget(retention.trim(record, change.upto_seq))
+            self._tally.count_removed(change.rule, before - record.held_bytes)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
         elif isinstance(change, AddEvent):

@@ -28,7 +28,7 @@ from outlast.storage.base import (
 )
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.figures import output_totals
 from outlast.storage.sqlite.packed import BOTH_STREAMS
@@ -40,7 +40,7 @@ from outlast.storage.sqlite.rows import (
     position_from_rows,
     stored_bytes,
 )
-from outlast.storage.sqlite.trimming import trim_output
+from outlast.storage.sqlite.trimming import held_bytes, trim_output
 
 Compress = Callable[[bytes], bytes | None]
 
@@ -109,8 +109,10 @@ class Batch:
                 self._record_usage(change)
             case AddEvent():
                 self._add_event_once(change)
-            case PurgeProcess(handle=handle, reason=reason):
-                self._purge(handle, EventType.PURGED, reason)
+            case PurgeProcess(handle=handle):
+                if change.rule is not None and self._stored(handle) is not None:
+                    self._tally.count_purge(change.rule, held_bytes(self._db, handle))
+                self._purge(handle, EventType.PURGED, change.reason)
             case TrimOutput():
                 self._trims.append(change)
             case WithdrawProcess(process_id=process_id):
@@ -163,11 +165,11 @@ class Batch:
             self._insert(self._last_row, str(totals))
             self._last_row = None
         for handle, (count, oldest_ts) in self._held.items():
-            if not self._db.execute(queries.RAISE_HOLDING, (count, handle)).rowcount:
-                self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
+            if not self._db.execute(retention_queries.RAISE_HOLDING, (count, handle)).rowcount:
+                self._db.execute(retention_queries.ADD_HOLDING, (handle, count, oldest_ts))
         for change in self._trims:  # they look at rows, so these are stored first
             if self._stored(change.handle) is not None:
-                trim_output(self._db, change)
+                self._tally.count_removed(change.rule, trim_output(self._db, change))
         if self._tally:
             self._db.executemany(queries.ADD_TO_TOTAL, [(*key, count) for key, count in self._tally.items()])
 
@@ -250,7 +252,7 @@ class Batch:
         keep = spec.options.keep
         if keep is not None:
             times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
-            self._db.execute(queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
+            self._db.execute(retention_queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
         self._tally.count_start(StartResult.RECORDED)

@@ -6,6 +6,7 @@ from outlast.model.event import EventFilter, EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.options import Keep
 from outlast.model.process import Run
+from outlast.model.retention import Rule
 from outlast.storage.base import (
     AddProcess,
     BeginRun,
@@ -113,7 +114,7 @@ class RetentionConformance(StorageSuite):
     async def test_a_purge_may_say_why(self, storage: Storage) -> None:
         """The event of a purge has its reason, and none if a caller asked for the purge."""
         first, second = await added(storage), await added(storage)
-        await storage.commit([PurgeProcess(first, PurgeReason.RETENTION), PurgeProcess(second)])
+        await storage.commit([PurgeProcess(first, Rule.ENDED), PurgeProcess(second)])
         page = await storage.events(0, 10, EventFilter(types=frozenset({EventType.PURGED})))
         assert [event.purge_reason for event in page.events] == [PurgeReason.RETENTION, None]
         assert [event.ending for event in page.events] == [None, None]

@@ -35,7 +35,7 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
 from outlast.model.retention import HoldingQuery, Rule
-from outlast.model.totals import StartResult, Tally
+from outlast.model.totals import Counted, StartResult, Tally
 from outlast.storage.base import (
     BeginRun,
     Change,
@@ -153,7 +153,7 @@ class _StorageMachine(RuleBasedStateMachine):
         self.commit()
         if not (handle := self._pick(number)):
             return
-        self._do(self._storage.commit([TrimOutput(handle, upto, 1)]))
+        self._do(self._storage.commit([TrimOutput(handle, upto, 1, Rule.TOTAL_BYTES)]))
         process = self._do(self._storage.process(handle))
         assert process is not None
         model, trimmed = self._models[handle], process.output.trimmed
@@ -433,7 +433,9 @@ class _StorageMachine(RuleBasedStateMachine):
         assert found_unfinished == unfinished(self._models)
         page = self._do(self._storage.events(0, 1000, EventFilter()))
         assert [(event.process_id, event.type) for event in page.events] == self._expected_events
-        assert +Tally(self._do(self._storage.figures()).totals) == +self._tally
+        totals = Tally(self._do(self._storage.figures()).totals)
+        del totals[Counted.REMOVED_BYTES, Rule.TOTAL_BYTES]  # what a trim deletes is up to the store
+        assert +totals == +self._tally
 
 
 def _without_gap(chunks: list[Chunk], model: Model, query: ChunkQuery) -> list[Chunk]:

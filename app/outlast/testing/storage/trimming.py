@@ -26,7 +26,7 @@ async def _printed(storage: Storage, count: int, *, handle: int | None = None) -
 
 async def _trimmed(storage: Storage, handle: int, upto_seq: int) -> Trimmed:
     """Trim output, and return what is trimmed of it."""
-    await storage.commit([TrimOutput(handle, upto_seq, EPOCH_MS)])
+    await storage.commit([TrimOutput(handle, upto_seq, EPOCH_MS, Rule.TOTAL_BYTES)])
     process = await storage.process(handle)
     assert process is not None
     assert process.output.trimmed is not None
@@ -166,7 +166,7 @@ class TrimmingConformance(StorageSuite):
         """Nothing is left of a purged process, and a trim of it changes nothing."""
         output = await _printed(storage, 2)
         await _trimmed(storage, output.handle, 2000)
-        await storage.commit([PurgeProcess(output.handle), TrimOutput(output.handle, 4000, EPOCH_MS)])
+        await storage.commit([PurgeProcess(output.handle), TrimOutput(output.handle, 4000, EPOCH_MS, Rule.TOTAL_BYTES)])
         assert await _all(storage, output.handle) == []
         assert not await storage.has_trimmed()
         assert await storage.held_bytes() == 0
