@@ -15,7 +15,7 @@ from outlast.failpoints import VARIABLE
 from outlast.model.output import ChunkQuery, Stream, TrimGap
 from outlast.model.retention import Rule, TrimQuery
 from outlast.storage.base import PurgeProcess, TrimOutput
-from outlast.storage.sqlite import SqliteStorage, queries
+from outlast.storage.sqlite import SqliteStorage, queries, retention_queries
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
@@ -51,7 +51,7 @@ def _shown(db: sqlite3.Connection, columns: str, view: str) -> list[tuple[object
 
 def _held(db: sqlite3.Connection) -> list[tuple[int, int]]:
     """Return what each process holds, counted."""
-    size = queries.ROW_SIZE
+    size = retention_queries.ROW_SIZE
     return db.execute(
         f"SELECT p.handle, coalesce(sum({size}), 0) FROM process p "  # noqa: S608
         "LEFT JOIN trimmed t ON t.handle = p.handle "

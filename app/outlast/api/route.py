@@ -135,6 +135,8 @@ def ref_of(request: web.Request) -> str:
     return ref
 
 
-def json_response(data: Any, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+def json_response(
+    data: Any, status: HTTPStatus = HTTPStatus.OK, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
     """Return a response with `data` as JSON."""
-    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json", headers=headers)

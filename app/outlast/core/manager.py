@@ -127,18 +127,21 @@ class ProcessManager:
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor | GroupReader] = set()
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
-        self.metrics = MetricsReader(
-            storage=storage,
+        self.metrics = self._metrics()
+        self._closing = False
+        self._opened_at = 0.0
+        self._own_identity = users.resolve(None)
+
+    def _metrics(self) -> MetricsReader:
+        return MetricsReader(
+            storage=self._storage,
             committer=self._committer,
             supervisor=self._supervisor,
             registry=self._managed.registry,
             starter=self._starter,
             followers=lambda: (len(self._cursors), self.events.followers),
-            state_dir=state_dir,
+            state_dir=self._state_dir,
         )
-        self._closing = False
-        self._opened_at = 0.0
-        self._own_identity = users.resolve(None)
 
     # ---- life of the daemon
 
@@ -288,9 +291,10 @@ class ProcessManager:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, in the order of the query."""
-        return [self._view(process) for process in await self._storage.processes(query)]
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        """List processes, in the order of the query. `with_usage`: with the resources that those use which run."""
+        views = [self._view(process) for process in await self._storage.processes(query)]
+        return list(map(self._with_usage, views)) if with_usage else views
 
     async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
         """List the runs of a process, newest first."""
@@ -467,6 +471,12 @@ class ProcessManager:
             stdin_writable=live is not None and live.stdin_open,
             starting=managed is not None and managed.is_starting,
         )
+
+    def _with_usage(self, view: ProcessView) -> ProcessView:
+        live = self._supervisor.get(view.process.spec.id)
+        if live is None or live.ended or live.run.number != view.process.run.number:
+            return view
+        return replace(view, samples=live.usage.newest(2))
 
     def _running(self, process: Process) -> LiveProcess:
         live = self._supervisor.get(process.spec.id)

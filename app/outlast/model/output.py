@@ -191,7 +191,7 @@ class Chunk:
             cut = self.data.index(b"\n", cut) + 1
         return replace(self, first_seq=seq + 1, line_count=self.line_count - skip, data=self.data[cut:], continues=0)
 
-    def first(self, count: int) -> "Chunk":
+    def first(self, count: int) -> Self:
         """Return the chunk with only its first `count` (>= 1) lines, and the positions of the whole chunk."""
         if count < 1:
             raise ValueError("a chunk takes at least one sequence number")
@@ -215,8 +215,8 @@ class TrimGap(Chunk):
 
     trimmed: "Trimmed"
 
-    def first(self, count: int) -> "TrimGap":
-        """Return the gap with only its first `count` (>= 1) numbers."""
+    def first(self, count: int) -> Self:
+        """Return the gap up to its `count`-th number (>= 1)."""
         return replace(self, line_count=min(count, self.line_count))
 
 
@@ -236,10 +236,13 @@ class Trimmed:
     bytes: int
     until_ms: int
 
+    def is_since(self, since_ms: int | None) -> bool:
+        """Tell whether some of it may have been read at this time or later. None: at any time."""
+        return since_ms is None or since_ms <= self.until_ms
+
     def gap(self, query: "ChunkQuery") -> TrimGap | None:
         """Return the gap with which the answer to `query` begins; None if nothing that it wants is deleted."""
-        is_later = query.since_ms is not None and query.since_ms > self.until_ms
-        if query.after_seq >= self.last_seq or is_later:
+        if query.after_seq >= self.last_seq or not self.is_since(query.since_ms):
             return None
         return TrimGap(
             handle=query.handle,

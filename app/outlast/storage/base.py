@@ -6,17 +6,30 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from outlast.model.errors import InvalidRequest
-from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
+from outlast.model.event import EventFilter, EventPage
 from outlast.model.histogram import Histogram, HistogramQuery
-from outlast.model.managed import ManagedState
-from outlast.model.output import Chunk, ChunkQuery, Position, Stream, TrimGap
-from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
-from outlast.model.retention import Holding, HoldingQuery, Rule, TrimPoint, TrimQuery
+from outlast.model.output import Chunk, ChunkQuery, Position, Stream, TrimGap, Trimmed
+from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
-from outlast.storage.histogram import EMPTY, HistogramBuilder
+from outlast.storage.changes import (
+    AddEvent,
+    AddProcess,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    SetManaged,
+    TrimOutput,
+    WithdrawProcess,
+    WithdrawRun,
+)
+from outlast.storage.histogram import HistogramBuilder, empty_histogram
 
 __all__ = [
     "AddEvent",
@@ -40,136 +53,6 @@ __all__ = [
 
 
 _READ_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class AddProcess:
-    """Record a process that was started, with its first run. The commit returns its handle.
-
-    A managed process (`spec.is_managed`) has a default `ManagedState()` from then on.
-    """
-
-    spec: ProcessSpec
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class BeginRun:
-    """Record a later run of a process, its current run from then on. A stored number changes nothing."""
-
-    handle: int
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class WithdrawRun:
-    """Delete a run (not the first), if it is stored, because its program could not be executed.
-
-    The run before it is the current run again.
-    """
-
-    handle: int
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetManaged:
-    """Replace the state of a managed process."""
-
-    handle: int
-    state: ManagedState
-
-
-@dataclass(frozen=True, slots=True)
-class EndRun:
-    """Record the end of a run. Output may still follow."""
-
-    handle: int
-    run: int
-    ending: ExitStatus
-
-
-@dataclass(frozen=True, slots=True)
-class AddEvent:
-    """Record an event that no other change implies (`EventType.HEALTHY`, `UNHEALTHY`)."""
-
-    handle: int
-    run: int
-    type: EventType
-    ts_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteOutput:
-    """Record that all output of a run is stored."""
-
-    handle: int
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordUsage:
-    """Record the resource usage of a run so far. May be committed before and after its end, any number of times.
-
-    Each peak only rises; None never replaces a value. The history replaces the stored history, unless it is empty.
-    """
-
-    handle: int
-    run: int
-    usage: RunUsage
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeProcess:
-    """Delete a process, its runs and its output. Its handle is never used again.
-
-    `rule`: the rule of retention that asks for it, which the event `PURGED` says; None: a caller does.
-    """
-
-    handle: int
-    rule: Rule | None = None
-
-    @property
-    def reason(self) -> PurgeReason | None:
-        """Reason of the event `PURGED`."""
-        return None if self.rule is None else PurgeReason.RETENTION
-
-
-@dataclass(frozen=True, slots=True)
-class TrimOutput:
-    """Delete the oldest output of a process: up to the line, part or gap `upto_seq`, or a little less.
-
-    A store may keep what it stores together with later output. Whatever it deletes can be read no more when this is
-    committed, and `Process.output` tells how much that is. Sequence numbers and positions stay as they are.
-    """
-
-    handle: int
-    upto_seq: int
-    ts_ms: int
-    rule: Rule
-
-
-@dataclass(frozen=True, slots=True)
-class WithdrawProcess:
-    """Delete a process as `PurgeProcess` does, if it is stored. For a start whose `AddProcess` may have been stored."""
-
-    process_id: str
-
-
-Change = (
-    AddProcess
-    | BeginRun
-    | WithdrawRun
-    | SetManaged
-    | Chunk
-    | EndRun
-    | CompleteOutput
-    | AddEvent
-    | RecordUsage
-    | PurgeProcess
-    | TrimOutput
-    | WithdrawProcess
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,31 +333,37 @@ class Storage(ABC):
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
         With `stream`, only lines of that stream count. With `before`, only lines with a smaller number count: the last
-        `lines` of these are wanted. Gaps do not count; gaps between and behind these lines are
-        returned with them. If fewer lines are stored, `chunks` gives all of them, and tells what was trimmed. A line in
-        parts counts once, where its last part is. Those parts of the first of the lines that lie directly before its
-        last one (with `stream`: all of its parts) are behind the `after_seq`, too.
-        `outlast.storage.whole_lines.find_tail` finds it.
+        `lines` of these are wanted. Gaps do not count; gaps between and behind these lines are returned with them. If
+        fewer lines are stored, `chunks` gives all of them, and tells what was trimmed. A line in parts counts once,
+        where its last part is. Those parts of the first of the lines that lie directly before its last one (with
+        `stream`: all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
         """
 
     async def histogram(self, query: HistogramQuery) -> Histogram:
         """Count the lines of a process by the time at which they were read (`Chunk.ts_ms`).
 
-        Gaps do not count, nor does what was trimmed; a line in parts counts once, with its first part. The buckets lie
-        side by side from the first time to the last, of the output or of the query. A plug-in that can tell the times
-        without reading the data should do so; this reads all of it.
+        Gaps do not count; a line in parts counts once, with its first part that is not trimmed. The buckets lie side by
+        side from the first time to the last, of the output or of the query. A plug-in that can tell the times without
+        reading the data should do so; this reads all of it.
         """
         found: list[Chunk] = []
+        trimmed: Trimmed | None = None
         chunks = ChunkQuery(handle=query.handle, max_bytes=_READ_BYTES)
         while page := await self.chunks(chunks):
-            found += [replace(chunk, data=b"") for chunk in page if not isinstance(chunk, TrimGap)]
+            for chunk in page:
+                if isinstance(chunk, TrimGap):
+                    trimmed = chunk.trimmed
+                else:
+                    found.append(replace(chunk, data=b""))
             chunks = replace(chunks, after_seq=page[-1].last_seq)
         if not found:
-            return EMPTY
+            return empty_histogram(query, trimmed)
         times = [chunk.ts_ms for chunk in found]
-        builder = HistogramBuilder(query, min(times), max(times))
+        builder = HistogramBuilder(query, min(times), max(times), trimmed)
         for chunk in found:
-            builder.add(chunk.stream, chunk.ts_ms, 0 if chunk.gap else chunk.line_count - (chunk.continues > 0))
+            if not chunk.gap:
+                rest = builder.begins_with_rest(chunk.stream, chunk.continues)
+                builder.add(chunk.stream, chunk.ts_ms, chunk.line_count - rest)
         return builder.build()
 
     @abstractmethod

@@ -47,7 +47,7 @@ async def histogram(request: web.Request, given: RequestInput) -> web.Response:
     found = await manager.queries.histogram(replace(query, handle=handle))
     begins = count(found.from_ms, found.bucket_ms)
     buckets = list(zip(begins, found.lines, found.stderr_lines, strict=False))
-    return json_response({"bucket_ms": found.bucket_ms, "buckets": buckets})
+    return json_response({"bucket_ms": found.bucket_ms, "buckets": buckets}, headers=_trimmed_header(found.trimmed))
 
 
 async def _read(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
@@ -68,7 +68,7 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     if content_type == NDJSON:
         return await send_or_fail(request, NDJSON_UTF_8, _as_events(chunks, line_filter, run))
     trimmed, chunks = await _without_gap(chunks)
-    headers = {TRIMMED: f"lines={trimmed.lines},bytes={trimmed.bytes}"} if trimmed else {}
+    headers = _trimmed_header(trimmed)
     if content_type == JSON:
         body = _as_json(view.process.run.pid, chunks, line_filter, run)
         return await send_or_fail(request, JSON, body, headers=headers)
@@ -77,6 +77,10 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
         body = _first_bytes(chunks, summary.bytes)
         return await send_or_fail(request, RAW, body, summary.bytes, headers=headers)
     return await send_or_fail(request, RAW, _as_bytes(chunks, line_filter, run), headers=headers)
+
+
+def _trimmed_header(trimmed: Trimmed | None) -> dict[str, str]:
+    return {TRIMMED: f"lines={trimmed.lines},bytes={trimmed.bytes}"} if trimmed else {}
 
 
 async def _without_gap(chunks: AsyncGenerator[Chunk, None]) -> tuple[Trimmed | None, AsyncGenerator[Chunk, None]]:

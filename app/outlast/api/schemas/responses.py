@@ -25,13 +25,6 @@ def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
 
 
-SPANS_FORM = (
-    f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
-    "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
-)
-"""Phrase that says in which form matches are told."""
-
-
 class TrimmedOutput(Schema):
     """Output of a process that was deleted because of a limit: all up to `last_seq`."""
 
@@ -41,6 +34,13 @@ class TrimmedOutput(Schema):
     until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
 
 
+SPANS_FORM = (
+    f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
+    "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
+)
+"""Phrase that says in which form matches are told."""
+
+
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
@@ -48,6 +48,10 @@ class OutputSummary(Schema):
     bytes = _integer("Number of bytes.")
     first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
     last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    last_at = _integer(
+        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
+        allow_none=True,
+    )
     trimmed = fields.Nested(
         TrimmedOutput,
         required=True,
@@ -238,15 +242,6 @@ class KilledProcess(ProcessInfo):
     )
 
 
-class ProcessPage(Schema):
-    """A page of processes, in the requested order."""
-
-    processes = fields.List(
-        fields.Nested(ProcessInfo), required=True, metadata={"description": "Processes of this page."}
-    )
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
-
-
 class CpuTimes(Schema):
     """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
@@ -303,6 +298,28 @@ class UsageSample(Schema):
     )
     cpu = fields.Nested(CpuUse, required=True, metadata={"description": "CPU time and use."})
     memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
+
+
+class ListedProcess(ProcessInfo):
+    """A process in a list."""
+
+    usage = fields.Nested(
+        UsageSample,
+        allow_none=True,
+        metadata={
+            "description": "With `usage=true`: resource use of the process and its descendants, at most 5 s ago, "
+            "mostly without `pss_bytes`. Null: the run has ended, or is younger than a second."
+        },
+    )
+
+
+class ProcessPage(Schema):
+    """A page of processes, in the requested order."""
+
+    processes = fields.List(
+        fields.Nested(ListedProcess), required=True, metadata={"description": "Processes of this page."}
+    )
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class ProcessStats(Schema):
@@ -365,8 +382,9 @@ class Event(Schema):
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
             "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
-            "is not restarted any more, by its policy or on request; its last run may still be ending. `purged`: the "
-            "record and the output of the process were deleted, and so were its other events."
+            "is not restarted any more, by its policy or on request; its last run may still be ending. `trimmed`: its "
+            "oldest output was deleted by a limit; at most one a minute. `purged`: the record and the output of the "
+            "process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")

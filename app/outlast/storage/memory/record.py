@@ -32,7 +32,7 @@ class Stored:
     place: int
 
 
-def streams() -> dict[Stream | None, list[Stored]]:
+def _streams() -> dict[Stream | None, list[Stored]]:
     """Return the output of a process that has none, by stream and of both."""
     return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
 
@@ -44,7 +44,7 @@ class Record:
     process: Process
     latest_start_ms: int
     earlier: list[Run] = field(default_factory=list)
-    output: dict[Stream | None, list[Stored]] = field(default_factory=streams)
+    output: dict[Stream | None, list[Stored]] = field(default_factory=_streams)
     latest_ms: int = 0
     held_bytes: int = 0
     usage: dict[int, RunUsage] = field(default_factory=dict)
@@ -81,6 +81,7 @@ class Record:
             bytes=before.bytes + len(chunk.data),
             first_seq=before.first_seq or 1,
             last_seq=chunk.last_seq,
+            latest_ms=self.latest_ms,
         )
         self.set_output(summary)
 

@@ -36,7 +36,7 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.memory import retention
 from outlast.storage.memory.events import MemoryEvents
-from outlast.storage.memory.record import Record, continues, index_from, streams, whole_lines
+from outlast.storage.memory.record import Record, continues, index_from, whole_lines
 from outlast.storage.memory.scan import Written
 from outlast.storage.whole_lines import End, Span, find_tail
 
@@ -234,7 +234,9 @@ class MemoryStorage(Storage):
 
     async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        output = self._records[handle].output if handle in self._records else streams()
+        if handle not in self._records:
+            return 0
+        output = self._records[handle].output
         stored, end = output[stream], None
         if before is not None:
             stored = stored[: index_from(stored, before)]
@@ -302,7 +304,7 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(  # noqa: C901, PLR0912 - one case a kind of change
+    def _update(  # noqa: C901 - one case a kind of change
         self,
         record: Record,
         change: Chunk
@@ -325,12 +327,7 @@ class MemoryStorage(Storage):
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
-            if process.managed and (process.managed.desired, change.state.desired) == (
-                Desired.RUNNING,
-                Desired.STOPPED,
-            ):
-                self._events.add(process, EventType.STOPPED, now_ms())
-            record.process = replace(process, managed=process.managed and change.state)
+            self._set_managed(record, change.state)
         elif isinstance(change, Chunk):
             position = advance(record.position, change)
             if position is not None:
@@ -360,6 +357,12 @@ class MemoryStorage(Storage):
             record.process = replace(record.process, run=run)
             self._tally.count_restart()
             self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
+
+    def _set_managed(self, record: Record, state: ManagedState) -> None:
+        process = record.process
+        if record.may_restart and state.desired is Desired.STOPPED:
+            self._events.add(process, EventType.STOPPED, now_ms())
+        record.process = replace(process, managed=process.managed and state)
 
     def _put(self, record: Record) -> None:
         handle, run = record.process.handle, record.process.run

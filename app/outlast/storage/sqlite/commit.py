@@ -28,7 +28,7 @@ from outlast.storage.base import (
 )
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.figures import output_totals
 from outlast.storage.sqlite.packed import BOTH_STREAMS
@@ -165,8 +165,8 @@ class Batch:
             self._insert(self._last_row, str(totals))
             self._last_row = None
         for handle, (count, oldest_ts) in self._held.items():
-            if not self._db.execute(queries.RAISE_HOLDING, (count, handle)).rowcount:
-                self._db.execute(queries.ADD_HOLDING, (handle, count, oldest_ts))
+            if not self._db.execute(retention_queries.RAISE_HOLDING, (count, handle)).rowcount:
+                self._db.execute(retention_queries.ADD_HOLDING, (handle, count, oldest_ts))
         for change in self._trims:  # they look at rows, so these are stored first
             if self._stored(change.handle) is not None:
                 self._tally.count_removed(change.rule, trim_output(self._db, change))
@@ -252,7 +252,7 @@ class Batch:
         keep = spec.options.keep
         if keep is not None:
             times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
-            self._db.execute(queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
+            self._db.execute(retention_queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
         self._tally.count_start(StartResult.RECORDED)

@@ -133,9 +133,11 @@ def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None,
     if not _is_stored(db, handle):
         return 0
     trimmed = trimmed_of(db, handle)
-    end = MAX_INTEGER if before is None else before
-    where = {"handle": handle, "mark": trimmed.last_seq if trimmed else 0, "before": end}
-    spans = _spans(db.execute(queries.SPANS_BACKWARDS[stream], where), stream, end)
+    mark, end = trimmed.last_seq if trimmed else 0, MAX_INTEGER if before is None else before
+    if end <= mark:
+        return 0
+    rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle, "mark": mark, "before": end})
+    spans = _spans(rows, stream, end)
     if before is None:
         return find_tail(spans, lines)
     return find_tail(spans, lines, End(before, _continued_at(db, handle, before)))
@@ -182,7 +184,11 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
         output=output_summary(
-            position, missing_bytes=row[45], trimmed=trimmed_from_row(row[46:50]), trimmed_end=row[50]
+            position,
+            missing_bytes=row[45],
+            latest_ms=row[46],
+            trimmed=trimmed_from_row(row[47:51]),
+            trimmed_end=row[51],
         ),
         managed=managed_from_text(managed),
     )

@@ -31,7 +31,7 @@ LARGE_BYTES = TARGET_BYTES // 8
 
 
 def stored_bytes(data: bytes, parts: str | None) -> int:
-    """Return the bytes that a row takes on the disk, given its columns `data` and `parts`. See `queries.ROW_SIZE`."""
+    """Return the bytes of a row on the disk, given its columns `data` and `parts`. See `retention_queries.ROW_SIZE`."""
     return len(data) + len(parts or "") + ROW_BYTES
 
 

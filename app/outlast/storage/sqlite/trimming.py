@@ -14,7 +14,7 @@ from outlast.model.options import Keep
 from outlast.model.output import Stream, Trimmed
 from outlast.model.retention import END_BYTES, END_LINES, Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.storage.base import EndedProcess, TrimOutput
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.connection import transact_unsynced
 from outlast.storage.sqlite.listing import MAX_INTEGER
 
@@ -29,12 +29,12 @@ _STREAMS = (0, *Stream)
 
 def trimmed_of(db: sqlite3.Connection, handle: int) -> Trimmed | None:
     """Return what is deleted of a process's output."""
-    row = db.execute(queries.TRIMMED, (handle,)).fetchone()
+    row = db.execute(retention_queries.TRIMMED, (handle,)).fetchone()
     return None if row is None else trimmed_from_row(row)
 
 
 def trimmed_from_row(row: tuple[Any, ...]) -> Trimmed | None:
-    """Return what a row of the columns `queries.TRIMMED_COLUMNS` says. None: its values are NULL."""
+    """Return what a row of the columns `retention_queries.TRIMMED_COLUMNS` says. None: its values are NULL."""
     last_seq, lines, count, until_ms = row
     return None if last_seq is None else Trimmed(last_seq=last_seq, lines=lines, bytes=count, until_ms=until_ms)
 
@@ -57,16 +57,17 @@ def trim_output(db: sqlite3.Connection, change: TrimOutput) -> int:
     if last is None or last.end_seq <= mark:
         return 0
     upto = last.end_seq
-    freed, missing_bytes = db.execute(queries.ROWS_SUM, {"handle": handle, "after": mark, "upto": upto}).fetchone()
-    stdout_end, stderr_end = db.execute(queries.TRIMMED_ENDS, (handle,)).fetchone() or (0, 0)
+    where = {"handle": handle, "after": mark, "upto": upto}
+    freed, missing_bytes = db.execute(retention_queries.ROWS_SUM, where).fetchone()
+    stdout_end, stderr_end = db.execute(retention_queries.TRIMMED_ENDS, (handle,)).fetchone() or (0, 0)
     count = (
         (before.bytes if before else 0) + last.stdout_end + last.stderr_end - stdout_end - stderr_end - missing_bytes
     )
     values = (handle, upto, last.lines - _crossing_lines(db, handle, upto), count)
-    db.execute(queries.SET_TRIMMED, (*values, last.stdout_end, last.stderr_end, last.latest_ts, change.ts_ms))
-    db.execute(queries.RAISE_UNMERGED, {"handle": handle, "upto": upto})
+    db.execute(retention_queries.SET_TRIMMED, (*values, last.stdout_end, last.stderr_end, last.latest_ts, change.ts_ms))
+    db.execute(retention_queries.RAISE_UNMERGED, {"handle": handle, "upto": upto})
     first = _first_row(db, handle, upto)
-    db.execute(queries.LOWER_HOLDING, (freed, first and first[1], handle))
+    db.execute(retention_queries.LOWER_HOLDING, (freed, first and first[1], handle))
     failpoint("inside-trim")
     return int(freed)
 
@@ -87,13 +88,13 @@ class _Row:
 
 def _last_row(db: sqlite3.Connection, handle: int, upto_seq: int) -> _Row | None:
     """Return the row that holds the number `upto_seq`, or else the last one before it."""
-    found = [db.execute(queries.ROW_AT, (handle, stream, upto_seq)).fetchone() for stream in _STREAMS]
+    found = [db.execute(retention_queries.ROW_AT, (handle, stream, upto_seq)).fetchone() for stream in _STREAMS]
     return _Row(*max(rows)) if (rows := [row for row in found if row]) else None
 
 
 def _first_row(db: sqlite3.Connection, handle: int, after_seq: int) -> tuple[int, int, int] | None:
     """Return the number, `latest_ts` and `ts` of the first row behind a number."""
-    found = [db.execute(queries.ROW_BEHIND, (handle, stream, after_seq)).fetchone() for stream in _STREAMS]
+    found = [db.execute(retention_queries.ROW_BEHIND, (handle, stream, after_seq)).fetchone() for stream in _STREAMS]
     return min(rows) if (rows := [row for row in found if row]) else None
 
 
@@ -118,7 +119,7 @@ def trim_point(db: sqlite3.Connection, query: TrimQuery) -> TrimPoint | None:
         end = min(end, _end_of_spared(db, query.handle, mark) - 1)
     upto, freed = 0, 0
     where = {"handle": query.handle, "after": mark, "limit": TRIM_STEP_ROWS}
-    for first_seq, line_count, latest_ts, size in db.execute(queries.ROW_SIZES, where):
+    for first_seq, line_count, latest_ts, size in db.execute(retention_queries.ROW_SIZES, where):
         row_end = first_seq + line_count - 1
         is_young = query.before_ms is not None and latest_ts >= query.before_ms
         if row_end > end or is_young or (query.free_bytes is not None and freed >= query.free_bytes):
@@ -136,7 +137,8 @@ def _end_of_spared(db: sqlite3.Connection, handle: int, mark: int) -> int:
     """Return the number of the first line of the end that goes last."""
     lines = size = 0
     first, last_run = MAX_INTEGER, None
-    for first_seq, line_count, run, raw_bytes in db.execute(queries.ROWS_BACKWARDS, {"handle": handle, "mark": mark}):
+    rows = db.execute(retention_queries.ROWS_BACKWARDS, {"handle": handle, "mark": mark})
+    for first_seq, line_count, run, raw_bytes in rows:
         last_run = run if last_run is None else last_run
         if run != last_run or lines >= END_LINES or size >= END_BYTES:
             break
@@ -149,14 +151,14 @@ def _end_of_spared(db: sqlite3.Connection, handle: int, mark: int) -> int:
 
 def held_bytes(db: sqlite3.Connection, handle: int | None) -> int:
     """Implement `Storage.held_bytes`."""
-    sql, values = (queries.HELD_BYTES, ()) if handle is None else (queries.HELD_BY, (handle,))
+    sql, values = (retention_queries.HELD_BYTES, ()) if handle is None else (retention_queries.HELD_BY, (handle,))
     row = db.execute(sql, values).fetchone()
     return int(row[0]) if row else 0
 
 
 def oldest_output(db: sqlite3.Connection) -> int | None:
     """Return the time of the oldest output."""
-    oldest = db.execute(queries.HOLDS_OLDEST).fetchone()
+    oldest = db.execute(retention_queries.HOLDS_OLDEST).fetchone()
     if oldest is None:
         return None
     (handle,) = oldest
@@ -173,7 +175,7 @@ def holdings(db: sqlite3.Connection, query: HoldingQuery) -> list[Holding]:
         "handle": query.after_handle,
         "limit": query.limit,
     }
-    return [_holding(row) for row in db.execute(queries.HOLDINGS[query.rule], where)]
+    return [_holding(row) for row in db.execute(retention_queries.HOLDINGS[query.rule], where)]
 
 
 def _holding(row: tuple[Any, ...]) -> Holding:
@@ -190,7 +192,7 @@ def _seconds(ms: int | None) -> int | None:
 
 def kept_always(db: sqlite3.Connection) -> int:
     """Implement `Storage.kept_always`."""
-    count: int = db.execute(queries.KEPT_ALWAYS).fetchone()[0]
+    count: int = db.execute(retention_queries.KEPT_ALWAYS).fetchone()[0]
     return count
 
 
@@ -198,7 +200,7 @@ def has_trimmed(db: sqlite3.Connection, *, handle: int | None, since_ms: int | N
     """Implement `Storage.has_trimmed`."""
     since = -MAX_INTEGER if since_ms is None else since_ms
     if handle is None:
-        return db.execute(queries.ANY_TRIMMED, (since,)).fetchone() is not None
+        return db.execute(retention_queries.ANY_TRIMMED, (since,)).fetchone() is not None
     trimmed = trimmed_of(db, handle)
     return trimmed is not None and trimmed.until_ms >= since
 
@@ -213,12 +215,12 @@ def ended_by_own_limit(db: sqlite3.Connection, *, limit: int, until_ms: int) -> 
 
 def has_trimmed_rows(db: sqlite3.Connection) -> bool:
     """Tell whether rows are left that are to be deleted."""
-    return db.execute(queries.TRIMMED_LEFT).fetchone() is not None
+    return db.execute(retention_queries.TRIMMED_LEFT).fetchone() is not None
 
 
 def delete_trimmed_rows(db: sqlite3.Connection) -> bool:
     """Delete some rows of a trimmed process, in a transaction. Return False if there are none."""
-    left = db.execute(queries.TRIMMED_LEFT).fetchone()
+    left = db.execute(retention_queries.TRIMMED_LEFT).fetchone()
     if left is None:
         return False
     transact_unsynced(db, lambda db: _delete_rows(db, *left))
@@ -230,13 +232,13 @@ def _delete_rows(db: sqlite3.Connection, handle: int, mark: int) -> None:
     room = DELETE_STEP_ROWS
     for stream in _STREAMS:
         where = {"handle": handle, "stream": stream, "mark": mark, "limit": room}
-        room -= db.execute(queries.DELETE_TRIMMED, where).rowcount
+        room -= db.execute(retention_queries.DELETE_TRIMMED, where).rowcount
         failpoint("inside-trim-deletion")
         if room <= 0:
             return
     for stream in _STREAMS:
-        db.execute(queries.EMPTY_TRIMMED, {"handle": handle, "stream": stream, "mark": mark})
-    db.execute(queries.TRIM_IS_DONE, (handle,))
+        db.execute(retention_queries.EMPTY_TRIMMED, {"handle": handle, "stream": stream, "mark": mark})
+    db.execute(retention_queries.TRIM_IS_DONE, (handle,))
 
 
 def trim_events(db: sqlite3.Connection, *, before_ms: int, limit: int) -> int:

@@ -8,7 +8,7 @@ from typing import Self
 
 from outlast.failpoints import failpoint
 from outlast.model.output import Stream
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.packed import BOTH_STREAMS, Packer
 from outlast.storage.sqlite.rows import (
@@ -348,7 +348,7 @@ def _read_small_row(db: sqlite3.Connection, row_id: int, max_bytes: int) -> Row 
 
 
 def _stored_bytes(db: sqlite3.Connection, ids: Sequence[int]) -> int:
-    return sum(db.execute(queries.SIZE_OF_ROW, (row_id,)).fetchone()[0] for row_id in ids)
+    return sum(db.execute(retention_queries.SIZE_OF_ROW, (row_id,)).fetchone()[0] for row_id in ids)
 
 
 def apply_compaction(db: sqlite3.Connection, plans: Sequence[CompactionPlan]) -> None:
@@ -367,7 +367,7 @@ def apply_compaction(db: sqlite3.Connection, plans: Sequence[CompactionPlan]) ->
 def _replace_rows(db: sqlite3.Connection, handle: int, merged: MergedRow) -> None:
     *others, last = merged.ids
     bytes_after = stored_bytes(merged.compressed or merged.data, merged.parts)
-    db.execute(queries.CHANGE_HOLDING, (bytes_after - _stored_bytes(db, merged.ids), handle))
+    db.execute(retention_queries.CHANGE_HOLDING, (bytes_after - _stored_bytes(db, merged.ids), handle))
     db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
     failpoint("inside-compaction")
     codec, raw_bytes = (None, None) if merged.compressed is None else (ZLIB, len(merged.data))
