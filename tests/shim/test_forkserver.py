@@ -29,7 +29,7 @@ from outlast.shim.starts import StartRequest, Starts
 from outlast.shim.state.child import Child
 from outlast.shim.state.frames import STDOUT
 from outlast.shim.state.quota import BufferUsage
-from outlast.wire.contract import Command
+from outlast.wire.contract import GATE_BYTE, Command
 from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -104,7 +104,7 @@ def output_of(child: Child | OSError) -> bytes:
     assert isinstance(child, Child)
     pipe = child.streams[STDOUT].pipe
     assert pipe is not None
-    os.write(child.gate, b"g")
+    os.write(child.gate, GATE_BYTE)
     assert select.select([child.outcome], [], [], OUTCOME_MS / 1000)[0]
     assert not SpawnOutcome(child.report).failed
     os.set_blocking(pipe, True)
@@ -278,7 +278,8 @@ def test_without_clone3_the_caller_forks_by_itself() -> None:
         "from tests.shim.test_forkserver import *\n"
         "forbid_clone3()\n"
         "forking = Forking()\n"
-        "print([forking.run(OWN, OWN) == [OWN_PID] * 2 for _ in range(2)], forker_pid(os.getpid()))\n"
+        "forked = OWN._replace(nice=os.getpriority(os.PRIO_PROCESS, 0))\n"
+        "print([forking.run(forked, forked) == [OWN_PID] * 2 for _ in range(2)], forker_pid(os.getpid()))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "[True, True] None\n", done.stderr
