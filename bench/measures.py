@@ -11,7 +11,7 @@ MEASURES: dict[str, Measure] = {
         latency.MEASURE,
         replay.MEASURE,
         followers.MEASURE,
-        start.MEASURE,
+        *start.MEASURES,
         memory.MEASURE,
         recovery.MEASURE,
         aged_store.MEASURE,

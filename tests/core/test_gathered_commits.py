@@ -73,7 +73,7 @@ async def test_a_start_that_fails_is_not_waited_for(
     async def fail() -> None:
         with committer.expecting():
             await asyncio.sleep(0)
-            raise OSError
+            raise InterruptedError
 
     change = new_process()
     failing = asyncio.create_task(fail())
@@ -81,5 +81,5 @@ async def test_a_start_that_fails_is_not_waited_for(
     async with asyncio.timeout(DEADLINE_S):
         await committer.commit(change)
     assert storage.batches == [[change]]
-    with pytest.raises(OSError):
+    with pytest.raises(InterruptedError):
         await failing

@@ -20,7 +20,7 @@ _LINK_AT = 8
 _WORD = struct.Struct("=i")
 _STACK_BYTES = 12 << 10
 _TOP_BYTES = 64
-"""Top of a stack, where makecontext(3) writes. All stacks of a chain overlap but for that, because calls run in turn."""
+"""Top of a stack, where makecontext(3) writes. The stacks of a chain overlap but for that: calls run in turn."""
 _CLONE_VM, _CLONE_PARENT, _CLONE_CHILD_CLEARTID = 0x100, 0x8000, 0x200000
 _SIGCHLD = 17
 _PROBE_CODE = 42
