@@ -1,6 +1,7 @@
 """The fork helper: its children are the shim's, starts work without it, and nothing waits for it."""
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import os
@@ -23,6 +24,7 @@ from harness.proc import forker_pid
 from outlast.linux import descriptors
 from outlast.shim import starts
 from outlast.shim.event_loop import Loop
+from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.spawn import SpawnOutcome
 from outlast.shim.starts import StartRequest, Starts
@@ -59,14 +61,14 @@ def command(text: str, *more: str) -> Command:
 class Forking:
     """The starts of a shim, without the rest of it. `ticks` counts how often its loop had time for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: CgroupRoot | None = None) -> None:
         self.ticks = 0
         self._loop = Loop(on_hangup=lambda: None)
         self.starts = Starts(
             self._loop,
             Path("/"),
             open_files=LIMITS,
-            groups=None,
+            groups=groups,
             mark_of=lambda _run_key: MARK,
             make_child=lambda record, group: Child(1, record, group, BufferUsage()),
             on_forked=lambda _child: None,
@@ -119,8 +121,14 @@ def output_of(child: Child | OSError) -> bytes:
 
 @pytest.fixture
 def forking() -> Iterator[Forking]:
+    with forking_in(None) as forking:
+        yield forking
+
+
+@contextlib.contextmanager
+def forking_in(groups: CgroupRoot | None) -> Iterator[Forking]:
     before = children()  # of the process that runs the tests
-    forking = Forking()
+    forking = Forking(groups)
     yield forking
     forking.starts._server.give_up()
     deadline = time.monotonic() + DEADLINE_S

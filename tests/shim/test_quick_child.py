@@ -5,17 +5,29 @@ import select
 import signal
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from outlast.linux.marks import read_mark
+from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.launch.spawn import SpawnOutcome
 from outlast.shim.state.child import Child
 from outlast.shim.state.frames import STDOUT
 from outlast.wire.contract import GATE_BYTE, Command, Stage
-from tests.shim.test_forkserver import MARK, OUTCOME_MS, Forking, command, forking, helper_pid, output_of
+from tests.shim.test_forkserver import (
+    MARK,
+    OUTCOME_MS,
+    Forking,
+    command,
+    forking,
+    forking_in,
+    helper_pid,
+    output_of,
+)
+from tests.support.waiting import DEADLINE_S
 
 __all__ = ["forking"]
 
@@ -164,6 +176,34 @@ def test_nothing_of_another_start_is_open_at_a_gate(forking: Forking) -> None:
 @pytest.mark.parametrize("size", [60_000, 70_000])
 def test_what_does_not_fit_is_forked(forking: Forking, size: int) -> None:
     assert forking.run(command('echo "$1" | wc -c', "name", "x" * size)) == [b"%d\n" % (size + 1)]
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Iterator[CgroupRoot]:
+    groups = CgroupRoot.create(tmp_path)
+    if groups is None:
+        pytest.skip("no cgroup can be made here")
+    made_in = groups.path
+    yield groups
+    groups.path = made_in
+    deadline = time.monotonic() + DEADLINE_S
+    while not groups.remove():
+        assert time.monotonic() < deadline
+
+
+@both_kinds
+@pytest.mark.parametrize("can_join", [True, False])
+def test_the_report_says_who_is_not_in_its_cgroup(groups: CgroupRoot, kind: Kind, can_join: bool) -> None:
+    if not can_join:  # because it would be a domain inside a threaded cgroup
+        outer = groups.path / "outer"
+        outer.mkdir()
+        (outer / "cgroup.type").write_text("threaded")
+        groups.path = outer
+    with forking_in(groups) as forking:
+        child = at_its_gate(forking, kind(command("true")))
+        assert SpawnOutcome(child.report).joined_cgroup == can_join
+        assert ("/P\n" in Path(f"/proc/{child.pid}/cgroup").read_text()) == can_join
+        output_of(child)
 
 
 def test_the_report_has_no_gaps() -> None:
