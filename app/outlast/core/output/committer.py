@@ -102,6 +102,7 @@ class Committer:
         self._queue: deque[_Entry] = deque()
         self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
+        self._last_output: _Entry | None = None
         self._last_watched: _Entry | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -160,6 +161,7 @@ class Committer:
     def watching(self, handle: int) -> Iterator[None]:
         """Hold back a process's output for a short time only, while somebody follows it."""
         self._watched[handle] += 1
+        self._last_watched = self._last_output  # a follower sees at once what is queued already
         self._flush_policy.flush_now()
         try:
             yield
@@ -220,6 +222,7 @@ class Committer:
         change = entry.change
         if isinstance(change, Chunk):
             is_watched = change.handle in self._watched
+            self._last_output = entry
             self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES, is_followed=is_watched)
             if is_watched:
                 self._last_watched = entry
