@@ -10,7 +10,7 @@ from outlast.cli.terminal import without_colours
 from outlast.client import Gap, Line
 
 NOTHING_BETWEEN = None
-"""What `LineFilter` yields where lines were left out between two that are shown with those around them."""
+"""Mark that `LineFilter` yields where lines were left out between two that are shown with those around them."""
 
 
 @dataclass(slots=True)
