@@ -301,6 +301,13 @@ def test_commands_load_what_they_need() -> None:
     assert loaded & slow == set()
 
 
+def test_an_unknown_command_is_told_the_nearest() -> None:
+    for word, hint in (("lgos", " Did you mean logs?"), ("down", " Did you mean shutdown?"), ("xyzzy", "")):
+        said = subprocess.run([*OUTLAST, word], capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.endswith(f"\nError: No such command '{word}'.{hint}\n")
+
+
 @pytest.mark.slow
 def test_the_list_of_commands_has_all_of_them() -> None:
     said = subprocess.run([*OUTLAST, "--help"], capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout

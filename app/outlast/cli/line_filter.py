@@ -15,7 +15,7 @@ NOTHING_BETWEEN = None
 
 @dataclass(slots=True)
 class _State:
-    """What is known of the output of one process: the lines before, and how many are shown behind a match."""
+    """State of the output of one process: the lines before, and how many are still shown behind a match."""
 
     before: deque[Line]
     parts: dict[str, Line] = field(default_factory=dict)
