@@ -60,13 +60,13 @@ serve: $(VENV)/installed
 	@echo "token         $(STATE_DIR)/token"
 	@echo "To try it, in another terminal in this folder:"
 	@echo ""
-	@echo "  curl -H \"Authorization: Bearer \$$(cat $(STATE_DIR)/token)\" -H 'Content-Type: application/json' \\"
-	@echo "       -d '{\"command\": \"sh\", \"args\": [\"-c\", \"for i in 1 2 3; do echo line \$$i; sleep 1; done\"]}' \\"
-	@echo "       http://$(LISTEN)/api/v1/processes"
+	@echo "  export OUTLAST_STATE_DIR=$(STATE_DIR) PATH=$(CURDIR)/$(BIN):\$$PATH"
+	@echo "  outlast run -d --name count sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo line \$$i; sleep 1; done'"
+	@echo "  outlast logs -f count"
 	@echo ""
 	@echo "Ctrl-C ends the daemon and leaves the processes running. To end everything:"
 	@echo ""
-	@echo "  $(BIN)/outlast shutdown --state-dir $(STATE_DIR)"
+	@echo "  outlast shutdown --state-dir $(STATE_DIR)"
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import outlast, reads, started
-from tests.support.daemon import Daemon
+from tests.cli.commands import environment, outlast, reads, started
+from tests.support.daemon import OUTLAST, Daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 ANSI = b"\x1b["
@@ -382,3 +382,59 @@ async def test_a_health_check_is_a_url(daemon: Daemon) -> None:
         said = await outlast(daemon, "run", "-d", "--health", url, "true")
         assert (said.code, "--health is http://:PORT" in said.err) == (2, True), said
     assert (await outlast(daemon, "run", "--health", "tcp://:1", "true")).code == 2
+
+
+# ---- what run shows
+
+
+async def test_run_into_a_file_gives_the_exact_bytes(daemon: Daemon, tmp_path: Path) -> None:
+    script = r"printf 'a\377b\r\n\000\n'; printf '\346\n' >&2; printf 'cut\377'"
+    for _ in range(3):
+        said = await daemon_bytes(daemon, "run", "sh", "-c", script)
+        assert said == (b"a\xffb\r\n\0\ncut\xff", b"\xe6\n")
+    noise = tmp_path / "noise"
+    noise.write_bytes(os.urandom(300_000))
+    assert (await daemon_bytes(daemon, "run", "cat", str(noise)))[0] == noise.read_bytes()
+    assert (await daemon_bytes(daemon, "run", "printf", "no end"))[0] == b"no end"
+
+
+async def daemon_bytes(daemon: Daemon, *words: str) -> tuple[bytes, bytes]:
+    """Both streams of a command as bytes."""
+    async with started(daemon, *words) as process:
+        return await asyncio.wait_for(process.communicate(), DEADLINE_S)
+
+
+async def test_run_ends_with_its_command_though_others_hold_the_output(daemon: Daemon) -> None:
+    said = await outlast(daemon, "run", "sh", "-c", "sleep 1000 & echo hi; exit 4")
+    assert (said.code, said.text) == (4, "hi\n")
+
+
+async def test_run_shows_a_prompt_on_a_terminal(daemon: Daemon) -> None:
+    ours, theirs = os.openpty()
+    command = [*OUTLAST, "run", "-i", "sh", "-c", r"printf 'name\033[2J? '; read a; echo hello $a"]
+    asking = await asyncio.create_subprocess_exec(
+        *command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(daemon)
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while b"? " not in said:
+            said += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), DEADLINE_S)
+        assert "name\u241b[2J? ".encode() in said
+        os.write(ours, b"bob\n")
+        while b"hello bob" not in said:
+            said += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), DEADLINE_S)
+        assert await asyncio.wait_for(asking.wait(), DEADLINE_S) == 0
+    finally:
+        os.close(ours)
+        if asking.returncode is None:
+            asking.kill()
+            await asking.wait()
+
+
+async def test_run_kills_its_command_when_its_reader_leaves(daemon: Daemon) -> None:
+    async with started(daemon, "run", "yes") as running:
+        await reads(running, 1)
+        running.stdout._transport.close()  # type: ignore[union-attr]
+        await eventually(lambda: daemon.sql("SELECT 1 FROM processes WHERE status = 'signaled'"))
+        await asyncio.wait_for(running.wait(), DEADLINE_S)

@@ -1,6 +1,8 @@
 """Text for terminals: widths, cuts, colours, what passes and what is shown; and times as people write them."""
 
+import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -246,6 +248,35 @@ async def test_output_that_is_longer_than_the_screen_goes_through_the_pager(tmux
     assert (await tmux.shows("logs", long["id"])).startswith("paged1\npaged2\npaged3\npaged4\npaged5\nDONE")
 
 
+@pytest.mark.slow
+async def test_a_command_that_waits_for_a_daemon_says_so(daemon: Daemon) -> None:
+    """While no daemon runs, the shim keeps the address, and connections wait."""
+    await daemon.run("sleep", "1000", name="web", restart={"policy": "never"})
+    await daemon.kill()
+    ours, theirs = os.openpty()
+    said = b""
+
+    async def says(text: bytes) -> None:
+        nonlocal said
+        while text not in said:
+            said += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 10_000), DEADLINE_S)
+
+    listing = await asyncio.create_subprocess_exec(
+        *OUTLAST, "ps", stdin=theirs, stdout=theirs, stderr=theirs, env=environment(daemon)
+    )
+    os.close(theirs)
+    try:
+        await says(f"outlast: no daemon answers at {daemon.url} yet".encode())
+        await daemon.start()
+        await says(b"sleep 1000")
+        assert await asyncio.wait_for(listing.wait(), DEADLINE_S) == 0
+    finally:
+        os.close(ours)
+        if listing.returncode is None:
+            listing.kill()
+            await listing.wait()
+
+
 # ---- the start
 
 
@@ -268,6 +299,13 @@ def test_commands_load_what_they_need() -> None:
         "outlast.core",
     }
     assert loaded & slow == set()
+
+
+def test_an_unknown_command_is_told_the_nearest() -> None:
+    for word, hint in (("lgos", " Did you mean logs?"), ("down", " Did you mean shutdown?"), ("xyzzy", "")):
+        said = subprocess.run([*OUTLAST, word], capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.endswith(f"\nError: No such command '{word}'.{hint}\n")
 
 
 @pytest.mark.slow

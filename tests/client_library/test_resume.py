@@ -350,3 +350,15 @@ def test_a_call_is_given_up_after_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
     assert attempts.answered(unavailable) is None
     with pytest.raises(Unavailable):
         unavailable.check()
+
+
+def test_the_time_of_silence_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("outlast.client.request.time.monotonic", lambda: now)
+    broken, silent = Attempts(Request("GET", "/x"), 30.0), Attempts(Request("GET", "/x"), 30.0)
+    now += 45
+    broken.broke(BROKEN)  # it may have waited for 45 s, as a call that waits does
+    silence = Disconnected("silent", sent=True)
+    silence.__cause__ = TimeoutError()
+    with pytest.raises(Disconnected, match="silent"):
+        silent.broke(silence)

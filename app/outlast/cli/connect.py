@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, timezone
@@ -21,6 +22,7 @@ from outlast.model.errors import OutlastError
 
 TIMED_OUT, OURS, NOT_EXECUTABLE, NOT_FOUND = 124, 125, 126, 127
 _BY_SIGNAL = 128
+_PATIENCE_S = 1.0
 _COMMAND_NOT_FOUND = 2  # ENOENT
 
 
@@ -118,6 +120,10 @@ def screen_command(
 def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
     """Give a client for the daemon, and say in a sentence what fails. `failure_code`: exit code if we fail."""
     ol = Outlast(host)
+    told = threading.Timer(_PATIENCE_S, _tell_wait, [ol])
+    told.daemon = True
+    if sys.stderr.isatty():
+        told.start()
     try:
         with ol:
             yield ol
@@ -125,10 +131,18 @@ def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
         raise
     except OutlastError as exc:
         raise Failure(_sentence(exc, ol), failure_code) from None
+    finally:
+        told.cancel()
+
+
+def _tell_wait(ol: Outlast) -> None:
+    """Say why nothing happens. While no daemon runs, the shim keeps its address open, and connections wait."""
+    if not ol.has_answered:
+        say(f"outlast: no daemon answers at {ol.address.where} yet; if none runs, `outlast serve` starts one", err=True)
 
 
 def _sentence(error: OutlastError, ol: Outlast) -> str:
-    if isinstance(error, Disconnected) and not error.sent:
+    if isinstance(error, Disconnected) and not (error.sent and ol.has_answered):
         return f"no daemon answers at {ol.address.where}: start one with `outlast serve`"
     if isinstance(error, Unauthorized):
         return f"{error}; the token was looked for in {ol.address.token_from}; name another with OUTLAST_TOKEN"

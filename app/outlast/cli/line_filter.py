@@ -10,12 +10,12 @@ from outlast.cli.terminal import without_colours
 from outlast.client import Gap, Line
 
 NOTHING_BETWEEN = None
-"""What `LineFilter` yields where lines were left out between two that are shown with those around them."""
+"""Mark that `LineFilter` yields where lines were left out between two that are shown with those around them."""
 
 
 @dataclass(slots=True)
 class _State:
-    """What is known of the output of one process: the lines before, and how many are shown behind a match."""
+    """State of the output of one process: the lines before, and how many are still shown behind a match."""
 
     before: deque[Line]
     parts: dict[str, Line] = field(default_factory=dict)

@@ -317,7 +317,7 @@ class _Writer:
         if self._filter is not None:
             self._show_passed(process, self._filter.rest(process.id))
         if self._is_exact:
-            for data in self._exact.setdefault(process.id, ExactLines(process)).rest():
+            for _, data in self._exact.setdefault(process.id, ExactLines(process)).rest():
                 self._write(data)
         elif self._names and ended is not None:
             self._note(process, how_it_ended(ended.reason, ended.exit_code, ended.signal))

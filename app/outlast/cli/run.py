@@ -1,7 +1,6 @@
 """`run`: start a command, and show its output until it ends."""
 
 import contextlib
-import os
 import signal
 import time
 from types import FrameType
@@ -11,10 +10,10 @@ import click
 
 from outlast.cli.connect import OURS, Failure, Screen, exit_code_of, screen_command, spawn_failure
 from outlast.cli.input import Input
-from outlast.cli.messages import STDERR, STDOUT, print_result, say, write_result
+from outlast.cli.live_output import show_to_end
+from outlast.cli.messages import print_result
 from outlast.cli.start_options import read_start, start_options
-from outlast.cli.terminal import printable
-from outlast.client import Ended, Line, NotRunning, Outlast, SpawnFailed, Started
+from outlast.client import NotRunning, Outlast, OutlastError, Process, SpawnFailed
 
 _SECOND_S = 2.0
 
@@ -54,53 +53,40 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
 
 
 def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[str, Any], *, removes: bool) -> None:
-    interrupts = _Interrupts(ol)
-    own_input = Input(ol)
+    interrupts = _Interrupts()
     previous = signal.signal(signal.SIGINT, interrupts.came)
-    shown = {"stdout": (STDOUT, os.isatty(STDOUT)), "stderr": (STDERR, os.isatty(STDERR))}
-    end = Ended("lost", None, None)
+    own_input = Input(ol)
     try:
-        for item in ol.run_stream(*command, on_reconnect=_say_so, **options):
-            if isinstance(item, Started):
-                interrupts.started(item.id)
-                if "stdin" in options:
-                    own_input.start(item.id)
-            elif isinstance(item, Ended):
-                end = item
-            elif isinstance(item, Line):
-                fd, is_terminal = shown[item.stream]
-                text = printable(item.text, colours=screen.colours) if is_terminal else item.text
-                write_result(f"{text}\n".encode("utf-8", "backslashreplace"), fd)
-            else:
-                say(f"outlast: {item.last - item.first + 1} lines are missing here: {item.reason}", err=True)
+        process = ol.start(*command, **options)
+        try:
+            interrupts.begin(process)
+            if "stdin" in options:
+                own_input.start(process.id)
+            show_to_end(process, screen)
+            info = process.wait()
+        except BaseException:
+            with contextlib.suppress(OutlastError):  # the error that ends the command says more
+                process.kill()
+            raise
     finally:
         signal.signal(signal.SIGINT, previous)
     if removes:
-        ol.process(interrupts.id).remove()
+        process.remove()
     if own_input.problem:
         raise Failure(own_input.problem, OURS)
-    raise click.exceptions.Exit(exit_code_of(end.reason, end.exit_code, end.signal))
-
-
-def _say_so(_: int) -> None:
-    say("outlast: the connection broke; going on where it did", err=True)
+    raise click.exceptions.Exit(exit_code_of(info.reason, info.exit_code, info.signal))
 
 
 class _Interrupts:
-    """Effects of Ctrl-C: the first interrupts the command, a second one soon after kills its tree.
+    """Effects of Ctrl-C: the first interrupts the command, a second one soon after kills its tree."""
 
-    Attributes:
-        id: id of the process; empty: it is not started yet.
-    """
-
-    def __init__(self, ol: Outlast) -> None:
-        self._ol = ol
+    def __init__(self) -> None:
+        self._process: Process | None = None
         self._last_at = float("-inf")
-        self.id = ""
 
-    def started(self, process_id: str) -> None:
+    def begin(self, process: Process) -> None:
         """Note which process runs."""
-        self.id = process_id
+        self._process = process
 
     def came(self, _number: int, _frame: FrameType | None) -> None:
         """Act on Ctrl-C.
@@ -108,10 +94,9 @@ class _Interrupts:
         Raises:
             KeyboardInterrupt: nothing is started yet.
         """
-        if not self.id:
+        if self._process is None:
             raise KeyboardInterrupt
         now = time.monotonic()
         is_second, self._last_at = now - self._last_at < _SECOND_S, now
-        process = self._ol.process(self.id)
         with contextlib.suppress(NotRunning):  # its end is on its way
-            process.signal("KILL" if is_second else "INT", scope="tree" if is_second else "group")
+            self._process.signal("KILL" if is_second else "INT", scope="tree" if is_second else "group")

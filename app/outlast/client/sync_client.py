@@ -62,6 +62,11 @@ class Outlast:
         """Close the connections."""
         self._session.close()
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the daemon has answered a request of this client yet."""
+        return self._session.has_answered
+
     # ---- processes
 
     def start(self, command: str | PathLike[str], *args: str, **options: Unpack[StartOptions]) -> Process:
