@@ -40,7 +40,7 @@ RUNNING = {
     "stdout_mode": "capture",
     "stderr_mode": "capture",
     "run": 1,
-    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1, "last_at": 1710000000001},
+    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1, "last_at": 1710000000001, "trimmed": None},
 }
 
 STARTED_MS = 1710000000000

@@ -40,6 +40,7 @@ async def test_all_forms_hold_the_same_output(daemon: Daemon) -> None:
         "first_seq": 1,
         "last_seq": 5,
         "last_at": rows[-1]["timestamp"],
+        "trimmed": None,
     }
     assert await daemon.lines(process, "stderr") == []
 

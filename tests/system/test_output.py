@@ -62,6 +62,7 @@ async def test_all_forms_of_output_agree(daemon: Daemon, tmp_path: Path) -> None
             "bytes": len(data),
             "first_seq": 1 if lines else 0,
             "last_seq": len(lines),
+            "trimmed": None,
         }, shape
 
 

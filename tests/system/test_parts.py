@@ -151,6 +151,7 @@ async def test_readers_get_a_line_with_its_last_part(daemon: Daemon) -> None:
         "first_seq": 1,
         "last_seq": 7,
         "last_at": 0,
+        "trimmed": None,
     }
     for order in ("newest", "oldest"):
         found = await daemon.call("GET", f"/search?q={quote('e? Bob')}&order={order}", 200)

@@ -153,6 +153,11 @@ def _success(answer: Answer) -> dict[str, Any]:
     success: dict[str, Any] = {"description": answer.meaning}
     if answer.content:
         success["content"] = {name: _media(schema) for name, schema in answer.content.items()}
+    if answer.headers:
+        success["headers"] = {
+            name: {"description": description, "schema": {"type": "string"}}
+            for name, description in answer.headers.items()
+        }
     return success
 
 

@@ -38,8 +38,8 @@ class Gap:
     Attributes:
         first: id of the first missing line.
         last: id of the last missing line.
-        reason: why, such as `lost` or `store_replaced`.
-        stream: `stdout` or `stderr`; None: not told.
+        reason: why, such as `lost`, `store_replaced` or `retention`.
+        stream: `stdout`, `stderr` or `both`; None: not told.
     """
 
     first: int

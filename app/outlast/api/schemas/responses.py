@@ -7,7 +7,7 @@ from marshmallow import Schema, fields, validate
 from outlast.api.schemas.fields import Choice
 from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
-from outlast.model.event import EventType
+from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import HealthStatus, ManagedStatus
 from outlast.model.options import HealthCheckType, RestartPolicy
 from outlast.model.process import OutputMode, Reason, Status, StdinMode
@@ -25,6 +25,15 @@ def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
 
 
+class TrimmedOutput(Schema):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`."""
+
+    last_seq = _integer("Id of the last line or gap that is deleted.")
+    lines = _integer("Number of lines that are deleted.")
+    bytes = _integer("Number of bytes that are deleted.")
+    until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
+
+
 SPANS_FORM = (
     f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
     "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
@@ -37,11 +46,17 @@ class OutputSummary(Schema):
 
     lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
-    first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
-    last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
+    first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
+    last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
     last_at = _integer(
-        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing is stored.",
+        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
         allow_none=True,
+    )
+    trimmed = fields.Nested(
+        TrimmedOutput,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What was deleted because of a limit (settings `keep_...`); null: nothing."},
     )
 
 
@@ -367,8 +382,9 @@ class Event(Schema):
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
             "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
-            "is not restarted any more, by its policy or on request; its last run may still be ending. `purged`: the "
-            "record and the output of the process were deleted, and so were its other events."
+            "is not restarted any more, by its policy or on request; its last run may still be ending. `trimmed`: its "
+            "oldest output was deleted by a limit; at most one a minute. `purged`: the record and the output of the "
+            "process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")
@@ -385,7 +401,13 @@ class Event(Schema):
     signal = fields.Integer(
         allow_none=True, metadata={"description": "Only of `exited` and `lost`: number of the signal, or null."}
     )
-    reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
+    reason = fields.String(
+        validate=validate.OneOf([reason.value for reason in (*Reason, *PurgeReason)]),
+        metadata={
+            "description": "Of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a setting "
+            "(`keep_ended`, `keep_ended_s`) says so; left out if a client asked for it."
+        },
+    )
 
 
 class Health(Schema):
