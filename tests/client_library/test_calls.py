@@ -154,7 +154,8 @@ async def test_stored_output_is_read(ol: AsyncOutlast) -> None:
     assert await seqs(after=1) == [2, 3]
     assert await seqs(tail=1) == [3]
     assert await seqs(limit=2) == [1, 2]
-    assert await seqs(grep="two") == [2]
+    assert await seqs(grep="two") == await seqs(grep="^T", regex=True, ignore_case=True, limit=1) == [2]
+    assert await seqs(before=3, limit=1) == [2]
     assert await seqs(stream="stderr") == []
 
 
