@@ -18,12 +18,13 @@ import pytest
 
 from outlast.cli.logs import _tail
 from outlast.cli.moments import duration, read_moment, show_age, show_moment
-from outlast.cli.processes import _ordinal
+from outlast.cli.processes import _ordinal, what_is_missing
 from outlast.cli.queries import _marked
 from outlast.cli.start_options import read_size
 from outlast.cli.tables import Column, Row, show, show_size
 from outlast.cli.terminal import cells, colour_of, cut, has_colours, pad, printable
 from outlast.client import Match
+from outlast.client.items import gap_of
 from tests.cli.commands import environment
 from tests.support.daemon import OUTLAST, Daemon
 from tests.support.waiting import DEADLINE_S, eventually
@@ -57,6 +58,14 @@ def test_what_a_search_has_found_is_in_colour() -> None:
     assert _marked(match, colours=False) == "\u2407 one two"
     coloured = replace(match, line="\x1b[32mone\x1b[0m")
     assert _marked(coloured, colours=True) == "\x1b[32mone\x1b[0m\x1b[0m"
+
+
+def test_gaps_tell_a_number_only_if_it_is_known() -> None:
+    lost = gap_of({"from": 1_000_007, "to": 1_000_007, "reason": "lost"})
+    assert what_is_missing(lost) == "output is missing here: lost"
+    data = {"from": 1, "to": 12_000, "reason": "retention", "lines": 11_999, "bytes": 70_000}
+    assert what_is_missing(gap_of(data)) == "11,999 lines are gone: retention"
+    assert what_is_missing(gap_of({**data, "lines": 1})) == "1 line is gone: retention"
 
 
 # ---- widths

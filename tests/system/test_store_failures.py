@@ -267,10 +267,10 @@ async def test_down_gives_up_nothing_that_a_slow_store_has_not_taken_yet(daemon:
     await daemon.kill()
     await eventually(lambda: not is_running(process["pid"]))
     store.inject(Mode.SLOW, delay_s=4)  # of 4 MiB; it does not count as stalled
-    code, said = await outlast("down", "--state-dir", str(daemon.state_dir), **store.environment)
+    code, said = await outlast("shutdown", "--state-dir", str(daemon.state_dir), **store.environment)
     store.mend()
     assert (code, "not all of their output is stored yet" in said) == (1, True), said
-    code, said = await outlast("down", "--state-dir", str(daemon.state_dir), **store.environment)
+    code, said = await outlast("shutdown", "--state-dir", str(daemon.state_dir), **store.environment)
     assert code == 0, said
     await daemon.start()
     assert (await daemon.raw(process)).count(b"\n") == 300_000

@@ -17,6 +17,8 @@ from outlast.cli.messages import print_result, say
 from outlast.cli.tables import FORMS, Column, Row, show
 from outlast.cli.terminal import has_colours, screen_width
 from outlast.client import Disconnected, NotFound, Outlast, SpawnFailed, Unauthorized
+from outlast.client.request import Request
+from outlast.client.sync_transport import Transport
 from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
 
@@ -137,8 +139,12 @@ def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
 
 def _tell_wait(ol: Outlast) -> None:
     """Say why nothing happens. While no daemon runs, the shim keeps its address open, and connections wait."""
-    if not ol.has_answered:
-        say(f"outlast: no daemon answers at {ol.address.where} yet; if none runs, `outlast serve` starts one", err=True)
+    try:
+        Transport(ol.address).ask(Request("GET", "/info", silent_s=_PATIENCE_S))
+    except Disconnected:
+        if not ol.has_answered:
+            where = ol.address.where
+            say(f"outlast: no daemon answers at {where} yet; if none runs, `outlast serve` starts one", err=True)
 
 
 def _sentence(error: OutlastError, ol: Outlast) -> str:

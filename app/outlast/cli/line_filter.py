@@ -1,7 +1,7 @@
 """Lines that match an expression, and those around them."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import click
@@ -53,12 +53,16 @@ class LineFilter:
         self._around = around
         self._states: defaultdict[str, _State] = defaultdict(lambda: _State(deque(maxlen=around)))
 
-    def passed(self, process_id: str, item: Line | Gap) -> Iterator[Line | Gap | None]:
-        """Yield what is shown once an item has come. None: lines were left out before the next one."""
+    def passed(self, process_id: str, item: Line | Gap) -> Iterable[Line | Gap | None]:
+        """Return what is shown once an item has come. None: lines were left out before the next one."""
         if isinstance(item, Gap):
-            yield item
-            return
+            return (item,)
         state = self._states[process_id]
+        if item.complete and not self._around and not state.parts:  # most lines of a flood
+            return (item,) if self._is_wanted(item) else ()
+        return self._passed(state, item)
+
+    def _passed(self, state: _State, item: Line) -> Iterator[Line | None]:
         if (begun := state.parts.pop(item.stream, None)) is not None:
             item = replace(item, seq=begun.seq, text=begun.text + item.text)
         if item.complete:
@@ -73,8 +77,11 @@ class LineFilter:
             yield from self._whole(state, line)
         state.parts.clear()
 
+    def _is_wanted(self, line: Line) -> bool:
+        return (self._search(without_colours(line.text)) is None) is self._is_inverted
+
     def _whole(self, state: _State, line: Line) -> Iterator[Line | None]:
-        if (self._search(without_colours(line.text)) is None) is self._is_inverted:
+        if self._is_wanted(line):
             if self._around and state.has_shown and state.has_skipped:
                 yield NOTHING_BETWEEN
             yield from state.before

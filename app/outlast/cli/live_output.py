@@ -11,6 +11,7 @@ from types import FrameType
 from outlast.cli.connect import Screen
 from outlast.cli.exact import ExactLines
 from outlast.cli.messages import STDERR, STDOUT, say, write_result
+from outlast.cli.processes import what_is_missing
 from outlast.cli.terminal import printable
 from outlast.client import Gap, Line, OutlastError, Process
 
@@ -120,7 +121,7 @@ class _Output:
                 continue
             self._write(lines)
             lines = []
-            say(f"outlast: {item.last - item.first + 1} lines are missing here: {item.reason}", err=True)
+            say(f"outlast: {what_is_missing(item)}", err=True)
         self._write(lines)
 
     def end(self) -> None:

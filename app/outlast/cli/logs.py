@@ -14,7 +14,7 @@ from outlast.cli.exact import ExactLines
 from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
-from outlast.cli.processes import how_it_ended
+from outlast.cli.processes import how_it_ended, what_is_missing
 from outlast.cli.references import REFS
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
 from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
@@ -300,7 +300,7 @@ class _Writer:
             self._write(exact.bytes_of(item))
             return
         if isinstance(item, Gap):
-            self._note(process, f"{item.last - item.first + 1} lines are missing here: {item.reason}")
+            self._note(process, what_is_missing(item))
             return
         if (
             item.complete

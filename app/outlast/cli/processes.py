@@ -18,7 +18,7 @@ from outlast.cli.messages import print_result, say
 from outlast.cli.moments import duration, moment, show_age
 from outlast.cli.references import REF, REFS
 from outlast.cli.tables import Column, Row, as_json, show_size
-from outlast.client import NotRunning, Outlast, ProcessInfo
+from outlast.client import Gap, NotRunning, Outlast, ProcessInfo
 
 _RECENT_MS = 600_000
 _NEWEST = 1000
@@ -174,6 +174,13 @@ def how_it_ended(reason: str | None, exit_code: int | None, number: int | None) 
     if reason == "exited":
         return f"exited {exit_code}"
     return {"oom_killed": "out of memory", "timed_out": "timed out"}.get(str(reason), str(reason))
+
+
+def what_is_missing(gap: Gap) -> str:
+    """Return a gap in words. Only of what retention has deleted is the number of lines known."""
+    if gap.lines is not None:
+        return f"{gap.lines:,} {'line is' if gap.lines == 1 else 'lines are'} gone: {gap.reason}"
+    return f"output is missing here: {gap.reason}"
 
 
 def _signal_name(number: int | None) -> str:

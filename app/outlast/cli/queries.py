@@ -20,10 +20,10 @@ _COLUMNS = [
     Column("TIME"),
     Column("TYPE"),
     Column("NAME"),
-    Column("PID", right=True),
-    Column("RUN", right=True),
-    Column("END"),
-    Column("ID", is_wide=True),
+    Column("PID", right=True, leaves=3),
+    Column("RUN", right=True, leaves=2),
+    Column("END", leaves=1),
+    Column("ID", is_wide=True, leaves=4),
 ]
 
 

@@ -40,12 +40,16 @@ class Gap:
         last: id of the last missing line.
         reason: why, such as `lost`, `store_replaced` or `retention`.
         stream: `stdout`, `stderr` or `both`; None: not told.
+        lines: only of `retention`: number of missing lines; else None, because nobody knows.
+        bytes: only of `retention`: number of missing bytes; else None.
     """
 
     first: int
     last: int
     reason: str
     stream: str | None = None
+    lines: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +134,4 @@ def milliseconds(when: datetime | int | None) -> int | None:
 
 def gap_of(data: Mapping[str, Any], stream: str | None = None) -> Gap:
     """Return the gap that the JSON of the API describes."""
-    return Gap(data["from"], data["to"], data["reason"], stream)
+    return Gap(data["from"], data["to"], data["reason"], stream, data.get("lines"), data.get("bytes"))

@@ -116,30 +116,39 @@ class Process:
         stream: str = "output",
         *,
         after: int | None = None,
+        before: int | None = None,
         tail: int | None = None,
         limit: int | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         grep: str | None = None,
+        regex: bool = False,
+        ignore_case: bool = False,
     ) -> Generator[Line | Gap, None]:
         """Yield the output that is stored now, in whole lines.
 
         Args:
             stream: `stdout`, `stderr`, or `output` for both.
             after: start behind the line with this `seq`.
+            before: end before the line with this `seq`; with `limit`, the last lines before it.
             tail: start this number of lines before the end.
             limit: maximum number of lines.
             since: only lines that were read at this time or later (a datetime, or milliseconds since 1970).
             until: only lines that were read at this time or earlier.
-            grep: only lines that contain this text.
+            grep: only lines that contain this text, or match this expression of RE2.
+            regex: whether `grep` is an expression.
+            ignore_case: whether upper and lower case are the same in `grep`.
         """
         query = {
             "after": after,
+            "before": before,
             "tail": tail,
             "limit": limit,
             "since": milliseconds(since),
             "until": milliseconds(until),
             "grep": grep,
+            "regex": regex or None,
+            "ignore_case": ignore_case or None,
         }
         stored = StoredLines(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
         with closing(self._session.batches(stored)) as batches:

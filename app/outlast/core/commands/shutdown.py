@@ -43,7 +43,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
         if not all(await asyncio.gather(*(live.wait_written_stored(_STORE_S) for live in left))):
             raise EndsNotStored(
                 "the processes were told to end, but not all of their output is stored yet. The shim keeps it: try "
-                "again, or give it up with `outlast down --discard`",
+                "again, or give it up with `outlast shutdown --discard`",
                 len(running),
             )
         for live in left:
