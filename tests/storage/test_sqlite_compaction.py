@@ -26,7 +26,7 @@ from outlast.storage.sqlite.scan import scan_output
 from outlast.testing.storage.model import numbered, whole_lines
 from outlast.testing.storage.samples import Output, added, new_process
 from outlast.testing.storage.scan import scanned
-from tests.storage.histograms import check_histogram
+from tests.storage.comparisons import check_histogram, check_tail
 from tests.storage.stores import EagerStorage, commit_each, compress_all, sqlite_storage
 from tests.support.waiting import eventually
 
@@ -102,15 +102,6 @@ def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_
             sizes = [sum(len(chunk.data) for chunk in expected[: n + 1]) for n in range(len(expected))]
             enough = next((n + 1 for n, size in enumerate(sizes) if size >= max_bytes), len(expected))
             assert found == expected[:enough], (stream, since, until)
-
-
-def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks, before: int | None) -> None:
-    for stream in (None, *Stream):
-        lines = [line for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
-        seqs = [line.seq for line in lines if before is None or line.seq < before]
-        for count in range(len(seqs) + 2):
-            after = read.tail(db, handle, count, stream, before)
-            assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :], (stream, count, before)
 
 
 def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:
@@ -225,8 +216,7 @@ def test_merged_output_reads_as_before(
         database.execute("DELETE FROM unmerged")
         compress_all(database)
     _read(database, handle, chunks, after, max_bytes)
-    _tail(database, handle, chunks, None)
-    _tail(database, handle, chunks, before=after + 1)
+    check_tail(database, handle, chunks, (None, after + 1))
     check_histogram(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
     assert stored_position(database, handle) == output.position

@@ -15,9 +15,8 @@ from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, apply_compaction, plan_compaction
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
-from outlast.testing.storage.model import whole_lines
 from outlast.testing.storage.samples import Output, new_process
-from tests.storage.histograms import check_histogram
+from tests.storage.comparisons import check_histogram, check_tail
 from tests.storage.stores import commit_each
 
 
@@ -107,7 +106,7 @@ def test_a_line_that_was_given_up_is_not_joined_with_the_next(database: sqlite3.
 
 def test_a_packed_row_is_read_backwards_from_the_middle(database: sqlite3.Connection, output: Output) -> None:
     """Also from between the parts of a line: its earlier parts alone are no line."""
-    out, err = Stream.STDOUT, Stream.STDERR
+    err = Stream.STDERR
     chunks = [
         output.chunk(b"a\n", err),
         output.chunk(b"b\nc"),
@@ -119,17 +118,7 @@ def test_a_packed_row_is_read_backwards_from_the_middle(database: sqlite3.Connec
     ]
     _complete(database, output, chunks)
     assert _packed(database, output.handle) == [(1, 9)]
-    for stream in (None, out, err):
-        lines = [line.seq for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
-        for before in range(1, 11):
-            seqs = [seq for seq in lines if seq < before]
-            for count in range(len(seqs) + 2):
-                after = read.tail(database, output.handle, count, stream, before)
-                assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :], (
-                    stream,
-                    before,
-                    count,
-                )
+    check_tail(database, output.handle, chunks, range(1, 11))
 
 
 @pytest.mark.parametrize(
