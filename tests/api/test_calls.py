@@ -33,6 +33,7 @@ RUNNING = {
     "tags": {},
     "working_dir": "/",
     "user": None,
+    "success_exit_codes": [],
     "nice": None,
     "limits": {},
     "stdin_mode": "closed",

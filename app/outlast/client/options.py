@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 
@@ -25,6 +25,7 @@ class StartOptions(TypedDict, total=False):
         limits: resource limits.
         stop_signal: signal that asks the process to end.
         stop_grace_ms: milliseconds between that signal and SIGKILL. Only for `start`.
+        success_exit_codes: exit codes that count as success, besides 0. Only for `start`.
         timeout: seconds after which the process tree is killed.
         key: idempotency key. Without it, one is made for each call.
     """
@@ -43,6 +44,7 @@ class StartOptions(TypedDict, total=False):
     limits: Mapping[str, float]
     stop_signal: str | int
     stop_grace_ms: int
+    success_exit_codes: Sequence[int]
     timeout: float
     key: str
 

@@ -199,6 +199,13 @@ class StartBody(Lenient):
             f"Default {DEFAULT_STOP_GRACE_MS}."
         },
     )
+    success_exit_codes = fields.ExitCodes(
+        allow_none=True,
+        metadata={
+            "description": "Exit codes that count as success, besides 0: a managed process with the policy "
+            "`on_failure` is not restarted after them."
+        },
+    )
     timeout = fields.Seconds(
         allow_none=True,
         metadata={
@@ -240,6 +247,7 @@ class StartBody(Lenient):
                 limits=given.get("limits", Limits()),
                 stop_signal=given.get("stop_signal", signal.SIGTERM),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
+                success_exit_codes=given.get("success_exit_codes", ()),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
             ),
@@ -253,7 +261,7 @@ class RunBody(StartBody):
     class Meta:
         """The fields that would make the process managed are left out."""
 
-        exclude = ("name", "restart", "health_check", "stop_grace_ms")
+        exclude = ("name", "restart", "health_check", "stop_grace_ms", "success_exit_codes")
 
 
 class StartQuery(Strict):

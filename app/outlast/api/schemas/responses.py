@@ -48,6 +48,7 @@ class RestartInfo(Schema):
     max_restarts = _integer("Maximum number of restarts in a row; null: no maximum.", allow_none=True)
     initial_backoff_ms = _integer("Upper bound of the first delay, in milliseconds.")
     max_backoff_ms = _integer("Upper bound of every delay, in milliseconds.")
+    delay_ms = _integer("Delay before every restart, in milliseconds; null: it is random.", allow_none=True)
 
 
 class HealthCheckInfo(Schema):
@@ -146,6 +147,11 @@ class ProcessInfo(Schema):
     )
     working_dir = _string("Folder in which the process was started.")
     user = _string("User, as requested; null: the daemon's own user.", allow_none=True)
+    success_exit_codes = fields.List(
+        fields.Integer(strict=True),
+        required=True,
+        metadata={"description": "Exit codes that count as success, besides 0, as requested."},
+    )
     nice = _integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
     limits = fields.Dict(
         keys=fields.String(),

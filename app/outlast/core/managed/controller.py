@@ -402,6 +402,7 @@ def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> 
     return decide(
         _policy(managed),
         ending,
+        success_exit_codes=managed.spec.options.success_exit_codes,
         failures=managed.state.failures,
         ran_ms=ran_ms,
         draw=random.random(),  # noqa: S311 - it only spreads restarts
@@ -448,5 +449,5 @@ def _wait_ms(managed: ManagedProcess) -> int:
         return 0
     boot, due_ms = state.restart_due or ("", 0)
     wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
-    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
+    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).longest_ms
     return min(max(0, wait_ms), longest_ms)
