@@ -24,7 +24,9 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
 
 @pytest.fixture
 async def daemon(disk: Disk) -> AsyncIterator[Daemon]:
-    running = Daemon(disk.path / "state")
+    config = disk.path / "outlast.toml"
+    config.write_text("keep_total_bytes = 0\n")  # else the limit of all output keeps the disk from filling up
+    running = Daemon(disk.path / "state", OUTLAST_CONFIG=str(config))
     try:
         await running.start()
         yield running

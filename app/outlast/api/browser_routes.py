@@ -5,7 +5,6 @@ from http import HTTPStatus
 from outlast.api.handlers import docs, login
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import login as login_schemas
-from outlast.api.schemas import responses
 
 _JSON = "application/json"
 _FILE = Answer(meaning="A file.", content={})
@@ -58,7 +57,7 @@ BROWSER_ROUTES: tuple[Route, ...] = (
         group="Browsers",
         description="For a program that has the token and opens a browser: the code logs the browser in, once, within "
         "60 s, so that the token is in no URL.",
-        answer=Answer(status=HTTPStatus.CREATED, meaning="The code.", content={_JSON: responses.LoginCode}),
+        answer=Answer(status=HTTPStatus.CREATED, meaning="The code.", content={_JSON: login_schemas.LoginCode}),
     ),
     Route(
         method="GET",

@@ -12,7 +12,7 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas import fields, login, process_fields, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
@@ -85,7 +85,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, None):
+        if answer := getattr(responses, name, getattr(login, name, None)):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -153,6 +153,11 @@ def _success(answer: Answer) -> dict[str, Any]:
     success: dict[str, Any] = {"description": answer.meaning}
     if answer.content:
         success["content"] = {name: _media(schema) for name, schema in answer.content.items()}
+    if answer.headers:
+        success["headers"] = {
+            name: {"description": description, "schema": {"type": "string"}}
+            for name, description in answer.headers.items()
+        }
     return success
 
 

@@ -41,11 +41,13 @@ class Answer:
         status: HTTP status.
         meaning: description for the OpenAPI document.
         content: by content type, the schema of the answer, or a description if the answer has no schema.
+        headers: headers that the answer may have: description by name.
     """
 
     status: HTTPStatus = HTTPStatus.OK
     meaning: str
     content: dict[str, type[Schema] | str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,8 @@ def ref_of(request: web.Request) -> str:
     return ref
 
 
-def json_response(data: Any, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+def json_response(
+    data: Any, status: HTTPStatus = HTTPStatus.OK, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
     """Return a response with `data` as JSON."""
-    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json", headers=headers)

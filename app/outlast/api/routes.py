@@ -40,9 +40,10 @@ _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _GAP = (
-    '`{"from", "to", "reason"}`: output is missing here; both are the id, which may be far beyond the one before. '
-    "`lost`: nobody can know what was written. "
-    "`store_replaced`: the store was replaced by an older copy"
+    '`{"from", "to", "reason"}`: output is missing here. `lost`: nobody can know what was written. `store_replaced`: '
+    "the store was replaced by an older copy. Of these, `from` and `to` are the id, which may be far beyond the one "
+    "before. `retention`: output of both streams with these ids was deleted by a limit; then `lines` and `bytes` say "
+    "how much of the process is deleted in all"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
 
@@ -81,6 +82,10 @@ _LINES = Answer(
         ),
         "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
     },
+    headers={
+        output.TRIMMED: "`lines=N,bytes=N`: the answer would begin with output that was deleted because of a limit, so "
+        "much of the process in all. Not in NDJSON, which has a gap instead."
+    },
 )
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
@@ -104,7 +109,8 @@ _GROUP_FOLLOWED = Answer(
         "from now on, after the line `seq`; always the first event, and again when more start. "
         'Event `output`: `{"seq", "process_id", "name", "timestamp", "stream", "line"}`, where `seq` is the id of the '
         "line in its process, and `line` keeps its line break. A line whose rest is late comes in parts, each as an "
-        'event. Event `gap`: `{"process_id", "name", "seq", "from", "to", "reason"}`, as for one process. '
+        'event. Event `gap`: `{"process_id", "name", "seq", "from", "to", "reason"}`, and with the reason `retention` '
+        "`lines` and `bytes`, as for one process. "
         "Event `end`: a process has ended for good and all of its output was sent; "
         '`{"process_id", "name", "status", "reason", "exit_code", "signal", "oom_killed"}`. '
         'Event `purged`: `{"handle"}`. Event `eof`: `{}`. Comments keep the connection alive. When the stream is '
@@ -320,9 +326,16 @@ ROUTES: tuple[Route, ...] = (
         summary="Count output by time",
         group="Output",
         description="The number of lines in each of some equal spans of time. A line in parts counts once, with its "
-        "first part; gaps do not count. No line is read for it.",
+        "first part that is not deleted; gaps do not count. No line is read for it.",
         query=output_schemas.HistogramParameters,
-        answer=Answer(meaning="The counts.", content={_JSON: responses.OutputHistogram}),
+        answer=Answer(
+            meaning="The counts.",
+            content={_JSON: responses.OutputHistogram},
+            headers={
+                output.TRIMMED: "`lines=N,bytes=N`: so much of the process in all was deleted because of a limit, and "
+                "is not counted. Not if all of it is older than `since`."
+            },
+        ),
         raises=(NotFound,),
     ),
     Route(

@@ -38,14 +38,23 @@ class Gap:
     Attributes:
         first: id of the first missing line.
         last: id of the last missing line.
-        reason: why, such as `lost` or `store_replaced`.
-        stream: `stdout` or `stderr`; None: not told.
+        reason: why, such as `lost`, `store_replaced` or `retention`.
+        stream: `stdout`, `stderr` or `both`; None: not told.
     """
 
     first: int
     last: int
     reason: str
     stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process that is followed with others: its permanent id, its short one, and its name, if it has one."""
+
+    id: str
+    handle: int
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a command that is run. `exit_code` and `signal` are None if the end is `lost`."""
+    """The end of a command that is run, or of a process that is followed.
+
+    Attributes:
+        reason: `exited`, `signaled`, `oom_killed`, `timed_out` or `lost`; of one that is followed with others also
+            `purged`.
+        exit_code: exit code; None unless it exited by itself.
+        signal: number of the signal that ended it; None if none did.
+    """
 
     reason: str
     exit_code: int | None

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from outlast.config.sizes import read_part, read_size
 from outlast.model.errors import ConfigError
 from outlast.model.tag_label import tag_label
 
@@ -33,6 +34,15 @@ _CHOICES = {
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
+MOST_TOTAL_BYTES = 20 << 30
+"""Most that a part of the file system means for `keep_total_bytes`."""
+
+_SIZES: Mapping[str, Callable[[str, object], object]] = {
+    "keep_process_bytes": read_size,
+    "keep_total_bytes": read_part,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. `config/outlast.toml` has the same names and defaults.
@@ -50,6 +60,13 @@ class Settings:
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
         compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
+        keep_output_s: age in seconds at which output is deleted; 0: never.
+        keep_process_bytes: bytes on the disk beyond which the oldest output of a process is deleted; 0: no limit.
+        keep_total_bytes: the same for the output of all processes: bytes, or a part of the file system, such as "20%",
+            but then no more than `MOST_TOTAL_BYTES`. 0: no limit.
+        keep_events_s: age in seconds at which events are deleted; 0: never.
+        keep_ended_s: time in seconds after its end at which a process is purged; 0: never.
+        keep_ended: number of ended processes that are kept; beyond it, the oldest end is purged first. 0: no maximum.
         metrics_tags: tags of named processes that become labels of their metrics.
         log_level: the least severe messages that the daemon logs.
         log_format: `text`, or `json`: an object in each line.
@@ -71,6 +88,12 @@ class Settings:
     durable: bool = True
     compress: str = "auto"
     compress_after_s: int = 600
+    keep_output_s: int = 0
+    keep_process_bytes: int = 0
+    keep_total_bytes: str = "20%"
+    keep_events_s: int = 0
+    keep_ended_s: int = 0
+    keep_ended: int = 100_000
     metrics_tags: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "text"
@@ -163,6 +186,11 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if kinds[name] is tuple:
         return _READ_LIST[name](value, path)
     kind = type(value)
+    if name in _SIZES:
+        try:
+            return _SIZES[name](name, value)
+        except ConfigError as exc:
+            raise ConfigError(f"{path}: {exc}") from None
     if name == "unix_socket_mode" and (kind is not int or not 0 <= value <= _MAX_MODE):
         raise ConfigError(
             f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"

@@ -30,6 +30,9 @@ from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitQuery
 from outlast.core.references import References
+from outlast.core.retention.census import Census
+from outlast.core.retention.policy import KEEP_ALL, RetentionPolicy
+from outlast.core.retention.sweeper import RetentionSweeper
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
@@ -47,7 +50,7 @@ from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
-from outlast.storage import Storage
+from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,7 @@ class ProcessManager:
         api_sockets: Sequence[ApiSocket] = (),
         *,
         store_is_stand_in: bool = False,
+        retention: RetentionPolicy = KEEP_ALL,
     ) -> None:
         """Make the manager of a state folder.
 
@@ -90,6 +94,7 @@ class ProcessManager:
             limits: the buffer limits.
             inherit_env: names of environment variables that processes inherit from the daemon.
             api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+            retention: what is deleted, once `start_retention` is called.
             store_is_stand_in: see `Recovery`.
         """
         self.why_held: str | None = None
@@ -98,7 +103,6 @@ class ProcessManager:
         self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
-        self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
         self._supervisor = Supervisor(
             storage,
@@ -114,22 +118,30 @@ class ProcessManager:
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
         self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
+        census = Census(storage, self._supervisor, self._managed.registry)
+        self._retention = RetentionSweeper(
+            storage, self._committer, self._termination, self._chunk_cache, retention, census
+        )
+        self._committer.on_committed = self._on_committed
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor | GroupReader] = set()
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
-        self.metrics = MetricsReader(
-            storage=storage,
+        self.metrics = self._metrics()
+        self._closing = False
+        self._opened_at = 0.0
+        self._own_identity = users.resolve(None)
+
+    def _metrics(self) -> MetricsReader:
+        return MetricsReader(
+            storage=self._storage,
             committer=self._committer,
             supervisor=self._supervisor,
             registry=self._managed.registry,
             starter=self._starter,
             followers=lambda: (len(self._cursors), self.events.followers),
-            state_dir=state_dir,
+            state_dir=self._state_dir,
         )
-        self._closing = False
-        self._opened_at = 0.0
-        self._own_identity = users.resolve(None)
 
     # ---- life of the daemon
 
@@ -151,9 +163,15 @@ class ProcessManager:
             log.warning("%s", self.why_held)
         self._managed.resume(held=self.why_held is not None)
 
+    def start_retention(self) -> None:
+        """Delete what is not to be kept, from now on, unless the store belongs to another state folder."""
+        if self.why_held is None:
+            self._retention.start()
+
     async def close(self) -> None:
         """Leave the processes to the shim, which still has all output that is not stored."""
         self.interrupt_followers()
+        await self._retention.stop()
         await self._managed.close()
         self._supervisor.stop()
         await self._sampler.stop()
@@ -196,6 +214,10 @@ class ProcessManager:
     def total(self) -> int:
         """Return the number of processes in the store."""
         return self._supervisor.total
+
+    def _on_committed(self, changes: Sequence[Change]) -> None:
+        self.events.on_committed(changes)
+        self._retention.on_committed(changes)
 
     async def shutdown(self, grace_s: float) -> int:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""
@@ -269,9 +291,10 @@ class ProcessManager:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, in the order of the query."""
-        return [self._view(process) for process in await self._storage.processes(query)]
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        """List processes, in the order of the query. `with_usage`: with the resources that those use which run."""
+        views = [self._view(process) for process in await self._storage.processes(query)]
+        return list(map(self._with_usage, views)) if with_usage else views
 
     async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
         """List the runs of a process, newest first."""
@@ -448,6 +471,12 @@ class ProcessManager:
             stdin_writable=live is not None and live.stdin_open,
             starting=managed is not None and managed.is_starting,
         )
+
+    def _with_usage(self, view: ProcessView) -> ProcessView:
+        live = self._supervisor.get(view.process.spec.id)
+        if live is None or live.ended or live.run.number != view.process.run.number:
+            return view
+        return replace(view, samples=live.usage.newest(2))
 
     def _running(self, process: Process) -> LiveProcess:
         live = self._supervisor.get(process.spec.id)

@@ -18,6 +18,7 @@ from outlast.daemon.address_file import addresses_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
+from outlast.daemon.retention_policy import retention_policy
 from outlast.daemon.systemd_notify import notify_ready
 from outlast.daemon.token import check_given, load_token
 from outlast.linux.memory import keep_freed_memory
@@ -52,6 +53,7 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
         check_given(settings.token)
     made = state_folder.prepare(state_dir)  # what is wrong with the settings is said before anything is made
     with state_folder.locked(state_dir):
+        retention = retention_policy(settings)
         import_late_modules()
         async with contextlib.AsyncExitStack() as opened:
             try:
@@ -61,8 +63,11 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
                 state_folder.remove(made)
                 raise
             token = load_token(state_dir, settings.token)
-            manager = await opened.enter_async_context(running_manager(settings, sockets, adopt=adopt))
+            manager = await opened.enter_async_context(
+                running_manager(settings, sockets, adopt=adopt, retention=retention)
+            )
             manager.resume_managed()
+            manager.start_retention()
             server = HttpServer(_app(manager, settings, token))
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()

@@ -18,6 +18,7 @@ OutlastError
 |-- Interrupted             the call was done in part, or nobody knows whether it was done
 |-- Unavailable             nothing was done: try again later
 |   |-- OutOfResources      the system lacks processes, descriptors or memory now
+|   |-- OutputTrimmed       output was deleted because of a limit while it was read
 |   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
 |   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
@@ -144,6 +145,10 @@ class Unavailable(OutlastError):
 
 class OutOfResources(Unavailable):
     """The system lacks processes, threads, descriptors or memory now. Nothing was done."""
+
+
+class OutputTrimmed(Unavailable):
+    """Output was deleted because of a limit while it was read. What comes behind it can be read."""
 
 
 class StorageUnavailable(Unavailable):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outlast.model.output import Trimmed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistogramQuery:
@@ -30,9 +32,11 @@ class Histogram:
         bucket_ms: duration of each bucket.
         lines: number of lines in each bucket, in order; empty: there is no output.
         stderr_lines: number of those of standard error.
+        trimmed: output that was deleted, and perhaps read at a time that is wanted. It is not counted.
     """
 
     from_ms: int
     bucket_ms: int
     lines: Sequence[int]
     stderr_lines: Sequence[int]
+    trimmed: Trimmed | None = None

@@ -95,6 +95,23 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Limits of one process, where they differ from the settings `keep_...`. None: the setting. 0: none.
+
+    Attributes:
+        output_s: age in seconds at which its output is deleted.
+        bytes: bytes on the disk beyond which its oldest output is deleted.
+        ended_s: time in seconds after its end at which it is purged.
+        always: whether neither the limit of all output nor those of ended processes count for it.
+    """
+
+    output_s: int | None = None
+    bytes: int | None = None
+    ended_s: int | None = None
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Options of a start.
 
@@ -107,6 +124,7 @@ class Options:
         limits: resource limits.
         restart: restart policy of a managed process.
         health_check: health check of a managed process.
+        keep: what is kept, where that differs from the settings.
     """
 
     timeout_ms: int | None = None
@@ -117,6 +135,7 @@ class Options:
     limits: Limits = Limits()
     restart: Restart | None = None
     health_check: HealthCheck | None = None
+    keep: Keep | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
@@ -125,10 +144,11 @@ class Options:
         for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "success_exit_codes", "nice"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
-        for name in ("limits", "restart", "health_check"):
+        for name in ("limits", "restart", "health_check", "keep"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
-                record[name] = {key: value for key, value in asdict(part).items() if value is not None}
+                values = asdict(part).items()
+                record[name] = {key: value for key, value in values if value is not None and value is not False}
         return record
 
     @classmethod
@@ -145,4 +165,6 @@ class Options:
         if "health_check" in parts:
             check = parts["health_check"]
             parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
+        if "keep" in parts:
+            parts["keep"] = Keep(**parts["keep"])
         return cls(**parts)

@@ -4,19 +4,34 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from outlast.model.histogram import Histogram, HistogramQuery
-from outlast.model.output import Stream
+from outlast.model.output import Stream, Trimmed
 
 
 class HistogramBuilder:
     """Builder of the histogram of a query, for output that was read from `first_ms` to `last_ms`."""
 
-    def __init__(self, query: HistogramQuery, first_ms: int, last_ms: int) -> None:
+    def __init__(self, query: HistogramQuery, first_ms: int, last_ms: int, trimmed: Trimmed | None = None) -> None:
+        """Prepare to count. `trimmed`: what is deleted of the output."""
         self._from_ms = first_ms if query.since_ms is None else query.since_ms
         self._last_ms = last_ms if query.until_ms is None else query.until_ms
         duration_ms = max(1, self._last_ms - self._from_ms + 1)
         self._bucket_ms = -(-duration_ms // query.buckets)
         count = -(-duration_ms // self._bucket_ms)
         self._lines = {stream: [0] * count for stream in Stream}
+        self._trimmed = _wanted(query, trimmed)
+        self._mark = trimmed.last_seq if trimmed else 0
+        self._cut: set[Stream] = set()
+
+    def begins_with_rest(self, stream: Stream, continues: int) -> bool:
+        """Return whether a chunk begins with the rest of a line that is counted with an earlier part.
+
+        Of a line whose first part is deleted, the first part that is not counts. To be called once for each chunk,
+        those of a stream in their order. `continues`: see `Chunk`.
+        """
+        if 0 < continues <= self._mark and stream not in self._cut:
+            self._cut.add(stream)
+            return False
+        return continues > 0
 
     def is_in_one(self, first_ms: int, last_ms: int) -> bool:
         """Return whether the lines of a time are all in one bucket."""
@@ -47,11 +62,17 @@ class HistogramBuilder:
             bucket_ms=self._bucket_ms,
             lines=[out + err for out, err in zip(stdout, stderr, strict=True)],
             stderr_lines=stderr,
+            trimmed=self._trimmed,
         )
 
     def _bucket(self, ts_ms: int) -> int:
         return (ts_ms - self._from_ms) // self._bucket_ms
 
 
-EMPTY = Histogram(from_ms=0, bucket_ms=1, lines=(), stderr_lines=())
-"""The histogram of a process without output."""
+def empty_histogram(query: HistogramQuery, trimmed: Trimmed | None = None) -> Histogram:
+    """Return the histogram of a process without output. `trimmed`: what is deleted of it."""
+    return Histogram(from_ms=0, bucket_ms=1, lines=(), stderr_lines=(), trimmed=_wanted(query, trimmed))
+
+
+def _wanted(query: HistogramQuery, trimmed: Trimmed | None) -> Trimmed | None:
+    return trimmed if trimmed and trimmed.is_since(query.since_ms) else None

@@ -15,7 +15,8 @@ from outlast.api.parsing import RequestInput
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import send, send_or_fail
 from outlast.core.query.event_feed import EventFeed, EventQuery
-from outlast.model.event import Event
+from outlast.model.event import Event, EventGap
+from outlast.model.output import GapReason
 
 SSE = "text/event-stream"
 
@@ -52,7 +53,13 @@ def to_data(event: Event) -> dict[str, Any]:
     if event.ending is not None:
         ending = event.ending
         data |= {"exit_code": ending.exit_code, "signal": ending.signal, "reason": ending.reason}
+    if event.purge_reason is not None:
+        data["reason"] = event.purge_reason
     return data
+
+
+def _gap(gap: EventGap) -> dict[str, Any]:
+    return {"from": gap.first_id, "to": gap.id, "reason": GapReason.RETENTION}
 
 
 async def _events(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, None]:
@@ -65,8 +72,11 @@ async def _lines(feed: EventFeed, query: EventQuery) -> AsyncGenerator[bytes, No
     async with contextlib.aclosing(feed.stored(query)) as found:
         async for events in found:
             for event in events:
-                yield sse.ndjson_line({"id": event.id, **to_data(event)})
+                data = {"gap": _gap(event)} if isinstance(event, EventGap) else to_data(event)
+                yield sse.ndjson_line({"id": event.id, **data})
 
 
-def _event(event: Event) -> bytes:
+def _event(event: Event | EventGap) -> bytes:
+    if isinstance(event, EventGap):
+        return b"id: %d\nevent: gap\ndata: %b\n\n" % (event.id, sse.dumps(_gap(event)))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.type.encode(), sse.dumps(to_data(event)))

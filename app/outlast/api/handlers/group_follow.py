@@ -106,8 +106,8 @@ class _GroupStream:
                     yield b"".join(events)
                     events, size = [], 0
             if chunk.gap:
-                data = {**about, "seq": seq, **sse.gap_data(chunk)}
-                events.append(sse.named_event("gap", str(self._position.at(handle, seq)), data))
+                data = {**about, "seq": chunk.last_seq, **sse.gap_data(chunk)}
+                events.append(sse.named_event("gap", str(self._position.at(handle, chunk.last_seq)), data))
         if events:
             self._position = self._position.at(handle, chunks[-1].last_seq)
             yield b"".join(events)

@@ -19,9 +19,9 @@ from outlast.api.streaming.lines import LineFilter
 from outlast.api.streaming.response import send_or_fail
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import OutputQuery
-from outlast.model.errors import NotFound
+from outlast.model.errors import NotFound, OutputTrimmed
 from outlast.model.histogram import HistogramQuery
-from outlast.model.output import Chunk, Stream, count_lines
+from outlast.model.output import Chunk, Stream, TrimGap, Trimmed, count_lines
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ NDJSON = "application/x-ndjson"
 NDJSON_UTF_8 = f"{NDJSON}; charset=utf-8"
 """For clients that would guess another charset. JSON itself is always UTF-8."""
 RAW = "application/octet-stream"
+TRIMMED = "Outlast-Trimmed"
+"""Header of an answer that has no room for a gap: how much output of the process was deleted because of a limit."""
 
 
 def handler_for(stream: Stream | None) -> Call:
@@ -45,7 +47,7 @@ async def histogram(request: web.Request, given: RequestInput) -> web.Response:
     found = await manager.queries.histogram(replace(query, handle=handle))
     begins = count(found.from_ms, found.bucket_ms)
     buckets = list(zip(begins, found.lines, found.stderr_lines, strict=False))
-    return json_response({"bucket_ms": found.bucket_ms, "buckets": buckets})
+    return json_response({"bucket_ms": found.bucket_ms, "buckets": buckets}, headers=_trimmed_header(found.trimmed))
 
 
 async def _read(stream: Stream | None, request: web.Request, given: RequestInput) -> web.StreamResponse:
@@ -63,15 +65,44 @@ async def _read(stream: Stream | None, request: web.Request, given: RequestInput
     else:
         select = None if reading.matcher is None else partial(_numbers, reading.matcher, run)
         chunks = manager.queries.read_before(view.process.handle, where, reading.before, reading.limit, select)
-    if is_exact and where == OutputQuery():
-        size = view.process.output.bytes
-        return await send_or_fail(request, RAW, _first_bytes(chunks, size), size)
-    pieces = {
-        JSON: lambda: _as_json(view.process.run.pid, chunks, line_filter, run),
-        NDJSON: lambda: _as_events(chunks, line_filter, run),
-        RAW: lambda: _as_bytes(chunks, line_filter, run),
-    }[content_type]()
-    return await send_or_fail(request, NDJSON_UTF_8 if content_type == NDJSON else content_type, pieces)
+    if content_type == NDJSON:
+        return await send_or_fail(request, NDJSON_UTF_8, _as_events(chunks, line_filter, run))
+    trimmed, chunks = await _without_gap(chunks)
+    headers = _trimmed_header(trimmed)
+    if content_type == JSON:
+        body = _as_json(view.process.run.pid, chunks, line_filter, run)
+        return await send_or_fail(request, JSON, body, headers=headers)
+    summary = view.process.output
+    if is_exact and where == OutputQuery() and trimmed == summary.trimmed:
+        body = _first_bytes(chunks, summary.bytes)
+        return await send_or_fail(request, RAW, body, summary.bytes, headers=headers)
+    return await send_or_fail(request, RAW, _as_bytes(chunks, line_filter, run), headers=headers)
+
+
+def _trimmed_header(trimmed: Trimmed | None) -> dict[str, str]:
+    return {TRIMMED: f"lines={trimmed.lines},bytes={trimmed.bytes}"} if trimmed else {}
+
+
+async def _without_gap(chunks: AsyncGenerator[Chunk, None]) -> tuple[Trimmed | None, AsyncGenerator[Chunk, None]]:
+    """Return what was deleted before the first of `chunks`, and the chunks behind that."""
+    first = await anext(chunks, None)
+    trimmed = first.trimmed if isinstance(first, TrimGap) else None
+    return trimmed, _without_holes(None if trimmed else first, chunks)
+
+
+async def _without_holes(first: Chunk | None, rest: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """Yield chunks.
+
+    Raises:
+        OutputTrimmed: output between two of them was deleted meanwhile.
+    """
+    async with contextlib.aclosing(rest):
+        if first is not None:
+            yield first
+        async for chunk in rest:
+            if isinstance(chunk, TrimGap):
+                raise OutputTrimmed("output was deleted because of a limit while it was read: read it again")
+            yield chunk
 
 
 class _Run(Protocol):

@@ -6,6 +6,7 @@ from outlast.core.views import ProcessView
 from outlast.model.exit_status import ExitStatus, Status
 from outlast.model.managed import Desired, HealthStatus, ManagedState, ManagedStatus
 from outlast.model.options import HealthCheck, HealthCheckType, Restart
+from outlast.model.output import Trimmed
 from outlast.model.process import Run
 
 
@@ -39,7 +40,18 @@ def process_info(view: ProcessView) -> dict[str, Any]:
             "bytes": output.bytes,
             "first_seq": output.first_seq,
             "last_seq": output.last_seq,
+            "last_at": output.latest_ms,
+            "trimmed": _trimmed(output.trimmed) if output.trimmed else None,
         },
+    }
+
+
+def _trimmed(trimmed: Trimmed) -> dict[str, int]:
+    return {
+        "last_seq": trimmed.last_seq,
+        "lines": trimmed.lines,
+        "bytes": trimmed.bytes,
+        "until": trimmed.until_ms,
     }
 
 

@@ -67,6 +67,7 @@ class OutputRange(FollowQuery):
         metadata={
             "description": "Only lines and gaps with a smaller id. `limit` then counts from the last of them: with the "
             "id of the first line of a page, this gives the page before it. The lines come oldest first all the same. "
+            "A page that ends where output was deleted by a limit begins with that gap, cut at this id. "
             "Not with `tail` and `until`."
         },
     )

@@ -9,6 +9,7 @@ from marshmallow import post_load, validate
 
 from outlast.api.schemas import fields, process_fields
 from outlast.api.schemas.base import Lenient, Strict
+from outlast.api.schemas.keep import ALWAYS, FORMS, KeepField
 from outlast.api.schemas.limits import LimitsBody
 from outlast.api.schemas.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from outlast.core.commands.start_request import StartRequest
@@ -206,6 +207,15 @@ class StartBody(Lenient):
             "`on_failure` is not restarted after them."
         },
     )
+    keep = KeepField(
+        allow_none=True,
+        metadata={
+            "description": "What is kept of the process, where that differs from the settings of retention. "
+            f'`"{ALWAYS}"`: neither the limit of all output (`keep_total_bytes`) nor those of ended processes count.',
+            "anyOf": [*FORMS, {"type": "null"}],
+            "example": {"bytes": 100_000_000},
+        },
+    )
     timeout = fields.Seconds(
         allow_none=True,
         metadata={
@@ -250,6 +260,7 @@ class StartBody(Lenient):
                 success_exit_codes=given.get("success_exit_codes", ()),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
+                keep=given.get("keep"),
             ),
             idempotency_key=given.get("idempotency_key"),
         )

@@ -7,7 +7,7 @@ from marshmallow import Schema, fields, validate
 from outlast.api.schemas.fields import Choice
 from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
-from outlast.model.event import EventType
+from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import HealthStatus, ManagedStatus
 from outlast.model.options import HealthCheckType, RestartPolicy
 from outlast.model.process import OutputMode, Reason, Status, StdinMode
@@ -25,6 +25,15 @@ def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
 
 
+class TrimmedOutput(Schema):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`."""
+
+    last_seq = _integer("Id of the last line or gap that is deleted.")
+    lines = _integer("Number of lines that are deleted.")
+    bytes = _integer("Number of bytes that are deleted.")
+    until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
+
+
 SPANS_FORM = (
     f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
     "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
@@ -37,8 +46,18 @@ class OutputSummary(Schema):
 
     lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
-    first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
-    last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
+    first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
+    last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    last_at = _integer(
+        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
+        allow_none=True,
+    )
+    trimmed = fields.Nested(
+        TrimmedOutput,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What was deleted because of a limit (settings `keep_...`); null: nothing."},
+    )
 
 
 class RestartInfo(Schema):
@@ -229,15 +248,6 @@ class KilledProcess(ProcessInfo):
     )
 
 
-class ProcessPage(Schema):
-    """A page of processes, in the requested order."""
-
-    processes = fields.List(
-        fields.Nested(ProcessInfo), required=True, metadata={"description": "Processes of this page."}
-    )
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
-
-
 class CpuTimes(Schema):
     """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
@@ -294,6 +304,28 @@ class UsageSample(Schema):
     )
     cpu = fields.Nested(CpuUse, required=True, metadata={"description": "CPU time and use."})
     memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
+
+
+class ListedProcess(ProcessInfo):
+    """A process in a list."""
+
+    usage = fields.Nested(
+        UsageSample,
+        allow_none=True,
+        metadata={
+            "description": "With `usage=true`: resource use of the process and its descendants, at most 5 s ago, "
+            "mostly without `pss_bytes`. Null: the run has ended, or is younger than a second."
+        },
+    )
+
+
+class ProcessPage(Schema):
+    """A page of processes, in the requested order."""
+
+    processes = fields.List(
+        fields.Nested(ListedProcess), required=True, metadata={"description": "Processes of this page."}
+    )
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class ProcessStats(Schema):
@@ -356,8 +388,9 @@ class Event(Schema):
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
             "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
-            "is not restarted any more, by its policy or on request; its last run may still be ending. `purged`: the "
-            "record and the output of the process were deleted, and so were its other events."
+            "is not restarted any more, by its policy or on request; its last run may still be ending. `trimmed`: its "
+            "oldest output was deleted by a limit; at most one a minute. `purged`: the record and the output of the "
+            "process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")
@@ -374,15 +407,13 @@ class Event(Schema):
     signal = fields.Integer(
         allow_none=True, metadata={"description": "Only of `exited` and `lost`: number of the signal, or null."}
     )
-    reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
-
-
-class LoginCode(Schema):
-    """A code that logs one browser in, once."""
-
-    code = _string("The code.")
-    path = _string("Path and query string that a browser opens. `&next=` and a path say where to go from there.")
-    expires_at = _integer("When the code expires: 60 s after it was made.")
+    reason = fields.String(
+        validate=validate.OneOf([reason.value for reason in (*Reason, *PurgeReason)]),
+        metadata={
+            "description": "Of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a setting "
+            "(`keep_ended`, `keep_ended_s`) says so; left out if a client asked for it."
+        },
+    )
 
 
 class Health(Schema):

@@ -14,7 +14,7 @@ from operator import attrgetter
 import orjson
 
 from outlast.core.query.matcher import Matcher, spans_in_text
-from outlast.model.output import Chunk, Stream, count_lines, split_lines
+from outlast.model.output import Chunk, Stream, TrimGap, count_lines, split_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -137,7 +137,10 @@ def named_event(kind: str, id_: str, data: object) -> bytes:
 
 def gap_data(chunk: Chunk) -> dict[str, object]:
     """Return the data of a gap."""
-    return {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+    gap: dict[str, object] = {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+    if isinstance(chunk, TrimGap):
+        gap |= {"lines": chunk.trimmed.lines, "bytes": chunk.trimmed.bytes}
+    return gap
 
 
 def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
@@ -152,8 +155,7 @@ def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
 
 def run_gap_event(chunk: Chunk, id_: int) -> bytes:
     """Return a gap as an event of `POST .../run`."""
-    gap = {"gap": gap_data(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return b"id: %d\n%b" % (id_, data_event(gap))
+    return b"id: %d\n%b" % (id_, data_event(_gap_with_time(chunk)))
 
 
 def data_event(value: object) -> bytes:
@@ -171,13 +173,12 @@ def eof_event(last_seq: int, status: object) -> bytes:
 
 def gap_event(chunk: Chunk) -> bytes:
     """Return a gap as a Server-Sent Event."""
-    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(gap_data(chunk)))
+    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.last_seq, orjson.dumps(gap_data(chunk)))
 
 
 def gap_line(chunk: Chunk) -> bytes:
     """Return a gap as a line of NDJSON."""
-    event = {"id": chunk.first_seq, "gap": gap_data(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return ndjson_line(event)
+    return ndjson_line({"id": chunk.last_seq, **_gap_with_time(chunk)})
 
 
 def marked_lines(chunk: Chunk, data: bytes, ids: Sequence[int], matcher: Matcher) -> bytes:
@@ -193,6 +194,11 @@ def marked_lines(chunk: Chunk, data: bytes, ids: Sequence[int], matcher: Matcher
 def ndjson_line(value: object) -> bytes:
     """Return `value` as a line of NDJSON."""
     return dumps(value, orjson.OPT_APPEND_NEWLINE)
+
+
+def _gap_with_time(chunk: Chunk) -> dict[str, object]:
+    stream = "both" if isinstance(chunk, TrimGap) else chunk.stream.word
+    return {"gap": gap_data(chunk), "timestamp": chunk.ts_ms, "stream": stream}
 
 
 def blocks(
@@ -247,7 +253,9 @@ class EventCache:
 
     def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         for group in _groups(chunks):
-            if len(group) == 1:
+            if isinstance(group[0], TrimGap):  # it changes, and chunks that were there had the same numbers
+                yield Piece(gap_event(group[0]), group[0].last_seq)
+            elif len(group) == 1:
                 yield from self._parts(group[0])
             else:
                 yield self._together(group)
@@ -319,7 +327,8 @@ def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
-        cost = len(chunk.data) + _EVENT_BYTES * chunk.line_count
+        is_alone = isinstance(chunk, TrimGap)
+        cost = FOLLOW_PIECE_BYTES if is_alone else len(chunk.data) + _EVENT_BYTES * chunk.line_count
         if group and size + cost > FOLLOW_PIECE_BYTES:
             yield group
             group, size = [], 0

@@ -12,8 +12,9 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import Interrupted, NotFound, NotRunning, ShimUnavailable, after_effects
 from outlast.model.process import Process
+from outlast.model.retention import Rule
 from outlast.shimlink import KillOutcome
-from outlast.storage import PurgeProcess, Storage
+from outlast.storage import EndedProcess, PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
@@ -131,10 +132,22 @@ class Termination:
                 await self._committer.commit(PurgeProcess(process.handle))
         except Interrupted:
             # The purge may be stored all the same. It is submitted, so that the daemon's counts agree with the store.
-            self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
+            self._committer.submit(PurgeProcess(process.handle), lambda _: self._on_purged(process.handle, live))
             raise
-        self._on_purged(process, live)
+        self._on_purged(process.handle, live)
         return left
+
+    def purge_ended(self, ended: EndedProcess, rule: Rule) -> asyncio.Future[int] | None:
+        """Delete record and output of a process that has ended for good, by a rule of retention, and kill nothing.
+
+        Returns:
+            A future that is done when the purge is stored; None: another call purges the process.
+        """
+        if ended.handle in self._purging:
+            return None
+        self._purging.add(ended.handle)
+        change = PurgeProcess(ended.handle, rule)
+        return self._committer.stored(change, lambda _: self._on_purged(ended.handle, None))
 
     async def _check_not_purged(self, process: Process) -> None:
         if await self._storage.process(process.handle) is None:  # another call has just purged it
@@ -146,9 +159,9 @@ class Termination:
             self._supervisor.release(live)
             live.finished = True
 
-    def _on_purged(self, process: Process, live: LiveProcess | None) -> None:
-        self._purging.discard(process.handle)
-        self._chunk_cache.evict(process.handle)
+    def _on_purged(self, handle: int, live: LiveProcess | None) -> None:
+        self._purging.discard(handle)
+        self._chunk_cache.evict(handle)
         self._supervisor.total -= 1
         if live is not None:
             live.wake()

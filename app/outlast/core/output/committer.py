@@ -26,6 +26,7 @@ from outlast.storage import (
     RecordUsage,
     SetManaged,
     Storage,
+    TrimOutput,
     WithdrawProcess,
 )
 from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
@@ -53,7 +54,7 @@ _PATIENCE = 3
 """Failed attempts in a row after which one change may be the cause, if the store can commit without it."""
 
 _POSTPONE_S = 60.0
-_URGENT = (EndRun, PurgeProcess, SetManaged, WithdrawProcess)
+_URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 """Changes that need little room or free some. They do not depend on changes of output that were submitted before."""
 
 
@@ -234,7 +235,10 @@ class Committer:
                     self._flush_policy.flush_now()
         elif not isinstance(change, RecordUsage):
             self._flush_policy.flush_now()
-        self._queue.append(entry)
+        if isinstance(change, TrimOutput):  # it is about stored output, and must not wait behind a flood
+            self._queue.appendleft(entry)
+        else:
+            self._queue.append(entry)
         self._idle.clear()
         self._wake.set()
 

@@ -73,7 +73,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPage:
-    """The matches, and position and seq at which to continue (None: all is searched). Not `complete`: time ran out."""
+    """The matches, and position and seq at which to continue (None: all is searched).
+
+    Not `complete`: time ran out; or all is searched, but output that may have matched was deleted by a limit.
+    """
 
     matches: Sequence[Match]
     next: tuple[int, int] | None
@@ -122,7 +125,8 @@ class Search:
                 break
             if place is not None and time.monotonic() >= deadline:
                 return self._page(place, complete=False)
-        return self._page(place)
+        is_missing = place is None and await self._storage.has_trimmed(handle=scan.handle, since_ms=query.since_ms)
+        return self._page(place, complete=not is_missing)
 
     async def _scan_query(self) -> ScanQuery | None:
         """Return what to read from the store, or None if there is nothing to read."""

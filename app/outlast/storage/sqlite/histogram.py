@@ -6,29 +6,32 @@ from itertools import accumulate
 
 from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Stream
-from outlast.storage.histogram import EMPTY, HistogramBuilder
+from outlast.storage.histogram import HistogramBuilder, empty_histogram
 from outlast.storage.sqlite import queries
 from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of, single_lines
 from outlast.storage.sqlite.rows import chunk_times
+from outlast.storage.sqlite.trimming import trimmed_of
 
 
 def count_lines_by_time(db: sqlite3.Connection, query: HistogramQuery) -> Histogram:
     """Implement `Storage.histogram`."""
-    where = {"handle": query.handle}
+    trimmed = trimmed_of(db, query.handle)
+    where = {"handle": query.handle, "mark": trimmed.last_seq if trimmed else 0}
     first_ms, last_ms = db.execute(queries.OUTPUT_TIMES, where).fetchone()
     if first_ms is None:
-        return EMPTY
-    builder = HistogramBuilder(query, first_ms, last_ms)
+        return empty_histogram(query, trimmed)
+    builder = HistogramBuilder(query, first_ms, last_ms, trimmed)
     for first_seq, number, ts, latest_ts, lines, continues, parts in db.execute(queries.LINES_BY_TIME, where):
         if number == BOTH_STREAMS:
             _add_packed(builder, first_seq, ts, parts)
             continue
         stream = Stream(number)
+        begins_with_rest = builder.begins_with_rest(stream, continues)
         if parts is None or builder.is_in_one(ts, latest_ts):
-            builder.add(stream, ts, lines)
+            builder.add(stream, ts, lines - begins_with_rest)
         else:
             _add_parts(builder, stream, ts, parts)
-            if continues:  # the first chunk begins with the rest of a line
+            if begins_with_rest:
                 builder.add(stream, next(iter(chunk_times(ts, parts)))[1], -1)
     return builder.build()
 
