@@ -252,10 +252,11 @@ class EventCache:
         return iter(self._last[1])
 
     def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
+        if isinstance(chunks[0], TrimGap):  # never cached: it changes, and chunks that were there had the same numbers
+            yield Piece(gap_event(chunks[0]), chunks[0].last_seq)
+            chunks = chunks[1:]
         for group in _groups(chunks):
-            if isinstance(group[0], TrimGap):  # it changes, and chunks that were there had the same numbers
-                yield Piece(gap_event(group[0]), group[0].last_seq)
-            elif len(group) == 1:
+            if len(group) == 1:
                 yield from self._parts(group[0])
             else:
                 yield self._together(group)
@@ -321,14 +322,15 @@ class _Cached:
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """Yield groups of chunks that make one piece each, or a single large chunk."""
+    if not chunks:
+        return
     if sum(map(len, map(_data, chunks))) + _EVENT_BYTES * sum(map(_line_count, chunks)) <= FOLLOW_PIECE_BYTES:
         yield chunks
         return
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
-        is_alone = isinstance(chunk, TrimGap)
-        cost = FOLLOW_PIECE_BYTES if is_alone else len(chunk.data) + _EVENT_BYTES * chunk.line_count
+        cost = len(chunk.data) + _EVENT_BYTES * chunk.line_count
         if group and size + cost > FOLLOW_PIECE_BYTES:
             yield group
             group, size = [], 0
