@@ -63,7 +63,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NotManaged: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
         errors.NotManaged.code,
-        "The process is not managed (it has no `name`, `restart` or `health_check`), so it cannot be restarted.",
+        "The process is not managed (it has no `name`, `restart`, `health_check` or `ready_log`), so it cannot be "
+        "restarted.",
         "Start a new process.",
     ),
     errors.EnvKeyLost: ErrorSpec(

@@ -17,6 +17,7 @@ class StartOptions(TypedDict, total=False):
         tags: tags to find the process by.
         restart: restart policy, or its name: `never`, `on_failure` or `always`. Only for `start`.
         health_check: health check of a managed process. Only for `start`.
+        ready_log: regular expression; a run is healthy once a line of it matches. Only for `start`.
         stdin: `closed` or `pipe`.
         stdout: `capture` or `discard`.
         stderr: `capture` or `discard`.
@@ -36,6 +37,7 @@ class StartOptions(TypedDict, total=False):
     tags: Mapping[str, str]
     restart: str | Mapping[str, Any]
     health_check: Mapping[str, Any]
+    ready_log: str
     stdin: str
     stdout: str
     stderr: str

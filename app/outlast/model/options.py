@@ -124,6 +124,7 @@ class Options:
         limits: resource limits.
         restart: restart policy of a managed process.
         health_check: health check of a managed process.
+        ready_log: regular expression; a run of a managed process is healthy once a line of it matches.
         keep: what is kept, where that differs from the settings.
     """
 
@@ -135,13 +136,14 @@ class Options:
     limits: Limits = Limits()
     restart: Restart | None = None
     health_check: HealthCheck | None = None
+    ready_log: str | None = None
     keep: Keep | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
         plain = Options()
         record: dict[str, Any] = {}
-        for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "success_exit_codes", "nice"):
+        for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "success_exit_codes", "nice", "ready_log"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
         for name in ("limits", "restart", "health_check", "keep"):

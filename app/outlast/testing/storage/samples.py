@@ -14,6 +14,7 @@ OPTIONS = Options(
     stop_signal=2,
     stop_grace_ms=0,
     success_exit_codes=(2, 143),
+    ready_log="ready",
     nice=-5,
     limits=Limits(open_files=64, cpus=0.5),
     restart=Restart(policy=RestartPolicy.ALWAYS, max_restarts=3, delay_ms=7),
