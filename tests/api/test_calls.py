@@ -34,6 +34,7 @@ RUNNING = {
     "tags": {},
     "working_dir": "/",
     "user": None,
+    "success_exit_codes": [],
     "nice": None,
     "limits": {},
     "stdin_mode": "closed",

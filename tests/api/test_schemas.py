@@ -161,7 +161,17 @@ def test_a_null_means_the_default() -> None:
         ("restart", {"policy": "sometimes"}, "restart.policy must be one of never, on_failure, always"),
         ("restart", {"max_restarts": -1}, "restart.max_restarts must be an integer from 0"),
         ("restart", {"initial_backoff_ms": 2, "max_backoff_ms": 1}, "restart.initial_backoff_ms must not be more"),
+        ("restart", {"initial_backoff_ms": 30_001}, "restart.initial_backoff_ms must not be more"),
+        ("restart", {"delay_ms": 1, "max_backoff_ms": 1}, "restart.delay_ms cannot be used with max_backoff_ms"),
+        ("restart", {"delay_ms": -1}, "restart.delay_ms must be an integer from 0"),
         ("restart", {"x": 1}, "unknown field: restart.x"),
+        ("ready_log", "(", "ready_log is not a valid RE2 regular expression"),
+        ("ready_log", "", "ready_log must be 1 to 1000 characters long"),
+        ("ready_log", "a\nb", "ready_log must be part of one line"),
+        ("success_exit_codes", 2, "success_exit_codes must be an array of integers"),
+        ("success_exit_codes", [2, 256], "success_exit_codes[1] must be an integer from 0 to 255"),
+        ("success_exit_codes", [True], "success_exit_codes[0] must be an integer"),
+        ("success_exit_codes", [1] * 257, "success_exit_codes must not have more than 256 items"),
         ("health_check", {}, "health_check.type is required"),
         ("health_check", {"type": "udp", "port": 1}, "health_check.type must be one of http, tcp"),
         ("health_check", {"type": "tcp", "port": 65536}, "health_check.port must be an integer from 1 to 65535"),
@@ -181,6 +191,12 @@ def test_a_null_means_the_default() -> None:
 )
 def test_a_wrong_field_of_a_start_is_named(field: str, value: Any, phrase: str) -> None:
     assert phrase in refuse(START, {"command": "true", field: value})
+
+
+def test_a_start_says_in_one_way_when_it_is_healthy() -> None:
+    check = {"type": "tcp", "port": 1}
+    sentence = refuse(START, {"command": "true", "ready_log": "x", "health_check": check})
+    assert sentence.startswith("ready_log cannot be used with health_check")
 
 
 def test_a_start_needs_a_command() -> None:

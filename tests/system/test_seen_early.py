@@ -166,7 +166,7 @@ async def test_the_next_daemon_gives_the_same_numbers_and_times(daemon: Daemon, 
 
 
 async def test_a_stream_of_several_processes_shows_the_same_over_a_kill(daemon: Daemon, store: FaultyStore) -> None:
-    """Such a stream is fed before the commit, too, and its id resumes behind lines that no store has."""
+    """The stream is fed before the commit, too, and its id resumes behind lines that no store has."""
     processes = [await daemon.python(SAY, stdin_mode="pipe", tags={"team": "a"}) for _ in range(2)]
     events: list[Event] = []
 

@@ -12,7 +12,7 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas import fields, login, process_fields, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
@@ -85,7 +85,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, None):
+        if answer := getattr(responses, name, getattr(login, name, None)):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -110,7 +110,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
     if route.description:
         operation["description"] = route.description
     if route.body is not None:
-        content_type = "application/octet-stream" if isinstance(route.body, str) else "application/json"
+        content_type = route.body_type if isinstance(route.body, str) else "application/json"
         operation["requestBody"] = {"required": True, "content": {content_type: _media(route.body)}}
     return operation
 

@@ -19,6 +19,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.managed.controller import ManagedController
+from outlast.core.managed.registry import ManagedProcess
 from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
@@ -26,6 +27,7 @@ from outlast.core.query.event_feed import EventFeed
 from outlast.core.query.follow import FollowInterrupted, follow
 from outlast.core.query.group import GroupQuery, GroupReader, Item, first_position
 from outlast.core.query.group_position import GroupPosition
+from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitQuery
@@ -115,7 +117,9 @@ class ProcessManager:
         )
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
-        self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
+        self._managed = ManagedController(
+            storage, self._committer, self._supervisor, self._starter, state_dir, find_line=self._find_line
+        )
         self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
         census = Census(storage, self._supervisor, self._managed.registry)
@@ -395,6 +399,10 @@ class ProcessManager:
     ) -> AsyncGenerator[Chunk, None]:
         """Read the output that is stored now. `whole_lines`: join the parts of each line, see `ChunkQuery`."""
         return self._cursor(process, query, whole_lines=whole_lines).stored()
+
+    async def _find_line(self, managed: ManagedProcess, live: LiveProcess, matcher: Matcher) -> bool:
+        process = Process(handle=managed.handle, spec=managed.spec, run=live.run, managed=managed.state)
+        return await self._waits.for_line_of_run(process, matcher)
 
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float

@@ -81,7 +81,9 @@ class ProcessSpec:
     @property
     def is_managed(self) -> bool:
         """Whether the process is managed: restarted by policy, restartable on request."""
-        return self.name is not None or self.options.restart is not None or self.options.health_check is not None
+        options = self.options
+        marks = (self.name, options.restart, options.health_check, options.ready_log)
+        return any(mark is not None for mark in marks)
 
     @property
     def captured(self) -> tuple[Stream, ...]:

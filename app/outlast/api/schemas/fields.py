@@ -15,6 +15,7 @@ MAX_INTEGER = 2**53 - 1
 """Largest integer that every JSON reader keeps exact."""
 
 MIN_SECONDS = 0.001
+MAX_EXIT_CODE = 255
 MAX_SECONDS = 366 * 24 * 3600
 MAX_PORT = 65_535
 
@@ -193,6 +194,21 @@ class Strings(fields.List[str]):
         if errors:
             raise ValidationError(errors)
         return value
+
+
+class ExitCodes(fields.List[int]):
+    """An array of exit codes. Loads as a tuple, ascending, each once."""
+
+    default_error_messages = {**MESSAGES, "invalid": "must be an array of integers"}
+
+    def __init__(self, *, metadata: dict[str, Any], **kwargs: Any) -> None:
+        limits = {"maxItems": MAX_EXIT_CODE + 1}
+        super().__init__(Integer(high=MAX_EXIT_CODE), metadata={**metadata, **limits}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and len(value) > MAX_EXIT_CODE + 1:
+            raise ValidationError(f"must not have more than {MAX_EXIT_CODE + 1} items")
+        return tuple(sorted(set(super()._deserialize(value, attr, data, **kwargs))))
 
 
 class PermanentRef(String):

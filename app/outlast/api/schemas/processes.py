@@ -4,10 +4,10 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
+from marshmallow import ValidationError, post_load, validate, validates_schema
 from marshmallow import fields as ma_fields
-from marshmallow import post_load, validate
 
-from outlast.api.schemas import fields, process_fields
+from outlast.api.schemas import fields, line_fields, process_fields
 from outlast.api.schemas.base import Lenient, Strict
 from outlast.api.schemas.keep import ALWAYS, FORMS, KeepField
 from outlast.api.schemas.limits import LimitsBody
@@ -182,6 +182,15 @@ class StartBody(Lenient):
             "as a failure."
         },
     )
+    ready_log = fields.String(
+        allow_none=True,
+        validate=validate.And(line_fields.PATTERN, line_fields.check_expression),
+        metadata={
+            "description": "Regular expression (RE2 syntax). It makes the process managed: `health_status` of a run is "
+            "`starting` until it prints a line that matches, and `healthy` from then on. Not with `health_check`.",
+            "example": "listening on port [0-9]+",
+        },
+    )
     stop_signal = process_fields.SignalNumber(
         allow_none=True,
         metadata={
@@ -198,6 +207,13 @@ class StartBody(Lenient):
             "description": "Time between the stop signal and SIGKILL, in milliseconds, when a managed process is "
             "stopped. "
             f"Default {DEFAULT_STOP_GRACE_MS}."
+        },
+    )
+    success_exit_codes = fields.ExitCodes(
+        allow_none=True,
+        metadata={
+            "description": "Exit codes that count as success, besides 0: a managed process with the policy "
+            "`on_failure` is not restarted after them."
         },
     )
     keep = KeepField(
@@ -230,6 +246,11 @@ class StartBody(Lenient):
         },
     )
 
+    @validates_schema
+    def _check_readiness(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("ready_log") is not None and data.get("health_check") is not None:
+            raise ValidationError({"ready_log": ["cannot be used with health_check: both say when it is healthy"]})
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> StartRequest:
         given = {key: value for key, value in data.items() if value is not None}
@@ -250,8 +271,10 @@ class StartBody(Lenient):
                 limits=given.get("limits", Limits()),
                 stop_signal=given.get("stop_signal", signal.SIGTERM),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
+                success_exit_codes=given.get("success_exit_codes", ()),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
+                ready_log=given.get("ready_log"),
                 keep=given.get("keep"),
             ),
             idempotency_key=given.get("idempotency_key"),
@@ -264,7 +287,7 @@ class RunBody(StartBody):
     class Meta:
         """The fields that would make the process managed are left out."""
 
-        exclude = ("name", "restart", "health_check", "stop_grace_ms")
+        exclude = ("name", "restart", "health_check", "ready_log", "stop_grace_ms", "success_exit_codes")
 
 
 class StartQuery(Strict):

@@ -67,6 +67,7 @@ class RestartInfo(Schema):
     max_restarts = _integer("Maximum number of restarts in a row; null: no maximum.", allow_none=True)
     initial_backoff_ms = _integer("Upper bound of the first delay, in milliseconds.")
     max_backoff_ms = _integer("Upper bound of every delay, in milliseconds.")
+    delay_ms = _integer("Delay before every restart, in milliseconds; null: it is random.", allow_none=True)
 
 
 class HealthCheckInfo(Schema):
@@ -111,11 +112,12 @@ class ManagedInfo(Schema):
         allow_none=True,
         metadata={"description": "Health check; null if there is none."},
     )
+    ready_log = _string("Expression that a line of a ready run matches; null if there is none.", allow_none=True)
     health_status = Choice(
         HealthStatus,
         required=True,
         metadata={
-            "description": "Result of the health checks of the current run. `disabled`: there is no check, or the "
+            "description": "Health of the current run. `disabled`: there is no check and no `ready_log`, or the "
             "process is stopped. `unhealthy` stays after the kill that it causes."
         },
     )
@@ -165,6 +167,11 @@ class ProcessInfo(Schema):
     )
     working_dir = _string("Folder in which the process was started.")
     user = _string("User, as requested; null: the daemon's own user.", allow_none=True)
+    success_exit_codes = fields.List(
+        fields.Integer(strict=True),
+        required=True,
+        metadata={"description": "Exit codes that count as success, besides 0, as requested."},
+    )
     nice = _integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
     limits = fields.Dict(
         keys=fields.String(),
@@ -381,10 +388,10 @@ class Event(Schema):
             "description": "`started`: the process is recorded and is about to run its program. `failed`: the program "
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
-            "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
-            "is not restarted any more, by its policy or on request; its last run may still be ending. `trimmed`: its "
-            "oldest output was deleted by a limit; at most one a minute. `purged`: the record and the output of the "
-            "process were deleted, and so were its other events."
+            "check has failed. `healthy`: it has succeeded for the first time in a run, or a line of the run matches "
+            "`ready_log`. `stopped`: a managed process is not restarted any more, by its policy or on request; its "
+            "last run may still be ending. `trimmed`: its oldest output was deleted by a limit; at most one a minute. "
+            "`purged`: the record and the output of the process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")

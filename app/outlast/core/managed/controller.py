@@ -17,6 +17,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import watch_health
 from outlast.core.managed.next_run import NextRunStarter
+from outlast.core.managed.readiness import FindLine, watch_readiness
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
 from outlast.core.output.committer import Committer
@@ -59,7 +60,13 @@ class ManagedController:
     """
 
     def __init__(
-        self, storage: Storage, committer: Committer, supervisor: Supervisor, starter: Starter, state_dir: Path
+        self,
+        storage: Storage,
+        committer: Committer,
+        supervisor: Supervisor,
+        starter: Starter,
+        state_dir: Path,
+        find_line: FindLine,
     ) -> None:
         self.registry = ManagedRegistry()
         self.env_encryption = EnvEncryption(state_dir)
@@ -67,6 +74,7 @@ class ManagedController:
         self._committer = committer
         self._supervisor = supervisor
         self._starter = NextRunStarter(storage, committer, supervisor, starter, self.env_encryption)
+        self._find_line = find_line
         self._is_resumed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -141,7 +149,7 @@ class ManagedController:
         """
         if process.managed is None:
             raise NotManaged(
-                "process is not managed (it has no name, restart or health_check), so it cannot be restarted"
+                "process is not managed (it has no name, restart, health_check or ready_log), so it cannot be restarted"
             )
         managed = self.registry.get(process.spec.id)
         if managed is None:
@@ -233,10 +241,13 @@ class ManagedController:
 
     async def _wait_for_end(self, managed: ManagedProcess, live: LiveProcess) -> None:
         """Check the health of a run until it ends, or is stopped."""
-        check = managed.spec.options.health_check
+        check, ready_log = managed.spec.options.health_check, managed.spec.options.ready_log
         watch = None
         if check is not None:
             watch = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._submit_state))
+        elif ready_log is not None:
+            ready = watch_readiness(managed, live, ready_log, self._find_line, self._submit_state)
+            watch = asyncio.create_task(ready)
         try:
             await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.should_run)
         finally:
@@ -402,6 +413,7 @@ def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> 
     return decide(
         _policy(managed),
         ending,
+        success_exit_codes=managed.spec.options.success_exit_codes,
         failures=managed.state.failures,
         ran_ms=ran_ms,
         draw=random.random(),  # noqa: S311 - it only spreads restarts
@@ -448,5 +460,5 @@ def _wait_ms(managed: ManagedProcess) -> int:
         return 0
     boot, due_ms = state.restart_due or ("", 0)
     wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
-    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
+    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).longest_ms
     return min(max(0, wait_ms), longest_ms)
