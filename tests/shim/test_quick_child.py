@@ -13,6 +13,7 @@ import pytest
 
 from outlast.linux.marks import read_mark
 from outlast.shim.kill.cgroup import CgroupRoot
+from outlast.shim.launch import forkserver
 from outlast.shim.launch.spawn import SpawnOutcome
 from outlast.shim.state.child import Child
 from outlast.shim.state.frames import STDOUT
@@ -209,3 +210,19 @@ def test_the_report_says_who_is_not_in_its_cgroup(groups: CgroupRoot, kind: Kind
 def test_the_report_has_no_gaps() -> None:
     """The chain writes errno into its middle."""
     assert struct.calcsize("<BI") == 1 + struct.calcsize("=I")
+
+
+@pytest.mark.parametrize("lacks", ["makecontext", "clone"])
+def test_without_chains_everything_is_forked(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
+    """As with another C library than glibc, or where a sandbox refuses such children."""
+    prevent = {
+        "makecontext": "c._CONTEXT_BYTES.clear()",
+        "clone": "c._CLONE_VM = 1 << 16",  # CLONE_THREAD, which the kernel refuses alone
+    }[lacks]
+    program = forkserver._PROGRAM.replace("from outlast", f"import outlast.linux.chain as c; {prevent}; from outlast")
+    monkeypatch.setattr(forkserver, "_PROGRAM", program)
+    with forking_in(None) as forking:
+        child = at_its_gate(forking, command("echo fine"))
+        assert helper_pid()
+        assert page_faults(child.pid) > COPIED_PAGES
+        assert output_of(child) == b"fine\n"

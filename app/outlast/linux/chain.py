@@ -39,7 +39,10 @@ def is_possible() -> bool:
     """Return whether this machine and its C library can run chains: one is run, in a child that may crash."""
     if sys.maxsize < 1 << 32 or os.uname().machine not in _CONTEXT_BYTES or not hasattr(_LIBC, "makecontext"):
         return False
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        return False
     if pid == 0:
         try:
             chain = Chain(calls=3, data_bytes=8)

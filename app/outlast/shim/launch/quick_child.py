@@ -38,7 +38,7 @@ class QuickChildren:
         """`own`: a descriptor of this process, which no child may keep."""
         self._is_possible = is_possible()
         self._own = own
-        self._errno_at = errno_address()
+        self._errno_at = errno_address() if self._is_possible else 0
         self._chains: list[Chain] = []
 
     def start(self, spec: ExecSpec, fds: list[int]) -> int | None:
