@@ -157,6 +157,9 @@ class StubManager:
     async def close_stdin(self, ref: str) -> None:
         self._called("close_stdin", ref)
 
+    async def warnings(self) -> Sequence[str]:
+        return [] if self.why_held is None else [self.why_held]
+
     def health(self) -> str | None:
         return self.unhealthy
 

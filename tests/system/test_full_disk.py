@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast
-from tests.support.disk import Disk, mounted
-from tests.support.health import health, unavailable, wait_until_healthy
+from tests.support.disk import PAGE_BYTES, Disk, mounted
+from tests.support.health import health, unavailable, wait_until_healthy, warnings
 from tests.support.load import Load
 from tests.support.waiting import eventually
 
@@ -55,6 +55,16 @@ async def test_a_full_disk_loses_no_output(daemon: Daemon, disk: Disk) -> None:
     assert all(followed.task is not None and not followed.task.done() for followed in (load.flood, load.trickle))
     await daemon.ended(await daemon.run("true"))
     await load.finish()
+
+
+async def test_health_warns_of_a_disk_that_is_nearly_full(daemon: Daemon, disk: Disk) -> None:
+    assert await warnings(daemon) == []
+    disk.fill()
+    disk.give_back((6 << 20) // PAGE_BYTES)
+    (warning,) = await warnings(daemon)
+    assert "93 % full" in warning
+    disk.make_room()
+    assert await warnings(daemon) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])

@@ -41,10 +41,12 @@ from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.core.waits import Waits
+from outlast.linux.disk_space import warn_if_nearly_full
 from outlast.model.errors import (
     Forbidden,
     NotFound,
     NotRunning,
+    OutOfResources,
     StorageUnavailable,
     after_effects,
 )
@@ -58,6 +60,7 @@ from outlast.wire.api_socket import ApiSocket
 log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
+_DISK_S = 1.0
 _READ_RETRY_S = 0.5
 _HELD = ManagedState(
     desired=Desired.STOPPED,
@@ -195,6 +198,13 @@ class ProcessManager:
     def health(self) -> str | None:
         """Return a sentence that says what is wrong with store or shim, or None."""
         return self._supervisor.store_problem() or self._supervisor.shim_problem()
+
+    async def warnings(self) -> list[str]:
+        """Return what an operator should decide: a sentence for each. A disk that does not answer is left out."""
+        disk: str | None = None
+        with contextlib.suppress(TimeoutError, OutOfResources), shortages_told("look at the disk"):
+            disk = await asyncio.wait_for(asyncio.to_thread(warn_if_nearly_full, self._state_dir), _DISK_S)
+        return [warning for warning in (self.why_held, disk) if warning is not None]
 
     @property
     def uptime_s(self) -> float:

@@ -425,7 +425,7 @@ class Health(Schema):
         fields.String(),
         metadata={
             "description": "What an operator should decide, and how. Missing if there is nothing. Managed processes of "
-            "a store that was copied or moved are not started, for instance."
+            "a store that was copied or moved are not started, for instance, or the disk is 90 % full."
         },
     )
 
