@@ -15,7 +15,7 @@ import pytest
 from outlast.cli.logs import _tail
 from outlast.cli.moments import duration, read_moment, show_age, show_moment
 from outlast.cli.processes import _ordinal
-from outlast.cli.run import _size
+from outlast.cli.sizes import size
 from outlast.cli.tables import Column, Row, show
 from outlast.cli.terminal import cells, colour_of, cut, has_colours, pad, printable
 from tests.cli.commands import environment
@@ -126,9 +126,9 @@ def test_times_without_a_zone_are_of_the_zone_of_the_machine() -> None:
 
 def test_durations_and_sizes_are_read_and_shown() -> None:
     assert [duration(word) for word in ("10", "10s", "500ms", "2h30m", "1.5")] == [10, 10, 0.5, 9000, 1.5]
-    assert [_size(word) for word in ("10", "64K", "512M", "2g", "1GiB")] == [10, 65536, 512 << 20, 2 << 30, 1 << 30]
+    assert [size(word) for word in ("10", "64K", "512M", "2g", "1GiB")] == [10, 65536, 512 << 20, 2 << 30, 1 << 30]
     assert [_tail(word) for word in ("0", "10", "all")] == [0, 10, -1]
-    for read, wrong in ((duration, "soon"), (_size, "much"), (_tail, "-1")):
+    for read, wrong in ((duration, "soon"), (size, "much"), (_tail, "-1")):
         with pytest.raises(click.BadParameter, match=wrong):
             read(wrong)
     assert [show_age(seconds) for seconds in (-1, 9, 61, 3720, 90000)] == ["0s", "9s", "1m01s", "1h02m", "1d01h"]

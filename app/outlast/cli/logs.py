@@ -14,7 +14,7 @@ from outlast.cli.connect import Screen, exit_code_of, screen_command
 from outlast.cli.exact import ExactLines
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
-from outlast.cli.processes import how_it_ended
+from outlast.cli.processes import how_it_ended, what_is_deleted, what_is_missing
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
 from outlast.client import Gap, Line, Outlast, OutlastError, Process
 
@@ -160,7 +160,7 @@ def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
             elif isinstance(what, OutlastError):
                 left -= 1
                 failed = True
-                say(f"outlast: {process.name or process.id}: {what}", err=True)
+                _say_of(process, str(what))
             elif isinstance(what, int):
                 writer.flush()
                 say(f"outlast: the connection broke; going on at {process.name or process.pid}:{what}", err=True)
@@ -198,6 +198,10 @@ def _read(process: Process, choice: _Choice, came: "queue.Queue[tuple[Process, A
         came.put((process, None))
 
 
+def _say_of(process: Process, sentence: str) -> None:
+    say(f"outlast: {process.name or process.id}: {sentence}", err=True)
+
+
 # ---- lines on a screen or in a file
 
 
@@ -231,17 +235,27 @@ class _Writer:
 
     def pass_on(self, process: Process, choice: _Choice) -> None:
         """Write stored output, byte by byte as it was written."""
-        for data in process.byte_chunks(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
+        found = process.byte_chunks(
+            choice.stream,
+            tail=choice.tail,
+            since=choice.since,
+            until=choice.until,
+            on_trimmed=lambda lines, count: _say_of(process, what_is_deleted(lines, count)),
+        )
+        for data in found:
             write_result(data)
 
     def show(self, process: Process, item: Line | Gap) -> None:
         """Write a line or a gap."""
         if self.is_exact:
+            if isinstance(item, Gap):
+                self.flush()
+                _say_of(process, what_is_missing(item))
             exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
             self._write(exact.bytes_of(item))
             return
         if isinstance(item, Gap):
-            self._note(process, f"{item.last - item.first + 1} lines are missing here: {item.reason}")
+            self._note(process, what_is_missing(item))
             return
         if (
             item.complete

@@ -14,8 +14,9 @@ import click
 from outlast.cli.connect import TIMED_OUT, Failure, Screen, client_command, each_of, exit_code_of, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import duration, moment, show_age
+from outlast.cli.sizes import show_size
 from outlast.cli.tables import Column, Row, as_json
-from outlast.client import NotRunning, Outlast, ProcessInfo
+from outlast.client import Gap, NotRunning, Outlast, ProcessInfo
 
 _RECENT_MS = 600_000
 _NEWEST = 1000
@@ -137,6 +138,19 @@ def how_it_ended(reason: str | None, exit_code: int | None, number: int | None) 
     if reason == "exited":
         return f"exited {exit_code}"
     return {"oom_killed": "out of memory", "timed_out": "timed out"}.get(str(reason), str(reason))
+
+
+def what_is_missing(gap: Gap) -> str:
+    """Return a gap in words."""
+    count = f"{gap.last - gap.first + 1:,} lines are missing here"
+    if gap.lines is None or gap.bytes is None:
+        return f"{count}: {gap.reason}"
+    return f"{count}: {what_is_deleted(gap.lines, gap.bytes)}"
+
+
+def what_is_deleted(lines: int, count: int) -> str:
+    """Return in words what limits have deleted of a process. `count`: bytes."""
+    return f"a limit has deleted {lines:,} lines ({show_size(count)}) of the process in all"
 
 
 def _signal_name(number: int | None) -> str:

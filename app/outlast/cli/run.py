@@ -12,25 +12,21 @@ import click
 from outlast.cli.connect import Screen, exit_code_of, screen_command, spawn_failure
 from outlast.cli.messages import STDERR, STDOUT, print_result, say, write_result
 from outlast.cli.moments import duration
-from outlast.cli.processes import read_tags
+from outlast.cli.processes import read_tags, what_is_missing
+from outlast.cli.sizes import size
 from outlast.cli.terminal import printable
 from outlast.client import Ended, Line, NotRunning, Outlast, SpawnFailed, Started
 
 _SECOND_S = 2.0
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def _size(word: str) -> int:
-    """Return a number of bytes, such as 512M.
+def _keep(word: str) -> str | dict[str, int]:
+    """Return what is kept of the output: `always`, or a size.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: it is none of them.
     """
-    plain = word.upper().removesuffix("IB").removesuffix("B")
-    number = plain.rstrip("KMG")
-    if not number.isdecimal() or plain[len(number) :] not in _SIZES:
-        raise click.BadParameter(f"{word!r} is not a size: give bytes, or 64K, 512M, 2G")
-    return int(number) * _SIZES[plain[len(number) :]]
+    return word if word == "always" else {"bytes": size(word)}
 
 
 @click.command(
@@ -47,9 +43,10 @@ def _size(word: str) -> int:
 @click.option("-w", "--workdir", metavar="DIR", help="Folder in which it starts. [this one]")
 @click.option("-u", "--user", metavar="USER", help="User, or USER:GROUP.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Kill it after so long.")
-@click.option("--memory", type=_size, metavar="SIZE", help="Memory limit, such as 512M.")
+@click.option("--memory", type=size, metavar="SIZE", help="Memory limit, such as 512M.")
 @click.option("--cpus", type=float, help="CPU limit, such as 1.5.")
 @click.option("--nice", type=int, help="Nice value.")
+@click.option("--keep", type=_keep, metavar="SIZE|always", help="Keep so much output of it, or all.")
 @click.option("--key", metavar="KEY", help="Idempotency key: a second run with it starts nothing.")
 @click.option("--rm", is_flag=True, help="Delete its record and output when it has ended.")
 @click.argument("command", metavar="CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -84,6 +81,7 @@ def _options(
     memory: int | None,
     cpus: float | None,
     nice: int | None,
+    keep: str | dict[str, int] | None,
     key: str | None,
     **_: object,
 ) -> dict[str, Any]:
@@ -99,6 +97,7 @@ def _options(
         "timeout": timeout,
         "limits": {limit: value for limit, value in limits.items() if value is not None} or None,
         "nice": nice,
+        "keep": keep,
         "key": key,
     }
     return {option: value for option, value in options.items() if value is not None}
@@ -137,7 +136,7 @@ def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[st
                 text = printable(item.text, colours=screen.colours) if is_terminal else item.text
                 write_result(f"{text}\n".encode("utf-8", "backslashreplace"), fd)
             else:
-                say(f"outlast: {item.last - item.first + 1} lines are missing here: {item.reason}", err=True)
+                say(f"outlast: {what_is_missing(item)}", err=True)
     finally:
         signal.signal(signal.SIGINT, previous)
     if removes:

@@ -25,6 +25,7 @@ class StartOptions(TypedDict, total=False):
         limits: resource limits.
         stop_signal: signal that asks the process to end.
         stop_grace_ms: milliseconds between that signal and SIGKILL. Only for `start`.
+        keep: `always`, or limits of its own for what is kept of it: `output_s`, `bytes`, `ended_s`.
         timeout: seconds after which the process tree is killed.
         key: idempotency key. Without it, one is made for each call.
     """
@@ -43,6 +44,7 @@ class StartOptions(TypedDict, total=False):
     limits: Mapping[str, float]
     stop_signal: str | int
     stop_grace_ms: int
+    keep: str | Mapping[str, int]
     timeout: float
     key: str
 

@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 from outlast.client import calls
 from outlast.client.address import find_address
 from outlast.client.errors import ProcessFailed
-from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
@@ -185,8 +185,10 @@ class Outlast:
         follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
-    ) -> Generator[Event, None]:
+    ) -> Generator[Event | Gap, None]:
         """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        A `Gap` stands for events that were deleted because they were old.
 
         Args:
             after: start behind the event with this id.
@@ -207,7 +209,7 @@ class Outlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        events: Subscription[Event | Gap] = StoredEvents("/events", query, give_up_after)
         if follow:
             newest = 0 if tail is None else self._session.call(calls.newest_event())
             events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
@@ -228,6 +230,7 @@ class Outlast:
         process: str | None = None,
         name: str | None = None,
         order: str = "newest",
+        on_incomplete: Callable[[], None] | None = None,
     ) -> Generator[Match, None]:
         """Yield the stored lines that contain a text, or match an expression of RE2.
 
@@ -242,6 +245,7 @@ class Outlast:
             process: only output of the process with this permanent id.
             name: only output of processes with this name.
             order: `newest` or `oldest` first.
+            on_incomplete: function that is called at the end if output was deleted that may have matched.
         """
         query = {
             "q": text,
@@ -255,7 +259,7 @@ class Outlast:
             "name": name,
             "order": order,
         }
-        with closing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+        with closing(self._session.pages(lambda cursor: calls.search(query, cursor, on_incomplete))) as found:
             yield from found
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, limit: int = 1000) -> Rows:

@@ -245,6 +245,7 @@ class EventCache:
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer).
 
+        A `TrimGap` may be the first of them only.
         Followers that keep up bring the same sequence one after the other: it is looked at once.
         """
         if chunks is not self._last[0]:
@@ -252,10 +253,11 @@ class EventCache:
         return iter(self._last[1])
 
     def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        for group in _groups(chunks):
-            if isinstance(group[0], TrimGap):  # it changes, and chunks that were there had the same numbers
-                yield Piece(gap_event(group[0]), group[0].last_seq)
-            elif len(group) == 1:
+        if isinstance(chunks[0], TrimGap):  # not from the cache: chunks that were there had the same numbers
+            yield Piece(gap_event(chunks[0]), chunks[0].last_seq)
+            chunks = chunks[1:]
+        for group in _groups(chunks) if chunks else ():
+            if len(group) == 1:
                 yield from self._parts(group[0])
             else:
                 yield self._together(group)
@@ -327,8 +329,7 @@ def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     group: list[Chunk] = []
     size = 0
     for chunk in chunks:
-        is_alone = isinstance(chunk, TrimGap)
-        cost = FOLLOW_PIECE_BYTES if is_alone else len(chunk.data) + _EVENT_BYTES * chunk.line_count
+        cost = len(chunk.data) + _EVENT_BYTES * chunk.line_count
         if group and size + cost > FOLLOW_PIECE_BYTES:
             yield group
             group, size = [], 0

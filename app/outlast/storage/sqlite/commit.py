@@ -324,7 +324,8 @@ class Batch:
 
     def _set_managed(self, handle: int, state: ManagedState) -> None:
         if state.desired is Desired.STOPPED and self._db.execute(queries.IS_TO_RUN, (handle,)).fetchone():
-            self._db.execute(queries.ADD_LAST_EVENT, {"handle": handle, "type": EventType.STOPPED, "ts": now_ms()})
+            stopped = {"handle": handle, "type": EventType.STOPPED, "ts": now_ms(), "reason": None}
+            self._db.execute(queries.ADD_LAST_EVENT, stopped)
         self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
 
     def _record_usage(self, change: RecordUsage) -> None:
