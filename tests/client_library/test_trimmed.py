@@ -46,7 +46,15 @@ def test_a_follow_goes_on_behind_a_gap() -> None:
 
 
 def test_events_that_were_deleted_are_a_gap_among_the_others() -> None:
-    data = {"type": "started", "process_id": "P", "name": None, "tags": {}, "pid": 1, "run": 1, "timestamp": 5}
+    data: dict[str, Any] = {
+        "type": "started",
+        "process_id": "P",
+        "name": None,
+        "tags": {},
+        "pid": 1,
+        "run": 1,
+        "timestamp": 5,
+    }
     event = Event(5, "started", "P", None, {}, 1, 1, 5)
     missing = {"from": 1, "to": 4, "reason": "retention"}
     told = Events("/events", {})
@@ -60,25 +68,31 @@ def test_events_that_were_deleted_are_a_gap_among_the_others() -> None:
     assert stored.feed(b"".join(json.dumps(row).encode() + b"\n" for row in rows)) == [Gap(1, 4, "retention"), event]
 
 
+def opened_behind(stream: StoredBytes, trimmed: str) -> None:
+    """Connect a stream whose answer says what is deleted before it; empty: nothing."""
+    stream.request()
+    stream.opened(200, {"Outlast-Trimmed": trimmed} if trimmed else {}, b"")
+
+
 def test_bytes_say_what_was_deleted_before_them() -> None:
     told: list[tuple[int, int]] = []
     stream = StoredBytes("/x", {}, None, lambda lines, count: told.append((lines, count)))
-    opened(stream, **{"Outlast-Trimmed": "lines=4,bytes=8"})
+    opened_behind(stream, "lines=4,bytes=8")
     assert told == [(4, 8)]
     stream.feed(b"abc")
     stream.broke(BROKEN)
-    opened(stream, **{"Outlast-Trimmed": "lines=4,bytes=8"})
+    opened_behind(stream, "lines=4,bytes=8")
     assert (stream.feed(b"abcd"), told) == ([b"d"], [(4, 8)])
 
 
-@pytest.mark.parametrize("before", [{}, {"Outlast-Trimmed": "lines=2,bytes=4"}])
-def test_bytes_do_not_go_on_when_their_beginning_was_deleted(before: dict[str, str]) -> None:
+@pytest.mark.parametrize("before", ["", "lines=2,bytes=4"])
+def test_bytes_do_not_go_on_when_their_beginning_was_deleted(before: str) -> None:
     stream = StoredBytes("/x", {}, None)
-    opened(stream, **before)
+    opened_behind(stream, before)
     stream.feed(b"abc")
     stream.broke(BROKEN)
     with pytest.raises(OutputTrimmed):
-        opened(stream, **{"Outlast-Trimmed": "lines=4,bytes=8"})
+        opened_behind(stream, "lines=4,bytes=8")
 
 
 def running_with(*lines: bytes) -> Running:
