@@ -33,7 +33,7 @@ def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
             handle=handle,
             spec=ProcessSpec(id=ULID, command="true", working_dir="/"),
             run=Run(pid=pid, started_at_ms=1710000000000),
-            output=OutputSummary(lines=1, bytes=stored_bytes, first_seq=1, last_seq=1),
+            output=OutputSummary(lines=1, bytes=stored_bytes, first_seq=1, last_seq=1, latest_ms=1710000000001),
         ),
         stdin_writable=False,
     )
@@ -130,8 +130,8 @@ class StubManager:
     def has_ended(self, _process: Process) -> bool:
         return self.is_ended
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        self._called("list", query)
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        self._called("list", query, with_usage)
         return self.views[: query.limit]
 
     async def stats(self, ref: str, run: int | None) -> UsageView | None:

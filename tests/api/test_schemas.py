@@ -270,7 +270,7 @@ def test_unknown_signals_are_refused(wrong: Any) -> None:
 
 def test_every_field_of_a_list_query_is_loaded() -> None:
     query = lists.ListQuery()
-    assert load(query, {}) == lists.ListRequest(query=ProcessQuery(limit=1000), adds_running=True)
+    assert load(query, {}) == lists.ListRequest(query=ProcessQuery(limit=1000), adds_running=True, with_usage=False)
     given = {
         "status": "exited",
         "name": "web",
@@ -278,6 +278,7 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
         "since": "1710000000001",
         "until": "1710000000002",
         "limit": "3",
+        "usage": "true",
     }
     expected = ProcessQuery(
         status=Status.EXITED,
@@ -287,7 +288,7 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
         until_ms=1710000000002,
         limit=3,
     )
-    assert load(query, given) == lists.ListRequest(query=expected, adds_running=False)
+    assert load(query, given) == lists.ListRequest(query=expected, adds_running=False, with_usage=True)
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
         asked = replace(expected, order=Order(order))
         cursor = page_cursor(asked, 4)

@@ -12,7 +12,7 @@ from tests.cli.commands import outlast
 from tests.support.daemon import Daemon
 from tests.support.gaps import leave
 
-DELETED = "a limit has deleted 4 lines (8 B) of the process in all"
+DELETED = "a limit has deleted 4 lines (8B) of the process in all"
 
 
 @pytest.fixture

@@ -233,6 +233,11 @@ def test_the_daemon_is_found_by_environment_and_settings(tmp_path: Path) -> None
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "[::]:7"}).url == "http://[::1]:7"
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "unix:/a/b"}).socket == "/a/b"
     assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8/"}).url == "http://localhost:8"
+    (tmp_path / "address").write_text("http://0.0.0.0:9\nunix:/a\n")
+    assert find_address(None, None, {**state, "OUTLAST_LISTEN": "127.0.0.1:8"}).url == "http://127.0.0.1:9"
+    (tmp_path / "address").write_text("unix:/a\n")
+    assert find_address(None, None, state).socket == "/a"
+    assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8"}).socket == ""
     assert find_address("unix:/c", "given", {**state, "OUTLAST_TOKEN": "t"}).token == "given"
     assert find_address("http://127.0.0.1:1", None, {**state, "OUTLAST_TOKEN": "t"}).token == "t"
 
@@ -242,7 +247,27 @@ def test_the_token_of_this_machine_is_sent_to_no_other(tmp_path: Path) -> None:
     assert find_address("https://example.com", None, {"OUTLAST_STATE_DIR": str(tmp_path)}).token == ""
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9501", "ftp://x", "http://", "unix:"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:9501",
+        "ftp://x",
+        "http://",
+        "unix:",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://127.0.0.1/a b",
+        "http://\u00fc.example",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the address"):
         find_address(url, "x", {})
+
+
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
+    for token in ("a\nb", "\u00fc", "\u20ac"):
+        with pytest.raises(ConfigError, match="no header can carry"):
+            find_address(None, None, {"OUTLAST_TOKEN": token})
+    assert find_address(None, None, {"OUTLAST_TOKEN": " t\n", "OUTLAST_STATE_DIR": str(tmp_path)}).token == "t"

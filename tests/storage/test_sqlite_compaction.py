@@ -93,12 +93,13 @@ def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_
             assert found == expected[:enough], (stream, since, until)
 
 
-def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
+def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks, before: int | None) -> None:
     for stream in (None, *Stream):
-        lines = [line.seq for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
-        for count in range(len(lines) + 2):
-            after = read.tail(db, handle, count, stream)
-            assert [seq for seq in lines if seq > after] == lines[max(0, len(lines) - count) :]
+        lines = [line for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
+        seqs = [line.seq for line in lines if before is None or line.seq < before]
+        for count in range(len(seqs) + 2):
+            after = read.tail(db, handle, count, stream, before)
+            assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :], (stream, count, before)
 
 
 def _histogram(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
@@ -223,7 +224,8 @@ def test_merged_output_reads_as_before(
         database.execute("DELETE FROM unmerged")
         compress_all(database)
     _read(database, handle, chunks, after, max_bytes)
-    _tail(database, handle, chunks)
+    _tail(database, handle, chunks, None)
+    _tail(database, handle, chunks, before=after + 1)
     _histogram(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
     assert stored_position(database, handle) == output.position

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from outlast.cli import garbage
 from outlast.cli.messages import print_result, say
 from outlast.cli.tables import FORMS, Column, Row, show
 from outlast.cli.terminal import has_colours, screen_width
@@ -79,6 +80,7 @@ def client_command(command: Callable[..., None], *, exits_alike: bool = False) -
 
     @functools.wraps(command)
     def call(host: str | None, **given: Any) -> None:
+        garbage.begin()
         with connected(host, OURS if exits_alike and given.get("until_exit", True) else 1) as ol:
             command(ol, **given)
 

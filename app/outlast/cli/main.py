@@ -1,11 +1,9 @@
 """The commands `serve`, `init`, `shutdown`, `sql`, `du`, `prune` and `shim upgrade`, and where those of clients are.
 
 Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
-no other command needs, and `init`, which a container waits for, needs hardly any. The garbage collector rests then:
-modules stay, and going through them again and again, at the end of the process too, takes a fifth of that time.
+no other command needs, and `init`, which a container waits for, needs hardly any.
 """
 
-import gc
 import os
 import signal
 import sys
@@ -16,6 +14,7 @@ from typing import Any
 
 import click
 
+from outlast.cli import garbage
 from outlast.cli.messages import open_standard_streams, print_result, say
 from outlast.config import Settings, load_settings
 from outlast.daemon import state_folder
@@ -41,6 +40,7 @@ _ASK_S = 60.0
 
 
 _CLIENT_COMMANDS = {
+    "completion": "completion",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",
@@ -84,7 +84,6 @@ class _Commands(click.Group):
 @click.version_option(package_name="outlast")
 def main() -> None:
     """Start, watch and signal background processes over HTTP, and keep every line they print."""
-    gc.disable()
     open_standard_streams()
     reset_signals([signal.SIGCHLD])  # a caller that ignores others, such as nohup, may mean it
 
@@ -300,7 +299,6 @@ def _run(job: Any) -> Any:
 
     import uvloop
 
-    gc.freeze()
-    gc.enable()
+    garbage.begin()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(job)

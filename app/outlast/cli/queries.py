@@ -9,8 +9,9 @@ from outlast.cli.connect import Screen, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, read_tags
+from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
-from outlast.cli.terminal import DIM, RED, colour_of, paint, printable
+from outlast.cli.terminal import BOLD, DIM, RED, colour_of, paint, printable
 from outlast.client import Event, Gap, Match, Outlast
 from outlast.linux.messages import escape
 from outlast.model.event import EventType
@@ -33,7 +34,7 @@ _COLUMNS = [
 @click.option("--type", "types", type=_TYPE, multiple=True, help="Only this type; may be repeated.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
 @click.option("--since", type=moment, metavar="T", help="Only since then, such as 10m.")
-@click.argument("ref", required=False)
+@OPTIONAL_REF
 def events_command(
     screen: Screen,
     ol: Outlast,
@@ -137,11 +138,26 @@ def search_command(
 
 
 def _line(match: Match, screen: Screen) -> str:
-    name = printable(match.name or str(match.pid), colours=False)
+    name = printable(match.name or f"@{match.handle}", colours=False)
     when = show_moment(match.timestamp, "iso", screen.zone)
-    line = printable(match.line, colours=screen.colours) if screen.is_terminal else match.line
+    line = _marked(match, colours=screen.colours) if screen.is_terminal or screen.colours else match.line
     bar = "┃" if match.stream == "stderr" else "│"
     if screen.colours:
         name, when = paint(name, colour_of(match.process_id)), paint(when, DIM)
         bar = paint(bar, RED if match.stream == "stderr" else DIM)
     return f"{name} {when} {bar} {line}"
+
+
+def _marked(match: Match, *, colours: bool) -> str:
+    """Return the line for a terminal, with the places that match in colour, unless it has colours of its own."""
+    if not colours or "\x1b" in match.line:
+        return printable(match.line, colours=colours)
+    shown, end = [], 0
+    for first, behind in match.spans:
+        shown.append(printable(match.line[end:first], colours=False))
+        shown.append(paint(printable(match.line[first:behind], colours=False), _MATCH) if behind > first else "")
+        end = behind
+    return "".join(shown) + printable(match.line[end:], colours=False)
+
+
+_MATCH = f"{BOLD};{RED}"

@@ -9,24 +9,15 @@ from typing import Any
 
 import click
 
-from outlast.cli.connect import Screen, exit_code_of, screen_command, spawn_failure
+from outlast.cli.connect import OURS, Failure, Screen, exit_code_of, screen_command, spawn_failure
+from outlast.cli.input import Input
 from outlast.cli.messages import STDERR, STDOUT, print_result, say, write_result
-from outlast.cli.moments import duration
-from outlast.cli.processes import read_tags, what_is_missing
-from outlast.cli.sizes import size
+from outlast.cli.processes import what_is_missing
+from outlast.cli.start_options import read_start, start_options
 from outlast.cli.terminal import printable
 from outlast.client import Ended, Line, NotRunning, Outlast, SpawnFailed, Started
 
 _SECOND_S = 2.0
-
-
-def _keep(word: str) -> str | dict[str, int]:
-    """Return what is kept of the output: `always`, or a size.
-
-    Raises:
-        click.BadParameter: it is none of them.
-    """
-    return word if word == "always" else {"bytes": size(word)}
 
 
 @click.command(
@@ -36,18 +27,8 @@ def _keep(word: str) -> str | dict[str, int]:
 )
 @screen_command(exits_alike=True)
 @click.option("-d", "--detach", is_flag=True, help="Start it, print its reference, and return.")
-@click.option("--name", metavar="NAME", help="Name of the process; it is then managed (needs -d).")
-@click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always (needs -d).")
-@click.option("--tag", "tags", metavar="K=V", multiple=True, help="Tag; may be repeated.")
-@click.option("-e", "--env", metavar="K[=V]", multiple=True, help="Environment variable; without =V, its value here.")
-@click.option("-w", "--workdir", metavar="DIR", help="Folder in which it starts. [this one]")
-@click.option("-u", "--user", metavar="USER", help="User, or USER:GROUP.")
-@click.option("--timeout", type=duration, metavar="TIME", help="Kill it after so long.")
-@click.option("--memory", type=size, metavar="SIZE", help="Memory limit, such as 512M.")
-@click.option("--cpus", type=float, help="CPU limit, such as 1.5.")
-@click.option("--nice", type=int, help="Nice value.")
-@click.option("--keep", type=_keep, metavar="SIZE|always", help="Keep so much output of it, or all.")
-@click.option("--key", metavar="KEY", help="Idempotency key: a second run with it starts nothing.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass our standard input on; with -d: leave it to `send`.")
+@start_options
 @click.option("--rm", is_flag=True, help="Delete its record and output when it has ended.")
 @click.argument("command", metavar="CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: Any) -> None:
@@ -56,72 +37,26 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
     128+N: signal N ended it. 124: --timeout. 125: Outlast failed. 126: CMD is not executable. 127: CMD was not found.
     Ctrl-C interrupts the command; a second one within two seconds kills it and everything it started.
     """
-    options = _options(**given)
+    options = read_start(**given)
+    if given["interactive"]:
+        options["stdin"] = "pipe"
     try:
         if given["detach"]:
             process = ol.start(*command, **options)
             print_result(process.name or process.id)
             return
-        if given["name"] or given["restart"]:
-            raise click.UsageError("--name and --restart make a managed process, which has no one end: give -d, too")
+        if given["name"] or given["restart"] or given["health"]:
+            raise click.UsageError(
+                "--name, --restart and --health make a managed process, which has no one end: give -d, too"
+            )
         _run(screen, ol, command, options, removes=given["rm"])
     except SpawnFailed as exc:
         raise spawn_failure(exc) from None
 
 
-def _options(
-    *,
-    name: str | None,
-    restart: str | None,
-    tags: tuple[str, ...],
-    env: tuple[str, ...],
-    workdir: str | None,
-    user: str | None,
-    timeout: float | None,
-    memory: int | None,
-    cpus: float | None,
-    nice: int | None,
-    keep: str | dict[str, int] | None,
-    key: str | None,
-    **_: object,
-) -> dict[str, Any]:
-    """Return the options of the start."""
-    limits = {"memory_bytes": memory, "cpus": cpus}
-    options = {
-        "name": name,
-        "restart": _restart(restart) if restart else None,
-        "tags": read_tags(tags) or None,
-        "env": _environment(env) or None,
-        "cwd": workdir or os.getcwd(),  # noqa: PTH109 - a word, as it is sent
-        "user": user,
-        "timeout": timeout,
-        "limits": {limit: value for limit, value in limits.items() if value is not None} or None,
-        "nice": nice,
-        "keep": keep,
-        "key": key,
-    }
-    return {option: value for option, value in options.items() if value is not None}
-
-
-def _restart(word: str) -> dict[str, Any]:
-    policy, colon, most = word.partition(":")
-    if policy not in {"never", "on-failure", "always"} or (colon and not most.isdecimal()):
-        raise click.UsageError(f"--restart is never, on-failure, on-failure:N or always, not {word!r}")
-    return {"policy": policy.replace("-", "_"), **({"max_restarts": int(most)} if colon else {})}
-
-
-def _environment(words: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals and name not in os.environ:
-            raise click.UsageError(f"{name} is not set here: give -e {name}=VALUE")
-        found[name] = value if equals else os.environ[name]
-    return found
-
-
 def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[str, Any], *, removes: bool) -> None:
     interrupts = _Interrupts(ol)
+    own_input = Input(ol)
     previous = signal.signal(signal.SIGINT, interrupts.came)
     shown = {"stdout": (STDOUT, os.isatty(STDOUT)), "stderr": (STDERR, os.isatty(STDERR))}
     end = Ended("lost", None, None)
@@ -129,6 +64,8 @@ def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[st
         for item in ol.run_stream(*command, on_reconnect=_say_so, **options):
             if isinstance(item, Started):
                 interrupts.started(item.id)
+                if "stdin" in options:
+                    own_input.start(item.id)
             elif isinstance(item, Ended):
                 end = item
             elif isinstance(item, Line):
@@ -141,6 +78,8 @@ def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[st
         signal.signal(signal.SIGINT, previous)
     if removes:
         ol.process(interrupts.id).remove()
+    if own_input.problem:
+        raise Failure(own_input.problem, OURS)
     raise click.exceptions.Exit(exit_code_of(end.reason, end.exit_code, end.signal))
 
 

@@ -53,6 +53,15 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A process that is followed with others: its permanent id, its short one, and its name, if it has one."""
+
+    id: str
+    handle: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A start, a restart or an end of a process.
 
@@ -100,7 +109,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a command that is run. `exit_code` and `signal` are None if the end is `lost`."""
+    """The end of a command that is run, or of a process that is followed.
+
+    Attributes:
+        reason: `exited`, `signaled`, `oom_killed`, `timed_out` or `lost`; of one that is followed with others also
+            `purged`.
+        exit_code: exit code; None unless it exited by itself.
+        signal: number of the signal that ended it; None if none did.
+    """
 
     reason: str
     exit_code: int | None

@@ -275,15 +275,18 @@ class Process:
         """
         self._session.call(calls.signal(self.id, signal, scope))
 
-    def stop(self) -> list[str]:
-        """Ask the process to end, and kill it and everything it started if it has not ended after ten seconds.
+    def stop(self, grace: float | None = None) -> list[str]:
+        """Ask the process to end by its stop signal, and kill it and everything it started if it has not in time.
 
-        A managed process is stopped for good, with its own `stop_signal` and `stop_grace_ms`.
+        A managed process is stopped for good. The daemon sees to it, also if this program ends meanwhile.
+
+        Args:
+            grace: that time in seconds; None: `stop_grace_ms` of a managed process, and ten seconds for others.
 
         Returns:
             Warnings of the daemon: what may be left.
         """
-        return self._session.call(calls.stop(self.refresh()))
+        return self._session.call(calls.stop(self.refresh(), grace))
 
     def kill(self) -> list[str]:
         """Kill the process and everything it started. A managed process is stopped for good, as by `stop`.

@@ -291,9 +291,10 @@ class ProcessManager:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, in the order of the query."""
-        return [self._view(process) for process in await self._storage.processes(query)]
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        """List processes, in the order of the query. `with_usage`: with the resources that those use which run."""
+        views = [self._view(process) for process in await self._storage.processes(query)]
+        return list(map(self._with_usage, views)) if with_usage else views
 
     async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
         """List the runs of a process, newest first."""
@@ -470,6 +471,12 @@ class ProcessManager:
             stdin_writable=live is not None and live.stdin_open,
             starting=managed is not None and managed.is_starting,
         )
+
+    def _with_usage(self, view: ProcessView) -> ProcessView:
+        live = self._supervisor.get(view.process.spec.id)
+        if live is None or live.ended or live.run.number != view.process.run.number:
+            return view
+        return replace(view, samples=live.usage.newest(2))
 
     def _running(self, process: Process) -> LiveProcess:
         live = self._supervisor.get(process.spec.id)

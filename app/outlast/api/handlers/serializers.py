@@ -39,6 +39,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
             "bytes": output.bytes,
             "first_seq": output.first_seq,
             "last_seq": output.last_seq,
+            "last_at": output.latest_ms,
             "trimmed": _trimmed(output.trimmed) if output.trimmed else None,
         },
     }

@@ -48,6 +48,10 @@ class OutputSummary(Schema):
     bytes = _integer("Number of bytes.")
     first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
     last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    last_at = _integer(
+        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
+        allow_none=True,
+    )
     trimmed = fields.Nested(
         TrimmedOutput,
         required=True,
@@ -238,15 +242,6 @@ class KilledProcess(ProcessInfo):
     )
 
 
-class ProcessPage(Schema):
-    """A page of processes, in the requested order."""
-
-    processes = fields.List(
-        fields.Nested(ProcessInfo), required=True, metadata={"description": "Processes of this page."}
-    )
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
-
-
 class CpuTimes(Schema):
     """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
@@ -303,6 +298,28 @@ class UsageSample(Schema):
     )
     cpu = fields.Nested(CpuUse, required=True, metadata={"description": "CPU time and use."})
     memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
+
+
+class ListedProcess(ProcessInfo):
+    """A process in a list."""
+
+    usage = fields.Nested(
+        UsageSample,
+        allow_none=True,
+        metadata={
+            "description": "With `usage=true`: resource use of the process and its descendants, at most 5 s ago, "
+            "mostly without `pss_bytes`. Null: the run has ended, or is younger than a second."
+        },
+    )
+
+
+class ProcessPage(Schema):
+    """A page of processes, in the requested order."""
+
+    processes = fields.List(
+        fields.Nested(ListedProcess), required=True, metadata={"description": "Processes of this page."}
+    )
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class ProcessStats(Schema):

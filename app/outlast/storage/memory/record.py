@@ -81,6 +81,7 @@ class Record:
             bytes=before.bytes + len(chunk.data),
             first_seq=before.first_seq or 1,
             last_seq=chunk.last_seq,
+            latest_ms=self.latest_ms,
         )
         self.set_output(summary)
 

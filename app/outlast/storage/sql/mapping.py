@@ -98,13 +98,19 @@ def managed_from_text(state: str | None) -> ManagedState | None:
 
 
 def output_summary(
-    position: Position, *, missing_bytes: int, trimmed: Trimmed | None = None, trimmed_end: int | None = None
+    position: Position,
+    *,
+    missing_bytes: int,
+    latest_ms: int | None,
+    trimmed: Trimmed | None = None,
+    trimmed_end: int | None = None,
 ) -> OutputSummary:
     """Return what is stored of a process's output.
 
     Args:
         position: its end.
         missing_bytes: bytes for which its gaps stand, but for trimmed ones.
+        latest_ms: its latest time, that of what is deleted included.
         trimmed: what is deleted.
         trimmed_end: bytes of both streams up to the end of what is deleted, those of gaps included.
     """
@@ -113,6 +119,7 @@ def output_summary(
         bytes=position.stdout_end + position.stderr_end - missing_bytes - (trimmed_end or 0),
         first_seq=trimmed.last_seq + 1 if trimmed else min(1, position.last_seq),
         last_seq=position.last_seq,
+        latest_ms=latest_ms,
         trimmed=trimmed,
     )
 

@@ -163,6 +163,7 @@ SELECT
     {_END_OF_STREAM.format(t="b.")},
     (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g
         WHERE g.handle = p.handle AND g.gap IS NOT NULL AND g.first_seq > coalesce(t.last_seq, 0)),
+    nullif(max(coalesce(o.latest_ts, 0), coalesce(e.latest_ts, 0), coalesce(b.latest_ts, 0), coalesce(t.until, 0)), 0),
     t.last_seq, t.lines, t.bytes, t.until, t.stdout_end + t.stderr_end
 FROM page
 CROSS JOIN process p ON p.handle = page.handle

@@ -184,7 +184,11 @@ def _process(row: tuple[Any, ...]) -> Unfinished:
         spec=spec_from_row(spec, tags),
         run=run_from_row(row[16:24]),
         output=output_summary(
-            position, missing_bytes=row[45], trimmed=trimmed_from_row(row[46:50]), trimmed_end=row[50]
+            position,
+            missing_bytes=row[45],
+            latest_ms=row[46],
+            trimmed=trimmed_from_row(row[47:51]),
+            trimmed_end=row[51],
         ),
         managed=managed_from_text(managed),
     )

@@ -39,6 +39,7 @@ class OutputConformance(StorageSuite):
             bytes=2 * sum(map(len, data)),
             first_seq=1,
             last_seq=chunks[-1].last_seq,
+            latest_ms=EPOCH_MS + len(data) - 1,
         )
 
     async def test_reading_resumes_after_any_line(self, storage: Storage) -> None:
@@ -70,6 +71,9 @@ class OutputConformance(StorageSuite):
         chunks = [output.chunk(b"x\n", Stream(n % 2 + 1), ts_ms=time) for n, time in enumerate(times)]
         await storage.commit(chunks)
         latest = [max(times[: n + 1]) for n in range(len(times))]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output.latest_ms == 60
         for since in (None, *range(5, 70, 5)):
             for until in (None, *range(5, 70, 5)):
                 for stream in (None, *Stream):
@@ -195,7 +199,7 @@ class OutputConformance(StorageSuite):
             assert found == chunks[0 if since is None else 1 : 5 if until is None else 3]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6)
+        assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6, latest_ms=EPOCH_MS + 2)
         assert [entry.position for entry in await storage.unfinished()] == [output.position]
         await storage.commit([PurgeProcess(handle)])
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == []
@@ -220,7 +224,7 @@ class OutputConformance(StorageSuite):
         assert [await storage.tail(handle, count) for count in range(4)] == [1_000_005, 1_000_004, 1, 0]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=3, bytes=6, first_seq=1, last_seq=1_000_005)
+        assert process.output == OutputSummary(lines=3, bytes=6, first_seq=1, last_seq=1_000_005, latest_ms=EPOCH_MS)
         await storage.commit(chunks)
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
 
@@ -251,7 +255,7 @@ class OutputConformance(StorageSuite):
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == [gap]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1)
+        assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1, latest_ms=EPOCH_MS)
         assert [await storage.tail(handle, count) for count in range(3)] == [1, 0, 0]
 
     async def test_tail_does_not_count_gaps(self, storage: Storage) -> None:
@@ -294,7 +298,7 @@ class OutputConformance(StorageSuite):
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == [*chunks, *more]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7)
+        assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7, latest_ms=EPOCH_MS)
 
     async def test_a_chunk_may_be_repeated_within_its_batch(self, storage: Storage) -> None:
         """The first of the equal chunks is stored."""

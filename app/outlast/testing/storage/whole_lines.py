@@ -172,7 +172,10 @@ class WholeLineConformance(StorageSuite):
         process = await storage.process(handle)
         assert process is not None
         size = sum(map(len, _SHOWN.values()))
-        assert process.output == OutputSummary(lines=len(_SHOWN), bytes=size, first_seq=1, last_seq=18)
+        latest_ms = chunk.ts_ms
+        assert process.output == OutputSummary(
+            lines=len(_SHOWN), bytes=size, first_seq=1, last_seq=18, latest_ms=latest_ms
+        )
 
     async def test_the_position_tells_what_is_unfinished(self, storage: Storage) -> None:
         """From it, the next daemon knows which line the next bytes continue."""
