@@ -63,6 +63,31 @@ async def test_followers_beyond_the_mark_get_none(daemon: Daemon, trimmed: dict[
         assert [event.id for event in events[:-1]] == list(range(first, 3004))
 
 
+async def test_pages_backwards_end_with_the_gap(daemon: Daemon, trimmed: dict[str, Any]) -> None:
+    path, accept = f"/processes/{trimmed['id']}/output", {"Accept": "application/x-ndjson"}
+
+    async def page(query: str) -> list[int | dict[str, Any]]:
+        answer = await daemon.client.request("GET", f"{path}?{query}", headers=accept)
+        return [row.get("gap", row["id"]) for row in map(json.loads, answer.body.splitlines())]
+
+    assert await page("before=2010&limit=3") == [2007, 2008, 2009]
+    assert await page("before=2005&limit=9") == [{"from": 1, **GAP}, 2003, 2004]
+    assert await page("before=1000&limit=9&grep=long") == [{"from": 1, **GAP, "to": 999}]
+
+
+async def test_a_follower_of_several_gets_a_gap(daemon: Daemon, trimmed: dict[str, Any]) -> None:
+    path = f"/output/follow?process={trimmed['id']}&tail=5000"
+    events = [event async for event in daemon.client.follow(path)]
+    gap = next(event for event in events if event.kind == "gap")
+    assert gap.data | {"from": 1, "seq": 2002, **GAP} == gap.data
+    (again,) = [
+        event.data["seq"]
+        async for event in daemon.client.follow(path, headers={"Last-Event-ID": f"{trimmed['handle']}:3002"})
+        if event.kind in ("output", "gap")
+    ]
+    assert again == 3003
+
+
 async def test_a_longer_tail_gets_a_gap(daemon: Daemon, trimmed: dict[str, Any]) -> None:
     gap, *events, _ = [event async for event in daemon.follow(trimmed, "output", "?tail=1002")]
     assert (gap.kind, gap.data["from"], len(events)) == ("gap", 1, 1001)

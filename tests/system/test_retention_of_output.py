@@ -15,7 +15,7 @@ from harness.http_client import Event, SseError
 from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon
 from tests.support.patched_daemon import patched_daemon
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_S, eventually
 from tests.system.test_events import stored
 from tests.system.test_retention import OFTEN, run_to_end, start_with, wait_for_handles
 
@@ -206,7 +206,7 @@ async def test_old_output_goes_and_young_stays(keeper: Daemon) -> None:
     await eventually(is_gone, "the old line")
     await keeper.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
     await keeper.wait_for_lines(process, 1)
-    async with contextlib.aclosing(keeper.follow(process)) as events:
+    async with asyncio.timeout(DEADLINE_S), contextlib.aclosing(keeper.follow(process)) as events:
         gap, line = await anext(events), await anext(events)
     assert (gap.kind, gap.id, line.id, line.data["line"]) == ("gap", 1, 2, "young\n")
 

@@ -24,6 +24,7 @@ from outlast.shim.state.quota import BufferUsage
 from outlast.shim.watch.deadlines import Deadlines, is_timed_out
 from outlast.shim.watch.output import OutputObserver, OutputReader
 from outlast.shim.watch.stdin import StdinWriter
+from outlast.wire.contract import GATE_BYTE
 
 _STATUS_RETRY_S = 0.05
 _MAX_STATUS_TRIES = 100
@@ -139,7 +140,7 @@ class Children:
         if child.gate < 0:
             return
         with contextlib.suppress(BrokenPipeError):  # killed at its gate
-            os.write(child.gate, b"g")
+            os.write(child.gate, GATE_BYTE)
         failpoint("shim-opened")
         self._close_gate(child)
 

@@ -323,6 +323,8 @@ class _Cached:
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """Yield groups of chunks that make one piece each, or a single large chunk."""
+    if not chunks:
+        return
     if sum(map(len, map(_data, chunks))) + _EVENT_BYTES * sum(map(_line_count, chunks)) <= FOLLOW_PIECE_BYTES:
         yield chunks
         return

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from outlast.model.event import EventFilter, EventType
+from outlast.model.histogram import HistogramQuery
 from outlast.model.options import Keep, Options
 from outlast.model.output import Chunk, ChunkQuery, GapReason, Stream, TrimGap, Trimmed
 from outlast.model.process import Order
@@ -147,6 +148,27 @@ class TrimmingConformance(StorageSuite):
         assert (after, len(await read_lines(storage, output.handle, after=after))) == (3995, 5)
         after = await storage.tail(output.handle, 2001)
         assert isinstance((await _all(storage, output.handle, after_seq=after))[0], TrimGap)
+
+    async def test_a_tail_before_a_line_ends_at_the_cut(self, storage: Storage) -> None:
+        """Fewer lines than are asked for: `chunks` gives all of them, and tells what is gone."""
+        output = await _printed(storage, 3)
+        await _trimmed(storage, output.handle, 2000)
+        assert await storage.tail(output.handle, 5, before=2011) == 2005
+        for before in (2004, 2001, 1000):
+            assert await storage.tail(output.handle, 5, before=before) == 0
+        gap = (await _all(storage, output.handle))[0].first(999)
+        assert isinstance(gap, TrimGap)
+        assert (gap.first_seq, gap.last_seq) == (1, 999)
+
+    async def test_lines_are_counted_by_time_behind_the_cut(self, storage: Storage) -> None:
+        """Neither the lines that are gone nor their times count."""
+        output = await _printed(storage, 3)
+        await _trimmed(storage, output.handle, 2000)
+        found = await storage.histogram(HistogramQuery(handle=output.handle, buckets=1001))
+        assert (found.from_ms, found.lines[0], found.lines[-1]) == (EPOCH_MS + 1000, 2000, 2000)
+        assert sum(found.lines) == 4000
+        await _trimmed(storage, output.handle, 6000)
+        assert sum((await storage.histogram(HistogramQuery(handle=output.handle, buckets=3))).lines) == 0
 
     async def test_a_scan_passes_over_trimmed_output(self, storage: Storage) -> None:
         """Searches find what is left, and can tell that something is missing."""
