@@ -245,6 +245,7 @@ class EventCache:
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer).
 
+        A `TrimGap` may be the first of them only.
         Followers that keep up bring the same sequence one after the other: it is looked at once.
         """
         if chunks is not self._last[0]:
@@ -252,10 +253,10 @@ class EventCache:
         return iter(self._last[1])
 
     def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        if isinstance(chunks[0], TrimGap):  # never cached: it changes, and chunks that were there had the same numbers
+        if isinstance(chunks[0], TrimGap):  # not from the cache: chunks that were there had the same numbers
             yield Piece(gap_event(chunks[0]), chunks[0].last_seq)
             chunks = chunks[1:]
-        for group in _groups(chunks):
+        for group in _groups(chunks) if chunks else ():
             if len(group) == 1:
                 yield from self._parts(group[0])
             else:
@@ -322,8 +323,6 @@ class _Cached:
 
 def _groups(chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
     """Yield groups of chunks that make one piece each, or a single large chunk."""
-    if not chunks:
-        return
     if sum(map(len, map(_data, chunks))) + _EVENT_BYTES * sum(map(_line_count, chunks)) <= FOLLOW_PIECE_BYTES:
         yield chunks
         return
