@@ -1,13 +1,14 @@
 import json
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.http_client import Event, parse_events
 from outlast.api.streaming import sse
 from outlast.core.query.matcher import Text
-from outlast.model.output import Chunk, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream, Trimmed
 
 from .chunks import DATA, chunk, gap
 
@@ -174,6 +175,16 @@ def test_a_long_line_is_one_event() -> None:
     data = b"short\n" + b"x" * (1 << 20) + b"\nshort\n"
     events, _ = parse_events(encoded(sse.EventCache(), chunk(data)))
     assert [len(event.data["line"]) for event in events] == [6, (1 << 20) + 1, 6]
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3, 5000])
+def test_lines_behind_deleted_output_come_after_its_gap(chunks: int) -> None:
+    gone = Trimmed(last_seq=6, lines=6, bytes=12, until_ms=3).gap(ChunkQuery(handle=1, max_bytes=1))
+    assert gone is not None
+    left = [chunk(b"x\n", first_seq=7 + n) for n in range(chunks)]
+    events, _ = parse_events(encoded(sse.EventCache(), gone, *left))
+    assert [event.id for event in events] == list(range(6, 7 + chunks))
+    assert events[0].data == {"from": 1, "to": 6, "reason": "retention", "lines": 6, "bytes": 12}
 
 
 @given(data=DATA)

@@ -137,3 +137,12 @@ async def test_a_search_goes_on_and_says_that_it_is_not_complete(daemon: Daemon,
 async def test_a_wait_finds_what_is_left(daemon: Daemon, trimmed: dict[str, Any]) -> None:
     path = f"/processes/{trimmed['id']}/wait?until=output&pattern=last&timeout=10"
     assert (await daemon.call("GET", path, 200))["seq"] == 3003
+
+
+async def test_a_histogram_says_what_it_does_not_count(daemon: Daemon, trimmed: dict[str, Any]) -> None:
+    path = f"/processes/{trimmed['id']}/output/histogram?buckets=1"
+    answer = await daemon.client.request("GET", path)
+    assert answer.json["buckets"][0][1:] == [1001, 1]
+    assert answer.headers["Outlast-Trimmed"] == f"lines=2002,bytes={GONE['bytes']}"
+    later = await daemon.client.request("GET", f"{path}&since={trimmed['now_ms'] + 2}")
+    assert (later.json["buckets"][0][1:], "Outlast-Trimmed" in later.headers) == ([1001, 1], False)

@@ -165,6 +165,7 @@ async def test_events_searches_and_sql_find_a_process(ol: AsyncOutlast) -> None:
     events: list[Event] = []
     async with contextlib.aclosing(ol.events(process=process.id)) as found:
         async for event in found:
+            assert isinstance(event, Event)
             events.append(event)
             if event.type == "exited":
                 break

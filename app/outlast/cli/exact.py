@@ -27,6 +27,8 @@ class ExactLines:
     def bytes_of(self, item: Line | Gap) -> bytes:
         """Return the bytes of an item; nothing if the rest of the line is waited for."""
         if isinstance(item, Gap):
+            if item.stream is None:  # of both streams, as far as is known: what was waited for may be deleted
+                self._held.clear()
             return b""
         if _REPLACED not in item.text and item.stream not in self._held:
             return f"{item.text}\n".encode() if item.complete else item.text.encode()

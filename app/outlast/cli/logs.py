@@ -14,7 +14,7 @@ from outlast.cli.exact import ExactLines
 from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
-from outlast.cli.processes import how_it_ended, what_is_missing
+from outlast.cli.processes import how_it_ended, what_is_deleted, what_is_missing
 from outlast.cli.references import REFS
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
 from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
@@ -195,7 +195,7 @@ def _follow_one(process: Process, choice: _Choice, writer: "_Writer") -> None:
     except (Disconnected, Unauthorized):
         raise
     except OutlastError as exc:
-        say(f"outlast: {_name_of(process)}: {exc}", err=True)
+        _say_of(process, str(exc))
         raise click.exceptions.Exit(1) from None
     writer.end(process, None)
 
@@ -218,7 +218,7 @@ def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: 
                 writer.show(process, item)
             elif item.reason == "purged":
                 purged = True
-                say(f"outlast: {_name_of(process)}: it was purged while it was followed", err=True)
+                _say_of(process, "it was purged while it was followed")
             else:
                 writer.end(process, item)
         writer.flush()
@@ -230,6 +230,10 @@ def _say_where(places: str) -> None:
 
 
 _INTERRUPTED = 130
+
+
+def _say_of(process: Process, sentence: str) -> None:
+    say(f"outlast: {_name_of(process)}: {sentence}", err=True)
 
 
 # ---- lines on a screen or in a file
@@ -277,7 +281,14 @@ class _Writer:
 
     def pass_on(self, process: Process, choice: _Choice) -> None:
         """Write stored output, byte by byte as it was written."""
-        for data in process.byte_chunks(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
+        found = process.byte_chunks(
+            choice.stream,
+            tail=choice.tail,
+            since=choice.since,
+            until=choice.until,
+            on_trimmed=lambda lines, count: _say_of(process, what_is_deleted(lines, count)),
+        )
+        for data in found:
             write_result(data)
 
     def show(self, process: Process, item: Line | Gap) -> None:
@@ -296,6 +307,9 @@ class _Writer:
 
     def _show(self, process: Process, item: Line | Gap) -> None:
         if self._is_exact:
+            if isinstance(item, Gap):
+                self.flush()
+                _say_of(process, what_is_missing(item))
             exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
             self._write(exact.bytes_of(item))
             return

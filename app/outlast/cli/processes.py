@@ -177,10 +177,17 @@ def how_it_ended(reason: str | None, exit_code: int | None, number: int | None) 
 
 
 def what_is_missing(gap: Gap) -> str:
-    """Return a gap in words. Only of what retention has deleted is the number of lines known."""
-    if gap.lines is not None:
-        return f"{gap.lines:,} {'line is' if gap.lines == 1 else 'lines are'} gone: {gap.reason}"
-    return f"output is missing here: {gap.reason}"
+    """Return a gap in words. Only of what limits have deleted is the number of lines known."""
+    if gap.lines is None or gap.bytes is None:
+        return f"output is missing here: {gap.reason}"
+    count = gap.last - gap.first + 1
+    lines = "1 line is" if count == 1 else f"{count:,} lines are"
+    return f"{lines} missing here: {what_is_deleted(gap.lines, gap.bytes)}"
+
+
+def what_is_deleted(lines: int, count: int) -> str:
+    """Return in words what limits have deleted of a process. `count`: bytes."""
+    return f"a limit has deleted {lines:,} lines ({show_size(count)}) of the process in all"
 
 
 def _signal_name(number: int | None) -> str:

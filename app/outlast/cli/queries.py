@@ -1,5 +1,6 @@
 """`events` and `search`: what happened, and what was printed, in all processes."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import click
@@ -11,7 +12,7 @@ from outlast.cli.processes import how_it_ended, read_tags
 from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
 from outlast.cli.terminal import BOLD, DIM, RED, colour_of, paint, printable
-from outlast.client import Event, Match, Outlast
+from outlast.client import Event, Gap, Match, Outlast
 from outlast.linux.messages import escape
 from outlast.model.event import EventType
 
@@ -54,10 +55,10 @@ def events_command(
         on_reconnect=lambda last: say(f"outlast: the connection broke; going on at event {last}", err=True),
     )
     if not follow:
-        screen.show(_COLUMNS, [_row(event, screen) for event in found])
+        screen.show(_COLUMNS, [_row(event, screen) for event in _saying_gaps(found)])
         return
     try:
-        for event in found:
+        for event in _saying_gaps(found):
             if screen.form in {"json", "jsonl"}:
                 print_result(as_json(asdict(event)))
             else:
@@ -67,6 +68,15 @@ def events_command(
 
 
 _INTERRUPTED = 130
+
+
+def _saying_gaps(found: Iterable[Event | Gap]) -> Iterator[Event]:
+    """Yield the events, and say of a gap what is missing."""
+    for event in found:
+        if isinstance(event, Gap):
+            say(f"outlast: events {event.first} to {event.last} were deleted: they were too old", err=True)
+        else:
+            yield event
 
 
 def _row(event: Event, screen: Screen) -> Row:
@@ -117,6 +127,7 @@ def search_command(
         since=since,
         until=until,
         order="oldest",
+        on_incomplete=lambda: say("outlast: output was deleted by a limit: lines that match may be missing", err=True),
     )
     is_empty = True
     for match in found:

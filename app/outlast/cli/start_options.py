@@ -29,6 +29,15 @@ def read_size(word: str) -> int:
     return int(number) * _SIZES[plain[len(number) :]]
 
 
+def _keep(word: str) -> str | dict[str, int]:
+    """Return what is kept of the output: `always`, or a size.
+
+    Raises:
+        click.BadParameter: it is none of them.
+    """
+    return word if word == "always" else {"bytes": read_size(word)}
+
+
 _OPTIONS = [
     click.option("--name", metavar="NAME", help="Name of the process; it is then managed (needs -d)."),
     click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always (needs -d)."),
@@ -44,6 +53,7 @@ _OPTIONS = [
     click.option("--memory", type=read_size, metavar="SIZE", help="Memory limit, such as 512M."),
     click.option("--cpus", type=float, help="CPU limit, such as 1.5."),
     click.option("--nice", type=int, help="Nice value."),
+    click.option("--keep", type=_keep, metavar="SIZE|always", help="Keep so much output of it, or all."),
     click.option("--key", metavar="KEY", help="Idempotency key: a second run with it starts nothing."),
 ]
 
@@ -67,6 +77,7 @@ def read_start(
     memory: int | None,
     cpus: float | None,
     nice: int | None,
+    keep: str | dict[str, int] | None,
     key: str | None,
     **_: object,
 ) -> dict[str, Any]:
@@ -87,6 +98,7 @@ def read_start(
         "timeout": timeout,
         "limits": {limit: value for limit, value in limits.items() if value is not None} or None,
         "nice": nice,
+        "keep": keep,
         "key": key,
     }
     return {option: value for option, value in options.items() if value is not None}

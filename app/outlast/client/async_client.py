@@ -14,7 +14,7 @@ from outlast.client.async_session import AsyncSession
 from outlast.client.async_transport import AsyncTransport
 from outlast.client.errors import ProcessFailed
 from outlast.client.group import FollowGroup, GroupItem
-from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
@@ -264,8 +264,10 @@ class AsyncOutlast:
         follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Event | Gap, None]:
         """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        A `Gap` stands for events that were deleted because they were old.
 
         Args:
             after: start behind the event with this id.
@@ -286,7 +288,7 @@ class AsyncOutlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        events: Subscription[Event | Gap] = StoredEvents("/events", query, give_up_after)
         if follow:
             newest = 0 if tail is None else await self._session.call(calls.newest_event())
             events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
@@ -308,6 +310,7 @@ class AsyncOutlast:
         process: str | None = None,
         name: str | None = None,
         order: str = "newest",
+        on_incomplete: Callable[[], None] | None = None,
     ) -> AsyncGenerator[Match, None]:
         """Yield the stored lines that contain a text, or match an expression of RE2.
 
@@ -322,6 +325,7 @@ class AsyncOutlast:
             process: only output of the process with this permanent id.
             name: only output of processes with this name.
             order: `newest` or `oldest` first.
+            on_incomplete: function that is called at the end if output was deleted that may have matched.
         """
         query = {
             "q": text,
@@ -335,7 +339,7 @@ class AsyncOutlast:
             "name": name,
             "order": order,
         }
-        async with aclosing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+        async with aclosing(self._session.pages(lambda cursor: calls.search(query, cursor, on_incomplete))) as found:
             async for match in found:
                 yield match
 

@@ -167,8 +167,23 @@ class AsyncProcess:
         limit: int | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
+        on_trimmed: Callable[[int, int], None] | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the output that is stored now, exactly as it was written, in pieces of any size; see `lines`."""
+        """Yield the output that is stored now, exactly as it was written, in pieces of any size.
+
+        Args:
+            stream: as in `lines`.
+            after: as in `lines`.
+            tail: as in `lines`.
+            limit: as in `lines`.
+            since: as in `lines`.
+            until: as in `lines`.
+            on_trimmed: function that is called before the first piece if output before it was deleted because of a
+                limit, with the numbers of lines and bytes of the process that were.
+
+        Raises:
+            OutputTrimmed: output was deleted while it was read.
+        """
         query = {
             "after": after,
             "tail": tail,
@@ -176,7 +191,7 @@ class AsyncProcess:
             "since": milliseconds(since),
             "until": milliseconds(until),
         }
-        stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
+        stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s, on_trimmed)
         async with aclosing(self._session.batches(stored)) as batches:
             async for items in batches:
                 for item in items:

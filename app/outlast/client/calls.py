@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from outlast.client.items import Line
@@ -147,9 +147,11 @@ def processes(query: Mapping[str, Any], cursor: Any) -> Call[Page[ProcessInfo]]:
     return [ProcessInfo.from_json(process) for process in page["processes"]], page["next"]
 
 
-def search(query: Mapping[str, Any], cursor: Any) -> Call[Page[Match]]:
-    """Return a page of the lines that a search has found."""
+def search(query: Mapping[str, Any], cursor: Any, on_incomplete: Callable[[], None] | None) -> Call[Page[Match]]:
+    """Return a page of the lines that a search has found. `on_incomplete`: hook if output it asks for was deleted."""
     page = yield from ask(Request("GET", "/search", {"limit": _PAGE, **query, "cursor": cursor}))
+    if page["next"] is None and not page["complete"] and on_incomplete is not None:
+        on_incomplete()
     return [Match.from_json(match) for match in page["matches"]], page["next"]
 
 

@@ -33,15 +33,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Output that is missing.
+    """Output that is missing, or in a stream of events those that are.
 
     Attributes:
         first: id of the first missing line.
         last: id of the last missing line.
-        reason: why, such as `lost`, `store_replaced` or `retention`.
+        reason: why: `lost`, `store_replaced`, or `retention`: it was deleted because of a limit.
         stream: `stdout`, `stderr` or `both`; None: not told.
-        lines: only of `retention`: number of missing lines; else None, because nobody knows.
-        bytes: only of `retention`: number of missing bytes; else None.
+        lines: number of lines of the process that are deleted in all; None: not told.
+        bytes: number of bytes of the process that are deleted in all; None: not told.
     """
 
     first: int
@@ -67,7 +67,8 @@ class Event:
 
     Attributes:
         id: id of the event. Ids ascend.
-        type: `started`, `failed`, `restarted`, `exited`, `lost`, `unhealthy` or `purged`.
+        type: `started`, `failed`, `restarted`, `exited`, `lost`, `unhealthy`, `healthy`, `stopped`, `trimmed` or
+            `purged`.
         process_id: permanent id of the process.
         name: name of the process; None if it has none.
         tags: tags of the process.
@@ -76,7 +77,7 @@ class Event:
         timestamp: time of the event, in milliseconds since the Unix epoch.
         exit_code: only of `exited`: the exit code; else None.
         signal: only of `exited`: number of the signal that ended the run; else None.
-        reason: only of `exited` and `lost`: why the run ended; else None.
+        reason: of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a limit says so. Else None.
     """
 
     id: int

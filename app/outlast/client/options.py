@@ -27,6 +27,7 @@ class StartOptions(TypedDict, total=False):
         stop_signal: signal that asks the process to end.
         stop_grace_ms: milliseconds between that signal and SIGKILL. Only for `start`.
         success_exit_codes: exit codes that count as success, besides 0. Only for `start`.
+        keep: `always`, or limits of its own for what is kept of it: `output_s`, `bytes`, `ended_s`.
         timeout: seconds after which the process tree is killed.
         key: idempotency key. Without it, one is made for each call.
     """
@@ -47,6 +48,7 @@ class StartOptions(TypedDict, total=False):
     stop_signal: str | int
     stop_grace_ms: int
     success_exit_codes: Sequence[int]
+    keep: str | Mapping[str, int]
     timeout: float
     key: str
 

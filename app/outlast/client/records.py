@@ -21,14 +21,35 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrimmedOutput(Record):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`, at the latest from `until`."""
+
+    last_seq: int
+    lines: int
+    bytes: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary(Record):
-    """Size of the stored output of a process. Ids are 0, and `last_at` is None, if nothing is stored."""
+    """Size of the stored output of a process. Ids are 0, and `last_at` is None, if nothing is stored.
+
+    `trimmed`: what was deleted of it because of a limit.
+    """
 
     lines: int
     bytes: int
     first_seq: int
     last_seq: int
     last_at: int | None
+    trimmed: TrimmedOutput | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the record of a JSON object."""
+        trimmed = TrimmedOutput.from_json(data["trimmed"]) if data.get("trimmed") else None
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: data[name] for name in names if name in data} | {"trimmed": trimmed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

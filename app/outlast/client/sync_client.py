@@ -11,7 +11,7 @@ from outlast.client import calls
 from outlast.client.address import find_address
 from outlast.client.errors import ProcessFailed
 from outlast.client.group import FollowGroup, GroupItem
-from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
@@ -261,8 +261,10 @@ class Outlast:
         follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
-    ) -> Generator[Event, None]:
+    ) -> Generator[Event | Gap, None]:
         """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        A `Gap` stands for events that were deleted because they were old.
 
         Args:
             after: start behind the event with this id.
@@ -283,7 +285,7 @@ class Outlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        events: Subscription[Event | Gap] = StoredEvents("/events", query, give_up_after)
         if follow:
             newest = 0 if tail is None else self._session.call(calls.newest_event())
             events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
@@ -304,6 +306,7 @@ class Outlast:
         process: str | None = None,
         name: str | None = None,
         order: str = "newest",
+        on_incomplete: Callable[[], None] | None = None,
     ) -> Generator[Match, None]:
         """Yield the stored lines that contain a text, or match an expression of RE2.
 
@@ -318,6 +321,7 @@ class Outlast:
             process: only output of the process with this permanent id.
             name: only output of processes with this name.
             order: `newest` or `oldest` first.
+            on_incomplete: function that is called at the end if output was deleted that may have matched.
         """
         query = {
             "q": text,
@@ -331,7 +335,7 @@ class Outlast:
             "name": name,
             "order": order,
         }
-        with closing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+        with closing(self._session.pages(lambda cursor: calls.search(query, cursor, on_incomplete))) as found:
             yield from found
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, limit: int = 1000) -> Rows:

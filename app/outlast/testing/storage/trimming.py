@@ -126,6 +126,8 @@ class TrimmingConformance(StorageSuite):
         process = await storage.process(output.handle)
         assert process is not None
         assert (trimmed.lines, process.output.lines) == (4000, 2001)
+        counted = await storage.histogram(HistogramQuery(handle=output.handle, buckets=3))
+        assert (sum(counted.lines), counted.trimmed) == (2001, trimmed)
 
     async def test_conditions_select_the_gap(self, storage: Storage) -> None:
         """Both streams have the gap; a time behind it has none."""
