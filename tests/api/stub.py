@@ -117,6 +117,9 @@ class StubManager:
             await self.wait_in_get.wait()
         return view(stored_bytes=self.stored_bytes)
 
+    async def id_of(self, ref: str) -> str:
+        return ref
+
     async def get_when_readable(self, _ref: str) -> ProcessView:
         if not self.is_ended:
             return view()
@@ -135,12 +138,12 @@ class StubManager:
         self._called("stats", ref, run)
         return self.usage
 
-    async def kill(self, ref: str, wait_s: float = 10.0) -> ProcessView | None:
-        self._called("kill", ref, wait_s)
+    async def kill(self, ref: str, wait_s: float = 10.0, grace_ms: int | None = None) -> ProcessView | None:
+        self._called("kill", ref, wait_s, *([] if grace_ms is None else [grace_ms]))
         return replace(view(), warning="look") if self.lives_on else None
 
-    async def purge(self, ref: str, wait_s: float) -> ProcessView | None:
-        self._called("purge", ref, wait_s)
+    async def purge(self, ref: str, wait_s: float, grace_ms: int | None = None) -> ProcessView | None:
+        self._called("purge", ref, wait_s, *([] if grace_ms is None else [grace_ms]))
         return replace(view(), warning="look") if self.lives_on else None
 
     async def signal(self, ref: str, number: int, scope: SignalScope) -> None:

@@ -111,6 +111,8 @@ async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
             ("signal", "42", 15, "tree"),
         ),
         ("DELETE", "/42?wait=0.5", None, 204, None, ("kill", "42", 0.5)),
+        ("DELETE", "/42?wait=0.5&grace_ms=9", None, 204, None, ("kill", "42", 0.5, 9)),
+        ("DELETE", "/42?grace_ms=5000&purge=true", None, 204, None, ("purge", "42", 15.0, 5000)),
         (
             "POST",
             "/a%20%7Bb%7D%E2%82%AC/signal",

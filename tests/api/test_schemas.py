@@ -15,6 +15,7 @@ from outlast.api.parsing import load
 from outlast.api.schemas import events, lists, output, processes, search
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.users import UserSpec, parse
+from outlast.core.query.matcher import Text
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import InvalidRequest
 from outlast.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
@@ -429,11 +430,20 @@ def test_a_wrong_field_of_a_list_query_is_named(given: dict[str, Any], phrase: s
 
 def test_every_field_of_an_output_range_is_loaded() -> None:
     schema = output.OutputRange()
-    assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
+    assert load(schema, {}) == output.ReadOptions(where=OutputQuery())
     given = {"after": "1", "tail": "2", "since": "1710000000003", "until": "1710000000004", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=1710000000003, until_ms=1710000000004)
-    assert load(schema, given) == output.ReadOptions(where=where, limit=0, grep="é".encode())
-    assert load(schema, {"grep": ""}).grep is None
+    assert load(schema, given) == output.ReadOptions(where=where, limit=0, matcher=Text("é".encode()))
+    assert load(schema, {"grep": ""}).matcher is None
+    assert load(schema, {"before": "7", "after": "2", "limit": "3"}) == output.ReadOptions(
+        where=OutputQuery(after=2), before=7, limit=3
+    )
+    assert load(schema, {"grep": "^a", "regex": "true"}).is_slow
+    assert refuse(schema, {"before": "7", "tail": "3"}).startswith("tail cannot be used with before")
+    assert refuse(schema, {"before": "7", "until": "1710000000004"}).startswith("until cannot be used with before")
+    assert refuse(schema, {"regex": "true"}).startswith("regex needs grep")
+    assert refuse(schema, {"ignore_case": "true", "grep": ""}).startswith("ignore_case needs grep")
+    assert refuse(schema, {"grep": "(", "regex": "true"}).startswith("grep is not a valid RE2")
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
     assert load(output.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
     assert "unknown field: grep" in refuse(output.FollowQuery(), {"grep": "x"})

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from harness.http_client import Event, parse_events
 from outlast.api.streaming import sse
+from outlast.core.query.matcher import Text
 from outlast.model.output import Chunk, Stream
 
 from .chunks import DATA, chunk, gap
@@ -43,6 +44,17 @@ def test_ndjson_holds_the_same_lines(data: bytes) -> None:
     ]
 
 
+@given(data=DATA)
+def test_events_of_a_group_hold_the_same_lines(data: bytes) -> None:
+    it = chunk(data, first_seq=7)
+    about: dict[str, object] = {"process_id": "x", "name": 'a"b'}
+    events, _ = parse_events(sse.group_events(it, it.data, 7, ("3:1,12:", ",13:0,15"), about))
+    assert [event.data for event in events] == [
+        {"seq": 7 + index, **about, **event} for index, event in enumerate(expected_events(it))
+    ]
+    assert [event.id_text for event in events] == [f"3:1,12:{7 + index},13:0,15" for index in range(len(events))]
+
+
 def test_the_form_is_that_of_the_contract() -> None:
     it = chunk(b"Processing item 1/10\n", first_seq=17)
     assert encoded(sse.EventCache(), it) == (
@@ -64,6 +76,8 @@ def test_no_event_holds_a_line_end_of_unicode() -> None:
         sse.data_event({"line": text}),
         sse.ndjson_line({"line": text}),
         sse.encode(sse.NDJSON, it, it.data, [1]),
+        sse.marked_lines(it, it.data, [1], Text(b"a")),
+        sse.group_events(it, it.data, 1, ("7:", ""), {"name": None}),
     ]
     for form in forms:
         line = next(line for line in form.decode().splitlines() if "line" in line)

@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.plain_sql import register_sqlar_uncompress
+from outlast.model.histogram import HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddProcess, BeginRun, Change, CompleteOutput, PurgeProcess
-from outlast.storage.sqlite import SqliteStorage, queries, read
+from outlast.storage.histogram import HistogramBuilder
+from outlast.storage.sqlite import SqliteStorage, histogram, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, CompactionPlan, apply_compaction, plan_compaction
@@ -109,6 +111,16 @@ def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
         for count in range(len(lines) + 2):
             after = read.tail(db, handle, count, stream)
             assert [seq for seq in lines if seq > after] == lines[max(0, len(lines) - count) :]
+
+
+def _histogram(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
+    first, last = min(chunk.ts_ms for chunk in chunks), max(chunk.ts_ms for chunk in chunks)
+    for buckets, since, until in ((1, None, None), (2, None, None), (7, 2, 3), (1000, 4, None)):
+        query = HistogramQuery(handle=handle, buckets=buckets, since_ms=since, until_ms=until)
+        builder = HistogramBuilder(query, first, last)
+        for chunk in chunks:
+            builder.add(chunk.stream, chunk.ts_ms, 0 if chunk.gap else chunk.line_count - (chunk.continues > 0))
+        assert histogram.count_lines_by_time(db, query) == builder.build()
 
 
 def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:
@@ -224,6 +236,7 @@ def test_merged_output_reads_as_before(
         compress_all(database)
     _read(database, handle, chunks, after, max_bytes)
     _tail(database, handle, chunks)
+    _histogram(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
     assert stored_position(database, handle) == output.position
     commit(database, [*chunks[-2:], output.chunk(b"more\n")])

@@ -149,6 +149,8 @@ _WORK: dict[str, Work] = {
     "tail": lambda db: read.tail(db, 1, 5, None),
     "tail of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT),
     "tail of a rare stream": lambda db: read.tail(db, 1, 1, Stream.STDERR),
+    "tail before a line": lambda db: read.tail(db, 1, 5, None, 100),
+    "tail before a line of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT, 100),
     "whole lines": _whole_lines(after_seq=201),
     "whole lines of a stream": _whole_lines(after_seq=201, stream=Stream.STDOUT),
     "tail of lines in parts": lambda db: read.tail(db, _PARTED, 5, None),

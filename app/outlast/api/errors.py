@@ -51,7 +51,7 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NotFound: ErrorSpec(
         HTTPStatus.NOT_FOUND,
         "NOT_FOUND",
-        "No process has this pid, id or name, or nothing is served at this path.",
+        "No process has this pid, id, name or handle, or nothing is served at this path.",
         "List the processes, or look the path up.",
     ),
     errors.NotRunning: ErrorSpec(

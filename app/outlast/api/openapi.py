@@ -23,9 +23,10 @@ Starts, watches and signals background processes over HTTP, and keeps every line
 
 Send the token with every request: `Authorization: Bearer TOKEN`.
 
-`{ref}` in a path is the pid, the permanent `id` or the name of a process. A reference of digits only is a pid: it finds
-the newest process that had the pid. A name finds the live process that has the name, or else the newest process that
-had it.
+`{ref}` in a path is the pid, the permanent `id`, the name or the handle of a process. A reference of digits only is a
+pid: it finds the newest process that had the pid. `@` and digits, such as `@12`, is a handle, which is as permanent as
+the id: no other process ever gets it, not even after a purge. A name finds the live process that has the name, or else
+the newest process that had it.
 
 Times are integers: milliseconds since the Unix epoch.
 
@@ -39,7 +40,7 @@ _REF = {
     "name": "ref",
     "in": "path",
     "required": True,
-    "description": "Pid, permanent id or name of a process.",
+    "description": "Pid, permanent id, name or handle (`@12`) of a process.",
     "schema": {"type": "string"},
 }
 

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -50,20 +51,26 @@ def main() -> None:
 
 
 @main.command("serve", short_help="Run the daemon.")
-@click.option("--listen", metavar="HOST:PORT", help="Address of the HTTP API; port 0: any free port. [127.0.0.1:9501]")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Address of the HTTP API; port 0: any free port. Repeat it for several. [127.0.0.1:9501]",
+)
 @_STATE_DIR
 @_CONFIG
 @click.option("--adopt", is_flag=True, help="Start the managed processes of a store that was copied or moved here.")
-def serve_command(listen: str | None, state_dir: str | None, config: str | None, *, adopt: bool) -> None:
+def serve_command(listen: tuple[str, ...], state_dir: str | None, config: str | None, *, adopt: bool) -> None:
     """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
     _check_system()
     from outlast.daemon.serve import serve
 
-    settings = _settings(config, listen=listen, state_dir=state_dir)
+    settings = _settings(config, listen=listen or None, state_dir=state_dir)
     start_log(settings.log_level, settings.log_format)
 
-    def announce(address: str) -> None:
-        say(f"listening on {address}")
+    def announce(addresses: Sequence[str]) -> None:
+        for address in addresses:
+            say(f"listening on {address}")
         token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
         _tell(settings, f"the token is in {token}")
 

@@ -38,7 +38,7 @@ class Settings:
     """All settings. `config/outlast.toml` has the same names and defaults.
 
     Attributes:
-        listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
+        listen: addresses of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
         unix_socket_mode: permissions of a unix socket on which the daemon listens.
         unix_socket_group: its group, as a name or a number. Empty: the daemon's.
         allowed_hosts: names (`NAME` or `NAME:PORT`) by which browsers reach the API through a proxy.
@@ -61,7 +61,7 @@ class Settings:
         buffer_spool_bytes: buffers on disk (folder `spool` in the state folder) of all processes together.
     """
 
-    listen: str = "127.0.0.1:9501"
+    listen: tuple[str, ...] = ("127.0.0.1:9501",)
     unix_socket_mode: int = 0o600
     unix_socket_group: str = ""
     allowed_hosts: tuple[str, ...] = ()
@@ -132,6 +132,8 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
         if environment.get(key):
             values[name] = environment[key]
             _check_choice(name, environment[key], key)
+    if isinstance(listen := values.get("listen"), str):
+        values["listen"] = tuple(listen.split(","))
     values |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**values)
 
@@ -156,6 +158,8 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
     if name not in kinds:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
+    if name == "listen":
+        return _read_listen(value, path)
     if kinds[name] is tuple:
         return _READ_LIST[name](value, path)
     kind = type(value)
@@ -169,6 +173,15 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
     return value
+
+
+def _read_listen(value: Any, path: Path) -> tuple[str, ...]:
+    addresses = value if isinstance(value, list) else [value]
+    if not addresses or not all(isinstance(address, str) and address for address in addresses):
+        raise ConfigError(
+            f'{path}: listen must be an address, such as "127.0.0.1:9501", or an array of addresses, not {value!r}'
+        )
+    return tuple(addresses)
 
 
 def _check_choice(name: str, value: Any, what: str) -> None:

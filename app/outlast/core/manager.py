@@ -23,10 +23,13 @@ from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
-from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.follow import FollowInterrupted, follow
+from outlast.core.query.group import GroupQuery, GroupReader, Item, first_position
+from outlast.core.query.group_position import GroupPosition
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.references import References
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
@@ -37,16 +40,13 @@ from outlast.model.errors import (
     Forbidden,
     NotFound,
     NotRunning,
-    StorageError,
     StorageUnavailable,
-    Unavailable,
     after_effects,
 )
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
-from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 from outlast.wire.api_socket import ApiSocket
 
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
 _READ_RETRY_S = 0.5
-_PID_DIGITS = 10
 _HELD = ManagedState(
     desired=Desired.STOPPED,
     last_error="not started here, because the store is that of another state folder: `POST .../restart` starts this "
@@ -115,10 +114,11 @@ class ProcessManager:
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
         self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
+        self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
-        self._cursors: set[Cursor] = set()
+        self._cursors: set[Cursor | GroupReader] = set()
         self.metrics = MetricsReader(
             storage=storage,
             committer=self._committer,
@@ -249,23 +249,12 @@ class ProcessManager:
         return process
 
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid, id or name. Of several with the pid or name, return the live one, else the newest.
+        """Find a process by pid, id, name or handle. See `References.find`."""
+        return self._view(await self._references.find(ref))
 
-        Raises:
-            NotFound: no process has this pid, id or name.
-        """
-        process = None
-        if ref.isascii() and ref.isdigit():
-            process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
-        elif is_ulid(ref.upper()):
-            process = await self._storage.process_by_id(ref.upper())
-        elif (holder := self._managed.registry.name_holder(ref)) is not None:
-            process = await self._storage.process_by_id(holder)
-        else:
-            process = await self._storage.process_by_name(ref)
-        if process is None:
-            raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
-        return self._view(process)
+    async def id_of(self, ref: str) -> str:
+        """Return the id that a permanent reference names. See `References.id_of`."""
+        return await self._references.id_of(ref)
 
     async def get_when_readable(self, ref: str) -> ProcessView:
         """Find a process like `get`, but wait while the store cannot be read.
@@ -302,7 +291,7 @@ class ProcessManager:
             NotRunning: the process has ended.
             Forbidden: the system does not permit it.
         """
-        live = self._running(await self._find_to_end(ref))
+        live = self._running(await self._references.find_to_end(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
@@ -316,48 +305,42 @@ class ProcessManager:
         """Close a process's standard input. See `StandardInput.close`."""
         await self._stdin.close(self._running((await self.get(ref)).process))
 
-    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """SIGKILL a process and its tree. See `Termination.kill`.
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """SIGKILL a process and its tree; with `grace_ms`, first stop it. See `Termination.kill` and `stop`.
 
-        A managed process is first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
+        A managed process is always first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
 
         Returns:
             None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
             warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
-        return await self._end(ref, self._termination.kill, wait_s)
+        return await self._end(ref, self._termination.end, wait_s, grace_ms)
 
-    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        return await self._end(ref, self._termination.purge, wait_s)
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Termination.purge`; otherwise as `kill`."""
+        return await self._end(ref, self._termination.purge, wait_s, grace_ms)
 
     async def _end(
-        self, ref: str, end: Callable[[Process, float], Awaitable[str | None]], wait_s: float
+        self,
+        ref: str,
+        end: Callable[[Process, float, int | None], Awaitable[str | None]],
+        wait_s: float,
+        grace_ms: int | None,
     ) -> ProcessView | None:
-        process = await self._find_to_end(ref)
+        process = await self._references.find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
-            view, left = self._view(process), await end(process, wait_s)
+            view, left = self._view(process), await end(process, wait_s, grace_ms)
         else:
-            await self._managed.stop(managed)
+            await self._managed.stop(managed, grace_ms)
             with after_effects("the process was stopped"):
-                process = await self._find_to_end(process.spec.id)
-                view, left = self._view(process), await end(process, wait_s)
+                process = await self._references.find_to_end(process.spec.id)
+                view, left = self._view(process), await end(process, wait_s, None)
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):
             view = await self.get(process.spec.id)
         return replace(view, warning=left)
-
-    async def _find_to_end(self, ref: str) -> Process:
-        """Find a process that is to get a signal. A live one is found although the store cannot be read."""
-        try:
-            return (await self.get(ref)).process
-        except (StorageError, Unavailable):
-            for live in self._supervisor:
-                if live.handle and ref in {live.spec.id, str(live.run.pid), live.spec.name}:
-                    return Process(handle=live.handle, spec=live.spec, run=live.run)
-            raise
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
@@ -490,6 +473,34 @@ class ProcessManager:
                         del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
         finally:
             self._cursors.discard(cursor)
+
+    async def open_group(self, query: GroupQuery) -> GroupPosition:
+        """Return where the following of a group begins. See `outlast.core.query.group.first_position`."""
+        return await first_position(self._storage, self._references.find, query)
+
+    async def follow_group(
+        self, query: GroupQuery, position: GroupPosition, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Item] | None, None]:
+        """Yield what a group prints after `position`. See `GroupReader` and `outlast.core.query.follow`."""
+        reader = GroupReader(
+            self._storage,
+            self.events,
+            query,
+            position,
+            open_reader=self._cursor,
+            watching=self._committer.watching,
+        )
+        if self._closing:
+            raise FollowInterrupted
+        self._cursors.add(reader)
+        try:
+            async with contextlib.aclosing(follow(reader, heartbeat_s)) as batches:
+                async for items in batches:
+                    yield items
+                    del items  # as in `follow_batches`
+        finally:
+            self._cursors.discard(reader)
+            reader.close()
 
     async def is_over(self, process: Process, query: OutputQuery) -> bool:
         """Return whether nothing of a process's output is left to follow, now or later.

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from outlast import __version__
 from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
 from outlast.daemon import state_folder
+from outlast.daemon.address_file import addresses_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
 from outlast.daemon.composition import running_manager
 from outlast.daemon.preload import import_late_modules
@@ -21,14 +22,14 @@ from outlast.model.errors import OutlastError
 from outlast.storage import storage_from_url
 
 
-async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: bool = False) -> int:
+async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *, adopt: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, and leave the processes running.
 
     The sockets stay with the shim: connections wait for the next daemon, and no other program can listen in between.
 
     Args:
         settings: the settings of the daemon.
-        announce: called with the daemon's address, once it serves requests.
+        announce: called with the daemon's addresses, once it serves requests.
         adopt: whether to take over a store of another state folder with its managed processes.
 
     Returns:
@@ -59,7 +60,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
             token = load_token(state_dir, settings.token)
             manager = await opened.enter_async_context(running_manager(settings, sockets, adopt=adopt))
             manager.resume_managed()
-            hosts = [settings.listen.rpartition(":")[0], *settings.allowed_hosts]
+            hosts = [*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts]
             app = make_app(
                 manager,
                 token=token,
@@ -74,9 +75,11 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, adopt: b
             gc.freeze()
             try:
                 await server.listen(map(as_socket, sockets))
-                announce(announced(settings.listen, sockets))
-                notify_ready()
-                await stop.wait()
+                addresses = announced(settings, sockets)
+                with addresses_told(state_dir, addresses):
+                    announce(addresses)
+                    notify_ready()
+                    await stop.wait()
             finally:
                 await server.close()
             return manager.running()

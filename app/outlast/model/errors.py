@@ -5,7 +5,7 @@ The others stand beside the code that handles them, in the module that is named 
 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
-|-- NotFound                no process has this pid, id or name
+|-- NotFound                no process has this pid, id, name or handle
 |-- NotManaged              the process is not managed, so it cannot be restarted
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        the process's standard input is not a pipe, or is closed
@@ -59,7 +59,7 @@ class InvalidRequest(OutlastError):
 
 
 class NotFound(OutlastError):
-    """No process has this pid, id or name."""
+    """No process has this pid, id, name or handle."""
 
 
 class NotRunning(OutlastError):

@@ -13,7 +13,9 @@ class EventType(StrEnum):
     `STARTED`: a process is recorded, and is about to execute its program. `FAILED`: its program could not be executed,
     and the record of the start was withdrawn. `RESTARTED`: a later run has started. `EXITED`: a run has ended, by exit
     or by signal. `LOST`: a run has ended, and its exit status cannot be known. `UNHEALTHY`: the health check has
-    reached its failure threshold. `PURGED`: record and output of the process were deleted.
+    reached its failure threshold. `HEALTHY`: the health check has succeeded for the first time in a run. `STOPPED`: a
+    managed process is not restarted any more, by its policy or because a client has stopped it; its last run may not
+    have ended yet. `PURGED`: record and output of the process were deleted.
     """
 
     STARTED = "started"
@@ -22,6 +24,8 @@ class EventType(StrEnum):
     EXITED = "exited"
     LOST = "lost"
     UNHEALTHY = "unhealthy"
+    HEALTHY = "healthy"
+    STOPPED = "stopped"
     PURGED = "purged"
 
     @classmethod

@@ -288,12 +288,18 @@ class Children:
         self._unreaped.pop(child.pid, None)
         self._close_pidfd(child)
         self.stdin_writer.close_now(child, "ended")
+        if child.stop_by_ms is not None:  # a stop is for the whole tree
+            self.killer.kill(child.id)
         self._observer.on_exited(child)
 
     def _close_pidfd(self, child: Child) -> None:
         if child.pidfd >= 0:
             self._loop.close_fd(child.pidfd)
             child.pidfd = -1
+
+    def stop_within(self, child: Child, grace_ms: int) -> None:
+        """Kill the tree of a process that was told to end as soon as it has ended, or when `grace_ms` is over."""
+        self._deadlines.stop_within(child, grace_ms)
 
     def forget(self, child: Child) -> None:
         """Remove a process from the table, and close and discard all that belongs to it."""

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from outlast.model.errors import InvalidRequest
 from outlast.model.event import EventFilter, EventPage, EventType
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
@@ -14,6 +15,7 @@ from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
+from outlast.storage.histogram import EMPTY, HistogramBuilder
 
 __all__ = [
     "AddEvent",
@@ -32,6 +34,9 @@ __all__ = [
     "WithdrawProcess",
     "WithdrawRun",
 ]
+
+
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class EndRun:
 
 @dataclass(frozen=True, slots=True)
 class AddEvent:
-    """Record an event that no other change implies (`EventType.UNHEALTHY`)."""
+    """Record an event that no other change implies (`EventType.HEALTHY`, `UNHEALTHY`)."""
 
     handle: int
     run: int
@@ -169,8 +174,9 @@ class Storage(ABC):
     One `Storage` object belongs to one event loop. One task at a time calls `commit`. Any number of tasks may read,
     also during a commit; they see whole commits only, and every commit that returned before the read began. No read
     leaves a transaction, lock or cursor open when it returns. The cost of a read, `total` included, does not grow with
-    the processes or lines that it does not return, with one exception: `processes` with several of status, name and
-    tags may cost as much as the rarest of these conditions has matches.
+    the processes or lines that it does not return, with two exceptions: `processes` with several of status, name
+    and tags may cost as much as the rarest of these conditions has matches, and `histogram` looks at all output of its
+    process.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
     tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
@@ -233,11 +239,12 @@ class Storage(ABC):
         ignored. The first exit status of a run stays.
 
         Some changes add an event in the same transaction: `AddProcess` a `STARTED`, `BeginRun` a `RESTARTED`, `EndRun`
-        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete
-        the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in the
-        order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change that
-        changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time) one of
-        the last hundred events of its process.
+        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own, and `SetManaged` a `STOPPED` of the last
+        run with the current time, if the process was to run, and is to stop. `WithdrawProcess` and `PurgeProcess`
+        delete the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in
+        the order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change
+        that changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time)
+        one of the last hundred events of its process.
 
         Returns:
             The handle of the process of each `AddProcess`, by process id. Handles ascend in commit order and are
@@ -325,14 +332,35 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
-        With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
+        With `stream`, only lines of that stream count. With `before`, only lines with a smaller number count: the last
+        `lines` of these are wanted. Gaps do not count; gaps between and behind these lines are
         returned with them. If fewer lines are stored, `chunks` gives all of them. A line in parts counts once, where
         its last part is. Those parts of the first of the lines that lie directly before its last one (with `stream`:
         all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
         """
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Count the lines of a process by the time at which they were read (`Chunk.ts_ms`).
+
+        Gaps do not count; a line in parts counts once, with its first part. The buckets lie side by side from the first
+        time to the last, of the output or of the query. A plug-in that can tell the times without reading the data
+        should do so; this reads all of it.
+        """
+        found: list[Chunk] = []
+        chunks = ChunkQuery(handle=query.handle, max_bytes=_READ_BYTES)
+        while page := await self.chunks(chunks):
+            found += [replace(chunk, data=b"") for chunk in page]
+            chunks = replace(chunks, after_seq=page[-1].last_seq)
+        if not found:
+            return EMPTY
+        times = [chunk.ts_ms for chunk in found]
+        builder = HistogramBuilder(query, min(times), max(times))
+        for chunk in found:
+            builder.add(chunk.stream, chunk.ts_ms, 0 if chunk.gap else chunk.line_count - (chunk.continues > 0))
+        return builder.build()
 
     @abstractmethod
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
@@ -111,10 +112,15 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.chunks(query)
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Forward `Storage.tail`."""
         await self.before_read()
-        return await self.inner.tail(handle, lines, stream=stream)
+        return await self.inner.tail(handle, lines, stream=stream, before=before)
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Forward `Storage.histogram`."""
+        await self.before_read()
+        return await self.inner.histogram(query)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Forward `Storage.events`."""

@@ -26,7 +26,11 @@ async def follow(request: web.Request, given: RequestInput) -> web.StreamRespons
     seen = load_last_event_id(request.headers.get(LAST_EVENT_ID, ""))
     if seen is not None:
         query = replace(query, after=max(query.after, seen), tail=None)  # as in `follow.resume`
-    feed = request.app[app_keys.MANAGER].events
+    manager = request.app[app_keys.MANAGER]
+    if query.wanted.process_id is not None:
+        process_id = await manager.id_of(query.wanted.process_id)
+        query = replace(query, wanted=replace(query.wanted, process_id=process_id))
+    feed = manager.events
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (SSE, NDJSON)) == NDJSON:
         return await send_or_fail(request, NDJSON_UTF_8, _lines(feed, query))
     response = web.StreamResponse(headers={**EVENT_STREAM, hdrs.VARY: hdrs.ACCEPT})

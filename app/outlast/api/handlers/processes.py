@@ -61,7 +61,8 @@ async def delete(request: web.Request, given: RequestInput) -> web.Response:
     """DELETE /api/v1/processes/{ref}."""
     deletion: DeleteRequest = given.query
     manager = request.app[app_keys.MANAGER]
-    left = await (manager.purge if deletion.purge else manager.kill)(ref_of(request), deletion.wait_s)
+    end = manager.purge if deletion.purge else manager.kill
+    left = await end(ref_of(request), deletion.wait_s, deletion.grace_ms)
     if left is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return json_response({**process_info(left), "warnings": [left.warning]}, HTTPStatus.ACCEPTED)

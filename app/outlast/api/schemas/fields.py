@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from outlast.model.reference import handle_in
 from outlast.model.ulid import is_ulid
 
 MAX_INTEGER = 2**53 - 1
@@ -194,11 +195,13 @@ class Strings(fields.List[str]):
         return value
 
 
-class Ulid(String):
-    """The permanent id of a process."""
+class PermanentRef(String):
+    """A permanent reference to a process: its id, or its handle. Loads as text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs).upper()
-        if not is_ulid(text):
-            raise ValidationError("must be the permanent id of a process: 26 digits and letters, as `id` shows it")
+        if handle_in(text) is None and not is_ulid(text):
+            raise ValidationError(
+                "must be the permanent id of a process (26 digits and letters, as `id` shows it) or its handle (@12)"
+            )
         return text

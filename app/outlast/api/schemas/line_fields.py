@@ -28,6 +28,10 @@ PATTERN = validate.And(
 """Validator of the text or regular expression that lines are searched for."""
 
 
+IGNORE_CASE = "Ignore the difference between upper and lower case, in every script."
+"""Description of the flag that makes a text match in any case."""
+
+
 def regex_meaning(parameter: str) -> str:
     """Return the description of the flag that makes the text in `parameter` a regular expression."""
     return (

@@ -21,10 +21,17 @@ MAX_KILL_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRequest:
-    """Request to kill a process. `purge`: delete its record and output, too. `wait_s`: how long to wait for the end."""
+    """Request to kill a process.
+
+    Attributes:
+        purge: delete its record and output, too.
+        wait_s: how long to wait for the end.
+        grace_ms: time between its stop signal and SIGKILL; None: only a managed process is stopped, within its own.
+    """
 
     purge: bool
     wait_s: float
+    grace_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,7 @@ class StartBody(Lenient):
             "description": "Name of the process, by which every call finds it. Only one live process has a name at a "
             "time. A name makes the process managed: unless `restart` says otherwise, it is restarted after every end "
             'except exit code 0. For a named job that runs once, send `"restart": {"policy": "never"}`. A name has '
-            "printable characters without `/`, and is neither all digits nor a ULID.",
+            "printable characters without `/`, and is neither all digits, nor `@` and digits, nor a ULID.",
             "minLength": 1,
             "maxLength": process_fields.MAX_NAME_CHARS,
         },
@@ -316,12 +323,24 @@ class DeleteQuery(Strict):
     wait = fields.QueryFloat(
         low=0,
         high=MAX_KILL_WAIT_S,
-        load_default=KILL_WAIT_S,
         metadata={
-            "description": "Maximum time in seconds to wait until the whole process tree is gone. 0: do not wait."
+            "description": "Maximum time in seconds to wait until the whole process tree is gone. 0: do not wait. "
+            f"Default {KILL_WAIT_S:g}, in addition to `grace_ms`."
+        },
+    )
+
+    grace_ms = fields.QueryInteger(
+        high=MAX_WAIT_MS,
+        metadata={
+            "description": "First send the process group its `stop_signal`, and SIGKILL to the tree when the process "
+            "has ended, or after this time in milliseconds, also if the daemon dies or the client disconnects "
+            "meanwhile. For a managed process, instead of its `stop_grace_ms`. Without it, a process that is not "
+            "managed gets SIGKILL at once."
         },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> DeleteRequest:
-        return DeleteRequest(purge=data["purge"], wait_s=data["wait"])
+        grace_ms: int | None = data.get("grace_ms")
+        wait_s = data.get("wait", KILL_WAIT_S + (grace_ms or 0) / 1000)
+        return DeleteRequest(purge=data["purge"], wait_s=wait_s, grace_ms=grace_ms)

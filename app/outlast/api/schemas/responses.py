@@ -5,6 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
+from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
 from outlast.model.event import EventType
 from outlast.model.managed import HealthStatus, ManagedStatus
@@ -22,6 +23,13 @@ def _string(description: str, **kwargs: Any) -> fields.String:
 
 def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
+
+
+SPANS_FORM = (
+    f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
+    "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
+)
+"""Phrase that says in which form matches are told."""
 
 
 class OutputSummary(Schema):
@@ -104,7 +112,7 @@ class ProcessInfo(Schema):
     """A process. Times are milliseconds since the Unix epoch."""
 
     pid = _integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
-    handle = _integer("Permanent integer id. Paths do not accept it: digits in a path are a pid.")
+    handle = _integer("Permanent short id. `@` and this number, such as `@12`, names the process wherever an id does.")
     id = _string("Permanent id (a ULID).")
     status = Choice(Status, required=True, metadata={"description": "Status of the current or last run."})
     reason = Choice(
@@ -316,6 +324,20 @@ class OutputLines(Schema):
     line_count = _integer("Number of `lines`.")
 
 
+class OutputHistogram(Schema):
+    """Numbers of lines by the time at which they were read."""
+
+    bucket_ms = _integer("Duration of each bucket, in milliseconds.")
+    buckets = fields.List(
+        fields.List(fields.Integer()),
+        required=True,
+        metadata={
+            "description": "`[from_ms, lines, stderr_lines]` of each bucket, in order: when it begins, how many lines "
+            "it has of both streams, and how many of these of standard error. Empty: there is no output."
+        },
+    )
+
+
 class Event(Schema):
     """One event of a process. The event is complete in itself, because the process may have been purged since."""
 
@@ -327,8 +349,9 @@ class Event(Schema):
             "description": "`started`: the process is recorded and is about to run its program. `failed`: the program "
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
-            "check has failed. `purged`: the record and the output of the process were deleted, and so were its other "
-            "events."
+            "check has failed. `healthy`: it has succeeded for the first time in a run. `stopped`: a managed process "
+            "is not restarted any more, by its policy or on request; its last run may still be ending. `purged`: the "
+            "record and the output of the process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")
@@ -408,6 +431,7 @@ class FoundLine(Schema):
     """One line that a search has found."""
 
     process_id = _string("Permanent id of the process that printed the line.")
+    handle = _integer("Handle of the process.")
     name = _string("Name of the process; null if it has none.", allow_none=True)
     command = _string("Program of the process.")
     run = _integer("Number of the run that printed the line.")
@@ -416,6 +440,9 @@ class FoundLine(Schema):
     timestamp = _integer("Time at which the line was read.")
     stream = _string("`stdout` or `stderr`.")
     line = _string("The line, without its line break.")
+    spans = fields.List(
+        fields.List(fields.Integer()), required=True, metadata={"description": f"The matches in `line`, {SPANS_FORM}."}
+    )
 
 
 class FoundLines(Schema):

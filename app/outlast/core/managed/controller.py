@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _KILL_CONFIRM_S = 10.0
+_HEALTH_EVENTS = {HealthStatus.HEALTHY: EventType.HEALTHY, HealthStatus.UNHEALTHY: EventType.UNHEALTHY}
 
 
 class ManagedController:
@@ -115,10 +116,10 @@ class ManagedController:
         self.registry.register(managed)
         self._ensure_task(managed)
 
-    async def stop(self, managed: ManagedProcess) -> None:
+    async def stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
         """Stop a process for good: its stop signal to its group, and SIGKILL to its tree after its grace period.
 
-        Continues if the caller is cancelled.
+        Continues if the caller is cancelled. `grace_ms`: another grace period than its own.
 
         Raises:
             ShimUnavailable: there is no shim now; nothing was done.
@@ -126,7 +127,7 @@ class ManagedController:
                 cannot commit now that it is to stop. That is committed when the store can, unless this daemon ends
                 before: try again.
         """
-        await asyncio.shield(self._run_task(self._stop(managed)))
+        await asyncio.shield(self._run_task(self._stop(managed, grace_ms)))
 
     async def restart(self, process: Process) -> None:
         """Stop a process in order if it runs, and start its next run. Continues if the caller is cancelled.
@@ -148,14 +149,14 @@ class ManagedController:
             self.registry.register(managed)
         await asyncio.shield(self._run_task(self._restart(managed)))
 
-    async def _stop(self, managed: ManagedProcess) -> None:
+    async def _stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
         async with managed.lock:
             self._check_shim(managed)
             if managed.should_run:
                 await self._store_stop(managed)
             failpoint("stop-wanted")
             with after_effects("the process is not restarted any more"):
-                await self._end_run(managed, must_be_stored=managed.is_stop_stored)
+                await self._end_run(managed, grace_ms, must_be_stored=managed.is_stop_stored)
             self._unregister_if_over(managed)
             if not managed.is_stop_stored:
                 raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
@@ -305,15 +306,21 @@ class ManagedController:
         self._submit_state(managed, started)
         log.info("managed process %s: run %d is started", _called(managed), live.run.number)
 
-    async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
-        """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
+    async def _end_run(
+        self, managed: ManagedProcess, grace_ms: int | None = None, *, must_be_stored: bool = True
+    ) -> None:
+        """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored.
+
+        The shim sends SIGKILL, too, so that it is sent if this daemon dies meanwhile.
+        """
         live = managed.live
         if live is None:
             return
         if not live.ended:
+            grace_ms = managed.spec.options.stop_grace_ms if grace_ms is None else grace_ms
             with contextlib.suppress(NotRunning, PermissionError):
-                await repeatable.terminate(self._supervisor, live)
-            if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
+                await repeatable.terminate(self._supervisor, live, kill_after_ms=grace_ms)
+            if not await live.wait(lambda: live.ended, grace_ms / 1000):
                 await repeatable.kill(self._supervisor, live.key)
         await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
@@ -373,8 +380,9 @@ class ManagedController:
 
     def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Change the state now, and submit it. For states that no action depends on."""
-        if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
-            self._committer.submit(AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, now_ms()))
+        if state.health is not managed.state.health and state.health in _HEALTH_EVENTS:
+            told = _HEALTH_EVENTS[state.health]
+            self._committer.submit(AddEvent(managed.handle, state.health_run, told, now_ms()))
         managed.state = state
         self._committer.submit(SetManaged(managed.handle, state))
         managed.wake()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from outlast.core.query.matcher import Matcher
+from outlast.core.query.matcher import Matcher, Span, spans_in_text
 from outlast.core.query.worker_pool import Lease, WorkerPool
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import Order, Process
@@ -54,7 +54,12 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A line that matches, with its terminator if it has one. `pid`: pid of the run that printed it."""
+    """A line that matches, with its terminator if it has one.
+
+    Attributes:
+        pid: pid of the run that printed it.
+        spans: the matches in it, see `spans_in_text`.
+    """
 
     process: Process
     run: int
@@ -63,6 +68,7 @@ class Match:
     ts_ms: int
     stream: Stream
     data: bytes
+    spans: Sequence[Span]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +183,7 @@ class Search:
                 ts_ms=chunk.ts_ms,
                 stream=chunk.stream,
                 data=hit.line,
+                spans=hit.spans,
             )
         )
         self._found_bytes += len(hit.line)
@@ -219,6 +226,7 @@ class _Hit:
     chunk: Chunk
     seq: int
     line: bytes
+    spans: Sequence[Span]
 
 
 def _candidates(chunks: Sequence[tuple[int, Chunk]], matcher: Matcher) -> list[tuple[int, Chunk]]:
@@ -251,7 +259,8 @@ class _LineScan:
             for seq, line in self._lines(position, chunk):
                 if matches(line):
                     is_whole = seq < chunk.last_seq or chunk.data.endswith(b"\n")
-                    self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole))
+                    spans = spans_in_text(self.query.matcher, line)
+                    self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole, spans))
                     self.left -= 1
                     self.left_bytes -= len(line) + is_whole
                     if self.left <= 0 or self.left_bytes <= 0:

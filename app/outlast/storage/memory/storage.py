@@ -33,7 +33,7 @@ from outlast.storage.base import (
 from outlast.storage.continuity import advance
 from outlast.storage.memory.events import MemoryEvents
 from outlast.storage.memory.scan import Written
-from outlast.storage.whole_lines import Span, find_tail, with_whole_lines
+from outlast.storage.whole_lines import End, Span, find_tail, with_whole_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +200,16 @@ class MemoryStorage(Storage):
                 size += len(chunk.data)
         return found
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        stored = self._records[handle].output[stream] if handle in self._records else []
+        output = self._records[handle].output if handle in self._records else _streams()
+        stored, end = output[stream], None
+        if before is not None:
+            stored = stored[: _index_from(stored, before)]
+            end = End(before, {it: _continues(output[it], _index_from(output[it], before)) for it in Stream})
         chunks = (entry.chunk for entry in reversed(stored))
-        return find_tail(
-            (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks), lines
-        )
+        spans = (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks)
+        return find_tail(spans, lines, end)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
@@ -280,6 +283,11 @@ class MemoryStorage(Storage):
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
+            if process.managed and (process.managed.desired, change.state.desired) == (
+                Desired.RUNNING,
+                Desired.STOPPED,
+            ):
+                self._events.add(process, EventType.STOPPED, now_ms())
             record.process = replace(process, managed=process.managed and change.state)
         elif isinstance(change, Chunk):
             position = advance(record.position, change)
@@ -347,13 +355,23 @@ def _append(record: _Record, chunk: Chunk, position: Position) -> None:
     )
 
 
+def _index_from(stored: Sequence[_Stored], seq: int) -> int:
+    """Return the index of the first chunk that begins at `seq` or later."""
+    return bisect_left(stored, seq, key=lambda entry: entry.chunk.first_seq)
+
+
+def _continues(stored: Sequence[_Stored], index: int) -> bool:
+    """Return whether there is a chunk at `index` that continues a line."""
+    return index < len(stored) and stored[index].chunk.continues > 0
+
+
 def _whole_lines(record: _Record, chunk: Chunk, *, seen_seq: int = 0) -> Chunk | None:
     """Return a stored chunk with its lines whole, or None if no line is left. See `with_whole_lines`."""
     stored = record.output[chunk.stream]
     index = bisect_left(stored, chunk.last_seq, key=lambda entry: entry.chunk.last_seq)
 
     def is_continued() -> bool:
-        return index + 1 < len(stored) and stored[index + 1].chunk.continues > 0
+        return _continues(stored, index + 1)
 
     def earlier_parts() -> Iterator[tuple[int, bytes]]:
         first = bisect_left(stored, chunk.continues, key=lambda entry: entry.chunk.last_seq)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
 from outlast.model.event import EventType
-from outlast.model.managed import ManagedState
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import ExitStatus, Run
 from outlast.model.totals import OUTPUT_TOTALS, StartResult, Tally
@@ -89,7 +89,7 @@ class Batch:
             case WithdrawRun(handle=handle, run=run):
                 self._withdraw_run(handle, run)
             case SetManaged(handle=handle, state=state):
-                self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
+                self._set_managed(handle, state)
             case EndRun():
                 self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
@@ -292,6 +292,11 @@ class Batch:
                 "signal": ending and ending.signal,
             },
         )
+
+    def _set_managed(self, handle: int, state: ManagedState) -> None:
+        if state.desired is Desired.STOPPED and self._db.execute(queries.IS_TO_RUN, (handle,)).fetchone():
+            self._db.execute(queries.ADD_LAST_EVENT, {"handle": handle, "type": EventType.STOPPED, "ts": now_ms()})
+        self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
 
     def _record_usage(self, change: RecordUsage) -> None:
         peak, history = change.usage.peak, change.usage.history

@@ -22,6 +22,7 @@ HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
 WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
 ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
 SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
+IS_TO_RUN = "SELECT 1 FROM managed WHERE handle = ? AND desired = 'running'"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
@@ -260,7 +261,7 @@ WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 _SPANS = """
 SELECT first_seq, line_count, stream, gap IS NOT NULL, continues, iif(stream = 0, parts, NULL) FROM output_chunk
-WHERE handle = :handle AND stream = {stream}
+WHERE handle = :handle AND stream = {stream} AND first_seq < :before
 """
 SPANS_BACKWARDS = _of_streams(_SPANS, "first_seq DESC")
 # The parts of one line that come before a row. Of the first row, which holds the first part, the part is the end; the
@@ -271,6 +272,21 @@ WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_se
     SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
     ORDER BY b.first_seq DESC LIMIT 1)
 ORDER BY first_seq
+"""
+OUTPUT_TIMES = """
+SELECT min(ts), max(latest_ts) FROM output_chunk WHERE handle = :handle AND EXISTS (
+    SELECT 1 FROM process p WHERE p.handle = :handle)
+"""
+LINES_BY_TIME = """
+SELECT first_seq, stream, ts, latest_ts, line_count - (continues > 0), continues, parts FROM output_chunk
+WHERE handle = :handle AND gap IS NULL
+"""
+# The packed row that has lines on both sides of a number.
+PACKED_OVER = """
+SELECT first_seq, parts FROM (
+    SELECT first_seq, line_count, parts FROM output_chunk
+    WHERE handle = ?1 AND stream = 0 AND first_seq < ?2 ORDER BY first_seq DESC LIMIT 1)
+WHERE first_seq + line_count > ?2
 """
 CONTINUES_NEXT = """
 SELECT continues FROM output_chunk WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1

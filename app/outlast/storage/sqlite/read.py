@@ -15,7 +15,7 @@ from outlast.storage.sqlite.listing import MAX_INTEGER, list_query
 from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
 from outlast.storage.sqlite.parts import whole_lines
 from outlast.storage.sqlite.rows import chunk_times, chunks_of, is_packed, position_from_rows
-from outlast.storage.whole_lines import Span, find_tail
+from outlast.storage.whole_lines import End, Span, find_tail
 
 
 def one_process(db: sqlite3.Connection, page: str, parameters: Mapping[str, object]) -> Process | None:
@@ -103,23 +103,42 @@ def _wanted(db: sqlite3.Connection, query: ChunkQuery, row: tuple[Any, ...], aft
             yield wanted
 
 
-def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None) -> int:
+def tail(db: sqlite3.Connection, handle: int, lines: int, stream: Stream | None, before: int | None = None) -> int:
     """Implement `Storage.tail`."""
     if not _is_stored(db, handle):
         return 0
-    rows = db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle})
-    return find_tail(_spans(rows, stream), lines)
+    end = MAX_INTEGER if before is None else before
+    spans = _spans(db.execute(queries.SPANS_BACKWARDS[stream], {"handle": handle, "before": end}), stream, end)
+    if before is None:
+        return find_tail(spans, lines)
+    return find_tail(spans, lines, End(before, _continued_at(db, handle, before)))
 
 
-def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None) -> Iterator[Span]:
-    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row."""
+def _spans(rows: Iterable[tuple[Any, ...]], stream: Stream | None, before: int) -> Iterator[Span]:
+    """Yield the spans of rows (the columns `queries.SPANS_BACKWARDS`), and one for each piece of a packed row.
+
+    `before`: only spans that begin before this number.
+    """
     for first_seq, line_count, number, is_gap, continues, parts in rows:
         if number != BOTH_STREAMS:
             yield Span(first_seq, line_count, Stream(number), bool(is_gap), continues)
             continue
         for piece in reversed(list(pieces_of(first_seq, parts))):
-            if stream in (None, piece.stream):
+            if piece.first_seq < before and stream in (None, piece.stream):
                 yield Span(piece.first_seq, piece.line_count, piece.stream, False, piece.continues)
+
+
+def _continued_at(db: sqlite3.Connection, handle: int, seq: int) -> dict[Stream, bool]:
+    """Tell whether the first chunk of each stream that begins at `seq` or later continues a line."""
+    packed = db.execute(queries.PACKED_OVER, (handle, seq)).fetchone()
+    if packed is None:
+        behind = {stream: db.execute(queries.CONTINUES_NEXT, (handle, stream, seq - 1)).fetchone() for stream in Stream}
+        return {stream: row is not None and row[0] > 0 for stream, row in behind.items()}
+    continued = dict.fromkeys(Stream, False)  # no line goes on behind a packed row
+    for piece in reversed(list(pieces_of(*packed))):
+        if piece.first_seq >= seq:
+            continued[piece.stream] = piece.continues > 0
+    return continued
 
 
 def _page(db: sqlite3.Connection, page: str, parameters: Mapping[str, object], *, ascending: bool) -> list[Unfinished]:

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.scan import ScanPage, ScanQuery
@@ -24,6 +25,7 @@ from outlast.storage.sqlite import figures, queries, read, read_events
 from outlast.storage.sqlite.codec import compress_flood
 from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
+from outlast.storage.sqlite.histogram import count_lines_by_time
 from outlast.storage.sqlite.maintenance.checkpoint import write_log_back
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.compression import CompressionRules
@@ -198,9 +200,13 @@ class SqliteStorage(Storage):
         """Read output in order of `first_seq`."""
         return await self.read(partial(read.chunks, query=query))
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream, before=before))
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Count the lines of a process by time, from the columns beside the data."""
+        return await self.read(partial(count_lines_by_time, query=query))
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""

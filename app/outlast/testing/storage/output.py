@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from outlast.model.histogram import HistogramQuery
 from outlast.model.output import ChunkQuery, GapReason, Stream
 from outlast.model.process import OutputSummary, ProcessQuery
 from outlast.storage.base import CompleteOutput, PurgeProcess, Storage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
 from outlast.testing.storage.suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
+
+OUT, ERR = Stream.STDOUT, Stream.STDERR
 
 
 class OutputConformance(StorageSuite):
@@ -99,6 +102,47 @@ class OutputConformance(StorageSuite):
                 after = await storage.tail(handle, count, stream=stream)
                 found = await read_lines(storage, handle, after=after, stream=stream)
                 assert found == everything[max(0, len(everything) - count) :], (stream, count)
+
+    async def test_lines_are_counted_by_time(self, storage: Storage) -> None:
+        """Both streams, parts, gaps and a clock that is set back, at any width and within any bounds."""
+        handle = await added(storage)
+        assert (await storage.histogram(HistogramQuery(handle=handle, buckets=3))).lines == ()
+        output = Output(handle)
+        chunks = [
+            output.chunk(b"x\n" * lines, stream, ts_ms=time)
+            for lines, stream, time in (
+                (1, OUT, 10),
+                (3, OUT, 20),
+                (1, ERR, 20),
+                (2, OUT, 12),
+                (1, OUT, 30),
+                (1, OUT, 31),
+            )
+        ]
+        chunks += [output.gap(3, ts_ms=35), output.chunk(b"a\npart", ERR, ts_ms=36)]
+        chunks += [output.chunk(b"rest\nb\n", ERR, ts_ms=50, continues=True)]
+        await storage.commit(chunks)
+        everything = [
+            (it.ts_ms, it.stream) for it in chunks for _ in range(it.line_count - (it.continues > 0)) if not it.gap
+        ]
+        for buckets in (1, 2, 3, 7, 41, 1000):
+            for since, until in ((None, None), (12, None), (None, 36), (13, 30), (0, 100)):
+                query = HistogramQuery(handle=handle, buckets=buckets, since_ms=since, until_ms=until)
+                found = await storage.histogram(query)
+                first, last = 10 if since is None else since, 50 if until is None else until
+                assert len(found.lines) == len(found.stderr_lines) <= buckets
+                assert found.from_ms == first
+                assert (
+                    first + (len(found.lines) - 1) * found.bucket_ms
+                    <= last
+                    < first + len(found.lines) * found.bucket_ms
+                )
+                for number, counts in enumerate(zip(found.lines, found.stderr_lines, strict=True)):
+                    begin = first + number * found.bucket_ms
+                    here = [s for t, s in everything if begin <= t < begin + found.bucket_ms and first <= t <= last]
+                    assert counts == (len(here), here.count(ERR)), (query, number)
+        await storage.commit([PurgeProcess(handle)])
+        assert (await storage.histogram(HistogramQuery(handle=handle, buckets=3))).lines == ()
 
     async def test_output_continues_after_the_end_of_a_run(self, storage: Storage) -> None:
         """A descendant may keep the pipe open and write on."""

@@ -302,14 +302,15 @@ class _StorageMachine(RuleBasedStateMachine):
         number=st.integers(min_value=0),
         count=st.integers(min_value=0, max_value=9),
         stream=st.none() | _streams,
+        before=st.none() | st.integers(min_value=1, max_value=20),
     )
-    def tail(self, number: int, count: int, stream: Stream | None) -> None:
-        """Compare the last lines."""
+    def tail(self, number: int, count: int, stream: Stream | None, before: int | None) -> None:
+        """Compare the last lines, of all or before one of them."""
         self.commit()
         if handle := self._pick(number):
-            after = self._do(self._storage.tail(handle, count, stream=stream))
+            after = self._do(self._storage.tail(handle, count, stream=stream, before=before))
             lines = [line for line in whole_lines(self._models[handle].chunks) if stream in (None, line.stream)]
-            seqs = [line.seq for line in lines if line.text() is not None]
+            seqs = [line.seq for line in lines if line.text() is not None and (before is None or line.seq < before)]
             assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
 
     @rule(

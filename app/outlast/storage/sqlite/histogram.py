@@ -1,0 +1,44 @@
+"""The histogram of a process's output, from the columns that stand before the data: the data are not read."""
+
+import json
+import sqlite3
+from itertools import accumulate
+
+from outlast.model.histogram import Histogram, HistogramQuery
+from outlast.model.output import Stream
+from outlast.storage.histogram import EMPTY, HistogramBuilder
+from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
+from outlast.storage.sqlite.rows import chunk_times
+
+
+def count_lines_by_time(db: sqlite3.Connection, query: HistogramQuery) -> Histogram:
+    """Implement `Storage.histogram`."""
+    where = {"handle": query.handle}
+    first_ms, last_ms = db.execute(queries.OUTPUT_TIMES, where).fetchone()
+    if first_ms is None:
+        return EMPTY
+    builder = HistogramBuilder(query, first_ms, last_ms)
+    for first_seq, number, ts, latest_ts, lines, continues, parts in db.execute(queries.LINES_BY_TIME, where):
+        if number == BOTH_STREAMS:
+            for piece in pieces_of(first_seq, parts):
+                builder.add(piece.stream, ts + piece.ts_ms, piece.line_count - (piece.continues > 0))
+            continue
+        stream = Stream(number)
+        if parts is None or builder.is_in_one(ts, latest_ts):
+            builder.add(stream, ts, lines)
+        else:
+            _add_parts(builder, stream, ts, parts)
+            if continues:  # the first chunk begins with the rest of a line
+                builder.add(stream, next(iter(chunk_times(ts, parts)))[1], -1)
+    return builder.build()
+
+
+def _add_parts(builder: HistogramBuilder, stream: Stream, ts: int, parts: str) -> None:
+    """Count the lines of a merged row, all parts of lines included."""
+    if "[" not in parts[1:] and "-" not in parts:  # each chunk is one line, and no clock was set back: the usual case
+        _, *times_ms = accumulate(json.loads(parts), initial=ts)
+        builder.add_each(stream, times_ms)
+        return
+    for lines, ts_ms in chunk_times(ts, parts):
+        builder.add(stream, ts_ms, lines)
