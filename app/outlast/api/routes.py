@@ -30,6 +30,7 @@ from outlast.api.schemas import runs as run_schemas
 from outlast.api.schemas import search as search_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
+from outlast.api.schemas.base import AnyQuery
 from outlast.core.query.group import MAX_MEMBERS
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
@@ -443,7 +444,8 @@ ROUTES: tuple[Route, ...] = (
         call=page.page,
         summary="Show processes and their output in a browser",
         group="Daemon",
-        description="docs/web-page.md describes the page.",
+        description="docs/web-page.md describes the page. The query string is the place that it shows.",
+        query=AnyQuery,
         answer=Answer(meaning="The page.", content={"text/html": "The page."}),
     ),
     Route(

@@ -96,7 +96,6 @@ class Page {
     if (place.tab === "log" || !TABS.includes(place.tab)) {
       this.log = new LogView({ refs: [refOf(process)], tag: "", info: process, failed: (error) => this.showError(error) });
       fill(this.main, this.header.element, this.log.element);
-      this.log.host.focus({ preventScroll: true });
       return;
     }
     this.panel = h("section", { class: "panel", "aria-label": place.tab });
@@ -142,7 +141,7 @@ class Page {
     else (await import("./views/start.js")).showStart(panel);
     const titles = /** @type {Record<string, string>} */ ({ search: "Search", sql: "SQL", events: "Events" });
     fill(this.main, h("header", { class: "head" }, h("div", { class: "line" }, h("h1", null, titles[place.tab] ?? "Processes"))), panel);
-    panel.querySelector("textarea, input")?.focus?.();
+    /** @type {HTMLElement | null} */ (panel.querySelector("textarea, input"))?.focus();
   }
 
   /** @param {HTMLElement} panel */

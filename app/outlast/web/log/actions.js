@@ -43,6 +43,7 @@ export async function showWhole(ref, seq) {
   const response = await call(path, { headers: { Accept: "application/x-ndjson" } });
   const told = (await response.text()).split("\n").filter(Boolean).map((text) => JSON.parse(text)).find((one) => one.line !== undefined);
   const text = /** @type {string} */ (told?.line ?? "").replace(/\r?\n$/, "");
+  /** @type {HTMLElement[]} */
   const parts = [];
   for (let at = 0; at < text.length; at += PART_CHARACTERS) {
     parts.push(h("span", { class: "part" }, plainText(text.slice(at, at + PART_CHARACTERS))));

@@ -20,6 +20,11 @@ const PLAIN = /** @type {Style} */ (Object.freeze({
   fg: null, bg: null, bold: false, dim: false, italic: false, underline: false, strike: false, inverse: false, href: "",
 }));
 const SPECIAL = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
+const CHANGES = /** @type {Record<number, Partial<Style>>} */ ({
+  1: { bold: true }, 2: { dim: true }, 3: { italic: true }, 4: { underline: true }, 7: { inverse: true }, 9: { strike: true },
+  22: { bold: false, dim: false }, 23: { italic: false }, 24: { underline: false }, 27: { inverse: false }, 29: { strike: false },
+  39: { fg: null }, 49: { bg: null },
+});
 // CSI, strings (OSC, DCS, SOS, PM, APC) up to their end or that of the line, and other escape sequences.
 const SEQUENCE =
   /(?:\u001b\[|\u009b)([0-?]*)[ -/]*([@-~])|\u001b\]([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c|$)|(?:\u001b[PX^_]|[\u0090\u0098\u009d-\u009f])[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c|$)|\u001b[ -/]*[0-~]?|(?:\u009b)/g;
@@ -96,22 +101,7 @@ function simple(style, number) {
   if (number >= 40 && number <= 47) return { ...style, bg: number - 40 };
   if (number >= 90 && number <= 97) return { ...style, fg: number - 82 };
   if (number >= 100 && number <= 107) return { ...style, bg: number - 92 };
-  switch (number) {
-    case 1: return { ...style, bold: true };
-    case 2: return { ...style, dim: true };
-    case 3: return { ...style, italic: true };
-    case 4: return { ...style, underline: true };
-    case 7: return { ...style, inverse: true };
-    case 9: return { ...style, strike: true };
-    case 22: return { ...style, bold: false, dim: false };
-    case 23: return { ...style, italic: false };
-    case 24: return { ...style, underline: false };
-    case 27: return { ...style, inverse: false };
-    case 29: return { ...style, strike: false };
-    case 39: return { ...style, fg: null };
-    case 49: return { ...style, bg: null };
-    default: return style;
-  }
+  return { ...style, ...CHANGES[number] };
 }
 
 /** Colour of 256 or of all, and how many numbers tell it. @param {number[]} numbers @param {number} at @returns {[number | string | null, number]} */

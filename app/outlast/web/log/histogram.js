@@ -17,7 +17,7 @@ export class Histogram {
     /** @type {Bucket[]} */
     this.buckets = [];
     this.bucketMs = 1;
-    this.readAt = 0;
+    this.readAt = -AGAIN_MS;
     this.isReading = false;
     this.strip = h("canvas", { class: "strip", "aria-hidden": "true" });
     this.map = h("canvas", { class: "minimap", "aria-hidden": "true" });
@@ -50,7 +50,7 @@ export class Histogram {
       return; // the log itself tells what is wrong
     } finally {
       this.isReading = false;
-      this.readAt = performance.now() || 1;
+      this.readAt = performance.now();
     }
     this.paint();
   }

@@ -14,6 +14,7 @@
  */
 
 export const KEPT_CHARACTERS = 16384;
+const LIMIT_CHARACTERS = 1 << 20; // the daemon cuts longer lines, for good
 
 /** Copy the beginning of a long text, so that the whole is not kept for it. @param {string} text */
 export function cut(text) {
@@ -39,7 +40,7 @@ export function toLine(seq, told) {
     err: told.stream === "stderr",
     text: cut(whole),
     length: whole.length,
-    open: isOpen,
+    open: isOpen && raw.length < LIMIT_CHARACTERS,
     gap: "",
     spans: told.spans ?? null,
     of: told.process_id ?? "",

@@ -1,20 +1,20 @@
 // The log of one process, or of several: rows, stream, search, and what is around them.
 
 import { toast } from "../lib/ask.js";
-import { fill, h, isField, setText } from "../lib/dom.js";
-import { clock, count, plural } from "../lib/format.js";
+import { setText } from "../lib/dom.js";
 import { remember, remembered } from "../lib/settings.js";
 import { ApiError } from "../net/api.js";
-import { isResting } from "../net/slots.js";
 import { change, go, place } from "../state/place.js";
 import { askSave, askWhere, copyLines, showWhole } from "./actions.js";
 import { AllLines, PAGE_LINES } from "./all_lines.js";
 import { followOne, followSeveral } from "./feed.js";
+import { Frame } from "./frame.js";
 import { Highlights } from "./highlights.js";
 import { Histogram } from "./histogram.js";
+import { useKey } from "./keys.js";
 import { Marks } from "./marks.js";
 import { MatchingLines } from "./matching_lines.js";
-import { readMatches } from "./needle.js";
+import { readMatches, seqAtTime } from "./needle.js";
 import { fillRow } from "./row.js";
 import { Scroller } from "./scroller.js";
 import { SeveralLines } from "./several_lines.js";
@@ -24,12 +24,6 @@ import { Toolbar } from "./toolbar.js";
 /** @typedef {AllLines | MatchingLines | SeveralLines} Lines */
 
 const SOURCE_COLOURS = 8;
-const STATES = /** @type {Record<string, string>} */ ({
-  connecting: "connecting …",
-  waiting: "the daemon does not answer: trying again …",
-  over: "ended",
-  resting: "paused: this page is in the background",
-});
 
 export class LogView {
   /**
@@ -51,18 +45,11 @@ export class LogView {
     this.state = "connecting";
     this.trouble = "";
     this.isClosed = false;
-    this.build();
-    this.lines = this.open();
-    this.timer = setInterval(() => this.showFoot(), 1000); // the rate falls while nothing comes
-    void this.begin();
-  }
-
-  build() {
-    this.host = h("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Output" });
-    this.pill = h("button", { type: "button", class: "pill", hidden: true, onclick: () => this.follow(true) });
-    this.empty = h("p", { class: "empty", hidden: true });
-    this.footLeft = h("span", { class: "figures" });
-    this.footState = h("span", { class: "state" });
+    this.isRead = false;
+    this.topSeq = 0;
+    this.bottom = 0;
+    /** @type {import("./feed.js").Feed | null} */
+    this.feed = null;
     this.toolbar = new Toolbar({
       isSingle: this.ref !== "",
       search: (grep) => this.search({ grep }),
@@ -75,13 +62,11 @@ export class LogView {
       save: () => void askSave(this.ref, needleOf()),
     });
     this.histogram = new Histogram(this.ref, (ms) => void this.showTime(ms));
-    this.highlights = new Highlights(this.ref, () => this.scroller.refresh());
-    this.marks = new Marks(this.ref, () => this.scroller.refresh());
-    this.element = h("section", { class: "log-view" },
-      this.toolbar.element,
-      this.ref && h("div", { class: "strip-line" }, this.histogram.strip, this.histogram.tip),
-      h("div", { class: "log-body" }, this.host, this.ref && this.histogram.map, this.empty, this.pill),
-      h("footer", { class: "foot" }, this.footLeft, this.footState));
+    this.frame = new Frame(this.toolbar.element, this.ref ? this.histogram : null, () => this.follow(true));
+    this.host = this.frame.host;
+    this.element = this.frame.element;
+    /** @type {Lines} */
+    this.lines = this.open();
     this.scroller = new Scroller({
       host: this.host,
       count: () => this.lines.count,
@@ -89,6 +74,8 @@ export class LogView {
       shown: (first, last) => this.onShown(first, last),
       scrolled: (up) => this.onScrolled(up),
     });
+    this.highlights = new Highlights(this.ref, () => this.scroller.refresh());
+    this.marks = new Marks(this.ref, () => this.scroller.refresh());
     this.scroller.setWrap(this.look.wrap);
     this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0) this.follow(false); }, { passive: true });
     this.host.addEventListener("click", (event) => void this.onClick(event));
@@ -97,6 +84,8 @@ export class LogView {
       if (selection && !selection.isCollapsed && this.host.contains(selection.anchorNode)) this.follow(false);
     };
     document.addEventListener("selectionchange", this.onSelect);
+    this.timer = setInterval(() => this.showFoot(), 1000); // the rate falls while nothing comes
+    void this.begin();
   }
 
   /** Rows that the place asks for. @returns {Lines} */
@@ -202,10 +191,6 @@ export class LogView {
     this.showFoot();
   }
 
-  topSeq = 0;
-  bottom = 0;
-  isRead = false;
-
   /** @param {boolean} up */
   onScrolled(up) {
     const fits = Math.floor(this.scroller.viewPx / this.scroller.rowPx);
@@ -281,7 +266,6 @@ export class LogView {
   /** @param {number} ms */
   async showTime(ms) {
     try {
-      const { seqAtTime } = await import("./needle.js");
       this.showSeq((await seqAtTime(this.ref, ms)) || Infinity);
     } catch (error) {
       this.onFailed(/** @type {Error} */ (error));
@@ -357,67 +341,22 @@ export class LogView {
   }
 
   showFoot() {
-    const all = this.lines.count;
-    const rate = this.feed?.rate() ?? 0;
-    const line = all ? this.lines.at(Math.min(this.bottom, all - 1)) : null;
-    const parts = [`${count(all ? Math.min(this.bottom, all - 1) + 1 : 0)} of ${plural(all, this.lines instanceof MatchingLines ? "match" : "line", this.lines instanceof MatchingLines ? "matches" : "lines")}`];
-    if (line) parts.push(clock(line.at));
-    if (rate) parts.push(`${count(rate)} lines/s`);
-    setText(this.footLeft, parts.join(" · "));
-    const state = this.trouble || this.stateText();
-    setText(this.footState, state);
-    this.footState.dataset["state"] = this.state;
-    const hasNew = !this.scroller.isPinned && this.newLines > 0;
-    this.pill.hidden = this.scroller.isPinned || (!hasNew && this.state === "over");
-    setText(this.pill, hasNew ? `↓ ${count(this.newLines)} new (End)` : "↓ End");
-    this.empty.hidden = all > 0 || !this.isRead;
-    if (!this.empty.hidden) fill(this.empty, this.emptyText());
+    this.frame.show({
+      lines: this.lines,
+      isMatches: this.lines instanceof MatchingLines,
+      isRead: this.isRead,
+      bottom: this.bottom,
+      rate: this.feed?.rate() ?? 0,
+      state: this.state,
+      trouble: this.trouble,
+      follows: this.scroller.isPinned,
+      newLines: this.newLines,
+    });
   }
-
-  stateText() {
-    if (this.state !== "live") return isResting() ? "paused: other windows of this page are live. Click here to go on" : (STATES[this.state] ?? this.state);
-    return this.scroller.isPinned ? "following" : "live, not following (f)";
-  }
-
-  emptyText() {
-    if (this.lines instanceof MatchingLines) return "No line matches.";
-    if (this.state === "over") return "It has ended and printed nothing.";
-    return "Nothing was printed yet. New lines appear here.";
-  }
-
-  // ---- keys
 
   /** @param {KeyboardEvent} event @returns {boolean} Whether the key was used. */
   onKey(event) {
-    if (isField(event.target) || event.ctrlKey || event.metaKey || event.altKey) return false;
-    const page = Math.max(this.scroller.rowPx, this.scroller.viewPx - 2 * this.scroller.rowPx);
-    /** @type {Record<string, () => void>} */
-    const keys = {
-      "/": () => { this.toolbar.field.focus(); this.toolbar.field.select(); },
-      n: () => void this.step(false, false),
-      N: () => void this.step(true, false),
-      e: () => void this.step(false, true),
-      E: () => void this.step(true, true),
-      g: () => this.showTop(),
-      Home: () => this.showTop(),
-      G: () => this.follow(true),
-      End: () => this.follow(true),
-      f: () => this.follow(!this.scroller.isPinned),
-      t: () => void this.askWhere(),
-      w: () => this.toggleWrap(),
-      PageUp: () => this.moveBy(-page),
-      PageDown: () => this.moveBy(page),
-      ArrowUp: () => this.moveBy(-this.scroller.rowPx),
-      ArrowDown: () => this.moveBy(this.scroller.rowPx),
-      k: () => this.moveBy(-this.scroller.rowPx),
-      j: () => this.moveBy(this.scroller.rowPx),
-      " ": () => this.moveBy(event.shiftKey ? -page : page),
-    };
-    const act = keys[event.key];
-    const isElsewhere = event.target instanceof Element && event.target.closest("nav, button, a, [role=tablist]");
-    if (!act || (isElsewhere && !/^[a-zA-Z/]$/.test(event.key))) return false;
-    act();
-    return true;
+    return useKey(this, event);
   }
 
   showTop() {

@@ -113,7 +113,7 @@ export class MatchingLines {
       this.timer = 0;
       if (!this.isAsked) return;
       this.isAsked = false;
-      void this.readNewer().then(() => this.hasNewer && this.readNewer());
+      void this.readNewer();
     }, NEWER_EVERY_MS);
   }
 

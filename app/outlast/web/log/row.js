@@ -133,14 +133,17 @@ function piece(text, style, isMatch) {
     element.target = "_blank";
     element.rel = "noopener noreferrer";
   }
-  if (isMatch) return element; // a match has the colours of a match, so that it is seen
-  const [fg, bg] = style.inverse ? [style.bg ?? "bg", style.fg ?? "fg"] : [style.fg, style.bg];
-  if (fg !== null) element.style.color = fg === "bg" ? "var(--log-bg)" : cssColour(fg);
-  if (bg !== null) element.style.backgroundColor = bg === "fg" ? "var(--text)" : cssColour(bg);
-  if (style.bold) element.style.fontWeight = "700";
-  if (style.dim) element.style.opacity = "0.7";
-  if (style.italic) element.style.fontStyle = "italic";
-  const lines = `${style.underline ? "underline " : ""}${style.strike ? "line-through" : ""}`;
-  if (lines) element.style.textDecoration = lines;
+  if (!isMatch) wear(element.style, style); // a match has the colours of a match, so that it is seen
   return element;
+}
+
+/** @param {CSSStyleDeclaration} css @param {Style} style */
+function wear(css, style) {
+  const [fg, bg] = style.inverse ? [style.bg ?? "bg", style.fg ?? "fg"] : [style.fg, style.bg];
+  if (fg !== null) css.color = fg === "bg" ? "var(--log-bg)" : cssColour(fg);
+  if (bg !== null) css.backgroundColor = bg === "fg" ? "var(--text)" : cssColour(bg);
+  if (style.bold) css.fontWeight = "700";
+  if (style.dim) css.opacity = "0.7";
+  if (style.italic) css.fontStyle = "italic";
+  css.textDecoration = `${style.underline ? "underline " : ""}${style.strike ? "line-through" : ""}`;
 }

@@ -65,6 +65,8 @@ export class Scroller {
     this.viewPx = this.host.clientHeight;
     this.rowPx = parseFloat(getComputedStyle(this.host).getPropertyValue("--row")) || this.rowPx;
     this.window.style.height = `${this.viewPx}px`;
+    // The browser may have moved the bar to make room: its event, which is still to come, is not the user's.
+    if (this.isPinned) this.placeBar();
     this.refresh();
   }
 
@@ -89,6 +91,7 @@ export class Scroller {
 
   /** Show a row. @param {number} index @param {"top" | "middle" | "near"} where near: move only if it is not shown. */
   show(index, where = "middle") {
+    if (this.viewPx === 0) this.measure(); // before the first frame
     const shown = Math.max(1, Math.floor(this.viewPx / this.rowPx));
     if (where === "near" && index > this.index && index < this.index + shown - 1) return;
     this.isPinned = false;

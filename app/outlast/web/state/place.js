@@ -63,9 +63,9 @@ export function go(where) {
   arrive({ ...NOWHERE, ...where }, false);
 }
 
-/** Change something of this place. @param {Partial<Place>} change @param {{replace?: boolean}} [how] */
-export function change(change, how = {}) {
-  arrive({ ...place, ...change }, how.replace ?? false);
+/** Change something of this place. @param {Partial<Place>} what @param {{replace?: boolean}} [how] */
+export function change(what, how = {}) {
+  arrive({ ...place, ...what }, how.replace ?? false);
 }
 
 /** @param {Place} next @param {boolean} replaces */

@@ -66,16 +66,16 @@ export class Sidebar {
     /** @type {Map<string, Process[]>} */
     const groups = new Map();
     for (const one of shown) {
-      const group = by ? (one.tags[by] ?? "—") : health(one) === "waiting" || one.status === "running" ? "Running" : "Ended";
+      const group = by ? (one.tags[by] ?? "") : health(one) === "waiting" || one.status === "running" ? "Running" : "Ended";
       groups.set(group, [...(groups.get(group) ?? []), one]);
     }
-    const names = [...groups.keys()].sort((one, other) => (by ? one.localeCompare(other) : other.localeCompare(one)));
+    const names = [...groups.keys()].sort((one, other) => (by ? Number(one === "") - Number(other === "") || one.localeCompare(other) : other.localeCompare(one)));
     const chosen = new Set(place.process.split(","));
     const had = this.items;
     this.items = new Map();
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["id"] : undefined;
     const parts = names.flatMap((name) => [
-      h("h2", null, h("span", null, name), by && name !== "—"
+      h("h2", null, h("span", null, name || `no ${by}`), by && name
         ? h("a", { href: href({ tag: `${by}:${name}` }), title: `Follow all with ${by}:${name} in one list` }, "follow all") : h("span", { class: "dim" }, count(groups.get(name)?.length ?? 0))),
       h("ul", null, (groups.get(name) ?? []).map((one) => h("li", null, this.item(one, had.get(one.id), chosen)))),
     ]);
