@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import outlast
-from outlast.api.handlers.page import BUILD
+from outlast.api.handlers.page import BUILD, without_comments
 
 from .server import BEARER, Server
 
@@ -38,7 +38,9 @@ async def test_every_file_is_served_and_kept_for_ever(server: Server) -> None:
         answer = await server.ask("GET", f"/web/{BUILD}/{path.relative_to(WEB)}")
         assert answer.status == 200, path
         assert "immutable" in answer.headers["Cache-Control"]
-        assert answer.body == path.read_bytes()
+        body = path.read_bytes()
+        assert answer.body == (without_comments(body) if path.suffix == ".js" else body)
+        assert answer.body.count(b"\n") == body.count(b"\n")
 
 
 async def test_a_file_of_another_build_is_not_served(server: Server) -> None:
@@ -65,3 +67,14 @@ def test_no_file_names_another_host() -> None:
         if url != "http://www.w3.org"  # the name of SVG, which nothing loads
     }
     assert named == set()
+
+
+def test_no_text_of_a_module_goes_over_several_lines() -> None:
+    """The indentation of modules is not sent."""
+    odd = [
+        f"{path.name}: {line}"
+        for path in WEB.rglob("*.js")
+        for line in path.read_text().splitlines()
+        if line.replace("\\`", "").count("`") % 2
+    ]
+    assert odd == []

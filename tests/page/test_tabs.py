@@ -30,6 +30,7 @@ async def test_a_process_is_found_by_keys_alone(visitor: Visitor) -> None:
 async def test_a_thousand_processes_are_listed(visitor: Visitor) -> None:
     await visitor.daemon.sh("for i in $(seq 5); do :; done")
     page = await visitor.open()
+    await shows(page, ".sidebar .by", "of 1")
     await page.evaluate("""async () => {
       const { processes } = await import(document.querySelector('script').src.replace('main.js', 'state/processes.js'));
       const [one] = processes.all.values();
@@ -124,16 +125,18 @@ async def test_sql_has_parameters_a_result_and_a_link(visitor: Visitor) -> None:
     await page.click(".results a")
     await shows(page, ".head h1", "said")
     await page.go_back()
-    await page.fill("main textarea", "SELECT nothing FROM nowhere")
+    await page.fill("main textarea", "SELECT x FROM nowhere")
     await page.keyboard.press("Control+Enter")
     await shows(page, ".result-line", "nowhere")
 
 
 async def test_input_signal_and_stop(visitor: Visitor) -> None:
-    process = await visitor.daemon.sh("trap 'echo got it' USR1; while read line; do echo \"you said $line\"; done", stdin_mode="pipe")
+    process = await visitor.daemon.sh(
+        "trap 'echo got it' USR1; while read line; do echo \"you said $line\"; done", stdin_mode="pipe"
+    )
     page = await visitor.open(f"?p=@{process['handle']}")
     await page.click("text=Input…")
-    await page.keyboard.type("hi")
+    await page.fill("dialog textarea", "hi")
     await page.keyboard.press("Control+Enter")
     await shows(page, ".log", "you said hi")
     await page.keyboard.press("Escape")

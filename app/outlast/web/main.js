@@ -91,14 +91,14 @@ class Page {
     this.process = process;
     document.title = `${label(process)} · Outlast`;
     this.header.show(process);
-    this.header.showStats(null);
+    void this.header.showStats(null);
     void this.readStats();
     if (place.tab === "log" || !TABS.includes(place.tab)) {
       this.log = new LogView({ refs: [refOf(process)], tag: "", info: process, failed: (error) => this.showError(error) });
       fill(this.main, this.header.element, this.log.element);
       return;
     }
-    this.panel = h("section", { class: "panel", "aria-label": place.tab });
+    this.panel = h("div", { class: "panel" });
     fill(this.main, this.header.element, this.panel);
     await this.fillPanel();
   }
@@ -118,7 +118,7 @@ class Page {
     if (!process) return;
     try {
       const stats = await callJson(`${processPath(refOf(process))}/stats`);
-      if (this.process?.id === process.id) this.header.showStats(stats);
+      if (this.process?.id === process.id) void this.header.showStats(stats);
     } catch {
       // The head is complete without curves.
     }
@@ -134,7 +134,7 @@ class Page {
 
   async showEverywhere() {
     document.title = "Outlast";
-    const panel = h("section", { class: "panel" });
+    const panel = h("div", { class: "panel" });
     if (place.tab === "search") (await import("./views/search.js")).showSearch(panel);
     else if (place.tab === "sql") (await import("./views/sql.js")).showSql(panel);
     else if (place.tab === "events") await this.showAllEvents(panel);
@@ -156,7 +156,7 @@ class Page {
     this.leave();
     const isGone = error instanceof ApiError && error.code === "NOT_FOUND";
     const sentence = isGone ? "There is no such process: it was deleted, or the link is wrong." : error instanceof ApiError ? `The daemon says: ${error.message}.` : `Something is wrong with this page: ${error.message}.`;
-    fill(this.main, h("section", { class: "panel" }, h("div", { class: "sorry", role: "alert" }, h("h1", null, isGone ? "It is gone" : "This cannot be shown"), h("p", null, sentence),
+    fill(this.main, h("div", { class: "panel" }, h("div", { class: "sorry", role: "alert" }, h("h1", null, isGone ? "It is gone" : "This cannot be shown"), h("p", null, sentence),
       h("p", { class: "buttons" }, h("a", { href: href({}), class: "button" }, "All processes"), h("button", { type: "button", onclick: () => this.again() }, "Try again")))));
   }
 

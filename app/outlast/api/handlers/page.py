@@ -6,6 +6,7 @@ files of two versions.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from importlib import resources
@@ -35,6 +36,11 @@ _INDEX = "index.html"
 _BUILD_MARK = b"@BUILD@"
 
 
+_COMMENTS = re.compile(
+    rb"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)[ \t]*$|/\*\* @type (?:[^*]|\*(?!/))*\*/ (?=\()", re.MULTILINE
+)
+
+
 class _File(NamedTuple):
     """A file as it is sent."""
 
@@ -50,8 +56,20 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, _File]:
         if entry.is_dir():
             found |= _read(entry, f"{prefix}{entry.name}/")
         elif suffix in _CONTENT_TYPES:
-            found[prefix + entry.name] = _File(entry.read_bytes(), _CONTENT_TYPES[suffix])
+            body = entry.read_bytes()
+            body = without_comments(body) if suffix == ".js" else body
+            found[prefix + entry.name] = _File(body, _CONTENT_TYPES[suffix])
     return found
+
+
+def without_comments(script: bytes) -> bytes:
+    """Return a module without indentation, types, and the comments that are lines of their own: a third less to send.
+
+    Every line keeps its number, so that a browser's messages still tell where something is in the source. No text of a
+    module may go over several lines.
+    """
+    code = _COMMENTS.sub(lambda comment: b"\n" * comment[0].count(b"\n"), script)
+    return re.sub(rb"^[ \t]+", b"", code, flags=re.MULTILINE)
 
 
 def _digest(files: Mapping[str, _File]) -> str:

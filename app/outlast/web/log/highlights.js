@@ -8,10 +8,11 @@ const KEPT = 4000;
 const WAIT_MS = 60;
 
 export class Highlights {
-  /** @param {string} ref @param {() => void} found */
-  constructor(ref, found) {
+  /** @param {string} ref @param {() => void} found @param {(error: Error) => void} failed */
+  constructor(ref, found, failed) {
     this.ref = ref;
     this.found = found;
+    this.failed = failed;
     /** @type {Needle | null} */
     this.needle = null;
     /** @type {Map<number, number[][]>} */
@@ -57,8 +58,10 @@ export class Highlights {
       for (let seq = first; seq <= last; seq += 1) if (!this.spans.has(seq)) this.spans.set(seq, []);
       for (const line of lines) this.spans.set(line.seq, line.spans ?? []);
       this.found();
-    } catch {
-      // The search itself tells what is wrong with its expression; without an answer nothing is marked.
+    } catch (error) {
+      if (reading.signal.aborted) return;
+      this.needle = null; // until the next search
+      this.failed(/** @type {Error} */ (error));
     }
   }
 

@@ -5,7 +5,6 @@ import { setText } from "../lib/dom.js";
 import { remember, remembered } from "../lib/settings.js";
 import { ApiError } from "../net/api.js";
 import { change, go, place } from "../state/place.js";
-import { askSave, askWhere, copyLines, showWhole } from "./actions.js";
 import { AllLines, PAGE_LINES } from "./all_lines.js";
 import { followOne, followSeveral } from "./feed.js";
 import { Frame } from "./frame.js";
@@ -53,13 +52,13 @@ export class LogView {
     this.toolbar = new Toolbar({
       isSingle: this.ref !== "",
       search: (grep) => this.search({ grep }),
-      toggle: (name) => this.search({ [name]: !place[name] }),
+      toggle: (name, grep) => this.search({ grep, [name]: !place[name] }),
       stream: (stream) => change({ stream, seq: 0 }),
       step: (backwards) => void this.step(backwards, false),
       wrap: () => this.toggleWrap(),
       times: () => this.toggleTimes(),
       jump: () => void this.askWhere(),
-      save: () => void askSave(this.ref, needleOf()),
+      save: () => void actions().then(({ askSave }) => askSave(this.ref, needleOf())),
     });
     this.histogram = new Histogram(this.ref, (ms) => void this.showTime(ms));
     this.frame = new Frame(this.toolbar.element, this.ref ? this.histogram : null, () => this.follow(true));
@@ -74,7 +73,7 @@ export class LogView {
       shown: (first, last) => this.onShown(first, last),
       scrolled: (up) => this.onScrolled(up),
     });
-    this.highlights = new Highlights(this.ref, () => this.scroller.refresh());
+    this.highlights = new Highlights(this.ref, () => this.scroller.refresh(), (error) => this.onFailed(error));
     this.marks = new Marks(this.ref, () => this.scroller.refresh());
     this.scroller.setWrap(this.look.wrap);
     this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0) this.follow(false); }, { passive: true });
@@ -273,6 +272,7 @@ export class LogView {
   }
 
   async askWhere() {
+    const { askWhere } = await actions();
     await askWhere(this.ref, (seq) => {
       if (seq === Infinity) this.showSeq(seq);
       else change({ seq });
@@ -306,7 +306,7 @@ export class LogView {
     const target = event.target instanceof HTMLElement ? event.target : null;
     const whole = target?.dataset["whole"];
     try {
-      if (whole) await showWhole(this.ref, Number(whole));
+      if (whole) await (await actions()).showWhole(this.ref, Number(whole));
     } catch (error) {
       this.onFailed(/** @type {Error} */ (error));
     }
@@ -316,7 +316,7 @@ export class LogView {
     if (event.shiftKey && this.marked) {
       this.lastMarked = seq;
       this.scroller.refresh();
-      await copyLines(this.ref, this.marked, seq);
+      await (await actions()).copyLines(this.ref, this.marked, seq);
       return;
     }
     this.lastMarked = 0;
@@ -380,6 +380,11 @@ export class LogView {
     this.histogram.close();
     this.scroller.close();
   }
+}
+
+/** What is done with lines is loaded when it is first done. */
+function actions() {
+  return import("./actions.js");
 }
 
 function needleOf() {

@@ -44,6 +44,8 @@ export class Scroller {
     this.scrollTop = 0;
     this.settling = 0;
     this.isStale = true;
+    /** @type {HTMLElement[]} Rows that have left the screen, for those that come. */
+    this.pool = [];
     this.paint = () => this.layout();
     this.host.addEventListener("scroll", () => this.onScroll(), { passive: true });
     this.resized = new ResizeObserver(() => this.measure());
@@ -202,15 +204,14 @@ export class Scroller {
     const had = { first: this.first, last: this.last };
     // Rows that stay on the screen stay the same elements, so that a selection survives.
     while (this.rows.lastElementChild && had.last >= had.first && had.last > last) {
-      this.rows.lastElementChild.remove();
+      this.release(this.rows.lastElementChild);
       had.last -= 1;
     }
     while (this.rows.firstElementChild && had.last >= had.first && had.first < first) {
-      this.rows.firstElementChild.remove();
+      this.release(this.rows.firstElementChild);
       had.first += 1;
     }
     if (had.first > had.last) {
-      this.rows.replaceChildren();
       [had.first, had.last] = [first, first - 1];
     }
     const kept = { first: had.first, last: had.last };
@@ -226,9 +227,15 @@ export class Scroller {
 
   /** @param {number} index */
   made(index) {
-    const row = makeRow();
+    const row = this.pool.pop() ?? makeRow();
     this.options.fill(row, index);
     return row;
+  }
+
+  /** @param {Element} row */
+  release(row) {
+    row.remove();
+    this.pool.push(/** @type {HTMLElement} */ (row));
   }
 
   /** Move the rows to where they belong. @param {number} count */

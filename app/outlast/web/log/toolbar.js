@@ -6,7 +6,7 @@ import { h } from "../lib/dom.js";
  * @typedef {object} ToolbarOptions
  * @property {boolean} isSingle Whether the log is of one process, which the daemon can search.
  * @property {(grep: string) => void} search
- * @property {(name: "regex" | "case" | "only") => void} toggle
+ * @property {(name: "regex" | "case" | "only", grep: string) => void} toggle
  * @property {(stream: string) => void} stream
  * @property {(next: boolean) => void} step
  * @property {() => void} wrap
@@ -25,6 +25,11 @@ export class Toolbar {
       clearTimeout(timer);
       options.search(this.field.value);
     };
+    /** @param {"regex" | "case" | "only"} name */
+    const toggled = (name) => {
+      clearTimeout(timer);
+      options.toggle(name, this.field.value); // what was typed a moment ago counts
+    };
     this.field = h("input", {
       type: "search", class: "needle", placeholder: "Search this log  /", "aria-label": "Search this log", spellcheck: "false", autocomplete: "off",
       oninput: () => {
@@ -40,9 +45,9 @@ export class Toolbar {
         }
       },
     });
-    this.regex = toggle(".*", "Regular expression (RE2)", () => options.toggle("regex"));
-    this.case = toggle("aA", "Ignore case", () => options.toggle("case"));
-    this.only = toggle("Only matches", "Show only lines that match", () => options.toggle("only"));
+    this.regex = toggle(".*", "Regular expression of RE2 (.*)", () => toggled("regex"));
+    this.case = toggle("aA", "Ignore case (aA)", () => toggled("case"));
+    this.only = toggle("Only matches", "Show only lines that match", () => toggled("only"));
     this.stdout = toggle("stdout", "Show standard output", () => options.stream(this.shown(true, false)));
     this.stderr = toggle("stderr", "Show standard error", () => options.stream(this.shown(false, true)));
     this.wrap = toggle("Wrap", "Wrap long lines (w)", options.wrap);
@@ -85,7 +90,8 @@ export class Toolbar {
 
 /** @param {string} text @param {string} title @param {() => void} act */
 function button(text, title, act) {
-  return h("button", { type: "button", title, "aria-label": title, onclick: act }, text);
+  const isSign = !/[a-z]{3}/i.test(text);
+  return h("button", { type: "button", title, "aria-label": isSign && title, onclick: act }, text);
 }
 
 /** @param {string} text @param {string} title @param {() => void} act */

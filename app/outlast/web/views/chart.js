@@ -5,6 +5,7 @@ import { clock } from "../lib/format.js";
 
 const WIDTH = 600;
 const HEIGHT = 120;
+const HEADROOM = 1.25;
 
 /** Points of a curve. @param {number[]} values @param {number} width @param {number} height @param {number} most */
 function points(values, width, height, most) {
@@ -31,7 +32,7 @@ export function sparkline(values, title, format) {
 export function chart(title, times, values, format) {
   const known = values.map((value) => value ?? 0);
   const most = Math.max(...known, 0);
-  const line = points(known, WIDTH, HEIGHT, most);
+  const line = points(known, WIDTH, HEIGHT, most * HEADROOM);
   const area = `0,${HEIGHT} ${line.join(" ")} ${WIDTH},${HEIGHT}`;
   return h("figure", { class: "chart" },
     h("figcaption", null, h("span", null, title), h("strong", null, format(known.at(-1) ?? 0)), h("span", { class: "dim" }, `highest ${format(most)}`)),

@@ -4,8 +4,6 @@ import { fill, h, setText } from "../lib/dom.js";
 import { ending, moment, duration } from "../lib/format.js";
 import { href, place } from "../state/place.js";
 import { health, healthWord, label, processes, refOf } from "../state/processes.js";
-import * as actions from "./actions.js";
-import { sparkline } from "./chart.js";
 
 /** @typedef {import("../state/processes.js").Process} Process */
 
@@ -35,26 +33,31 @@ export class Header {
       this.buttons.dataset["state"] = state;
       const now = () => processes.find(one.id) ?? one;
       fill(this.buttons,
-        one.managed && button("Restart", () => actions.restart(now())),
-        isRunning && button("Signal…", () => actions.signal(now())),
-        one.stdin_writable && isRunning && button("Input…", () => actions.input(now())),
-        (isRunning || one.managed) && button("Stop…", () => actions.stop(now())));
+        one.managed && button("Restart", async () => (await actions()).restart(now())),
+        isRunning && button("Signal…", async () => (await actions()).signal(now())),
+        one.stdin_writable && isRunning && button("Input…", async () => (await actions()).input(now())),
+        (isRunning || one.managed) && button("Stop…", async () => (await actions()).stop(now())));
       fill(this.tabs, TABS.map(([tab = "", title = ""]) =>
         h("a", { href: href({ process: place.process, tab }), "aria-current": tab === place.tab ? "page" : null }, title)));
     }
   }
 
   /** Processor and memory of late. @param {any} stats */
-  showStats(stats) {
+  async showStats(stats) {
     const history = stats?.history ?? [];
     if (history.length < 2) {
       fill(this.charts);
       return;
     }
+    const { sparkline } = await import("./chart.js");
     const percents = history.map((/** @type {any} */ one) => one.cpu.percent ?? 0);
     const sizes = history.map((/** @type {any} */ one) => one.memory.rss_bytes ?? 0);
     fill(this.charts, sparkline(percents, "Processor", (value) => `${value.toFixed(0)} %`), sparkline(sizes, "Memory", (value) => `${(value / (1 << 20)).toFixed(0)} MiB`));
   }
+}
+
+function actions() {
+  return import("./actions.js");
 }
 
 /** @param {string} text @param {() => Promise<void>} act */

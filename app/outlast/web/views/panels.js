@@ -70,7 +70,7 @@ export async function showRuns(host, one) {
     duration((run.ended_at ?? Date.now()) - run.started_at),
     h("a", { href: href({ process: refOf(one), tab: "stats", q: String(run.run) }) }, "stats"),
   ]);
-  fill(host, table("Runs", ["run", "pid", "end", "started", "ended", "took", ""], rows), next && h("p", { class: "hint" }, `The latest ${count(MOST_ROWS)} runs are shown.`));
+  fill(host, table("Runs", ["run", "pid", "end", "started", "ended", "took", "more"], rows), next && h("p", { class: "hint" }, `The latest ${count(MOST_ROWS)} runs are shown.`));
 }
 
 /** @param {HTMLElement} host @param {Process} one @param {string} run Number of a run; "": the current or last one. */

@@ -14,9 +14,18 @@ const EXAMPLES = [
   ["What failed of late", "SELECT name, command, ended, exit_code, signal\nFROM processes\nWHERE exit_code <> 0 OR signal IS NOT NULL\nORDER BY ended DESC\nLIMIT 20"],
   ["Lines with a text", "SELECT process_id, seq, time, stream, line\nFROM output_lines\nWHERE line LIKE '%' || :text || '%'\nLIMIT 100"],
 ];
-const VIEWS = "SELECT m.name AS view, c.name AS column FROM sqlite_schema AS m, pragma_table_info(m.name) AS c WHERE m.type = 'view' ORDER BY m.name, c.cid";
+const VIEWS = "SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY name";
 
 /** @typedef {{columns: string[], rows: any[][], truncated: boolean}} Result */
+
+let before = /** @type {Promise<unknown>} */ (Promise.resolve());
+
+/** Run a query when those before it are done: the daemon runs two at a time, for all of its clients. @param {unknown} body @returns {Promise<Result>} */
+function ask(body) {
+  const asked = before.then(() => callJson("/sql", { method: "POST", body }));
+  before = asked.catch(() => {});
+  return asked;
+}
 
 /** @param {HTMLElement} host */
 export function showSql(host) {
@@ -47,7 +56,10 @@ export function showSql(host) {
   field.addEventListener("input", readParameters);
   field.addEventListener("keydown", onKey);
 
+  let asked = 0;
+
   async function run() {
+    const mine = ++asked;
     change({ q: field.value }, { replace: true });
     message.textContent = "Running …";
     fill(exports);
@@ -55,11 +67,14 @@ export function showSql(host) {
     try {
       const began = performance.now();
       const body = { query: field.value, limit: ROWS, ...(inputs.size ? { parameters: values } : {}) };
-      const result = /** @type {Result} */ (await callJson("/sql", { method: "POST", body }));
+      const result = await ask(body);
+      if (mine !== asked) return;
       message.textContent = `${plural(result.rows.length, "row")}${result.truncated ? ", and more" : ""} · ${count(Math.round(performance.now() - began))} ms`;
       fill(results, table("Result", result.columns, result.rows.map((row) => row.map((value, index) => cell(value, result.columns[index] ?? "")))));
       fill(exports, save("CSV", "text/csv", "csv", () => toCsv(result)), save("JSON", "application/json", "json", () => toJson(result)));
     } catch (error) {
+      if (mine !== asked) return;
+      fill(results);
       message.textContent = /** @type {Error} */ (error).message;
     }
   }
@@ -88,14 +103,22 @@ function withoutTexts(sql) {
 /** @param {HTMLElement} host */
 async function showViews(host) {
   try {
-    const { rows } = /** @type {Result} */ (await callJson("/sql", { method: "POST", body: { query: VIEWS } }));
-    /** @type {Map<string, string[]>} */
-    const columns = new Map();
-    for (const [view, column] of rows) columns.set(view, [...(columns.get(view) ?? []), column]);
-    fill(host, h("h2", null, "Views"), [...columns].map(([view, names]) => h("details", null, h("summary", { class: "mono" }, view), h("ul", { class: "mono" }, names.map((name) => h("li", null, name))))));
+    const { rows } = await ask({ query: VIEWS });
+    fill(host, h("h2", null, "Views"), rows.map(([view]) => showView(String(view))));
   } catch {
     fill(host);
   }
+}
+
+/** A view, whose columns are read when they are asked for. @param {string} view */
+function showView(view) {
+  const list = h("ul", { class: "mono" });
+  const read = async () => {
+    if (list.childElementCount > 0) return;
+    const { columns } = await ask({ query: `SELECT * FROM "${view}" LIMIT 0` });
+    fill(list, columns.map((name) => h("li", null, name)));
+  };
+  return h("details", { ontoggle: () => void read().catch(() => {}) }, h("summary", { class: "mono" }, view), list);
 }
 
 /** @param {any} value @param {string} column */

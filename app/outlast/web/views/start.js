@@ -30,7 +30,7 @@ function content() {
     h("span", { class: "number" }, count(one.output.lines)),
     h("span", { class: "mono cut" }, [one.command, ...one.args].join(" ")),
   ]);
-  return [table("Processes", ["", "process", "state", "since", "lines", "command"], rows), all.length > SHOWN && h("p", { class: "hint" }, `The newest ${SHOWN} of ${count(all.length)}. All are in the list at the left.`)];
+  return [table("Processes", ["is", "process", "state", "since", "lines", "command"], rows), all.length > SHOWN && h("p", { class: "hint" }, `The newest ${SHOWN} of ${count(all.length)}. All are in the list at the left.`)];
 }
 
 function welcome() {

@@ -10,6 +10,7 @@ export class Trouble {
   constructor() {
     this.element = h("div", { class: "trouble", role: "status" });
     this.isOld = false;
+    this.looks = 0;
     /** @type {string[]} */
     this.warnings = [];
     processes.changed.on(() => inNextFrame(this.repaint));
@@ -20,9 +21,11 @@ export class Trouble {
 
   /** After each connection: another daemon may have answered than the one before. */
   async look() {
+    const mine = ++this.looks;
     try {
       const page = await fetch("/", { method: "HEAD", cache: "no-store" });
       const etag = page.headers.get("ETag");
+      if (mine !== this.looks) return;
       this.isOld = etag !== null && etag !== `"${BUILD}"`;
       const health = await callJson("/health");
       this.warnings = health.warnings ?? [];
