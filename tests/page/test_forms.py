@@ -65,9 +65,11 @@ async def test_nothing_is_wider_than_a_telephone(visitor: Visitor, place: str) -
 async def test_a_newer_daemon_is_a_sentence(visitor: Visitor) -> None:
     page = await visitor.open()
     await page.evaluate("""async () => {
-      const { processes } = await import(document.querySelector('script').src.replace('main.js', 'state/processes.js'));
+      const main = document.querySelector('script').src;
+      const { processes } = await import(main.replace('main.js', 'state/processes.js'));
       const real = window.fetch;
-      window.fetch = (where, init) => where === '/' ? Promise.resolve(new Response(null, { headers: { ETag: '"newer"' } })) : real(where, init);
+      const newer = () => Promise.resolve(new Response(null, { headers: { ETag: '"newer"' } }));
+      window.fetch = (where, init) => where === '/' ? newer() : real(where, init);
       processes.connected.emit();
     }""")
     await shows(page, ".trouble", "another version")

@@ -1,5 +1,7 @@
 """The live stream of the page: floods, restarts of the daemon, many windows, processes that go."""
 
+from functools import partial
+
 from playwright.async_api import Page
 
 from tests.page.browser import Visitor, follows, rows, shows, shows_line, text_of
@@ -13,12 +15,18 @@ began = time.monotonic()
 number = 0
 while time.monotonic() < began + {seconds}:
     due = int((time.monotonic() - began) * 20000)
-    sys.stdout.write("".join(f"line {{n}} of a flood that is long enough to be real\\n" for n in range(number + 1, due + 1)))
+    lines = (f"line {{n}} of a flood that is long enough to be real\\n" for n in range(number + 1, due + 1))
+    sys.stdout.write("".join(lines))
     sys.stdout.flush()
     number = max(number, due)
     time.sleep(0.01)
 print("THE END", flush=True)
 """
+HIDE = """hidden => {
+  const value = hidden ? 'hidden' : 'visible';
+  Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 HEAP = "() => { gc(); return performance.memory.usedJSHeapSize }"
 MOST_GROWTH = 24 << 20
 MANY_WINDOWS = 7
@@ -34,7 +42,7 @@ async def test_a_killed_daemon_is_followed_again_without_a_seam(visitor: Visitor
         shown = max(seq for seq, _ in await rows(page))
         await visitor.daemon.start()
         await follows(page)
-        await eventually(lambda least=shown + 200: _reached(page, least), "the page goes on")
+        await eventually(partial(_reached, page, shown + 200), "the page goes on")
         assert await text_of(page, ".trouble") == ""
     await page.keyboard.press("f")
     for _ in range(8):
@@ -42,7 +50,7 @@ async def test_a_killed_daemon_is_followed_again_without_a_seam(visitor: Visitor
         assert [seq for seq, _ in lines] == list(range(lines[0][0], lines[0][0] + len(lines)))
         assert [text for _, text in lines] == [str(seq) for seq, _ in lines]
         await page.keyboard.press("PageUp")
-        await eventually(lambda first=lines[0][0]: _starts_before(page, first), "the page before is shown")
+        await eventually(partial(_starts_before, page, lines[0][0]), "the page before is shown")
 
 
 async def _reached(page: Page, seq: int) -> bool:
@@ -76,7 +84,7 @@ async def test_seven_windows_all_load(visitor: Visitor) -> None:
     pages = [await visitor.open(f"?p=@{process['handle']}", context=context) for _ in range(MANY_WINDOWS)]
     for page in pages:
         await shows(page, ".head h1", f"@{process['handle']}")
-        await eventually(lambda page=page: rows(page), "lines are shown")
+        await eventually(partial(rows, page), "lines are shown")
     await follows(pages[-1])
     await shows(pages[0], ".foot .state", "other windows")
     await pages[0].click(".foot .state")
@@ -87,13 +95,12 @@ async def test_a_hidden_window_rests_and_goes_on(visitor: Visitor) -> None:
     process = await visitor.daemon.python(COUNTER)
     page = await visitor.open(f"?p=@{process['handle']}")
     await follows(page)
-    hide = "hidden => { Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true }); document.dispatchEvent(new Event('visibilitychange')) }"
-    await page.evaluate(hide, True)
+    await page.evaluate(HIDE, arg=True)
     await shows(page, ".foot .state", "background")
     shown = max(seq for seq, _ in await rows(page))
     await visitor.daemon.wait_for_lines(process, shown + 100)
     assert max(seq for seq, _ in await rows(page)) == shown
-    await page.evaluate(hide, False)
+    await page.evaluate(HIDE, arg=False)
     await follows(page)
     await eventually(lambda: _reached(page, shown + 100), "the page goes on")
 

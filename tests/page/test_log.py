@@ -1,6 +1,9 @@
 """The log of one process: its rows, the live end, places in it, and what hostile output does to it."""
 
 import json
+from typing import Any
+
+from playwright.async_api import Page
 
 from tests.page.browser import Visitor, follows, rows, shows, shows_line, text_of
 from tests.support.waiting import eventually
@@ -8,6 +11,15 @@ from tests.support.waiting import eventually
 MOST_ELEMENTS = 300
 LINES = 120_000
 ENDLESS = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.02)"
+
+SEVENTH_ROW = """() => {
+  const row = [...document.querySelectorAll('.row')][6];
+  return [row.dataset.seq, row.getBoundingClientRect().top];
+}"""
+BELOW_END = """() => {
+  const log = document.querySelector('.log').getBoundingClientRect();
+  return Math.abs([...document.querySelectorAll('.row')].at(-1).getBoundingClientRect().bottom - log.bottom);
+}"""
 
 
 async def test_the_end_is_shown_and_followed(visitor: Visitor) -> None:
@@ -29,7 +41,7 @@ async def test_nothing_moves_while_one_reads(visitor: Visitor) -> None:
     await page.mouse.wheel(0, -400)
     await shows(page, ".foot .state", "not following")
     await shows(page, ".pill", "new")
-    place = "() => { const r = [...document.querySelectorAll('.row')][6]; return [r.dataset.seq, r.getBoundingClientRect().top] }"
+    place = SEVENTH_ROW
     before = await page.evaluate(place)
     came = int((await text_of(page, ".pill")).split()[1])
     await shows(page, ".pill", lambda text: int(text.split()[1].replace(",", "")) > came + 20)
@@ -132,8 +144,7 @@ async def test_wrapped_lines_keep_the_end_and_scroll(visitor: Visitor) -> None:
     page = await visitor.open(f"?p=@{process['handle']}")
     await shows_line(page, 3000)
     await page.keyboard.press("w")
-    bottom = "() => { const l = document.querySelector('.log').getBoundingClientRect(), r = [...document.querySelectorAll('.row')].at(-1).getBoundingClientRect(); return Math.abs(r.bottom - l.bottom) }"
-    await eventually(lambda: _is_small(page, bottom), "the last line is at the bottom")
+    await eventually(lambda: _is_small(page, BELOW_END), "the last line is at the bottom")
     await page.mouse.move(700, 500)
     for _ in range(40):
         await page.mouse.wheel(0, -500)
@@ -142,17 +153,18 @@ async def test_wrapped_lines_keep_the_end_and_scroll(visitor: Visitor) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-async def _is_small(page: object, script: str) -> bool:
-    return bool(await page.evaluate(script) < 3)  # type: ignore[attr-defined]
+async def _is_small(page: Page, script: str) -> bool:
+    return bool(await page.evaluate(script) < 3)
 
 
-async def _first_below(page: object, seq: int) -> bool:
-    shown = await rows(page)  # type: ignore[arg-type]
+async def _first_below(page: Page, seq: int) -> bool:
+    shown = await rows(page)
     return bool(shown) and shown[0][0] < seq
 
 
 async def test_errors_are_marked_and_found(visitor: Visitor) -> None:
-    script = "for i in $(seq 400); do echo out $i; done; sleep 0.3; echo bad >&2; sleep 0.3; for i in $(seq 400); do echo out $i; done"
+    many = "for i in $(seq 400); do echo out $i; done"
+    script = f"{many}; sleep 0.3; echo bad >&2; sleep 0.3; {many}"
     process = await visitor.daemon.sh(script)
     await visitor.daemon.ended(process)
     page = await visitor.open(f"?p=@{process['handle']}")
@@ -176,7 +188,7 @@ async def test_runs_are_marked(visitor: Visitor) -> None:
     assert "exit 7" in mark
 
 
-async def _lines(visitor: Visitor, process: dict[str, object], count: int) -> bool:
+async def _lines(visitor: Visitor, process: dict[str, Any], count: int) -> bool:
     return bool((await visitor.daemon.get(process))["output"]["lines"] >= count)
 
 

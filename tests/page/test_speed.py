@@ -17,20 +17,34 @@ MOST_HEAP = 64 << 20
 WHEELS = 150
 MOST_RATIO = 8
 BARE = """() => {
-  document.body.innerHTML = '<div id=box style="height:700px;overflow-y:scroll"><div style="height:18000000px"><div id=rows style="position:sticky;top:0"></div></div></div>';
+  document.body.innerHTML = '<div id=box style="height:700px;overflow-y:scroll"><div style="height:18000000px">' +
+    '<div id=rows style="position:sticky;top:0"></div></div></div>';
   const rows = document.getElementById('rows');
-  for (let n = 0; n < 40; n += 1) { const row = document.createElement('div'); row.append(document.createElement('span'), document.createElement('span')); rows.append(row) }
+  for (let n = 0; n < 40; n += 1) {
+    const row = document.createElement('div');
+    row.append(document.createElement('span'), document.createElement('span'));
+    rows.append(row);
+  }
   const box = document.getElementById('box');
   box.addEventListener('scroll', () => requestAnimationFrame(() => {
     let n = Math.floor(box.scrollTop / 18);
-    for (const row of rows.children) { row.firstChild.textContent = `09:30:15.118  ${n}`; row.lastChild.textContent = `${n}`; n += 1 }
+    for (const row of rows.children) {
+      row.firstChild.textContent = `09:30:15.118  ${n}`;
+      row.lastChild.textContent = `${n}`;
+      n += 1;
+    }
   }));
 }"""
 FRAME_MS = """async () => {
   const frame = () => new Promise(done => requestAnimationFrame(done));
   const times = [];
   let before = await frame();
-  for (let n = 0; n < 60; n += 1) { document.body.dataset.n = n; const now = await frame(); times.push(now - before); before = now }
+  for (let n = 0; n < 60; n += 1) {
+    document.body.dataset.n = n;
+    const now = await frame();
+    times.push(now - before);
+    before = now;
+  }
   return times;
 }"""
 JUMP = """async ([target, other]) => {
@@ -39,11 +53,13 @@ JUMP = """async ([target, other]) => {
   const began = performance.now();
   log.scrollTop = target * 18;
   const wanted = String(target + 1);
-  while (![...document.querySelectorAll('.row:not(.waiting) .text')].some(one => one.textContent === wanted)) await frame();
+  const texts = () => [...document.querySelectorAll('.row:not(.waiting) .text')].map(one => one.textContent);
+  while (!texts().includes(wanted)) await frame();
   const jump = performance.now() - began;
   const page = Math.floor(other / 500) * 500;
   const asked = performance.now();
-  await (await fetch(`/api/v1/processes/@1/output?after=${page || ''}&limit=501`, { headers: { Accept: 'application/x-ndjson' } })).text();
+  const headers = { Accept: 'application/x-ndjson' };
+  await (await fetch(`/api/v1/processes/@1/output?after=${page || ''}&limit=501`, { headers })).text();
   return [jump, performance.now() - asked];
 }"""
 HEAP = "() => { gc(); return performance.memory.usedJSHeapSize }"

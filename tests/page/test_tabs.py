@@ -1,5 +1,7 @@
 """What is beside the log: the list of processes, events, runs, stats, details, search, SQL."""
 
+from playwright.async_api import Page
+
 from tests.page.browser import Visitor, follows, shows, shows_line, text_of
 from tests.support.waiting import eventually
 
@@ -32,9 +34,12 @@ async def test_a_thousand_processes_are_listed(visitor: Visitor) -> None:
     page = await visitor.open()
     await shows(page, ".sidebar .by", "of 1")
     await page.evaluate("""async () => {
-      const { processes } = await import(document.querySelector('script').src.replace('main.js', 'state/processes.js'));
+      const main = document.querySelector('script').src;
+      const { processes } = await import(main.replace('main.js', 'state/processes.js'));
       const [one] = processes.all.values();
-      for (let n = 2; n <= 1000; n += 1) processes.all.set(`x${n}`, { ...one, id: `x${n}`, handle: n, name: `process-${n}` });
+      for (let n = 2; n <= 1000; n += 1) {
+        processes.all.set(`x${n}`, { ...one, id: `x${n}`, handle: n, name: `process-${n}` });
+      }
       processes.changed.emit();
     }""")
     await shows(page, ".sidebar .by", "of 1,000")
@@ -42,8 +47,8 @@ async def test_a_thousand_processes_are_listed(visitor: Visitor) -> None:
     await eventually(lambda: _count(page, 1), "one process is shown")
 
 
-async def _count(page: object, wanted: int) -> bool:
-    return bool(len(await page.query_selector_all(".process")) == wanted)  # type: ignore[attr-defined]
+async def _count(page: Page, wanted: int) -> bool:
+    return len(await page.query_selector_all(".process")) == wanted
 
 
 async def test_several_processes_are_one_list(visitor: Visitor) -> None:
@@ -108,7 +113,7 @@ async def test_a_log_is_searched_by_the_daemon(visitor: Visitor) -> None:
     await page.fill(".needle", "(")
     await page.click("text=.*")
     await page.keyboard.press("n")
-    await shows(page, ".toolbar .message", lambda text: bool(text))
+    await shows(page, ".toolbar .message", bool)
 
 
 async def test_sql_has_parameters_a_result_and_a_link(visitor: Visitor) -> None:
