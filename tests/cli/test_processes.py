@@ -195,11 +195,11 @@ async def test_input_is_sent(daemon: Daemon) -> None:
 
 async def test_events_and_searches_are_shown(daemon: Daemon) -> None:
     process = await daemon.ended(await daemon.sh("echo Needle; exit 2", name="job", restart={"policy": "never"}))
-    assert [line.split()[3] for line in (await outlast(daemon, "events")).text.splitlines()[1:]] == ["job", "job"]
+    assert [line.split()[3] for line in (await outlast(daemon, "events")).text.splitlines()[1:]] == ["job"] * 3
     exited = (await outlast(daemon, "events", "--type", "exited", process["id"])).text.splitlines()
     assert exited[1].endswith("exited 2")
     async with started(daemon, "events", "-f") as following:
-        assert [line.split()[2] for line in await reads(following, 2)] == ["started", "exited"]
+        assert [line.split()[2] for line in await reads(following, 3)] == ["started", "exited", "stopped"]
         following.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(following.wait(), DEADLINE_S) == 130
     found = await outlast(daemon, "search", "-i", "^need")

@@ -54,13 +54,18 @@ class Visitor:
     async def context(self, *, size: tuple[int, int] = WIDE, **options: Any) -> BrowserContext:
         """Open a window of their own for some pages, logged in."""
         width, height = size
-        context = await self.browser.new_context(
-            viewport={"width": width, "height": height},
-            http_credentials={"username": "outlast", "password": self.daemon.token},
-            **options,
-        )
+        context = await self.browser.new_context(viewport={"width": width, "height": height}, **options)
+        name, value = await self._login()
+        await context.add_cookies([{"name": name, "value": value, "url": self.daemon.url}])
         context.set_default_timeout(DEADLINE_S * 1000)
         return context
+
+    async def _login(self) -> tuple[str, str]:
+        """Log in, and return name and value of the cookie."""
+        form = {"token": self.daemon.token}
+        async with self.daemon.session.post(f"{self.daemon.url}/login", data=form, allow_redirects=False) as answer:
+            (cookie,) = answer.cookies.values()
+        return cookie.key, cookie.value
 
     async def open(self, place: str = "", *, context: BrowserContext | None = None, **options: Any) -> Page:
         """Open the page at a place: the query of its URL."""

@@ -13,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.plain_sql import register_sqlar_uncompress
-from outlast.model.histogram import HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Run
 from outlast.model.scan import ScanQuery
 from outlast.storage.base import AddProcess, BeginRun, Change, CompleteOutput, PurgeProcess
-from outlast.storage.histogram import HistogramBuilder
-from outlast.storage.sqlite import SqliteStorage, histogram, queries, read
+from outlast.storage.sqlite import SqliteStorage, queries, read
 from outlast.storage.sqlite.commit import commit, stored_position
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, CompactionPlan, apply_compaction, plan_compaction
@@ -28,6 +26,7 @@ from outlast.storage.sqlite.scan import scan_output
 from outlast.testing.storage.model import numbered, whole_lines
 from outlast.testing.storage.samples import Output, added, new_process
 from outlast.testing.storage.scan import scanned
+from tests.storage.histograms import check_histogram
 from tests.storage.stores import EagerStorage, commit_each, compress_all, sqlite_storage
 from tests.support.waiting import eventually
 
@@ -105,22 +104,13 @@ def _read(db: sqlite3.Connection, handle: int, chunks: _Chunks, after: int, max_
             assert found == expected[:enough], (stream, since, until)
 
 
-def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
+def _tail(db: sqlite3.Connection, handle: int, chunks: _Chunks, before: int | None) -> None:
     for stream in (None, *Stream):
-        lines = [line.seq for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
-        for count in range(len(lines) + 2):
-            after = read.tail(db, handle, count, stream)
-            assert [seq for seq in lines if seq > after] == lines[max(0, len(lines) - count) :]
-
-
-def _histogram(db: sqlite3.Connection, handle: int, chunks: _Chunks) -> None:
-    first, last = min(chunk.ts_ms for chunk in chunks), max(chunk.ts_ms for chunk in chunks)
-    for buckets, since, until in ((1, None, None), (2, None, None), (7, 2, 3), (1000, 4, None)):
-        query = HistogramQuery(handle=handle, buckets=buckets, since_ms=since, until_ms=until)
-        builder = HistogramBuilder(query, first, last)
-        for chunk in chunks:
-            builder.add(chunk.stream, chunk.ts_ms, 0 if chunk.gap else chunk.line_count - (chunk.continues > 0))
-        assert histogram.count_lines_by_time(db, query) == builder.build()
+        lines = [line for line in whole_lines(chunks) if stream in (None, line.stream) and line.text() is not None]
+        seqs = [line.seq for line in lines if before is None or line.seq < before]
+        for count in range(len(seqs) + 2):
+            after = read.tail(db, handle, count, stream, before)
+            assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :], (stream, count, before)
 
 
 def _scan(db: sqlite3.Connection, handle: int, chunks: _Chunks, max_chunks: int) -> None:
@@ -235,8 +225,9 @@ def test_merged_output_reads_as_before(
         database.execute("DELETE FROM unmerged")
         compress_all(database)
     _read(database, handle, chunks, after, max_bytes)
-    _tail(database, handle, chunks)
-    _histogram(database, handle, chunks)
+    _tail(database, handle, chunks, None)
+    _tail(database, handle, chunks, before=after + 1)
+    check_histogram(database, handle, chunks)
     _scan(database, handle, chunks, max_chunks)
     assert stored_position(database, handle) == output.position
     commit(database, [*chunks[-2:], output.chunk(b"more\n")])

@@ -114,3 +114,31 @@ async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) 
     code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
     await daemon.stop(0)
+
+
+RANDOM_LINES = 200_000
+RANDOM_PRINTER = f"""
+import os, sys
+sys.stdin.readline()
+for first in range(0, {RANDOM_LINES}, 10_000):
+    sys.stdout.writelines(f"{{number:07}} {{os.urandom(40).hex()}}\\n" for number in range(first, first + 10_000))
+    sys.stdout.flush()
+sys.exit(1)
+"""
+
+
+async def test_no_next_run_begins_before_all_output_is_stored(daemon: Daemon, disk: Disk) -> None:
+    """The end of a run finds room, and its output does not, of which the shim still has the most."""
+    process = await daemon.python(RANDOM_PRINTER, stdin_mode="pipe", restart={"policy": "on_failure"})
+    disk.fill()
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    await eventually(lambda: "is not stored yet: try again" in daemon.log, deadline_s=60)
+    disk.make_room()
+
+    async def runs_again() -> bool:
+        now = await daemon.get(process)
+        return bool(now["run"] == 2 and now["status"] == "running")
+
+    await eventually(runs_again, deadline_s=60)
+    lines = (await daemon.raw(process)).splitlines()
+    assert [int(line[:7]) for line in lines] == list(range(RANDOM_LINES))

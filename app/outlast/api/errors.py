@@ -81,7 +81,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
         errors.Forbidden.code,
-        "A browser sent the password for a page of another site, or the kernel does not permit the daemon to do this.",
+        "A browser sent its login or password for a page of another site, or the kernel does not permit the daemon "
+        "to do this.",
         "Call from the server's own pages, or send a bearer token. For a signal: run the daemon as root, or as the "
         "user of the process.",
     ),

@@ -110,7 +110,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
     if route.description:
         operation["description"] = route.description
     if route.body is not None:
-        content_type = "application/octet-stream" if isinstance(route.body, str) else "application/json"
+        content_type = route.body_type if isinstance(route.body, str) else "application/json"
         operation["requestBody"] = {"required": True, "content": {content_type: _media(route.body)}}
     return operation
 

@@ -59,6 +59,7 @@ class Route:
             (`BackgroundTasks`).
         query: schema of the query string.
         body: schema of the JSON body; a description of a raw body; or None.
+        body_type: content type of a raw body.
         other_answer: a second successful answer.
         raises: errors of `outlast.model.errors` that this call answers with, besides those of every call.
         description: details for the OpenAPI document, if the summary is not enough.
@@ -75,6 +76,7 @@ class Route:
     changes: bool = False
     query: type[Schema] = NoQuery
     body: type[Schema] | str | None = None
+    body_type: str = "application/octet-stream"
     other_answer: Answer | None = None
     raises: tuple[type[errors.OutlastError], ...] = ()
     description: str = ""

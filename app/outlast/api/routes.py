@@ -2,15 +2,14 @@
 
 from http import HTTPStatus
 
+from outlast.api.browser_routes import BROWSER_ROUTES
 from outlast.api.handlers import (
     daemon,
-    docs,
     events,
     follow,
     group_follow,
     metrics,
     output,
-    page,
     processes,
     run,
     search,
@@ -30,7 +29,6 @@ from outlast.api.schemas import runs as run_schemas
 from outlast.api.schemas import search as search_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
-from outlast.api.schemas.base import AnyQuery
 from outlast.core.query.group import MAX_MEMBERS
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
@@ -47,22 +45,6 @@ _GAP = (
     "`store_replaced`: the store was replaced by an older copy"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
-_FILE = Answer(meaning="A file.", content={})
-
-_LINES = Answer(
-    meaning="The stored output, with all that followers have seen before the call. The header `Accept` chooses the "
-    "form.",
-    content={
-        _JSON: responses.OutputLines,
-        _NDJSON: (
-            'One event in each line: `{"id", "line", "timestamp", "stream"}`, and with `grep` also `spans`, the '
-            f"matches in `line`, {responses.SPANS_FORM}. `line` keeps its line break, and "
-            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
-            f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
-        ),
-        "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
-    },
-)
 
 
 def _done(meaning: str) -> Answer:
@@ -85,6 +67,20 @@ _FOLLOWED = Answer(
 )
 _HAD_EOF = _done(
     "`Last-Event-ID` is that of `eof`, and nothing has come since. A browser's `EventSource` stops at this."
+)
+_LINES = Answer(
+    meaning="The stored output, with all that followers have seen before the call. The header `Accept` chooses the "
+    "form.",
+    content={
+        _JSON: responses.OutputLines,
+        _NDJSON: (
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, and with `grep` also `spans`, the '
+            f"matches in `line`, {responses.SPANS_FORM}. `line` keeps its line break, and "
+            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
+            f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
+        ),
+        "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
+    },
 )
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
@@ -430,48 +426,5 @@ ROUTES: tuple[Route, ...] = (
             content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
         ),
     ),
-    Route(
-        method="GET",
-        path="/api/v1/openapi.json",
-        call=docs.openapi,
-        summary="Get the OpenAPI 3.1 document of this API",
-        group="Daemon",
-        answer=Answer(meaning="The OpenAPI document.", content={_JSON: "The OpenAPI document."}),
-    ),
-    Route(
-        method="GET",
-        path="/",
-        call=page.page,
-        summary="Show processes and their output in a browser",
-        group="Daemon",
-        description="docs/web-page.md describes the page. The query string is the place that it shows.",
-        query=AnyQuery,
-        answer=Answer(meaning="The page.", content={"text/html": "The page."}),
-    ),
-    Route(
-        method="GET",
-        path="/web/{build}/{file:.+}",
-        call=page.file,
-        summary="Get a file of the page",
-        group="Daemon",
-        answer=_FILE,
-        documented=False,
-    ),
-    Route(
-        method="GET",
-        path="/docs",
-        call=docs.page,
-        summary="Show the API documentation in a browser",
-        group="Daemon",
-        answer=Answer(meaning="A page that shows the API and can send requests.", content={"text/html": "The page."}),
-    ),
-    Route(
-        method="GET",
-        path="/docs/{file}",
-        call=docs.file,
-        summary="Get a file of the documentation page",
-        group="Daemon",
-        answer=_FILE,
-        documented=False,
-    ),
+    *BROWSER_ROUTES,
 )

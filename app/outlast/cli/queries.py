@@ -12,8 +12,9 @@ from outlast.cli.tables import Column, Row, as_json
 from outlast.cli.terminal import DIM, RED, colour_of, paint, printable
 from outlast.client import Event, Match, Outlast
 from outlast.linux.messages import escape
+from outlast.model.event import EventType
 
-_TYPES = ["started", "failed", "restarted", "exited", "lost", "unhealthy", "purged"]
+_TYPE = click.Choice([kind.value for kind in EventType])
 _COLUMNS = [
     Column("TIME"),
     Column("TYPE"),
@@ -28,7 +29,7 @@ _COLUMNS = [
 @click.command("events", short_help="Show starts, restarts and ends of processes.")
 @screen_command(forms=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
-@click.option("--type", "types", type=click.Choice(_TYPES), multiple=True, help="Only this type; may be repeated.")
+@click.option("--type", "types", type=_TYPE, multiple=True, help="Only this type; may be repeated.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
 @click.option("--since", type=moment, metavar="T", help="Only since then, such as 10m.")
 @click.argument("ref", required=False)

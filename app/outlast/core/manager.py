@@ -359,7 +359,12 @@ class ProcessManager:
     # ---- output
 
     async def catch_up(self) -> None:
-        """Store what is held back, before a caller reads the store. See `Committer.catch_up`."""
+        """Store what is held back and what followers have seen, before a caller reads the store.
+
+        See `Supervisor.catch_up` and `Committer.catch_up`.
+        """
+        if await self._supervisor.catch_up():
+            self._committer.note_seen()
         await self._committer.catch_up()
 
     def read_output(

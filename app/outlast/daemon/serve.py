@@ -6,10 +6,13 @@ import gc
 import signal
 from collections.abc import Callable, Sequence
 
+from aiohttp import web
+
 from outlast import __version__
 from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
+from outlast.core.manager import ProcessManager
 from outlast.daemon import state_folder
 from outlast.daemon.address_file import addresses_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
@@ -60,16 +63,7 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
             token = load_token(state_dir, settings.token)
             manager = await opened.enter_async_context(running_manager(settings, sockets, adopt=adopt))
             manager.resume_managed()
-            hosts = [*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts]
-            app = make_app(
-                manager,
-                token=token,
-                version=__version__,
-                allowed_hosts=hosts,
-                metrics_tags=settings.metrics_tags,
-                logs_requests=settings.access_log,
-            )
-            server = HttpServer(app)
+            server = HttpServer(_app(manager, settings, token))
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()
             gc.freeze()
@@ -83,3 +77,14 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
             finally:
                 await server.close()
             return manager.running()
+
+
+def _app(manager: ProcessManager, settings: Settings, token: str) -> web.Application:
+    return make_app(
+        manager,
+        token=token,
+        version=__version__,
+        allowed_hosts=[*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts],
+        metrics_tags=settings.metrics_tags,
+        logs_requests=settings.access_log,
+    )

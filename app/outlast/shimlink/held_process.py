@@ -1,6 +1,9 @@
 """Descriptors that the daemon holds of a process besides the shim: enough to continue if the shim is killed."""
 
+import fcntl
 import os
+import sys
+import termios
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +95,18 @@ class HeldProcess:
     def sent_to(self, stream: Stream) -> int:
         """Return the offset up to which this daemon or an earlier one was told of a stream."""
         return self.streams[stream].sent_to if stream in self.streams else 0
+
+    def written_to(self, stream: Stream) -> int:
+        """Return the offset behind the last byte that was written to a stream by now, and may still be in the pipe."""
+        held = self.streams[stream]
+        start, fd = held.segments[-1]
+        while True:
+            end = start + os.fstat(fd).st_size
+            if held.pipe is None:
+                return end
+            waiting = int.from_bytes(fcntl.ioctl(held.pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+            if start + os.fstat(fd).st_size == end:  # else the shim has just moved some
+                return end + waiting
 
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes of a frame, and remember the frame until it is acknowledged.

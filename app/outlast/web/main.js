@@ -32,6 +32,7 @@ class Page {
     const bar = h("header", { class: "bar" }, menu, h("a", { href: "/", class: "brand" }, "Outlast"), h("span", { class: "spacer" }),
       h("a", { href: "/docs", class: "quiet" }, "API"),
       h("button", { type: "button", class: "quiet", onclick: () => this.nextTheme(), title: "Light, dark, or as the system" }, "Theme"),
+      h("form", { method: "post", action: "/logout" }, h("button", { type: "submit", class: "quiet" }, "Log out")),
       h("button", { type: "button", class: "quiet", "aria-label": "Keys", onclick: () => void help() }, "?"));
     document.body.append(bar, this.trouble.element, h("div", { class: "columns" }, this.sidebar.element, this.main), h("div", { id: "toasts", role: "status" }));
     moved.on(() => void this.show());

@@ -371,6 +371,14 @@ class Event(Schema):
     reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
 
 
+class LoginCode(Schema):
+    """A code that logs one browser in, once."""
+
+    code = _string("The code.")
+    path = _string("Path and query string that a browser opens. `&next=` and a path say where to go from there.")
+    expires_at = _integer("When the code expires: 60 s after it was made.")
+
+
 class Health(Schema):
     """State of the daemon."""
 

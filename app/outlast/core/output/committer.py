@@ -102,6 +102,7 @@ class Committer:
         self._queue: deque[_Entry] = deque()
         self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
+        self._last_output: _Entry | None = None
         self._last_watched: _Entry | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -156,10 +157,15 @@ class Committer:
         self._flush_policy.flush_now()
         await asyncio.wait([self._attempted], timeout=timeout_s)
 
+    def note_seen(self) -> None:
+        """Note that a follower may have seen all output that is queued now."""
+        self._last_watched = self._last_output
+
     @contextlib.contextmanager
     def watching(self, handle: int) -> Iterator[None]:
         """Hold back a process's output for a short time only, while somebody follows it."""
         self._watched[handle] += 1
+        self.note_seen()
         self._flush_policy.flush_now()
         try:
             yield
@@ -221,6 +227,7 @@ class Committer:
         if isinstance(change, Chunk):
             is_watched = change.handle in self._watched
             self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES, is_followed=is_watched)
+            self._last_output = entry
             if is_watched:
                 self._last_watched = entry
                 if is_awaited:

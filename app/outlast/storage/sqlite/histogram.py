@@ -8,7 +8,7 @@ from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Stream
 from outlast.storage.histogram import EMPTY, HistogramBuilder
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of
+from outlast.storage.sqlite.packed import BOTH_STREAMS, pieces_of, single_lines
 from outlast.storage.sqlite.rows import chunk_times
 
 
@@ -21,8 +21,7 @@ def count_lines_by_time(db: sqlite3.Connection, query: HistogramQuery) -> Histog
     builder = HistogramBuilder(query, first_ms, last_ms)
     for first_seq, number, ts, latest_ts, lines, continues, parts in db.execute(queries.LINES_BY_TIME, where):
         if number == BOTH_STREAMS:
-            for piece in pieces_of(first_seq, parts):
-                builder.add(piece.stream, ts + piece.ts_ms, piece.line_count - (piece.continues > 0))
+            _add_packed(builder, first_seq, ts, parts)
             continue
         stream = Stream(number)
         if parts is None or builder.is_in_one(ts, latest_ts):
@@ -32,6 +31,17 @@ def count_lines_by_time(db: sqlite3.Connection, query: HistogramQuery) -> Histog
             if continues:  # the first chunk begins with the rest of a line
                 builder.add(stream, next(iter(chunk_times(ts, parts)))[1], -1)
     return builder.build()
+
+
+def _add_packed(builder: HistogramBuilder, first_seq: int, ts: int, parts: str) -> None:
+    """Count the lines of a packed row."""
+    times = single_lines(ts, parts)
+    if times is None:
+        for piece in pieces_of(first_seq, parts):
+            builder.add(piece.stream, ts + piece.ts_ms, piece.line_count - (piece.continues > 0))
+        return
+    for stream, times_ms in times.items():
+        builder.add_each(stream, times_ms)
 
 
 def _add_parts(builder: HistogramBuilder, stream: Stream, ts: int, parts: str) -> None:

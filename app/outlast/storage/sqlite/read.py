@@ -172,18 +172,19 @@ def _last_seq(db: sqlite3.Connection, handle: int) -> int:
 def _first_seq_since(db: sqlite3.Connection, handle: int, ms: int) -> int:
     """Return the first line of the first chunk with `latest_ts` >= `ms`, or the line after the last.
 
-    A binary search over sequence numbers, because `latest_ts` never falls: about 20 lookups for a million chunks. An
-    index on time would cost every commit.
+    A binary search over sequence numbers, because `latest_ts` never falls: about 20 lookups for a million chunks,
+    or for the numbers that a gap passes over. An index on time would cost every commit.
     """
     low, high = 1, _last_seq(db, handle) + 1
     while low < high:
         middle = (low + high) // 2
         at = [db.execute(queries.CHUNK_AT, (handle, stream, middle)).fetchone() for stream in (BOTH_STREAMS, *Stream)]
-        first_seq, line_count, latest_ts = max(row for row in at if row)
-        if latest_ts >= ms:
+        # The row that holds `middle`, or the last one before it; none if the output begins with a gap behind it.
+        first_seq, line_count, latest_ts = max((row for row in at if row), default=(middle, 0, None))
+        if latest_ts is not None and latest_ts >= ms:
             high = first_seq
         else:
-            low = first_seq + line_count
+            low = max(first_seq + line_count, middle + 1)
     for stream in (BOTH_STREAMS, *Stream):
         row = db.execute(queries.TIMES_AT, (handle, stream, low)).fetchone()
         for lines, ts_ms in chunk_times(*row) if row else ():

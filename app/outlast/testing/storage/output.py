@@ -224,6 +224,25 @@ class OutputConformance(StorageSuite):
         await storage.commit(chunks)
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
 
+    @pytest.mark.parametrize("begins_with_gap", [False, True])
+    async def test_times_around_a_gap_that_passes_over_numbers(
+        self, storage: Storage, *, begins_with_gap: bool
+    ) -> None:
+        """The numbers that no chunk has are no obstacle to bounds of time."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [] if begins_with_gap else [output.chunk(b"before\n", ts_ms=EPOCH_MS)]
+        chunks.append(output.gap(passed_over=1_000_000, ts_ms=EPOCH_MS + 10))
+        chunks.append(output.chunk(b"after\n", Stream.STDERR, ts_ms=EPOCH_MS + 20))
+        await storage.commit(chunks)
+        for shift_ms in range(-5, 30, 5):
+            at_ms = EPOCH_MS + shift_ms
+            query = ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)
+            since = await storage.chunks(replace(query, since_ms=at_ms))
+            assert since == [chunk for chunk in chunks if chunk.ts_ms >= at_ms]
+            until = await storage.chunks(replace(query, until_ms=at_ms))
+            assert until == [chunk for chunk in chunks if chunk.ts_ms <= at_ms]
+
     async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
         """A gap may be the only output."""
         handle = await added(storage)

@@ -38,7 +38,7 @@ export class Trouble {
   paint() {
     const notes = [];
     const { state, error } = processes;
-    if (state === "failed" && error?.status === 401) notes.push(note("You are not logged in, or your login has ended.", "Load the page again", reload));
+    if (state === "failed" && error?.status === 401) notes.push(note("You are not logged in any more.", "Log in", reload));
     else if (state === "failed") notes.push(note(`The daemon refuses this page: ${error?.message ?? ""}.`, "Try again", () => processes.stream?.retry()));
     else if (state === "waiting") notes.push(note(error?.status ? `The daemon is in trouble: ${error.message}. The page tries again by itself.` : "The daemon does not answer. The page tries again by itself; nothing is lost meanwhile.", "Try now", () => processes.stream?.retry()));
     if (this.isOld) notes.push(note("The daemon is another version than this page.", "Load the page again", reload));
