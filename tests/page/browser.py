@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
 
 from tests.support.daemon import Daemon
 from tests.support.required import program
@@ -91,8 +91,10 @@ async def rows(page: Page) -> list[tuple[int, str]]:
 
 async def text_of(page: Page, selector: str) -> str:
     """Return the text of an element; empty: it is not there, or not visible."""
-    found = await page.query_selector(selector)
-    return (await found.inner_text()).strip() if found and await found.is_visible() else ""
+    with contextlib.suppress(Error):  # the browser is on its way to another page
+        found = await page.query_selector(selector)
+        return (await found.inner_text()).strip() if found and await found.is_visible() else ""
+    return ""
 
 
 async def shows(page: Page, selector: str, wanted: str | Callable[[str], bool], deadline_s: float = DEADLINE_S) -> str:

@@ -70,7 +70,7 @@ async def test_a_line_is_linked_and_back_leads_back(visitor: Visitor) -> None:
     page = await visitor.open(f"?p=@{process['handle']}&seq=2500")
     await shows(page, ".row.marked .text", "2500")
     await page.keyboard.press("t")
-    await page.keyboard.type("4,000")
+    await page.fill("dialog input", "4,000")
     await page.keyboard.press("Enter")
     await shows(page, ".row.marked .text", "4000")
     assert "seq=4000" in page.url

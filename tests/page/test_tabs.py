@@ -1,4 +1,4 @@
-"""What is beside the log: the list of processes, events, runs, stats, details, search, SQL."""
+"""Views beside the log: the list of processes, events, runs, stats, details, search, SQL."""
 
 from playwright.async_api import Page
 
