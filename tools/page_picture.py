@@ -1,4 +1,4 @@
-"""Picture of the web page for the README, taken of a real daemon with some processes: `python -m tools.page_picture`."""
+"""Picture of the web page for the README, of a real daemon with processes: `python -m tools.page_picture`."""
 
 import asyncio
 import tempfile

@@ -92,7 +92,7 @@ async def page(request: web.Request, _: RequestInput) -> web.Response:
         hdrs.CACHE_CONTROL: "no-cache",
         hdrs.ETAG: _ETAG,
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin",  # with less, the form that logs out would come from nowhere
         "Cross-Origin-Opener-Policy": "same-origin",
     }
     if _is_known(request):
