@@ -80,10 +80,14 @@ async def test_a_line_is_linked_and_back_leads_back(visitor: Visitor) -> None:
 
 async def test_parts_of_a_line_are_one_row(visitor: Visitor) -> None:
     """A prompt and its rest come as two events of the stream, and are one line, live as later."""
-    script = "printf 'name? '; sleep 1; echo Ada; echo bye; sleep 1000"
-    process = await visitor.daemon.sh(script)
+    script = "read a; printf 'name? '; read a; echo Ada; echo bye; sleep 1000"
+    process = await visitor.daemon.sh(script, stdin_mode="pipe")
     page = await visitor.open(f"?p=@{process['handle']}")
-    await shows(page, ".log", "name? Ada")
+    await follows(page)
+    path = f"/processes/{process['id']}/stdin"
+    await visitor.daemon.call("POST", path, 204, data=b"\n")
+    await shows(page, ".log", "name?")
+    await visitor.daemon.call("POST", path, 204, data=b"\n")
     await shows(page, ".log", "bye")
     live = await rows(page)
     assert [text for _, text in live] == ["name? Ada", "bye"]

@@ -76,7 +76,7 @@ export class LogView {
     this.highlights = new Highlights(this.ref, () => this.scroller.refresh(), (error) => this.onFailed(error));
     this.marks = new Marks(this.ref, () => this.scroller.refresh());
     this.scroller.setWrap(this.look.wrap);
-    this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0) this.follow(false); }, { passive: true });
+    this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0 && this.host.scrollTop > 0) this.follow(false); }, { passive: true });
     this.host.addEventListener("click", (event) => void this.onClick(event));
     this.onSelect = () => {
       const selection = document.getSelection();
