@@ -2,9 +2,10 @@
 
 from http import HTTPStatus
 
-from outlast.api.handlers import docs, login
+from outlast.api.handlers import docs, login, page
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import login as login_schemas
+from outlast.api.schemas.base import AnyQuery
 
 _JSON = "application/json"
 _FILE = Answer(meaning="A file.", content={})
@@ -16,6 +17,25 @@ _LOGGED_IN = Answer(
 )
 
 BROWSER_ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/",
+        call=page.page,
+        summary="Show processes and their output in a browser",
+        group="Browsers",
+        description="docs/web-page.md describes the page. The query string is the place that it shows.",
+        query=AnyQuery,
+        answer=Answer(meaning="The page.", content={"text/html": "The page."}),
+    ),
+    Route(
+        method="GET",
+        path="/web/{build}/{file:.+}",
+        call=page.file,
+        summary="Get a file of the page",
+        group="Browsers",
+        answer=_FILE,
+        documented=False,
+    ),
     Route(
         method="POST",
         path="/login",
