@@ -40,7 +40,7 @@ OutlastError
 
 Exception
 |-- FollowInterrupted       the daemon is shutting down, so a follower's stream ends (outlast.core)
-|-- BadAnswerError          what came over the connection is no answer of HTTP/1.1 (outlast.client)
+|-- BadAnswerError          the answer is cut, or breaks HTTP/1.1 (outlast.client)
 |-- _OverError              the process whose output a command shows has ended (outlast.cli)
 `-- WireError               a message on the shim's socket breaks the protocol (outlast.wire)
 
