@@ -94,13 +94,15 @@ class _KeptStream(Follow):
         Raises:
             Disconnected: the follower hangs up now.
         """
-        items = super().feed(data)
+        self._blocks: list[bytes] = []
+        items = super().feed(data)  # which may refuse what came, and goes on from elsewhere then
+        self._follower.keep(self._blocks)
         if self._leaves_at is not None and self._follower.events >= self._leaves_at and not self.is_over:
             raise Disconnected("the follower hangs up", sent=True)
         return items
 
     def _parse(self, blocks: list[bytes]) -> tuple[list[int], list[Line | Gap]]:
-        self._follower.keep(blocks)
+        self._blocks = blocks
         return super()._parse(blocks)
 
 
