@@ -182,6 +182,7 @@ class ById(Subscription[T]):
         if self._query.get("tail") is not None:
             if self._is_again and ids[0] > self._newest + 1:
                 self._go_on_behind(self._newest)
+                self.is_over = False  # an end that has come already comes again
                 raise Disconnected(
                     "lines have come since the first connection, and the stream begins behind them", sent=True
                 )
