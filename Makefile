@@ -13,13 +13,14 @@ LISTEN ?= 127.0.0.1:9501
 # Workers of pytest and the programs that tests start load the same modules: compile them once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test test-long test-quick flakes coverage check check-page fix docs picture bench bench-scale demo chaos soak fuzz release clean
+.PHONY: help serve test test-long test-page test-quick flakes coverage check check-page fix docs picture bench bench-scale demo chaos soak fuzz release clean
 
 help:
 	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
 	@echo "make test         run the tests, in a few minutes"
 	@echo "make test-long    run the tests that take longer: benches, campaigns, a short soak"
 	@echo "make flakes       run all tests RUNS=$(RUNS) times and count what failed (LOAD=1: on a busy machine; TESTS=$(TESTS))"
+	@echo "make test-page    run all tests of the web page in a browser"
 	@echo "make test-quick   run the tests that take no more than a few seconds each"
 	@echo "make coverage     run the tests, and tell which lines and branches of app/ they reach (TESTS=$(TESTS))"
 	@echo "make check        check formatting, lint, types and import rules"
@@ -78,12 +79,15 @@ test: $(VENV)/installed-dev $(PEERS)/installed
 test-long: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/pytest --numprocesses auto -m long
 
+test-page: $(VENV)/installed-dev
+	@$(BIN)/pytest --numprocesses auto -m 'browser and not long' tests/page
+
 # The whole suite, again and again; with LOAD, beside processes that use every processor and the disk.
 flakes: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m tools.flakes --runs $(RUNS) $(if $(LOAD),--load) $(TESTS)
 
 test-quick: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses auto -m 'not slow and not long'
+	@$(BIN)/pytest --numprocesses auto -m 'not slow and not long and not browser'
 
 # What is measured runs slower: a test that compares costs may fail here, and the figures are told all the same.
 coverage: $(VENV)/installed-dev

@@ -23,6 +23,7 @@ _FLAGS = [
 ]
 WIDE = (1280, 800)
 NARROW = (390, 780)
+ENDLESS = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.02)"
 # What a browser says of a daemon that is away, or refuses on purpose: the page tells it in a sentence.
 _EXPECTED = ("Failed to load resource", "net::ERR_")
 

@@ -5,12 +5,11 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.page.browser import Visitor, follows, rows, shows, shows_line, text_of
+from tests.page.browser import ENDLESS, Visitor, follows, rows, shows, shows_line, text_of
 from tests.support.waiting import eventually
 
 MOST_ELEMENTS = 300
 LINES = 120_000
-ENDLESS = "import time, itertools\nfor i in itertools.count(1):\n    print(i, flush=True)\n    time.sleep(0.02)"
 
 SEVENTH_ROW = """() => {
   const row = [...document.querySelectorAll('.row')][6];
@@ -20,16 +19,6 @@ BELOW_END = """() => {
   const log = document.querySelector('.log').getBoundingClientRect();
   return Math.abs([...document.querySelectorAll('.row')].at(-1).getBoundingClientRect().bottom - log.bottom);
 }"""
-
-
-async def test_the_end_is_shown_and_followed(visitor: Visitor) -> None:
-    process = await visitor.daemon.python(ENDLESS)
-    page = await visitor.open(f"?p=@{process['handle']}")
-    await follows(page)
-    for _ in range(3):
-        shown = max(seq for seq, _ in await rows(page))
-        await shows_line(page, shown + 5, str(shown + 5))
-    assert await text_of(page, ".pill") == ""
 
 
 async def test_nothing_moves_while_one_reads(visitor: Visitor) -> None:

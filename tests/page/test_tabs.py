@@ -6,17 +6,6 @@ from tests.page.browser import Visitor, follows, shows, shows_line, text_of
 from tests.support.waiting import eventually
 
 
-async def test_processes_come_and_end_by_themselves(visitor: Visitor) -> None:
-    page = await visitor.open()
-    await shows(page, "main", "no processes yet")
-    process = await visitor.daemon.sh("sleep 1000", name="worker", tags={"project": "shop"})
-    await shows(page, ".processes", "worker")
-    await shows(page, ".processes h2", "shop")
-    assert await page.get_attribute(".process .dot", "aria-label") == "running"
-    await visitor.daemon.call("DELETE", f"/processes/{process['id']}?grace_ms=0", 204)
-    await page.wait_for_selector(".process .dot.failed")
-
-
 async def test_a_process_is_found_by_keys_alone(visitor: Visitor) -> None:
     for name in ("alpha", "beta", "gamma"):
         await visitor.daemon.sh(f"echo I am {name}; sleep 1000", name=name)
