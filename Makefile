@@ -9,6 +9,8 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 TESTS ?= tests
 RUNS ?= 10
+# Whoever has run out of tests takes over some of another worker's.
+PARALLEL := --numprocesses auto --dist worksteal
 LISTEN ?= 127.0.0.1:9501
 # Workers of pytest and the programs that tests start load the same modules: compile them once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -74,25 +76,25 @@ serve: $(VENV)/installed
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
 test: $(VENV)/installed-dev $(PEERS)/installed
-	@$(BIN)/pytest --numprocesses auto
+	@$(BIN)/pytest $(PARALLEL)
 
 test-long: $(VENV)/installed-dev $(PEERS)/installed
-	@$(BIN)/pytest --numprocesses auto -m long
+	@$(BIN)/pytest $(PARALLEL) -m long
 
 test-page: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses auto -m 'browser and not long' tests/page
+	@$(BIN)/pytest $(PARALLEL) -m 'browser and not long' tests/page
 
 # The whole suite, again and again; with LOAD, beside processes that use every processor and the disk.
 flakes: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m tools.flakes --runs $(RUNS) $(if $(LOAD),--load) $(TESTS)
 
 test-quick: $(VENV)/installed-dev
-	@$(BIN)/pytest --numprocesses auto -m 'not slow and not long and not browser'
+	@$(BIN)/pytest $(PARALLEL) -m 'not slow and not long and not browser'
 
 # What is measured runs slower: a test that compares costs may fail here, and the figures are told all the same.
 coverage: $(VENV)/installed-dev
 	@$(BIN)/coverage erase
-	@PYTHONPATH=$(CURDIR)/tests/support/coverage_site $(BIN)/python -m pytest --numprocesses auto $(TESTS) || echo "some tests failed under measurement"
+	@PYTHONPATH=$(CURDIR)/tests/support/coverage_site $(BIN)/python -m pytest $(PARALLEL) $(TESTS) || echo "some tests failed under measurement"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --sort=cover
 

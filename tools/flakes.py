@@ -49,7 +49,8 @@ def main() -> int:
 
 def _run(paths: list[str], report: Path) -> tuple[list[str], str]:
     """Run the tests once. Return the names of those that failed, and a summary."""
-    command = [sys.executable, "-m", "pytest", "--quiet", "--numprocesses", "auto", f"--junit-xml={report}", *paths]
+    parallel = ["--numprocesses", "auto", "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", "--quiet", *parallel, f"--junit-xml={report}", *paths]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603 - our own command
     if not report.exists():
         raise SystemExit(f"pytest did not run:\n{done.stdout}")
