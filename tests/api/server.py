@@ -59,7 +59,9 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(manager: StubManager, metrics_tags: Sequence[str] = ()) -> AsyncIterator[Server]:
+async def serving(
+    manager: StubManager, metrics_tags: Sequence[str] = (), *, has_files: bool = True
+) -> AsyncIterator[Server]:
     """Serve a stub manager on a port of its own, in the way of the daemon."""
     app = make_app(
         cast("ProcessManager", manager),
@@ -67,6 +69,7 @@ async def serving(manager: StubManager, metrics_tags: Sequence[str] = ()) -> Asy
         version="1.2.3",
         allowed_hosts=["outlast.example"],
         metrics_tags=metrics_tags,
+        has_files=has_files,
     )
     http = HttpServer(app, SHUTDOWN_S)
     sock = socket.create_server(("127.0.0.1", 0))

@@ -28,6 +28,7 @@ JSON = {**BEARER, "Content-Type": "application/json"}
         (errors.StdinNotWritable("x"), 400, "STDIN_NOT_WRITABLE"),
         (errors.NameInUse("x"), 409, "NAME_IN_USE"),
         (errors.TooLarge("x"), 413, "TOO_LARGE"),
+        (errors.NoSpace("x"), 507, "NO_SPACE"),
         (errors.SpawnFailed("x", errno.ENOENT), 422, "SPAWN_FAILED"),
         (errors.Unavailable("x"), 503, "UNAVAILABLE"),
         (errors.StorageUnavailable("x"), 503, "UNAVAILABLE"),

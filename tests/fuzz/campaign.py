@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -30,14 +31,18 @@ class Campaign:
 
     Args:
         ended: a process that has ended and has output.
+        folder: where files may be written.
         examples: how many requests of each operation to make up at random that fit it, and as many that do not.
         limits: how many requests of each operation with values at their limits to make at most.
     """
 
-    def __init__(self, url: str, token: str, ended: dict[str, Any], *, examples: int, limits: int) -> None:
+    def __init__(
+        self, url: str, token: str, ended: dict[str, Any], folder: Path, *, examples: int, limits: int
+    ) -> None:
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"}
         self._ended = ended
+        self._folder = folder
         self._examples = examples
         self._limits = limits
         self._session = Session()
@@ -47,7 +52,7 @@ class Campaign:
         """Try every operation, and return the failures as text."""
         document = self._session.get(f"{self._url}/api/v1/openapi.json", headers=self._headers).json()
         schema = schemathesis.openapi.from_dict(document, config=schemathesis.Config())
-        world = World(self._url, self._headers, self._ended)
+        world = World(self._url, self._headers, self._ended, self._folder)
         found = list(schema.get_all_operations())
         operations = [each.ok() for each in found if isinstance(each, Ok)]
         assert len(operations) == len(found), "an operation of the document is not valid"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 from yarl import URL
@@ -25,13 +26,15 @@ IMPOSSIBLE_REFS = (
 
 
 @pytest.mark.long
-async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
+async def test_every_answer_is_in_the_document(daemon: Daemon, tmp_path: Path) -> None:
     from tests.fuzz.campaign import Campaign  # noqa: PLC0415 - Schemathesis, which every worker would load
 
     ended = await daemon.python(OUTPUT)
     await daemon.ended(ended)
     await _refuses_impossible_refs(daemon)
-    campaign = Campaign(daemon.url, daemon.token, ended, examples=EXAMPLES, limits=LIMITS)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    campaign = Campaign(daemon.url, daemon.token, ended, folder, examples=EXAMPLES, limits=LIMITS)
     wrong = await asyncio.to_thread(campaign.run)
     assert not wrong, "\n\n".join(wrong)
     tried = {label for label, statuses in campaign.statuses.items() if min(statuses) < 300}

@@ -1,5 +1,6 @@
 """Processes that run and that have ended, and requests that are redirected to them."""
 
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -11,19 +12,28 @@ ENDED_ID = "ended, by id"
 ENDED_PID = "ended, by pid"
 ENDED_HANDLE = "ended, by handle"
 RUNNING = "running"
+FILES = "/api/v1/files"
 REFS = (ENDED_ID, ENDED_PID, ENDED_HANDLE, RUNNING, INVENTED)
 # These calls may end their process: then they get another one.
 SPENDING = ("/signal", "/stdin", "/stdin/close")
 
 
 class World:
-    """Processes of a daemon to try its calls on, besides `ended`, which has output."""
+    """Processes and files of a daemon to try its calls on.
 
-    def __init__(self, url: str, headers: dict[str, str], ended: dict[str, Any]) -> None:
+    Args:
+        url: URL of the daemon.
+        headers: headers of each call.
+        ended: a process that has ended and has output.
+        folder: where files may be written.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], ended: dict[str, Any], folder: Path) -> None:
         self._url = f"{url}/api/v1/processes"
         self._session = requests.Session()
         self._session.headers.update(headers)
         self._ended = ended
+        self._folder = folder
         self._running = self._start()
         self._spent = self._start()
         self._managed = self._start(restart={"policy": "never"})
@@ -33,7 +43,7 @@ class World:
         self._session.close()
 
     def prepare(self, case: Any, ref: str) -> None:
-        """Change a request so that it names a process of the kind `ref`, and starts harmless programs only."""
+        """Change a request so that it names a process of the kind `ref`, and does no harm."""
         path = case.operation.path
         if "{ref}" in path and ref != INVENTED:
             if ref == RUNNING and path.endswith("/restart"):
@@ -42,7 +52,16 @@ class World:
                 case.path_parameters["ref"] = self._ref(ref, spend=case.method == "DELETE" or path.endswith(SPENDING))
         if path in STARTS and isinstance(case.body, dict):
             case.body = _harmless(case.body)
+        if path.startswith(FILES):
+            self._keep_in_folder(case)
         _hurry(case)
+
+    def _keep_in_folder(self, case: Any) -> None:
+        given = (case.query or {}).get("path")
+        if isinstance(given, str) and given.startswith("/"):
+            file = self._folder / "file"
+            file.touch()
+            case.query = {**case.query, "path": str(self._folder if case.operation.path.endswith("/list") else file)}
 
     def _ref(self, kind: str, *, spend: bool) -> str:
         if kind == RUNNING:

@@ -1,5 +1,7 @@
 """Keys of the objects that the application holds for its handlers."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from aiohttp import web
 
 from outlast.api.auth import Guard
@@ -18,3 +20,5 @@ OPENAPI = web.AppKey("OPENAPI", LazyOpenApi)
 HTTP_STATS = web.AppKey("HTTP_STATS", HttpStats)
 STARTED_AT_S = web.AppKey("STARTED_AT_S", float)
 METRICS_TAGS = web.AppKey("METRICS_TAGS", tuple[str, ...])
+FILE_THREADS: web.AppKey[ThreadPoolExecutor | None] = web.AppKey("FILE_THREADS")
+"""Threads that read and write files, a few: a disk that hangs must not hold up other work. None: files are off."""

@@ -1,6 +1,7 @@
 """The aiohttp application: routes, middlewares, headers. Nothing here opens a socket."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -18,6 +19,8 @@ from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
 from outlast.linux.own_usage import start_time
 
+_FILE_THREADS = 4
+
 
 def make_app(
     manager: ProcessManager,
@@ -27,6 +30,7 @@ def make_app(
     allowed_hosts: Iterable[str] = (),
     metrics_tags: Sequence[str] = (),
     logs_requests: bool = False,
+    has_files: bool = True,
 ) -> web.Application:
     """Return the application that serves `manager`.
 
@@ -40,6 +44,7 @@ def make_app(
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
         metrics_tags: tags of processes that become labels of their metrics.
         logs_requests: whether each request is logged.
+        has_files: whether files of the machine can be read and written.
 
     Raises:
         ValueError: the token is empty.
@@ -64,18 +69,24 @@ def make_app(
     app[app_keys.METRICS_TAGS] = tuple(metrics_tags)
     app[app_keys.EVENTS] = EventCache()
     app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
+    app[app_keys.FILE_THREADS] = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files") if has_files else None
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
-    for route in ROUTES:
-        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's default pattern excludes braces
-        handler = make_handler(route)
-        for method in (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
-            app.router.add_route(method, path, handler, expect_handler=guard.expect)
+    _add_routes(app, guard)
     app.on_response_prepare.append(_set_headers)
     app.on_response_prepare.append(stats.on_prepare)
     if logs_requests:
         app.on_response_prepare.append(access_log.on_prepare)
     app.on_shutdown.append(_end_streams)
+    app.on_cleanup.append(_end_threads)
     return app
+
+
+def _add_routes(app: web.Application, guard: Guard) -> None:
+    for route in ROUTES:
+        path = route.path.replace("{ref}", "{ref:[^/]+}")  # aiohttp's default pattern excludes braces
+        handler = make_handler(route)
+        for method in (route.method, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
+            app.router.add_route(method, path, handler, expect_handler=guard.expect)
 
 
 def _make_document(version: str) -> dict[str, Any]:
@@ -95,3 +106,9 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
 async def _end_streams(app: web.Application) -> None:
     app[app_keys.MANAGER].interrupt_followers()
     await app[app_keys.BACKGROUND_TASKS].settle()
+
+
+async def _end_threads(app: web.Application) -> None:
+    threads = app[app_keys.FILE_THREADS]
+    if threads is not None:
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -51,8 +51,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NotFound: ErrorSpec(
         HTTPStatus.NOT_FOUND,
         errors.NotFound.code,
-        "No process has this pid, id, name or handle, or nothing is served at this path.",
-        "List the processes, or look the path up.",
+        "No process has this pid, id, name or handle, there is no such file, or nothing is served at this path.",
+        "List the processes or the folder, or look the path up.",
     ),
     errors.NotRunning: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
@@ -82,10 +82,10 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
         errors.Forbidden.code,
-        "A browser sent its login or password for a page of another site, or the kernel does not permit the daemon "
-        "to do this.",
-        "Call from the server's own pages, or send a bearer token. For a signal: run the daemon as root, or as the "
-        "user of the process.",
+        "A browser sent its login or password for a page of another site, or the kernel or a setting does not permit "
+        "the daemon to do this.",
+        "Call from the server's own pages, or send a bearer token. For a signal or a file: run the daemon as root, or "
+        "as the user of the process or the file.",
     ),
     errors.NameInUse: ErrorSpec(
         HTTPStatus.CONFLICT,
@@ -98,6 +98,13 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
         errors.TooLarge.code,
         "The JSON body is larger than 8 MiB.",
         "Send less, for instance through a file or standard input.",
+    ),
+    errors.NoSpace: ErrorSpec(
+        HTTPStatus.INSUFFICIENT_STORAGE,
+        errors.NoSpace.code,
+        "The disk or a quota has no room for the file, or the file would be larger than the system allows. The old "
+        "file stays.",
+        "Free some space, and send the file again.",
     ),
     errors.SpawnFailed: ErrorSpec(
         HTTPStatus.UNPROCESSABLE_ENTITY,

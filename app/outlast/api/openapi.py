@@ -111,7 +111,8 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
         operation["description"] = route.description
     if route.body is not None:
         content_type = route.body_type if isinstance(route.body, str) else "application/json"
-        operation["requestBody"] = {"required": True, "content": {content_type: _media(route.body)}}
+        is_json = isinstance(route.body, type)  # of raw bytes, there may be none
+        operation["requestBody"] = {"required": is_json, "content": {content_type: _media(route.body)}}
     return operation
 
 

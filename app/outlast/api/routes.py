@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from outlast.api.browser_routes import BROWSER_ROUTES
+from outlast.api.file_routes import FILE_ROUTES
 from outlast.api.handlers import (
     daemon,
     events,
@@ -408,6 +409,7 @@ ROUTES: tuple[Route, ...] = (
         body=sql_schemas.SqlBody,
         answer=Answer(meaning="The rows of the result.", content={_JSON: responses.SqlRows}),
     ),
+    *FILE_ROUTES,
     Route(
         method="GET",
         path="/api/v1/health",

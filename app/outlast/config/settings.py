@@ -70,6 +70,7 @@ class Settings:
         metrics_tags: tags of named processes that become labels of their metrics.
         log_level: the least severe messages that the daemon logs.
         log_format: `text`, or `json`: an object in each line.
+        files: whether clients may read and write files of the machine, as the daemon's user may.
         access_log: whether the daemon logs each request, at the level `info`.
         stop_grace_ms: time between the stop signal and SIGKILL in `outlast shutdown`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
@@ -97,6 +98,7 @@ class Settings:
     metrics_tags: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "text"
+    files: bool = True
     access_log: bool = False
     stop_grace_ms: int = 10_000
     inherit_env: tuple[str, ...] = ()

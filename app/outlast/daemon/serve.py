@@ -92,4 +92,5 @@ def _app(manager: ProcessManager, settings: Settings, token: str) -> web.Applica
         allowed_hosts=[*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts],
         metrics_tags=settings.metrics_tags,
         logs_requests=settings.access_log,
+        has_files=settings.files,
     )

@@ -5,14 +5,15 @@ The others stand beside the code that handles them, in the module that is named 
 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
-|-- NotFound                no process has this pid, id, name or handle
+|-- NotFound                there is no such process, or no such file
 |   `-- ProcessGone         the process was purged meanwhile (outlast.client)
 |-- NotManaged              the process is not managed, so it cannot be restarted
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        the process's standard input is not a pipe, or is closed
-|-- Forbidden               the kernel does not permit the daemon to do this
+|-- Forbidden               the kernel, or a setting, does not permit the daemon to do this
 |-- NameInUse               another live process has the name
 |-- TooLarge                the request's body is larger than the limit
+|-- NoSpace                 no room for a file; the old one stays
 |-- EnvKeyLost              the environment of a managed process cannot be decrypted
 |-- SpawnFailed             the kernel could not start the process (errno)
 |-- Interrupted             the call was done in part, or nobody knows whether it was done
@@ -71,7 +72,7 @@ class InvalidRequest(OutlastError):
 
 
 class NotFound(OutlastError):
-    """No process has this pid, id, name or handle."""
+    """No process has this pid, id, name or handle, or there is no such file."""
 
     code = "NOT_FOUND"
 
@@ -95,7 +96,7 @@ class StdinNotWritable(OutlastError):
 
 
 class Forbidden(OutlastError):
-    """The kernel does not permit the daemon to do this."""
+    """The kernel, or a setting, does not permit the daemon to do this."""
 
     code = "FORBIDDEN"
 
@@ -110,6 +111,12 @@ class TooLarge(OutlastError):
     """The request's body is larger than the limit."""
 
     code = "TOO_LARGE"
+
+
+class NoSpace(OutlastError):
+    """The disk or a quota has no room for a file, or the file would be too large. The old one stays."""
+
+    code = "NO_SPACE"
 
 
 class SpawnFailed(OutlastError):
