@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outlast.core.commands import users
 from outlast.core.commands.idempotency import IdempotentStarts
@@ -49,6 +50,9 @@ from outlast.model.shortage import shortages_told
 from outlast.model.ulid import is_ulid
 from outlast.storage import Storage
 from outlast.wire.api_socket import ApiSocket
+
+if TYPE_CHECKING:
+    from outlast.core.terminals.sessions import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +123,7 @@ class ProcessManager:
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
+        self._sessions: Sessions | None = None
         self.metrics = MetricsReader(
             storage=storage,
             committer=self._committer,
@@ -166,6 +171,8 @@ class ProcessManager:
         """End every follow stream, now and later, with `FollowInterrupted`."""
         self._closing = True
         self.events.interrupt()
+        if self._sessions is not None:
+            self._sessions.interrupt()
         for cursor in tuple(self._cursors):
             cursor.interrupt()
         for live in self._supervisor:
@@ -202,6 +209,19 @@ class ProcessManager:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""
         await self._managed.stop_all()
         return await shutdown(self._supervisor, self._committer, grace_s)
+
+    @property
+    def sessions(self) -> "Sessions":
+        """The sessions of terminals."""
+        if self._sessions is None:
+            from outlast.core.terminals.sessions import Sessions  # noqa: PLC0415 - most daemons have no terminal
+
+            self._sessions = Sessions(
+                self._storage, self._supervisor, self._committer, self._stdin, start=self.start, kill=self.kill
+            )
+            if self._closing:
+                self._sessions.interrupt()
+        return self._sessions
 
     # ---- processes
 

@@ -6,6 +6,9 @@ The others stand beside the code that handles them, in the module that is named 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
 |-- NotFound                no process has this pid, id or name
+|   `-- SessionNotFound     no session of a terminal has this id
+|-- TooManySessions         too many terminals are open
+|-- InvalidToken            the token of a terminal is wrong
 |-- NotManaged              the process is not managed, so it cannot be restarted
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        the process's standard input is not a pipe, or is closed
@@ -60,6 +63,18 @@ class InvalidRequest(OutlastError):
 
 class NotFound(OutlastError):
     """No process has this pid, id or name."""
+
+
+class SessionNotFound(NotFound):
+    """No session of a terminal has this id: no client can attach to it."""
+
+
+class TooManySessions(OutlastError):
+    """Too many terminals are open."""
+
+
+class InvalidToken(OutlastError):
+    """The token is not that of the terminal."""
 
 
 class NotRunning(OutlastError):

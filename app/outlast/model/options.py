@@ -81,6 +81,21 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """Terminal of a process, which is its standard input, output and error.
+
+    Attributes:
+        rows: height at the start of each run.
+        cols: width, likewise.
+        token_hash: SHA-256, in hexadecimal digits, of the token with which clients attach to it. None: it has none.
+    """
+
+    rows: int = 24
+    cols: int = 80
+    token_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Options of a start.
 
@@ -92,6 +107,7 @@ class Options:
         limits: resource limits.
         restart: restart policy of a managed process.
         health_check: health check of a managed process.
+        terminal: its terminal, if it has one.
     """
 
     timeout_ms: int | None = None
@@ -101,6 +117,7 @@ class Options:
     limits: Limits = Limits()
     restart: Restart | None = None
     health_check: HealthCheck | None = None
+    terminal: Terminal | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
@@ -109,7 +126,7 @@ class Options:
         for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "nice"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
-        for name in ("limits", "restart", "health_check"):
+        for name in ("limits", "restart", "health_check", "terminal"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
                 record[name] = {key: value for key, value in asdict(part).items() if value is not None}
@@ -127,4 +144,6 @@ class Options:
         if "health_check" in parts:
             check = parts["health_check"]
             parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
+        if "terminal" in parts:
+            parts["terminal"] = Terminal(**parts["terminal"])
         return cls(**parts)

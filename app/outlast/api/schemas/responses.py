@@ -424,3 +424,43 @@ class FoundLines(Schema):
     matches = fields.List(fields.Nested(FoundLine), required=True, metadata={"description": "Lines of this page."})
     next = _string("`cursor` of the next page; null: nothing more was found.", allow_none=True)
     complete = _flag("False: the time ran out, maybe while the search waited for its turn; continue with `next`.")
+
+
+class CreatedSession(Schema):
+    """A terminal that was created."""
+
+    session_id = _string("Id of the session, and of its process.")
+    token = _string("Token with which clients attach. It is not told again.")
+    warnings = fields.List(
+        fields.String(), metadata={"description": "What was passed over in the request. Left out if there is nothing."}
+    )
+
+
+class SessionInfo(Schema):
+    """A terminal and its program."""
+
+    session_id = _string("Id of the session, and of its process.")
+    pid = _integer("Operating-system pid of the program.")
+    command = _string("Program.")
+    args = fields.List(fields.String(), required=True, metadata={"description": "Arguments of the program."})
+    rows = _integer("Height of the terminal now.")
+    cols = _integer("Width of the terminal now.")
+    created_at = _integer("Time of the start.")
+    is_alive = _flag("Whether the program runs.")
+    ended_at = _integer("Time of the end; null while it runs.", allow_none=True)
+    exit_code = _integer(
+        "Exit code, or the negative number of the signal that ended the program; null while it runs, and if nobody "
+        "knows.",
+        allow_none=True,
+    )
+    oom_killed = fields.Boolean(
+        metadata={"description": "True if the kernel killed the program because memory ran out; else left out."}
+    )
+
+
+class SessionList(Schema):
+    """Terminals."""
+
+    sessions = fields.List(
+        fields.Nested(SessionInfo), required=True, metadata={"description": "The sessions, oldest first."}
+    )

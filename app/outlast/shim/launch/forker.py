@@ -16,7 +16,7 @@ from outlast.linux.clone import fork_sibling
 from outlast.shim.launch.exec_child import ExecSpec, exec_child, map_report
 from outlast.wire.fds import ReceivedFds, close_all
 
-HELLO = b"outlast forker 2\n"
+HELLO = b"outlast forker 3\n"
 """First bytes that the helper sends. Their number is a version: the helper's files may be newer than the shim."""
 REQUEST = struct.Struct("<I")
 """Size of a request in bytes, which is an `ExecSpec`, marshalled. `REQUEST_FDS` descriptors come with it."""
