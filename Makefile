@@ -23,7 +23,7 @@ help:
 	@echo "make test-quick   run the tests that take no more than a few seconds each"
 	@echo "make coverage     run the tests, and tell which lines and branches of app/ they reach (TESTS=$(TESTS))"
 	@echo "make check        check formatting, lint, types and import rules"
-	@echo "make fix          format, and fix what the linter can fix"
+	@echo "make fix          format, fix what the linter can fix, and make the blocking client of the asynchronous one"
 	@echo "make docs         write docs/http-api.md and docs/errors.md from the OpenAPI document"
 	@echo "make demo         kill the daemon under a printing process, and show that no line is missing"
 	@echo "make bench        measure beside peers that run in the same minutes"
@@ -66,7 +66,7 @@ serve: $(VENV)/installed
 	@echo ""
 	@echo "Ctrl-C ends the daemon and leaves the processes running. To end everything:"
 	@echo ""
-	@echo "  $(BIN)/outlast down --state-dir $(STATE_DIR)"
+	@echo "  $(BIN)/outlast shutdown --state-dir $(STATE_DIR)"
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
@@ -97,6 +97,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/lint-imports
 
 fix: $(VENV)/installed-dev
+	@$(BIN)/python -m tools.sync_client
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

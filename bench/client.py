@@ -3,12 +3,13 @@
 import contextlib
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.http_client import API_ROOT
 
 _TIMEOUT_S = 60.0
+_READ_BYTES = 1 << 18
 
 
 class Client:
@@ -62,6 +63,19 @@ class Client:
             response = connection.getresponse()
             if not any(line.startswith(b"event: output") for line in response):
                 raise RuntimeError(f"GET {path}: {response.status}, and no line of output")
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Yield the body of a GET as it comes.
+
+        Raises:
+            RuntimeError: the daemon refused the call.
+        """
+        self._connection.request("GET", f"{API_ROOT}{path}", headers=self._headers)
+        response = self._connection.getresponse()
+        if response.status != http.client.OK:
+            raise RuntimeError(f"GET {path}: {response.status} {response.read().decode()}")
+        while data := response.read1(_READ_BYTES):
+            yield data
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,6 +1,19 @@
 """All measures, in the order in which they run."""
 
-from bench import aged_store, compression, disk, flood, followers, latency, many, memory, recovery, replay, start
+from bench import (
+    aged_store,
+    compression,
+    disk,
+    flood,
+    followers,
+    latency,
+    library,
+    many,
+    memory,
+    recovery,
+    replay,
+    start,
+)
 from bench.measure import Measure
 
 MEASURES: dict[str, Measure] = {
@@ -10,6 +23,7 @@ MEASURES: dict[str, Measure] = {
         *many.MEASURES,
         latency.MEASURE,
         replay.MEASURE,
+        library.MEASURE,
         followers.MEASURE,
         start.MEASURE,
         memory.MEASURE,

@@ -108,7 +108,7 @@ class Outlast:
         if self._daemon is not None:
             self.stop()
         subprocess.run(
-            self._command("down"),
+            self._command("shutdown"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

@@ -13,13 +13,13 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.serving import Outlast
-from harness.http_client import Event, HttpClient, resume
+from outlast import AsyncOutlast
+from outlast.client import Line
 
 LINES_PER_S = 20
 _KILLS_AT = (0.25, 0.6)
@@ -79,12 +79,12 @@ class Away:
 
 
 class Follower:
-    """A reader of a process's output that resumes with Last-Event-ID, as a browser does."""
+    """A reader of a process's output by the Python client, which goes on by itself when its connection breaks."""
 
     def __init__(self, server: Outlast, process: dict[str, Any], screen: Screen) -> None:
         self.seen: list[tuple[int, str]] = []
         self._url, self._token = server.url, server.token
-        self._path = f"/processes/{process['id']}/output/follow"
+        self._process_id = process["id"]
         self._screen = screen
         self._away: list[Away] = []
         self._killed_ms: int | None = None
@@ -99,29 +99,21 @@ class Follower:
         self._away.append(Away(self._killed_ms, _now_ms()))
 
     async def run(self) -> None:
-        """Read until `eof`, over as many daemons as that takes."""
-        async with (
-            HttpClient(self._url, self._token) as client,
-            contextlib.aclosing(resume(lambda last_id: self._connect(client, last_id))) as events,
-        ):
-            async for event in events:
-                if event.id is not None:
-                    self._show(event.id, event.data)
+        """Read to the end, over as many daemons as that takes."""
+        async with AsyncOutlast(self._url, self._token) as client:
+            process = await client.process(self._process_id)
+            async for item in process.follow(on_reconnect=self._say_that_it_is_back):
+                if isinstance(item, Line):
+                    self._show(item)
         self._screen.end_row()
 
-    async def _connect(self, client: HttpClient, last_id: int | None) -> AsyncGenerator[Event, None]:
-        is_back = last_id is not None
-        async with contextlib.aclosing(client.follow(self._path, last_id)) as events:
-            async for event in events:
-                if is_back:
-                    self._screen.say("follower", f"is back with Last-Event-ID: {last_id}", BLUE)
-                    is_back = False
-                yield event
+    def _say_that_it_is_back(self, last_id: int) -> None:
+        self._screen.say("follower", f"is back with Last-Event-ID: {last_id}", BLUE)
 
-    def _show(self, number: int, data: dict[str, Any]) -> None:
-        self.seen.append((number, data["line"]))
-        alone = any(away.from_ms <= data["timestamp"] <= away.to_ms for away in self._away)
-        self._screen.number(number, alone=alone)
+    def _show(self, line: Line) -> None:
+        self.seen.append((line.seq, f"{line.text}\n"))
+        alone = any(away.from_ms <= line.timestamp <= away.to_ms for away in self._away)
+        self._screen.number(line.seq, alone=alone)
 
 
 async def demonstrate(server: Outlast, seconds: float) -> bool:

@@ -1,11 +1,10 @@
 """A client for the HTTP API: calls with the token, JSON answers, and Server-Sent Events."""
 
-import asyncio
 import contextlib
 import io
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,6 @@ API_ROOT = "/api/v1"
 EVENT_STREAM = "text/event-stream"
 _ANSWER_S = 120.0
 _SILENT_S = 60.0
-_RECONNECT_S = 0.01
 _SHOWN_BYTES = 2000
 _OK = 200
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -139,27 +137,6 @@ async def read_events(content: aiohttp.StreamReader) -> AsyncGenerator[Event, No
         for event in parser.feed(data):
             yield event
     parser.finish()
-
-
-async def resume(
-    connect: Callable[[int | None], AsyncGenerator[Event, None]], last_event_id: int | None = None
-) -> AsyncGenerator[Event, None]:
-    """Yield events up to `eof`, over as many connections as that takes.
-
-    Args:
-        connect: follows the stream over one connection, from behind the given event id (`HttpClient.follow`).
-        last_event_id: where the first connection begins.
-    """
-    while True:
-        with contextlib.suppress(*BROKEN):
-            async with contextlib.aclosing(connect(last_event_id)) as events:
-                async for event in events:
-                    if event.id is not None:
-                        last_event_id = event.id
-                    yield event
-                    if event.kind == "eof":
-                        return
-        await asyncio.sleep(_RECONNECT_S)
 
 
 class HttpClient:

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from outlast.cli import messages
+from outlast.cli import log as daemon_log
 
 
 def make_log(formatter: logging.Formatter) -> logging.Logger:
     logger = logging.Logger("test")  # noqa: LOG001 - it ends with the test
-    handler = messages._Handler()
+    handler = daemon_log._Handler()
     handler.setFormatter(formatter)
     logger.addHandler(handler)
     return logger
@@ -21,12 +21,12 @@ def make_log(formatter: logging.Formatter) -> logging.Logger:
 
 @pytest.fixture
 def log() -> logging.Logger:
-    return make_log(messages._Formatter("%(levelname)s %(message)s"))
+    return make_log(daemon_log._Formatter("%(levelname)s %(message)s"))
 
 
 @pytest.fixture
 def json_log() -> logging.Logger:
-    return make_log(messages._JsonFormatter())
+    return make_log(daemon_log._JsonFormatter())
 
 
 def test_no_text_of_others_begins_a_line_of_the_log(log: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:

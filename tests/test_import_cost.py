@@ -31,6 +31,13 @@ def test_the_command_imports_few_modules() -> None:
     )
 
 
+def test_the_blocking_client_imports_no_event_loop() -> None:
+    loaded = imported("from outlast import Outlast")
+    assert loaded.isdisjoint({"aiohttp", "asyncio", "httpx", "marshmallow", "platformdirs", "tomllib"})
+    assert "http" in loaded
+    assert "aiohttp" in imported("from outlast import AsyncOutlast")
+
+
 def test_no_garbage_is_looked_for_while_a_command_imports(tmp_path: Path) -> None:
     program = """if True:
         import gc, sys, outlast.cli
@@ -38,7 +45,7 @@ def test_no_garbage_is_looked_for_while_a_command_imports(tmp_path: Path) -> Non
         gc.callbacks.append(lambda phase, _: begun.append(phase))
         run = cli._run
         cli._run = lambda job: (print(begun), run(job), print(gc.isenabled(), gc.get_freeze_count() > 10_000))
-        cli.main(["down", "--state-dir", sys.argv[1]])
+        cli.main(["shutdown", "--state-dir", sys.argv[1]])
     """
     command = [sys.executable, "-c", program, str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

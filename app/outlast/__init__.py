@@ -3,6 +3,8 @@
 Rooms, top to bottom; each imports only those below it (checked by import-linter, see pyproject.toml):
 
     cli | testing               the command; the storage conformance suite that third parties run
+    client                      the Python client of the HTTP API, which the command uses, too
+    client                      the Python client of the HTTP API, with and without an event loop
     daemon                      the composition root: wiring, sockets, order of start and shutdown
     api                         HTTP: routes, schemas, SSE, authentication, errors
     core                        what a process is: start, stop, capture, follow, recovery
@@ -14,3 +16,18 @@ Rooms, top to bottom; each imports only those below it (checked by import-linter
 """
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # that of `typing`, which would be imported for this alone
+if TYPE_CHECKING:
+    from outlast.client import AsyncOutlast, Outlast
+
+__all__ = ["AsyncOutlast", "Outlast", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client when it is first asked for: the daemon, the shim and most commands need none."""
+    if name in {"AsyncOutlast", "Outlast"}:
+        import importlib  # noqa: PLC0415 - see above
+
+        return getattr(importlib.import_module("outlast.client"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

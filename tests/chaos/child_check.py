@@ -109,9 +109,9 @@ class ChildCheck:
             for stream, word in WORDS.items():
                 texts = _texts(self._wanted.written[stream])
                 self._find(rows_differ(f"the stream of `run`, {word}", record.run_caller.lines[word], texts))
-            end = record.run_caller.end or {}
+            end = record.run_caller.end
             wanted = (self._listed["reason"], self._listed["exit_code"], self._listed["signal"])
-            self._differ("the end of `run`", (end.get("reason"), end.get("exit_code"), end.get("signal")), wanted)
+            self._differ("the end of `run`", end and (end.reason, end.exit_code, end.signal), wanted)
         if record.start.is_awaited:
             awaited = record.awaited or {}
             is_managed = record.start.kind == RESTARTED  # another run may have ended since

@@ -9,7 +9,7 @@ from tests.support.daemon import Daemon, outlast
 
 
 async def end_everything(daemon: Daemon) -> list[str]:
-    """End daemon, processes and shim by `outlast down`, and return what was wrong with that."""
+    """End daemon, processes and shim by `outlast shutdown`, and return what was wrong with that."""
     path = daemon.state_dir / SHIM_LOCK_NAME
     shim = lock.holder(path)
     config = daemon.state_dir.parent / "impatient.toml"
@@ -17,10 +17,10 @@ async def end_everything(daemon: Daemon) -> list[str]:
     try:
         if daemon.process is not None:
             await daemon.stop()
-        code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
+        code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
         assert code == 0, output
     except (AssertionError, TimeoutError) as exc:
         if shim is not None and shim == lock.holder(path):
             os.kill(shim, signal.SIGKILL)  # its children end when nobody reads them
-        return [f"`outlast down` failed: {exc!r}"]
-    return [] if lock.holder(path) is None else ["the shim still runs after `outlast down`"]
+        return [f"`outlast shutdown` failed: {exc!r}"]
+    return [] if lock.holder(path) is None else ["the shim still runs after `outlast shutdown`"]

@@ -1,16 +1,20 @@
-"""A follower over Server-Sent Events: it resumes with Last-Event-ID after each kill, and keeps the events as sent."""
+"""A follower over Server-Sent Events: it goes on after each kill as the Python client does, and keeps what came."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
-import aiohttp
-
-from harness.http_client import Event, SseParser, UnexpectedStatusError, resume
+from harness.http_client import HttpClient, SseParser
+from outlast.client import Disconnected, Gap, Line, OutlastError, calls
+from outlast.client.async_session import AsyncSession
+from outlast.client.async_transport import AsyncReply, as_disconnected
+from outlast.client.request import Request
+from outlast.client.subscription import Follow
 from tests.chaos.daemon_client import DaemonClient
 from tests.chaos.journal import now_ms
 from tests.chaos.plan import FollowerPlan
+from tests.support.library import SharedTransport
 
 _SLOW_READ_BYTES = 16 << 10
 _END_OF_EVENT = b"\n\n"
@@ -32,46 +36,97 @@ class Follower:
     async def run(self, client: DaemonClient, process_id: str) -> None:
         """Follow until `eof`, over as many daemons as that takes."""
         await asyncio.sleep(self.plan.join_s)
-        path = f"/processes/{process_id}/{self.plan.stream}/follow"
-        async with contextlib.aclosing(resume(lambda last_id: self._connect(client, path, last_id))) as events:
-            async for event in events:
-                if event.kind == "eof":
-                    self.finished_ms = now_ms()
-                elif event.id is not None:
-                    self.events += 1
-                    self.last_id = event.id
-
-    async def _connect(self, client: DaemonClient, path: str, last_id: int | None) -> AsyncGenerator[Event, None]:
-        await client.wait_for_daemon()
-        query = f"?tail={self.plan.tail}" if self.plan.tail is not None else ""
-        headers = None if last_id is None else {"Last-Event-ID": str(last_id)}
-        http_client = client.slow if self.plan.pause_s else client
+        session = AsyncSession(_PacedTransport(client, self), None)
         try:
-            async with http_client.stream(path + query, headers=headers) as content:
-                self.connections += 1
-                async for event in self._events(content):
-                    yield event
-        except UnexpectedStatusError as exc:
+            newest = (await session.call(calls.look(process_id))).output.last_seq
+            stream = _KeptStream(self, f"/processes/{process_id}/{self.plan.stream}/follow", newest)
+            async with contextlib.aclosing(session.batches(stream)) as batches:
+                async for _ in batches:
+                    pass
+        except OutlastError as exc:
             self.complaints.append(str(exc))
+        else:
+            self.finished_ms = now_ms()
 
-    async def _events(self, content: aiohttp.StreamReader) -> AsyncGenerator[Event, None]:
-        """Read a connection at the planned pace, until it ends or the follower is to hang up."""
-        parser, buffered = SseParser(), b""
-        leaves_at = None if self.plan.leaves_after is None else self.events + self.plan.leaves_after
-        while (leaves_at is None or self.events < leaves_at) and (data := await self._read(content)):
-            *blocks, buffered = (buffered + data).split(_END_OF_EVENT)
-            self._keep([block for block in blocks if EOF not in block and not block.startswith(b":")])
-            for block in blocks:
-                for event in parser.feed(block + _END_OF_EVENT):
-                    yield event
+    def keep(self, blocks: list[bytes]) -> None:
+        """Keep events as they were sent, and count them.
 
-    async def _read(self, content: aiohttp.StreamReader) -> bytes:
-        if not self.plan.pause_s:
-            return await content.readany()
-        await asyncio.sleep(self.plan.pause_s)
-        return await content.read(_SLOW_READ_BYTES)
-
-    def _keep(self, blocks: list[bytes]) -> None:
-        if blocks:
+        Raises:
+            SseError: an event is malformed.
+        """
+        events = [block for block in blocks if EOF not in block and not block.startswith(b":")]
+        parser = SseParser()
+        for event in parser.feed(b"".join(block + _END_OF_EVENT for block in events)):
+            if event.id is not None:
+                self.events += 1
+                self.last_id = event.id
+        if events:
             with self.path.open("ab") as file:
-                file.write(_END_OF_EVENT.join(blocks) + _END_OF_EVENT)
+                file.write(_END_OF_EVENT.join(events) + _END_OF_EVENT)
+
+
+class _KeptStream(Follow):
+    """A follow stream whose follower keeps what comes, and hangs up now and then."""
+
+    def __init__(self, follower: Follower, path: str, newest: int) -> None:
+        super().__init__(path, {"tail": follower.plan.tail}, newest=newest)
+        self._follower = follower
+        self._leaves_at: int | None = None
+
+    def request(self) -> Request:
+        """Return the request of the next connection, and plan its end."""
+        if self._follower.plan.leaves_after is not None:
+            self._leaves_at = self._follower.events + self._follower.plan.leaves_after
+        return super().request()
+
+    def feed(self, data: bytes) -> list[Line | Gap]:
+        """Read as every follower does.
+
+        Raises:
+            Disconnected: the follower hangs up now.
+        """
+        items = super().feed(data)
+        if self._leaves_at is not None and self._follower.events >= self._leaves_at and not self.is_over:
+            raise Disconnected("the follower hangs up", sent=True)
+        return items
+
+    def _parse(self, blocks: list[bytes]) -> tuple[list[int], list[Line | Gap]]:
+        self._follower.keep(blocks)
+        return super()._parse(blocks)
+
+
+class _PacedTransport(SharedTransport):
+    """Connections that are read at the planned pace."""
+
+    def __init__(self, client: DaemonClient, follower: Follower) -> None:
+        super().__init__(self._connected_client)
+        self._client = client
+        self._follower = follower
+
+    @contextlib.asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[AsyncReply]:
+        """Connect, and count the connections."""
+        async with super().open(request) as reply:
+            self._follower.connections += 1
+            pause_s = self._follower.plan.pause_s
+            yield _SlowReply(reply, pause_s) if pause_s else reply
+
+    async def _connected_client(self) -> HttpClient:
+        await self._client.wait_for_daemon()
+        return self._client.slow if self._follower.plan.pause_s else self._client
+
+
+class _SlowReply(AsyncReply):
+    """An answer that is read in pieces, with pauses."""
+
+    def __init__(self, reply: AsyncReply, pause_s: float) -> None:
+        super().__init__(reply._response)
+        self._pause_s = pause_s
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body a piece at a time."""
+        with as_disconnected():
+            await asyncio.sleep(self._pause_s)
+            while data := await self._response.content.read(_SLOW_READ_BYTES):
+                yield data
+                await asyncio.sleep(self._pause_s)

@@ -45,7 +45,7 @@ async def run(
         campaign.log.hits += hits
         campaign.log.kills["daemon"] += hits.total()
         verdict.findings += findings
-    verdict.findings += [f"left after `outlast down`: {what}" for what in left_over(campaign.log.state_dir)]
+    verdict.findings += [f"left after `outlast shutdown`: {what}" for what in left_over(campaign.log.state_dir)]
     verdict.findings += [
         f"nothing was ever killed at {point}"
         for point in (*campaign.points, *(MIGRATION_POINTS if with_migrations else ()))

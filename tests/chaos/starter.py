@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from harness.http_client import BROKEN
+from outlast.client import Disconnected, OutlastError
 from tests.chaos.campaign_log import CampaignLog, Record
 from tests.chaos.daemon_client import DaemonClient, is_interrupted
 from tests.chaos.follower import Follower
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 _LOOK_AGAIN_S = 0.01
 _BETWEEN_MESSAGES_S = 0.05
 _UNAVAILABLE = 503
+_REFUSED = 400
 _RESTART = {"policy": "on_failure", "initial_backoff_ms": 50, "max_backoff_ms": 500}
 
 
@@ -94,15 +96,17 @@ class Starter:
         return status, repr(answer.body)
 
     async def _run(self, record: Record) -> tuple[int, str]:
-        """Run a child, and come back with the same key until its stream was whole. Return status and reason."""
+        """Run a child to its end. Return status and reason."""
         record.run_caller = record.run_caller or RunCaller()
         try:
             await record.run_caller.run(
                 self._client, self._body(record.start), lambda id_: self._take(record, {"id": id_})
             )
-        except aiohttp.ClientResponseError as exc:
-            return exc.status, exc.message
-        return (200, "") if record.run_caller.end is not None else (_UNAVAILABLE, "")
+        except Disconnected:  # no daemon was reached
+            return _UNAVAILABLE, ""
+        except OutlastError as exc:
+            return _REFUSED, str(exc)
+        return 200, ""
 
     def _body(self, start: Start) -> dict[str, Any]:
         managed = {"name": f"child-{start.tag}", "restart": _RESTART} if start.kind == RESTARTED else {}

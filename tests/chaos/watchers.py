@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 from tensorlake.sandbox import AsyncSandbox, SandboxError
 
-from harness.http_client import BROKEN, read_events
-from tests.chaos.daemon_client import TOKEN, DaemonClient, is_interrupted
+from harness.http_client import BROKEN, HttpClient
+from outlast.client import Ended, Line, Started
+from outlast.client.running import Running
+from tests.chaos.daemon_client import TOKEN, DaemonClient
+from tests.support.library import session_over
 
 _LOOK_AGAIN_S = 0.01
 _WAIT_S = 30
@@ -18,42 +21,42 @@ _WAIT_S = 30
 
 @dataclass(slots=True)
 class RunCaller:
-    """A caller of `run` that comes back with its key until it has the whole stream.
+    """A caller of `run` by the Python client, which comes back with its key until it has all of the stream.
 
     Attributes:
-        lines: the lines of the stream that was whole, by stream.
-        end: the last event of that stream; None: there was none yet.
+        lines: the lines, by stream.
+        end: how the command ended; None: not told yet.
         broken: streams that were cut short.
     """
 
     lines: dict[str, list[str]] = field(default_factory=dict)
-    end: dict[str, Any] | None = None
+    end: Ended | None = None
     broken: int = 0
 
     async def run(self, client: DaemonClient, body: dict[str, Any], on_started: Callable[[str], None]) -> None:
-        """Run a command to its end. `on_started` is called with the id of the process, once for each stream.
+        """Run a command to its end. `on_started` is called with the id of the process.
 
         Raises:
-            aiohttp.ClientConnectorError: no daemon listens: the request was never sent.
-            aiohttp.ClientResponseError: the daemon refuses the request.
+            OutlastError: the daemon refuses the request, or was never reached.
         """
-        url = f"{client.url}{client.root}/processes/run?detach=true"
+
+        async def connected() -> HttpClient:
+            await client.wait_for_daemon()
+            return client
+
         self.lines = {"stdout": [], "stderr": []}
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-        async with client.session.post(url, json=body, timeout=timeout) as response:
-            if not response.ok and is_interrupted(await response.json()):
-                return
-            response.raise_for_status()
-            with contextlib.suppress(*BROKEN):
-                async with contextlib.aclosing(read_events(response.content)) as events:
-                    async for event in events:
-                        if "pid" in event.data:
-                            on_started(event.data["id"])
-                        elif "line" in event.data:
-                            self.lines[event.data["stream"]].append(event.data["line"])
-                        elif "reason" in event.data:
-                            self.end = event.data
-                            return
+        running = Running(json.dumps(body).encode(), None, self._came_back)
+        async with contextlib.aclosing(session_over(connected).batches(running)) as batches:
+            async for items in batches:
+                for item in items:
+                    if isinstance(item, Started):
+                        on_started(item.id)
+                    elif isinstance(item, Line):
+                        self.lines[item.stream].append(item.text)
+                    elif isinstance(item, Ended):
+                        self.end = item
+
+    def _came_back(self, _: int) -> None:
         self.broken += 1
 
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from harness.http_client import BROKEN, Event, HttpClient, UnexpectedStatusError, resume
+from harness.http_client import BROKEN, HttpClient
+from outlast.client import Gap, Line, OutlastError
 from tests.support.daemon import Daemon
+from tests.support.library import client_over
 
 _PATIENCE_S = 120.0
 _BETWEEN_TRIES_S = 0.05
@@ -28,6 +30,7 @@ class DaemonClient:
         self._daemon = daemon
         self._listening = asyncio.Event()
         self._client: HttpClient | None = None
+        self._library = client_over(self.connected)
 
     def daemon_listens(self) -> None:
         """Let calls go on."""
@@ -100,34 +103,20 @@ class DaemonClient:
         _, raw = await self.call("GET", path, 200, accept="application/octet-stream")
         return raw
 
-    async def events(self, process_id: str) -> AsyncGenerator[Event, None]:
-        """Follow a process from its first line to its `eof`, over as many connections as that takes.
+    async def lines(self, process_id: str) -> AsyncGenerator[Line, None]:
+        """Follow a process from its first line to its end, over as many connections as that takes.
 
         Raises:
             UnexpectedResult: the numbers have a hole or a repeat, or the stream was refused.
         """
         after = 0
-        connections = resume(lambda last_id: self._connect(f"/processes/{process_id}/output/follow", last_id))
         try:
-            async with contextlib.aclosing(connections) as events:
-                async for event in events:
-                    if event.id is not None:
-                        if event.kind != "output" or event.id != after + 1:
-                            raise UnexpectedResult(
-                                f"following {process_id}: {event.kind} {event.id} came after {after}"
-                            )
-                        after = event.id
-                    yield event
-        except UnexpectedStatusError as exc:
+            process = await self._library.process(process_id)
+            async with contextlib.aclosing(process.follow()) as items:
+                async for item in items:
+                    if isinstance(item, Gap) or item.seq != after + 1:
+                        raise UnexpectedResult(f"following {process_id}: {item} came after {after}")
+                    after = item.seq
+                    yield item
+        except OutlastError as exc:
             raise UnexpectedResult(f"following {process_id}: {exc}") from exc
-
-    async def _connect(self, path: str, last_id: int | None) -> AsyncGenerator[Event, None]:
-        client = await self.connected()
-        try:
-            async with contextlib.aclosing(client.follow(f"{path}?after={last_id or 0}")) as events:
-                async for event in events:
-                    yield event
-        except RuntimeError as exc:
-            if client.session.closed:
-                raise ConnectionError("the connections were closed") from exc
-            raise

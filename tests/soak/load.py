@@ -134,8 +134,8 @@ class Load:
             return
         if not short.do:
             return
-        async with contextlib.aclosing(self._client.events(process_id)) as events:
-            await anext(events)
+        async with contextlib.aclosing(self._client.lines(process_id)) as lines:
+            await anext(lines)
         if short.do == "kill":
             await self._client.call("DELETE", path, 204)
         else:  # 400: it has ended by what was sent when the answer was lost
@@ -143,9 +143,8 @@ class Load:
 
     async def _follow(self, short: ShortProcess, process_id: str) -> None:
         got: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        async for event in self._client.events(process_id):
-            if event.kind == "output":
-                got[event.data["stream"]].append(event.data["line"])
+        async for line in self._client.lines(process_id):
+            got[line.stream].append(line.text + "\n" * line.complete)
         for stream, wanted in (("stdout", short.stdout), ("stderr", short.stderr)):
             if (text := "".join(got[stream])) != wanted.decode(errors="replace"):
                 raise UnexpectedResult(

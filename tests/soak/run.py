@@ -205,7 +205,7 @@ class Soak:
 
     async def _check_long(self, long: LongProcess) -> Totals:
         path = f"/processes/{long.info['id']}"
-        async for _ in self._client.events(long.info["id"]):
+        async for _ in self._client.lines(long.info["id"]):
             pass
         info = await self._client.get(path)
         out, err = await self._client.raw(f"{path}/stdout"), await self._client.raw(f"{path}/stderr")

@@ -108,7 +108,7 @@ class Daemon:
         return code
 
     async def end_everything(self) -> None:
-        """End daemon, processes and shim: all that `outlast down` does, less an interpreter for each test."""
+        """End daemon, processes and shim: all that `outlast shutdown` does, less an interpreter for each test."""
         await self.hang_up()
         if self.process is not None:
             await self.stop(signal.SIGTERM if self.process.returncode is None else 0)

@@ -139,7 +139,7 @@ class Init(Daemon):
         except TimeoutError:
             self.process.kill()
             await self.ends()
-            await outlast("down", "--state-dir", str(self.state_dir))
+            await outlast("shutdown", "--state-dir", str(self.state_dir))
             raise
 
 

@@ -50,7 +50,7 @@ async def test_the_daemon_names_the_processes_that_keep_running(daemon: Daemon, 
     follower = asyncio.create_task(daemon.drained(processes[0]))
     assert await daemon.stop(number) == 0
     assert "2 processes keep running" in daemon.log
-    assert f"outlast down --state-dir {daemon.state_dir}" in daemon.log
+    assert f"outlast shutdown --state-dir {daemon.state_dir}" in daemon.log
     assert all(is_running(process["pid"]) for process in processes)
     await asyncio.wait([follower], timeout=DEADLINE_S)
     follower.exception()  # the stream was interrupted, which is not the end of the output
@@ -66,7 +66,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
     await daemon.hang_up()
     config = daemon.state_dir.parent / "grace.toml"
     config.write_text("stop_grace_ms = 1000\n")
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir), "--config", str(config))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir), "--config", str(config))
     assert (code, output) == (0, "3 running processes ended; shim and daemon are down\n")
     assert left_over(daemon.state_dir) == []
     assert not is_running(daemonised["pid"])
@@ -83,7 +83,7 @@ async def test_down_ends_everything(daemon: Daemon) -> None:
         ("ready",),
         ("stopped",),
     ]
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 
@@ -91,7 +91,7 @@ async def test_down_on_a_wrong_folder_says_so(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o700)
     for folder, problem in ((empty, "no daemon has used the folder"), (tmp_path / "none", "there is no folder")):
-        code, output = await outlast("down", "--state-dir", str(folder))
+        code, output = await outlast("shutdown", "--state-dir", str(folder))
         assert (code, problem in output, "with --state-dir" in output) == (1, True, True), output
         assert "Traceback" not in output
     assert os.listdir(tmp_path) == ["empty"]
@@ -101,20 +101,20 @@ async def test_down_on_a_wrong_folder_says_so(tmp_path: Path) -> None:
 async def test_down_works_without_a_daemon(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
     assert daemon.sql("SELECT id, signal FROM processes") == [(process["id"], 15)]
 
 
 async def test_down_ends_a_daemon_that_a_supervisor_restarts(daemon: Daemon) -> None:
-    """A daemon that takes the place of another before `down` can is ended like it."""
+    """A daemon that takes the place of another before `shutdown` can is ended like it."""
     process = await daemon.run("sleep", "1000")
     await daemon.hang_up()
     queue = "import fcntl, signal, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); signal.pause()"
     successor = await asyncio.create_subprocess_exec(PYTHON, "-c", queue, str(daemon.state_dir / "lock"))
     try:
         await eventually(lambda: "setlk" in Path(f"/proc/{successor.pid}/wchan").read_text())
-        code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+        code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     finally:
         if successor.returncode is None:  # it was not quicker
             successor.kill()
@@ -230,7 +230,7 @@ async def test_the_daemon_listens_on_a_unix_socket(state_dir: Path, tmp_path: Pa
     process.terminate()
     assert await process.wait() == 0
     close_pipes(process)
-    assert (await outlast("down", "--state-dir", str(state_dir)))[0] == 0
+    assert (await outlast("shutdown", "--state-dir", str(state_dir)))[0] == 0
     assert not path.exists()
 
 
@@ -269,7 +269,7 @@ async def test_the_shim_is_not_ended_by_mistake(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["init"], ["down"], ["sql"], ["shim"], ["shim", "upgrade"]], ids=" ".join
+    "command", [[], ["serve"], ["init"], ["shutdown"], ["sql"], ["shim"], ["shim", "upgrade"]], ids=" ".join
 )
 async def test_help_fits_eighty_columns(command: list[str]) -> None:
     code, output = await outlast(*command, "--help")

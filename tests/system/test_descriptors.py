@@ -69,7 +69,7 @@ async def echoes(daemon: Daemon, process: dict[str, Any], word: str) -> None:
 async def down(daemon: Daemon) -> None:
     """End everything, by a command that has no more descriptors than the daemon."""
     await daemon.hang_up()
-    ending = await asyncio.create_subprocess_exec(*daemon.command, "down", "--state-dir", str(daemon.state_dir))
+    ending = await asyncio.create_subprocess_exec(*daemon.command, "shutdown", "--state-dir", str(daemon.state_dir))
     assert await asyncio.wait_for(ending.wait(), DEADLINE_S) == 0
     assert left_over(daemon.state_dir) == []
 

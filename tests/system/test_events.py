@@ -12,7 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from harness.http_client import BROKEN, Event, HttpClient, resume
+from harness.http_client import BROKEN, Event, HttpClient
+from outlast import AsyncOutlast
+from outlast.client import Event as ToldEvent
 from outlast.failpoints import VARIABLE
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S, eventually
@@ -142,23 +144,21 @@ async def test_the_daemons_end_breaks_a_stream_of_events_off(daemon: Daemon, his
 
 
 class Listener:
-    """Follows, and comes back with the last id that it has seen whenever its connection breaks."""
+    """Listens with the Python client, which comes back whenever its connection breaks."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self.told: list[Event] = []
-        self.connections = 0
+        self.told: list[ToldEvent] = []
+        self.connections = 1
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        async for event in resume(self._connect):
-            self.told.append(event)
+        async with AsyncOutlast(self._daemon.url, self._daemon.token) as client:
+            async for event in client.events(on_reconnect=self._came_back):
+                self.told.append(event)
 
-    async def _connect(self, last_event_id: int | None) -> AsyncGenerator[Event, None]:
+    def _came_back(self, _: int) -> None:
         self.connections += 1
-        async with HttpClient(self._daemon.url, self._daemon.token) as client:
-            async for event in client.follow("/events", last_event_id):
-                yield event
 
 
 async def ask_for_processes(daemon: Daemon, name: str) -> None:
@@ -239,21 +239,21 @@ async def tell_over_kills(daemon: Daemon) -> tuple[Listener, Snapshot]:
 async def test_each_event_is_sent_once_over_kills(crashable_daemon: Daemon) -> None:
     listener, snapshot = await tell_over_kills(crashable_daemon)
     assert listener.connections >= 5
-    ids = [event.id for event in listener.told if event.id is not None]
+    ids = [event.id for event in listener.told]
     assert ids == sorted(set(ids))
     assert snapshot.event_ids <= set(ids)
-    by_process: dict[str, list[Event]] = defaultdict(list)
+    by_process: dict[str, list[ToldEvent]] = defaultdict(list)
     for event in listener.told:
-        by_process[event.data["process_id"]].append(event)
+        by_process[event.process_id].append(event)
     assert len(snapshot.ends) >= 20
     assert snapshot.ends.keys() <= by_process.keys()
     for process_id, end in snapshot.ends.items():
         started, ended = by_process[process_id]
-        assert started.kind == "started"
-        assert ended.kind in ENDS
-        assert (ended.data["pid"], ended.data["exit_code"], ended.data["reason"]) == end
+        assert started.type == "started"
+        assert ended.type in ENDS
+        assert (ended.pid, ended.exit_code, ended.reason) == end
     failed = by_process.keys() - snapshot.ends.keys()
     assert failed
     for process_id in failed:
-        kinds = [event.kind for event in by_process[process_id]]
+        kinds = [event.type for event in by_process[process_id]]
         assert kinds in (["started", "failed"], ["failed"])

@@ -91,7 +91,7 @@ def used_bytes(daemon: Daemon) -> int:
 
 @pytest.mark.parametrize("disk", [16, 32, 96], indirect=True)
 async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) -> None:
-    """Kills, purges and `down` need no room that output could take."""
+    """Kills, purges and `shutdown` need no room that output could take."""
     printers = [await daemon.python(PRINTER, stdin_mode="pipe") for _ in range(6)]
     managed = await daemon.run("sleep", "1000", name="web")
     for printer in printers:
@@ -111,6 +111,6 @@ async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) 
     await wait_until_healthy(daemon)
     await daemon.ended(await daemon.run("true"))
     await eventually(lambda: used_bytes(daemon) < sizes[0] // 3)
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
     await daemon.stop(0)

@@ -78,7 +78,7 @@ async def test_down_on_a_full_disk_loses_nothing(small_disk: Path) -> None:
         process, ballast = await fill(daemon, small_disk)
         shim = shim_pid(daemon.state_dir)
         await eventually(lambda: not is_running(process["pid"]))  # the shim has its output and its end
-        code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
+        code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(config))
         assert code == 1
         assert "make room" in output
         assert shim is not None
@@ -106,7 +106,7 @@ async def test_down_gives_up_what_a_full_disk_has_no_room_for(small_disk: Path, 
         impatient = small_disk.parent / "impatient.toml"
         impatient.write_text("stop_grace_ms = 0\n")
         code, output = await outlast(
-            "down", "--discard", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(impatient)
+            "shutdown", "--discard", "--state-dir", str(daemon.state_dir), OUTLAST_CONFIG=str(impatient)
         )
         assert (code, "shim and daemon are down" in output) == (0, True), output
         # what was printed before the store failed may be stored: "ready" is, and some lines may be
@@ -148,7 +148,7 @@ async def test_down_finds_a_shim_without_its_socket(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.kill()
     (daemon.state_dir / "shim.sock").unlink()
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
     assert not is_running(process["pid"])
 

@@ -82,7 +82,7 @@ async def test_a_served_copy_touches_nothing_of_the_original(
         await copy.start()
         assert await warnings(copy) == []
         assert (await copy.get(web))["managed"]["status"] == "running"
-        code, said = await outlast("down", "--state-dir", str(copy.state_dir), **copy.environment)
+        code, said = await outlast("shutdown", "--state-dir", str(copy.state_dir), **copy.environment)
         assert code == 0, said
 
         assert is_running(web["pid"])
@@ -103,7 +103,7 @@ async def test_down_on_a_copy_ends_nothing_of_the_original(daemon: Daemon, tmp_p
     copy_folder(daemon, tmp_path / "folder")
     copy_store(daemon, tmp_path / "store")
     for name in ("folder", "store"):
-        code, said = await outlast("down", "--state-dir", str(tmp_path / name))
+        code, said = await outlast("shutdown", "--state-dir", str(tmp_path / name))
         assert code == 0, said
     assert is_running(web["pid"])
     assert is_running(plain["pid"])

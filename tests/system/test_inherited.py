@@ -107,7 +107,7 @@ async def test_nobody_has_to_read_what_the_daemon_says(state_dir: Path, make: Ca
 async def test_down_ends_everything_though_nobody_can_be_told(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     await daemon.hang_up()
-    down = [*OUTLAST, "down", "--state-dir", str(daemon.state_dir)]
+    down = [*OUTLAST, "shutdown", "--state-dir", str(daemon.state_dir)]
     full = os.open("/dev/full", os.O_WRONLY)
     assert await asyncio.to_thread(subprocess.call, down, stdout=full, stderr=full) == 0
     os.close(full)

@@ -148,7 +148,7 @@ async def test_down_by_hand_ends_the_init(init: Init) -> None:
     inside = ["nsenter", "--pid", "--mount", "--target", str(init.init_pid)] if init.is_pid_1 else []
     down = await asyncio.create_subprocess_exec(
         *inside,
-        *(PROGRAM, "down", "--state-dir", str(init.state_dir)),
+        *(PROGRAM, "shutdown", "--state-dir", str(init.state_dir)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -226,10 +226,10 @@ async def test_an_init_kills_all_processes_if_down_fails(init: Init, tmp_path: P
     await init.start("--config", str(config))
     process = await init.sh("trap '' TERM; echo ready; while :; do sleep 0.01; done")
     await anext(init.follow(process))
-    config.write_text("nonsense")  # `outlast down` will refuse it
+    config.write_text("nonsense")  # `outlast shutdown` will refuse it
     os.kill(init.init_pid, signal.SIGTERM)
     assert await init.ends() == 1
-    assert "`outlast down` has failed: all processes are killed" in init.log
+    assert "`outlast shutdown` has failed: all processes are killed" in init.log
     assert left_over(init.state_dir) == []
     config.write_text("")
     await _serve_once(init.state_dir)

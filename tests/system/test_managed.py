@@ -396,7 +396,7 @@ async def test_down_stops_managed_processes_permanently(daemon: Daemon) -> None:
     await until(daemon, waiting, status="backing_off")
     steady = await daemon.sh("sleep 600", name="steady", restart={"policy": "always"})
     await daemon.stop()
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir), OUTLAST_STOP_GRACE_MS="0")
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir), OUTLAST_STOP_GRACE_MS="0")
     assert code == 0, output
     await daemon.start()
     for process in (waiting, steady):

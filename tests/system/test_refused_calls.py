@@ -151,7 +151,7 @@ async def test_a_shim_without_pidfds_can_be_upgraded_and_killed(crashable_daemon
     seen = await daemon.ended(talk)  # nobody but its parent knows how a process has ended, unless it is seen in time
     assert (seen["reason"], seen["exit_code"]) in {("lost", None), ("exited", 0)}
     assert await daemon.lines(talk) == ["1", "2", "3"]
-    code, said = await run_refused("EPERM", calls, *OUTLAST, "down", "--state-dir", str(daemon.state_dir))
+    code, said = await run_refused("EPERM", calls, *OUTLAST, "shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, said) == (0, "1 running process ended; shim and daemon are down\n")
     assert not is_running(stays["pid"])
 

@@ -358,7 +358,7 @@ async def test_the_shim_forgets_an_end_that_is_already_stored(daemon: Daemon) ->
     process = await daemon.sh("exit 3")
     await daemon.ended(process)
     await daemon.hang_up()
-    assert (await outlast("down", "--state-dir", str(daemon.state_dir)))[0] == 0
+    assert (await outlast("shutdown", "--state-dir", str(daemon.state_dir)))[0] == 0
     assert daemon.process is not None
     await daemon.process.wait()
     shim = PlayedShim(process)

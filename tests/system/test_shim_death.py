@@ -221,11 +221,11 @@ async def test_down_ends_processes_without_daemon_or_shim(daemon: Daemon) -> Non
     await daemon.kill()
     os.kill(shim, signal.SIGKILL)
     await eventually(lambda: not is_running(shim))
-    code, _output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, _output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert code == 0
     assert not is_running(process["pid"])
     assert left_over(daemon.state_dir) == []
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, f"nothing runs for {daemon.state_dir}\n")
 
 

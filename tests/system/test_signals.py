@@ -178,7 +178,7 @@ async def test_a_stopped_process_is_continued_to_end_in_order(daemon: Daemon) ->
     await daemon.call("DELETE", f"/processes/{deleted['id']}", 204)
     assert (await daemon.get(deleted))["exit_code"] == 7
     os.kill(daemon.pid, signal.SIGSTOP)  # a daemon that is to end is continued, too
-    code, said = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, said = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert code == 0, said
     assert daemon.sql("SELECT exit_code FROM processes WHERE id = ?", left["id"]) == [(7,)]
 

@@ -115,7 +115,7 @@ async def test_the_umask_does_not_open_or_close_the_folder(tmp_path: Path) -> No
 
 
 @needs_root
-@pytest.mark.parametrize("command", [["down"], ["shim", "upgrade"], ["sql", "SELECT 1"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["shutdown"], ["shim", "upgrade"], ["sql", "SELECT 1"]], ids=" ".join)
 async def test_commands_on_the_folder_of_another_user_say_so(daemon: Daemon, command: list[str]) -> None:
     for folder in (daemon.state_dir, *daemon.state_dir.parents):
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
@@ -152,7 +152,7 @@ async def test_a_second_daemon_is_refused_though_the_lock_was_removed(daemon: Da
 async def test_down_ends_a_daemon_whose_lock_was_removed(daemon: Daemon) -> None:
     process = await daemon.run("sleep", "1000")
     (daemon.state_dir / "lock").unlink()
-    code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+    code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
     await daemon.stop(0)
     assert not is_running(process["pid"])
@@ -236,7 +236,7 @@ async def test_the_folder_may_have_any_name(tmp_path: Path, name: bytes) -> None
         await daemon.start()
         assert await daemon.lines(process) == ["here"]
         await daemon.hang_up()
-        code, output = await outlast("down", "--state-dir", str(folder))
+        code, output = await outlast("shutdown", "--state-dir", str(folder))
         assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
     finally:
         await daemon.end_everything()
@@ -246,7 +246,7 @@ async def test_the_folder_may_have_any_name(tmp_path: Path, name: bytes) -> None
 @needs_root
 async def test_a_user_without_a_home_is_told_to_name_the_folder() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_STATE_HOME"}}
-    for command in (["serve"], ["down"], ["sql", "SELECT 1"]):
+    for command in (["serve"], ["shutdown"], ["sql", "SELECT 1"]):
         ended = await asyncio.to_thread(
             subprocess.run,
             ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *OUTLAST, *command],
@@ -264,7 +264,7 @@ async def test_a_working_directory_that_was_removed_is_reported(tmp_path: Path) 
     script = 'mkdir gone; cd gone; rmdir ../gone; exec "$@"'
     ended = await asyncio.to_thread(
         subprocess.run,
-        ["sh", "-c", script, "sh", *OUTLAST, "down", "--state-dir", "relative"],
+        ["sh", "-c", script, "sh", *OUTLAST, "shutdown", "--state-dir", "relative"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -289,7 +289,7 @@ async def test_down_ends_the_processes_of_a_damaged_store(daemon: Daemon) -> Non
         (daemon.state_dir / name).unlink()
     (daemon.state_dir / "outlast.db").write_bytes(b"no database " * 1000)
     try:
-        code, output = await outlast("down", "--state-dir", str(daemon.state_dir))
+        code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
         assert code == 1
         assert "Traceback" not in output
         assert "2 running processes were ended; how is not stored, and " in output

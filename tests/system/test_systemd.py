@@ -17,7 +17,7 @@ from tests.support.init import PROGRAM
 from tests.support.waiting import DEADLINE_S, eventually
 
 CONFIG = Path(__file__).parent.parent.parent / "config"
-UNITS = ("outlast.service", "outlast-down.service")
+UNITS = ("outlast.service", "outlast-shutdown.service")
 SYSTEMD = Path("/lib/systemd/systemd")
 # A manager of its own, which sees no other, in cgroups of its own, and whose every process ends with the first.
 MANAGER = f"""
@@ -164,8 +164,8 @@ async def goes_on(manager: Manager, process: dict[str, Any]) -> None:
 
 async def ends_whole(manager: Manager) -> None:
     """Stop everything as at shutdown, and check that the counter was stopped in order and no line is missing."""
-    await manager.systemctl("start", "outlast-down")
-    await manager.systemctl("stop", "outlast-down")
+    await manager.systemctl("start", "outlast-shutdown")
+    await manager.systemctl("stop", "outlast-shutdown")
     assert await manager.shows("ActiveState") == "inactive"
     assert manager.sql("SELECT exit_code, reason FROM processes") == [(5, "exited")]
     rows = manager.sql("SELECT line FROM output_lines WHERE stream = 'stdout' ORDER BY seq")
@@ -207,7 +207,7 @@ async def test_systemctl_stop_leaves_processes_running(manager: Manager, counter
 async def test_systemd_does_not_restart_after_down(manager: Manager) -> None:
     await manager.systemctl("start", "outlast")
     await manager.run("sleep", "1000")
-    code, output = await manager.run_inside(PROGRAM, "down", "--state-dir", str(manager.state_dir))
+    code, output = await manager.run_inside(PROGRAM, "shutdown", "--state-dir", str(manager.state_dir))
     assert (code, output) == (0, "1 running process ended; shim and daemon are down\n")
     await eventually(lambda: _is(manager, "ActiveState", "inactive"))
     assert await manager.shows("SubState") == "dead"  # and not about to be started again

@@ -35,7 +35,7 @@ class ErrorSpec:
 
 INTERRUPTED = ErrorSpec(
     HTTPStatus.INTERNAL_SERVER_ERROR,
-    "INTERRUPTED",
+    errors.Interrupted.code,
     "The call was done in part, or nobody knows whether it was done. The sentence says how far. For standard input, at "
     "least `written_bytes` and at most `written_bytes_at_most` bytes were written.",
     "Look at the process before you repeat the call.",
@@ -44,80 +44,80 @@ INTERRUPTED = ErrorSpec(
 ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.InvalidRequest: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
-        "INVALID_REQUEST",
+        errors.InvalidRequest.code,
         "The request is wrong. The sentence names the field.",
         "Correct the request.",
     ),
     errors.NotFound: ErrorSpec(
         HTTPStatus.NOT_FOUND,
-        "NOT_FOUND",
+        errors.NotFound.code,
         "No process has this pid, id or name, or nothing is served at this path.",
         "List the processes, or look the path up.",
     ),
     errors.SessionNotFound: ErrorSpec(
         HTTPStatus.NOT_FOUND,
-        "SESSION_NOT_FOUND",
+        errors.SessionNotFound.code,
         "No session of a terminal has this id, or it ended more than a minute ago.",
         "List the sessions, or create one.",
     ),
     errors.TooManySessions: ErrorSpec(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "TOO_MANY_SESSIONS",
+        errors.TooManySessions.code,
         "As many terminals are open as the daemon permits. Nothing was started.",
         "`DELETE` sessions that are no longer needed.",
     ),
     errors.InvalidToken: ErrorSpec(
         HTTPStatus.FORBIDDEN,
-        "INVALID_TOKEN",
+        errors.InvalidToken.code,
         "The token of the session is wrong.",
         "Send the `token` that the call which created the session answered with.",
     ),
     errors.NotRunning: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
-        "NOT_RUNNING",
+        errors.NotRunning.code,
         "The process has ended.",
         "`GET` the process to see how it ended.",
     ),
     errors.NotManaged: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
-        "NOT_MANAGED",
+        errors.NotManaged.code,
         "The process is not managed (it has no `name`, `restart` or `health_check`), so it cannot be restarted.",
         "Start a new process.",
     ),
     errors.EnvKeyLost: ErrorSpec(
         HTTPStatus.CONFLICT,
-        "ENV_KEY_LOST",
+        errors.EnvKeyLost.code,
         "The stored environment of the process cannot be decrypted, so it cannot be restarted.",
         "Put `env.key` back into the state folder, or start a new process.",
     ),
     errors.StdinNotWritable: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
-        "STDIN_NOT_WRITABLE",
+        errors.StdinNotWritable.code,
         "Standard input of the process is not a pipe, or is closed.",
         "Start the process with `stdin_mode` `pipe`.",
     ),
     errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
-        "FORBIDDEN",
+        errors.Forbidden.code,
         "A browser sent the password for a page of another site, or the kernel does not permit the daemon to do this.",
         "Call from the server's own pages, or send a bearer token. For a signal: run the daemon as root, or as the "
         "user of the process.",
     ),
     errors.NameInUse: ErrorSpec(
         HTTPStatus.CONFLICT,
-        "NAME_IN_USE",
+        errors.NameInUse.code,
         "Another live process has the name.",
         "Choose another name, or `DELETE` that process first.",
     ),
     errors.TooLarge: ErrorSpec(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "TOO_LARGE",
+        errors.TooLarge.code,
         "The JSON body is larger than 8 MiB.",
         "Send less, for instance through a file or standard input.",
     ),
     errors.SpawnFailed: ErrorSpec(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "SPAWN_FAILED",
+        errors.SpawnFailed.code,
         "The kernel could not start the process; `errno` is its error number. No process is kept, at most an event.",
         "Correct what the sentence names: the command, `working_dir`, `user`, `nice` or a limit.",
     ),
@@ -125,7 +125,7 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NoAnswer: INTERRUPTED,
     errors.Unavailable: ErrorSpec(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "UNAVAILABLE",
+        errors.Unavailable.code,
         "The store or the shim cannot serve the request now, or the system lacks processes, descriptors or memory for "
         "it. Nothing was done.",
         "Repeat the call after `Retry-After` seconds.",

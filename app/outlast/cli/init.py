@@ -16,7 +16,7 @@ from outlast.linux.inherited import reset_signals
 from outlast.wire.contract import BLOCKED_SIGNALS, INIT_MODE
 
 _DOWN_TAKES_S = 60.0
-"""Time that `outlast down` takes besides the grace: 30 s for the daemon, 10 s for killed processes, and a reserve."""
+"""Time that `outlast shutdown` takes besides the grace: 30 s for the daemon, 10 s for kills, and a reserve."""
 
 
 def serve_flags(command: Sequence[str], serve: click.Command) -> dict[str, str | None]:
@@ -54,14 +54,14 @@ def become_init(settings: Settings, config: str | None, command: Sequence[str]) 
         ConfigError: the state folder cannot be made or used.
     """
     prepare(settings.state_path)
-    # Both the command and `outlast down` must use this folder.
+    # Both the command and `outlast shutdown` must use this folder.
     os.environ["OUTLAST_STATE_DIR"] = str(settings.state_path)
     if config is not None:
         os.environ["OUTLAST_CONFIG"] = str(Path(config).absolute())
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     end_within_s = settings.stop_grace_ms / 1000 + _DOWN_TAKES_S
     python = [sys.executable, "-P", "-m"]
-    down = [*python, "outlast", "down", "--state-dir", str(settings.state_path)]
+    down = [*python, "outlast", "shutdown", "--state-dir", str(settings.state_path)]
     init = [*python, "outlast.shim", str(settings.state_path), INIT_MODE, str(open_files), str(end_within_s)]
     reset_signals()
     # The kernel drops a SIGTERM to PID 1 that has no handler yet. Blocked, the signal stays pending.

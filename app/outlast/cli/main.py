@@ -1,4 +1,4 @@
-"""The commands `serve`, `init`, `down`, `sql` and `shim upgrade`.
+"""The commands `serve`, `init`, `shutdown`, `sql` and `shim upgrade`, and where those of clients are.
 
 Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
 no other command needs, and `init`, which a container waits for, needs hardly any. The garbage collector rests then:
@@ -6,16 +6,15 @@ modules stay, and going through them again and again, at the end of the process 
 """
 
 import gc
-import logging
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from outlast.cli.init import become_init, merge_flag, serve_flags
-from outlast.cli.messages import open_standard_streams, print_result, say, start_log
+from outlast.cli.messages import open_standard_streams, print_result, say
 from outlast.config import Settings, load_settings
 from outlast.daemon import state_folder
 from outlast.linux.inherited import reset_signals
@@ -28,8 +27,36 @@ _CONFIG = click.option(
 )
 
 
+_CLIENT_COMMANDS = {
+    "events": "queries",
+    "inspect": "processes",
+    "kill": "processes",
+    "logs": "logs",
+    "ps": "processes",
+    "restart": "processes",
+    "rm": "processes",
+    "run": "run",
+    "search": "queries",
+    "send": "processes",
+    "signal": "processes",
+    "stop": "processes",
+    "wait": "processes",
+}
+"""Commands that talk to a daemon, with their modules."""
+
+
 class _Commands(click.Group):
-    """Commands that end with a sentence and exit code 1 if they fail."""
+    """Commands that end with a sentence and exit code 1 if they fail. Those of clients are loaded when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_CLIENT_COMMANDS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _CLIENT_COMMANDS.get(cmd_name)
+        if module is None:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"outlast.cli.{module}"), f"{cmd_name}_command")
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -55,8 +82,9 @@ def main() -> None:
 @_CONFIG
 @click.option("--adopt", is_flag=True, help="Start the managed processes of a store that was copied or moved here.")
 def serve_command(listen: str | None, state_dir: str | None, config: str | None, *, adopt: bool) -> None:
-    """Run the daemon. Processes keep running when the daemon stops; `outlast down` stops everything."""
+    """Run the daemon. Processes keep running when the daemon stops; `outlast shutdown` stops everything."""
     _check_system()
+    from outlast.cli.log import start_log
     from outlast.daemon.serve import serve
 
     settings = _settings(config, listen=listen, state_dir=state_dir)
@@ -69,10 +97,11 @@ def serve_command(listen: str | None, state_dir: str | None, config: str | None,
 
     running = _run(serve(settings, announce, adopt=adopt))
     count = "1 process keeps" if running == 1 else f"{running or 'no'} processes keep"
-    down = f"outlast down --state-dir {settings.state_path}"
+    shutdown = f"outlast shutdown --state-dir {settings.state_path}"
     _tell(
         settings,
-        f"the daemon has stopped; {count} running. `{down}` stops the processes and the shim, and frees the address.",
+        f"the daemon has stopped; {count} running. `{shutdown}` stops the processes and the shim, and frees the "
+        "address.",
     )
 
 
@@ -90,6 +119,8 @@ def init_command(state_dir: str | None, config: str | None, command: tuple[str, 
     If COMMAND is `outlast serve`, its --state-dir and --config count for both.
     """
     _check_system()
+    from outlast.cli.init import become_init, merge_flag, serve_flags
+
     flags = serve_flags(command, serve_command)
     config = merge_flag("config", config, flags["config"])
     settings = _settings(config, state_dir=merge_flag("state-dir", state_dir, flags["state_dir"]))
@@ -114,13 +145,13 @@ def upgrade_command(state_dir: str | None, config: str | None) -> None:
     say(f"the shim (pid {pid}) is upgraded; processes and their output were kept")
 
 
-@main.command("down", short_help="Stop every process, the daemon and the shim.")
+@main.command("shutdown", short_help="Stop every process, the daemon and the shim.")
 @_STATE_DIR
 @_CONFIG
 @click.option(
     "--discard", is_flag=True, help="Give up output that the store cannot take now, for instance on a full disk."
 )
-def down_command(state_dir: str | None, config: str | None, *, discard: bool) -> None:
+def shutdown_command(state_dir: str | None, config: str | None, *, discard: bool) -> None:
     """Stop every process, the daemon and the shim.
 
     Each process gets its stop signal (SIGTERM), and SIGKILL after a grace period (setting stop_grace_ms). Stored output
@@ -181,6 +212,8 @@ def sql_command(
 def _tell(settings: Settings, sentence: str) -> None:
     """Say a sentence on standard error: as it is, or as a record of a log that a program reads."""
     if settings.log_format == "json":
+        import logging
+
         logging.getLogger("outlast").info("%s", sentence)
     else:
         say(sentence, err=True)

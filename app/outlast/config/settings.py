@@ -54,7 +54,7 @@ class Settings:
         log_level: the least severe messages that the daemon logs.
         log_format: `text`, or `json`: an object in each line.
         access_log: whether the daemon logs each request, at the level `info`.
-        stop_grace_ms: time between the stop signal and SIGKILL in `outlast down`.
+        stop_grace_ms: time between the stop signal and SIGKILL in `outlast shutdown`.
         inherit_env: environment variables that processes inherit from the daemon. `OUTLAST_...` is not allowed.
         buffer_limit_bytes: buffer limit of one process while no daemon runs; then the process blocks.
         buffer_memory_bytes: buffers in memory of all processes together; the rest goes to disk.

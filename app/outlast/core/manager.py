@@ -27,13 +27,13 @@ from outlast.core.query.event_feed import EventFeed
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
-from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.query.wait_conditions import Line, WaitQuery
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
-from outlast.model.clock import now_ms
+from outlast.core.waits import Waits
 from outlast.model.errors import (
     Forbidden,
     NotFound,
@@ -65,8 +65,6 @@ _HELD = ManagedState(
     "process, and `outlast serve --adopt` all of them",
 )
 """State that is shown of a managed process that only a call starts. What is stored says what the other folder does."""
-_IDLE_CHECK_S = (0.02, 0.5)
-"""Shortest and longest time between two checks for silence."""
 
 
 class ProcessManager:
@@ -124,6 +122,7 @@ class ProcessManager:
         self._stdin = StandardInput(self._supervisor)
         self._cursors: set[Cursor] = set()
         self._sessions: Sessions | None = None
+        self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
         self.metrics = MetricsReader(
             storage=storage,
             committer=self._committer,
@@ -386,92 +385,13 @@ class ProcessManager:
         with after_effects("the process was restarted"):
             return await self.get(process.spec.id)
 
-    async def wait_ended(self, process: Process) -> None:
-        """Wait until the current run has ended, and its end is stored.
-
-        Raises:
-            FollowInterrupted: the daemon is stopping.
-        """
-        live = self._supervisor.get(process.spec.id)
-        if live is not None:
-            await live.wait(lambda: live.end_stored or self._closing)
-            if not live.end_stored:
-                raise FollowInterrupted
-
     async def wait_until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
-        """Wait until a condition is met.
-
-        Args:
-            process: the process.
-            query: the condition.
-            heartbeat_s: maximum time between two checks whether the daemon is stopping.
-
-        Returns:
-            The line for `OUTPUT`, which is stored, True for the others; False or None if the process has ended, so that
-            the condition cannot be met any more.
-
-        Raises:
-            FollowInterrupted: the daemon is stopping.
-        """
-        if query.until is WaitCondition.EXIT:
-            await self.wait_ended(process)
-            return True
-        if query.until is WaitCondition.OUTPUT and query.matcher is not None:
-            where = OutputQuery(after=query.after, stream=query.stream)
-            chunks = self.follow(process, where, heartbeat_s=heartbeat_s)
-            line = await self.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
-            if line is not None:
-                await self._wait_stored(process, line.seq)
-            return line
-        if query.until is WaitCondition.PORT:
-            return await wait_for_port(query.port, lambda: self._is_over(process))
-        last_seq, last_ts_ms = 0, process.run.started_at_ms
-        async for chunk in self.read_output(process, OutputQuery(tail=1, stream=query.stream)):
-            last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
-        where = OutputQuery(after=last_seq, stream=query.stream)
-        check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
-        live = self._supervisor.get(process.spec.id)
-        silent_s = (
-            max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
-        )
-        batches = self.follow_batches(process, where, heartbeat_s=check_s)
-        return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
-
-    async def _wait_stored(self, process: Process, seq: int) -> None:
-        """Store a line that a follower has seen, at once.
-
-        Raises:
-            FollowInterrupted: the daemon is stopping.
-        """
-        live = self._supervisor.get(process.spec.id)
-        if live is None or live.recorder is None:  # what earlier runs printed is stored
-            return
-        self._committer.flush_now()
-
-        def is_over() -> bool:
-            return live.stored_seq >= seq or self._closing or self._supervisor.get(process.spec.id) is not live
-
-        await live.stored.wait(is_over)
-        if live.stored_seq < seq and self._closing:
-            raise FollowInterrupted
+        """Wait until a condition is met. See `Waits.until`."""
+        return await self._waits.until(process, query, heartbeat_s=heartbeat_s)
 
     def has_ended(self, process: Process) -> bool:
-        """Return whether the process has ended for good and its output is stored. Its children may still print."""
-        if self._managed.registry.get(process.spec.id) is not None:
-            return False
-        live = self._supervisor.get(process.spec.id)
-        return live is None or (live.end_stored and self._is_settled(process))
-
-    def _is_settled(self, process: Process) -> bool:
-        """Return whether all output that the shim has reported is stored."""
-        live = self._supervisor.get(process.spec.id)
-        return live is None or (live.recorder is not None and live.recorder.is_settled)
-
-    def _is_over(self, process: Process) -> bool:
-        """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
-        if self._closing:
-            raise FollowInterrupted
-        return self.has_ended(process)
+        """Return whether the process has ended for good and its output is stored. See `Waits.has_ended`."""
+        return self._waits.has_ended(process)
 
     # ---- output
 

@@ -1,4 +1,4 @@
-"""Store, shim and manager of a locked state folder, for `outlast serve` and `outlast down`."""
+"""Store, shim and manager of a locked state folder, for `outlast serve` and `outlast shutdown`."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence

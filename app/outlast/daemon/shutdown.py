@@ -1,4 +1,4 @@
-"""`outlast down`: end the daemon, then every process, then the shim, and store how the processes ended."""
+"""`outlast shutdown`: end the daemon, then every process, then the shim, and store how the processes ended."""
 
 import asyncio
 import contextlib

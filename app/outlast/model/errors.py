@@ -6,6 +6,7 @@ The others stand beside the code that handles them, in the module that is named 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
 |-- NotFound                no process has this pid, id or name
+|   |-- ProcessGone         the process was purged meanwhile (outlast.client)
 |   `-- SessionNotFound     no session of a terminal has this id
 |-- TooManySessions         too many terminals are open
 |-- InvalidToken            the token of a terminal is wrong
@@ -28,6 +29,10 @@ OutlastError
 |           `-- ShimLost    the connection to the shim broke (outlast.shimlink)
 |               `-- GreetingCut  it broke during the greeting (outlast.shimlink)
 |-- SpawnRefused            the shim could not start a process (outlast.shimlink); becomes a SpawnFailed
+|-- Unauthorized            the token is missing or wrong (outlast.client)
+|-- Disconnected            the daemon cannot be reached, or the connection broke (outlast.client)
+|-- ProcessFailed           a command that was run did not exit with 0 (outlast.client)
+|-- UnexpectedAnswer        the answer is none of Outlast's (outlast.client)
 |-- EndsNotStored           the processes were told to end, and their ends or output cannot be stored now
 |-- StorageError            the store cannot be used at all: newer schema, bad URL
 |   `-- StorageDamaged      the store is damaged
@@ -51,58 +56,84 @@ class OutlastError(Exception):
     """Base class. `str()` is one sentence that says what happened and, where that is not obvious, what to do.
 
     Attributes:
+        code: code by which a client of the API decides; empty: no client meets the error.
         details: more fields for the client.
     """
 
+    code: str = ""
     details: Mapping[str, int] = {}
 
 
 class InvalidRequest(OutlastError):
     """The request is wrong; the sentence names the field."""
 
+    code = "INVALID_REQUEST"
+
 
 class NotFound(OutlastError):
     """No process has this pid, id or name."""
+
+    code = "NOT_FOUND"
 
 
 class SessionNotFound(NotFound):
     """No session of a terminal has this id: no client can attach to it."""
 
+    code = "SESSION_NOT_FOUND"
+
 
 class TooManySessions(OutlastError):
     """Too many terminals are open."""
+
+    code = "TOO_MANY_SESSIONS"
 
 
 class InvalidToken(OutlastError):
     """The token is not that of the terminal."""
 
+    code = "INVALID_TOKEN"
+
 
 class NotRunning(OutlastError):
     """The process has ended."""
+
+    code = "NOT_RUNNING"
 
 
 class NotManaged(OutlastError):
     """The process is not managed, so it cannot be restarted."""
 
+    code = "NOT_MANAGED"
+
 
 class StdinNotWritable(OutlastError):
     """The process's standard input is not a pipe, or is closed."""
+
+    code = "STDIN_NOT_WRITABLE"
 
 
 class Forbidden(OutlastError):
     """The kernel does not permit the daemon to do this."""
 
+    code = "FORBIDDEN"
+
 
 class NameInUse(OutlastError):
     """Another live process has the name."""
+
+    code = "NAME_IN_USE"
 
 
 class TooLarge(OutlastError):
     """The request's body is larger than the limit."""
 
+    code = "TOO_LARGE"
+
 
 class SpawnFailed(OutlastError):
     """The kernel could not start the process. `errno` is the kernel's error number."""
+
+    code = "SPAWN_FAILED"
 
     def __init__(self, message: str, errno: int) -> None:
         super().__init__(message)
@@ -113,9 +144,13 @@ class SpawnFailed(OutlastError):
 class EnvKeyLost(OutlastError):
     """The environment of a managed process cannot be decrypted: its key is gone."""
 
+    code = "ENV_KEY_LOST"
+
 
 class Interrupted(OutlastError):
     """The call was done in part, or nobody knows whether it was done; the sentence says how far."""
+
+    code = "INTERRUPTED"
 
 
 class Unavailable(OutlastError):
@@ -124,6 +159,7 @@ class Unavailable(OutlastError):
     Clients repeat a call that gets this. So a call raises it only while nothing was done (`after_effects`).
     """
 
+    code = "UNAVAILABLE"
     retry_after_s = 1
 
 
@@ -145,6 +181,8 @@ class ShimUnavailable(Unavailable):
 
 class NoAnswer(ShimUnavailable):
     """The shim got a request and did not answer. To a client this is an `Interrupted`."""
+
+    code = Interrupted.code
 
 
 @contextlib.contextmanager

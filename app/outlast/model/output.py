@@ -34,7 +34,7 @@ class GapReason(StrEnum):
     """Reason why output is missing.
 
     `LOST`: shim and daemon were killed at once, or the machine went down, so output written after this point was not
-    read; or it was read and given up, because the store could not take it (`outlast down --discard`).
+    read; or it was read and given up, because the store could not take it (`outlast shutdown --discard`).
     `STORE_REPLACED`: the store that held the output was replaced by an older copy.
     """
 

@@ -18,7 +18,7 @@ from outlast.wire.contract import BLOCKED_SIGNALS, DAEMON_LOCK_NAME
 _BETWEEN_STARTS_S = 1.0
 """Minimum time between two starts of the daemon, so that one that crashes at once costs little."""
 _TAKEOVER_S = 0.1
-"""Time that `outlast down` needs, after it has ended the daemon, to take the daemon's lock."""
+"""Time that `outlast shutdown` needs, after it has ended the daemon, to take the daemon's lock."""
 _LOCK_RETRY_S = 0.2
 _COMES_UP_S = 15.0
 """Time after which the log says that no daemon has come up yet."""
@@ -35,8 +35,8 @@ _RESET_SIGNALS = (*BLOCKED_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXF
 class DaemonSupervisor:
     """A supervisor of the daemon: starts it, and again when it has ended and no other daemon serves the state folder.
 
-    SIGTERM and SIGINT run `outlast down`, which ends everything, this process included. Daemon and `down` have sessions
-    of their own: signals of a terminal reach this process only, which decides what follows.
+    SIGTERM and SIGINT run `outlast shutdown`, which ends everything, this process included. Daemon and `shutdown` have
+    sessions of their own: signals of a terminal reach this process only, which decides what follows.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DaemonSupervisor:
             command: runs the daemon, with this process's environment, working directory and standard streams.
             down: ends everything for the state folder, in order.
             open_files: the soft limit on open files that both get.
-            end_within_s: time after which `down` is no longer waited for.
+            end_within_s: time after which `shutdown` is no longer waited for.
         """
         self.exit_code = 0
         self._state_dir = state_dir
@@ -115,7 +115,7 @@ class DaemonSupervisor:
     # ---- what the shim reports
 
     def on_greeted(self) -> None:
-        """Note which process serves: a daemon, or a `down` in its place, has greeted the shim and holds the lock."""
+        """Note which process serves: a daemon, or a `shutdown` in its place, has greeted the shim, has the lock."""
         self._came_up = True
         if self._served_by is not None:
             os.close(self._served_by)
@@ -139,7 +139,7 @@ class DaemonSupervisor:
             self._on_down_failed()
 
     def wait_for_down(self) -> None:
-        """Let the `down` that asked the shim to end finish: it may be a child, and would die with a PID 1."""
+        """Let the `shutdown` that asked the shim to end finish: it may be a child, and would die with a PID 1."""
         if self.exit_code == 0 and self._served_by is not None:
             deadline_s = time.monotonic() + _DOWN_FINISHES_S
             while not has_ended(self._served_by) and time.monotonic() < deadline_s:
@@ -150,7 +150,7 @@ class DaemonSupervisor:
     def _start_daemon(self) -> None:
         if self._ending:
             return
-        if lock.holder(self._daemon_lock) is not None:  # `down` is at work, or a daemon was started by hand
+        if lock.holder(self._daemon_lock) is not None:  # `shutdown` is at work, or a daemon was started by hand
             self._loop.call_later(_LOCK_RETRY_S, self._start_daemon)
             return
         self._started_at = time.monotonic()
@@ -196,14 +196,14 @@ class DaemonSupervisor:
             self._on_down_failed()
 
     def _on_down_failed(self) -> None:
-        """Try `down` again: it has ended, and the shim was not asked to end."""
+        """Try `shutdown` again: it has ended, and the shim was not asked to end."""
         if self._down_tries < _DOWN_TRIES:
             self._loop.call_later(_BETWEEN_DOWNS_S, self._start_down)
         else:
             self._give_up("has failed")
 
     def _give_up(self, why: str) -> None:
-        _log(f"`outlast down` {why}: all processes are killed, and their exits are not recorded")
+        _log(f"`outlast shutdown` {why}: all processes are killed, and their exits are not recorded")
         self.exit_code = 1
         self._end()
 

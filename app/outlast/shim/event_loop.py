@@ -89,7 +89,7 @@ class Loop:
 
 def _log_ignored(number: int) -> None:
     """Ignore SIGTERM and SIGINT, as a shim does that is not an init."""
-    log(f"ignored {signal.Signals(number).name}: `outlast down` ends the shim")
+    log(f"ignored {signal.Signals(number).name}: `outlast shutdown` ends the shim")
 
 
 def _wake(_number: int, _frame: object) -> None:

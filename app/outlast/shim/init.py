@@ -24,7 +24,7 @@ def run_init(argv: list[str]) -> NoReturn:
     middle = rest.index("--")
     locked = lock.acquire_in_folder(state_dir, SHIM_LOCK_NAME, SHIM_USE)
     if locked is None:
-        log(f"another shim runs for {state_dir}: end it with `outlast down --state-dir {state_dir}`")
+        log(f"another shim runs for {state_dir}: end it with `outlast shutdown --state-dir {state_dir}`")
         sys.exit(1)
     folder, lock_fd = locked
     keep_freed_memory()

@@ -14,7 +14,7 @@ SOCKET_NAME = "shim.sock"
 SHIM_LOCK_NAME = "shim.lock"
 """The file, in the state folder, that a shim locks for life."""
 DAEMON_LOCK_NAME = "lock"
-"""The file, in the state folder, that a daemon, or `outlast down` in its place, locks for life."""
+"""The file, in the state folder, that a daemon, or `outlast shutdown` in its place, locks for life."""
 DAEMON_USE, SHIM_USE = 0, 1
 """Numbers with which daemon and shim lock the state folder itself."""
 

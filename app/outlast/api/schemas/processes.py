@@ -180,7 +180,7 @@ class StartBody(Lenient):
         allow_none=True,
         metadata={
             "description": "Signal that asks the process to end when it is stopped in order: a managed process by "
-            "DELETE or `restart`, and every process by `outlast down`. A number, or a name such as "
+            "DELETE or `restart`, and every process by `outlast shutdown`. A number, or a name such as "
             '"SIGINT". Default SIGTERM.',
             "anyOf": [*_SIGNAL_FORMS, {"type": "null"}],
         },

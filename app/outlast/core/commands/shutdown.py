@@ -34,7 +34,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
     if problem is not None:
         raise EndsNotStored(
             f"the processes were told to end, but {problem}. The shim keeps what is not stored: "
-            "make room or fix the error and try again, or give it up with `outlast down --discard`",
+            "make room or fix the error and try again, or give it up with `outlast shutdown --discard`",
             len(running),
         )
     if not finished:  # a process that could not be killed holds a pipe; all that it wrote so far is stored

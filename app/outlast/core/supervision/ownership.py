@@ -38,7 +38,7 @@ async def claim_store(storage: Storage, state_dir: Path, *, adopt: bool) -> str 
         if not stored.is_copied and _is_running(_as_path(stored.state_dir)):
             raise AlreadyServed(
                 f"the store belongs to the state folder {stored.state_dir}, whose processes run: first end them with "
-                f"`outlast down --state-dir {stored.state_dir}`, or name another store with the setting storage"
+                f"`outlast shutdown --state-dir {stored.state_dir}`, or name another store with the setting storage"
             )
         held = [] if adopt else await storage.supervised()
         if held:

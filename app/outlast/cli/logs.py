@@ -1,0 +1,373 @@
+"""`logs`: the output of processes, stored and live."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from outlast.cli.connect import Screen, exit_code_of, screen_command
+from outlast.cli.exact import ExactLines
+from outlast.cli.messages import say, write_result
+from outlast.cli.moments import moment, show_day, show_moment
+from outlast.cli.processes import how_it_ended
+from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
+from outlast.client import Gap, Line, Outlast, OutlastError, Process
+
+_LIVE_TAIL = 100
+_BUFFER_BYTES = 1 << 16
+_DAY_CHECKED_MS = 900_000  # days begin at full quarters of an hour, in every zone
+_OUT_BAR, _ERR_BAR = "│", "┃"
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Part of the output that is shown."""
+
+    stream: str
+    tail: int | None
+    since: int | None
+    until: int | None
+
+
+def _tail(word: str) -> int:
+    """Return a number of lines; -1 is all.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    if word != "all" and not word.isdecimal():
+        raise click.BadParameter(f"{word!r} is not a number of lines, or all")
+    return -1 if word == "all" else int(word)
+
+
+@click.command("logs", short_help="Show the output of processes.")
+@screen_command(exits_alike=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new output, until every process has ended.")
+@click.option("-n", "--lines", "tail", type=_tail, metavar="N", help="The last N lines, or all. [all; -f: 100]")
+@click.option("--since", type=moment, metavar="T", help="Lines since then: 10m, yesterday, 09:30, 2026-11-27 ...")
+@click.option("--until", type=moment, metavar="T", help="Lines until then.")
+@click.option("--run", "run", metavar="N|last|all", default="all", help="Lines of one run. [all]")
+@click.option("--out", is_flag=True, help="Standard output alone.")
+@click.option("--err", is_flag=True, help="Standard error alone.")
+@click.option("-t", "--times", is_flag=True, help="With the time of each line.")
+@click.option("--iso", is_flag=True, help="With the time of each line in RFC 3339.")
+@click.option("--no-prefix", is_flag=True, help="Without the names of processes.")
+@click.option("--raw", is_flag=True, help="The exact bytes, also to a terminal.")
+@click.option("--until-exit", is_flag=True, help="Follow until the process has ended, and exit as it did.")
+@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: Any) -> None:
+    """Show the output of processes: all that is stored, or with -f the last 100 lines and then new ones as they come.
+
+    A follow goes on when the daemon is restarted or killed, and when a managed process restarts. To a terminal, escape
+    sequences other than colours are shown and not executed; to a file or pipe go the exact bytes.
+    """
+    if given["until_exit"] and len(refs) > 1:
+        raise click.UsageError("--until-exit exits as one process did: name one")
+    processes = [ol.process(ref) for ref in refs]
+    follows = given["follow"] or given["until_exit"]
+    form = "iso" if given["iso"] else "clock" if given["times"] else ""
+    chosen = [_choose(process, follows=follows, **given) for process in processes]
+    names = {process.id: process.name or str(process.pid) for process in processes}
+    with_names = len(processes) > 1 and not given["no_prefix"]
+    shown = names if with_names else {}
+    writer = _Writer(screen, shown, form, is_exact=given["raw"] or not (screen.is_terminal or form or with_names))
+    if follows:
+        _follow(list(zip(processes, chosen, strict=True)), writer)
+    else:
+        _page(screen, writer, list(zip(processes, chosen, strict=True)))
+    if given["until_exit"]:
+        info = processes[0].wait()
+        raise click.exceptions.Exit(exit_code_of(info.reason, info.exit_code, info.signal))
+
+
+def _choose(
+    process: Process,
+    *,
+    follows: bool,
+    tail: int | None,
+    since: int | None,
+    until: int | None,
+    run: str,
+    out: bool,
+    err: bool,
+    **_: object,
+) -> _Choice:
+    """Return the part of the output of a process that the options name.
+
+    Raises:
+        click.UsageError: they contradict each other, or there is no such run.
+    """
+    if out and err:
+        raise click.UsageError("--out and --err exclude each other: without them, both streams are shown")
+    if run != "all":
+        started, ended = _times_of(process, run)
+        since = max(started, since or 0)
+        until = ended if until is None else until if ended is None else min(until, ended)
+    if tail is None and follows and since is None:
+        tail = _LIVE_TAIL
+    return _Choice(
+        "stdout" if out else "stderr" if err else "output", None if tail in {None, -1} else tail, since, until
+    )
+
+
+def _times_of(process: Process, run: str) -> tuple[int, int | None]:
+    """Return when a run was started, and when the next one was; None: there is none."""
+    following = None
+    for each in process.runs():
+        if run == "last" or run == str(each.run):
+            return each.started_at, following
+        following = each.started_at - 1
+    raise click.UsageError(f"there is no run {run}: name a number, last or all")
+
+
+# ---- stored
+
+
+def _page(screen: Screen, writer: "_Writer", chosen: list[tuple[Process, _Choice]]) -> None:
+    """Show stored output, through a pager if people read it and it is longer than their screen."""
+    pager = os.environ.get("PAGER", "less -R") if screen.is_terminal and sys.stdin.isatty() else ""
+    with writer.through(pager):
+        for process, choice in chosen:
+            if writer.is_exact:
+                writer.pass_on(process, choice)
+                continue
+            for item in process.lines(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
+                writer.show(process, item)
+
+
+# ---- live
+
+
+def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
+    """Show stored output and then new output as it comes, until every process has ended, or Ctrl-C."""
+    # One thread for each process reads; this one prints, and is the one that Ctrl-C interrupts.
+    came: queue.Queue[tuple[Process, Any]] = queue.Queue(maxsize=_QUEUED)
+    for process, choice in chosen:
+        threading.Thread(target=_read, args=(process, choice, came), daemon=True).start()
+    left = len(chosen)
+    failed = False
+    try:
+        while left:
+            process, what = came.get()
+            if what is None:
+                left -= 1
+                writer.end(process)
+            elif isinstance(what, OutlastError):
+                left -= 1
+                failed = True
+                say(f"outlast: {process.name or process.id}: {what}", err=True)
+            elif isinstance(what, int):
+                writer.flush()
+                say(f"outlast: the connection broke; going on at {process.name or process.pid}:{what}", err=True)
+            else:
+                for item in what:
+                    writer.show(process, item)
+                if came.empty():
+                    writer.flush()
+    except (KeyboardInterrupt, BrokenPipeError) as exc:
+        # Threads still read. An interpreter that ends in order may abort over what they have in use.
+        os._exit(_INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+_INTERRUPTED = 130
+_QUEUED = 64
+
+
+def _read(process: Process, choice: _Choice, came: "queue.Queue[tuple[Process, Any]]") -> None:
+    """Put the output of a process into the queue in batches, then None or an error; numbers say where it goes on."""
+    try:
+        for items in process.follow_batches(
+            choice.stream,
+            tail=choice.tail,
+            since=choice.since,
+            until=choice.until,
+            on_reconnect=lambda last: came.put((process, last)),
+        ):
+            came.put((process, items))
+        process.refresh()
+    except OutlastError as exc:
+        came.put((process, exc))
+    else:
+        came.put((process, None))
+
+
+# ---- lines on a screen or in a file
+
+
+class _Writer:
+    """A writer of lines of several processes to standard output.
+
+    Attributes:
+        is_exact: whether bytes go out as they were written, without names and times.
+    """
+
+    def __init__(self, screen: Screen, names: dict[str, str], form: str, *, is_exact: bool) -> None:
+        """`names`: by id, as prefixes; `form`: of times, empty for none."""
+        self.is_exact = is_exact
+        self._screen = screen
+        self._names = names
+        self._width = max(map(cells, names.values()), default=0)
+        self._form = form
+        self._day = ""
+        self._checked = 0
+        self._exact: dict[str, ExactLines] = {}
+        self._buffer: list[Any] = []
+        self._size = 0
+        self._open: tuple[str, ...] = ()
+        self._prefix_key = ("", "", 0)
+        self._prefix = ""
+        self._out: Any = None
+
+    def through(self, pager: str) -> "_Pager":
+        """Return a context in which lines go through a pager; an empty one is none."""
+        return _Pager(self, pager)
+
+    def pass_on(self, process: Process, choice: _Choice) -> None:
+        """Write stored output, byte by byte as it was written."""
+        for data in process.byte_chunks(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
+            write_result(data)
+
+    def show(self, process: Process, item: Line | Gap) -> None:
+        """Write a line or a gap."""
+        if self.is_exact:
+            exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
+            self._write(exact.bytes_of(item))
+            return
+        if isinstance(item, Gap):
+            self._note(process, f"{item.last - item.first + 1} lines are missing here: {item.reason}")
+            return
+        if (
+            item.complete
+            and not self._open
+            and not self._screen.is_terminal
+            and (process.id, item.stream, item.timestamp) == self._prefix_key
+        ):
+            self._write(f"{self._prefix}{item.text}\n")  # most lines of a flood
+        else:
+            self._write(self._line(process, item))
+
+    def end(self, process: Process) -> None:
+        """Say how a process ended that was followed with others."""
+        if self.is_exact:
+            for data in self._exact.setdefault(process.id, ExactLines(process)).rest():
+                self._write(data)
+        elif self._names and not process.info.is_running:
+            info = process.info
+            self._note(process, how_it_ended(info.reason, info.exit_code, info.signal))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        pieces, self._buffer, self._size = self._buffer, [], 0
+        data = b"".join(pieces) if self.is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
+        if data:
+            self._out(data) if self._out is not None else write_result(data)
+
+    def send_to(self, out: Any) -> None:
+        """Write to `out` from now on; None: to standard output."""
+        self.flush()
+        self._out = out
+
+    def _write(self, data: bytes | str) -> None:
+        self._buffer.append(data)
+        self._size += len(data)
+        if self._size >= _BUFFER_BYTES:
+            self.flush()
+
+    def _line(self, process: Process, line: Line) -> str:
+        colours = self._screen.colours
+        text = printable(line.text, colours=colours) if self._screen.is_terminal else line.text
+        if line.stream == "stderr" and colours and not self._names:
+            text = paint(text, RED)
+        # Of a flood, thousands of lines have the same time.
+        key = (process.id, line.stream, line.timestamp)
+        if key != self._prefix_key:
+            self._prefix_key, self._prefix = key, self._make_prefix(process, line)
+        part = key[:2]
+        if self._open != part:  # else the rest of a prompt stands behind it: nothing has come between
+            end = "\n" if self._open else ""
+            text = f"{end}{self._divider(line.timestamp)}{self._prefix}{text}"
+        self._open = () if line.complete else part
+        return f"{text}\n" if line.complete else text
+
+    def _make_prefix(self, process: Process, line: Line) -> str:
+        colours = self._screen.colours
+        words = []
+        if self._names:
+            name = pad(printable(self._names[process.id], colours=False), self._width)
+            bar = _ERR_BAR if line.stream == "stderr" else _OUT_BAR
+            if colours:
+                name = paint(name, colour_of(process.id))
+                bar = paint(bar, RED if line.stream == "stderr" else DIM)
+            words += [name, bar]
+        if self._form:
+            when = show_moment(line.timestamp, self._form, self._screen.zone)
+            words.append(paint(when, DIM) if colours else when)
+        return "".join(f"{word} " for word in words)
+
+    def _divider(self, timestamp: int) -> str:
+        """Return the line that stands before the first line of a day: times of day do not tell it."""
+        if not self._form or self._form == "iso" or not self._screen.is_terminal:
+            return ""
+        if timestamp // _DAY_CHECKED_MS == self._checked:
+            return ""
+        self._checked = timestamp // _DAY_CHECKED_MS
+        day = show_day(timestamp, self._screen.zone)
+        if day == self._day:
+            return ""
+        self._day = day
+        text = f"── {day} ──"
+        return (paint(text, DIM) if self._screen.colours else text) + "\n"
+
+    def _note(self, process: Process, sentence: str) -> None:
+        name = printable(process.name or str(process.pid), colours=False)
+        text = f"{pad(name, self._width)} ── {sentence} ──"
+        text = ("\n" if self._open else "") + (paint(text, DIM) if self._screen.colours else text) + "\n"
+        self._open = ()
+        self._write(text)
+
+
+class _Pager:
+    """A pager that is started once there is more than a screen of lines."""
+
+    def __init__(self, writer: _Writer, pager: str) -> None:
+        self._writer = writer
+        self._pager = pager
+        self._process: subprocess.Popen[bytes] | None = None
+        self._held = b""
+
+    def __enter__(self) -> None:
+        if self._pager:
+            self._writer.send_to(self._take)
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.flush()
+        if not self._pager:
+            return
+        if self._process is None:
+            write_result(self._held)
+        else:
+            self._process.communicate()
+
+    def _take(self, data: bytes) -> None:
+        if self._process is None:
+            self._held += data
+            if self._held.count(b"\n") < os.get_terminal_size().lines:
+                return
+            # The pager is the user's own command line.
+            self._process = subprocess.Popen(self._pager, shell=True, stdin=subprocess.PIPE)  # noqa: S602 - see above
+            data = self._held
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - a pipe was asked for
+        try:
+            stdin.write(data)
+        except BrokenPipeError:  # the reader has left
+            self._process.wait()
+            raise click.exceptions.Exit(0) from None

@@ -1,0 +1,135 @@
+"""`events` and `search`: what happened, and what was printed, in all processes."""
+
+from dataclasses import asdict
+
+import click
+
+from outlast.cli.connect import Screen, screen_command
+from outlast.cli.messages import print_result, say
+from outlast.cli.moments import moment, show_day, show_moment
+from outlast.cli.processes import how_it_ended, read_tags
+from outlast.cli.tables import Column, Row, as_json
+from outlast.cli.terminal import DIM, RED, colour_of, paint, printable
+from outlast.client import Event, Match, Outlast
+from outlast.linux.messages import escape
+
+_TYPES = ["started", "failed", "restarted", "exited", "lost", "unhealthy", "purged"]
+_COLUMNS = [
+    Column("TIME"),
+    Column("TYPE"),
+    Column("NAME"),
+    Column("PID", right=True),
+    Column("RUN", right=True),
+    Column("END"),
+    Column("ID", is_wide=True),
+]
+
+
+@click.command("events", short_help="Show starts, restarts and ends of processes.")
+@screen_command(forms=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
+@click.option("--type", "types", type=click.Choice(_TYPES), multiple=True, help="Only this type; may be repeated.")
+@click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
+@click.option("--since", type=moment, metavar="T", help="Only since then, such as 10m.")
+@click.argument("ref", required=False)
+def events_command(
+    screen: Screen,
+    ol: Outlast,
+    types: tuple[str, ...],
+    tags: tuple[str, ...],
+    since: int | None,
+    ref: str | None,
+    *,
+    follow: bool,
+) -> None:
+    """Show stored events, of all processes or of one; with -f, go on with new ones."""
+    found = ol.events(
+        process=ol.process(ref).id if ref else None,
+        types=types or None,
+        tags=read_tags(tags),
+        since=since,
+        follow=follow,
+        on_reconnect=lambda last: say(f"outlast: the connection broke; going on at event {last}", err=True),
+    )
+    if not follow:
+        screen.show(_COLUMNS, [_row(event, screen) for event in found])
+        return
+    try:
+        for event in found:
+            if screen.form in {"json", "jsonl"}:
+                print_result(as_json(asdict(event)))
+            else:
+                print_result("  ".join(map(escape, _row(event, screen).cells[:-1])).rstrip())
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+_INTERRUPTED = 130
+
+
+def _row(event: Event, screen: Screen) -> Row:
+    has_ended = event.type in {"exited", "lost"}
+    day = show_day(event.timestamp, screen.zone).partition(" ")[0]
+    cells = [
+        f"{day} {show_moment(event.timestamp, 'clock', screen.zone)}",
+        event.type,
+        event.name or "-",
+        str(event.pid),
+        str(event.run),
+        how_it_ended(event.reason, event.exit_code, event.signal) if has_ended else "",
+        event.process_id,
+    ]
+    return Row(cells, asdict(event), event.process_id)
+
+
+@click.command("search", short_help="Search the output of all processes.")
+@screen_command()
+@click.option("-F", "--fixed", is_flag=True, help="RE is plain text, not an expression.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Upper and lower case are the same.")
+@click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
+@click.option("--name", help="Only of processes with this name.")
+@click.option("--since", type=moment, metavar="T", help="Only lines since then, such as 10m.")
+@click.option("--until", type=moment, metavar="T", help="Only lines until then.")
+@click.option("--jsonl", is_flag=True, help="A JSON object for each line.")
+@click.argument("text", metavar="RE")
+def search_command(
+    screen: Screen,
+    ol: Outlast,
+    text: str,
+    tags: tuple[str, ...],
+    name: str | None,
+    since: int | None,
+    until: int | None,
+    *,
+    fixed: bool,
+    ignore_case: bool,
+    jsonl: bool,
+) -> None:
+    """Show the lines that match an expression (RE2), oldest first. Exits with 1 if there is none, as grep does."""
+    found = ol.search(
+        text,
+        regex=not fixed,
+        ignore_case=ignore_case,
+        tags=read_tags(tags),
+        name=name,
+        since=since,
+        until=until,
+        order="oldest",
+    )
+    is_empty = True
+    for match in found:
+        is_empty = False
+        print_result(as_json(asdict(match)) if jsonl else _line(match, screen))
+    if is_empty:
+        raise click.exceptions.Exit(1)
+
+
+def _line(match: Match, screen: Screen) -> str:
+    name = printable(match.name or str(match.pid), colours=False)
+    when = show_moment(match.timestamp, "iso", screen.zone)
+    line = printable(match.line, colours=screen.colours) if screen.is_terminal else match.line
+    bar = "┃" if match.stream == "stderr" else "│"
+    if screen.colours:
+        name, when = paint(name, colour_of(match.process_id)), paint(when, DIM)
+        bar = paint(bar, RED if match.stream == "stderr" else DIM)
+    return f"{name} {when} {bar} {line}"

@@ -1,0 +1,272 @@
+"""The client inside an event loop. `sync_client.py` is made of this file by `make fix`: change this one."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from datetime import datetime
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from outlast.client import calls
+from outlast.client.address import find_address
+from outlast.client.async_process import AsyncProcess
+from outlast.client.async_session import AsyncSession
+from outlast.client.async_transport import AsyncTransport
+from outlast.client.errors import ProcessFailed
+from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.options import StartOptions, start_body
+from outlast.client.records import Completed, Info, Match, Rows
+from outlast.client.request import Request
+from outlast.client.running import Item, Running
+from outlast.client.stored import StoredEvents
+from outlast.client.subscription import Events, Subscription
+from outlast.model.errors import OutlastError
+
+GIVE_UP_AFTER_S = 30.0
+
+
+class AsyncOutlast:
+    """A daemon of Outlast.
+
+    Calls that break are repeated if it does no harm: reads, starts (each has a key), ends. Others raise `Interrupted`
+    if nobody knows whether they were done. Streams connect again by themselves.
+    """
+
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, give_up_after: float | None = GIVE_UP_AFTER_S
+    ) -> None:
+        """Find the daemon; nothing connects yet.
+
+        Args:
+            url: `http://HOST:PORT`, `https://...` or `unix:PATH`. None: `OUTLAST_URL`, or where the settings say that
+                the daemon of this user listens.
+            token: API token. None: `OUTLAST_TOKEN`, or the file `token` in the state folder.
+            give_up_after: seconds for which a call whose connection breaks is repeated; None: for ever.
+
+        Raises:
+            ConfigError: the URL is none, or the settings or the token file cannot be read.
+        """
+        self.address = find_address(url, token)
+        self._session = AsyncSession(AsyncTransport(self.address), give_up_after)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    # ---- processes
+
+    async def start(self, command: str | PathLike[str], *args: str, **options: Unpack[StartOptions]) -> AsyncProcess:
+        """Start a process. With a `key` that was used before, return the process of that start.
+
+        Raises:
+            SpawnFailed: the kernel could not start it; `errno` says why.
+            NameInUse: another live process has the name.
+        """
+        body = start_body(command, args, options)
+        return AsyncProcess(self._session, await self._session.call(calls.start(body)))
+
+    async def run(
+        self, command: str | PathLike[str], *args: str, check: bool = False, **options: Unpack[StartOptions]
+    ) -> Completed:
+        """Run a command to its end, and return how it ended and its output. If the call is left, it is killed.
+
+        Raises:
+            SpawnFailed: the kernel could not start it; `errno` says why.
+            ProcessFailed: it did not exit with 0, and `check` is true.
+            ProcessGone: it was purged meanwhile.
+        """
+        started, ended, lines = Started("", 0, 0), Ended("lost", None, None), []
+        async with aclosing(self.run_stream(command, *args, **options)) as items:
+            async for item in items:
+                if isinstance(item, Line):
+                    lines.append(item)
+                elif isinstance(item, Started):
+                    started = item
+                elif isinstance(item, Ended):
+                    ended = item
+        completed = Completed(
+            id=started.id,
+            pid=started.pid,
+            exit_code=ended.exit_code,
+            signal=ended.signal,
+            reason=ended.reason,
+            lines=lines,
+        )
+        if check and completed.exit_code != 0:
+            how = f"exited with {ended.exit_code}" if ended.reason == "exited" else f"ended: {ended.reason}"
+            raise ProcessFailed(f"{command} {how}", completed)
+        return completed
+
+    async def run_stream(
+        self,
+        command: str | PathLike[str],
+        *args: str,
+        on_reconnect: Callable[[int], None] | None = None,
+        **options: Unpack[StartOptions],
+    ) -> AsyncGenerator[Item, None]:
+        """Run a command, and yield its start, its whole lines as they come, and its end.
+
+        If the generator is closed before the end, the command and everything it started are killed.
+        """
+        running = Running(start_body(command, args, options), None, on_reconnect)
+        try:
+            async with aclosing(self._session.batches(running)) as batches:
+                async for items in batches:
+                    for item in items:
+                        yield item
+        finally:
+            for process_id in running.unfinished:
+                with suppress(OutlastError):  # the error that the call ends with says more
+                    await self._session.call(calls.end(process_id))
+
+    async def process(self, ref: str | int) -> AsyncProcess:
+        """Return a process by its id, name or pid.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return AsyncProcess(self._session, await self._session.call(calls.look(ref)))
+
+    async def processes(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        order: str = "newest",
+    ) -> AsyncGenerator[AsyncProcess, None]:
+        """Yield processes: the newest 1000 and all that run, then the others.
+
+        Args:
+            status: only those whose current or last run has this status.
+            name: only those with this name.
+            tags: only those with all these tags.
+            since: only those whose first run started at this time or later (a datetime, or milliseconds since 1970).
+            until: only those whose first run started at this time or earlier.
+            order: `newest` or `oldest` first.
+        """
+        query = {
+            "status": status,
+            "name": name,
+            "tag": calls.tag_words(tags),
+            "since": milliseconds(since),
+            "until": milliseconds(until),
+            "order": order,
+        }
+        had = set()
+        async with aclosing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
+            async for info in found:
+                if info.id in had:
+                    continue
+                if info.is_running:
+                    had.add(info.id)
+                yield AsyncProcess(self._session, info)
+
+    # ---- events, search, SQL
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        tail: int | None = None,
+        process: str | None = None,
+        types: Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | int | None = None,
+        follow: bool = True,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[int], None] | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        Args:
+            after: start behind the event with this id.
+            tail: start this number of events before the end.
+            process: only events of the process with this permanent id.
+            types: only events of these types.
+            tags: only events of processes with all these tags.
+            since: only events of this time or later (a datetime, or milliseconds since 1970).
+            follow: False: only those that are stored.
+            give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
+            on_reconnect: function that is called when a broken stream goes on, with the id behind which it does.
+        """
+        query = {
+            "after": after,
+            "tail": tail,
+            "process": process,
+            "type": types,
+            "tag": calls.tag_words(tags),
+            "since": milliseconds(since),
+        }
+        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        if follow:
+            newest = 0 if tail is None else await self._session.call(calls.newest_event())
+            events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
+        async with aclosing(self._session.batches(events)) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
+
+    async def search(
+        self,
+        text: str,
+        *,
+        regex: bool = False,
+        ignore_case: bool = False,
+        stream: str | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        tags: Mapping[str, str] | None = None,
+        process: str | None = None,
+        name: str | None = None,
+        order: str = "newest",
+    ) -> AsyncGenerator[Match, None]:
+        """Yield the stored lines that contain a text, or match an expression of RE2.
+
+        Args:
+            text: text or expression.
+            regex: whether `text` is an expression.
+            ignore_case: whether upper and lower case are the same.
+            stream: `stdout` or `stderr`; None: both.
+            since: only lines that were read at this time or later (a datetime, or milliseconds since 1970).
+            until: only lines that were read at this time or earlier.
+            tags: only output of processes with all these tags.
+            process: only output of the process with this permanent id.
+            name: only output of processes with this name.
+            order: `newest` or `oldest` first.
+        """
+        query = {
+            "q": text,
+            "regex": regex,
+            "ignore_case": ignore_case,
+            "stream": stream,
+            "since": milliseconds(since),
+            "until": milliseconds(until),
+            "tag": calls.tag_words(tags),
+            "process": process,
+            "name": name,
+            "order": order,
+        }
+        async with aclosing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+            async for match in found:
+                yield match
+
+    async def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, limit: int = 1000) -> Rows:
+        """Run a read-only SQL query. `parameters`: a sequence for `?`, a mapping for `:name`."""
+        return Rows.from_json(await self._session.call(calls.sql(query, parameters, limit)))
+
+    # ---- the daemon
+
+    async def info(self) -> Info:
+        """Return version and counts of the daemon."""
+        return Info.from_json(await self._session.call(calls.ask(Request("GET", "/info"))))

@@ -1,0 +1,167 @@
+"""Calls without a connection. A call is a generator: it yields requests, is sent the answers, and returns a result."""
+
+import json
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from outlast.client.items import Line
+from outlast.client.records import Match, ProcessInfo, Run
+from outlast.client.request import Answer, Request, process_path
+from outlast.model.errors import NotRunning
+
+T = TypeVar("T")
+
+Call = Generator[Request, Answer, T]
+Page = tuple[list[T], Any]
+"""Items, and the cursor of the next page; None: this was the last one."""
+
+_ACCEPTED = 202
+_BAD_REQUEST = 400
+_NOT_FOUND = 404
+_LONGEST_WAIT_S = 30.0
+_STOP_GRACE_S = 10.0
+_INPUT = "application/octet-stream"
+
+
+def ask(request: Request) -> Call[Any]:
+    """Return the JSON of an answer."""
+    answer = yield request
+    answer.check()
+    return answer.json
+
+
+def look(ref: str | int) -> Call[ProcessInfo]:
+    """Return a process."""
+    return ProcessInfo.from_json((yield from ask(Request("GET", process_path(ref)))))
+
+
+def start(body: bytes) -> Call[ProcessInfo]:
+    """Start a process. `body` has an idempotency key."""
+    return ProcessInfo.from_json((yield from ask(Request("POST", "/processes", body=body))))
+
+
+def restart(ref: str) -> Call[ProcessInfo]:
+    """Restart a managed process."""
+    request = Request("POST", process_path(ref, "/restart"), repeatable=False, silent_s=None)
+    return ProcessInfo.from_json((yield from ask(request)))
+
+
+def signal(ref: str, number: str | int, scope: str | None) -> Call[None]:
+    """Send a signal."""
+    body = {"signal": number, **({"scope": scope} if scope else {})}
+    request = Request("POST", process_path(ref, "/signal"), body=json.dumps(body).encode(), repeatable=False)
+    yield from ask(request)
+
+
+def end(ref: str, *, purge: bool = False) -> Call[list[str]]:
+    """Kill a process tree, or stop a managed process, and wait until nothing is left. Return the daemon's warnings."""
+    request = Request("DELETE", process_path(ref), {"purge": purge, "wait": _LONGEST_WAIT_S})
+    while True:
+        answer = yield request
+        if answer.status == _NOT_FOUND and answer.repeated and purge:
+            return []
+        answer.check()
+        if answer.status != _ACCEPTED:
+            return []
+        if answer.json["status"] != "running":
+            return list(answer.json.get("warnings", []))
+
+
+def stop(process: ProcessInfo) -> Call[list[str]]:
+    """Ask a process to end, and kill its tree if it has not ended after ten seconds. Return the daemon's warnings."""
+    if process.managed is None:  # of a managed one, the daemon does all this by itself
+        try:
+            yield from signal(process.id, "SIGTERM", "group")
+            yield from wait(process.id, {"until": "exit"}, _STOP_GRACE_S)
+        except (NotRunning, TimeoutError):
+            pass
+    return (yield from end(process.id))
+
+
+def write(ref: str, data: bytes) -> Call[None]:
+    """Write to standard input. There is no time limit: the process reads when it wants to."""
+    path = process_path(ref, "/stdin")
+    answer = yield Request("POST", path, body=data, content_type=_INPUT, repeatable=False, silent_s=None)
+    answer.check()
+
+
+def close_stdin(ref: str) -> Call[None]:
+    """Close standard input."""
+    answer = yield Request("POST", process_path(ref, "/stdin/close"))
+    if not (answer.status == _BAD_REQUEST and answer.repeated):
+        answer.check()
+
+
+def wait(ref: str, condition: Mapping[str, Any], timeout_s: float | None) -> Call[Mapping[str, Any]]:
+    """Wait until a condition is met, and return the answer.
+
+    Raises:
+        TimeoutError: it is not met in time.
+        NotRunning: the process has ended, so it cannot be met any more.
+    """
+    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left_s = _LONGEST_WAIT_S if ends_at is None else max(0.001, ends_at - time.monotonic())
+        query = {**condition, "timeout": f"{min(left_s, _LONGEST_WAIT_S):.3f}"}
+        answer: Mapping[str, Any] = yield from ask(Request("GET", process_path(ref, "/wait"), query))
+        if answer["met"]:
+            return answer
+        if answer["reason"] == "ended":
+            raise NotRunning(f"the process has ended, and nothing can meet the condition any more: {dict(condition)}")
+        if ends_at is not None and time.monotonic() >= ends_at:
+            raise TimeoutError(f"not met in {timeout_s:g} s: {dict(condition)}")
+
+
+def wait_for_exit(ref: str, timeout_s: float | None) -> Call[ProcessInfo]:
+    """Wait until a process has ended."""
+    return ProcessInfo.from_json((yield from wait(ref, {"until": "exit"}, timeout_s))["process"])
+
+
+def wait_for_output(ref: str, condition: Mapping[str, Any], timeout_s: float | None) -> Call[Line]:
+    """Wait for a line, and return it."""
+    met = yield from wait(ref, {"until": "output", **condition}, timeout_s)
+    return Line(met["seq"], met["line"], met["stream"], met["timestamp"])
+
+
+def newest_event() -> Call[int]:
+    """Return the id of the newest event; 0: there is none."""
+    answer = yield Request("GET", "/events", {"tail": 1}, headers={"Accept": "application/x-ndjson"})
+    answer.check()
+    return int(json.loads(answer.body)["id"]) if answer.body else 0
+
+
+def runs(ref: str, cursor: Any) -> Call[Page[Run]]:
+    """Return a page of the runs of a process."""
+    page = yield from ask(Request("GET", process_path(ref, "/runs"), {"cursor": cursor}))
+    return [Run.from_json(run) for run in page["runs"]], page["next"]
+
+
+def processes(query: Mapping[str, Any], cursor: Any) -> Call[Page[ProcessInfo]]:
+    """Return a page of processes. On the first one are also all that run, which come again on a later page."""
+    page = yield from ask(Request("GET", "/processes", {**query, "cursor": cursor}))
+    return [ProcessInfo.from_json(process) for process in page["processes"]], page["next"]
+
+
+def search(query: Mapping[str, Any], cursor: Any) -> Call[Page[Match]]:
+    """Return a page of the lines that a search has found."""
+    page = yield from ask(Request("GET", "/search", {"limit": _PAGE, **query, "cursor": cursor}))
+    return [Match.from_json(match) for match in page["matches"]], page["next"]
+
+
+_PAGE = 1000
+
+
+def tag_words(tags: Mapping[str, str] | None) -> Sequence[str] | None:
+    """Return tags as the API's parameters; None: there are none."""
+    return [f"{name}:{value}" for name, value in tags.items()] if tags else None
+
+
+def sql(query: str, parameters: Sequence[Any] | Mapping[str, Any], limit: int) -> Call[Any]:
+    """Run a read-only query. It changes nothing, so it may be repeated."""
+    values = parameters if isinstance(parameters, Mapping) else list(parameters)
+    body = json.dumps({"query": query, "parameters": values, "limit": limit}).encode()
+    return (yield from ask(Request("POST", "/sql", body=body, silent_s=_SQL_S)))
+
+
+_SQL_S = 90.0

@@ -1,0 +1,132 @@
+"""Waits for what happens to a process: its end, a line, a port, silence."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from outlast.core.managed.registry import ManagedRegistry
+from outlast.core.output.committer import Committer
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.output_cursor import OutputQuery
+from outlast.core.query.queries import Queries
+from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
+from outlast.core.supervision.supervisor import Supervisor
+from outlast.model.clock import now_ms
+from outlast.model.output import Chunk
+from outlast.model.process import Process
+
+_IDLE_CHECK_S = (0.02, 0.5)
+"""Shortest and longest time between two checks for silence."""
+
+
+class Output(Protocol):
+    """Output of all processes: `ProcessManager`, which describes these members."""
+
+    queries: Queries
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the daemon is stopping."""
+
+    def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
+        """Read the output that is stored now."""
+
+    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+        """Follow chunk by chunk."""
+
+    def follow_batches(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
+        """Follow batch by batch."""
+
+
+class Waits:
+    """Waits for what happens to a process."""
+
+    def __init__(self, output: Output, committer: Committer, supervisor: Supervisor, registry: ManagedRegistry) -> None:
+        self._output = output
+        self._committer = committer
+        self._supervisor = supervisor
+        self._registry = registry
+
+    async def until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
+        """Wait until a condition is met.
+
+        Args:
+            process: the process.
+            query: the condition.
+            heartbeat_s: maximum time between two checks whether the daemon is stopping.
+
+        Returns:
+            The line for `OUTPUT`, which is stored, True for the others; False or None if the process has ended, so that
+            the condition cannot be met any more.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        if query.until is WaitCondition.EXIT:
+            await self._until_ended(process)
+            return True
+        if query.until is WaitCondition.OUTPUT and query.matcher is not None:
+            where = OutputQuery(after=query.after, stream=query.stream)
+            chunks = self._output.follow(process, where, heartbeat_s=heartbeat_s)
+            line = await self._output.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            if line is not None:
+                await self._until_stored(process, line.seq)
+            return line
+        if query.until is WaitCondition.PORT:
+            return await wait_for_port(query.port, lambda: self._is_over(process))
+        return await self._until_silent(process, query)
+
+    def has_ended(self, process: Process) -> bool:
+        """Return whether a process has ended for good and its output is stored. Its children may still print."""
+        if self._registry.get(process.spec.id) is not None:
+            return False
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.end_stored and self._is_settled(process))
+
+    async def _until_ended(self, process: Process) -> None:
+        """Wait until the current run has ended, and its end is stored."""
+        live = self._supervisor.get(process.spec.id)
+        if live is not None:
+            await live.wait(lambda: live.end_stored or self._output.is_closing)
+            if not live.end_stored:
+                raise FollowInterrupted
+
+    async def _until_stored(self, process: Process, seq: int) -> None:
+        """Store a line that a follower has seen, at once."""
+        live = self._supervisor.get(process.spec.id)
+        if live is None or live.recorder is None:  # what earlier runs printed is stored
+            return
+        self._committer.flush_now()
+
+        def is_over() -> bool:
+            closing = self._output.is_closing
+            return live.stored_seq >= seq or closing or self._supervisor.get(process.spec.id) is not live
+
+        await live.stored.wait(is_over)
+        if live.stored_seq < seq and self._output.is_closing:
+            raise FollowInterrupted
+
+    async def _until_silent(self, process: Process, query: WaitQuery) -> bool:
+        last_seq, last_ts_ms = 0, process.run.started_at_ms
+        async for chunk in self._output.read_output(process, OutputQuery(tail=1, stream=query.stream)):
+            last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
+        where = OutputQuery(after=last_seq, stream=query.stream)
+        check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
+        live = self._supervisor.get(process.spec.id)
+        silent_s = (
+            max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
+        )
+        batches = self._output.follow_batches(process, where, heartbeat_s=check_s)
+        return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
+
+    def _is_settled(self, process: Process) -> bool:
+        """Return whether all output that the shim has reported is stored."""
+        live = self._supervisor.get(process.spec.id)
+        return live is None or (live.recorder is not None and live.recorder.is_settled)
+
+    def _is_over(self, process: Process) -> bool:
+        """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
+        if self._output.is_closing:
+            raise FollowInterrupted
+        return self.has_ended(process)

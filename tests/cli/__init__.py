@@ -1,0 +1,1 @@
+"""The commands of clients: exit codes, forms, screens, and follows over kills."""

@@ -1,0 +1,1 @@
+"""The Python client library against real daemons, in both its forms."""
