@@ -1,0 +1,78 @@
+"""Programs in terminals outlive the daemon and the shim, and every client that attaches sees their screen."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon, shim_pid, wait_for_another_shim
+from tests.support.health import wait_until_healthy
+from tests.support.required import program
+from tests.support.terminal import attach, create
+from tests.support.waiting import eventually
+
+
+async def restart_daemon(daemon: Daemon) -> None:
+    await daemon.kill()
+    await daemon.start()
+
+
+async def replace_shim(daemon: Daemon) -> None:
+    shim = shim_pid(daemon.state_dir)
+    assert shim is not None
+    os.kill(shim, signal.SIGKILL)
+    await wait_for_another_shim(daemon, shim)
+    await wait_until_healthy(daemon)
+
+
+BREAKS = pytest.mark.parametrize("break_it", [restart_daemon, replace_shim])
+
+
+@BREAKS
+async def test_vim_goes_on_with_the_same_screen(daemon: Daemon, tmp_path: Path, break_it) -> None:
+    text = tmp_path / "text"
+    text.write_text("".join(f"line {number}\n" for number in range(500)))
+    session = await create(daemon, program("vim"), "-u", "NONE", "-N", str(text))
+    async with attach(daemon, session) as client:
+        await client.shows("line 22")
+        await client.type("100Gihello \x1b")
+        before = await client.shows("hello line 99")
+        cursor = client.cursor
+    await break_it(daemon)
+    async with attach(daemon, session) as client:
+        await client.shows(lambda lines: lines == before)
+        assert client.cursor == cursor
+        await client.type("dd:wq\r")
+        assert await client.ended() == (0, 1000)
+    assert "line 98\nline 100\n" in text.read_text()
+    assert "hello" not in text.read_text()
+
+
+@BREAKS
+async def test_top_goes_on_with_the_same_screen(daemon: Daemon, break_it) -> None:
+    session = await create(daemon, program("top"), "-d", "1000")
+    async with attach(daemon, session) as client:
+        before = await client.shows(lambda lines: "PID" in lines[6] and lines[8])
+    await break_it(daemon)
+    async with attach(daemon, session) as client:
+        await client.shows(lambda lines: lines == before)
+        await client.type("q")
+        assert await client.ended() == (0, 1000)
+
+
+async def test_a_screen_is_shown_again_that_was_drawn_long_ago(daemon: Daemon, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("".join(f"line {number} {'x' * 60}\n" for number in range(5000)))
+    session = await create(daemon, program("vim"), "-u", "NONE", "-N", str(text))
+    async with attach(daemon, session) as client:
+        await client.shows("line 22")
+        await client.type("\x06" * 260)
+        await client.shows("line 4999")
+        await eventually(lambda: len(client.output) > 300_000)
+        before = client.lines
+    await restart_daemon(daemon)
+    async with attach(daemon, session) as client:
+        await client.shows(lambda lines: lines == before)
+        await client.type(":q!\r")
+        assert await client.ended() == (0, 1000)
