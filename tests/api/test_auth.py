@@ -9,7 +9,7 @@ from .server import BEARER, TOKEN, Server
 from .stub import StubManager
 
 EVERY_PATH = [
-    *((route.method, route.path.format(ref="42", file="docs.js")) for route in ROUTES),
+    *((route.method, route.path.format(ref="42", file="docs.js", session="42")) for route in ROUTES),
     *((method, "/api/v1/health") for method in ("POST", "HEAD", "OPTIONS", "TRACE", "PUT")),
     ("GET", "/"),
     ("GET", "/no/such/path"),

@@ -78,7 +78,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _path(route: Route) -> str:
-    return route.path.replace("{ref}", ULID).replace("{file}", "docs.js")
+    return route.path.replace("{ref}", ULID).replace("{session}", ULID).replace("{file}", "docs.js")
 
 
 async def test_wrong_fields_of_bodies_are_named(server: Server) -> None:

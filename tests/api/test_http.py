@@ -15,7 +15,7 @@ from .server import BEARER, TOKEN, Server, until
 from .stub import StubManager
 from .test_auth import basic
 
-GETS = [route.path.format(ref="42", file="docs.js") for route in ROUTES if route.method == "GET"]
+GETS = [route.path.format(ref="42", file="docs.js", session="42") for route in ROUTES if route.method == "GET"]
 STREAMS = [path for path in GETS if path.endswith(("/follow", "/events"))]
 
 

@@ -65,7 +65,7 @@ class TerminalClient:
 
     @property
     def lines(self) -> list[str]:
-        """What the screen shows, without spaces at the ends of lines."""
+        """The lines of the screen, without spaces at their ends."""
         return [line.rstrip() for line in self._screen.display]
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,12 @@ async def replace_shim(daemon: Daemon) -> None:
     await wait_until_healthy(daemon)
 
 
+Break = Callable[[Daemon], Awaitable[None]]
 BREAKS = pytest.mark.parametrize("break_it", [restart_daemon, replace_shim])
 
 
 @BREAKS
-async def test_vim_goes_on_with_the_same_screen(daemon: Daemon, tmp_path: Path, break_it) -> None:
+async def test_vim_goes_on_with_the_same_screen(daemon: Daemon, tmp_path: Path, break_it: Break) -> None:
     text = tmp_path / "text"
     text.write_text("".join(f"line {number}\n" for number in range(500)))
     session = await create(daemon, program("vim"), "-u", "NONE", "-N", str(text))
@@ -50,7 +52,7 @@ async def test_vim_goes_on_with_the_same_screen(daemon: Daemon, tmp_path: Path, 
 
 
 @BREAKS
-async def test_top_goes_on_with_the_same_screen(daemon: Daemon, break_it) -> None:
+async def test_top_goes_on_with_the_same_screen(daemon: Daemon, break_it: Break) -> None:
     session = await create(daemon, program("top"), "-d", "1000")
     async with attach(daemon, session) as client:
         before = await client.shows(lambda lines: "PID" in lines[6] and lines[8])

@@ -47,6 +47,8 @@ class SessionBody(SizeBody, StartBody):
 class ResizeBody(SizeBody):
     """POST /api/v1/pty/{session}/resize. Loads as a `Terminal`."""
 
+    example: Mapping[str, Any] = {"rows": 50, "cols": 132}
+
     rows = fields.Integer(required=True, metadata=SizeBody._declared_fields["rows"].metadata)  # noqa: SLF001 - marshmallow's own name for what a class declares
     cols = fields.Integer(required=True, metadata=SizeBody._declared_fields["cols"].metadata)  # noqa: SLF001 - likewise
 

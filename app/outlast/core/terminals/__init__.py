@@ -1,1 +1,1 @@
-"""Terminals: sessions, their readers, and what a client must be sent to show the screen."""
+"""Terminals: their sessions, the readers of what they show, and the part of it that shows the screen."""

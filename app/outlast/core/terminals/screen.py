@@ -1,4 +1,4 @@
-r"""What a terminal emulator must be sent so that it shows the screen of a program that has run for long.
+"""The part of its output that shows the screen of a program which has run for long.
 
 All output from its beginning would do, and may be gigabytes. Instead, the emulator gets the last part of the output,
 from where the screen was cleared on, and before it the modes that were set until then.
@@ -7,7 +7,7 @@ from where the screen was cleared on, and before it the modes that were set unti
 import re
 
 _CLEARED = re.compile(rb"\x1bc|\x1b\[(?:1;1)?[Hf]\x1b\[[02]?J|\x1b\[2J|\x1b\[\?(?:1049|1047)h")
-"""What leaves a screen without text: a reset, a clear, a switch to the other screen."""
+"""Sequences that leave a screen without text: a reset, a clear, a switch to the other screen."""
 _STATE = re.compile(
     rb"\x1b\[\?(?P<modes>[0-9;]+)(?P<is_set>[hl])"
     rb"|(?P<region>\x1b\[[0-9;]*r)"
@@ -16,7 +16,7 @@ _STATE = re.compile(
     rb"|\x1b(?P<slot>[()])(?P<charset>[A-Za-z0-9])"
     rb"|(?P<reset>\x1bc)"
 )
-"""What changes how later output is shown, or what keys send."""
+"""Sequences that change how later output is shown, or what keys send."""
 _BLANK = b"\x1b[0m\x1b[H\x1b[2J"
 _MAX_LOOKS = 16
 

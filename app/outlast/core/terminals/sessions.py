@@ -6,11 +6,13 @@ A session is a process: it has its id, and lives as long. Clients find it for a 
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import hmac
 import logging
 import secrets
 import signal
+import struct
 import termios
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -273,9 +275,6 @@ def _size(live: LiveProcess) -> tuple[int, int] | None:
 
 def _touch_size(fd: int) -> None:
     """Change the size in pixels of a terminal, which hardly a program looks at, and thereby nothing but that."""
-    import fcntl  # noqa: PLC0415 - needed here only
-    import struct  # noqa: PLC0415
-
     form = struct.Struct("HHHH")
     rows, cols, width, height = form.unpack(fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(form.size)))
     fcntl.ioctl(fd, termios.TIOCSWINSZ, form.pack(rows, cols, width ^ 1, height))
