@@ -17,7 +17,7 @@ from outlast.api.schemas import fields, process_fields, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
-from outlast.api.schemas.sessions import ResizeBody, SessionBody
+from outlast.api.schemas.sessions import SessionBody
 from outlast.api.schemas.terminal_fields import TerminalBody
 from outlast.model import errors
 
@@ -92,10 +92,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
-    lenient = {
-        body.__name__
-        for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody, ResizeBody)
-    }
+    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
     for name, schema in document["components"]["schemas"].items():
         if answer := getattr(responses, name, None):
             schema["description"] = inspect.getdoc(answer)

@@ -314,6 +314,7 @@ ROUTES: tuple[Route, ...] = (
         group="Terminals",
         description="The session is a process with `tty`: all other calls work on it, by `session_id`. It runs on "
         "without clients.",
+        query=process_schemas.StartQuery,
         body=session_schemas.SessionBody,
         answer=Answer(
             status=HTTPStatus.CREATED,

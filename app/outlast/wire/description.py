@@ -37,7 +37,7 @@ class StreamDescription(NamedTuple):
             "trimmed_to": self.trimmed_to,
             "sent_to": self.sent_to,
             "segments": self.segments,
-            "has_relay": self.has_relay,
+            **({"has_relay": True} if self.has_relay else {}),
         }
 
     @classmethod
@@ -49,7 +49,7 @@ class StreamDescription(NamedTuple):
             fields["trimmed_to"],
             fields["sent_to"],
             fields["segments"],
-            has_relay=fields.get("has_relay", False),  # older programs do not say
+            has_relay=fields.get("has_relay", False),
         )
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from marshmallow import post_load
 
-from outlast.api.schemas import fields
+from outlast.api.schemas import fields, terminal_fields
 from outlast.api.schemas.base import Strict
 from outlast.api.schemas.processes import StartBody
-from outlast.api.schemas.terminal_fields import SizeBody, make_terminal
+from outlast.api.schemas.terminal_fields import SizeBody
 from outlast.core.commands.start_request import StartRequest
-from outlast.model.options import Options
+from outlast.model.options import Options, Terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +40,21 @@ class SessionBody(SizeBody, StartBody):
             args=tuple(given.get("args", ())),
             env=given.get("env", {}),
             working_dir=given.get("working_dir"),
-            options=Options(terminal=make_terminal(given)),
+            options=Options(terminal=terminal_fields.make_terminal(given)),
         )
 
 
-class ResizeBody(SizeBody):
+class ResizeBody(Strict):
     """POST /api/v1/pty/{session}/resize. Loads as a `Terminal`."""
 
     example: Mapping[str, Any] = {"rows": 50, "cols": 132}
 
-    rows = fields.Integer(required=True, metadata=SizeBody._declared_fields["rows"].metadata)  # noqa: SLF001 - marshmallow's own name for what a class declares
-    cols = fields.Integer(required=True, metadata=SizeBody._declared_fields["cols"].metadata)  # noqa: SLF001 - likewise
+    rows = terminal_fields.rows(required=True)
+    cols = terminal_fields.cols(required=True)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Terminal:
+        return terminal_fields.make_terminal(data)
 
 
 class AttachQuery(Strict):

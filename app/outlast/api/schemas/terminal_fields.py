@@ -15,15 +15,21 @@ _TERMINAL = Terminal()
 _ONLY = {"stdin_mode": StdinMode.PIPE, "stdout_mode": OutputMode.CAPTURE, "stderr_mode": OutputMode.CAPTURE}
 
 
+def rows(**kwargs: Any) -> fields.Integer:
+    """Return the field of a terminal's height."""
+    return fields.Integer(metadata={"description": f"Height. It is cut to 1 to {MAX_ROWS}."}, **kwargs)
+
+
+def cols(**kwargs: Any) -> fields.Integer:
+    """Return the field of a terminal's width."""
+    return fields.Integer(metadata={"description": f"Width. It is cut to 1 to {MAX_COLS}."}, **kwargs)
+
+
 class SizeBody(Lenient):
     """Size of a terminal, whatever is asked for cut to what a terminal can have. Loads as a `Terminal`."""
 
-    rows = fields.Integer(
-        load_default=_TERMINAL.rows, metadata={"description": f"Height. It is cut to 1 to {MAX_ROWS}."}
-    )
-    cols = fields.Integer(
-        load_default=_TERMINAL.cols, metadata={"description": f"Width. It is cut to 1 to {MAX_COLS}."}
-    )
+    rows = rows(load_default=_TERMINAL.rows)
+    cols = cols(load_default=_TERMINAL.cols)
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Any:
