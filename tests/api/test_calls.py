@@ -34,6 +34,7 @@ RUNNING = {
     "working_dir": "/",
     "user": None,
     "nice": None,
+    "tty": None,
     "limits": {},
     "stdin_mode": "closed",
     "stdout_mode": "capture",

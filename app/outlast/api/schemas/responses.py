@@ -33,6 +33,13 @@ class OutputSummary(Schema):
     last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
 
 
+class TerminalSize(Schema):
+    """Size of a terminal."""
+
+    rows = _integer("Height.")
+    cols = _integer("Width.")
+
+
 class RestartInfo(Schema):
     """Restart policy of a managed process."""
 
@@ -144,6 +151,12 @@ class ProcessInfo(Schema):
         values=fields.Float(),
         required=True,
         metadata={"description": "Resource limits, as requested."},
+    )
+    tty = fields.Nested(
+        TerminalSize,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Size of the terminal at the start; null: the process has no terminal."},
     )
     stdin_mode = Choice(StdinMode, required=True, metadata={"description": "Mode of standard input, as requested."})
     stdout_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard output, as requested."})
