@@ -28,10 +28,10 @@ class TerminalClient:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
-        self.output = b""
+        self.output = bytearray()
         self.position: int | None = None
         self.exit_code: int | None = None
-        self.messages = 0
+        self._shown_bytes = 0
         self._screen = _Screen(COLS, ROWS)
         self._stream = pyte.ByteStream(self._screen)
         self._reading: asyncio.Task[None] | None = None
@@ -45,11 +45,9 @@ class TerminalClient:
         async for message in self.socket:
             if message.type is not aiohttp.WSMsgType.BINARY:
                 continue
-            self.messages += 1
             kind, rest = message.data[0], message.data[1:]
             if kind == 0:
                 self.output += rest
-                self._stream.feed(rest)
             elif kind == 3:
                 (self.exit_code,) = struct.unpack(">i", rest)
             elif kind == 4:
@@ -66,11 +64,19 @@ class TerminalClient:
     @property
     def lines(self) -> list[str]:
         """The lines of the screen, without spaces at their ends."""
+        self._show()
         return [line.rstrip() for line in self._screen.display]
+
+    def _show(self) -> None:
+        """Give the emulator what has come since. It is slow, and many tests look at no screen."""
+        fresh = bytes(memoryview(self.output)[self._shown_bytes :])
+        self._shown_bytes += len(fresh)
+        self._stream.feed(fresh)
 
     @property
     def cursor(self) -> tuple[int, int]:
         """Row and column of the cursor."""
+        self._show()
         return self._screen.cursor.y, self._screen.cursor.x
 
     async def shows(self, what: str | Callable[[list[str]], object]) -> list[str]:
