@@ -136,10 +136,12 @@ class HeldProcess:
         held = self.streams.get(stream)
         if held is None or offset < held.trimmed_to:
             return None
+        if offset >= held.noted_to:
+            return b""
         index = next((i for i in reversed(range(len(held.segments))) if held.segments[i][0] <= offset), 0)
         start, fd = held.segments[index]
         end = held.segments[index + 1][0] if index + 1 < len(held.segments) else held.noted_to
-        return os.pread(fd, max(0, min(max_bytes, min(end, held.noted_to) - offset)), offset - start)
+        return os.pread(fd, min(max_bytes, min(end, held.noted_to) - offset), offset - start)
 
     def _note_frame(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """Remember the new part of a frame: frames may be sent again, and may have grown since."""

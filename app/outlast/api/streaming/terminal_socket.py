@@ -36,7 +36,6 @@ _SIZE_FORM = struct.Struct(">HH")
 _PIECE_BYTES = 60 << 10
 _TURN_MESSAGES = 32
 """Number of messages after which other tasks have their turn."""
-_HEARTBEAT_S = 15.0
 _RETRY_S = 0.2
 _CLOSE_S = 3.0
 
@@ -169,7 +168,12 @@ class TerminalSocket:
         """Queue input. Wait while there is too much: then the client's network has to."""
         if self._size is not None:  # of several clients, the one that types has the terminal in its size
             self._sessions.resize(self._session, *self._size)
-        self._typed += memoryview(data)[1:]
+        typed = memoryview(data)[1:]
+        if not self._typed:
+            typed = typed[self._sessions.type_now(self._session, typed) :]
+        if not typed:
+            return
+        self._typed += typed
         self._has_typed.set()
         if len(self._typed) >= MAX_TYPED_BYTES:
             self._has_room.clear()
@@ -214,7 +218,7 @@ class TerminalSocket:
                 elif reader.has_ended():
                     break
                 else:
-                    await reader.wait(_HEARTBEAT_S)
+                    await reader.wait()
             return await self._send_exit(reader)
 
     async def _begin(self, reader: TerminalReader, after: int | None) -> None:

@@ -120,19 +120,17 @@ class TerminalReader:
                 behind = middle
         return before
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait until there is more to read, or the program may have ended, or for `timeout_s`."""
+    async def wait(self) -> None:
+        """Wait until there is more to read, or the program may have ended."""
         live = self._live
         if live is None or live.read is None or live.finished:
             return
         had_ended = live.end_stored
-        if had_ended:
-            timeout_s = min(timeout_s, _QUIET_S / 4)
 
         def has_changed() -> bool:
             return self._has_more(live) or live.finished or live.end_stored is not had_ended
 
-        await live.read.wait(has_changed, timeout_s)
+        await live.read.wait(has_changed, _QUIET_S / 4 if had_ended else None)
 
     def _has_more(self, live: LiveProcess) -> bool:
         return max(live.position.stdout_end, live.held.told_to(Stream.STDOUT)) > self.offset

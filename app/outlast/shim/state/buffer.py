@@ -26,6 +26,8 @@ _TRIM_BYTES = 1 << 20
 _TRIM_QUIET_BYTES = 16 << 10
 """Bytes of acknowledged output that are freed at once when at most one read is not acknowledged."""
 _PAGE_BYTES = 4096
+_TERMINAL_BYTES = 2048
+"""Size of a read of a terminal from which more may be there: the kernel gives 4 KiB at once."""
 _NO_SPLICE = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 """Errors of a splice into a file whose file system has none, besides those of a refused call."""
 
@@ -158,8 +160,10 @@ class StreamBuffer:
         """
         moved = 0
         try:
-            while moved < READ_BYTES:  # a terminal gives 4 KiB at once
-                moved += self._move_to_relay(master, READ_BYTES - moved)
+            count = _TERMINAL_BYTES
+            while count >= _TERMINAL_BYTES and moved < READ_BYTES:
+                count = self._move_to_relay(master, READ_BYTES - moved)
+                moved += count
         except BlockingIOError:  # nothing is left, or the relay is full
             return False
         except OSError as exc:
