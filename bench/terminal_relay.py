@@ -1,7 +1,7 @@
-"""A relay from a terminal to a websocket, the yardstick of terminals: `python -m bench.terminal_relay PROGRAM ...`.
+"""A relay from a terminal to a websocket, a yardstick: `python -m bench.terminal_relay PROGRAM ...`.
 
-The relay prints its port, accepts one client, starts the program in a terminal, and forwards both ways, without a store,
-a token or a second client.
+The relay prints its port, accepts one client, starts the program in a terminal, and forwards both ways, without a
+store, a token or a second client.
 """
 
 import asyncio

@@ -165,7 +165,7 @@ def _reading_slowly(client: WebSocket) -> Iterator[None]:
 
 FLOOD = Measure(
     name="terminal-flood",
-    title="{size} MB through `cat` in a terminal, to a client that reads fast; ours with one beside it that reads slowly",
+    title="{size} MB through `cat` in a terminal, to a fast client; ours with a slow one beside it",
     contestants={OURS: flood_outlast, _RELAY: flood_relay},
     rows=(Row(figure="MB/s", yardstick=_RELAY, at_least=0.5),),
     size=100,

@@ -11,6 +11,7 @@ from outlast.api.handlers import (
     output,
     processes,
     pty,
+    recording,
     run,
     search,
     sql,
@@ -381,6 +382,20 @@ ROUTES: tuple[Route, ...] = (
         headers={pty.TOKEN_HEADER: "Token of the session."},
         answer=Answer(status=HTTPStatus.SWITCHING_PROTOCOLS, meaning="What follows is a websocket.", content={}),
         raises=(SessionNotFound, InvalidToken),
+    ),
+    Route(
+        method="GET",
+        path=f"{PROCESS}/recording",
+        call=recording.recording,
+        summary="Get the recording of a terminal",
+        group="Terminals",
+        description="What the terminal has shown, with its times and sizes, for players of asciicast files. What was "
+        "typed is not recorded, except where the terminal showed it.",
+        query=session_schemas.RecordingQuery,
+        answer=Answer(
+            meaning="The recording.", content={recording.CONTENT_TYPE: "An asciicast file: an object, then arrays."}
+        ),
+        raises=(NotFound,),
     ),
     Route(
         method="GET",

@@ -10,6 +10,7 @@ from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
+from outlast.model.resize import Resize
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
@@ -26,6 +27,7 @@ __all__ = [
     "Owner",
     "PurgeProcess",
     "RecordUsage",
+    "ResizeTerminal",
     "SetManaged",
     "Storage",
     "Unfinished",
@@ -112,6 +114,14 @@ class RecordUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeTerminal:
+    """Record a size of a process's terminal. Of two with the same time, the later change stays."""
+
+    handle: int
+    resize: Resize
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeProcess:
     """Delete a process, its runs and its output. Its handle is never used again."""
 
@@ -135,6 +145,7 @@ Change = (
     | CompleteOutput
     | AddEvent
     | RecordUsage
+    | ResizeTerminal
     | PurgeProcess
     | WithdrawProcess
 )
@@ -297,6 +308,10 @@ class Storage(ABC):
     @abstractmethod
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run, empty if none is recorded. None: there is no such run."""
+
+    @abstractmethod
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given, in the order of their times."""
 
     @abstractmethod
     async def total(self) -> int:

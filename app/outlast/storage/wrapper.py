@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
@@ -90,6 +91,11 @@ class StorageWrapper(Storage):
         """Forward `Storage.unfinished`."""
         await self.before_read()
         return await self.inner.unfinished()
+
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Forward `Storage.resizes`."""
+        await self.before_read()
+        return await self.inner.resizes(handle)
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Forward `Storage.usage`."""

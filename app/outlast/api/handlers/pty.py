@@ -28,7 +28,7 @@ async def create(request: web.Request, given: RequestInput) -> web.Response:
 
 async def list_sessions(request: web.Request, _: RequestInput) -> web.Response:
     """GET /api/v1/pty."""
-    found = await request.app[app_keys.MANAGER].sessions.list()
+    found = await request.app[app_keys.MANAGER].sessions.all()
     return json_response({"sessions": [session_info(session) for session in found]})
 
 

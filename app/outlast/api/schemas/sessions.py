@@ -57,6 +57,19 @@ class ResizeBody(Strict):
         return terminal_fields.make_terminal(data)
 
 
+class RecordingQuery(Strict):
+    """GET /api/v1/processes/{ref}/recording. Loads as the version of the format."""
+
+    version = fields.QueryInteger(
+        low=2, high=3, load_default=3, metadata={"description": "Version of the format: 3 (default) or 2."}
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> int:
+        version: int = data["version"]
+        return version
+
+
 class AttachQuery(Strict):
     """GET /api/v1/pty/{session}/ws. Loads as an `AttachRequest`."""
 

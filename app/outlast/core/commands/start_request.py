@@ -11,7 +11,7 @@ from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.ulid import new_ulid
 from outlast.wire.contract import PROCESS_ID_VARIABLE, Command
 
-_TERM = "xterm-256color"
+TERM = "xterm-256color"
 """The kind of a terminal of which nobody says anything else."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -94,5 +94,5 @@ def make_environment(
     clean |= {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     inherited = {key: os.environ[key] for key in inherit if key in os.environ}
     if has_terminal:
-        inherited.setdefault("TERM", _TERM)
+        inherited.setdefault("TERM", TERM)
     return {**inherited, **clean, **env, PROCESS_ID_VARIABLE: run_key}

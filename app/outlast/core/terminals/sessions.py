@@ -34,7 +34,8 @@ from outlast.model.event import EventFilter, EventType
 from outlast.model.options import Terminal
 from outlast.model.output import Stream
 from outlast.model.process import Process
-from outlast.storage import Storage
+from outlast.model.resize import Resize
+from outlast.storage import ResizeTerminal, Storage
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ MAX_ROWS, MAX_COLS = 500, 1000
 _HANG_UP_S = 5.0
 """Time between SIGHUP and SIGKILL."""
 _KILL_RETRY_S = 1.0
+_SIZE_S = 0.1
+"""Time for which a size is waited with before it is recorded: who drags a window sends many."""
 _MAX_ENDED = 1000
 """Maximum number of ends that are looked through for sessions to list."""
 _TOKEN_BYTES = 32
@@ -98,6 +101,7 @@ class Sessions:
         self._kill = kill
         self._deleted: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._resized: dict[int, Resize] = {}
         self.closing = asyncio.Event()
 
     def interrupt(self) -> None:
@@ -105,6 +109,8 @@ class Sessions:
         self.closing.set()
         for task in self._tasks:
             task.cancel()
+        for handle in tuple(self._resized):
+            self._record_size(handle)
 
     # ---- life of a session
 
@@ -129,7 +135,7 @@ class Sessions:
             NotFound: there is none, or it ended more than a minute ago, or was deleted and has ended.
         """
         process = await self._storage.process_by_id(session_id)
-        session = None if process is None else self._session(process)
+        session = None if process is None else await self._session(process)
         if session is None:
             raise NotFound(
                 f"there is no session {session_id!r}: use an id from the list of sessions, which shows one for a "
@@ -137,7 +143,7 @@ class Sessions:
             )
         return session
 
-    def _session(self, process: Process) -> Session | None:
+    async def _session(self, process: Process) -> Session | None:
         terminal = process.spec.options.terminal
         live = self._supervisor.get(process.spec.id)
         if terminal is None:
@@ -147,10 +153,12 @@ class Sessions:
             if process.spec.id in self._deleted or (ending and ending.ended_at_ms < now_ms() - KEPT_MS):
                 return None
         size = _size(live) if live is not None else None
-        rows, cols = size or (terminal.rows, terminal.cols)
-        return Session(process, live, rows, cols)
+        if size is None:
+            last: Resize | Terminal = next(reversed(await self.sizes(process)), terminal)
+            size = last.rows, last.cols
+        return Session(process, live, *size)
 
-    async def list(self) -> list[Session]:
+    async def all(self) -> list[Session]:
         """Return the sessions, oldest first."""
         ids = [live.spec.id for live in self._supervisor if live.spec.options.terminal is not None and live.handle]
         just_ended = EventFilter(types=_ENDS, since_ms=now_ms() - KEPT_MS)
@@ -159,7 +167,7 @@ class Sessions:
         found = {}
         for process_id in dict.fromkeys(ids):
             process = await self._storage.process_by_id(process_id)
-            session = None if process is None else self._session(process)
+            session = None if process is None else await self._session(process)
             if session is not None:
                 found[session.process.handle] = session
         return [found[handle] for handle in sorted(found)]
@@ -247,6 +255,27 @@ class Sessions:
         if _size(live) != wanted:
             with contextlib.suppress(termios.error, OSError):  # it has just been hung up
                 termios.tcsetwinsize(fd, wanted)
+                self._record_size_soon(live, *wanted)
+
+    def _record_size_soon(self, live: LiveProcess, rows: int, cols: int) -> None:
+        before = self._resized.get(live.handle)
+        ts_ms = now_ms() if before is None else before.ts_ms
+        self._resized[live.handle] = Resize(ts_ms=ts_ms, rows=rows, cols=cols)
+        if before is None:
+            asyncio.get_running_loop().call_later(_SIZE_S, self._record_size, live.handle)
+
+    def _record_size(self, handle: int) -> None:
+        size = self._resized.pop(handle, None)
+        if size is not None:
+            self._committer.submit(ResizeTerminal(handle, size))
+
+    async def sizes(self, process: Process) -> list[Resize]:
+        """Return the sizes that a process's terminal was given after its start.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        return await self._storage.resizes(process.handle)
 
     def size(self, session: Session) -> tuple[int, int] | None:
         """Return rows and columns of a terminal now. None: it is closed."""

@@ -11,6 +11,7 @@ from outlast.model.event import EventFilter, EventPage, EventType
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.totals import StartResult, StoreFigures, Tally
 from outlast.model.usage import RunUsage
@@ -24,6 +25,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     RecordUsage,
+    ResizeTerminal,
     SetManaged,
     Storage,
     Unfinished,
@@ -55,6 +57,7 @@ class _Record:
     earlier: list[Run] = field(default_factory=list)
     output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
     usage: dict[int, RunUsage] = field(default_factory=dict)
+    sizes: dict[int, Resize] = field(default_factory=dict)
     position: Position = field(default_factory=Position)
 
 
@@ -162,6 +165,11 @@ class MemoryStorage(Storage):
         records = [self._records[handle] for handle in sorted(self._unfinished)]
         return [Unfinished(record.process, record.position) for record in records]
 
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given."""
+        record = self._records.get(handle)
+        return [] if record is None else [record.sizes[ts_ms] for ts_ms in sorted(record.sizes)]
+
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run."""
         record = self._records.get(handle)
@@ -268,7 +276,15 @@ class MemoryStorage(Storage):
     def _update(  # noqa: C901 - one case a kind of change
         self,
         record: _Record,
-        change: Chunk | BeginRun | WithdrawRun | SetManaged | EndRun | CompleteOutput | AddEvent | RecordUsage,
+        change: Chunk
+        | BeginRun
+        | WithdrawRun
+        | SetManaged
+        | EndRun
+        | CompleteOutput
+        | AddEvent
+        | RecordUsage
+        | ResizeTerminal,
     ) -> None:
         process = record.process
         if isinstance(change, BeginRun):
@@ -289,6 +305,8 @@ class MemoryStorage(Storage):
                 self._tally.count_chunk(change)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
+        elif isinstance(change, ResizeTerminal):
+            record.sizes[change.resize.ts_ms] = change.resize
         elif isinstance(change, AddEvent):
             if change.run == process.run.number:
                 self._events.add_once(process, change.type, change.ts_ms)

@@ -21,6 +21,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     RecordUsage,
+    ResizeTerminal,
     SetManaged,
     WithdrawProcess,
     WithdrawRun,
@@ -73,7 +74,7 @@ class Batch:
         self._next_minute_ms: int | None = None
         self._tally = Tally()
 
-    def apply(self, change: Change) -> None:  # noqa: C901 - one case a kind of change
+    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case a kind of change
         """Apply one change.
 
         Raises:
@@ -96,6 +97,8 @@ class Batch:
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
             case RecordUsage():
                 self._record_usage(change)
+            case ResizeTerminal(handle=handle, resize=size):
+                self._db.execute(queries.ADD_SIZE, (handle, size.ts_ms, size.rows, size.cols))
             case AddEvent():
                 self._add_event_once(change)
             case PurgeProcess(handle=handle):

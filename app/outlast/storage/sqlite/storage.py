@@ -15,6 +15,7 @@ from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
@@ -181,6 +182,10 @@ class SqliteStorage(Storage):
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
         return await self.read(read.unfinished)
+
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given."""
+        return await self.read(partial(read.resizes, handle=handle))
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""

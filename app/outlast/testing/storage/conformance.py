@@ -27,6 +27,7 @@ from outlast.testing.storage.managed import ManagedConformance
 from outlast.testing.storage.output import OutputConformance
 from outlast.testing.storage.processes import ProcessConformance
 from outlast.testing.storage.scan import ScanConformance
+from outlast.testing.storage.terminals import TerminalConformance
 from outlast.testing.storage.usage import UsageConformance
 from outlast.testing.storage.whole_lines import WholeLineConformance
 
@@ -39,6 +40,7 @@ class StorageConformance(
     WholeLineConformance,
     EventConformance,
     UsageConformance,
+    TerminalConformance,
     FiguresConformance,
     ScanConformance,
     DurabilityConformance,
