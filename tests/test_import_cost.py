@@ -60,6 +60,20 @@ def test_a_daemon_starts_without_its_document() -> None:
     assert "apispec" not in imported("import outlast.daemon.serve")
 
 
+def test_nothing_of_terminals_is_there_before_there_is_one() -> None:
+    show = "import sys; print(*(n for n in sys.modules if 'terminal' in n or 'recording' in n or n == 'termios'))"
+    routes = {f"outlast.api.{name}" for name in ("terminal_routes", "handlers.recording", "schemas.terminal_fields")}
+    for program, known in (
+        ("outlast.daemon.serve", routes),
+        ("outlast.shim.server", set()),
+        ("outlast.shim.launch.forker", set()),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import {program}; {show}"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert set(ran.stdout.split()) <= known, program
+
+
 def test_the_demonstration_needs_no_developer_tool() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     tools = {re.split("[<>=]", each)[0].replace("-", "_") for each in groups["dev"]}

@@ -110,7 +110,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
         names: tuple[str, ...] = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
-        names += ("tally", "minute", "unmerged", "compressed_upto", "owner", "total")
+        names += ("tally", "minute", "unmerged", "compressed_upto", "owner", "total", "terminal_size")
         assert set(tables) == {(name, 1) for name in names}
 
 

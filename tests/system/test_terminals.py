@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, shim_pid, wait_for_another_shim
+from tests.support.daemon import Daemon, outlast, shim_pid, wait_for_another_shim
 from tests.support.health import wait_until_healthy
 from tests.support.required import program
 from tests.support.terminal import attach, create
@@ -78,3 +78,62 @@ async def test_a_screen_is_shown_again_that_was_drawn_long_ago(daemon: Daemon, t
         await client.shows(lambda lines: lines == before)
         await client.type(":q!\r")
         assert await client.ended() == (0, 1000)
+
+
+async def test_an_upgrade_of_the_shim_keeps_terminals(daemon: Daemon) -> None:
+    session = await create(daemon, "cat")
+    async with attach(daemon, session) as client:
+        await client.type("before\n")
+        await client.shows("before")
+        code, said = await outlast("shim", "upgrade", "--state-dir", str(daemon.state_dir))
+        assert code == 0, said
+        await wait_until_healthy(daemon)
+        await client.type("after\n")
+        await client.shows("after")
+        await client.type("\4")
+        assert await client.ended() == (0, 1000)
+        assert client.output == b"before\r\nbefore\r\nafter\r\nafter\r\n"
+
+
+async def test_a_shim_with_a_terminal_does_not_become_a_program_that_knows_none(daemon: Daemon, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import outlast.wire.contract as c; c.TERMINAL_FEATURE = 'x'")
+    session = await create(daemon, "cat")
+    code, said = await outlast("shim", "upgrade", "--state-dir", str(daemon.state_dir), PYTHONPATH=str(folder))
+    assert code != 0
+    assert "terminal" in said
+    async with attach(daemon, session) as client:
+        await client.type("still here\n\4")
+        assert await client.ended() == (0, 1000)
+
+
+async def test_an_older_shim_is_not_asked_for_a_terminal(crashable_daemon: Daemon, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import outlast.wire.contract as c; c.TERMINAL_FEATURE = 'x'")
+    daemon = crashable_daemon
+    daemon.environment["PYTHONPATH"] = str(folder)
+    await daemon.start()
+    await daemon.stop()
+    del daemon.environment["PYTHONPATH"]
+    await daemon.start()
+    refused = await daemon.call("POST", "/pty", 400, {"command": "cat"})
+    assert "outlast shim upgrade" in refused["error"]
+    process = await daemon.run("true")
+    assert (await daemon.ended(process))["exit_code"] == 0
+
+
+async def test_no_byte_of_a_terminal_is_lost_or_repeated_over_kills(daemon: Daemon) -> None:
+    lines = 300_000
+    session = await create(daemon, "sh", "-c", f"stty -opost; seq {lines}")
+    process = {"id": session["session_id"]}
+    for count, break_it in ((20_000, replace_shim), (100_000, restart_daemon), (180_000, replace_shim)):
+        await daemon.wait_for_lines(process, count)
+        await break_it(daemon)
+    assert (await daemon.ended(process))["exit_code"] == 0
+    whole = "".join(f"{number}\n" for number in range(1, lines + 1)).encode()
+    assert await daemon.raw(process) == whole
+    async with attach(daemon, session, query="?after=1000000") as client:
+        await client.ended()
+        assert client.output == whole[1_000_000:]

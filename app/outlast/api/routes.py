@@ -10,8 +10,6 @@ from outlast.api.handlers import (
     metrics,
     output,
     processes,
-    pty,
-    recording,
     run,
     search,
     sql,
@@ -20,34 +18,21 @@ from outlast.api.handlers import (
     wait,
 )
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
-from outlast.api.route import Answer, Route
+from outlast.api.route import Answer, Route, done
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import lists, responses
 from outlast.api.schemas import output as output_schemas
 from outlast.api.schemas import processes as process_schemas
 from outlast.api.schemas import runs as run_schemas
 from outlast.api.schemas import search as search_schemas
-from outlast.api.schemas import sessions as session_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
-from outlast.model.errors import (
-    EnvKeyLost,
-    InvalidToken,
-    NameInUse,
-    NotFound,
-    NotManaged,
-    NotRunning,
-    SessionNotFound,
-    SpawnFailed,
-    StdinNotWritable,
-    TooManySessions,
-)
+from outlast.api.terminal_routes import TERMINAL_ROUTES
+from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
 
 PROCESSES = "/api/v1/processes"
 PROCESS = f"{PROCESSES}/{{ref}}"
-SESSIONS = "/api/v1/pty"
-SESSION = f"{SESSIONS}/{{session}}"
 
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
@@ -75,10 +60,6 @@ _LINES = Answer(
 )
 
 
-def _done(meaning: str) -> Answer:
-    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
-
-
 _FOLLOWED = Answer(
     meaning="The stored output, then new output as it comes, then the event `eof` when the process has ended and all "
     "of its output was sent.",
@@ -93,7 +74,7 @@ _FOLLOWED = Answer(
         "`Last-Event-ID`."
     },
 )
-_HAD_EOF = _done(
+_HAD_EOF = done(
     "`Last-Event-ID` is that of `eof`, and nothing has come since. A browser's `EventSource` stops at this."
 )
 _RUN = Answer(
@@ -214,7 +195,7 @@ ROUTES: tuple[Route, ...] = (
         "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are "
         "deleted, too.",
         query=process_schemas.DeleteQuery,
-        answer=_done("The process tree is gone."),
+        answer=done("The process tree is gone."),
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
             meaning="SIGKILL was sent, but the tree is not gone (or the end is not recorded) after `wait` seconds: the "
@@ -290,7 +271,7 @@ ROUTES: tuple[Route, ...] = (
         description="Returns when every byte is in the pipe. The body may have any size: it is read as fast as the "
         "process reads its standard input.",
         body="The bytes to write.",
-        answer=_done("Everything was written."),
+        answer=done("Everything was written."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
     Route(
@@ -300,103 +281,13 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Close standard input",
         group="Input",
-        answer=_done("Standard input is closed."),
+        answer=done("Standard input is closed."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
     *_output_routes("stdout", Stream.STDOUT),
     *_output_routes("stderr", Stream.STDERR),
     *_output_routes("output", None),
-    Route(
-        method="POST",
-        path=SESSIONS,
-        call=pty.create,
-        changes=True,
-        summary="Start a program in a terminal",
-        group="Terminals",
-        description="The session is a process with `tty`: all other calls work on it, by `session_id`. It runs on "
-        "without clients.",
-        query=process_schemas.StartQuery,
-        body=session_schemas.SessionBody,
-        answer=Answer(
-            status=HTTPStatus.CREATED,
-            meaning="The program runs. The token is told this once.",
-            content={_JSON: responses.CreatedSession},
-        ),
-        raises=(TooManySessions, SpawnFailed),
-    ),
-    Route(
-        method="GET",
-        path=SESSIONS,
-        call=pty.list_sessions,
-        summary="List terminals",
-        group="Terminals",
-        description="Of all processes with a terminal, those that run, and those that ended within the last minute.",
-        answer=Answer(meaning="The sessions, oldest first.", content={_JSON: responses.SessionList}),
-    ),
-    Route(
-        method="GET",
-        path=SESSION,
-        call=pty.show,
-        summary="Show a terminal",
-        group="Terminals",
-        answer=Answer(meaning="The session.", content={_JSON: responses.SessionInfo}),
-        raises=(NotFound,),
-    ),
-    Route(
-        method="POST",
-        path=f"{SESSION}/resize",
-        call=pty.resize,
-        changes=True,
-        summary="Change the size of a terminal",
-        group="Terminals",
-        body=session_schemas.ResizeBody,
-        answer=_done("The terminal has the size, and its program got SIGWINCH."),
-        raises=(NotFound,),
-    ),
-    Route(
-        method="DELETE",
-        path=SESSION,
-        call=pty.delete,
-        changes=True,
-        summary="Hang a terminal up",
-        group="Terminals",
-        description="Returns at once. The program gets SIGHUP, and everything that it started SIGKILL when the program "
-        "has ended, or after 5 s. The session is gone after its end; the process stays.",
-        answer=_done("The terminal is being hung up, or its program has ended."),
-        raises=(NotFound,),
-    ),
-    Route(
-        method="GET",
-        path=f"{SESSION}/ws",
-        call=pty.attach,
-        summary="Attach to a terminal by a websocket",
-        group="Terminals",
-        description="Each message is binary, and its first byte is its kind; numbers are big-endian. The client sends "
-        "byte 0 and what is typed, byte 1 and its columns and rows (2 bytes each), and byte 2 when it is ready for "
-        "output. The server sends byte 0 and output, and at the end byte 3 and the exit code (4 bytes; the negative "
-        "number of the signal that ended the program). A client is first sent what shows the screen, then all that "
-        "comes. Any number of clients see and type; the terminal has the size of the one that typed or changed its "
-        "size last. Close codes: 1000 `exit:N`; 1001 `session terminated`, if nobody knows how the program ended; 1012 "
-        "when the daemon stops: connect again.",
-        query=session_schemas.AttachQuery,
-        headers={pty.TOKEN_HEADER: "Token of the session."},
-        answer=Answer(status=HTTPStatus.SWITCHING_PROTOCOLS, meaning="What follows is a websocket.", content={}),
-        raises=(SessionNotFound, InvalidToken),
-    ),
-    Route(
-        method="GET",
-        path=f"{PROCESS}/recording",
-        call=recording.recording,
-        summary="Get the recording of a terminal",
-        group="Terminals",
-        description="What the terminal has shown, with its times and sizes, for players of asciicast files. What was "
-        "typed is not recorded, except where the terminal showed it.",
-        query=session_schemas.RecordingQuery,
-        answer=Answer(
-            meaning="The recording.", content={recording.CONTENT_TYPE: "An asciicast file: an object, then arrays."}
-        ),
-        raises=(NotFound,),
-    ),
+    *TERMINAL_ROUTES,
     Route(
         method="GET",
         path="/api/v1/events",
