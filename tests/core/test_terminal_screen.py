@@ -65,3 +65,13 @@ def test_lines_are_cut_at_their_ends() -> None:
     cut = tail(output, 301)
     assert cut.endswith(output[-200:])
     assert screen_of(cut) == screen_of(output)
+
+
+def test_what_was_shown_before_the_screen_was_cleared_is_left_out() -> None:
+    for clear in (b"\x1b[H\x1b[2J", b"\x1b[2J", b"\x1bc", b"\x1b[?1049h", b"\x1b[1;1H\x1b[J"):
+        output = b"before\n" * 100 + b"\x1b]0;title" + b"x" * 50 + b"\7" + clear + b"after"
+        assert tail(output, 30 + len(clear)).endswith(b"\x1b[2J" + clear + b"after")
+
+
+def test_a_cut_without_a_clear_begins_at_a_line() -> None:
+    assert tail(b"one\ntwo\nthree\n", 9).endswith(b"\x1b[2Jthree\n")

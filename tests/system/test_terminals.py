@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, outlast, shim_pid, wait_for_another_shim
+from tests.support.daemon import PYTHON, Daemon, outlast, shim_pid, wait_for_another_shim
 from tests.support.health import wait_until_healthy
 from tests.support.required import program
 from tests.support.terminal import attach, create
@@ -78,6 +78,35 @@ async def test_a_screen_is_shown_again_that_was_drawn_long_ago(daemon: Daemon, t
         await client.shows(lambda lines: lines == before)
         await client.type(":q!\r")
         assert await client.ended() == (0, 1000)
+
+
+PAINTER = r"""
+import signal, sys, time
+def paint(*_):
+    sys.stdout.write("\x1b[H\x1b[2Jtop line\x1b[5;1Hmiddle\x1b[11;1Hpainted %d times" % next(times))
+    sys.stdout.flush()
+times = iter(range(1, 100))
+paint()
+for number in range(40_000):
+    sys.stdout.write(f"\x1b[10;1H{number:08d}")
+signal.signal(signal.SIGWINCH, paint)
+sys.stdout.write("\x1b[12;1Hover")
+sys.stdout.flush()
+while True:
+    signal.pause()
+"""
+
+
+async def test_a_program_that_painted_long_ago_is_asked_to_repaint(daemon: Daemon) -> None:
+    session = await create(daemon, PYTHON, "-c", PAINTER)
+    async with attach(daemon, session, query="?after=0") as client:
+        await eventually(lambda: client.output.endswith(b"over"))
+    for times in (2, 3):
+        async with attach(daemon, session) as client:
+            await client.shows(f"painted {times} times")
+            assert (client.lines[0], client.lines[4]) == ("top line", "middle")
+    seen = await daemon.call("GET", f"/pty/{session['session_id']}", 200)
+    assert (seen["rows"], seen["cols"]) == (24, 80)
 
 
 async def test_an_upgrade_of_the_shim_keeps_terminals(daemon: Daemon) -> None:
