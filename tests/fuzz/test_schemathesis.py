@@ -32,7 +32,7 @@ async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
     wrong = await asyncio.to_thread(campaign.run)
     assert not wrong, "\n\n".join(wrong)
     tried = {label for label, statuses in campaign.statuses.items() if min(statuses) < 300}
-    assert tried == {f"{route.method} {route.path}" for route in ROUTES if route.documented}
+    assert tried == {f"{r.method} {r.path}" for r in ROUTES if r.documented and not r.path.endswith("/ws")}
 
 
 async def _refuses_impossible_refs(daemon: Daemon) -> None:

@@ -99,5 +99,5 @@ async def test_other_versions_are_refused(daemon: Daemon, query: str) -> None:
 
 async def test_a_process_without_a_terminal_has_no_recording(daemon: Daemon) -> None:
     process = await daemon.run("true")
-    refused = await daemon.call("GET", f"/processes/{process['id']}/recording", 400)
+    refused = await daemon.call("GET", f"/processes/{process['id']}/recording", 404)
     assert "no terminal" in refused["error"]

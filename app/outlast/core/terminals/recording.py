@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from outlast.core.commands.start_request import TERM
-from outlast.model.errors import InvalidRequest
+from outlast.model.errors import NotFound
 from outlast.model.output import Chunk
 from outlast.model.process import Process
 from outlast.model.resize import Resize
@@ -34,11 +34,11 @@ async def record(
     """Yield the lines of a recording.
 
     Raises:
-        InvalidRequest: the process has no terminal.
+        NotFound: the process has no terminal.
     """
     terminal = process.spec.options.terminal
     if terminal is None:
-        raise InvalidRequest("the process has no terminal, so there is no recording: read its output")
+        raise NotFound("the process has no terminal, so there is no recording: read its output")
     first = await anext(chunks, None)
     begin_ms = process.run.started_at_ms
     if first is not None:
