@@ -38,6 +38,7 @@ async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
         "user": None,
         "nice": None,
         "limits": {},
+        "tty": None,
         "stdin_mode": "pipe",
         "stdout_mode": "capture",
         "stderr_mode": "capture",
