@@ -13,7 +13,7 @@ LISTEN ?= 127.0.0.1:9501
 # Workers of pytest and the programs that tests start load the same modules: compile them once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test test-long test-quick flakes coverage check fix docs bench bench-scale demo chaos soak fuzz release clean
+.PHONY: help serve test test-long test-quick flakes coverage check check-page fix docs picture bench bench-scale demo chaos soak fuzz release clean
 
 help:
 	@echo "make serve        install into .venv and run the daemon (LISTEN=$(LISTEN), STATE_DIR=$(STATE_DIR))"
@@ -23,8 +23,10 @@ help:
 	@echo "make test-quick   run the tests that take no more than a few seconds each"
 	@echo "make coverage     run the tests, and tell which lines and branches of app/ they reach (TESTS=$(TESTS))"
 	@echo "make check        check formatting, lint, types and import rules"
+	@echo "make check-page   check types and lint of the web page's modules (needs npm)"
 	@echo "make fix          format, fix what the linter can fix, and make the blocking client of the asynchronous one"
 	@echo "make docs         write docs/http-api.md and docs/errors.md from the OpenAPI document"
+	@echo "make picture      take the picture of the web page in docs/web-page.png (needs chromium)"
 	@echo "make demo         kill the daemon under a printing process, and show that no line is missing"
 	@echo "make bench        measure beside peers that run in the same minutes"
 	@echo "make bench-scale  measure what grows with history, from a thousand processes to a million (12 GB in TMPDIR, half an hour)"
@@ -60,13 +62,13 @@ serve: $(VENV)/installed
 	@echo "token         $(STATE_DIR)/token"
 	@echo "To try it, in another terminal in this folder:"
 	@echo ""
-	@echo "  curl -H \"Authorization: Bearer \$$(cat $(STATE_DIR)/token)\" -H 'Content-Type: application/json' \\"
-	@echo "       -d '{\"command\": \"sh\", \"args\": [\"-c\", \"for i in 1 2 3; do echo line \$$i; sleep 1; done\"]}' \\"
-	@echo "       http://$(LISTEN)/api/v1/processes"
+	@echo "  export OUTLAST_STATE_DIR=$(STATE_DIR) PATH=$(CURDIR)/$(BIN):\$$PATH"
+	@echo "  outlast run -d --name count sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo line \$$i; sleep 1; done'"
+	@echo "  outlast logs -f count"
 	@echo ""
 	@echo "Ctrl-C ends the daemon and leaves the processes running. To end everything:"
 	@echo ""
-	@echo "  $(BIN)/outlast shutdown --state-dir $(STATE_DIR)"
+	@echo "  outlast shutdown --state-dir $(STATE_DIR)"
 	@echo ""
 	@exec $(BIN)/outlast serve --listen $(LISTEN) --state-dir $(STATE_DIR)
 
@@ -96,6 +98,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+check-page: $(VENV)/installed-dev
+	@$(BIN)/pytest --quiet tests/page/test_scripts.py
+
 fix: $(VENV)/installed-dev
 	@$(BIN)/python -m tools.sync_client
 	@$(BIN)/ruff format .
@@ -103,6 +108,9 @@ fix: $(VENV)/installed-dev
 
 docs: $(VENV)/installed
 	@$(BIN)/python -m tools.http_reference
+
+picture: $(VENV)/installed-dev
+	@$(BIN)/python -m tools.page_picture
 
 bench: $(VENV)/installed-dev $(PEERS)/installed
 	@$(BIN)/python -m bench --keep bench/results
@@ -137,4 +145,4 @@ release: $(VENV)/installed-dev
 	done
 
 clean:
-	rm -rf $(VENV) dist tests/client/typescript/node_modules $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist tests/client/typescript/node_modules tests/page/checks/node_modules $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.measure import OURS, Figures, Measure, Row
 from bench.serving import outlast
-from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT
+from outlast.storage.sqlite.maintenance.reclamation import count_excess_pages
 
 _LOGS = Path("/var/log")
 _CHECKOUT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def _run(folder: Path, argv: list[str]) -> Figures:
         with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as db:
             (printed,) = db.execute("SELECT bytes FROM processes WHERE id = ?", (process_id,)).fetchone()
             deadline = time.monotonic() + _DEADLINE_S
-            while _compressed_bytes(db) < _COMPRESSED_PART * printed or _free_pages(db) > FREE_PAGES_KEPT:
+            while _compressed_bytes(db) < _COMPRESSED_PART * printed or count_excess_pages(db):
                 if time.monotonic() > deadline:
                     raise RuntimeError(
                         f"of {printed} bytes {_compressed_bytes(db)} are compressed, {_free_pages(db)} pages free"

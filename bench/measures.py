@@ -26,7 +26,7 @@ MEASURES: dict[str, Measure] = {
         replay.MEASURE,
         library.MEASURE,
         followers.MEASURE,
-        start.MEASURE,
+        *start.MEASURES,
         memory.MEASURE,
         recovery.MEASURE,
         aged_store.MEASURE,

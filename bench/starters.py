@@ -1,7 +1,8 @@
 """`python -m bench.starters WAY COUNT [...]`: start processes, eight at a time, and print the figures as JSON.
 
 `http HOST PORT` starts them by a daemon, with the authorization that standard input holds. The client does as little
-as possible, because it shares the processors. `asyncio` starts them by asyncio alone.
+as possible, because it shares the processors. `asyncio` starts them by asyncio alone. `run HOST PORT` and `asyncio-run`
+run another program, which ends at once, and go on when they know how it has ended and what it has printed.
 """
 
 import asyncio
@@ -15,7 +16,11 @@ import time
 
 CLIENTS = 8
 ARGV = ("sleep", "3600")
+BRIEF_ARGV = ("true",)
 _CREATED = b"HTTP/1.1 201 "
+_STREAM = b"HTTP/1.1 200 "
+_LAST_CHUNK = b"0\r\n\r\n"
+_EXIT = b'"exit_code":0'
 _RECEIVE_BYTES = 64 << 10
 
 
@@ -42,17 +47,20 @@ class _Client:
         data = self.sock.recv(_RECEIVE_BYTES)
         self._answer += data
         head, blank, body = self._answer.partition(b"\r\n\r\n")
-        if not data or (blank and not head.startswith(_CREATED)):
+        if not data or (blank and not head.startswith((_CREATED, _STREAM))):
             raise RuntimeError(f"a start was refused: {self._answer!r}")
+        if head.startswith(_STREAM):
+            return body.endswith(_LAST_CHUNK) and _EXIT in body
         length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
         return bool(blank) and len(body) == int(length)
 
 
-def by_http(count: int, host: str, port: int, authorization: str) -> dict[str, float]:
-    """Let a daemon start `count` processes."""
-    body = json.dumps({"command": ARGV[0], "args": ARGV[1:]})
+def by_http(count: int, host: str, port: int, authorization: str, *, to_the_end: bool) -> dict[str, float]:
+    """Let a daemon start `count` processes. `to_the_end`: of the brief program, by `run`."""
+    argv = BRIEF_ARGV if to_the_end else ARGV
+    body = json.dumps({"command": argv[0], "args": argv[1:]})
     head = [
-        "POST /api/v1/processes HTTP/1.1",
+        f"POST /api/v1/processes{'/run' if to_the_end else ''} HTTP/1.1",
         f"Host: {host}:{port}",
         f"Authorization: {authorization}",
         "Content-Type: application/json",
@@ -78,21 +86,25 @@ def by_http(count: int, host: str, port: int, authorization: str) -> dict[str, f
     return {"starts/s": count / (time.monotonic() - started)}
 
 
-async def by_asyncio(count: int) -> dict[str, float]:
-    """Start `count` processes with the descriptors that Outlast gives them."""
+async def by_asyncio(count: int, *, to_the_end: bool) -> dict[str, float]:
+    """Start `count` processes with the descriptors that Outlast gives them. `to_the_end`: of the brief program."""
+    argv = BRIEF_ARGV if to_the_end else ARGV
     processes: list[asyncio.subprocess.Process] = []
     numbers = iter(range(count))
 
     async def client() -> None:
         for _ in numbers:
             process = await asyncio.create_subprocess_exec(
-                *ARGV,
+                *argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-            processes.append(process)
+            if to_the_end:
+                await process.communicate()
+            else:
+                processes.append(process)
 
     started, cpu_s = time.monotonic(), time.process_time()
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
@@ -112,10 +124,12 @@ def main() -> None:
     way, count, *rest = sys.argv[1:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if way == "http":
-        figures = by_http(int(count), rest[0], int(rest[1]), sys.stdin.readline().strip())
+    if way in {"http", "run"}:
+        host, port = rest
+        authorization = sys.stdin.readline().strip()
+        figures = by_http(int(count), host, int(port), authorization, to_the_end=way == "run")
     else:
-        figures = asyncio.run(by_asyncio(int(count)))
+        figures = asyncio.run(by_asyncio(int(count), to_the_end=way == "asyncio-run"))
     print(json.dumps(figures))
 
 

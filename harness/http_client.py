@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ _ANSWER_S = 120.0
 _SILENT_S = 60.0
 _SHOWN_BYTES = 2000
 _OK = 200
+_ID = re.compile(r"[0-9]+(-eof)?|[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*(,[0-9]+)?(-eof)?")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -40,11 +41,18 @@ class SseError(AssertionError):
 
 @dataclass(frozen=True)
 class Event:
-    """A Server-Sent Event. `id` is None where the event has no id; `text` is its data as it was sent."""
+    """A Server-Sent Event.
+
+    Attributes:
+        id: its id, if that is a number.
+        text: its data as they were sent.
+        id_text: its id as it was sent; empty: it has none.
+    """
 
     kind: str
     id: int | None
     text: str
+    id_text: str = field(default="", compare=False)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -97,7 +105,7 @@ class SseParser:
             raise SseError(f"the stream ends inside an event: {self._rest[:_SHOWN_BYTES]!r}")
 
     def _event(self, block: bytes) -> Event | None:
-        kind, number, data = "", None, []
+        kind, id_text, data = "", "", []
         for line in _LINE_END.split(block.decode("utf-8", "strict")):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -106,14 +114,17 @@ class SseParser:
             elif name == "event":
                 kind = value
             elif name == "id":
-                number = int(value) if not value.endswith("-eof") else None
+                if not _ID.fullmatch(value):
+                    raise SseError(f"the id {value!r} is none of the API")
+                id_text = value
             elif line.startswith(":"):
                 self.comments.append(value)
             else:
                 raise SseError(f"unknown field {name!r} in {block[:_SHOWN_BYTES]!r}")
         if data:
-            return Event(kind or "message", number, "\n".join(data))
-        if kind or number is not None:
+            number = int(id_text) if id_text.isdigit() else None
+            return Event(kind or "message", number, "\n".join(data), id_text)
+        if kind or id_text:
             raise SseError(f"an event without data: {block[:_SHOWN_BYTES]!r}")
         return None
 

@@ -106,7 +106,7 @@ class HttpReference:
         answers = []
         codes = []
         for status, response in responses.items():
-            if status.startswith("2"):
+            if status[0] in "23":
                 answers.append(f"- **{status}**: {response['description']}")
                 answers += [
                     f"  - `{content_type}`: {self._media(media['schema'])}"

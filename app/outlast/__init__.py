@@ -4,7 +4,6 @@ Rooms, top to bottom; each imports only those below it (checked by import-linter
 
     cli | testing               the command; the storage conformance suite that third parties run
     client                      the Python client of the HTTP API, which the command uses, too
-    client                      the Python client of the HTTP API, with and without an event loop
     daemon                      the composition root: wiring, sockets, order of start and shutdown
     api                         HTTP: routes, schemas, SSE, authentication, errors
     core                        what a process is: start, stop, capture, follow, recovery

@@ -26,10 +26,11 @@ SELECT
     p.stdout_mode,
     p.stderr_mode,
     p.options,
-    max(coalesce(o.lines, 0), coalesce(e.lines, 0), coalesce(b.lines, 0)) AS lines,
+    max(coalesce(o.lines, 0), coalesce(e.lines, 0), coalesce(b.lines, 0)) - coalesce(d.lines, 0) AS lines,
     max(coalesce(o.stdout_end, 0), coalesce(b.stdout_end, 0)) + max(coalesce(e.stderr_end, 0), coalesce(b.stderr_end, 0))
-        - (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
-        AS bytes,
+        - (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g
+            WHERE g.handle = p.handle AND g.gap IS NOT NULL AND g.first_seq > coalesce(d.last_seq, 0))
+        - coalesce(d.stdout_end + d.stderr_end, 0) AS bytes,
     r.output_complete
 FROM process p
 JOIN run r
@@ -39,7 +40,8 @@ LEFT JOIN output_chunk o
 LEFT JOIN output_chunk e
     ON e.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 2 ORDER BY c.first_seq DESC LIMIT 1)
 LEFT JOIN output_chunk b
-    ON b.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1);
+    ON b.id = (SELECT c.id FROM output_chunk c WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN trimmed d ON d.handle = p.handle;
 
 CREATE VIEW runs AS
 SELECT
@@ -89,23 +91,55 @@ JOIN process p ON p.handle = m.handle
 JOIN run r
     ON r.handle = p.handle AND r.number = (SELECT max(l.number) FROM run l WHERE l.handle = p.handle);
 
+-- What retention has deleted of a process is one gap of both streams, from its first line on.
 CREATE VIEW output_gaps AS
+SELECT
+    p.id AS process_id,
+    NULL AS run,
+    1 AS seq,
+    d.last_seq,
+    d.until AS ts,
+    strftime('%Y-%m-%dT%H:%M:%fZ', d.until / 1000.0, 'unixepoch') AS time,
+    'both' AS stream,
+    'retention' AS reason,
+    d.bytes AS missing_bytes,
+    d.lines AS missing_lines
+FROM process p
+JOIN trimmed d ON d.handle = p.handle
+UNION ALL
 SELECT
     p.id AS process_id,
     c.run,
     c.first_seq AS seq,
+    c.first_seq AS last_seq,
     c.ts,
     strftime('%Y-%m-%dT%H:%M:%fZ', c.ts / 1000.0, 'unixepoch') AS time,
     CASE c.stream WHEN 1 THEN 'stdout' ELSE 'stderr' END AS stream,
     c.gap AS reason,
-    c.missing_bytes
+    c.missing_bytes,
+    NULL AS missing_lines
 FROM process p
-JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL;
+JOIN output_chunk c INDEXED BY output_chunk_gaps ON c.handle = p.handle AND c.gap IS NOT NULL
+    AND c.first_seq > coalesce((SELECT d.last_seq FROM trimmed d WHERE d.handle = p.handle), 0);
+
+CREATE VIEW output_held AS
+SELECT
+    p.id AS process_id,
+    p.name,
+    p.command,
+    h.bytes AS disk_bytes,
+    strftime('%Y-%m-%dT%H:%M:%fZ', h.oldest_ts / 1000.0, 'unixepoch') AS oldest,
+    coalesce(d.lines, 0) AS deleted_lines,
+    coalesce(d.bytes, 0) AS deleted_bytes,
+    p.options ->> '$.keep' AS keep
+FROM holding h
+JOIN process p ON p.handle = h.handle
+LEFT JOIN trimmed d ON d.handle = h.handle;
 
 -- `sqlar_uncompress` is built into the `sqlite3` command. In a SQLite without that function, this view and those over it
 -- cannot be used, and the ones whose names end in `_portable` can: one line says of a compressed row how to read it.
 -- `outlast sql` has a view of this name that also reads rows that were compressed with zstd before 0.1.0.
--- `part`: of a row that ends within a line, the part of that line in the row.
+-- `part`: of a row that ends within a line, the part of that line in the row. Rows that retention has deleted are left out.
 CREATE VIEW output_readable AS
 SELECT
     id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
@@ -119,14 +153,16 @@ SELECT
         WHEN codec = 'zlib' THEN substr(sqlar_uncompress(data, raw_bytes), -unfinished_bytes)
         ELSE '[compressed: the beginning of a line] '
     END AS part
-FROM output_chunk;
+FROM output_chunk
+WHERE first_seq > coalesce((SELECT d.last_seq FROM trimmed d WHERE d.handle = output_chunk.handle), 0);
 
 CREATE VIEW output_readable_portable AS
 SELECT
     id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
     iif(codec IS NULL, data, '[compressed: ' || line_count || ' lines; read them with: sqlite3, or outlast sql]') AS data,
     iif(codec IS NULL, substr(data, -unfinished_bytes), '[compressed: the beginning of a line] ') AS part
-FROM output_chunk;
+FROM output_chunk
+WHERE first_seq > coalesce((SELECT d.last_seq FROM trimmed d WHERE d.handle = output_chunk.handle), 0);
 
 CREATE VIEW output_compressed AS
 SELECT
@@ -145,7 +181,8 @@ SELECT
     c.raw_bytes AS bytes,
     length(c.data) AS compressed_bytes
 FROM process p
-JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL;
+JOIN output_chunk c ON c.handle = p.handle AND c.codec IS NOT NULL
+    AND c.first_seq > coalesce((SELECT d.last_seq FROM trimmed d WHERE d.handle = p.handle), 0);
 
 -- Each row becomes a JSON array of its lines. A backslash in the output is first replaced by the noncharacter U+FDD0, so
 -- that every backslash in the result of json_quote is one that json_quote wrote: "\n" is then the end of a line and
@@ -184,16 +221,16 @@ CROSS JOIN json_each(json_array(iif(c.parts IS NULL, NULL, (
         FROM json_each(c.parts) m
     ) d
 )))) t
-CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues = 0, '', (
+CROSS JOIN json_each('[' || replace(replace(json_quote(replace(iif(c.continues = 0, '', coalesce((
     SELECT group_concat(b.part, '') FROM (
         SELECT CAST(a.part AS TEXT) AS part FROM output_readable a
-        WHERE a.handle = c.handle AND a.stream = c.stream AND a.first_seq < c.first_seq AND a.first_seq >= (
+        WHERE a.handle = c.handle AND a.stream = c.stream AND a.first_seq < c.first_seq AND a.first_seq >= coalesce((
             SELECT f.first_seq FROM output_chunk f
             WHERE f.handle = c.handle AND f.stream = c.stream AND f.first_seq <= c.continues
-            ORDER BY f.first_seq DESC LIMIT 1)
+            ORDER BY f.first_seq DESC LIMIT 1), 0)
         ORDER BY a.first_seq
     ) b
-)) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
+), '')) || CAST(c.data AS TEXT), '\', char(0xFDD0))), '\u0000', char(0x2400)), '\n', '","') || ']') j
 WHERE s.value > 0 AND j.key < s.value
 UNION ALL
 SELECT

@@ -33,7 +33,7 @@ def view(handle: int = 1, pid: int = 42, stored_bytes: int = 2) -> ProcessView:
             handle=handle,
             spec=ProcessSpec(id=ULID, command="true", working_dir="/"),
             run=Run(pid=pid, started_at_ms=1710000000000),
-            output=OutputSummary(lines=1, bytes=stored_bytes, first_seq=1, last_seq=1),
+            output=OutputSummary(lines=1, bytes=stored_bytes, first_seq=1, last_seq=1, latest_ms=1710000000001),
         ),
         stdin_writable=False,
     )
@@ -117,6 +117,9 @@ class StubManager:
             await self.wait_in_get.wait()
         return view(stored_bytes=self.stored_bytes)
 
+    async def id_of(self, ref: str) -> str:
+        return ref
+
     async def get_when_readable(self, _ref: str) -> ProcessView:
         if not self.is_ended:
             return view()
@@ -127,20 +130,20 @@ class StubManager:
     def has_ended(self, _process: Process) -> bool:
         return self.is_ended
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        self._called("list", query)
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        self._called("list", query, with_usage)
         return self.views[: query.limit]
 
     async def stats(self, ref: str, run: int | None) -> UsageView | None:
         self._called("stats", ref, run)
         return self.usage
 
-    async def kill(self, ref: str, wait_s: float = 10.0) -> ProcessView | None:
-        self._called("kill", ref, wait_s)
+    async def kill(self, ref: str, wait_s: float = 10.0, grace_ms: int | None = None) -> ProcessView | None:
+        self._called("kill", ref, wait_s, *([] if grace_ms is None else [grace_ms]))
         return replace(view(), warning="look") if self.lives_on else None
 
-    async def purge(self, ref: str, wait_s: float) -> ProcessView | None:
-        self._called("purge", ref, wait_s)
+    async def purge(self, ref: str, wait_s: float, grace_ms: int | None = None) -> ProcessView | None:
+        self._called("purge", ref, wait_s, *([] if grace_ms is None else [grace_ms]))
         return replace(view(), warning="look") if self.lives_on else None
 
     async def signal(self, ref: str, number: int, scope: SignalScope) -> None:
@@ -153,6 +156,9 @@ class StubManager:
 
     async def close_stdin(self, ref: str) -> None:
         self._called("close_stdin", ref)
+
+    async def warnings(self) -> Sequence[str]:
+        return [] if self.why_held is None else [self.why_held]
 
     def health(self) -> str | None:
         return self.unhealthy

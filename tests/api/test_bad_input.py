@@ -33,6 +33,7 @@ WRONG: dict[type[Any], tuple[Any, ...]] = {
     fields.QuerySeconds: ("", "0", "0.0", "-1", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryInteger: ("", "-1", "1.5", "x", "1e3", "+1", " 1", "9" * 400),
     fields.QueryFlag: ("", "1", "TRUE", "yes"),
+    fields.PermanentRef: ("", "@", "@x", "12", "a name", ULID[1:]),
     MomentField: ("", "-1", "1710000000", "1.5", "x", "2024-02-30T00:00:00Z", "1w", "9" * 400),
 }
 

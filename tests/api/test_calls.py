@@ -10,6 +10,7 @@ from outlast.api.routes import ROUTES
 from outlast.api.schemas.responses import ProcessInfo, ProcessPage
 from outlast.model.errors import Forbidden
 from outlast.model.process import ExitStatus, ProcessQuery, Reason, Run, Status
+from outlast.model.usage import UsageSample
 
 from .server import BEARER, Server, until
 from .stub import ULID, StubManager, view
@@ -33,6 +34,7 @@ RUNNING = {
     "tags": {},
     "working_dir": "/",
     "user": None,
+    "success_exit_codes": [],
     "nice": None,
     "tty": None,
     "limits": {},
@@ -40,8 +42,10 @@ RUNNING = {
     "stdout_mode": "capture",
     "stderr_mode": "capture",
     "run": 1,
-    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1},
+    "output": {"lines": 1, "bytes": 2, "first_seq": 1, "last_seq": 1, "last_at": 1710000000001, "trimmed": None},
 }
+
+STARTED_MS = 1710000000000
 
 
 async def test_a_start_answers_with_the_process(server: Server, manager: StubManager) -> None:
@@ -90,10 +94,35 @@ async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
     assert [process["handle"] for process in answer.json["processes"]] == [9, 8]
     assert answer.json["next"] == page_cursor(query, 8)
     assert ProcessPage().validate(answer.json) == {}
-    (_, asked) = manager.calls.pop()
+    (_, asked, _) = manager.calls.pop()
     assert asked == replace(query, before_handle=10, limit=3)
     answer = await server.ask("GET", "/api/v1/processes?limit=3")
     assert (len(answer.json["processes"]), answer.json["next"]) == (3, None)
+    assert manager.calls.pop() == ("list", ProcessQuery(limit=4), False)
+
+
+async def test_a_list_tells_what_processes_use_if_it_is_asked(server: Server, manager: StubManager) -> None:
+    samples = (UsageSample(STARTED_MS + 1000, 2, 3, 7, 100, 0, 4096, None),)
+    later = UsageSample(STARTED_MS + 6000, 2, 3, 7, 2500, 100, 8192, None)
+    manager.views = [
+        replace(view(), samples=(*samples, later)),
+        replace(view(), samples=samples),
+        view(),
+    ]
+    listed = (await server.ask("GET", "/api/v1/processes?usage=true")).json
+    assert manager.calls.pop()[2]
+    assert ProcessPage().validate(listed) == {}
+    both, one, none = [process["usage"] for process in listed["processes"]]
+    assert both == {
+        "sampled_at": STARTED_MS + 6000,
+        "processes": 2,
+        "threads": 3,
+        "open_files": 7,
+        "cpu": {"user_ms": 2500, "system_ms": 100, "percent": 50.0},
+        "memory": {"rss_bytes": 8192, "pss_bytes": None},
+    }
+    assert (one["cpu"]["percent"], none) == (10.0, None)
+    assert "usage" not in (await server.ask("GET", "/api/v1/processes")).json["processes"][0]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +141,8 @@ async def test_a_list_has_pages(server: Server, manager: StubManager) -> None:
             ("signal", "42", 15, "tree"),
         ),
         ("DELETE", "/42?wait=0.5", None, 204, None, ("kill", "42", 0.5)),
+        ("DELETE", "/42?wait=0.5&grace_ms=9", None, 204, None, ("kill", "42", 0.5, 9)),
+        ("DELETE", "/42?grace_ms=5000&purge=true", None, 204, None, ("purge", "42", 15.0, 5000)),
         (
             "POST",
             "/a%20%7Bb%7D%E2%82%AC/signal",

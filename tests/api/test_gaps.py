@@ -75,10 +75,17 @@ async def test_gaps_in_the_forms_of_stored_output(daemon: Daemon, holed: dict[st
     assert rows == [
         {"id": 3, "gap": {"from": 3, "to": 3, "reason": "lost"}, "timestamp": now_ms + 1, "stream": "stdout"},
         {"id": 5, "gap": {"from": 5, "to": 5, "reason": "store_replaced"}, "timestamp": now_ms + 3, "stream": "stderr"},
-        {"id": 7, "line": "7\n", "timestamp": now_ms + 4, "stream": "stdout"},
+        {"id": 7, "line": "7\n", "timestamp": now_ms + 4, "stream": "stdout", "spans": [[0, 1]]},
     ]
     seen = await daemon.get(holed)
-    assert seen["output"] == {"lines": 5, "bytes": 10, "first_seq": 1, "last_seq": 7}
+    assert seen["output"] == {
+        "lines": 5,
+        "bytes": 10,
+        "first_seq": 1,
+        "last_seq": 7,
+        "last_at": now_ms + 4,
+        "trimmed": None,
+    }
     assert daemon.sql("SELECT lines, bytes FROM processes") == [(5, 10)]
     assert daemon.sql("SELECT seq, line FROM output_lines ORDER BY seq") == [(n, str(n)) for n in (1, 2, 4, 6, 7)]
     assert daemon.sql("SELECT seq, stream, reason, missing_bytes FROM output_gaps ORDER BY seq") == [

@@ -13,6 +13,7 @@ from outlast.api.metrics import families
 from outlast.core.metrics import NamedProcessFigures
 from outlast.model.output import GapReason, Stream
 from outlast.model.process import Reason
+from outlast.model.retention import Rule
 from outlast.model.totals import NO_LABEL, Counted, StartResult, StoreFigures
 from outlast.model.usage import UsageSample
 from outlast.shimlink import ShimUsage
@@ -32,6 +33,8 @@ FULL = StoreFigures(
         (Counted.OUTPUT_BYTES, Stream.STDERR.word): 1 << 60,
         (Counted.OUTPUT_LINES, Stream.STDOUT.word): 9,
         (Counted.GAPS, GapReason.LOST): 1,
+        (Counted.REMOVED_BYTES, Rule.TOTAL_BYTES): 1 << 40,
+        (Counted.REMOVED_PROCESSES, Rule.ENDED): 6,
     },
     oldest_output_ms=1_710_000_000_123,
     database_bytes=4096,
@@ -101,6 +104,9 @@ async def test_figures_come_with_their_labels(server: Server) -> None:
     assert found("outlast_output_lines_total", stream="stdout") == 9
     assert found("outlast_output_gaps_total", reason="lost") == 1
     assert found("outlast_store_bytes", part="log") == 512
+    assert found("outlast_retention_removed_bytes_total", rule="keep_total_bytes") == 1 << 40
+    assert found("outlast_retention_removed_bytes_total", rule="keep_ended_s") == 0
+    assert found("outlast_retention_removed_processes_total", rule="keep_ended") == 6
     assert found("outlast_shim_buffered_bytes", where="spool") == 200
     assert found("outlast_blocked_processes") == 3
     assert found("outlast_oldest_output_timestamp_seconds") == 1_710_000_000.123

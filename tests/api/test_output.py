@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import aiohttp
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from outlast.api.negotiation import preferred
 from outlast.api.streaming.lines import LineFilter, LineJoiner
+from outlast.core.query.matcher import Text
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import StorageUnavailable
 from outlast.model.output import Chunk, Stream, split_lines
@@ -77,7 +79,8 @@ def test_a_line_filter_returns_matching_lines_up_to_its_limit(
     if whole and not end and lines[-1]:
         whole[-1] = lines[-1]
     wanted = [(line, n) for n, line in enumerate(whole) if needle is None or needle in line][:limit]
-    numbered_sieve, sieve = LineFilter(needle, limit), LineFilter(needle, limit)
+    matcher = None if needle is None else Text(needle)
+    numbered_sieve, sieve = LineFilter(matcher, limit), LineFilter(matcher, limit)
     head, tail = whole[:cut], whole[cut:]
     got = [
         numbered_sieve.filter_numbered(b"".join(part), range(o, o + len(part))) for part, o in ((head, 0), (tail, cut))
@@ -115,7 +118,9 @@ async def test_the_three_forms_hold_the_same_lines(
             events.append({"id": n, "gap": {"from": n, "to": n, "reason": "store_replaced"}, **about})
         for n, line in enumerate(it.lines(), it.first_seq):
             if grep.encode() in line and left != 0:
-                events.append({"id": n, "line": line.decode("utf-8", "replace"), **about})
+                text = line.decode("utf-8", "replace")
+                spans = {"spans": [list(found.span()) for found in re.finditer(re.escape(grep), text)]} if grep else {}
+                events.append({"id": n, "line": text, **about, **spans})
                 left = None if left is None else left - 1
     assert [json.loads(line) for line in answer.body.split(b"\n")[:-1]] == events
     answer = await server.ask("GET", path, params=params, headers=RAW)

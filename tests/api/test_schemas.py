@@ -15,6 +15,7 @@ from outlast.api.parsing import load
 from outlast.api.schemas import events, lists, output, processes, search
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.users import UserSpec, parse
+from outlast.core.query.matcher import Text
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.model.errors import InvalidRequest
 from outlast.model.process import Order, OutputMode, ProcessQuery, Status, StdinMode
@@ -160,7 +161,17 @@ def test_a_null_means_the_default() -> None:
         ("restart", {"policy": "sometimes"}, "restart.policy must be one of never, on_failure, always"),
         ("restart", {"max_restarts": -1}, "restart.max_restarts must be an integer from 0"),
         ("restart", {"initial_backoff_ms": 2, "max_backoff_ms": 1}, "restart.initial_backoff_ms must not be more"),
+        ("restart", {"initial_backoff_ms": 30_001}, "restart.initial_backoff_ms must not be more"),
+        ("restart", {"delay_ms": 1, "max_backoff_ms": 1}, "restart.delay_ms cannot be used with max_backoff_ms"),
+        ("restart", {"delay_ms": -1}, "restart.delay_ms must be an integer from 0"),
         ("restart", {"x": 1}, "unknown field: restart.x"),
+        ("ready_log", "(", "ready_log is not a valid RE2 regular expression"),
+        ("ready_log", "", "ready_log must be 1 to 1000 characters long"),
+        ("ready_log", "a\nb", "ready_log must be part of one line"),
+        ("success_exit_codes", 2, "success_exit_codes must be an array of integers"),
+        ("success_exit_codes", [2, 256], "success_exit_codes[1] must be an integer from 0 to 255"),
+        ("success_exit_codes", [True], "success_exit_codes[0] must be an integer"),
+        ("success_exit_codes", [1] * 257, "success_exit_codes must not have more than 256 items"),
         ("health_check", {}, "health_check.type is required"),
         ("health_check", {"type": "udp", "port": 1}, "health_check.type must be one of http, tcp"),
         ("health_check", {"type": "tcp", "port": 65536}, "health_check.port must be an integer from 1 to 65535"),
@@ -180,6 +191,12 @@ def test_a_null_means_the_default() -> None:
 )
 def test_a_wrong_field_of_a_start_is_named(field: str, value: Any, phrase: str) -> None:
     assert phrase in refuse(START, {"command": "true", field: value})
+
+
+def test_a_start_says_in_one_way_when_it_is_healthy() -> None:
+    check = {"type": "tcp", "port": 1}
+    sentence = refuse(START, {"command": "true", "ready_log": "x", "health_check": check})
+    assert sentence.startswith("ready_log cannot be used with health_check")
 
 
 def test_a_start_needs_a_command() -> None:
@@ -269,7 +286,7 @@ def test_unknown_signals_are_refused(wrong: Any) -> None:
 
 def test_every_field_of_a_list_query_is_loaded() -> None:
     query = lists.ListQuery()
-    assert load(query, {}) == lists.ListRequest(query=ProcessQuery(limit=1000), adds_running=True)
+    assert load(query, {}) == lists.ListRequest(query=ProcessQuery(limit=1000), adds_running=True, with_usage=False)
     given = {
         "status": "exited",
         "name": "web",
@@ -277,6 +294,7 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
         "since": "1710000000001",
         "until": "1710000000002",
         "limit": "3",
+        "usage": "true",
     }
     expected = ProcessQuery(
         status=Status.EXITED,
@@ -286,7 +304,7 @@ def test_every_field_of_a_list_query_is_loaded() -> None:
         until_ms=1710000000002,
         limit=3,
     )
-    assert load(query, given) == lists.ListRequest(query=expected, adds_running=False)
+    assert load(query, given) == lists.ListRequest(query=expected, adds_running=False, with_usage=True)
     for order, place in (("newest", "before_handle"), ("oldest", "after_handle")):
         asked = replace(expected, order=Order(order))
         cursor = page_cursor(asked, 4)
@@ -429,11 +447,20 @@ def test_a_wrong_field_of_a_list_query_is_named(given: dict[str, Any], phrase: s
 
 def test_every_field_of_an_output_range_is_loaded() -> None:
     schema = output.OutputRange()
-    assert load(schema, {}) == output.ReadOptions(where=OutputQuery(), limit=None, grep=None)
+    assert load(schema, {}) == output.ReadOptions(where=OutputQuery())
     given = {"after": "1", "tail": "2", "since": "1710000000003", "until": "1710000000004", "limit": "0", "grep": "é"}
     where = OutputQuery(after=1, tail=2, since_ms=1710000000003, until_ms=1710000000004)
-    assert load(schema, given) == output.ReadOptions(where=where, limit=0, grep="é".encode())
-    assert load(schema, {"grep": ""}).grep is None
+    assert load(schema, given) == output.ReadOptions(where=where, limit=0, matcher=Text("é".encode()))
+    assert load(schema, {"grep": ""}).matcher is None
+    assert load(schema, {"before": "7", "after": "2", "limit": "3"}) == output.ReadOptions(
+        where=OutputQuery(after=2), before=7, limit=3
+    )
+    assert load(schema, {"grep": "^a", "regex": "true"}).is_slow
+    assert refuse(schema, {"before": "7", "tail": "3"}).startswith("tail cannot be used with before")
+    assert refuse(schema, {"before": "7", "until": "1710000000004"}).startswith("until cannot be used with before")
+    assert refuse(schema, {"regex": "true"}).startswith("regex needs grep")
+    assert refuse(schema, {"ignore_case": "true", "grep": ""}).startswith("ignore_case needs grep")
+    assert refuse(schema, {"grep": "(", "regex": "true"}).startswith("grep is not a valid RE2")
     assert refuse(schema, {"grep": "a\nb"}).startswith("grep must be part of one line")
     assert load(output.FollowQuery(), {"after": "1", "tail": "0"}) == OutputQuery(after=1, tail=0)
     assert "unknown field: grep" in refuse(output.FollowQuery(), {"grep": "x"})

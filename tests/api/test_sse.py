@@ -1,12 +1,14 @@
 import json
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.http_client import Event, parse_events
 from outlast.api.streaming import sse
-from outlast.model.output import Chunk, Stream
+from outlast.core.query.matcher import Text
+from outlast.model.output import Chunk, ChunkQuery, Stream, Trimmed
 
 from .chunks import DATA, chunk, gap
 
@@ -43,6 +45,17 @@ def test_ndjson_holds_the_same_lines(data: bytes) -> None:
     ]
 
 
+@given(data=DATA)
+def test_events_of_a_group_hold_the_same_lines(data: bytes) -> None:
+    it = chunk(data, first_seq=7)
+    about: dict[str, object] = {"process_id": "x", "name": 'a"b'}
+    events, _ = parse_events(sse.group_events(it, it.data, 7, ("3:1,12:", ",13:0,15"), about))
+    assert [event.data for event in events] == [
+        {"seq": 7 + index, **about, **event} for index, event in enumerate(expected_events(it))
+    ]
+    assert [event.id_text for event in events] == [f"3:1,12:{7 + index},13:0,15" for index in range(len(events))]
+
+
 def test_the_form_is_that_of_the_contract() -> None:
     it = chunk(b"Processing item 1/10\n", first_seq=17)
     assert encoded(sse.EventCache(), it) == (
@@ -64,6 +77,8 @@ def test_no_event_holds_a_line_end_of_unicode() -> None:
         sse.data_event({"line": text}),
         sse.ndjson_line({"line": text}),
         sse.encode(sse.NDJSON, it, it.data, [1]),
+        sse.marked_lines(it, it.data, [1], Text(b"a")),
+        sse.group_events(it, it.data, 1, ("7:", ""), {"name": None}),
     ]
     for form in forms:
         line = next(line for line in form.decode().splitlines() if "line" in line)
@@ -160,6 +175,16 @@ def test_a_long_line_is_one_event() -> None:
     data = b"short\n" + b"x" * (1 << 20) + b"\nshort\n"
     events, _ = parse_events(encoded(sse.EventCache(), chunk(data)))
     assert [len(event.data["line"]) for event in events] == [6, (1 << 20) + 1, 6]
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 3, 5000])
+def test_lines_behind_deleted_output_come_after_its_gap(chunks: int) -> None:
+    gone = Trimmed(last_seq=6, lines=6, bytes=12, until_ms=3).gap(ChunkQuery(handle=1, max_bytes=1))
+    assert gone is not None
+    left = [chunk(b"x\n", first_seq=7 + n) for n in range(chunks)]
+    events, _ = parse_events(encoded(sse.EventCache(), gone, *left))
+    assert [event.id for event in events] == list(range(6, 7 + chunks))
+    assert events[0].data == {"from": 1, "to": 6, "reason": "retention", "lines": 6, "bytes": 12}
 
 
 @given(data=DATA)

@@ -89,7 +89,7 @@ async def test_nested_objects_of_the_clients_are_treated_likewise(server: Server
     ]
     for wrong in ({"restart": {"polcy": "always"}}, {"limits": {"jitter": 1}}, {"user": {"id": 1}}):
         assert (await server.ask("POST", PROCESSES, json={"command": "true", **wrong})).status == 400
-    for name in ("name", "restart", "health_check", "stop_grace_ms"):  # a run is not managed
+    for name in ("name", "restart", "health_check", "ready_log", "stop_grace_ms"):  # a run is not managed
         answer = await server.ask("POST", f"{PROCESSES}/run", json={"command": "true", name: 1})
         assert (answer.status, answer.json["error"]) == (400, f"unknown field: {name}")
 

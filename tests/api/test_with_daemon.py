@@ -34,7 +34,14 @@ async def test_all_forms_hold_the_same_output(daemon: Daemon) -> None:
         (number, line, "stdout") for number, line in enumerate(events, 1)
     ]
     seen = await daemon.get(process)
-    assert seen["output"] == {"lines": 5, "bytes": len(NASTY), "first_seq": 1, "last_seq": 5}
+    assert seen["output"] == {
+        "lines": 5,
+        "bytes": len(NASTY),
+        "first_seq": 1,
+        "last_seq": 5,
+        "last_at": rows[-1]["timestamp"],
+        "trimmed": None,
+    }
     assert await daemon.lines(process, "stderr") == []
 
 

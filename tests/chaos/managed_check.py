@@ -41,7 +41,7 @@ class ManagedCheck(ChildCheck):
     def _check_managed_events(self, database: Database, runs: list[dict[str, Any]]) -> None:
         ends = ["lost" if run["reason"] == "lost" else "exited" for run in runs]
         begins = ["started", *("restarted" for _ in runs[1:])]
-        wanted = list(itertools.chain.from_iterable(zip(begins, ends, strict=True)))
+        wanted = [*itertools.chain.from_iterable(zip(begins, ends, strict=True)), "stopped"]
         self._differ("its events", database.event_types(self._listed["id"]), wanted)
 
     def _check_executions(self, runs: list[dict[str, Any]]) -> None:

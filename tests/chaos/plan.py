@@ -16,8 +16,9 @@ POINTS = tuple(
     if what.startswith("daemon:")
     and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
     and point not in ("inside-compaction", "inside-compression")
+    and "trim" not in point
 )
-"""Failpoints of the daemon. Migrations, managed processes, compaction and compression have their own tests."""
+"""Failpoints of the daemon. Migrations, managed processes, compaction, compression and trims have their own tests."""
 
 HANDOVER_POINTS = tuple(point for point in failpoints.POINTS if point.startswith("handover-"))
 """Failpoints of a daemon whose shim has died."""

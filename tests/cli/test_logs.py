@@ -104,7 +104,40 @@ async def test_a_follow_of_a_process_that_is_purged_fails(daemon: Daemon) -> Non
         following.send_signal(signal.SIGCONT)
         out, err = await asyncio.wait_for(following.communicate(), DEADLINE_S)
     assert (following.returncode, out) == (1, b"")
-    assert err.decode().startswith(f"outlast: {process['id']}: ")
+    assert err.decode().startswith(f"outlast: @{process['handle']}: ")
+
+
+@pytest.mark.slow
+async def test_a_follow_of_several_goes_on_over_kills_in_one_order(daemon: Daemon, tmp_path: Path) -> None:
+    script = f"i=0; while [ ! -e {tmp_path}/stop ]; do i=$((i+1)); echo $i; sleep 0.005; done; exit $0"
+    for number, name in enumerate(("web", "job")):
+        await daemon.run("sh", "-c", script, str(number), name=name, restart={"policy": "never"})
+    async with started(daemon, "logs", "-f", "-n", "all", "web", "job") as following:
+        seen = await reads(following, 20)
+        for _ in range(2):
+            await daemon.kill()
+            await daemon.start()
+            assert following.stderr is not None
+            said = await asyncio.wait_for(following.stderr.readline(), DEADLINE_S)
+            assert re.fullmatch(rb"outlast: the connection broke; going on at web:\d+ job:\d+\n", said)
+            seen += await reads(following, 20)
+        (tmp_path / "stop").touch()
+        out, _ = await asyncio.wait_for(following.communicate(), DEADLINE_S)
+    assert following.returncode == 0
+    seen += out.decode().splitlines()
+    for name in ("web", "job"):
+        own = [line.partition("│ ")[2] for line in seen if line.startswith(f"{name} │")]
+        assert own == [str(number) for number in range(1, len(own) + 1)]
+        assert own == (await daemon.raw({"id": name})).decode().split()
+    ends = [line for line in seen if "──" in line]
+    assert sorted(ends) == ["job ── exited 1 ──", "web ── exited 0 ──"]
+
+
+async def test_what_ends_a_follow_is_refused_for_several(daemon: Daemon) -> None:
+    one, two = await daemon.run("true"), await daemon.run("true")
+    for words in (["--until", "10m"], ["--run", "1"]):
+        said = await outlast(daemon, "logs", "-f", *words, one["id"], two["id"])
+        assert (said.code, "name one" in said.err) == (2, True)
 
 
 async def test_a_follow_goes_on_over_restarts_of_its_process(daemon: Daemon) -> None:
@@ -116,3 +149,41 @@ async def test_a_follow_goes_on_over_restarts_of_its_process(daemon: Daemon) -> 
         following.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(following.wait(), DEADLINE_S) == 130
     assert (await daemon.get(process))["status"] == "running"  # Ctrl-C leaves, and ends nothing
+
+
+async def test_lines_that_match_are_chosen_with_those_around_them(daemon: Daemon) -> None:
+    process = await daemon.ended(
+        await daemon.sh("seq 20; printf '\\033[31mREd\\033[0m\\n\\377end\\nla'; echo st; printf cut")
+    )
+
+    async def logs(*words: str) -> list[bytes]:
+        said = await outlast(daemon, "logs", *words, process["id"])
+        assert (said.code, said.err) == (0, "")
+        return said.out.split(b"\n")[:-1] if said.out.endswith(b"\n") else said.out.split(b"\n")
+
+    for follow in ([], ["-f"]):
+        assert await logs(*follow, "-g", "^1?5$") == [b"5", b"15"]
+        around = [b"4", b"5", b"6", b"--", b"14", b"15", b"16"]
+        assert await logs(*follow, "-g", "^1?5$", "-C", "1") == around
+        assert await logs(*follow, "-g", "^[56]$", "-C", "2") == [str(n).encode() for n in range(3, 9)]
+        assert await logs(*follow, "-g", "^[48]$", "-C", "2") == [str(n).encode() for n in range(2, 11)]
+        assert await logs(*follow, "-g", r"^\d+$", "-v") == [b"\x1b[31mREd\x1b[0m", b"\xffend", b"last", b"cut"]
+        assert await logs(*follow, "-g", "^red$") == [b""]
+        assert await logs(*follow, "-g", "^red$", "-i") == [b"\x1b[31mREd\x1b[0m"]
+        assert await logs(*follow, "-g", "end$") == [b"\xffend"]
+        assert await logs(*follow, "-g", "^cut$") == [b"cut"]
+        assert await logs(*follow, "-n", "2", "-g", ".") == [b"last", b"cut"]
+    timed = await outlast(daemon, "logs", "-t", "-g", "^last", "-C", "1", process["id"])
+    assert [line[13:] for line in timed.text.splitlines()] == ["\ufffdend", "last", "cut"]
+    for words, problem in ((["-v"], "give -g, too"), (["-C", "1"], "give -g, too"), (["-g", "("], "expression of RE2")):
+        said = await outlast(daemon, "logs", *words, process["id"])
+        assert (said.code, problem in said.err) == (2, True), said.err
+
+
+async def test_lines_of_several_are_chosen_by_themselves(daemon: Daemon) -> None:
+    refs = [(await daemon.ended(await daemon.sh("seq 5")))["id"] for _ in range(2)]
+    for follow in ([], ["-f"]):
+        said = await outlast(daemon, "logs", *follow, "-g", "3", "-C", "1", *refs)
+        shown = [line for line in said.text.splitlines() if "──" not in line]
+        for handle in ("@1", "@2"):
+            assert [line for line in shown if line.startswith(handle)] == [f"{handle} │ {n}" for n in (2, 3, 4)]

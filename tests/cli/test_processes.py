@@ -1,14 +1,20 @@
 """`ps`, `run`, `wait` and what acts on processes: exit codes, forms, sentences."""
 
 import asyncio
+import fcntl
 import json
+import os
+import re
 import signal
+import sys
+import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.commands import outlast, reads, started
-from tests.support.daemon import Daemon
+from tests.cli.commands import environment, outlast, reads, started
+from tests.support.daemon import OUTLAST, Daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 ANSI = b"\x1b["
@@ -126,12 +132,13 @@ async def test_ps_shows_what_runs_and_what_has_just_ended(daemon: Daemon) -> Non
     await daemon.ended(await daemon.sh("exit 1"))
     await daemon.ended(await daemon.sh("echo x; kill -TERM $$"))
     lines = (await outlast(daemon, "ps")).text.splitlines()
-    assert lines[0].split() == ["NAME", "PID", "STATUS", "AGE", "LINES", "COMMAND"]
-    assert [line.split()[0] for line in lines[1:]] == ["-", "-", "web"]
+    titles = ["ID", "NAME", "PID", "STATUS", "AGE", "CPU", "MEM", "LINES", "LAST", "COMMAND"]
+    assert lines[0].split() == titles
+    assert [line.split()[:2] for line in lines[1:]] == [["@3", "-"], ["@2", "-"], ["@1", "web"]]
     assert "killed by SIGTERM" in lines[1]
     assert "exited 1" in lines[2]
     assert lines[3].endswith("sleep 1000")
-    assert [line.split()[0] for line in (await outlast(daemon, "ps", "--name", "w*")).text.splitlines()] == [
+    assert [line.split()[1] for line in (await outlast(daemon, "ps", "--name", "w*")).text.splitlines()] == [
         "NAME",
         "web",
     ]
@@ -139,6 +146,48 @@ async def test_ps_shows_what_runs_and_what_has_just_ended(daemon: Daemon) -> Non
     assert len((await outlast(daemon, "ps", "-n", "1")).text.splitlines()) == 2
     assert len((await outlast(daemon, "ps", "--since", "2000-01-01")).text.splitlines()) == 4
     assert len((await outlast(daemon, "ps", "--since", "@9999999999")).text.splitlines()) == 1
+
+
+async def test_ps_sorts_and_chooses_columns(daemon: Daemon) -> None:
+    names = ["b", "c", "a"]
+    for name in names:
+        await daemon.sh("echo x; sleep 1000", name=name, restart={"policy": "never"})
+
+    async def listed(*words: str) -> list[str]:
+        return (await outlast(daemon, "ps", *words)).text.splitlines()[1:]
+
+    assert await listed("--columns", "NAME", "--sort", "name") == ["a", "b", "c"]
+    assert await listed("--columns", "name", "--sort", "age") == names
+    assert await listed("--columns", "name", "--sort", "age", "-n", "1") == ["b"]
+    assert [line.split() for line in await listed("--columns", "ulid,id", "--name", "a")] == [
+        [(await daemon.call("GET", "/processes/a", 200))["id"], "@3"]
+    ]
+    said = await outlast(daemon, "ps", "--columns", "name,pdi")
+    assert (said.code, "there is no column 'pdi': name id, name, pid" in said.err) == (2, True)
+    assert (await outlast(daemon, "ps", "--sort", "size")).code == 2
+
+
+async def test_ps_tells_processor_memory_and_the_last_output(daemon: Daemon) -> None:
+    busy = await daemon.python("print('x', flush=True)\nwhile True: pass")
+    await daemon.run("sleep", "1000")
+    await eventually(lambda: has_usage(daemon, busy))
+    words = ("ps", "--columns", "id,cpu,mem,last", "--sort", "cpu")
+    first, second = [line.split() for line in (await outlast(daemon, *words)).text.splitlines()[1:]]
+    assert first[0] == "@1"
+    assert float(first[1].removesuffix("%")) > 0
+    assert first[2][-1] == "M"
+    assert first[3][-1] == "s"
+    assert (second[0], second[3]) == ("@2", "-")
+    record = json.loads((await outlast(daemon, "ps", "--json", "--sort", "mem")).out)[0]
+    assert record["usage"]["memory"]["rss_bytes"] > 1 << 20
+    await daemon.call("DELETE", f"/processes/{busy['id']}", 204)
+    ended = (await outlast(daemon, *words, "--failed")).text.splitlines()[1].split()
+    assert (ended[:3], ended[3][-1]) == (["@1", "-", "-"], "s")
+
+
+async def has_usage(daemon: Daemon, process: dict[str, Any]) -> bool:
+    listed = (await daemon.call("GET", "/processes?usage=true", 200))["processes"]
+    return all(each["usage"] and each["output"]["last_at"] for each in listed if each["id"] == process["id"])
 
 
 async def test_what_programs_read_is_nothing_but_that(daemon: Daemon) -> None:
@@ -174,6 +223,11 @@ async def test_processes_are_signalled_restarted_stopped_and_removed(daemon: Dae
     assert (await outlast(daemon, "signal", trapper["id"], "USR1")).code == 0
     await daemon.wait_for_lines(trapper, 2)
     assert (await outlast(daemon, "stop", trapper["id"])).text == f"{trapper['id']}\n"
+    stubborn = await daemon.sh("trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    await daemon.wait_for_lines(stubborn, 1)
+    assert (await outlast(daemon, "stop", "--grace", "10ms", f"@{stubborn['handle']}")).code == 0
+    assert (await daemon.get(stubborn))["signal"] == signal.SIGKILL
+    assert (await outlast(daemon, "rm", stubborn["id"])).code == 0
     assert (await daemon.get(trapper))["signal"] == signal.SIGTERM
     await daemon.run("sleep", "1000", name="web")
     assert (await outlast(daemon, "restart", "web")).text == "web\n"
@@ -195,11 +249,11 @@ async def test_input_is_sent(daemon: Daemon) -> None:
 
 async def test_events_and_searches_are_shown(daemon: Daemon) -> None:
     process = await daemon.ended(await daemon.sh("echo Needle; exit 2", name="job", restart={"policy": "never"}))
-    assert [line.split()[3] for line in (await outlast(daemon, "events")).text.splitlines()[1:]] == ["job", "job"]
+    assert [line.split()[3] for line in (await outlast(daemon, "events")).text.splitlines()[1:]] == ["job"] * 3
     exited = (await outlast(daemon, "events", "--type", "exited", process["id"])).text.splitlines()
     assert exited[1].endswith("exited 2")
     async with started(daemon, "events", "-f") as following:
-        assert [line.split()[2] for line in await reads(following, 2)] == ["started", "exited"]
+        assert [line.split()[2] for line in await reads(following, 3)] == ["started", "exited", "stopped"]
         following.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(following.wait(), DEADLINE_S) == 130
     found = await outlast(daemon, "search", "-i", "^need")
@@ -249,3 +303,138 @@ async def test_a_reader_that_leaves_ends_a_command_in_silence(daemon: Daemon) ->
         assert reading.stderr is not None
         assert await asyncio.wait_for(reading.stderr.read(), DEADLINE_S) == b""
         await eventually(lambda: reading.returncode is not None)
+
+
+# ---- options of a start
+
+
+async def test_run_passes_its_input_on(daemon: Daemon) -> None:
+    data = bytes(range(256)) * 4000
+    counted = await outlast(daemon, "run", "-i", "sh", "-c", "wc -c; exit 3", input=data)
+    assert (counted.code, int(counted.out)) == (3, len(data))
+    async with started(daemon, "run", "-i", "sh", "-c", "read a; echo got $a; read b; echo got $b") as running:
+        assert running.stdin is not None
+        for word in ("one", "two"):
+            running.stdin.write(f"{word}\n".encode())
+            assert await reads(running, 1) == [f"got {word}"]
+        assert await asyncio.wait_for(running.wait(), DEADLINE_S) == 0
+    early = await outlast(daemon, "run", "-i", "true", input=data)
+    assert (early.code, early.err) == (0, "")
+    kept = (await outlast(daemon, "run", "-di", "cat")).text.strip()
+    assert (await outlast(daemon, "send", kept, "later", "--eof")).code == 0
+    assert (await outlast(daemon, "logs", "-f", kept)).out == b"later\n"
+    assert (await outlast(daemon, "run", "cat", input=b"unread")).out == b""
+
+
+async def test_run_kills_a_command_whose_input_may_be_incomplete(daemon: Daemon) -> None:
+    async with started(daemon, "run", "-i", "sh", "-c", "read a; echo $a; sleep 1000") as running:
+        assert running.stdin is not None
+        running.stdin.write(b"first\n")
+        assert await reads(running, 1) == ["first"]
+        running.stdin.write(b"x" * 1_000_000)  # more than the pipe holds: the call waits
+        ((pid,),) = daemon.sql("SELECT pid FROM processes")
+        await eventually(lambda: bytes_in_pipe(pid) >= 1 << 16)
+        await daemon.kill()
+        await daemon.start()
+        assert running.stderr is not None
+        said = await asyncio.wait_for(running.stderr.read(), DEADLINE_S)
+        assert await asyncio.wait_for(running.wait(), DEADLINE_S) == 125
+    assert re.search(rb"only the first \d+ bytes of input are known to have arrived: ", said), said
+
+
+def bytes_in_pipe(pid: int) -> int:
+    """Bytes of standard input that a process has not read."""
+    fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
+async def test_variables_come_from_files(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("# a comment\n\nA=1\nexport B = ' two words '\nC=\"x=y # z\"\nHERE\nD=\nE=from the file\n")
+    script = 'echo "$A|$B|$C|$HERE|$D|$E"'
+    words = ["run", "--env-file", str(file), "-e", "E=given", "sh", "-c", script]
+    assert (await outlast(daemon, *words, HERE="h")).text == "1| two words |x=y # z|h||given\n"
+    assert f"{file}, line 6: HERE is not set here" in (await outlast(daemon, *words)).err
+    for text, problem in (("=x", "line 1: '=x' is not KEY=VALUE"), ("a b=c", "is not KEY=VALUE")):
+        file.write_text(text)
+        said = await outlast(daemon, *words)
+        assert (said.code, problem in said.err) == (2, True), said.err
+    file.write_bytes(b"\xff")
+    assert "it is not UTF-8" in (await outlast(daemon, *words)).err
+    assert "No such file" in (await outlast(daemon, "run", "--env-file", "/no/such", "true")).err
+
+
+async def test_a_health_check_is_a_url(daemon: Daemon) -> None:
+    for number, (url, expected) in enumerate(
+        {
+            "http://:8000": ("http", 8000, "/"),
+            "http://localhost:8001/up?x=1": ("http", 8001, "/up?x=1"),
+            "tcp://:8002": ("tcp", 8002, None),
+        }.items()
+    ):
+        name = (await outlast(daemon, "run", "-d", "--name", f"w{number}", "--health", url, "sleep", "1000")).text
+        check = (await daemon.call("GET", f"/processes/{name.strip()}", 200))["managed"]["health_check"]
+        assert (check["type"], check["port"], check["path"]) == expected
+    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "curl x"):
+        said = await outlast(daemon, "run", "-d", "--health", url, "true")
+        assert (said.code, "--health is http://:PORT" in said.err) == (2, True), said
+    assert (await outlast(daemon, "run", "--health", "tcp://:1", "true")).code == 2
+
+
+# ---- what run shows
+
+
+async def test_run_into_a_file_gives_the_exact_bytes(daemon: Daemon, tmp_path: Path) -> None:
+    script = r"printf 'a\377b\r\n\000\n'; printf '\346\n' >&2; printf 'cut\377'"
+    for _ in range(3):
+        said = await daemon_bytes(daemon, "run", "sh", "-c", script)
+        assert said == (b"a\xffb\r\n\0\ncut\xff", b"\xe6\n")
+    noise = tmp_path / "noise"
+    noise.write_bytes(os.urandom(300_000))
+    assert (await daemon_bytes(daemon, "run", "cat", str(noise)))[0] == noise.read_bytes()
+    assert (await daemon_bytes(daemon, "run", "printf", "no end"))[0] == b"no end"
+
+
+async def daemon_bytes(daemon: Daemon, *words: str) -> tuple[bytes, bytes]:
+    """Both streams of a command as bytes."""
+    async with started(daemon, *words) as process:
+        return await asyncio.wait_for(process.communicate(), DEADLINE_S)
+
+
+async def test_run_ends_with_its_command_though_others_hold_the_output(daemon: Daemon) -> None:
+    said = await outlast(daemon, "run", "sh", "-c", "sleep 1000 & echo hi; exit 4")
+    assert (said.code, said.text) == (4, "hi\n")
+
+
+async def test_run_shows_a_prompt_on_a_terminal(daemon: Daemon) -> None:
+    ours, theirs = os.openpty()
+    command = [*OUTLAST, "run", "-i", "sh", "-c", r"printf 'name\033[2J? '; read a; echo hello $a"]
+    asking = await asyncio.create_subprocess_exec(
+        *command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(daemon)
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while b"? " not in said:
+            said += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), DEADLINE_S)
+        assert "name\u241b[2J? ".encode() in said
+        os.write(ours, b"bob\n")
+        while b"hello bob" not in said:
+            said += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), DEADLINE_S)
+        assert await asyncio.wait_for(asking.wait(), DEADLINE_S) == 0
+    finally:
+        os.close(ours)
+        if asking.returncode is None:
+            asking.kill()
+            await asking.wait()
+
+
+async def test_run_kills_its_command_when_its_reader_leaves(daemon: Daemon) -> None:
+    async with started(daemon, "run", "yes") as running:
+        await reads(running, 1)
+        running.stdout._transport.close()  # type: ignore[union-attr]
+        await eventually(lambda: daemon.sql("SELECT 1 FROM processes WHERE status = 'signaled'"))
+        await asyncio.wait_for(running.wait(), DEADLINE_S)

@@ -154,7 +154,8 @@ async def test_stored_output_is_read(ol: AsyncOutlast) -> None:
     assert await seqs(after=1) == [2, 3]
     assert await seqs(tail=1) == [3]
     assert await seqs(limit=2) == [1, 2]
-    assert await seqs(grep="two") == [2]
+    assert await seqs(grep="two") == await seqs(grep="^T", regex=True, ignore_case=True, limit=1) == [2]
+    assert await seqs(before=3, limit=1) == [2]
     assert await seqs(stream="stderr") == []
 
 
@@ -164,6 +165,7 @@ async def test_events_searches_and_sql_find_a_process(ol: AsyncOutlast) -> None:
     events: list[Event] = []
     async with contextlib.aclosing(ol.events(process=process.id)) as found:
         async for event in found:
+            assert isinstance(event, Event)
             events.append(event)
             if event.type == "exited":
                 break
@@ -179,10 +181,11 @@ async def test_events_searches_and_sql_find_a_process(ol: AsyncOutlast) -> None:
 
 async def test_searches_have_more_than_a_page(ol: AsyncOutlast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outlast.client.calls._PAGE", 2)
-    ids = [(await ol.start("sh", "-c", "echo x")).id for _ in range(5)]
-    for process in [found async for found in ol.processes()]:
-        await process.wait(DEADLINE_S)
+    ids = []
+    for _ in range(5):  # one after the other: matches come in the order in which lines were stored
+        process = await ol.start("sh", "-c", "echo x")
         [item async for item in process.follow()]
+        ids.append(process.id)
     assert [match.process_id async for match in ol.search("x", order="oldest")] == ids
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from outlast import AsyncOutlast
-from outlast.client import ConfigError, Event, Interrupted, ProcessGone, Unavailable
+from outlast.client import ConfigError, Event, Gap, Interrupted, ProcessGone, Unavailable
 from outlast.client.address import find_address
 from outlast.client.subscription import Events
 from tests.client_library.threaded import connect
@@ -67,12 +67,18 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield fake
 
 
+async def next_id(events: AsyncIterator[Event | Gap]) -> int:
+    event = await asyncio.wait_for(anext(events), DEADLINE_S)
+    assert isinstance(event, Event)
+    return event.id
+
+
 async def test_a_silent_connection_is_given_up(form: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     patient = Events.request
     monkeypatch.setattr(Events, "request", lambda stream: dataclasses.replace(patient(stream), silent_s=0.05))
     server.answers = [HEAD + chunk(EVENT % 1), HEAD + chunk(EVENT % 1 + EVENT % 2)]
     async with connect(form, server) as client, contextlib.aclosing(client.events()) as events:
-        assert [(await asyncio.wait_for(anext(events), DEADLINE_S)).id for _ in range(2)] == [1, 2]
+        assert [await next_id(events) for _ in range(2)] == [1, 2]
     assert b"last-event-id: 1" in server.requests[1].lower()
 
 
@@ -80,7 +86,7 @@ async def test_a_stream_that_is_cut_inside_an_event_goes_on(form: str, server: S
     server.stays_open = False
     server.answers = [HEAD + chunk(EVENT % 1 + (EVENT % 2)[:-9]), HEAD + chunk(EVENT % 2), HEAD + chunk(EVENT % 3)]
     async with connect(form, server) as client, contextlib.aclosing(client.events()) as events:
-        assert [(await asyncio.wait_for(anext(events), DEADLINE_S)).id for _ in range(3)] == [1, 2, 3]
+        assert [await next_id(events) for _ in range(3)] == [1, 2, 3]
 
 
 async def test_a_daemon_that_is_not_available_is_waited_for(form: str, server: Server) -> None:
@@ -89,7 +95,7 @@ async def test_a_daemon_that_is_not_available_is_waited_for(form: str, server: S
     server.answers = [later, later, HEAD + chunk(EVENT % 1), later, answer(b"200 OK", INFO)]
     async with connect(form, server) as client:
         async with contextlib.aclosing(client.events()) as events:
-            assert (await asyncio.wait_for(anext(events), DEADLINE_S)).id == 1
+            assert await next_id(events) == 1
         assert (await client.info()).version == "1"
     server.answers = [later]
     async with connect(form, server, give_up_after=0) as client:
@@ -189,8 +195,10 @@ async def test_a_daemon_on_a_unix_socket_is_reached(form: str, state_dir: Path, 
 
 async def first_events(client: AsyncOutlast) -> AsyncIterator[Event]:
     async with contextlib.aclosing(client.events()) as events:
-        yield await anext(events)
-        yield await anext(events)
+        for _ in range(2):
+            event = await anext(events)
+            assert isinstance(event, Event)
+            yield event
 
 
 def test_ctrl_c_ends_a_program_that_follows() -> None:
@@ -225,6 +233,11 @@ def test_the_daemon_is_found_by_environment_and_settings(tmp_path: Path) -> None
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "[::]:7"}).url == "http://[::1]:7"
     assert find_address(None, None, {**state, "OUTLAST_LISTEN": "unix:/a/b"}).socket == "/a/b"
     assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8/"}).url == "http://localhost:8"
+    (tmp_path / "address").write_text("http://0.0.0.0:9\nunix:/a\n")
+    assert find_address(None, None, {**state, "OUTLAST_LISTEN": "127.0.0.1:8"}).url == "http://127.0.0.1:9"
+    (tmp_path / "address").write_text("unix:/a\n")
+    assert find_address(None, None, state).socket == "/a"
+    assert find_address(None, None, {**state, "OUTLAST_URL": "http://localhost:8"}).socket == ""
     assert find_address("unix:/c", "given", {**state, "OUTLAST_TOKEN": "t"}).token == "given"
     assert find_address("http://127.0.0.1:1", None, {**state, "OUTLAST_TOKEN": "t"}).token == "t"
 
@@ -234,7 +247,27 @@ def test_the_token_of_this_machine_is_sent_to_no_other(tmp_path: Path) -> None:
     assert find_address("https://example.com", None, {"OUTLAST_STATE_DIR": str(tmp_path)}).token == ""
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9501", "ftp://x", "http://", "unix:"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:9501",
+        "ftp://x",
+        "http://",
+        "unix:",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://127.0.0.1/a b",
+        "http://\u00fc.example",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the address"):
         find_address(url, "x", {})
+
+
+def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
+    for token in ("a\nb", "\u00fc", "\u20ac"):
+        with pytest.raises(ConfigError, match="no header can carry"):
+            find_address(None, None, {"OUTLAST_TOKEN": token})
+    assert find_address(None, None, {"OUTLAST_TOKEN": " t\n", "OUTLAST_STATE_DIR": str(tmp_path)}).token == "t"

@@ -93,6 +93,7 @@ class Work:
         events: list[Event] = []
         async with contextlib.aclosing(self.ol.events(on_reconnect=self.reconnects.append)) as found:
             async for event in found:
+                assert isinstance(event, Event)
                 events.append(event)
                 if event.type == "exited" and event.tags == {"by": "end"}:
                     break

@@ -146,7 +146,7 @@ def test_events_go_on_behind_the_last_one() -> None:
     assert stream.feed(block % 3) == [Event(3, "started", "P", None, {}, 1, 1, 5)]
     stream.broke(BROKEN)
     assert opened(stream).headers["Last-Event-ID"] == "3"
-    assert [event.id for event in stream.feed(block % 3 + block % 4)] == [4]
+    assert stream.feed(block % 3 + block % 4) == [Event(4, "started", "P", None, {}, 1, 1, 5)]
 
 
 def test_stored_lines_go_on_behind_the_last_one() -> None:
@@ -350,3 +350,15 @@ def test_a_call_is_given_up_after_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
     assert attempts.answered(unavailable) is None
     with pytest.raises(Unavailable):
         unavailable.check()
+
+
+def test_the_time_of_silence_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("outlast.client.request.time.monotonic", lambda: now)
+    broken, silent = Attempts(Request("GET", "/x"), 30.0), Attempts(Request("GET", "/x"), 30.0)
+    now += 45
+    broken.broke(BROKEN)  # it may have waited for 45 s, as a call that waits does
+    silence = Disconnected("silent", sent=True)
+    silence.__cause__ = TimeoutError()
+    with pytest.raises(Disconnected, match="silent"):
+        silent.broke(silence)

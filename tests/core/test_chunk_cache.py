@@ -46,6 +46,24 @@ def test_what_is_not_stored_stays() -> None:
     assert len(_read(cache, 2, 0) or ()) == 2 * PROCESS_BYTES // size
 
 
+def test_deleted_output_is_forgotten_and_what_is_not_stored_stays() -> None:
+    cache = ChunkCache()
+    for seq in range(1, 5):
+        cache.append_chunk(_line(1, seq))
+    cache.note_stored(1)
+    cache.note_stored(1)
+    cache.forget(1, 1)
+    assert _read(cache, 1, 0) is None
+    assert _read(cache, 1, 1) == [_line(1, 2), _line(1, 3), _line(1, 4)]
+    cache.forget(1, 3)
+    assert _read(cache, 1, 2) == [_line(1, 3), _line(1, 4)]
+    cache.note_stored(1)
+    cache.note_stored(1)
+    cache.forget(1, 4)
+    assert _read(cache, 1, 4) is None
+    assert not cache._total_bytes
+
+
 def test_what_the_store_rejects_is_dropped() -> None:
     cache = ChunkCache()
     for seq in (1, 2, 3):

@@ -47,7 +47,7 @@ async def follow_events(feed: EventFeed, count: int, heartbeat_s: float = LONG_S
     found: list[Event] = []
     async with asyncio.timeout(DEADLINE_S):
         async for events in feed.follow(EVERYTHING, heartbeat_s):
-            found += events or ()
+            found += [event for event in events or () if isinstance(event, Event)]
             if len(found) >= count:
                 return found
     raise AssertionError("the follow stream ended")

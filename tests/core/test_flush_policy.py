@@ -185,6 +185,16 @@ async def test_what_followers_have_seen_is_stored_before_a_read(
         assert len(storage.batches) == batches + 2
 
 
+async def test_what_was_read_before_somebody_followed_is_stored_before_a_read(
+    committer: Committer, printer: Printer
+) -> None:
+    with committer.watching(printer.handle):
+        await run_ready_tasks()  # the commit has begun
+        assert not printer.all_is_stored()
+        await committer.catch_up()
+        assert printer.all_is_stored()
+
+
 async def test_no_read_waits_for_what_the_store_has_rejected(committer: Committer, printer: Printer) -> None:
     rejected: list[Change] = []
     committer.on_rejected = lambda change, _why: rejected.append(change)

@@ -1,9 +1,11 @@
 """Matchers on bytes, which may not be valid UTF-8."""
 
+import itertools
+
 import pytest
 import re2
 
-from outlast.core.query.matcher import MAX_PROGRAM, make_matcher
+from outlast.core.query.matcher import MAX_PROGRAM, MAX_SPANS, make_matcher, spans_in_text
 from outlast.model.errors import InvalidRequest
 
 
@@ -34,6 +36,32 @@ def found(pattern: str, line: bytes, *, is_regex: bool = False, ignore_case: boo
 def test_a_text_is_matched_with_its_case(pattern: str, line: bytes, *, exactly: bool, any_case: bool) -> None:
     assert found(pattern, line) is exactly
     assert found(pattern, line, ignore_case=True) is any_case
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "texts"),
+    [
+        ("ab", b"abcabab", ["ab", "ab", "ab"]),
+        ("aa", b"aaaaa", ["aa", "aa"]),
+        ("é", "aé€é".encode(), ["é", "é"]),
+        ("€", "\U0001f4a9€ \U0001f4a9€".encode(), ["€", "€"]),
+        ("x", b"\xe2\x82x\xff\xffx\x80x", ["x", "x", "x"]),
+        ("z", b"abc", []),
+    ],
+)
+def test_each_match_is_told_in_characters(pattern: str, line: bytes, texts: list[str]) -> None:
+    text = line.decode("utf-8", "replace")
+    for is_regex, ignore_case in itertools.product((False, True), repeat=2):
+        matcher = make_matcher(pattern, "q", is_regex=is_regex, ignore_case=ignore_case)
+        assert [text[start:end] for start, end in spans_in_text(matcher, line)] == texts
+
+
+def test_matches_of_an_expression_are_not_empty_and_not_too_many() -> None:
+    matcher = make_matcher("x*", "q", is_regex=True)
+    assert spans_in_text(matcher, b"axxbx") == [(1, 3), (4, 5)]
+    assert len(spans_in_text(matcher, b"x." * 1000)) == MAX_SPANS
+    within = make_matcher("\\C", "q", is_regex=True)  # one byte, also within a character
+    assert spans_in_text(within, "é€x".encode())[-1] == (2, 3)
 
 
 def test_an_expression_matches_bytes() -> None:

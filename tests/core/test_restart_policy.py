@@ -1,5 +1,6 @@
 """The restart policy: when a managed process is restarted."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,25 @@ def test_a_wait_is_below_a_bound_that_doubles_up_to_the_maximum(restart: Restart
     assert 0 <= wait <= bound
     assert backoff_ms(restart, failures, 0.0) == 0
     assert bound - 1 <= backoff_ms(restart, failures, 1.0) <= bound
+
+
+def test_a_fixed_delay_is_neither_drawn_nor_doubled() -> None:
+    restart = Restart(policy=RestartPolicy.ALWAYS, delay_ms=7)
+    waits = {
+        decide(restart, None, failures=failures, ran_ms=0, draw=draw).backoff_ms
+        for failures in (0, 1, 50)
+        for draw in (0.0, 0.5)
+    }
+    assert waits == {7}
+    assert restart.longest_ms == 7
+
+
+@pytest.mark.parametrize(("exit_code", "is_restarted"), [(0, False), (2, False), (143, False), (1, True), (None, True)])
+def test_exit_codes_that_count_as_success(exit_code: int | None, *, is_restarted: bool) -> None:
+    reason = Reason.SIGNALED if exit_code is None else Reason.EXITED
+    ending = ExitStatus(reason=reason, exit_code=exit_code, signal=15 if exit_code is None else None, ended_at_ms=1)
+    verdict = decide(Restart(), ending, success_exit_codes=(2, 143), failures=0, ran_ms=1, draw=0.5)
+    assert (verdict.backoff_ms is not None) is is_restarted
 
 
 @given(restarts, endings, st.integers(0, 10), st.integers(0, 2 * STABLE_MS), draws)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from outlast.core.query.matcher import make_matcher
+from outlast.core.query.matcher import Span, make_matcher
 from outlast.core.query.queries import Queries
 from outlast.core.query.search import SearchPage, SearchQuery
 from outlast.model.output import Stream
@@ -58,6 +58,9 @@ class Everything:
         if self.resume is not None:
             assert self.resume.wait(DEADLINE_S)
         return True
+
+    def spans(self, line: bytes) -> list[Span]:
+        return [(0, len(line))]
 
 
 @pytest.fixture

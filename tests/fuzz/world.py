@@ -9,8 +9,9 @@ from tests.fuzz.session import HARMLESS, STARTS
 INVENTED = "invented"  # the reference stays as it was made up
 ENDED_ID = "ended, by id"
 ENDED_PID = "ended, by pid"
+ENDED_HANDLE = "ended, by handle"
 RUNNING = "running"
-REFS = (ENDED_ID, ENDED_PID, RUNNING, INVENTED)
+REFS = (ENDED_ID, ENDED_PID, ENDED_HANDLE, RUNNING, INVENTED)
 # These calls may end their process: then they get another one.
 SPENDING = ("/signal", "/stdin", "/stdin/close")
 
@@ -51,6 +52,8 @@ class World:
     def _ref(self, kind: str, *, spend: bool) -> str:
         if kind == RUNNING:
             return str((self._spendable() if spend else self._running)["id"])
+        if kind == ENDED_HANDLE:
+            return f"@{self._ended['handle']}"
         return str(self._ended["id" if kind == ENDED_ID else "pid"])
 
     def _terminal(self, *, spend: bool) -> str:

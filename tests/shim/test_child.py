@@ -221,6 +221,12 @@ class Deaths(RuleBasedStateMachine):
     # ---- invariants
 
     @invariant()
+    def the_daemon_sees_how_far_a_stream_is_written(self) -> None:
+        if self.held is not None:
+            for stream in Stream:
+                assert self.held.written_to(stream) == len(self.written[stream])
+
+    @invariant()
     def usage_is_counted(self) -> None:
         held = sum(frame.size for frame in (*self.child.unacked, *self.child.unsent))
         assert self.child.held_bytes == held

@@ -1,6 +1,7 @@
 """The fork helper: its children are the shim's, starts work without it, and nothing waits for it."""
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import os
@@ -23,13 +24,14 @@ from harness.proc import forker_pid
 from outlast.linux import descriptors
 from outlast.shim import starts
 from outlast.shim.event_loop import Loop
+from outlast.shim.kill.cgroup import CgroupRoot
 from outlast.shim.launch import forkserver
 from outlast.shim.launch.spawn import SpawnOutcome
 from outlast.shim.starts import StartRequest, Starts
 from outlast.shim.state.child import Child
 from outlast.shim.state.frames import STDOUT
 from outlast.shim.state.quota import BufferUsage
-from outlast.wire.contract import Command
+from outlast.wire.contract import GATE_BYTE, Command
 from tests.support.daemon import Daemon, is_running, shim_children, shim_pid
 from tests.support.waiting import DEADLINE_S, eventually
 
@@ -59,14 +61,14 @@ def command(text: str, *more: str) -> Command:
 class Forking:
     """The starts of a shim, without the rest of it. `ticks` counts how often its loop had time for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: CgroupRoot | None = None) -> None:
         self.ticks = 0
         self._loop = Loop(on_hangup=lambda: None)
         self.starts = Starts(
             self._loop,
             Path("/"),
             open_files=LIMITS,
-            groups=None,
+            groups=groups,
             mark_of=lambda _run_key: MARK,
             make_child=lambda record, group: Child(1, record, group, BufferUsage()),
             on_forked=lambda _child: None,
@@ -104,7 +106,7 @@ def output_of(child: Child | OSError) -> bytes:
     assert isinstance(child, Child)
     pipe = child.streams[STDOUT].pipe
     assert pipe is not None
-    os.write(child.gate, b"g")
+    os.write(child.gate, GATE_BYTE)
     assert select.select([child.outcome], [], [], OUTCOME_MS / 1000)[0]
     assert not SpawnOutcome(child.report).failed
     os.set_blocking(pipe, True)
@@ -119,8 +121,14 @@ def output_of(child: Child | OSError) -> bytes:
 
 @pytest.fixture
 def forking() -> Iterator[Forking]:
+    with forking_in(None) as forking:
+        yield forking
+
+
+@contextlib.contextmanager
+def forking_in(groups: CgroupRoot | None) -> Iterator[Forking]:
     before = children()  # of the process that runs the tests
-    forking = Forking()
+    forking = Forking(groups)
     yield forking
     forking.starts._server.give_up()
     deadline = time.monotonic() + DEADLINE_S
@@ -278,7 +286,8 @@ def test_without_clone3_the_caller_forks_by_itself() -> None:
         "from tests.shim.test_forkserver import *\n"
         "forbid_clone3()\n"
         "forking = Forking()\n"
-        "print([forking.run(OWN, OWN) == [OWN_PID] * 2 for _ in range(2)], forker_pid(os.getpid()))\n"
+        "forked = OWN._replace(nice=os.getpriority(os.PRIO_PROCESS, 0))\n"
+        "print([forking.run(forked, forked) == [OWN_PID] * 2 for _ in range(2)], forker_pid(os.getpid()))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "[True, True] None\n", done.stderr

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from outlast.model.event import EventFilter, EventType
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Status
+from outlast.model.retention import HoldingQuery, Rule, TrimQuery
 from outlast.model.scan import ScanQuery
-from outlast.storage.base import AddEvent, CompleteOutput
-from outlast.storage.sqlite import figures, listing, queries, read, read_events
+from outlast.storage.base import AddEvent, CompleteOutput, EndedProcess, SetManaged, TrimOutput
+from outlast.storage.sqlite import figures, listing, queries, read, read_events, trimming
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
@@ -23,6 +25,8 @@ from tests.storage.stores import commit_each
 _SMALL, _LARGE = 300, 3000
 _RUNNING = 5
 """Number of processes, the first ones, that still run."""
+
+_END_MS = end_of(1).ending.ended_at_ms
 
 _PARTED = 3
 """Handle of the process that printed lines in parts."""
@@ -141,6 +145,16 @@ _WORK: dict[str, Work] = {
     "key": lambda db: read.one_process(db, queries.PAGE_BY_KEY, {"key": "key of 7"}),
     "total": read.total,
     "unfinished": read.unfinished,
+    "ended": lambda db: read.ended(db, limit=5, after=None, until_ms=None),
+    "ended long ago": lambda db: read.ended(db, limit=5, after=None, until_ms=EPOCH_MS),
+    "ended after another": lambda db: read.ended(db, limit=5, after=EndedProcess(_END_MS, 100, ""), until_ms=None),
+    "oldest holdings": lambda db: trimming.holdings(
+        db, HoldingQuery(rule=Rule.OUTPUT_S, before_ms=EPOCH_MS + 9, limit=5)
+    ),
+    "where to trim": lambda db: trimming.trim_point(db, TrimQuery(handle=1, free_bytes=100)),
+    "is anything trimmed": lambda db: trimming.has_trimmed(db, handle=None, since_ms=EPOCH_MS),
+    "trim": lambda db: commit(db, [TrimOutput(4, 1, EPOCH_MS, Rule.TOTAL_BYTES)]),
+    "oldest events": lambda db: trimming.trim_events(db, before_ms=EPOCH_MS, limit=10),
     "first output": _chunks(),
     "later output": _chunks(after_seq=200),
     "rare stream": _chunks(after_seq=20, stream=Stream.STDERR),
@@ -149,6 +163,8 @@ _WORK: dict[str, Work] = {
     "tail": lambda db: read.tail(db, 1, 5, None),
     "tail of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT),
     "tail of a rare stream": lambda db: read.tail(db, 1, 1, Stream.STDERR),
+    "tail before a line": lambda db: read.tail(db, 1, 5, None, 100),
+    "tail before a line of a stream": lambda db: read.tail(db, 1, 5, Stream.STDOUT, 100),
     "whole lines": _whole_lines(after_seq=201),
     "whole lines of a stream": _whole_lines(after_seq=201, stream=Stream.STDOUT),
     "tail of lines in parts": lambda db: read.tail(db, _PARTED, 5, None),
@@ -195,7 +211,9 @@ def _history(path: Path, size: int) -> sqlite3.Connection:
         process = new_process(pid=n + 1, started_at_ms=EPOCH_MS + n, name=name, key=f"key of {n}", team="a", **rare)
         handle = commit(db, [process])[process.spec.id]
         if n >= _RUNNING:
-            commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), CompleteOutput(handle, 1)])
+            stopped = SetManaged(handle, ManagedState(desired=Desired.STOPPED))
+            commit(db, [Output(handle).chunk(b"x\n"), end_of(handle), stopped, CompleteOutput(handle, 1)])
+    db.execute("DELETE FROM event WHERE type = 'stopped'")  # in real stores, it is rare beside starts and ends
     output = Output(1)
     errors = (10, size - 10)
     streams = [Stream.STDERR if n in errors else Stream.STDOUT for n in range(size)]

@@ -84,7 +84,7 @@ async def test_a_store_survives_a_full_disk(tiny_disk: Path) -> None:
 async def test_a_store_survives_a_full_database(storage: SqliteStorage) -> None:
     output = Output(await added(storage))
     assert storage._writer is not None
-    await storage._writer.run(lambda db: db.execute("PRAGMA max_page_count = 48").fetchall())
+    await storage._writer.run(lambda db: db.execute("PRAGMA max_page_count = 50").fetchall())
     lines = await _fill(storage, output)
     assert lines > 2
     assert await _fill(storage, output) == lines

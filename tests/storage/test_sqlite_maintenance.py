@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from outlast.model.output import ChunkQuery, Stream
-from outlast.storage.base import PurgeProcess
+from outlast.model.retention import Rule
+from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, read
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
+from outlast.storage.sqlite.maintenance import reclamation
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS
@@ -129,7 +131,7 @@ async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
     assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * PURGE_STEP_CHUNKS
     assert _count(storage.path, "SELECT count(*) FROM purged") == 0
     assert _count(storage.path, "PRAGMA freelist_count") == 0
-    assert _size(storage.path) <= 40 * PAGE_SIZE_BYTES
+    assert _size(storage.path) <= 48 * PAGE_SIZE_BYTES
 
 
 async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(storage: SqliteStorage) -> None:
@@ -230,7 +232,8 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
         assert not CleanupTask(path, Reserve(path)).run_step(db)
 
 
-def test_a_step_gives_back_many_pages(path: Path) -> None:
+def test_a_step_gives_back_many_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", 0)
     reserve = Reserve(path)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
@@ -239,6 +242,35 @@ def test_a_step_gives_back_many_pages(path: Path) -> None:
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         assert CleanupTask(path, reserve).run_step(db)
         assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= reserve.log_bytes // PAGE_SIZE_BYTES
+
+
+def test_some_free_pages_stay_for_later_output(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = Reserve(path)
+    kept = 2 * reserve.log_bytes // PAGE_SIZE_BYTES + 10
+    monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", kept * PAGE_SIZE_BYTES)
+    with closing(open_writer(path, durable=False)) as db:
+        db.execute("CREATE TABLE filler (x)")
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (4 * reserve.log_bytes,))
+        db.execute("DROP TABLE filler")
+        cleanup = CleanupTask(path, reserve)
+        while cleanup.run_step(db):
+            pass
+        assert db.execute("PRAGMA freelist_count").fetchone()[0] == kept
+
+
+async def test_a_trim_leaves_free_pages_and_a_purge_none(storage: SqliteStorage) -> None:
+    trimmed, purged = [Output(await added(storage)) for _ in range(2)]
+    for _ in range(20):
+        await storage.commit([trimmed.chunk(b"x" * 50_000), purged.chunk(b"y" * 50_000)])
+    await storage.commit([TrimOutput(trimmed.handle, 20, 1, Rule.TOTAL_BYTES)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") > 40
+    await storage.commit([PurgeProcess(purged.handle, Rule.ENDED)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") > 80
+    await storage.commit([PurgeProcess(trimmed.handle)])
+    await storage._cleanup.wait_idle()
+    assert _count(storage.path, "PRAGMA freelist_count") == 0
 
 
 def test_a_step_without_work_reports_it(path: Path) -> None:

@@ -110,7 +110,19 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
             "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
         names: tuple[str, ...] = ("process", "run", "run_usage", "tag", "output_chunk", "purged", "event", "managed")
-        names += ("tally", "minute", "unmerged", "compressed_upto", "owner", "total", "terminal_size")
+        names += (
+            "tally",
+            "minute",
+            "unmerged",
+            "compressed_upto",
+            "owner",
+            "keep",
+            "trimmed",
+            "holding",
+            "events_trimmed",
+            "total",
+            "terminal_size",
+        )
         assert set(tables) == {(name, 1) for name in names}
 
 
@@ -163,7 +175,7 @@ async def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
 
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as file:
-        file.seek(40 * PAGE_SIZE_BYTES)  # behind the schema
+        file.seek(48 * PAGE_SIZE_BYTES)  # behind the schema
         file.write(b"\xa5" * (4 * PAGE_SIZE_BYTES))
 
 

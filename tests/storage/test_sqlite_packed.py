@@ -16,6 +16,7 @@ from outlast.storage.sqlite.connection import open_writer
 from outlast.storage.sqlite.maintenance.compaction import STEP_ROWS, apply_compaction, plan_compaction
 from outlast.storage.sqlite.rows import MAX_MERGED_LINES
 from outlast.testing.storage.samples import Output, new_process
+from tests.storage.comparisons import check_histogram, check_tail
 from tests.storage.stores import commit_each
 
 
@@ -101,6 +102,48 @@ def test_a_line_that_was_given_up_is_not_joined_with_the_next(database: sqlite3.
     ]
     _complete(database, output, chunks)
     assert read.chunks(database, ChunkQuery(handle=output.handle, max_bytes=1 << 30)) == chunks
+
+
+def test_a_packed_row_is_read_backwards_from_the_middle(database: sqlite3.Connection, output: Output) -> None:
+    """Also from between the parts of a line: its earlier parts alone are no line."""
+    err = Stream.STDERR
+    chunks = [
+        output.chunk(b"a\n", err),
+        output.chunk(b"b\nc"),
+        output.chunk(b"d\n", err),
+        output.chunk(b"c", continues=True),
+        output.chunk(b"e", err),
+        output.chunk(b"c\nf\n", continues=True),
+        output.chunk(b"e\n", err, continues=True),
+    ]
+    _complete(database, output, chunks)
+    assert _packed(database, output.handle) == [(1, 9)]
+    check_tail(database, output.handle, chunks, range(1, 11))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(b"x\n", 1), (b"x\n", 3), (b"x\n", 3), (b"x\n", 9)],
+        [(b"x\n", 1), (b"x\ny\n", 3), (b"x\n", 3), (b"x\n", 9)],
+        [(b"x\n", 5), (b"x\n", 3), (b"x\n", 9), (b"x\n", 1)],
+        [(b"x", 1), (b"x", 3), (b"x\n", 3), (b"x\n", 4)],
+    ],
+)
+def test_lines_of_packed_rows_are_counted_by_time(
+    database: sqlite3.Connection, output: Output, steps: list[tuple[bytes, int]]
+) -> None:
+    unfinished = dict.fromkeys(Stream, False)
+    chunks = []
+    for number in range(4 * len(steps)):
+        again, step = divmod(number // 2, len(steps))
+        data, ts_ms = steps[step]
+        stream = Stream(number % 2 + 1)
+        chunks.append(output.chunk(data, stream, ts_ms=ts_ms + 10 * again, continues=unfinished[stream]))
+        unfinished[stream] = not data.endswith(b"\n")
+    _complete(database, output, chunks)
+    assert len(_packed(database, output.handle)) == 1
+    check_histogram(database, output.handle, chunks)
 
 
 def test_few_rows_are_not_packed_while_more_may_come(database: sqlite3.Connection, output: Output) -> None:

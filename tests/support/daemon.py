@@ -56,7 +56,8 @@ class Daemon:
     async def launch(self, *flags: str) -> None:
         """Start it."""
         with (self.state_dir.parent / "daemon.log").open("ab") as log:
-            args = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(self.state_dir), *flags]
+            listen = [] if "--listen" in flags else ["--listen", "127.0.0.1:0"]
+            args = ["serve", *listen, "--state-dir", str(self.state_dir), *flags]
             env = {**os.environ, **QUICK, **self.environment}
             if self.command is OUTLAST and can_fork(self.environment):
                 self.process = await ForkedCommand.start(args, env, log.fileno())

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from outlast.storage import Chunk, storage_from_url
+from outlast.storage import Change, storage_from_url
 from outlast.testing.storage.samples import Output
 from tests.support.daemon import Daemon
 
-Leave = Callable[[Output], list[Chunk]]
+Leave = Callable[[Output], list[Change]]
 
 
 async def leave(daemon: Daemon, process: dict[str, Any], chunks: Leave) -> None:

@@ -39,6 +39,24 @@ async def test_the_token_is_made_once(daemon: Daemon) -> None:
         assert token.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+async def test_the_address_is_in_a_file_while_the_daemon_serves(daemon: Daemon) -> None:
+    path = daemon.state_dir / "address"
+    assert path.read_text() == f"{daemon.url}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await daemon.kill()
+    assert path.read_text() == f"{daemon.url}\n"  # harmless: the next daemon listens there, too
+    path.write_text("http://127.0.0.1:1\n")
+    await daemon.start()
+    assert path.read_text() == f"{daemon.url}\n"
+    await daemon.stop()
+    assert not path.exists()
+    path.mkdir()  # it cannot be written
+    await daemon.start()
+    assert await daemon.call("GET", "/health", 200) == {"healthy": True}
+    assert f"the address file {path} cannot be written" in daemon.log
+    assert [left.name for left in daemon.state_dir.glob(".address*")] == []
+
+
 async def test_the_address_is_printed_when_the_daemon_is_ready(daemon: Daemon) -> None:
     assert daemon.url.startswith("http://127.0.0.1:")
     assert await daemon.call("GET", "/health", 200) == {"healthy": True}
@@ -174,11 +192,21 @@ async def test_wrong_flags_are_reported(state_dir: Path, flags: list[str], says:
         ('metrics_tags = ["team", ""]', "metrics_tags must be an array of names of tags"),
         ('metrics_tags = ["a.b", "a-b"]', "two tags for one label: tag_a_b"),
         ('inherit_env = ["OUTLAST_TOKEN"]', "inherit_env must not contain OUTLAST_TOKEN"),
-        ("listen = 1", "listen must be a string"),
+        ("listen = 1", "listen must be an address"),
         ("durable = 1", "durable must be true or false"),
         ("compress = 'zstd'", 'compress must be "auto" or "off", not \'zstd\''),
         ("compress = false", 'compress must be "auto" or "off", not False'),
         ("stop_grace_ms = -1", "must not be negative"),
+        ("keep_total_bytes = '101%'", "keep_total_bytes must be a part of the file system, such as"),
+        ("keep_total_bytes = '20 GB'", "keep_total_bytes must be a part of the file system, such as"),
+        ("keep_total_bytes = -1", "keep_total_bytes must be a part of the file system, such as"),
+        ("keep_process_bytes = '20%'", "keep_process_bytes must be a number of bytes, such as"),
+        ("keep_process_bytes = true", "keep_process_bytes must be a number of bytes, such as"),
+        ("keep_output_s = '1h'", "keep_output_s must be an integer"),
+        (
+            "keep_process_bytes = '3 MiB'\nkeep_total_bytes = '2 MiB'",
+            "keep_process_bytes (3145728) is more than keep_total_bytes (2097152, here 2097152 bytes)",
+        ),
         ("token = 'x'", "token is not allowed in this file"),
         ("=", "is not valid TOML"),
         ("storage = 'nosuch://x'", "no storage plug-in is named 'nosuch'"),

@@ -155,6 +155,7 @@ class Listener:
         """Go on until cancelled."""
         async with AsyncOutlast(self._daemon.url, self._daemon.token) as client:
             async for event in client.events(on_reconnect=self._came_back):
+                assert isinstance(event, ToldEvent)
                 self.told.append(event)
 
     def _came_back(self, _: int) -> None:

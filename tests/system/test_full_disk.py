@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast
-from tests.support.disk import Disk, mounted
-from tests.support.health import health, unavailable, wait_until_healthy
+from tests.support.disk import PAGE_BYTES, Disk, mounted
+from tests.support.health import health, unavailable, wait_until_healthy, warnings
 from tests.support.load import Load
 from tests.support.waiting import eventually
 
@@ -24,7 +24,9 @@ def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
 
 @pytest.fixture
 async def daemon(disk: Disk) -> AsyncIterator[Daemon]:
-    running = Daemon(disk.path / "state")
+    config = disk.path / "outlast.toml"
+    config.write_text("keep_total_bytes = 0\n")  # else the limit of all output keeps the disk from filling up
+    running = Daemon(disk.path / "state", OUTLAST_CONFIG=str(config))
     try:
         await running.start()
         yield running
@@ -53,6 +55,16 @@ async def test_a_full_disk_loses_no_output(daemon: Daemon, disk: Disk) -> None:
     assert all(followed.task is not None and not followed.task.done() for followed in (load.flood, load.trickle))
     await daemon.ended(await daemon.run("true"))
     await load.finish()
+
+
+async def test_health_warns_of_a_disk_that_is_nearly_full(daemon: Daemon, disk: Disk) -> None:
+    assert await warnings(daemon) == []
+    disk.fill()
+    disk.give_back((6 << 20) // PAGE_BYTES)
+    (warning,) = await warnings(daemon)
+    assert "93 % full" in warning
+    disk.make_room()
+    assert await warnings(daemon) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
@@ -114,3 +126,31 @@ async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) 
     code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
     await daemon.stop(0)
+
+
+RANDOM_LINES = 200_000
+RANDOM_PRINTER = f"""
+import os, sys
+sys.stdin.readline()
+for first in range(0, {RANDOM_LINES}, 10_000):
+    sys.stdout.writelines(f"{{number:07}} {{os.urandom(40).hex()}}\\n" for number in range(first, first + 10_000))
+    sys.stdout.flush()
+sys.exit(1)
+"""
+
+
+async def test_no_next_run_begins_before_all_output_is_stored(daemon: Daemon, disk: Disk) -> None:
+    """The end of a run finds room, and its output does not, of which the shim still has the most."""
+    process = await daemon.python(RANDOM_PRINTER, stdin_mode="pipe", restart={"policy": "on_failure"})
+    disk.fill()
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    await eventually(lambda: "is not stored yet: try again" in daemon.log, deadline_s=60)
+    disk.make_room()
+
+    async def runs_again() -> bool:
+        now = await daemon.get(process)
+        return bool(now["run"] == 2 and now["status"] == "running")
+
+    await eventually(runs_again, deadline_s=60)
+    lines = (await daemon.raw(process)).splitlines()
+    assert [int(line[:7]) for line in lines] == list(range(RANDOM_LINES))

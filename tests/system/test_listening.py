@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from harness.http_client import HttpClient
 from tests.support.daemon import Daemon, is_running, outlast, shim_pid, wait_for_another_shim
 from tests.support.health import wait_until_healthy
 from tests.support.waiting import DEADLINE_S, eventually
@@ -208,3 +210,45 @@ async def test_down_leaves_a_unix_socket_of_somebody_else(state_dir: Path, tmp_p
         other.bind(str(path))
         await daemon.end_everything()
         assert path.exists()
+
+
+async def test_a_unix_socket_stands_beside_a_port(state_dir: Path, tmp_path: Path) -> None:
+    """Both are with the shim when the daemon dies, both are told, and both serve again."""
+    path = tmp_path / "api.sock"
+    daemon = Daemon(state_dir)
+    try:
+        for _ in range(2):
+            await daemon.start("--listen", "127.0.0.1:0", "--listen", f"unix:{path}")
+            assert (state_dir / "address").read_text() == f"{daemon.url}\nunix:{path}\n"
+            async with HttpClient(token=daemon.token, unix_socket=path) as client:
+                assert await client.get("/health") == await daemon.call("GET", "/health", 200) == {"healthy": True}
+            url = daemon.url
+            await daemon.kill()
+            assert stat.S_ISSOCK(path.stat().st_mode)
+        await daemon.start("--listen", "127.0.0.1:0", "--listen", f"unix:{path}")
+        assert daemon.url == url
+    finally:
+        await daemon.end_everything()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "phrase"),
+    [
+        ("listen = []", "", "listen must be an address"),
+        ("listen = [1]", "", "listen must be an address"),
+        ("listen = 5", "", "listen must be an address"),
+        ('listen = ["127.0.0.1:0", "nonsense"]', "", "listen 'nonsense' is not HOST:PORT"),
+        ('listen = ["127.0.0.1:0", "127.0.0.1:0"]', "", "listen names 127.0.0.1:0 twice"),
+        ("", "127.0.0.1:0,0.0.0.0:0", "listening on 0.0.0.0 makes the daemon reachable"),
+        ("", "127.0.0.1:0,unix:/no/such/folder/x", "cannot listen on unix:/no/such/folder/x"),
+    ],
+)
+async def test_each_address_is_checked(tmp_path: Path, text: str, environment: str, phrase: str) -> None:
+    config = tmp_path / "outlast.toml"
+    config.write_text(text)
+    variables = {"OUTLAST_LISTEN": environment} if environment else {}
+    args = ["serve", "--state-dir", str(tmp_path / "state"), "--config", str(config)]
+    code, said = await outlast(*args, **variables)
+    assert code == 1
+    assert phrase in said

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -231,6 +232,37 @@ async def has_run(daemon: Daemon, process: dict[str, Any], number: int) -> bool:
     return bool((await daemon.get(process))["run"] >= number)
 
 
+async def told(daemon: Daemon, process: dict[str, Any]) -> list[str]:
+    """Return the events of a process, each with its run."""
+    path = f"/events?process={process['id']}"
+    answer = await daemon.client.request("GET", path, headers={"Accept": "application/x-ndjson"})
+    return [f"{event['type']} {event['run']}" for event in map(json.loads, answer.body.splitlines())]
+
+
+@pytest.mark.parametrize("way", ["policy", "maximum", "DELETE"])
+async def test_the_end_of_restarts_is_told_once(daemon: Daemon, way: str) -> None:
+    """Also over a kill of the daemon, and again only after a restart on request."""
+    restart = {"policy": "never"} if way == "policy" else {**QUICK, "max_restarts": 1}
+    process = await daemon.sh("exec sleep 600" if way == "DELETE" else "exit 3", name="web", restart=restart)
+    if way == "DELETE":
+        await daemon.call("DELETE", "/processes/web", 204)
+        await daemon.call("DELETE", "/processes/web", 204)
+    await until(daemon, process, status="stopped")
+    expected = {
+        "policy": ["started 1", "exited 1", "stopped 1"],
+        "maximum": ["started 1", "exited 1", "restarted 2", "exited 2", "stopped 2"],
+        "DELETE": ["started 1", "stopped 1", "exited 1"],
+    }[way]
+    assert await told(daemon, process) == expected
+    await daemon.kill()
+    await daemon.start()
+    assert await told(daemon, process) == expected
+    await daemon.call("POST", "/processes/web/restart", 200)
+    await daemon.call("DELETE", "/processes/web", 204)
+    again = await told(daemon, process)
+    assert [event.split()[0] for event in again].count("stopped") == 2
+
+
 async def test_an_unhealthy_process_is_restarted(daemon: Daemon, tmp_path: Path) -> None:
     """Healthy while it answers; unhealthy, killed and started again when it no longer does."""
     with socket.socket() as sock:
@@ -259,6 +291,14 @@ async def test_an_unhealthy_process_is_restarted(daemon: Daemon, tmp_path: Path)
     assert seen["managed"]["last_exit"]["signal"] == 9
     page.write_text("fine again")
     await until(daemon, process, health_status="healthy", consecutive_health_failures=0, status="running")
+    assert await told(daemon, process) == [
+        "started 1",
+        "healthy 1",
+        "unhealthy 1",
+        "exited 1",
+        "restarted 2",
+        "healthy 2",
+    ]
     plain = await daemon.sh("sleep 600", name="plain")
     assert plain["managed"]["health_status"] == "disabled"
 

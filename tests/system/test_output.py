@@ -55,11 +55,14 @@ async def test_all_forms_of_output_agree(daemon: Daemon, tmp_path: Path) -> None
         assert "".join(event.data["line"] for event in events[:-1]) == data.decode(errors="replace"), shape
         assert {event.data["stream"] for event in events[:-1]} <= {"stdout"}, shape
         summary = (await daemon.get(process))["output"]
+        last_at = summary.pop("last_at")
+        assert last_at == (events[-2].data["timestamp"] if lines else None), shape
         assert summary == {
             "lines": len(lines),
             "bytes": len(data),
             "first_seq": 1 if lines else 0,
             "last_seq": len(lines),
+            "trimmed": None,
         }, shape
 
 

@@ -145,11 +145,13 @@ async def test_readers_get_a_line_with_its_last_part(daemon: Daemon) -> None:
     assert await ndjson(daemon, process, "stdout", "?tail=2") == everything[3:]
     assert await daemon.raw(process, query="?tail=2") == b"name? Bob\nnext\n"
     assert await daemon.lines(process, query="?grep=? Bob&limit=1") == ["name? Bob"]
-    assert (await daemon.get(process))["output"] | {"bytes": 0} == {
+    assert (await daemon.get(process))["output"] | {"bytes": 0, "last_at": 0} == {
         "lines": 5,
         "bytes": 0,
         "first_seq": 1,
         "last_seq": 7,
+        "last_at": 0,
+        "trimmed": None,
     }
     for order in ("newest", "oldest"):
         found = await daemon.call("GET", f"/search?q={quote('e? Bob')}&order={order}", 200)

@@ -1,6 +1,7 @@
 """Daemons come and go; processes, listings and follow streams stay."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -310,6 +311,43 @@ async def test_a_store_from_a_backup_continues_after_a_gap(daemon: Daemon, tmp_p
     assert gaps[0].data["from"] > MAX_UNSTORED_LINES, "a number that was told means another line now"
     await daemon.call("POST", f"/processes/{process['id']}/stdin/close", 204)
     assert (await daemon.ended(process))["exit_code"] == 0
+
+
+@pytest.mark.parametrize("is_in_backup", [True, False])
+async def test_a_later_run_continues_with_a_backup_that_lacks_it(
+    daemon: Daemon, tmp_path: Path, *, is_in_backup: bool
+) -> None:
+    def back_up() -> None:
+        with contextlib.closing(sqlite3.connect(daemon.state_dir / "outlast.db")) as live:
+            live.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+
+    if not is_in_backup:
+        back_up()
+    script = 'i=0; while read word; do i=$((i+1)); echo "$word $NAME"; done'
+    process = await daemon.sh(script, name="web", env={"NAME": "Ada"}, stdin_mode="pipe", restart={"policy": "always"})
+    if is_in_backup:
+        back_up()
+    for number in range(3):
+        if number:
+            await daemon.call("POST", f"/processes/{process['id']}/restart", 200)
+        await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"hello\n")
+        await daemon.wait_for_lines(process, number + 1)
+    before = await daemon.get(process)
+    await daemon.kill()
+    for path in daemon.state_dir.glob("outlast.db*"):
+        path.unlink()
+    shutil.copy(tmp_path / "copy.db", daemon.state_dir / "outlast.db")
+    await daemon.start()
+    after = await daemon.get(process)
+    assert [after[key] for key in ("run", "pid", "status")] == [3, before["pid"], "running"]
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"again\n")
+    await daemon.wait_for_lines(process, 1)
+    assert (await daemon.lines(process))[-1] == "again Ada"
+    assert "store_replaced" in [event[0] for event in daemon.sql("SELECT reason FROM output_gaps")]
+    assert (await daemon.call("POST", f"/processes/{process['id']}/restart", 200))["run"] == 4
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"once more\n")
+    await daemon.wait_for_lines(process, 2)
+    assert (await daemon.lines(process))[-1] == "once more Ada"
 
 
 class PlayedShim:

@@ -96,6 +96,7 @@ async def test_a_match_names_its_position(daemon: Daemon, written: Written) -> N
     assert {**match, "timestamp": 0} == {
         "process_id": written.binary["id"],
         "name": None,
+        "handle": written.binary["handle"],
         "command": "sh",
         "run": 1,
         "pid": written.binary["pid"],
@@ -103,6 +104,7 @@ async def test_a_match_names_its_position(daemon: Daemon, written: Written) -> N
         "timestamp": 0,
         "stream": "stdout",
         "line": "hit without end",
+        "spans": [[4, 15]],
     }
 
 

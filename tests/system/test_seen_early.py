@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.http_client import Event
+from harness.http_client import BROKEN, Event, HttpClient
 from outlast.failpoints import VARIABLE
 from outlast.model.output import MAX_UNSTORED_LINES
 from outlast.testing.storage.faulty import Mode
@@ -165,6 +165,42 @@ async def test_the_next_daemon_gives_the_same_numbers_and_times(daemon: Daemon, 
     await follower.hang_up()
 
 
+async def test_a_stream_of_several_processes_shows_the_same_over_a_kill(daemon: Daemon, store: FaultyStore) -> None:
+    """The stream is fed before the commit, too, and its id resumes behind lines that no store has."""
+    processes = [await daemon.python(SAY, stdin_mode="pipe", tags={"team": "a"}) for _ in range(2)]
+    events: list[Event] = []
+
+    async def read(**headers: str) -> None:
+        async with HttpClient(daemon.url, daemon.token) as client:  # the daemon's own hangs up when it is killed
+            async for event in client.follow("/output/follow?tag=team:a", headers=headers):
+                events.append(event)  # noqa: PERF401 - each is looked at when it comes
+
+    def shown() -> list[tuple[str, int, str]]:
+        lines = [event.data for event in events if event.kind == "output"]
+        return [(data["process_id"], data["seq"], data["line"]) for data in lines]
+
+    one, two = (process["id"] for process in processes)
+    following = asyncio.create_task(read())
+    await say(daemon, processes[0], "1first/")
+    await daemon.wait_for_lines(processes[0], 1)
+    store.inject(Mode.STALL)
+    await say(daemon, processes[1], "1a/")
+    await say(daemon, processes[0], "2b/")
+    expected = [(one, 1, "first\n"), (two, 1, "a\n"), (one, 2, "b\n")]
+    await eventually(lambda: shown() == expected)
+    assert stored(daemon) == [(1, "first")]
+    await daemon.kill()
+    with contextlib.suppress(*BROKEN):
+        await following
+    store.mend()
+    await daemon.start()
+    following = asyncio.create_task(read(**{"Last-Event-ID": events[-1].id_text}))
+    await say(daemon, processes[1], "1c/")
+    await eventually(lambda: shown() == [*expected, (two, 2, "c\n")])
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
 async def test_the_next_run_passes_over_numbers_that_may_have_been_seen(daemon: Daemon, store: FaultyStore) -> None:
     """Both die, so lines that were seen are lost: the gap says so, and their numbers never mean other lines."""
     process, follower = await followed(daemon, name="said", restart={"policy": "always"})
@@ -258,6 +294,31 @@ async def test_what_a_follower_has_seen_every_later_list_and_search_has(daemon: 
         assert (await daemon.lines(process))[-1] == str(number)
     found = await daemon.call("GET", "/search?q=19", 200)
     assert [match["line"] for match in found["matches"]] == ["19"]
+    await follower.hang_up()
+
+
+async def test_a_list_has_what_a_follower_sees_that_came_later(daemon: Daemon, store: FaultyStore) -> None:
+    process = await daemon.python(SAY, stdin_mode="pipe")
+    await say(daemon, process, "1first/")
+    await daemon.wait_for_lines(process, 1)
+    store.inject(Mode.STALL)
+    await say(daemon, process, "1one/", "2two/")
+    follower = Follower(daemon, process)
+    await follower.sees("first\n", "one\n", "two\n")
+    asyncio.get_running_loop().call_later(0.2, store.mend)
+    assert await daemon.lines(process) == ["first", "one", "two"]
+    await follower.hang_up()
+
+
+async def test_a_list_of_the_next_daemon_has_what_a_follower_has_seen(daemon: Daemon, store: FaultyStore) -> None:
+    process, follower = await followed(daemon)
+    store.inject(Mode.STALL)
+    await say(daemon, process, "1one/", "2two/", "1thr")
+    await follower.sees("first\n", "one\n", "two\n")
+    await daemon.kill()
+    store.inject(Mode.SLOW, delay_s=0.2)
+    await daemon.start()
+    assert (await daemon.lines(process))[:3] == ["first", "one", "two"]
     await follower.hang_up()
 
 

@@ -43,7 +43,7 @@ async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
         "stdout_mode": "capture",
         "stderr_mode": "capture",
         "run": 1,
-        "output": {"lines": 0, "bytes": 0, "first_seq": 0, "last_seq": 0},
+        "output": {"lines": 0, "bytes": 0, "first_seq": 0, "last_seq": 0, "last_at": None, "trimmed": None},
     }
     assert {key: process[key] for key in expected} == expected
     assert set(process) == set(expected) | {"pid", "handle", "id", "started_at"}

@@ -259,3 +259,18 @@ async def test_a_daemon_does_not_start_on_a_store_that_cannot_be_read(daemon: Da
     await daemon.start()
     await daemon.ended(process)
     assert await daemon.raw(process) == b"kept\n"
+
+
+async def test_down_gives_up_nothing_that_a_slow_store_has_not_taken_yet(daemon: Daemon, store: FaultyStore) -> None:
+    process = await daemon.sh(f"read go; yes {'x' * 99} | head -n 300000", stdin_mode="pipe")
+    await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
+    await daemon.kill()
+    await eventually(lambda: not is_running(process["pid"]))
+    store.inject(Mode.SLOW, delay_s=4)  # of 4 MiB; it does not count as stalled
+    code, said = await outlast("shutdown", "--state-dir", str(daemon.state_dir), **store.environment)
+    store.mend()
+    assert (code, "not all of their output is stored yet" in said) == (1, True), said
+    code, said = await outlast("shutdown", "--state-dir", str(daemon.state_dir), **store.environment)
+    assert code == 0, said
+    await daemon.start()
+    assert (await daemon.raw(process)).count(b"\n") == 300_000

@@ -1,9 +1,10 @@
 """Authentication: the API token is required on every path, also on paths that do not exist.
 
-Programs send `Authorization: Bearer TOKEN`. HTTP Basic (any user name, the token as password) lets a browser open
-/docs. A browser adds Basic credentials to every request by itself, also to one that a foreign page makes. So a request
-with Basic must come from this server's own page (Origin, Sec-Fetch-Site) and by a known name (Host, against DNS
-rebinding). A request with Bearer may come by any Host, because only a client that knows the token can send it.
+Programs send `Authorization: Bearer TOKEN`. A browser logs in once, and sends a cookie from then on; HTTP Basic (any
+user name, the token as password) is for programs that know nothing else. A browser adds a cookie or Basic credentials
+to every request by itself, also to one that a foreign page makes. So such a request must come from this server's own
+page (Origin, Sec-Fetch-Site) and by a known name (Host, against DNS rebinding). A request with Bearer may come by any
+Host, because only a client that knows the token can send it.
 """
 
 import base64
@@ -11,16 +12,59 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from outlast.api import login_page
 from outlast.api.errors import UNAUTHORIZED, error_response
+from outlast.api.logins import CODE_S, Logins
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CHALLENGE = 'Basic realm="Outlast", charset="UTF-8"'
+_BROWSER_CHALLENGE = 'Bearer realm="Outlast"'
+"""Challenge for browsers, which would ask for a password of their own at `Basic`, also in the middle of a page."""
+MISTYPED = "This is not the token of this daemon."
+USED_UP = f"This link was used already, or is older than {CODE_S} seconds."
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
+_MODE = "Sec-Fetch-Mode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as far as an answer to one without the token depends on it.
+
+    Attributes:
+        destination: path and query string that were asked for.
+        wants_page: whether a browser shows the answer to a person.
+        is_browser: whether a browser asks.
+    """
+
+    destination: str
+    wants_page: bool
+    is_browser: bool
+
+    @classmethod
+    def of_request(cls, request: web.BaseRequest, destination: str | None = None) -> Self:
+        """Return what `request` asks for. `destination`: where the client wants to go after a login instead."""
+        return cls(
+            destination=request.path_qs if destination is None else destination,
+            wants_page="text/html" in request.headers.get(hdrs.ACCEPT, ""),
+            is_browser=_MODE in request.headers,
+        )
+
+    @classmethod
+    def of_head(cls, head: bytes) -> Self:
+        """Return what a request asks for, by its head."""
+        _, target, _ = head.split(b" ", 2)
+        return cls(
+            destination=target.decode("latin-1"),
+            wants_page=any(b"text/html" in value for value in _values(head, b"accept")),
+            is_browser=bool(_values(head, _MODE.lower().encode())),
+        )
 
 
 class Guard:
@@ -29,40 +73,78 @@ class Guard:
     Args:
         token: API token that clients must send; not empty.
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
+
+    Attributes:
+        logins: logins of browsers.
     """
 
     def __init__(self, token: str, allowed_hosts: Iterable[str] = ()) -> None:
         if not token:
             raise ValueError("the token must not be empty: without a token, anybody could start processes")
         self._token = token.encode()
+        self.logins = Logins(token)
         self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts if host)}
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Return the error response if `request` must be rejected, else None."""
-        given = request.headers.getall(hdrs.AUTHORIZATION, [])
-        scheme = self._scheme_that_shows_token(_to_bytes(given[0])) if len(given) == 1 else None
-        if scheme == "basic":
-            return self._reject_foreign(request)
-        return None if scheme == "bearer" else self.unauthorized()
+        scheme = self._scheme(request)
+        if scheme == "bearer":
+            return None
+        if scheme is None and request.path != login_page.PATH:  # what is sent there is judged by its handler
+            return self.unauthorized(Asked.of_request(request))
+        return self._reject_foreign(request)
 
-    def unauthorized(self) -> web.Response:
-        """Return the response to a request without the token. Nothing that may follow it on the connection is read."""
-        response = error_response(
-            UNAUTHORIZED.status,
-            UNAUTHORIZED.code,
-            "the token is missing or wrong: send the header Authorization: Bearer TOKEN with the token of this daemon",
-            {hdrs.WWW_AUTHENTICATE: _CHALLENGE},
-        )
+    def is_authenticated(self, request: web.BaseRequest) -> bool:
+        """Tell whether `request` shows the token or a login."""
+        return self._scheme(request) is not None
+
+    def unauthorized(self, asked: Asked, said: str = "") -> web.Response:
+        """Return the response to a request without the token. Nothing that may follow it on the connection is read.
+
+        `said`: what was wrong with an attempt to log in.
+        """
+        if asked.wants_page:
+            response = login_page.login_page(asked.destination, said)
+        else:
+            response = error_response(
+                UNAUTHORIZED.status,
+                UNAUTHORIZED.code,
+                "the token is missing or wrong: send the header Authorization: Bearer TOKEN with the token of this "
+                "daemon",
+            )
+        is_browser = asked.is_browser or asked.wants_page
+        response.headers[hdrs.WWW_AUTHENTICATE] = _BROWSER_CHALLENGE if is_browser else _CHALLENGE
         response.force_close()
         return response
 
-    def is_shown_in(self, head: bytes) -> bool:
-        """Tell whether a head, the lines up to an empty one, shows the token in a header Authorization."""
-        fields = (line.partition(b":") for line in head.split(b"\r\n")[1:])
-        return any(
-            name.lower() == b"authorization" and self._scheme_that_shows_token(value.strip(b" \t")) is not None
-            for name, _, value in fields
-        )
+    def is_shown_in(self, head: bytes, body: bytes = b"") -> bool:
+        """Tell whether the first request of a connection shows the token, or a login.
+
+        `head`: the lines up to an empty one. `body`: the first bytes behind it, see `body_bytes`.
+        """
+        if any(self._scheme_that_shows_token(value) is not None for value in _values(head, b"authorization")):
+            return True
+        if any(self.logins.is_logged_in(value) for value in _values(head, b"cookie")):
+            return True
+        given = _login_fields(head, body)
+        return self.is_token(given.get("token", "")) or self.logins.is_code(given.get("code", ""))
+
+    def refuse_first(self, head: bytes, body: bytes) -> web.Response:
+        """Return the response to the first request of a connection, if it does not show the token."""
+        asked, given = Asked.of_head(head), _login_fields(head, body)
+        said = MISTYPED if "token" in given else USED_UP if "code" in given else ""
+        return self.unauthorized(replace(asked, destination=given.get("next", asked.destination)), said)
+
+    def body_bytes(self, head: bytes) -> int:
+        """Return how many bytes of the body are needed to tell whether a request shows the token: those of a login."""
+        if not head.startswith(f"POST {login_page.PATH} ".encode()):
+            return 0
+        length = b"".join(_values(head, b"content-length"))
+        return int(length) if length.isdigit() and int(length) <= login_page.MAX_FORM_BYTES else 0
+
+    def is_token(self, given: str) -> bool:
+        """Tell whether somebody gave the token, perhaps with blanks around it."""
+        return self._is_token(given.strip().encode())
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -73,6 +155,14 @@ class Guard:
         """Answer `Expect: 100-continue`, so that only a client with the token sends its body."""
         if request.headers[hdrs.EXPECT].lower() == "100-continue" and self.refusal(request) is None:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _scheme(self, request: web.BaseRequest) -> str | None:
+        """Return how a request shows the token: `bearer`, `basic` or `cookie`; None: it does not."""
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        if given:
+            return self._scheme_that_shows_token(_to_bytes(given[0])) if len(given) == 1 else None
+        cookies = request.headers.getall(hdrs.COOKIE, [])
+        return "cookie" if any(self.logins.is_logged_in(_to_bytes(value)) for value in cookies) else None
 
     def _scheme_that_shows_token(self, authorization: bytes) -> str | None:
         """Return the scheme by which the value of a header Authorization shows the token, in lower case, or None."""
@@ -102,7 +192,8 @@ class Guard:
         return error_response(
             web.HTTPForbidden.status_code,
             "FORBIDDEN",
-            f"the header {wrong} belongs to another site: with a password, open this server's own pages by {names}; "
+            f"the header {wrong} belongs to another site: with a login or a password, open this server's own pages by "
+            f"{names}; "
             "programs send Authorization: Bearer TOKEN instead",
         )
 
@@ -125,6 +216,22 @@ class Guard:
             return True
         scheme, separator, netloc = origin.lower().partition("://")
         return bool(separator) and scheme in {"http", "https"} and (netloc == host or netloc in self._hosts)
+
+
+def _values(head: bytes, name: bytes) -> list[bytes]:
+    """Return the values of a header in a head, by its name in lower case."""
+    fields = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [value.strip(b" \t") for found, _, value in fields if found.lower() == name]
+
+
+def _login_fields(head: bytes, body: bytes) -> dict[str, str]:
+    """Return the fields with which a request tries to log in; none if it does something else."""
+    method, target, _ = head.split(b" ", 2)
+    path, _, query = target.partition(b"?")
+    if path != login_page.PATH.encode():
+        return {}
+    given, secret = (body, "token") if method == b"POST" else (query, "code")  # the token is in no URL
+    return {name: value for name, value in login_page.read_form(given).items() if name in {secret, "next"}}
 
 
 def _password(credentials: bytes) -> bytes:

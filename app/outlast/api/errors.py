@@ -51,7 +51,7 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NotFound: ErrorSpec(
         HTTPStatus.NOT_FOUND,
         errors.NotFound.code,
-        "No process has this pid, id or name, or nothing is served at this path.",
+        "No process has this pid, id, name or handle, or nothing is served at this path.",
         "List the processes, or look the path up.",
     ),
     errors.SessionNotFound: ErrorSpec(
@@ -81,7 +81,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.NotManaged: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
         errors.NotManaged.code,
-        "The process is not managed (it has no `name`, `restart` or `health_check`), so it cannot be restarted.",
+        "The process is not managed (it has no `name`, `restart`, `health_check` or `ready_log`), so it cannot be "
+        "restarted.",
         "Start a new process.",
     ),
     errors.EnvKeyLost: ErrorSpec(
@@ -99,7 +100,8 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
     errors.Forbidden: ErrorSpec(
         HTTPStatus.FORBIDDEN,
         errors.Forbidden.code,
-        "A browser sent the password for a page of another site, or the kernel does not permit the daemon to do this.",
+        "A browser sent its login or password for a page of another site, or the kernel does not permit the daemon "
+        "to do this.",
         "Call from the server's own pages, or send a bearer token. For a signal: run the daemon as root, or as the "
         "user of the process.",
     ),

@@ -1,9 +1,9 @@
 """The gate before HTTP: a connection is served once its first request has shown the token.
 
-Until then nothing is parsed but the end of the head and the header Authorization, and what is kept of a connection is
-bounded in bytes and in time. So is the number of connections that wait. When there are too many, the one that has
-waited longest gives way, because a client that has the token sends it at once. Every later request on a connection is
-checked like the first one, by `outlast.api.auth`.
+Until then nothing is parsed but the end of the head, the header Authorization, and what a browser logs in with; what is
+kept of a connection is bounded in bytes and in time. So is the number of connections that wait. When there are too
+many, the one that has waited longest gives way, because a client that has the token sends it at once. Every later
+request on a connection is checked like the first one, by `outlast.api.auth`.
 """
 
 import asyncio
@@ -144,6 +144,7 @@ class Gate(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
         self._head = bytearray()
+        self._head_bytes = 0
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -164,9 +165,10 @@ class Gate(asyncio.Protocol):
         if not self._head[:1].isalpha():
             self._refuse_malformed("what was sent is not an HTTP request: send HTTP/1.1, without TLS")
             return
-        end = self._head.find(_END, searched, HEAD_BYTES)
-        if end >= 0:
-            self._decide(bytes(self._head[: end + len(_END)]))
+        if not self._head_bytes and (end := self._head.find(_END, searched, HEAD_BYTES)) >= 0:
+            self._head_bytes = end + len(_END)
+        if self._head_bytes:
+            self._decide(bytes(self._head[: self._head_bytes]))
         elif len(self._head) >= HEAD_BYTES:
             self._refuse_malformed(f"the headers are larger than {HEAD_BYTES} bytes: send less")
 
@@ -185,9 +187,15 @@ class Gate(asyncio.Protocol):
         self.drop()
 
     def _decide(self, head: bytes) -> None:
+        guard = self._keeper.guard
         if not _REQUEST_LINE.match(head):
             self._refuse_malformed("the first line is not that of an HTTP request: send METHOD PATH HTTP/1.1")
-        elif self._keeper.guard.is_shown_in(head):
+            return
+        end = len(head) + guard.body_bytes(head)
+        if len(self._head) < end:  # the rest of what somebody logs in with is on its way
+            return
+        body = bytes(self._head[len(head) : end])
+        if guard.is_shown_in(head, body):
             self._timer.cancel()
             self._keeper.leave(self)
             served = self._keeper.serve()
@@ -197,7 +205,7 @@ class Gate(asyncio.Protocol):
             self._head.clear()
         else:
             self._keeper.log("because the token was missing or wrong")
-            self._refuse(self._keeper.guard.unauthorized(), with_body=not head.startswith(b"HEAD "))
+            self._refuse(guard.refuse_first(head, body), with_body=not head.startswith(b"HEAD "))
 
     def _refuse_malformed(self, sentence: str) -> None:
         self._keeper.log("because what they sent was not a request")

@@ -13,7 +13,7 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, process_fields, responses
+from outlast.api.schemas import fields, login, process_fields, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
@@ -26,9 +26,10 @@ Starts, watches and signals background processes over HTTP, and keeps every line
 
 Send the token with every request: `Authorization: Bearer TOKEN`.
 
-`{ref}` in a path is the pid, the permanent `id` or the name of a process. A reference of digits only is a pid: it finds
-the newest process that had the pid. A name finds the live process that has the name, or else the newest process that
-had it.
+`{ref}` in a path is the pid, the permanent `id`, the name or the handle of a process. A reference of digits only is a
+pid: it finds the newest process that had the pid. `@` and digits, such as `@12`, is a handle, which is as permanent as
+the id: no other process ever gets it, not even after a purge. A name finds the live process that has the name, or else
+the newest process that had it.
 
 Times are integers: milliseconds since the Unix epoch.
 
@@ -42,7 +43,7 @@ _REF = {
     "name": "ref",
     "in": "path",
     "required": True,
-    "description": "Pid, permanent id or name of a process.",
+    "description": "Pid, permanent id, name or handle (`@12`) of a process.",
     "schema": {"type": "string"},
 }
 _SESSION = {
@@ -94,7 +95,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, None):
+        if answer := getattr(responses, name, getattr(login, name, None)):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -120,7 +121,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
     if route.description:
         operation["description"] = route.description
     if route.body is not None:
-        content_type = "application/octet-stream" if isinstance(route.body, str) else "application/json"
+        content_type = route.body_type if isinstance(route.body, str) else "application/json"
         operation["requestBody"] = {"required": True, "content": {content_type: _media(route.body)}}
     return operation
 
@@ -164,6 +165,11 @@ def _success(answer: Answer) -> dict[str, Any]:
     success: dict[str, Any] = {"description": answer.meaning}
     if answer.content:
         success["content"] = {name: _media(schema) for name, schema in answer.content.items()}
+    if answer.headers:
+        success["headers"] = {
+            name: {"description": description, "schema": {"type": "string"}}
+            for name, description in answer.headers.items()
+        }
     return success
 
 

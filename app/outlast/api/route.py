@@ -41,11 +41,13 @@ class Answer:
         status: HTTP status.
         meaning: description for the OpenAPI document.
         content: by content type, the schema of the answer, or a description if the answer has no schema.
+        headers: headers that the answer may have: description by name.
     """
 
     status: HTTPStatus = HTTPStatus.OK
     meaning: str
     content: dict[str, type[Schema] | str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def done(meaning: str) -> Answer:
@@ -64,6 +66,7 @@ class Route:
             (`BackgroundTasks`).
         query: schema of the query string.
         body: schema of the JSON body; a description of a raw body; or None.
+        body_type: content type of a raw body.
         other_answer: a second successful answer.
         raises: errors of `outlast.model.errors` that this call answers with, besides those of every call.
         description: details for the OpenAPI document, if the summary is not enough.
@@ -80,6 +83,7 @@ class Route:
     changes: bool = False
     query: type[Schema] = NoQuery
     body: type[Schema] | str | None = None
+    body_type: str = "application/octet-stream"
     other_answer: Answer | None = None
     raises: tuple[type[errors.OutlastError], ...] = ()
     description: str = ""
@@ -138,6 +142,8 @@ def ref_of(request: web.Request) -> str:
     return ref
 
 
-def json_response(data: Any, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+def json_response(
+    data: Any, status: HTTPStatus = HTTPStatus.OK, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
     """Return a response with `data` as JSON."""
-    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json", headers=headers)

@@ -2,11 +2,12 @@
 
 from http import HTTPStatus
 
+from outlast.api.browser_routes import BROWSER_ROUTES
 from outlast.api.handlers import (
     daemon,
-    docs,
     events,
     follow,
+    group_follow,
     metrics,
     output,
     processes,
@@ -20,6 +21,7 @@ from outlast.api.handlers import (
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
 from outlast.api.route import Answer, Route, done
 from outlast.api.schemas import events as event_schemas
+from outlast.api.schemas import group as group_schemas
 from outlast.api.schemas import lists, responses
 from outlast.api.schemas import output as output_schemas
 from outlast.api.schemas import processes as process_schemas
@@ -28,6 +30,7 @@ from outlast.api.schemas import search as search_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
 from outlast.api.terminal_routes import TERMINAL_ROUTES
+from outlast.core.query.group import MAX_MEMBERS
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
 
@@ -38,26 +41,12 @@ _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _SSE = "text/event-stream"
 _GAP = (
-    '`{"from", "to", "reason"}`: output is missing here; both are the id, which may be far beyond the one before. '
-    "`lost`: nobody can know what was written. "
-    "`store_replaced`: the store was replaced by an older copy"
+    '`{"from", "to", "reason"}`: output is missing here. `lost`: nobody can know what was written. `store_replaced`: '
+    "the store was replaced by an older copy. Of these, `from` and `to` are the id, which may be far beyond the one "
+    "before. `retention`: output of both streams with these ids was deleted by a limit; then `lines` and `bytes` say "
+    "how much of the process is deleted in all"
 )
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
-_FILE = Answer(meaning="A file.", content={})
-
-_LINES = Answer(
-    meaning="The stored output, with all that followers have seen before the call. The header `Accept` chooses the "
-    "form.",
-    content={
-        _JSON: responses.OutputLines,
-        _NDJSON: (
-            'One event in each line: `{"id", "line", "timestamp", "stream"}`, where `line` keeps its line break, and '
-            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
-            f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
-        ),
-        "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
-    },
-)
 
 
 _FOLLOWED = Answer(
@@ -77,6 +66,24 @@ _FOLLOWED = Answer(
 _HAD_EOF = done(
     "`Last-Event-ID` is that of `eof`, and nothing has come since. A browser's `EventSource` stops at this."
 )
+_LINES = Answer(
+    meaning="The stored output, with all that followers have seen before the call. The header `Accept` chooses the "
+    "form.",
+    content={
+        _JSON: responses.OutputLines,
+        _NDJSON: (
+            'One event in each line: `{"id", "line", "timestamp", "stream"}`, and with `grep` also `spans`, the '
+            f"matches in `line`, {responses.SPANS_FORM}. `line` keeps its line break, and "
+            "a line that was written in parts has the id and the time of its last part, so that ids may have holes; or "
+            f'`{{"id", "gap", "timestamp", "stream"}}`, where `gap` is {_GAP}.'
+        ),
+        "application/octet-stream": "The bytes exactly as they were written. Gaps are not shown.",
+    },
+    headers={
+        output.TRIMMED: "`lines=N,bytes=N`: the answer would begin with output that was deleted because of a limit, so "
+        "much of the process in all. Not in NDJSON, which has a gap instead."
+    },
+)
 _RUN = Answer(
     meaning="The output of the command as it comes, then its exit status.",
     content={
@@ -89,6 +96,27 @@ _RUN = Answer(
         "unfinished."
     },
 )
+_GROUP_FOLLOWED = Answer(
+    meaning="Stored output of all processes, then new output as it comes. Without `tag`, the stream ends with the "
+    "event `eof` when all processes have ended and all of their output was sent; with `tag`, it has no end.",
+    content={
+        _SSE: "Each event has an `id` that tells how far each process was sent, `12:1204,13:88`: handles with the ids "
+        "of their last lines, in order of handles, and perhaps a last handle alone. "
+        'Event `joined`: `{"processes": [{"handle", "process_id", "name", "seq"}]}`, the processes that are followed '
+        "from now on, after the line `seq`; always the first event, and again when more start. "
+        'Event `output`: `{"seq", "process_id", "name", "timestamp", "stream", "line"}`, where `seq` is the id of the '
+        "line in its process, and `line` keeps its line break. A line whose rest is late comes in parts, each as an "
+        'event. Event `gap`: `{"process_id", "name", "seq", "from", "to", "reason"}`, and with the reason `retention` '
+        "`lines` and `bytes`, as for one process. "
+        "Event `end`: a process has ended for good and all of its output was sent; "
+        '`{"process_id", "name", "status", "reason", "exit_code", "signal", "oom_killed"}`. '
+        'Event `purged`: `{"handle"}`. Event `eof`: `{}`. Comments keep the connection alive. When the stream is '
+        "broken off, reconnect with `Last-Event-ID`."
+    },
+)
+_RESUMES_GROUP = {
+    follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it."
+}
 _RESUMES = {
     follow.LAST_EVENT_ID: "Id of the last event that the client has received. The stream continues after it. If "
     "`after` is later, it continues after that one; `tail` is ignored. If events behind what is stored were lost, "
@@ -192,15 +220,16 @@ ROUTES: tuple[Route, ...] = (
         group="Processes",
         description="Returns when the whole process tree is gone and the end is recorded. A process that has ended "
         "already is not an error. A managed process is stopped for good: its process group gets its "
-        "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `purge`, the record and the output are "
-        "deleted, too.",
+        "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `grace_ms`, every process is stopped in "
+        "that way. With `purge`, the record and the output are deleted, too.",
         query=process_schemas.DeleteQuery,
         answer=done("The process tree is gone."),
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
-            meaning="SIGKILL was sent, but the tree is not gone (or the end is not recorded) after `wait` seconds: the "
-            "process as it is now. With `purge`, nothing was deleted. Repeat the request. Or the tree is gone, but "
-            "nothing tells whose some other processes are, which may have belonged to it: `warnings` has their pids.",
+            meaning="SIGKILL was sent (or will be, at the end of `grace_ms`), but the tree is not gone (or the end is "
+            "not recorded) after `wait` seconds: the process as it is now. With `purge`, nothing was deleted. Repeat "
+            "the request. Or the tree is gone, but nothing tells whose some other processes are, which may have "
+            "belonged to it: `warnings` has their pids.",
             content={_JSON: responses.KilledProcess},
         ),
         raises=(NotFound,),
@@ -290,6 +319,44 @@ ROUTES: tuple[Route, ...] = (
     *TERMINAL_ROUTES,
     Route(
         method="GET",
+        path=f"{PROCESS}/output/histogram",
+        call=output.histogram,
+        summary="Count output by time",
+        group="Output",
+        description="The number of lines in each of some equal spans of time. A line in parts counts once, with its "
+        "first part that is not deleted; gaps do not count. No line is read for it.",
+        query=output_schemas.HistogramParameters,
+        answer=Answer(
+            meaning="The counts.",
+            content={_JSON: responses.OutputHistogram},
+            headers={
+                output.TRIMMED: "`lines=N,bytes=N`: so much of the process in all was deleted because of a limit, and "
+                "is not counted. Not if all of it is older than `since`."
+            },
+        ),
+        raises=(NotFound,),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/output/follow",
+        call=group_follow.follow,
+        summary="Follow output of several processes in one stream",
+        group="Output",
+        description="Follows the processes that `process` names, and those with the `tag`s: all of these that run (or "
+        "wait for their next run) now, and all that start later. Lines come in the order in which they were read. A "
+        "client that reconnects with `Last-Event-ID` misses no line and gets none twice, also over restarts of the "
+        f"daemon. At most {MAX_MEMBERS} processes are followed at a time: one with the tags that starts beyond that "
+        "joins when another has ended.",
+        query=group_schemas.FollowGroupQuery,
+        headers=_RESUMES_GROUP,
+        answer=_GROUP_FOLLOWED,
+        other_answer=done(
+            "`Last-Event-ID` is that of `eof`, and no `tag` is given. A browser's `EventSource` stops at this."
+        ),
+        raises=(NotFound,),
+    ),
+    Route(
+        method="GET",
         path="/api/v1/events",
         call=events.follow,
         summary="Follow events: starts, restarts and ends of processes",
@@ -308,6 +375,7 @@ ROUTES: tuple[Route, ...] = (
                 _NDJSON: responses.Event,
             },
         ),
+        raises=(NotFound,),
     ),
     Route(
         method="GET",
@@ -325,6 +393,7 @@ ROUTES: tuple[Route, ...] = (
                 _NDJSON: "One object in each line: the matches, then one with `next` and `complete`.",
             },
         ),
+        raises=(NotFound,),
     ),
     Route(
         method="POST",
@@ -368,29 +437,5 @@ ROUTES: tuple[Route, ...] = (
             content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
         ),
     ),
-    Route(
-        method="GET",
-        path="/api/v1/openapi.json",
-        call=docs.openapi,
-        summary="Get the OpenAPI 3.1 document of this API",
-        group="Daemon",
-        answer=Answer(meaning="The OpenAPI document.", content={_JSON: "The OpenAPI document."}),
-    ),
-    Route(
-        method="GET",
-        path="/docs",
-        call=docs.page,
-        summary="Show the API documentation in a browser",
-        group="Daemon",
-        answer=Answer(meaning="A page that shows the API and can send requests.", content={"text/html": "The page."}),
-    ),
-    Route(
-        method="GET",
-        path="/docs/{file}",
-        call=docs.file,
-        summary="Get a file of the documentation page",
-        group="Daemon",
-        answer=_FILE,
-        documented=False,
-    ),
+    *BROWSER_ROUTES,
 )

@@ -1,5 +1,13 @@
 """The command line: `outlast` and its commands."""
 
-from outlast.cli.main import main
+from collections.abc import Sequence
 
-__all__ = ["main"]
+from outlast.cli import garbage
+
+
+def main(args: Sequence[str] | None = None, prog_name: str | None = None) -> None:
+    """Run a command, and exit as it does. `args`: its words; None: those of this process."""
+    garbage.rest()
+    from outlast.cli.main import main as command  # noqa: PLC0415 - most of what is imported
+
+    command(args, prog_name)

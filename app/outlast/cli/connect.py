@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, timezone
@@ -11,15 +12,19 @@ from typing import Any
 
 import click
 
+from outlast.cli import garbage
 from outlast.cli.messages import print_result, say
 from outlast.cli.tables import FORMS, Column, Row, show
 from outlast.cli.terminal import has_colours, screen_width
 from outlast.client import Disconnected, NotFound, Outlast, SpawnFailed, Unauthorized
+from outlast.client.request import Request
+from outlast.client.sync_transport import Transport
 from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
 
 TIMED_OUT, OURS, NOT_EXECUTABLE, NOT_FOUND = 124, 125, 126, 127
 _BY_SIGNAL = 128
+_PATIENCE_S = 1.0
 _COMMAND_NOT_FOUND = 2  # ENOENT
 
 
@@ -79,6 +84,7 @@ def client_command(command: Callable[..., None], *, exits_alike: bool = False) -
 
     @functools.wraps(command)
     def call(host: str | None, **given: Any) -> None:
+        garbage.begin()
         with connected(host, OURS if exits_alike and given.get("until_exit", True) else 1) as ol:
             command(ol, **given)
 
@@ -116,6 +122,10 @@ def screen_command(
 def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
     """Give a client for the daemon, and say in a sentence what fails. `failure_code`: exit code if we fail."""
     ol = Outlast(host)
+    told = threading.Timer(_PATIENCE_S, _tell_wait, [ol])
+    told.daemon = True
+    if sys.stderr.isatty():
+        told.start()
     try:
         with ol:
             yield ol
@@ -123,10 +133,22 @@ def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
         raise
     except OutlastError as exc:
         raise Failure(_sentence(exc, ol), failure_code) from None
+    finally:
+        told.cancel()
+
+
+def _tell_wait(ol: Outlast) -> None:
+    """Say why nothing happens. While no daemon runs, the shim keeps its address open, and connections wait."""
+    try:
+        Transport(ol.address).ask(Request("GET", "/info", silent_s=_PATIENCE_S))
+    except Disconnected:
+        if not ol.has_answered:
+            where = ol.address.where
+            say(f"outlast: no daemon answers at {where} yet; if none runs, `outlast serve` starts one", err=True)
 
 
 def _sentence(error: OutlastError, ol: Outlast) -> str:
-    if isinstance(error, Disconnected) and not error.sent:
+    if isinstance(error, Disconnected) and not (error.sent and ol.has_answered):
         return f"no daemon answers at {ol.address.where}: start one with `outlast serve`"
     if isinstance(error, Unauthorized):
         return f"{error}; the token was looked for in {ol.address.token_from}; name another with OUTLAST_TOKEN"

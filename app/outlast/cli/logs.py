@@ -1,10 +1,9 @@
 """`logs`: the output of processes, stored and live."""
 
 import os
-import queue
 import subprocess
 import sys
-import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,13 @@ import click
 
 from outlast.cli.connect import Screen, exit_code_of, screen_command
 from outlast.cli.exact import ExactLines
+from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
-from outlast.cli.processes import how_it_ended
+from outlast.cli.processes import how_it_ended, what_is_deleted, what_is_missing
+from outlast.cli.references import REFS
 from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
-from outlast.client import Gap, Line, Outlast, OutlastError, Process
+from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
 
 _LIVE_TAIL = 100
 _BUFFER_BYTES = 1 << 16
@@ -54,30 +55,39 @@ def _tail(word: str) -> int:
 @click.option("--run", "run", metavar="N|last|all", default="all", help="Lines of one run. [all]")
 @click.option("--out", is_flag=True, help="Standard output alone.")
 @click.option("--err", is_flag=True, help="Standard error alone.")
+@click.option("-g", "--grep", "pattern", metavar="RE", help="Only lines that match an expression (RE2).")
+@click.option("-i", "--ignore-case", is_flag=True, help="-g: upper and lower case are the same.")
+@click.option("-v", "--invert-match", is_flag=True, help="-g: only lines that do not match.")
+@click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="-g: N lines around each, too.")
 @click.option("-t", "--times", is_flag=True, help="With the time of each line.")
 @click.option("--iso", is_flag=True, help="With the time of each line in RFC 3339.")
 @click.option("--no-prefix", is_flag=True, help="Without the names of processes.")
 @click.option("--raw", is_flag=True, help="The exact bytes, also to a terminal.")
 @click.option("--until-exit", is_flag=True, help="Follow until the process has ended, and exit as it did.")
-@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@REFS
 def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: Any) -> None:
     """Show the output of processes: all that is stored, or with -f the last 100 lines and then new ones as they come.
+
+    -n counts lines before -g chooses some of them.
 
     A follow goes on when the daemon is restarted or killed, and when a managed process restarts. To a terminal, escape
     sequences other than colours are shown and not executed; to a file or pipe go the exact bytes.
     """
+    follows = given["follow"] or given["until_exit"]
     if given["until_exit"] and len(refs) > 1:
         raise click.UsageError("--until-exit exits as one process did: name one")
+    if follows and len(refs) > 1 and (given["until"] is not None or given["run"] != "all"):
+        raise click.UsageError("--until and --run end a follow of one process: name one")
     processes = [ol.process(ref) for ref in refs]
-    follows = given["follow"] or given["until_exit"]
     form = "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
-    names = {process.id: process.name or str(process.pid) for process in processes}
+    names = {process.id: _name_of(process) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]
     shown = names if with_names else {}
-    writer = _Writer(screen, shown, form, is_exact=given["raw"] or not (screen.is_terminal or form or with_names))
+    is_exact = given["raw"] or not (screen.is_terminal or form or with_names)
+    writer = _Writer(screen, shown, form, _filter(**given), is_exact=is_exact)
     if follows:
-        _follow(list(zip(processes, chosen, strict=True)), writer)
+        _follow(ol, list(zip(processes, chosen, strict=True)), writer)
     else:
         _page(screen, writer, list(zip(processes, chosen, strict=True)))
     if given["until_exit"]:
@@ -115,6 +125,20 @@ def _choose(
     )
 
 
+def _filter(
+    *, pattern: str | None, ignore_case: bool, invert_match: bool, context: int, **_: object
+) -> LineFilter | None:
+    if pattern is not None:
+        return LineFilter(pattern, ignores_case=ignore_case, is_inverted=invert_match, around=context)
+    if ignore_case or invert_match or context:
+        raise click.UsageError("-i, -v and -C say how -g matches: give -g, too")
+    return None
+
+
+def _name_of(process: Process) -> str:
+    return process.name or f"@{process.info.handle}"
+
+
 def _times_of(process: Process, run: str) -> tuple[int, int | None]:
     """Return when a run was started, and when the next one was; None: there is none."""
     following = None
@@ -133,69 +157,83 @@ def _page(screen: Screen, writer: "_Writer", chosen: list[tuple[Process, _Choice
     pager = os.environ.get("PAGER", "less -R") if screen.is_terminal and sys.stdin.isatty() else ""
     with writer.through(pager):
         for process, choice in chosen:
-            if writer.is_exact:
+            if writer.passes_bytes:
                 writer.pass_on(process, choice)
                 continue
             for item in process.lines(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
                 writer.show(process, item)
+            writer.end(process, None)
 
 
 # ---- live
 
 
-def _follow(chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
+def _follow(ol: Outlast, chosen: list[tuple[Process, _Choice]], writer: "_Writer") -> None:
     """Show stored output and then new output as it comes, until every process has ended, or Ctrl-C."""
-    # One thread for each process reads; this one prints, and is the one that Ctrl-C interrupts.
-    came: queue.Queue[tuple[Process, Any]] = queue.Queue(maxsize=_QUEUED)
-    for process, choice in chosen:
-        threading.Thread(target=_read, args=(process, choice, came), daemon=True).start()
-    left = len(chosen)
-    failed = False
     try:
-        while left:
-            process, what = came.get()
-            if what is None:
-                left -= 1
-                writer.end(process)
-            elif isinstance(what, OutlastError):
-                left -= 1
-                failed = True
-                say(f"outlast: {process.name or process.id}: {what}", err=True)
-            elif isinstance(what, int):
-                writer.flush()
-                say(f"outlast: the connection broke; going on at {process.name or process.pid}:{what}", err=True)
+        if len(chosen) == 1:
+            _follow_one(*chosen[0], writer)
+        elif not _follow_all(ol, [process for process, _ in chosen], chosen[0][1], writer):
+            raise click.exceptions.Exit(1)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(_INTERRUPTED) from None
+
+
+def _follow_one(process: Process, choice: _Choice, writer: "_Writer") -> None:
+    batches = process.follow_batches(
+        choice.stream,
+        tail=choice.tail,
+        since=choice.since,
+        until=choice.until,
+        on_reconnect=lambda last: _say_where(f"{_name_of(process)}:{last}"),
+    )
+    try:
+        for items in batches:
+            for item in items:
+                writer.show(process, item)
+            writer.flush()
+    except (Disconnected, Unauthorized):
+        raise
+    except OutlastError as exc:
+        _say_of(process, str(exc))
+        raise click.exceptions.Exit(1) from None
+    writer.end(process, None)
+
+
+def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: "_Writer") -> bool:
+    """Show the output of several processes, in the order in which it was read. Return whether none was purged."""
+    by_id = {process.id: process for process in processes}
+    batches = ol.follow_batches(
+        processes,
+        stream=None if choice.stream == "output" else choice.stream,
+        tail=choice.tail,
+        since=choice.since,
+        on_reconnect=lambda seqs: _say_where(" ".join(f"{_name_of(by_id[id_])}:{seq}" for id_, seq in seqs.items())),
+    )
+    purged = False
+    for items in batches:
+        for member, item in items:
+            process = by_id[member.id]
+            if not isinstance(item, Ended):
+                writer.show(process, item)
+            elif item.reason == "purged":
+                purged = True
+                _say_of(process, "it was purged while it was followed")
             else:
-                for item in what:
-                    writer.show(process, item)
-                if came.empty():
-                    writer.flush()
-    except (KeyboardInterrupt, BrokenPipeError) as exc:
-        # Threads still read. An interpreter that ends in order may abort over what they have in use.
-        os._exit(_INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1)
-    if failed:
-        raise click.exceptions.Exit(1)
+                writer.end(process, item)
+        writer.flush()
+    return not purged
+
+
+def _say_where(places: str) -> None:
+    say(f"outlast: the connection broke; going on at {places}", err=True)
 
 
 _INTERRUPTED = 130
-_QUEUED = 64
 
 
-def _read(process: Process, choice: _Choice, came: "queue.Queue[tuple[Process, Any]]") -> None:
-    """Put the output of a process into the queue in batches, then None or an error; numbers say where it goes on."""
-    try:
-        for items in process.follow_batches(
-            choice.stream,
-            tail=choice.tail,
-            since=choice.since,
-            until=choice.until,
-            on_reconnect=lambda last: came.put((process, last)),
-        ):
-            came.put((process, items))
-        process.refresh()
-    except OutlastError as exc:
-        came.put((process, exc))
-    else:
-        came.put((process, None))
+def _say_of(process: Process, sentence: str) -> None:
+    say(f"outlast: {_name_of(process)}: {sentence}", err=True)
 
 
 # ---- lines on a screen or in a file
@@ -205,12 +243,24 @@ class _Writer:
     """A writer of lines of several processes to standard output.
 
     Attributes:
-        is_exact: whether bytes go out as they were written, without names and times.
+        passes_bytes: whether all bytes go out as they were written.
     """
 
-    def __init__(self, screen: Screen, names: dict[str, str], form: str, *, is_exact: bool) -> None:
-        """`names`: by id, as prefixes; `form`: of times, empty for none."""
-        self.is_exact = is_exact
+    def __init__(
+        self, screen: Screen, names: dict[str, str], form: str, line_filter: LineFilter | None, *, is_exact: bool
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            screen: what is written to.
+            names: by id, as prefixes.
+            form: of times; empty: there are none.
+            line_filter: chooses lines; None: all of them.
+            is_exact: whether lines go out as they were written, without names and times.
+        """
+        self.passes_bytes = is_exact and line_filter is None
+        self._is_exact = is_exact
+        self._filter = line_filter
         self._screen = screen
         self._names = names
         self._width = max(map(cells, names.values()), default=0)
@@ -231,17 +281,40 @@ class _Writer:
 
     def pass_on(self, process: Process, choice: _Choice) -> None:
         """Write stored output, byte by byte as it was written."""
-        for data in process.byte_chunks(choice.stream, tail=choice.tail, since=choice.since, until=choice.until):
+        found = process.byte_chunks(
+            choice.stream,
+            tail=choice.tail,
+            since=choice.since,
+            until=choice.until,
+            on_trimmed=lambda lines, count: _say_of(process, what_is_deleted(lines, count)),
+        )
+        for data in found:
             write_result(data)
 
     def show(self, process: Process, item: Line | Gap) -> None:
-        """Write a line or a gap."""
-        if self.is_exact:
+        """Write a line or a gap, if the filter lets it pass."""
+        if self._filter is None:
+            self._show(process, item)
+        else:
+            self._show_passed(process, self._filter.passed(process.id, item))
+
+    def _show_passed(self, process: Process, items: Iterable[Line | Gap | None]) -> None:
+        for item in items:
+            if item is not None:
+                self._show(process, item)
+            else:
+                self._write(b"--\n" if self._is_exact else "--\n")
+
+    def _show(self, process: Process, item: Line | Gap) -> None:
+        if self._is_exact:
+            if isinstance(item, Gap):
+                self.flush()
+                _say_of(process, what_is_missing(item))
             exact = self._exact.get(process.id) or self._exact.setdefault(process.id, ExactLines(process))
             self._write(exact.bytes_of(item))
             return
         if isinstance(item, Gap):
-            self._note(process, f"{item.last - item.first + 1} lines are missing here: {item.reason}")
+            self._note(process, what_is_missing(item))
             return
         if (
             item.complete
@@ -253,20 +326,21 @@ class _Writer:
         else:
             self._write(self._line(process, item))
 
-    def end(self, process: Process) -> None:
-        """Say how a process ended that was followed with others."""
-        if self.is_exact:
-            for data in self._exact.setdefault(process.id, ExactLines(process)).rest():
+    def end(self, process: Process, ended: Ended | None) -> None:
+        """Take the end of a process. `ended`: how it ended, which is said; None: that is left unsaid."""
+        if self._filter is not None:
+            self._show_passed(process, self._filter.rest(process.id))
+        if self._is_exact:
+            for _, data in self._exact.setdefault(process.id, ExactLines(process)).rest():
                 self._write(data)
-        elif self._names and not process.info.is_running:
-            info = process.info
-            self._note(process, how_it_ended(info.reason, info.exit_code, info.signal))
+        elif self._names and ended is not None:
+            self._note(process, how_it_ended(ended.reason, ended.exit_code, ended.signal))
         self.flush()
 
     def flush(self) -> None:
         """Write what is waiting."""
         pieces, self._buffer, self._size = self._buffer, [], 0
-        data = b"".join(pieces) if self.is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
+        data = b"".join(pieces) if self._is_exact else "".join(pieces).encode("utf-8", "backslashreplace")
         if data:
             self._out(data) if self._out is not None else write_result(data)
 
@@ -327,7 +401,7 @@ class _Writer:
         return (paint(text, DIM) if self._screen.colours else text) + "\n"
 
     def _note(self, process: Process, sentence: str) -> None:
-        name = printable(process.name or str(process.pid), colours=False)
+        name = printable(_name_of(process), colours=False)
         text = f"{pad(name, self._width)} ── {sentence} ──"
         text = ("\n" if self._open else "") + (paint(text, DIM) if self._screen.colours else text) + "\n"
         self._open = ()

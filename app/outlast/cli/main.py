@@ -1,19 +1,20 @@
-"""The commands `serve`, `init`, `shutdown`, `sql` and `shim upgrade`, and where those of clients are.
+"""The commands `serve`, `init`, `shutdown`, `sql`, `du`, `prune` and `shim upgrade`, and where those of clients are.
 
 Each command imports what it needs when it runs: most of the time that `serve` takes to start is spent on imports that
-no other command needs, and `init`, which a container waits for, needs hardly any. The garbage collector rests then:
-modules stay, and going through them again and again, at the end of the process too, takes a fifth of that time.
+no other command needs, and `init`, which a container waits for, needs hardly any.
 """
 
-import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
 import click
 
+from outlast.cli import garbage
 from outlast.cli.messages import open_standard_streams, print_result, say
 from outlast.config import Settings, load_settings
 from outlast.daemon import state_folder
@@ -27,7 +28,19 @@ _CONFIG = click.option(
 )
 
 
+_FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
+_ASK_S = 60.0
+
+
 _CLIENT_COMMANDS = {
+    "completion": "completion",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",
@@ -58,6 +71,19 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"outlast.cli.{module}"), f"{cmd_name}_command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return a command and its words. If there is none, the error names the nearest."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -71,27 +97,32 @@ class _Commands(click.Group):
 @click.version_option(package_name="outlast")
 def main() -> None:
     """Start, watch and signal background processes over HTTP, and keep every line they print."""
-    gc.disable()
     open_standard_streams()
     reset_signals([signal.SIGCHLD])  # a caller that ignores others, such as nohup, may mean it
 
 
 @main.command("serve", short_help="Run the daemon.")
-@click.option("--listen", metavar="HOST:PORT", help="Address of the HTTP API; port 0: any free port. [127.0.0.1:9501]")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Address of the HTTP API; port 0: any free port. Repeat it for several. [127.0.0.1:9501]",
+)
 @_STATE_DIR
 @_CONFIG
 @click.option("--adopt", is_flag=True, help="Start the managed processes of a store that was copied or moved here.")
-def serve_command(listen: str | None, state_dir: str | None, config: str | None, *, adopt: bool) -> None:
+def serve_command(listen: tuple[str, ...], state_dir: str | None, config: str | None, *, adopt: bool) -> None:
     """Run the daemon. Processes keep running when the daemon stops; `outlast shutdown` stops everything."""
     _check_system()
     from outlast.cli.log import start_log
     from outlast.daemon.serve import serve
 
-    settings = _settings(config, listen=listen, state_dir=state_dir)
+    settings = _settings(config, listen=listen or None, state_dir=state_dir)
     start_log(settings.log_level, settings.log_format)
 
-    def announce(address: str) -> None:
-        say(f"listening on {address}")
+    def announce(addresses: Sequence[str]) -> None:
+        for address in addresses:
+            say(f"listening on {address}")
         token = "OUTLAST_TOKEN" if settings.token else str(settings.state_path / state_folder.TOKEN_NAME)
         _tell(settings, f"the token is in {token}")
 
@@ -174,14 +205,7 @@ def shutdown_command(state_dir: str | None, config: str | None, *, discard: bool
 @main.command("sql", short_help="Run a read-only SQL query.")
 @_STATE_DIR
 @_CONFIG
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="Output format.",
-)
+@_FORMAT
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Maximum number of rows."
 )
@@ -207,6 +231,58 @@ def sql_command(
     print_result(text)
     if truncated:
         say(f"the result has more rows than --limit {limit} (or more bytes than fit): some are missing", err=True)
+
+
+@main.command("du", short_help="Show which process holds how much output.")
+@_STATE_DIR
+@_CONFIG
+@_FORMAT
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of processes."
+)
+def du_command(state_dir: str | None, config: str | None, form: str, limit: int) -> None:
+    """Show which process holds how much output on the disk, the largest first. Works without a running daemon."""
+    from outlast.cli import retention_sql
+
+    settings = _settings(config, state_dir=state_dir)
+    state_folder.check(settings.state_path)
+    _ask(settings, retention_sql.HELD, {"limit": limit}, form)
+
+
+@main.command("prune", short_help="Delete what is beyond the limits of retention.")
+@_STATE_DIR
+@_CONFIG
+@_FORMAT
+@click.option("--dry-run", is_flag=True, help="Only show what would go by which setting.")
+def prune_command(state_dir: str | None, config: str | None, form: str, *, dry_run: bool) -> None:
+    """Delete what is beyond the limits of retention (settings keep_...).
+
+    A running daemon does this by itself. --dry-run works with it and without it, and shows for each setting what goes
+    by it alone.
+    """
+    from outlast.cli import retention_sql
+    from outlast.cli.log import start_log
+    from outlast.daemon.prune import prune
+    from outlast.daemon.retention_policy import retention_policy
+    from outlast.model.clock import now_ms
+
+    settings = _settings(config, state_dir=state_dir)
+    state_folder.check(settings.state_path)
+    if dry_run:
+        _ask(settings, retention_sql.DUE, {"now": now_ms(), **asdict(retention_policy(settings))}, form)
+        return
+    start_log(settings.log_level, settings.log_format)
+    deleted = _run(prune(settings))
+    say(f"deleted {deleted}" if deleted else "nothing is beyond a limit")
+
+
+def _ask(settings: Settings, query: str, parameters: dict[str, Any], form: str) -> None:
+    from outlast.cli.sql import run_query
+    from outlast.model.sql import SqlQuery
+
+    asked = SqlQuery(query=query, parameters=parameters, max_rows=10_000, timeout_s=_ASK_S)
+    text, _ = _run(run_query(settings, asked, form, for_terminal=sys.stdout.isatty()))
+    print_result(text)
 
 
 def _tell(settings: Settings, sentence: str) -> None:
@@ -236,7 +312,6 @@ def _run(job: Any) -> Any:
 
     import uvloop
 
-    gc.freeze()
-    gc.enable()
+    garbage.begin()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(job)

@@ -7,7 +7,7 @@ from outlast.linux.inherited import fill_standard_fds
 from outlast.linux.messages import escape, write_message
 from outlast.model.errors import OutlastError
 
-STDOUT, STDERR = 1, 2
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 def open_standard_streams() -> None:

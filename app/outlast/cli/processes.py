@@ -5,17 +5,20 @@ import os
 import signal as signals
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import Any
 
 import click
 
 from outlast.cli.connect import TIMED_OUT, Failure, Screen, client_command, each_of, exit_code_of, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import duration, moment, show_age
-from outlast.cli.tables import Column, Row, as_json
-from outlast.client import NotRunning, Outlast, ProcessInfo
+from outlast.cli.references import REF, REFS
+from outlast.cli.tables import Column, Row, as_json, show_size
+from outlast.client import Gap, NotRunning, Outlast, ProcessInfo
 
 _RECENT_MS = 600_000
 _NEWEST = 1000
@@ -23,18 +26,26 @@ _READ_BYTES = 65536
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 _TEENS = range(11, 14)
 _COLUMNS = [
-    Column("ID", is_wide=True),
+    Column("ID"),
     Column("NAME"),
-    Column("PID", right=True),
+    Column("PID", right=True, leaves=3),
     Column("STATUS"),
-    Column("AGE", right=True),
-    Column("RUN", right=True, is_wide=True),
-    Column("LINES", right=True),
-    Column("TAGS", is_wide=True),
-    Column("COMMAND"),
+    Column("AGE", right=True, leaves=2),
+    Column("CPU", right=True, leaves=6),
+    Column("MEM", right=True, leaves=5),
+    Column("RUN", right=True, is_wide=True, leaves=9),
+    Column("LINES", right=True, leaves=4),
+    Column("LAST", right=True, leaves=7),
+    Column("TAGS", is_wide=True, leaves=8),
+    Column("ULID", is_wide=True, leaves=10),
+    Column("COMMAND", leaves=1),
 ]
-_REF = click.argument("ref")
-_REFS = click.argument("refs", metavar="REF...", nargs=-1, required=True)
+_ORDERS: dict[str, Callable[[ProcessInfo], Any]] = {
+    "cpu": lambda info: -(_cpu(info) or 0),
+    "mem": lambda info: -(_memory(info) or 0),
+    "age": lambda info: info.started_at,
+    "name": lambda info: (info.name is None, info.name, -info.handle),
+}
 
 
 @click.command("ps", short_help="List processes.")
@@ -46,7 +57,11 @@ _REFS = click.argument("refs", metavar="REF...", nargs=-1, required=True)
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only those with this tag; may be repeated.")
 @click.option("--name", metavar="GLOB", help="Only those whose name matches.")
 @click.option("--since", type=moment, metavar="T", help="Only those that were started since then, such as 2h.")
-@click.option("-n", "--last", type=click.IntRange(0), metavar="N", help="At most N, the newest.")
+@click.option(
+    "-n", "--last", type=click.IntRange(0), metavar="N", help="At most N: the newest, or the first by --sort."
+)
+@click.option("--sort", "order", type=click.Choice(list(_ORDERS)), help="By processor, memory, age or name. [newest]")
+@click.option("--columns", "titles", metavar="A,B", help="These columns alone, such as name,status,lines.")
 def ps_command(
     screen: Screen,
     ol: Outlast,
@@ -54,6 +69,8 @@ def ps_command(
     name: str | None,
     since: int | None,
     last: int | None,
+    order: str | None,
+    titles: str | None,
     *,
     everything: bool,
     quiet: bool,
@@ -62,12 +79,13 @@ def ps_command(
 ) -> None:
     """List processes: those that run and, dimmed, those that ended in the last ten minutes.
 
-    A process is named by its name, its pid or its id (-o wide).
+    LAST is the time since the last output. REF in other commands is an ID such as @12, a name, a pid or a permanent id.
     """
     now_ms = time.time_ns() // 1_000_000
+    columns = _chosen(titles) if titles else _COLUMNS
     form = "id" if quiet else "wide" if wide and screen.form == "table" else screen.form
     screen = Screen(form, screen.is_terminal, screen.colours, screen.zone)
-    found = (process.info for process in ol.processes(tags=read_tags(tags), since=since))
+    found = (process.info for process in ol.processes(tags=read_tags(tags), since=since, usage=form != "id"))
     # Behind the newest thousand come those that run; what ended lately is not looked for in all history.
     chosen = (
         info
@@ -76,7 +94,17 @@ def ps_command(
         and (not failed or _has_failed(info))
         and (name is None or fnmatchcase(info.name or "", name))
     )
-    screen.show(_COLUMNS, [_row(info, now_ms) for info in itertools.islice(chosen, last)])
+    shown = itertools.islice(sorted(chosen, key=_ORDERS[order]) if order else chosen, last)
+    screen.show(columns, [_row(info, columns, now_ms) for info in shown])
+
+
+def _chosen(titles: str) -> list[Column]:
+    """Return the columns that `--columns` names."""
+    by_title = {column.title.lower(): column for column in _COLUMNS}
+    words = [word.strip().lower() for word in titles.split(",")]
+    if unknown := [word for word in words if word not in by_title]:
+        raise click.UsageError(f"--columns: there is no column {unknown[0]!r}: name {', '.join(by_title)}")
+    return [replace(by_title[word], is_wide=False) for word in words]
 
 
 class _Newest:
@@ -98,24 +126,33 @@ def _has_failed(info: ProcessInfo) -> bool:
     return not info.is_running and info.exit_code != 0
 
 
-def _row(info: ProcessInfo, now_ms: int) -> Row:
+def _row(info: ProcessInfo, columns: list[Column], now_ms: int) -> Row:
     since_ms = info.started_at if info.ended_at is None else info.ended_at
-    return Row(
-        [
-            info.id,
-            info.name or "-",
-            str(info.pid),
-            status_of(info),
-            show_age((now_ms - since_ms) / 1000),
-            str(info.run),
-            f"{info.output.lines:,}",
-            " ".join(f"{key}={value}" for key, value in info.tags.items()),
-            " ".join((info.command, *info.args)),
-        ],
-        asdict(info),
-        info.id,
-        is_past=not _is_live(info),
-    )
+    last_at, percent, memory = info.output.last_at, _cpu(info), _memory(info)
+    cells = {
+        "ID": f"@{info.handle}",
+        "NAME": info.name or "-",
+        "PID": str(info.pid) if info.is_running else "-",
+        "STATUS": status_of(info),
+        "AGE": show_age((now_ms - since_ms) / 1000),
+        "CPU": "-" if percent is None else f"{percent:.1f}%",
+        "MEM": "-" if memory is None else show_size(memory),
+        "RUN": str(info.run),
+        "LINES": f"{info.output.lines:,}",
+        "LAST": "-" if last_at is None else show_age((now_ms - last_at) / 1000),
+        "TAGS": " ".join(f"{key}={value}" for key, value in info.tags.items()),
+        "ULID": info.id,
+        "COMMAND": " ".join((info.command, *info.args)),
+    }
+    return Row([cells[column.title] for column in columns], asdict(info), info.id, is_past=not _is_live(info))
+
+
+def _cpu(info: ProcessInfo) -> float | None:
+    return info.usage["cpu"]["percent"] if info.usage else None
+
+
+def _memory(info: ProcessInfo) -> int | None:
+    return info.usage["memory"]["rss_bytes"] if info.usage else None
 
 
 def status_of(info: ProcessInfo) -> str:
@@ -137,6 +174,20 @@ def how_it_ended(reason: str | None, exit_code: int | None, number: int | None) 
     if reason == "exited":
         return f"exited {exit_code}"
     return {"oom_killed": "out of memory", "timed_out": "timed out"}.get(str(reason), str(reason))
+
+
+def what_is_missing(gap: Gap) -> str:
+    """Return a gap in words. Only of what limits have deleted is the number of lines known."""
+    if gap.lines is None or gap.bytes is None:
+        return f"output is missing here: {gap.reason}"
+    count = gap.last - gap.first + 1
+    lines = "1 line is" if count == 1 else f"{count:,} lines are"
+    return f"{lines} missing here: {what_is_deleted(gap.lines, gap.bytes)}"
+
+
+def what_is_deleted(lines: int, count: int) -> str:
+    """Return in words what limits have deleted of a process. `count`: bytes."""
+    return f"a limit has deleted {lines:,} lines ({show_size(count)}) of the process in all"
 
 
 def _signal_name(number: int | None) -> str:
@@ -169,7 +220,7 @@ def read_tags(words: tuple[str, ...]) -> dict[str, str]:
 @click.command("inspect", short_help="Show all that is known of a process.")
 @client_command
 @click.option("-f", "--format", "template", metavar="TEXT", help="Text with fields in braces, such as '{exit_code}'.")
-@_REF
+@REF
 def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
     """Show all that is known of a process as JSON, or the fields that --format names."""
     fields = asdict(ol.process(ref).info)
@@ -188,7 +239,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Until something accepts connections on a TCP port.")
 @click.option("--idle", type=duration, metavar="TIME", help="Until it has printed nothing for so long.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Fail with 124 after so long.")
-@_REF
+@REF
 def wait_command(
     ol: Outlast,
     pattern: str | None,
@@ -219,7 +270,7 @@ def wait_command(
 @click.command("signal", short_help="Send a signal.")
 @client_command
 @click.option("--tree", is_flag=True, help="To the process and everything it started, not to its process group.")
-@_REFS
+@REFS
 @click.argument("signal", metavar="SIG")
 def signal_command(ol: Outlast, refs: tuple[str, ...], signal: str, *, tree: bool) -> None:
     """Send a signal, such as TERM, SIGHUP or 10, to processes."""
@@ -228,18 +279,19 @@ def signal_command(ol: Outlast, refs: tuple[str, ...], signal: str, *, tree: boo
 
 @click.command("stop", short_help="Ask processes to end, and kill them if they do not.")
 @client_command
-@_REFS
-def stop_command(ol: Outlast, refs: tuple[str, ...]) -> None:
-    """Ask processes to end, and kill them and everything they started after ten seconds.
+@click.option("--grace", type=duration, metavar="TIME", help="Kill after so long. [their own stop_grace_ms, or 10s]")
+@REFS
+def stop_command(ol: Outlast, refs: tuple[str, ...], grace: float | None) -> None:
+    """Ask processes to end by their stop signal, and kill them and everything they started if they do not in time.
 
-    Managed processes are stopped for good, with their own stop signal and grace.
+    Managed processes are stopped for good.
     """
-    each_of(refs, lambda ref: _tell(ref, ol.process(ref).stop()))
+    each_of(refs, lambda ref: _tell(ref, ol.process(ref).stop(grace)))
 
 
 @click.command("kill", short_help="Kill processes and everything they started.")
 @client_command
-@_REFS
+@REFS
 def kill_command(ol: Outlast, refs: tuple[str, ...]) -> None:
     """Kill processes and everything they started. Managed processes are stopped for good, as by `outlast stop`."""
     each_of(refs, lambda ref: _tell(ref, ol.process(ref).kill()))
@@ -247,7 +299,7 @@ def kill_command(ol: Outlast, refs: tuple[str, ...]) -> None:
 
 @click.command("restart", short_help="Restart managed processes.")
 @client_command
-@_REFS
+@REFS
 def restart_command(ol: Outlast, refs: tuple[str, ...]) -> None:
     """Restart managed processes: those with a name, a restart policy or a health check."""
 
@@ -261,7 +313,7 @@ def restart_command(ol: Outlast, refs: tuple[str, ...]) -> None:
 @click.command("rm", short_help="Delete processes that have ended, and their output.")
 @client_command
 @click.option("-f", "--force", is_flag=True, help="Also those that run: they are killed.")
-@_REFS
+@REFS
 def rm_command(ol: Outlast, refs: tuple[str, ...], *, force: bool) -> None:
     """Delete the records and the output of processes. This cannot be undone."""
 
@@ -277,7 +329,7 @@ def rm_command(ol: Outlast, refs: tuple[str, ...], *, force: bool) -> None:
 @click.command("send", short_help="Write to the standard input of a process.")
 @client_command
 @click.option("--eof", is_flag=True, help="Close standard input afterwards.")
-@_REF
+@REF
 @click.argument("text", required=False)
 def send_command(ol: Outlast, ref: str, text: str | None, *, eof: bool) -> None:
     """Write TEXT and a line end to the standard input of a process, or with - the bytes of our own."""

@@ -1,5 +1,6 @@
 """`events` and `search`: what happened, and what was printed, in all processes."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import click
@@ -8,30 +9,32 @@ from outlast.cli.connect import Screen, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, read_tags
+from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
-from outlast.cli.terminal import DIM, RED, colour_of, paint, printable
-from outlast.client import Event, Match, Outlast
+from outlast.cli.terminal import BOLD, DIM, RED, colour_of, paint, printable
+from outlast.client import Event, Gap, Match, Outlast
 from outlast.linux.messages import escape
+from outlast.model.event import EventType
 
-_TYPES = ["started", "failed", "restarted", "exited", "lost", "unhealthy", "purged"]
+_TYPE = click.Choice([kind.value for kind in EventType])
 _COLUMNS = [
     Column("TIME"),
     Column("TYPE"),
     Column("NAME"),
-    Column("PID", right=True),
-    Column("RUN", right=True),
-    Column("END"),
-    Column("ID", is_wide=True),
+    Column("PID", right=True, leaves=3),
+    Column("RUN", right=True, leaves=2),
+    Column("END", leaves=1),
+    Column("ID", is_wide=True, leaves=4),
 ]
 
 
 @click.command("events", short_help="Show starts, restarts and ends of processes.")
 @screen_command(forms=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events, until Ctrl-C.")
-@click.option("--type", "types", type=click.Choice(_TYPES), multiple=True, help="Only this type; may be repeated.")
+@click.option("--type", "types", type=_TYPE, multiple=True, help="Only this type; may be repeated.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Only of processes with this tag; may be repeated.")
 @click.option("--since", type=moment, metavar="T", help="Only since then, such as 10m.")
-@click.argument("ref", required=False)
+@OPTIONAL_REF
 def events_command(
     screen: Screen,
     ol: Outlast,
@@ -52,10 +55,10 @@ def events_command(
         on_reconnect=lambda last: say(f"outlast: the connection broke; going on at event {last}", err=True),
     )
     if not follow:
-        screen.show(_COLUMNS, [_row(event, screen) for event in found])
+        screen.show(_COLUMNS, [_row(event, screen) for event in _saying_gaps(found)])
         return
     try:
-        for event in found:
+        for event in _saying_gaps(found):
             if screen.form in {"json", "jsonl"}:
                 print_result(as_json(asdict(event)))
             else:
@@ -65,6 +68,15 @@ def events_command(
 
 
 _INTERRUPTED = 130
+
+
+def _saying_gaps(found: Iterable[Event | Gap]) -> Iterator[Event]:
+    """Yield the events, and say of a gap what is missing."""
+    for event in found:
+        if isinstance(event, Gap):
+            say(f"outlast: events {event.first} to {event.last} were deleted: they were too old", err=True)
+        else:
+            yield event
 
 
 def _row(event: Event, screen: Screen) -> Row:
@@ -115,6 +127,7 @@ def search_command(
         since=since,
         until=until,
         order="oldest",
+        on_incomplete=lambda: say("outlast: output was deleted by a limit: lines that match may be missing", err=True),
     )
     is_empty = True
     for match in found:
@@ -125,11 +138,26 @@ def search_command(
 
 
 def _line(match: Match, screen: Screen) -> str:
-    name = printable(match.name or str(match.pid), colours=False)
+    name = printable(match.name or f"@{match.handle}", colours=False)
     when = show_moment(match.timestamp, "iso", screen.zone)
-    line = printable(match.line, colours=screen.colours) if screen.is_terminal else match.line
+    line = _marked(match, colours=screen.colours) if screen.is_terminal or screen.colours else match.line
     bar = "┃" if match.stream == "stderr" else "│"
     if screen.colours:
         name, when = paint(name, colour_of(match.process_id)), paint(when, DIM)
         bar = paint(bar, RED if match.stream == "stderr" else DIM)
     return f"{name} {when} {bar} {line}"
+
+
+def _marked(match: Match, *, colours: bool) -> str:
+    """Return the line for a terminal, with the places that match in colour, unless it has colours of its own."""
+    if not colours or "\x1b" in match.line:
+        return printable(match.line, colours=colours)
+    shown, end = [], 0
+    for first, behind in match.spans:
+        shown.append(printable(match.line[end:first], colours=False))
+        shown.append(paint(printable(match.line[first:behind], colours=False), _MATCH) if behind > first else "")
+        end = behind
+    return "".join(shown) + printable(match.line[end:], colours=False)
+
+
+_MATCH = f"{BOLD};{RED}"

@@ -14,11 +14,19 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table. `right`: numbers stand at the right. `is_wide`: only in the form `wide`."""
+    """A column of a table.
+
+    Attributes:
+        title: head of the column.
+        right: whether numbers stand at the right.
+        is_wide: whether it is shown only in the form `wide`.
+        leaves: rank by which it is left out of a narrow screen, the highest first; 0: never.
+    """
 
     title: str
     right: bool = False
     is_wide: bool = False
+    leaves: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,18 @@ def show(form: str, columns: Sequence[Column], rows: Iterable[Row], width: int |
     return _table(columns, list(rows), width, wide=form == "wide", colours=colours)
 
 
+def show_size(number: int) -> str:
+    """Return a number of bytes in at most four characters, such as `48M` or `1.2G`."""
+    size, unit = float(number), 0
+    while size >= _NEXT_UNIT:
+        size, unit = size / _UNIT, unit + 1
+    return f"{size:.1f}{_UNITS[unit]}" if unit and size < _WHOLE_FROM else f"{size:.0f}{_UNITS[unit]}"
+
+
+_UNIT, _UNITS = 1024, "BKMGTPE"
+_NEXT_UNIT, _WHOLE_FROM = 999.5, 9.95
+
+
 def as_json(value: object) -> str:
     """Return JSON on one line, in which no character acts on a terminal."""
     return ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
@@ -63,8 +83,10 @@ def _csv(rows: Iterable[Row]) -> str:
 
 
 def _table(columns: Sequence[Column], rows: list[Row], width: int | None, *, wide: bool, colours: bool) -> str:
-    """Return a table in which no line is wider than the screen: its last column is cut first, then the others."""
+    """Return a table in which no line is wider than the screen: columns are left out, and the widest are cut."""
     shown = [number for number, column in enumerate(columns) if wide or not column.is_wide]
+    if width is not None:
+        shown = _fitting(columns, shown, rows, width)
     table = [[columns[number].title for number in shown]]
     table += [[escape(row.cells[number]) for number in shown] for row in rows]
     widths = [max(cells(line[place]) for line in table) for place in range(len(shown))]
@@ -80,6 +102,23 @@ def _table(columns: Sequence[Column], rows: list[Row], width: int | None, *, wid
         code = BOLD if number == 0 else DIM if rows[number - 1].is_past else ""
         lines.append(paint(text, code) if colours and code else text)
     return "\n".join(lines)
+
+
+def _fitting(columns: Sequence[Column], shown: list[int], rows: list[Row], width: int) -> list[int]:
+    """Return the columns that a screen has room for, each with a few cells at least."""
+
+    def least(number: int) -> int:
+        needed = max([cells(columns[number].title), *(cells(row.cells[number]) for row in rows)])
+        return min(needed, max(_LEAST_CELLS, cells(columns[number].title)))
+
+    leaving = sorted((number for number in shown if columns[number].leaves), key=lambda number: columns[number].leaves)
+    while leaving and sum(least(number) + len(_GAP) for number in shown) > width + len(_GAP):
+        shown = [number for number in shown if number != leaving[-1]]
+        leaving.pop()
+    return shown
+
+
+_LEAST_CELLS = 12
 
 
 def _fit(widths: list[int], room: int) -> list[int]:

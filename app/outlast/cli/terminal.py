@@ -58,6 +58,11 @@ def printable(text: str, *, colours: bool) -> str:
     return "".join(shown) + (RESET if painted else "")
 
 
+def without_colours(text: str) -> str:
+    """Return text without escape sequences for colours."""
+    return _SGR.sub("", text) if "\x1b" in text else text
+
+
 def _show(text: str) -> str:
     return escape("".join(_picture(character) for character in text))
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from outlast.client.errors import Disconnected, ProcessFailed, ProcessGone, Unauthorized, UnexpectedAnswer
-from outlast.client.items import Ended, Event, Gap, Line, Started
+from outlast.client.items import Ended, Event, Gap, Line, Member, Started
 from outlast.client.options import StartOptions
 from outlast.client.records import Completed, Info, ManagedInfo, Match, OutputSummary, ProcessInfo, Rows, Run, Stats
 from outlast.client.sync_client import Outlast
@@ -46,6 +46,7 @@ __all__ = [
     "Line",
     "ManagedInfo",
     "Match",
+    "Member",
     "NameInUse",
     "NotFound",
     "NotManaged",

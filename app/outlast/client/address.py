@@ -1,12 +1,13 @@
 """Address and token of the daemon: as given, by the environment, or as the daemon of this user has them."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from outlast.config import load_settings
+from outlast.config import Settings, load_settings
 from outlast.model.errors import ConfigError
 
 UNIX = "unix:"
@@ -14,6 +15,7 @@ URL_VARIABLE = "OUTLAST_URL"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what a daemon listens on, and where it answers
 
 _HERE = {"127.0.0.1", "::1", "localhost"}
+_URL = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +44,54 @@ def find_address(url: str | None, token: str | None, environment: Mapping[str, s
     """Return the address of the daemon.
 
     Args:
-        url: `http://HOST:PORT`, `https://...` or `unix:PATH`. None: `OUTLAST_URL`, or the setting `listen`.
+        url: `http://HOST:PORT`, `https://...` or `unix:PATH`. None: `OUTLAST_URL`, or what the daemon has told in the
+            state folder, or the setting `listen`.
         token: API token. None: `OUTLAST_TOKEN`, or the file in the state folder.
         environment: environment variables.
 
     Raises:
-        ConfigError: the URL is none, or the settings or the token file cannot be read.
+        ConfigError: the URL is none, no header can carry the token, or the settings or the token file cannot be read.
     """
     settings = load_settings(environment, {})
-    url = url or environment.get(URL_VARIABLE) or _listening(settings.listen)
+    url = url or environment.get(URL_VARIABLE) or _told(settings) or _listening(settings.listen[0])
     source = "the argument"
     if token is None:
         token, source = settings.token, "OUTLAST_TOKEN"
     socket = url.removeprefix(UNIX) if url.startswith(UNIX) else ""
-    host = urlsplit(url).hostname
-    if not socket and (not host or not url.startswith(("http://", "https://"))):
-        raise ConfigError(
-            f"{url!r} cannot be the address of a daemon: name http://HOST:PORT, https://HOST or unix:PATH"
-        )
+    host = "" if socket else _host_of(url)
     # The token of this machine's daemon is for no other machine.
     if not token and source == "OUTLAST_TOKEN" and (socket or host in _HERE):
         path = settings.state_path / "token"
-        token, source = _read(path), str(path)
-    return Address("http://outlast" if socket else url.rstrip("/"), socket, token.strip(), source)
+        token, source = _read(path), str(path)  # if there is none, the daemon says that it wants one
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError(f"the token in {source} holds a character that no header can carry")
+    return Address("http://outlast" if socket else url.rstrip("/"), socket, token, source)
+
+
+def _host_of(url: str) -> str:
+    """Return the host that a URL names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.port != 0 and parts.scheme in {"http", "https"} and _URL.fullmatch(url)
+        host = parts.hostname if is_address else None
+    except ValueError:
+        host = None
+    if not host:
+        raise ConfigError(
+            f"{url!r} cannot be the address of a daemon: name http://HOST:PORT, https://HOST or unix:PATH"
+        )
+    return host
+
+
+def _told(settings: Settings) -> str:
+    """Return the first address that the daemon has written into the state folder; empty: there is none."""
+    first = _read(settings.state_path / "address").partition("\n")[0]
+    return first if first.startswith(UNIX) or not first else _listening(first.removeprefix("http://"))
 
 
 def _listening(listen: str) -> str:
@@ -76,9 +103,10 @@ def _listening(listen: str) -> str:
 
 
 def _read(path: Path) -> str:
+    """Return the text of a file of the daemon's; empty: there is none."""
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""  # the daemon says that a token is missing, if it wants one
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"the token file {path} cannot be read: {exc}") from None
+        raise ConfigError(f"the {path.name} file {path} cannot be read: {exc}") from None

@@ -13,7 +13,8 @@ from outlast.client.async_process import AsyncProcess
 from outlast.client.async_session import AsyncSession
 from outlast.client.async_transport import AsyncTransport
 from outlast.client.errors import ProcessFailed
-from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.group import FollowGroup, GroupItem
+from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
@@ -60,6 +61,11 @@ class AsyncOutlast:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the daemon has answered a request of this client yet."""
+        return self._session.has_answered
 
     # ---- processes
 
@@ -144,6 +150,7 @@ class AsyncOutlast:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         order: str = "newest",
+        usage: bool = False,
     ) -> AsyncGenerator[AsyncProcess, None]:
         """Yield processes: the newest 1000 and all that run, then the others.
 
@@ -154,6 +161,7 @@ class AsyncOutlast:
             since: only those whose first run started at this time or later (a datetime, or milliseconds since 1970).
             until: only those whose first run started at this time or earlier.
             order: `newest` or `oldest` first.
+            usage: whether `info.usage` is asked for.
         """
         query = {
             "status": status,
@@ -162,6 +170,7 @@ class AsyncOutlast:
             "since": milliseconds(since),
             "until": milliseconds(until),
             "order": order,
+            "usage": usage or None,
         }
         had = set()
         async with aclosing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
@@ -171,6 +180,75 @@ class AsyncOutlast:
                 if info.is_running:
                     had.add(info.id)
                 yield AsyncProcess(self._session, info)
+
+    # ---- output of several processes
+
+    async def follow(
+        self,
+        refs: Sequence[str | int | AsyncProcess] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+        stream: str | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> AsyncGenerator[GroupItem, None]:
+        """Yield the stored output of processes, then new output as it comes, each item with its process.
+
+        The items are in the order in which they were read; the last one of a process is `Ended`. None is missing and
+        none comes twice, whatever happens to the daemon. Without `tags`, the stream ends with the last process.
+
+        Args:
+            refs: processes.
+            tags: all processes with all these tags, those that run now and those that start later. 100 at a time.
+            stream: `stdout` or `stderr`; None: both.
+            tail: start this number of lines before the end of each process.
+            since: only lines that were read at this time or later (a datetime, or milliseconds since 1970).
+            give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
+            on_reconnect: function that is called when a broken stream goes on, with the `seq` behind which each
+                process does, by its permanent id.
+
+        Raises:
+            NotFound: one of the processes is not there.
+        """
+        found = self.follow_batches(
+            refs,
+            tags=tags,
+            stream=stream,
+            tail=tail,
+            since=since,
+            give_up_after=give_up_after,
+            on_reconnect=on_reconnect,
+        )
+        async with aclosing(found) as batches:
+            async for items in batches:
+                for item in items:
+                    yield item
+
+    async def follow_batches(
+        self,
+        refs: Sequence[str | int | AsyncProcess] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+        stream: str | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> AsyncGenerator[list[GroupItem], None]:
+        """Yield what `follow` yields, in lists: as many items as have come at once."""
+        query = {
+            "process": [ref.id if isinstance(ref, AsyncProcess) else ref for ref in refs],
+            "tag": calls.tag_words(tags),
+            "stream": stream,
+            "tail": tail,
+            "since": milliseconds(since),
+        }
+        group = FollowGroup(query, give_up_after, on_reconnect)
+        async with aclosing(self._session.batches(group)) as batches:
+            async for items in batches:
+                yield items
 
     # ---- events, search, SQL
 
@@ -186,8 +264,10 @@ class AsyncOutlast:
         follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Event | Gap, None]:
         """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        A `Gap` stands for events that were deleted because they were old.
 
         Args:
             after: start behind the event with this id.
@@ -208,7 +288,7 @@ class AsyncOutlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        events: Subscription[Event | Gap] = StoredEvents("/events", query, give_up_after)
         if follow:
             newest = 0 if tail is None else await self._session.call(calls.newest_event())
             events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
@@ -230,6 +310,7 @@ class AsyncOutlast:
         process: str | None = None,
         name: str | None = None,
         order: str = "newest",
+        on_incomplete: Callable[[], None] | None = None,
     ) -> AsyncGenerator[Match, None]:
         """Yield the stored lines that contain a text, or match an expression of RE2.
 
@@ -244,6 +325,7 @@ class AsyncOutlast:
             process: only output of the process with this permanent id.
             name: only output of processes with this name.
             order: `newest` or `oldest` first.
+            on_incomplete: function that is called at the end if output was deleted that may have matched.
         """
         query = {
             "q": text,
@@ -257,7 +339,7 @@ class AsyncOutlast:
             "name": name,
             "order": order,
         }
-        async with aclosing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+        async with aclosing(self._session.pages(lambda cursor: calls.search(query, cursor, on_incomplete))) as found:
             async for match in found:
                 yield match
 

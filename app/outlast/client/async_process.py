@@ -118,30 +118,39 @@ class AsyncProcess:
         stream: str = "output",
         *,
         after: int | None = None,
+        before: int | None = None,
         tail: int | None = None,
         limit: int | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         grep: str | None = None,
+        regex: bool = False,
+        ignore_case: bool = False,
     ) -> AsyncGenerator[Line | Gap, None]:
         """Yield the output that is stored now, in whole lines.
 
         Args:
             stream: `stdout`, `stderr`, or `output` for both.
             after: start behind the line with this `seq`.
+            before: end before the line with this `seq`; with `limit`, the last lines before it.
             tail: start this number of lines before the end.
             limit: maximum number of lines.
             since: only lines that were read at this time or later (a datetime, or milliseconds since 1970).
             until: only lines that were read at this time or earlier.
-            grep: only lines that contain this text.
+            grep: only lines that contain this text, or match this expression of RE2.
+            regex: whether `grep` is an expression.
+            ignore_case: whether upper and lower case are the same in `grep`.
         """
         query = {
             "after": after,
+            "before": before,
             "tail": tail,
             "limit": limit,
             "since": milliseconds(since),
             "until": milliseconds(until),
             "grep": grep,
+            "regex": regex or None,
+            "ignore_case": ignore_case or None,
         }
         stored = StoredLines(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
         async with aclosing(self._session.batches(stored)) as batches:
@@ -158,8 +167,23 @@ class AsyncProcess:
         limit: int | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
+        on_trimmed: Callable[[int, int], None] | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the output that is stored now, exactly as it was written, in pieces of any size; see `lines`."""
+        """Yield the output that is stored now, exactly as it was written, in pieces of any size.
+
+        Args:
+            stream: as in `lines`.
+            after: as in `lines`.
+            tail: as in `lines`.
+            limit: as in `lines`.
+            since: as in `lines`.
+            until: as in `lines`.
+            on_trimmed: function that is called before the first piece if output before it was deleted because of a
+                limit, with the numbers of lines and bytes of the process that were.
+
+        Raises:
+            OutputTrimmed: output was deleted while it was read.
+        """
         query = {
             "after": after,
             "tail": tail,
@@ -167,7 +191,7 @@ class AsyncProcess:
             "since": milliseconds(since),
             "until": milliseconds(until),
         }
-        stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s)
+        stored = StoredBytes(process_path(self.id, f"/{stream}"), query, self._session.give_up_after_s, on_trimmed)
         async with aclosing(self._session.batches(stored)) as batches:
             async for items in batches:
                 for item in items:
@@ -264,15 +288,18 @@ class AsyncProcess:
         """
         await self._session.call(calls.signal(self.id, signal, scope))
 
-    async def stop(self) -> list[str]:
-        """Ask the process to end, and kill it and everything it started if it has not ended after ten seconds.
+    async def stop(self, grace: float | None = None) -> list[str]:
+        """Ask the process to end by its stop signal, and kill it and everything it started if it has not in time.
 
-        A managed process is stopped for good, with its own `stop_signal` and `stop_grace_ms`.
+        A managed process is stopped for good. The daemon sees to it, also if this program ends meanwhile.
+
+        Args:
+            grace: that time in seconds; None: `stop_grace_ms` of a managed process, and ten seconds for others.
 
         Returns:
             Warnings of the daemon: what may be left.
         """
-        return await self._session.call(calls.stop(await self.refresh()))
+        return await self._session.call(calls.stop(await self.refresh(), grace))
 
     async def kill(self) -> list[str]:
         """Kill the process and everything it started. A managed process is stopped for good, as by `stop`.

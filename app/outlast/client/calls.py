@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from outlast.client.items import Line
 from outlast.client.records import Match, ProcessInfo, Run
-from outlast.client.request import Answer, Request, process_path
+from outlast.client.request import SILENT_S, Answer, Request, process_path
 from outlast.model.errors import NotRunning
 
 T = TypeVar("T")
@@ -54,9 +54,14 @@ def signal(ref: str, number: str | int, scope: str | None) -> Call[None]:
     yield from ask(request)
 
 
-def end(ref: str, *, purge: bool = False) -> Call[list[str]]:
-    """Kill a process tree, or stop a managed process, and wait until nothing is left. Return the daemon's warnings."""
-    request = Request("DELETE", process_path(ref), {"purge": purge, "wait": _LONGEST_WAIT_S})
+def end(ref: str, *, purge: bool = False, grace_s: float | None = None) -> Call[list[str]]:
+    """Kill a process tree, or stop a managed process, and wait until nothing is left. Return the daemon's warnings.
+
+    `grace_s`: time that it has after its stop signal; None: a managed process has its own, and others have none.
+    """
+    query = {"purge": purge, "wait": _LONGEST_WAIT_S, "grace_ms": None if grace_s is None else round(grace_s * 1000)}
+    silent_s = SILENT_S + (grace_s or 0)
+    request = Request("DELETE", process_path(ref), query, silent_s=silent_s)
     while True:
         answer = yield request
         if answer.status == _NOT_FOUND and answer.repeated and purge:
@@ -68,15 +73,14 @@ def end(ref: str, *, purge: bool = False) -> Call[list[str]]:
             return list(answer.json.get("warnings", []))
 
 
-def stop(process: ProcessInfo) -> Call[list[str]]:
-    """Ask a process to end, and kill its tree if it has not ended after ten seconds. Return the daemon's warnings."""
-    if process.managed is None:  # of a managed one, the daemon does all this by itself
-        try:
-            yield from signal(process.id, "SIGTERM", "group")
-            yield from wait(process.id, {"until": "exit"}, _STOP_GRACE_S)
-        except (NotRunning, TimeoutError):
-            pass
-    return (yield from end(process.id))
+def stop(process: ProcessInfo, grace_s: float | None) -> Call[list[str]]:
+    """Ask a process to end, and kill its tree if it has not ended in time. Return the daemon's warnings.
+
+    `grace_s`: that time; None: the own one of a managed process, and ten seconds for others.
+    """
+    if grace_s is None and process.managed is None:
+        grace_s = _STOP_GRACE_S
+    return (yield from end(process.id, grace_s=grace_s))
 
 
 def write(ref: str, data: bytes) -> Call[None]:
@@ -143,9 +147,11 @@ def processes(query: Mapping[str, Any], cursor: Any) -> Call[Page[ProcessInfo]]:
     return [ProcessInfo.from_json(process) for process in page["processes"]], page["next"]
 
 
-def search(query: Mapping[str, Any], cursor: Any) -> Call[Page[Match]]:
-    """Return a page of the lines that a search has found."""
+def search(query: Mapping[str, Any], cursor: Any, on_incomplete: Callable[[], None] | None) -> Call[Page[Match]]:
+    """Return a page of the lines that a search has found. `on_incomplete`: hook if output it asks for was deleted."""
     page = yield from ask(Request("GET", "/search", {"limit": _PAGE, **query, "cursor": cursor}))
+    if page["next"] is None and not page["complete"] and on_incomplete is not None:
+        on_incomplete()
     return [Match.from_json(match) for match in page["matches"]], page["next"]
 
 

@@ -33,19 +33,32 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Output that is missing.
+    """Output that is missing, or in a stream of events those that are.
 
     Attributes:
         first: id of the first missing line.
         last: id of the last missing line.
-        reason: why, such as `lost` or `store_replaced`.
-        stream: `stdout` or `stderr`; None: not told.
+        reason: why: `lost`, `store_replaced`, or `retention`: it was deleted because of a limit.
+        stream: `stdout`, `stderr` or `both`; None: not told.
+        lines: number of lines of the process that are deleted in all; None: not told.
+        bytes: number of bytes of the process that are deleted in all; None: not told.
     """
 
     first: int
     last: int
     reason: str
     stream: str | None = None
+    lines: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process that is followed with others: its permanent id, its short one, and its name, if it has one."""
+
+    id: str
+    handle: int
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +67,8 @@ class Event:
 
     Attributes:
         id: id of the event. Ids ascend.
-        type: `started`, `failed`, `restarted`, `exited`, `lost`, `unhealthy` or `purged`.
+        type: `started`, `failed`, `restarted`, `exited`, `lost`, `unhealthy`, `healthy`, `stopped`, `trimmed` or
+            `purged`.
         process_id: permanent id of the process.
         name: name of the process; None if it has none.
         tags: tags of the process.
@@ -63,7 +77,7 @@ class Event:
         timestamp: time of the event, in milliseconds since the Unix epoch.
         exit_code: only of `exited`: the exit code; else None.
         signal: only of `exited`: number of the signal that ended the run; else None.
-        reason: only of `exited` and `lost`: why the run ended; else None.
+        reason: of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a limit says so. Else None.
     """
 
     id: int
@@ -95,7 +109,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a command that is run. `exit_code` and `signal` are None if the end is `lost`."""
+    """The end of a command that is run, or of a process that is followed.
+
+    Attributes:
+        reason: `exited`, `signaled`, `oom_killed`, `timed_out` or `lost`; of one that is followed with others also
+            `purged`.
+        exit_code: exit code; None unless it exited by itself.
+        signal: number of the signal that ended it; None if none did.
+    """
 
     reason: str
     exit_code: int | None
@@ -114,4 +135,4 @@ def milliseconds(when: datetime | int | None) -> int | None:
 
 def gap_of(data: Mapping[str, Any], stream: str | None = None) -> Gap:
     """Return the gap that the JSON of the API describes."""
-    return Gap(data["from"], data["to"], data["reason"], stream)
+    return Gap(data["from"], data["to"], data["reason"], stream, data.get("lines"), data.get("bytes"))

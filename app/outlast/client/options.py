@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 
@@ -17,6 +17,7 @@ class StartOptions(TypedDict, total=False):
         tags: tags to find the process by.
         restart: restart policy, or its name: `never`, `on_failure` or `always`. Only for `start`.
         health_check: health check of a managed process. Only for `start`.
+        ready_log: regular expression; a run is healthy once a line of it matches. Only for `start`.
         stdin: `closed` or `pipe`.
         stdout: `capture` or `discard`.
         stderr: `capture` or `discard`.
@@ -25,6 +26,8 @@ class StartOptions(TypedDict, total=False):
         limits: resource limits.
         stop_signal: signal that asks the process to end.
         stop_grace_ms: milliseconds between that signal and SIGKILL. Only for `start`.
+        success_exit_codes: exit codes that count as success, besides 0. Only for `start`.
+        keep: `always`, or limits of its own for what is kept of it: `output_s`, `bytes`, `ended_s`.
         timeout: seconds after which the process tree is killed.
         key: idempotency key. Without it, one is made for each call.
     """
@@ -35,6 +38,7 @@ class StartOptions(TypedDict, total=False):
     tags: Mapping[str, str]
     restart: str | Mapping[str, Any]
     health_check: Mapping[str, Any]
+    ready_log: str
     stdin: str
     stdout: str
     stderr: str
@@ -43,6 +47,8 @@ class StartOptions(TypedDict, total=False):
     limits: Mapping[str, float]
     stop_signal: str | int
     stop_grace_ms: int
+    success_exit_codes: Sequence[int]
+    keep: str | Mapping[str, int]
     timeout: float
     key: str
 

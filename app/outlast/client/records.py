@@ -21,13 +21,35 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrimmedOutput(Record):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`, at the latest from `until`."""
+
+    last_seq: int
+    lines: int
+    bytes: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary(Record):
-    """Size of the stored output of a process. Ids are 0 if nothing is stored."""
+    """Size of the stored output of a process. Ids are 0, and `last_at` is None, if nothing is stored.
+
+    `trimmed`: what was deleted of it because of a limit.
+    """
 
     lines: int
     bytes: int
     first_seq: int
     last_seq: int
+    last_at: int | None
+    trimmed: TrimmedOutput | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Return the record of a JSON object."""
+        trimmed = TrimmedOutput.from_json(data["trimmed"]) if data.get("trimmed") else None
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: data[name] for name in names if name in data} | {"trimmed": trimmed})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +92,7 @@ class ProcessInfo(Record):
         user: user, as requested; None: the daemon's own.
         run: number of the current or last run.
         output: size of the stored output.
+        usage: the last sample of what a run uses, as in `Stats`; None: it was not asked for, or the run has ended.
     """
 
     pid: int
@@ -92,6 +115,7 @@ class ProcessInfo(Record):
     user: str | None
     run: int
     output: OutputSummary
+    usage: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -150,6 +174,7 @@ class Match(Record):
 
     Attributes:
         process_id: permanent id of the process that printed the line.
+        handle: permanent short id of the process.
         name: name of the process; None if it has none.
         command: program of the process.
         run: number of the run.
@@ -158,9 +183,11 @@ class Match(Record):
         timestamp: time at which the line was read, in milliseconds since the Unix epoch.
         stream: `stdout` or `stderr`.
         line: the line, without its line break.
+        spans: where the line matches, at most the first 100: begin and end of each, in characters.
     """
 
     process_id: str
+    handle: int
     name: str | None
     command: str
     run: int
@@ -169,6 +196,7 @@ class Match(Record):
     timestamp: int
     stream: str
     line: str
+    spans: Sequence[Sequence[int]] = ()
 
     @property
     def time(self) -> datetime:

@@ -110,6 +110,7 @@ class Attempts:
         self._give_up_after_s = give_up_after_s
         self._backoff = Backoff()
         self._failed_at: float | None = None
+        self._begun_at = time.monotonic()
         self.unanswered = False
 
     def broke(self, error: Disconnected) -> float:
@@ -124,7 +125,10 @@ class Attempts:
                 f"the connection broke before the answer to {self._request.method} {self._request.path}: perhaps it "
                 "was done; look at the process before you repeat it"
             ) from error
-        if (not error.sent and self._failed_at is None) or self._is_time_up():
+        was_reached = error.sent or self._failed_at is not None
+        if self._failed_at is None and isinstance(error.__cause__, TimeoutError):
+            self._failed_at = self._begun_at  # it has been silent since
+        if not was_reached or self._is_time_up():
             raise error
         self.unanswered = self.unanswered or error.sent
         return self._backoff.pause_s()

@@ -1,6 +1,7 @@
 """A command that is run, without a connection: its start, its lines, its end."""
 
 from collections import Counter
+from dataclasses import replace
 
 from outlast.client.blocks import Splitter, fields_of
 from outlast.client.errors import ProcessGone
@@ -10,6 +11,7 @@ from outlast.client.request import Answer, Request, process_path
 from outlast.client.subscription import EVENT_STREAM, OnReconnect, Subscription
 
 _NOT_FOUND = 404
+_RETENTION = "retention"
 
 Item = Started | Line | Gap | Ended
 
@@ -18,7 +20,8 @@ class Running(Subscription[Item]):
     """The stream of a run. A broken one is asked for again with the same key, and begins with the first line.
 
     Of each stream, the lines come in the same order each time. So those that have come are counted and passed over;
-    their ids do not tell, because the rest of a line of the other stream may be waited for.
+    their ids do not tell, because the rest of a line of the other stream may be waited for. Once lines that have come
+    may be deleted (retention), only ids tell: then a line may come twice if a line of the other stream was unfinished.
 
     Attributes:
         unfinished: ids of processes that have been started for this run, and whose end has not been told.
@@ -31,6 +34,7 @@ class Running(Subscription[Item]):
         self._splitter = Splitter(b"\n\n")
         self._had: Counter[str] = Counter()
         self._to_skip: Counter[str] = Counter()
+        self._had_last = self._skip_to = 0
         self.unfinished: list[str] = []
 
     def look_before(self) -> Request | None:
@@ -50,7 +54,7 @@ class Running(Subscription[Item]):
     def request(self) -> Request:
         """Return the request of the next connection."""
         self._splitter = Splitter(b"\n\n")
-        self._to_skip = self._had.copy()
+        self._to_skip, self._skip_to = self._had.copy(), 0
         return Request("POST", "/processes/run", {"detach": True}, self._body, headers=EVENT_STREAM)
 
     def feed(self, data: bytes) -> list[Item]:
@@ -91,8 +95,16 @@ class Running(Subscription[Item]):
 
     def _if_new(self, item: Line | Gap) -> Line | Gap | None:
         stream = str(item.stream)
+        if isinstance(item, Gap) and item.reason == _RETENTION:
+            if self._to_skip.total():
+                self._to_skip.clear()
+                self._skip_to = self._had_last
+            item = replace(item, first=max(item.first, self._skip_to + 1))
+        if self.last <= self._skip_to:
+            return None
         if self._to_skip[stream]:
             self._to_skip[stream] -= 1
             return None
         self._had[stream] += 1
+        self._had_last = self.last
         return item

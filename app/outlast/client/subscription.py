@@ -227,17 +227,18 @@ class Follow(ById[Line | Gap]):
         return ids, [line_of(seq, data) if "line" in data else gap_of(data) for seq, data in found]
 
 
-class Events(ById[Event]):
+class Events(ById[Event | Gap]):
     """Events of processes, without an end."""
 
-    def _parse(self, blocks: list[bytes]) -> tuple[list[int], list[Event]]:
+    def _parse(self, blocks: list[bytes]) -> tuple[list[int], list[Event | Gap]]:
         ids: list[int] = []
-        events = []
+        events: list[Event | Gap] = []
         for block in blocks:
-            id_, _, text = fields_of(block)
+            id_, name, text = fields_of(block)
             if text:
                 ids.append(int(id_))
-                events.append(event_of({"id": ids[-1], **loads(text)}))
+                data = loads(text)
+                events.append(gap_of(data) if name == b"gap" else event_of({"id": ids[-1], **data}))
         return ids, events
 
 

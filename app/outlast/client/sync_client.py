@@ -10,7 +10,8 @@ from typing import Any, Self, Unpack
 from outlast.client import calls
 from outlast.client.address import find_address
 from outlast.client.errors import ProcessFailed
-from outlast.client.items import Ended, Event, Line, Started, milliseconds
+from outlast.client.group import FollowGroup, GroupItem
+from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
 from outlast.client.options import StartOptions, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
@@ -60,6 +61,11 @@ class Outlast:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the daemon has answered a request of this client yet."""
+        return self._session.has_answered
 
     # ---- processes
 
@@ -143,6 +149,7 @@ class Outlast:
         since: datetime | int | None = None,
         until: datetime | int | None = None,
         order: str = "newest",
+        usage: bool = False,
     ) -> Generator[Process, None]:
         """Yield processes: the newest 1000 and all that run, then the others.
 
@@ -153,6 +160,7 @@ class Outlast:
             since: only those whose first run started at this time or later (a datetime, or milliseconds since 1970).
             until: only those whose first run started at this time or earlier.
             order: `newest` or `oldest` first.
+            usage: whether `info.usage` is asked for.
         """
         query = {
             "status": status,
@@ -161,6 +169,7 @@ class Outlast:
             "since": milliseconds(since),
             "until": milliseconds(until),
             "order": order,
+            "usage": usage or None,
         }
         had = set()
         with closing(self._session.pages(lambda cursor: calls.processes(query, cursor))) as found:
@@ -170,6 +179,73 @@ class Outlast:
                 if info.is_running:
                     had.add(info.id)
                 yield Process(self._session, info)
+
+    # ---- output of several processes
+
+    def follow(
+        self,
+        refs: Sequence[str | int | Process] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+        stream: str | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> Generator[GroupItem, None]:
+        """Yield the stored output of processes, then new output as it comes, each item with its process.
+
+        The items are in the order in which they were read; the last one of a process is `Ended`. None is missing and
+        none comes twice, whatever happens to the daemon. Without `tags`, the stream ends with the last process.
+
+        Args:
+            refs: processes.
+            tags: all processes with all these tags, those that run now and those that start later. 100 at a time.
+            stream: `stdout` or `stderr`; None: both.
+            tail: start this number of lines before the end of each process.
+            since: only lines that were read at this time or later (a datetime, or milliseconds since 1970).
+            give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
+            on_reconnect: function that is called when a broken stream goes on, with the `seq` behind which each
+                process does, by its permanent id.
+
+        Raises:
+            NotFound: one of the processes is not there.
+        """
+        found = self.follow_batches(
+            refs,
+            tags=tags,
+            stream=stream,
+            tail=tail,
+            since=since,
+            give_up_after=give_up_after,
+            on_reconnect=on_reconnect,
+        )
+        with closing(found) as batches:
+            for items in batches:
+                yield from items
+
+    def follow_batches(
+        self,
+        refs: Sequence[str | int | Process] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+        stream: str | None = None,
+        tail: int | None = None,
+        since: datetime | int | None = None,
+        give_up_after: float | None = None,
+        on_reconnect: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> Generator[list[GroupItem], None]:
+        """Yield what `follow` yields, in lists: as many items as have come at once."""
+        query = {
+            "process": [ref.id if isinstance(ref, Process) else ref for ref in refs],
+            "tag": calls.tag_words(tags),
+            "stream": stream,
+            "tail": tail,
+            "since": milliseconds(since),
+        }
+        group = FollowGroup(query, give_up_after, on_reconnect)
+        with closing(self._session.batches(group)) as batches:
+            yield from batches
 
     # ---- events, search, SQL
 
@@ -185,8 +261,10 @@ class Outlast:
         follow: bool = True,
         give_up_after: float | None = None,
         on_reconnect: Callable[[int], None] | None = None,
-    ) -> Generator[Event, None]:
+    ) -> Generator[Event | Gap, None]:
         """Yield stored events, then new ones as they come, without end. No event is missing, and none comes twice.
+
+        A `Gap` stands for events that were deleted because they were old.
 
         Args:
             after: start behind the event with this id.
@@ -207,7 +285,7 @@ class Outlast:
             "tag": calls.tag_words(tags),
             "since": milliseconds(since),
         }
-        events: Subscription[Event] = StoredEvents("/events", query, give_up_after)
+        events: Subscription[Event | Gap] = StoredEvents("/events", query, give_up_after)
         if follow:
             newest = 0 if tail is None else self._session.call(calls.newest_event())
             events = Events("/events", query, newest=newest, give_up_after_s=give_up_after, on_reconnect=on_reconnect)
@@ -228,6 +306,7 @@ class Outlast:
         process: str | None = None,
         name: str | None = None,
         order: str = "newest",
+        on_incomplete: Callable[[], None] | None = None,
     ) -> Generator[Match, None]:
         """Yield the stored lines that contain a text, or match an expression of RE2.
 
@@ -242,6 +321,7 @@ class Outlast:
             process: only output of the process with this permanent id.
             name: only output of processes with this name.
             order: `newest` or `oldest` first.
+            on_incomplete: function that is called at the end if output was deleted that may have matched.
         """
         query = {
             "q": text,
@@ -255,7 +335,7 @@ class Outlast:
             "name": name,
             "order": order,
         }
-        with closing(self._session.pages(lambda cursor: calls.search(query, cursor))) as found:
+        with closing(self._session.pages(lambda cursor: calls.search(query, cursor, on_incomplete))) as found:
             yield from found
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, limit: int = 1000) -> Rows:

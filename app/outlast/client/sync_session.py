@@ -17,12 +17,17 @@ _OK = 200
 
 
 class Session:
-    """Drives calls and subscriptions, which know no connection, over connections to one daemon."""
+    """Drives calls and subscriptions, which know no connection, over connections to one daemon.
+
+    Attributes:
+        give_up_after_s: time for which a call whose connection breaks is repeated; None: for ever.
+        has_answered: whether the daemon has answered at all.
+    """
 
     def __init__(self, transport: Transport, give_up_after_s: float | None) -> None:
-        """`give_up_after_s`: time for which a call whose connection breaks is repeated; None: for ever."""
         self._transport = transport
         self.give_up_after_s = give_up_after_s
+        self.has_answered = False
 
     def close(self) -> None:
         """Close the connections."""
@@ -66,6 +71,7 @@ class Session:
         if (look := subscription.look_before()) is not None:
             subscription.looked(self._answer(look))
         with self._transport.open(subscription.request()) as reply:
+            self.has_answered = True
             body = b"" if reply.status == _OK else reply.read()
             if not subscription.opened(reply.status, reply.headers, body):
                 return
@@ -86,6 +92,7 @@ class Session:
             except Disconnected as error:
                 pause_s = attempts.broke(error)
             else:
+                self.has_answered = True
                 again_s = attempts.answered(answer)
                 if again_s is None:
                     return replace(answer, repeated=attempts.unanswered)

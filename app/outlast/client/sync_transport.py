@@ -1,32 +1,27 @@
-"""Blocking connections to a daemon, by the standard library's HTTP client."""
+"""Blocking connections to a daemon."""
 
 import contextlib
-import http.client
 import select
-import socket
 import threading
 from collections.abc import Generator, Iterator
 from urllib.parse import urlsplit
 
 from outlast.client.address import Address
 from outlast.client.errors import Disconnected
+from outlast.client.http1 import BadAnswerError, Connection, connect
+from outlast.client.http1 import Reply as HttpReply
 from outlast.client.request import Answer, Request
 
 _CONNECT_S = 30.0
-_READ_BYTES = 1 << 18
 
 
 class Reply:
     """An answer whose body is still to be read."""
 
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers = dict(response.headers)
-
-    def close(self) -> None:
-        """Read nothing more."""
-        self._response.close()
+    def __init__(self, reply: HttpReply) -> None:
+        self._reply = reply
+        self.status = reply.status
+        self.headers = reply.headers
 
     def read(self) -> bytes:
         """Return the whole body.
@@ -34,8 +29,7 @@ class Reply:
         Raises:
             Disconnected: the connection broke.
         """
-        with _as_disconnected(sent=True):
-            return self._response.read()
+        return b"".join(self.chunks())
 
     def chunks(self) -> Generator[bytes, None]:
         """Yield the body as it comes.
@@ -44,8 +38,7 @@ class Reply:
             Disconnected: the connection broke, or was silent for too long.
         """
         with _as_disconnected(sent=True):
-            while data := self._response.read1(_READ_BYTES):
-                yield data
+            yield from self._reply.chunks()
 
 
 class Transport:
@@ -53,7 +46,8 @@ class Transport:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: list[http.client.HTTPConnection] = []
+        self._path = urlsplit(address.url).path
+        self._idle: list[Connection] = []
         self._lock = threading.Lock()
 
     def ask(self, request: Request) -> Answer:
@@ -69,9 +63,11 @@ class Transport:
         except BaseException:
             connection.close()
             raise
-        if connection.sock is not None:  # the daemon did not ask to close it
+        if connection.is_reusable:
             with self._lock:
                 self._idle.append(connection)
+        else:
+            connection.close()
         return answer
 
     @contextlib.contextmanager
@@ -83,11 +79,7 @@ class Transport:
         """
         connection = self._connect(request.silent_s)
         try:
-            reply = self._send(connection, request)
-            try:
-                yield reply
-            finally:
-                reply.close()
+            yield self._send(connection, request)
         finally:
             connection.close()
 
@@ -101,51 +93,31 @@ class Transport:
     def __del__(self) -> None:
         self.close()
 
-    def _connect(self, silent_s: float | None) -> http.client.HTTPConnection:
+    def _connect(self, silent_s: float | None) -> Connection:
         """Return a connection that no other call uses. `silent_s`: time without a byte after which it is broken."""
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                connection = _connection_to(self._address)
                 with _as_disconnected(sent=False, where=self._address.where):
-                    connection.connect()
-            elif select.select([connection.sock], [], [], 0)[0]:  # closed by a daemon that has ended
+                    connection = connect(self._address.url, self._address.socket, _CONNECT_S)
+            elif _has_something(connection):  # the end: a daemon that has ended closed it
                 connection.close()
                 continue
-            connection.sock.settimeout(silent_s)
+            connection.socket.settimeout(silent_s)
             return connection
 
-    def _send(self, connection: http.client.HTTPConnection, request: Request) -> Reply:
+    def _send(self, connection: Connection, request: Request) -> Reply:
         with _as_disconnected(sent=True):
-            target = urlsplit(self._address.url).path + request.target
-            connection.request(request.method, target, request.body, request.all_headers(self._address.token))
-            return Reply(connection.getresponse())
+            headers = request.all_headers(self._address.token)
+            connection.send(request.method, self._path + request.target, headers, request.body)
+            return Reply(connection.answer())
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """A connection over a unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("outlast", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except BaseException:
-            self.sock.close()
-            raise
-
-
-def _connection_to(address: Address) -> http.client.HTTPConnection:
-    if address.socket:
-        return _UnixConnection(address.socket, _CONNECT_S)
-    parts = urlsplit(address.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=_CONNECT_S)
+def _has_something(connection: Connection) -> bool:
+    poll = select.poll()
+    poll.register(connection.socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextlib.contextmanager
@@ -153,6 +125,6 @@ def _as_disconnected(*, sent: bool, where: str = "") -> Iterator[None]:
     """Turn each error of a connection into a `Disconnected`. `where`: the address, while it is connected to."""
     try:
         yield
-    except (OSError, http.client.HTTPException) as exc:
+    except (OSError, BadAnswerError) as exc:
         problem = f"no daemon answers at {where}" if where else "the connection to the daemon broke"
         raise Disconnected(f"{problem}: {exc or type(exc).__name__}", sent=sent) from exc

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from outlast.config.sizes import read_part, read_size
 from outlast.model.errors import ConfigError
 from outlast.model.tag_label import tag_label
 
@@ -33,12 +34,21 @@ _CHOICES = {
 _TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false"}
 
 
+MOST_TOTAL_BYTES = 20 << 30
+"""Most that a part of the file system means for `keep_total_bytes`."""
+
+_SIZES: Mapping[str, Callable[[str, object], object]] = {
+    "keep_process_bytes": read_size,
+    "keep_total_bytes": read_part,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings. `config/outlast.toml` has the same names and defaults.
 
     Attributes:
-        listen: address of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
+        listen: addresses of the HTTP API: `HOST:PORT`, or `unix:/path/to/socket`. Port 0 is any free port.
         unix_socket_mode: permissions of a unix socket on which the daemon listens.
         unix_socket_group: its group, as a name or a number. Empty: the daemon's.
         allowed_hosts: names (`NAME` or `NAME:PORT`) by which browsers reach the API through a proxy.
@@ -50,6 +60,13 @@ class Settings:
         durable: whether a commit survives a power failure (`synchronous=FULL`).
         compress: `auto`: output is compressed, large pieces as they are stored, the rest later. `off`: none is.
         compress_after_s: age in seconds at which output is compressed that was stored in small pieces.
+        keep_output_s: age in seconds at which output is deleted; 0: never.
+        keep_process_bytes: bytes on the disk beyond which the oldest output of a process is deleted; 0: no limit.
+        keep_total_bytes: the same for the output of all processes: bytes, or a part of the file system, such as "20%",
+            but then no more than `MOST_TOTAL_BYTES`. 0: no limit.
+        keep_events_s: age in seconds at which events are deleted; 0: never.
+        keep_ended_s: time in seconds after its end at which a process is purged; 0: never.
+        keep_ended: number of ended processes that are kept; beyond it, the oldest end is purged first. 0: no maximum.
         metrics_tags: tags of named processes that become labels of their metrics.
         log_level: the least severe messages that the daemon logs.
         log_format: `text`, or `json`: an object in each line.
@@ -61,7 +78,7 @@ class Settings:
         buffer_spool_bytes: buffers on disk (folder `spool` in the state folder) of all processes together.
     """
 
-    listen: str = "127.0.0.1:9501"
+    listen: tuple[str, ...] = ("127.0.0.1:9501",)
     unix_socket_mode: int = 0o600
     unix_socket_group: str = ""
     allowed_hosts: tuple[str, ...] = ()
@@ -71,6 +88,12 @@ class Settings:
     durable: bool = True
     compress: str = "auto"
     compress_after_s: int = 600
+    keep_output_s: int = 0
+    keep_process_bytes: int = 0
+    keep_total_bytes: str = "20%"
+    keep_events_s: int = 0
+    keep_ended_s: int = 0
+    keep_ended: int = 100_000
     metrics_tags: tuple[str, ...] = ()
     log_level: str = "info"
     log_format: str = "text"
@@ -132,6 +155,8 @@ def load_settings(environment: Mapping[str, str], flags: Mapping[str, Any], conf
         if environment.get(key):
             values[name] = environment[key]
             _check_choice(name, environment[key], key)
+    if isinstance(listen := values.get("listen"), str):
+        values["listen"] = tuple(listen.split(","))
     values |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**values)
 
@@ -156,9 +181,16 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
         raise ConfigError(f"{path}: token is not allowed in this file: set OUTLAST_TOKEN, or use the token file")
     if name not in kinds:
         raise ConfigError(f"{path}: unknown setting: {name} (settings: {', '.join(sorted(kinds))})")
+    if name == "listen":
+        return _read_listen(value, path)
     if kinds[name] is tuple:
         return _READ_LIST[name](value, path)
     kind = type(value)
+    if name in _SIZES:
+        try:
+            return _SIZES[name](name, value)
+        except ConfigError as exc:
+            raise ConfigError(f"{path}: {exc}") from None
     if name == "unix_socket_mode" and (kind is not int or not 0 <= value <= _MAX_MODE):
         raise ConfigError(
             f"{path}: unix_socket_mode must be an octal number of three digits, such as 0o660, not {value!r}"
@@ -169,6 +201,15 @@ def _read_value(name: str, value: Any, path: Path) -> Any:
     if isinstance(value, int) and value < 0:
         raise ConfigError(f"{path}: {name} must not be negative")
     return value
+
+
+def _read_listen(value: Any, path: Path) -> tuple[str, ...]:
+    addresses = value if isinstance(value, list) else [value]
+    if not addresses or not all(isinstance(address, str) and address for address in addresses):
+        raise ConfigError(
+            f'{path}: listen must be an address, such as "127.0.0.1:9501", or an array of addresses, not {value!r}'
+        )
+    return tuple(addresses)
 
 
 def _check_choice(name: str, value: Any, what: str) -> None:

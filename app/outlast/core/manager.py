@@ -19,36 +19,44 @@ from outlast.core.commands.start_request import StartRequest, make_spec
 from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
+from outlast.core.followers import Followers
 from outlast.core.managed.controller import ManagedController
+from outlast.core.managed.registry import ManagedProcess
 from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
 from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.group import GroupQuery, Item
+from outlast.core.query.group_position import GroupPosition
+from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitQuery
+from outlast.core.references import References
+from outlast.core.retention.census import Census
+from outlast.core.retention.policy import KEEP_ALL, RetentionPolicy
+from outlast.core.retention.sweeper import RetentionSweeper
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
 from outlast.core.views import ProcessView, StartOutcome, UsageView
 from outlast.core.waits import Waits
+from outlast.linux.disk_space import warn_if_nearly_full
 from outlast.model.errors import (
     Forbidden,
     NotFound,
     NotRunning,
-    StorageError,
+    OutOfResources,
     StorageUnavailable,
-    Unavailable,
     after_effects,
 )
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import Process, ProcessQuery, Run, SignalScope
 from outlast.model.shortage import shortages_told
-from outlast.model.ulid import is_ulid
-from outlast.storage import Storage
+from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 
 if TYPE_CHECKING:
@@ -57,8 +65,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
+_DISK_S = 1.0
 _READ_RETRY_S = 0.5
-_PID_DIGITS = 10
 _HELD = ManagedState(
     desired=Desired.STOPPED,
     last_error="not started here, because the store is that of another state folder: `POST .../restart` starts this "
@@ -86,6 +94,7 @@ class ProcessManager:
         api_sockets: Sequence[ApiSocket] = (),
         *,
         store_is_stand_in: bool = False,
+        retention: RetentionPolicy = KEEP_ALL,
     ) -> None:
         """Make the manager of a state folder.
 
@@ -95,6 +104,7 @@ class ProcessManager:
             limits: the buffer limits.
             inherit_env: names of environment variables that processes inherit from the daemon.
             api_sockets: the sockets of the HTTP API, which the shim keeps when this daemon dies.
+            retention: what is deleted, once `start_retention` is called.
             store_is_stand_in: see `Recovery`.
         """
         self.why_held: str | None = None
@@ -103,7 +113,6 @@ class ProcessManager:
         self._committer = Committer(storage, min(BATCH_BYTES, limits.least_bytes // 4))
         self.events = EventFeed(storage)
         self.queries = Queries(storage)
-        self._committer.on_committed = self.events.on_committed
         self._chunk_cache = ChunkCache()
         self._supervisor = Supervisor(
             storage,
@@ -116,25 +125,38 @@ class ProcessManager:
         )
         self._starter = Starter(self._committer, self._supervisor, inherit_env)
         self._idempotent_starts = IdempotentStarts(storage, self._committer, self._supervisor, start=self._start)
-        self._managed = ManagedController(storage, self._committer, self._supervisor, self._starter, state_dir)
+        self._managed = ManagedController(
+            storage, self._committer, self._supervisor, self._starter, state_dir, find_line=self._find_line
+        )
+        self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
+        census = Census(storage, self._supervisor, self._managed.registry)
+        self._retention = RetentionSweeper(
+            storage, self._committer, self._termination, self._chunk_cache, retention, census
+        )
+        self._committer.on_committed = self._on_committed
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
-        self._cursors: set[Cursor] = set()
+        self._followers = Followers(
+            storage, self._committer, self.events, find=self._references.find, open_cursor=self._cursor
+        )
         self._sessions: Sessions | None = None
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
-        self.metrics = MetricsReader(
-            storage=storage,
+        self.metrics = self._metrics()
+        self._closing = False
+        self._opened_at = 0.0
+        self._own_identity = users.resolve(None)
+
+    def _metrics(self) -> MetricsReader:
+        return MetricsReader(
+            storage=self._storage,
             committer=self._committer,
             supervisor=self._supervisor,
             registry=self._managed.registry,
             starter=self._starter,
-            followers=lambda: (len(self._cursors), self.events.followers),
-            state_dir=state_dir,
+            followers=lambda: (len(self._followers), self.events.followers),
+            state_dir=self._state_dir,
         )
-        self._closing = False
-        self._opened_at = 0.0
-        self._own_identity = users.resolve(None)
 
     # ---- life of the daemon
 
@@ -156,9 +178,15 @@ class ProcessManager:
             log.warning("%s", self.why_held)
         self._managed.resume(held=self.why_held is not None)
 
+    def start_retention(self) -> None:
+        """Delete what is not to be kept, from now on, unless the store belongs to another state folder."""
+        if self.why_held is None:
+            self._retention.start()
+
     async def close(self) -> None:
         """Leave the processes to the shim, which still has all output that is not stored."""
         self.interrupt_followers()
+        await self._retention.stop()
         await self._managed.close()
         self._supervisor.stop()
         await self._sampler.stop()
@@ -172,14 +200,20 @@ class ProcessManager:
         self.events.interrupt()
         if self._sessions is not None:
             self._sessions.interrupt()
-        for cursor in tuple(self._cursors):
-            cursor.interrupt()
+        self._followers.interrupt()
         for live in self._supervisor:
             live.wake()
 
     def health(self) -> str | None:
         """Return a sentence that says what is wrong with store or shim, or None."""
         return self._supervisor.store_problem() or self._supervisor.shim_problem()
+
+    async def warnings(self) -> list[str]:
+        """Return what an operator should decide: a sentence for each. A disk that does not answer is left out."""
+        disk: str | None = None
+        with contextlib.suppress(TimeoutError, OutOfResources), shortages_told("look at the disk"):
+            disk = await asyncio.wait_for(asyncio.to_thread(warn_if_nearly_full, self._state_dir), _DISK_S)
+        return [warning for warning in (self.why_held, disk) if warning is not None]
 
     @property
     def uptime_s(self) -> float:
@@ -203,6 +237,10 @@ class ProcessManager:
     def total(self) -> int:
         """Return the number of processes in the store."""
         return self._supervisor.total
+
+    def _on_committed(self, changes: Sequence[Change]) -> None:
+        self.events.on_committed(changes)
+        self._retention.on_committed(changes)
 
     async def shutdown(self, grace_s: float) -> int:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""
@@ -268,23 +306,12 @@ class ProcessManager:
         return process
 
     async def get(self, ref: str) -> ProcessView:
-        """Find a process by pid, id or name. Of several with the pid or name, return the live one, else the newest.
+        """Find a process by pid, id, name or handle. See `References.find`."""
+        return self._view(await self._references.find(ref))
 
-        Raises:
-            NotFound: no process has this pid, id or name.
-        """
-        process = None
-        if ref.isascii() and ref.isdigit():
-            process = await self._storage.process_by_pid(int(ref)) if len(ref) <= _PID_DIGITS else None
-        elif is_ulid(ref.upper()):
-            process = await self._storage.process_by_id(ref.upper())
-        elif (holder := self._managed.registry.name_holder(ref)) is not None:
-            process = await self._storage.process_by_id(holder)
-        else:
-            process = await self._storage.process_by_name(ref)
-        if process is None:
-            raise NotFound(f"there is no process {ref!r}: use the pid, id or name of a process, as the list shows them")
-        return self._view(process)
+    async def id_of(self, ref: str) -> str:
+        """Return the id that a permanent reference names. See `References.id_of`."""
+        return await self._references.id_of(ref)
 
     async def get_when_readable(self, ref: str) -> ProcessView:
         """Find a process like `get`, but wait while the store cannot be read.
@@ -300,9 +327,10 @@ class ProcessManager:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
-    async def list(self, query: ProcessQuery) -> list[ProcessView]:
-        """List processes, in the order of the query."""
-        return [self._view(process) for process in await self._storage.processes(query)]
+    async def list(self, query: ProcessQuery, *, with_usage: bool = False) -> list[ProcessView]:
+        """List processes, in the order of the query. `with_usage`: with the resources that those use which run."""
+        views = [self._view(process) for process in await self._storage.processes(query)]
+        return list(map(self._with_usage, views)) if with_usage else views
 
     async def runs(self, ref: str, *, before_number: int | None, limit: int) -> Sequence[Run]:
         """List the runs of a process, newest first."""
@@ -321,7 +349,7 @@ class ProcessManager:
             NotRunning: the process has ended.
             Forbidden: the system does not permit it.
         """
-        live = self._running(await self._find_to_end(ref))
+        live = self._running(await self._references.find_to_end(ref))
         try:
             await self._supervisor.link.signal(live.slot, number, scope)
         except PermissionError:
@@ -335,48 +363,42 @@ class ProcessManager:
         """Close a process's standard input. See `StandardInput.close`."""
         await self._stdin.close(self._running((await self.get(ref)).process))
 
-    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """SIGKILL a process and its tree. See `Termination.kill`.
+    async def kill(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """SIGKILL a process and its tree; with `grace_ms`, first stop it. See `Termination.kill` and `stop`.
 
-        A managed process is first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
+        A managed process is always first stopped in order (see `ManagedController.stop`); `wait_s` counts from then on.
 
         Returns:
             None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
             warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
-        return await self._end(ref, self._termination.kill, wait_s)
+        return await self._end(ref, self._termination.end, wait_s, grace_ms)
 
-    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S) -> ProcessView | None:
-        """Kill a process and delete its record and output. See `Termination.purge`; returns the same as `kill`."""
-        return await self._end(ref, self._termination.purge, wait_s)
+    async def purge(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
+        """Kill a process and delete its record and output. See `Termination.purge`; otherwise as `kill`."""
+        return await self._end(ref, self._termination.purge, wait_s, grace_ms)
 
     async def _end(
-        self, ref: str, end: Callable[[Process, float], Awaitable[str | None]], wait_s: float
+        self,
+        ref: str,
+        end: Callable[[Process, float, int | None], Awaitable[str | None]],
+        wait_s: float,
+        grace_ms: int | None,
     ) -> ProcessView | None:
-        process = await self._find_to_end(ref)
+        process = await self._references.find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
         if managed is None:
-            view, left = self._view(process), await end(process, wait_s)
+            view, left = self._view(process), await end(process, wait_s, grace_ms)
         else:
-            await self._managed.stop(managed)
+            await self._managed.stop(managed, grace_ms)
             with after_effects("the process was stopped"):
-                process = await self._find_to_end(process.spec.id)
-                view, left = self._view(process), await end(process, wait_s)
+                process = await self._references.find_to_end(process.spec.id)
+                view, left = self._view(process), await end(process, wait_s, None)
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):
             view = await self.get(process.spec.id)
         return replace(view, warning=left)
-
-    async def _find_to_end(self, ref: str) -> Process:
-        """Find a process that is to get a signal. A live one is found although the store cannot be read."""
-        try:
-            return (await self.get(ref)).process
-        except (StorageError, Unavailable):
-            for live in self._supervisor:
-                if live.handle and ref in {live.spec.id, str(live.run.pid), live.spec.name}:
-                    return Process(handle=live.handle, spec=live.spec, run=live.run)
-            raise
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""
@@ -396,7 +418,12 @@ class ProcessManager:
     # ---- output
 
     async def catch_up(self) -> None:
-        """Store what is held back, before a caller reads the store. See `Committer.catch_up`."""
+        """Store what is held back and what followers have seen, before a caller reads the store.
+
+        See `Supervisor.catch_up` and `Committer.catch_up`.
+        """
+        if await self._supervisor.catch_up():
+            self._committer.note_seen()
         await self._committer.catch_up()
 
     def read_output(
@@ -404,6 +431,10 @@ class ProcessManager:
     ) -> AsyncGenerator[Chunk, None]:
         """Read the output that is stored now. `whole_lines`: join the parts of each line, see `ChunkQuery`."""
         return self._cursor(process, query, whole_lines=whole_lines).stored()
+
+    async def _find_line(self, managed: ManagedProcess, live: LiveProcess, matcher: Matcher) -> bool:
+        process = Process(handle=managed.handle, spec=managed.spec, run=live.run, managed=managed.state)
+        return await self._waits.for_line_of_run(process, matcher)
 
     async def follow(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
@@ -414,32 +445,25 @@ class ProcessManager:
                 for chunk in chunks or (None,):
                     yield chunk
 
-    async def follow_batches(
+    def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
-        cursor = self._cursor(process, query)
-        if self._closing:
-            raise FollowInterrupted
-        self._cursors.add(cursor)
-        try:
-            with self._committer.watching(process.handle):
-                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as batches:
-                    async for chunks in batches:
-                        yield chunks
-                        del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
-        finally:
-            self._cursors.discard(cursor)
+        """Yield the output that is stored, then what comes, to the end. See `Followers.follow`."""
+        return self._followers.follow(process, query, heartbeat_s=heartbeat_s)
+
+    async def open_group(self, query: GroupQuery) -> GroupPosition:
+        """Return where the following of a group begins. See `Followers.open_group`."""
+        return await self._followers.open_group(query)
+
+    def follow_group(
+        self, query: GroupQuery, position: GroupPosition, *, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Item] | None, None]:
+        """Yield what a group prints after `position`. See `Followers.follow_group`."""
+        return self._followers.follow_group(query, position, heartbeat_s=heartbeat_s)
 
     async def is_over(self, process: Process, query: OutputQuery) -> bool:
-        """Return whether nothing of a process's output is left to follow, now or later.
-
-        Raises:
-            StorageUnavailable: the store cannot be read now.
-        """
-        cursor = self._cursor(process, query)
-        cursor.mark()
-        return not await cursor.read() and cursor.is_over()
+        """Return whether nothing of a process's output is left to follow. See `Followers.is_over`."""
+        return await self._followers.is_over(process, query)
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)
@@ -452,6 +476,12 @@ class ProcessManager:
             stdin_writable=live is not None and live.stdin_open,
             starting=managed is not None and managed.is_starting,
         )
+
+    def _with_usage(self, view: ProcessView) -> ProcessView:
+        live = self._supervisor.get(view.process.spec.id)
+        if live is None or live.ended or live.run.number != view.process.run.number:
+            return view
+        return replace(view, samples=live.usage.newest(2))
 
     def _running(self, process: Process) -> LiveProcess:
         live = self._supervisor.get(process.spec.id)

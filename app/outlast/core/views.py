@@ -14,12 +14,14 @@ class ProcessView:
         stdin_writable: whether its standard input is an open pipe.
         starting: whether its next run (of a managed process) is being started now.
         warning: what a kill could not do, and what to do about it.
+        samples: if they were asked for: the latest samples of the resources that its run uses, two at most.
     """
 
     process: Process
     stdin_writable: bool
     starting: bool = False
     warning: str | None = None
+    samples: tuple[UsageSample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """Waits for what happens to a process: its end, a line, a port, silence."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from outlast.core.managed.registry import ManagedRegistry
 from outlast.core.output.committer import Committer
 from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
@@ -16,6 +18,9 @@ from outlast.model.process import Process
 
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
+
+
+_RUN_HEARTBEAT_S = 60.0
 
 
 class Output(Protocol):
@@ -77,6 +82,16 @@ class Waits:
             return await wait_for_port(query.port, lambda: self._is_over(process))
         return await self._until_silent(process, query)
 
+    async def for_line_of_run(self, process: Process, matcher: Matcher) -> bool:
+        """Wait until the process's run has printed a line that matches. False: its output has ended without one.
+
+        Raises:
+            FollowInterrupted: the daemon is stopping.
+        """
+        where = OutputQuery(since_ms=process.run.started_at_ms)
+        chunks = self._output.follow(process, where, heartbeat_s=_RUN_HEARTBEAT_S)
+        return await self._output.queries.wait_for_line(_of_run(chunks, process.run.number), matcher) is not None
+
     def has_ended(self, process: Process) -> bool:
         """Return whether a process has ended for good and its output is stored. Its children may still print."""
         if self._registry.get(process.spec.id) is not None:
@@ -130,3 +145,11 @@ class Waits:
         if self._output.is_closing:
             raise FollowInterrupted
         return self.has_ended(process)
+
+
+async def _of_run(chunks: AsyncGenerator[Chunk | None, None], number: int) -> AsyncGenerator[Chunk | None, None]:
+    """Yield the chunks of one run. Its first line may be as old as the last one of the run before."""
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            if chunk is None or chunk.run == number:
+                yield chunk

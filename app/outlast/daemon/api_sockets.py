@@ -42,9 +42,12 @@ def check_listen(settings: Settings) -> None:
     """Check the setting `listen`, before anything is made.
 
     Raises:
-        ConfigError: the address is invalid, or is reachable from the network and no long token is set.
+        ConfigError: an address is invalid, or named twice, or is reachable from the network and no long token is set.
     """
-    _places(settings)
+    found = [place.address for listen in settings.listen for place in _places(settings, listen)]
+    twice = next((address for address in found if found.count(address) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"listen names {twice} twice: name each address once")
 
 
 @contextlib.asynccontextmanager
@@ -59,21 +62,19 @@ async def open_api_sockets(settings: Settings) -> AsyncIterator[list[ApiSocket]]
         ShimUnavailable: a shim runs, and does not answer.
         ProtocolError: the shim speaks another version of the protocol.
     """
-    places = _places(settings)
-    taken = await fetch_api_sockets(settings.state_path, [place.address for place in places])
+    places = {listen: _places(settings, listen) for listen in settings.listen}
+    taken = await fetch_api_sockets(settings.state_path, [it.address for found in places.values() for it in found])
     with contextlib.ExitStack() as opened:
         for one in taken:
             opened.callback(one.close)
         usable = [one for one in taken if one.is_reachable()]
+        bound: list[ApiSocket] = []
         try:
-            bound = _bind_missing(settings, places, usable)
-        except OSError as exc:
-            # The `strerror` of `create_server` repeats the address as a tuple.
-            reason = os.strerror(exc.errno) if exc.errno else exc
-            raise ConfigError(f"cannot listen on {settings.listen}: {reason}; choose another --listen") from None
-        for one in bound:
-            opened.callback(one.close)
-        try:
+            for listen, wanted in places.items():
+                fresh = _listen(settings, listen, wanted, usable)
+                bound += fresh
+                for one in fresh:
+                    opened.callback(one.close)
             yield [*usable, *bound]
         except BaseException:
             for one in bound:
@@ -86,26 +87,31 @@ def as_socket(one: ApiSocket) -> socket.socket:
     return socket.socket(fileno=os.dup(one.fd))
 
 
-def announced(listen: str, sockets: Sequence[ApiSocket]) -> str:
-    """Return what tells clients where to connect: the setting's host, and the port that is in use."""
+def announced(settings: Settings, sockets: Sequence[ApiSocket]) -> list[str]:
+    """Return what tells clients where to connect: each address of the setting, with the port that is in use."""
+    return [_announced(settings, listen, sockets) for listen in settings.listen]
+
+
+def _announced(settings: Settings, listen: str, sockets: Sequence[ApiSocket]) -> str:
     if listen.startswith(UNIX):
         return listen
-    with as_socket(sockets[0]) as sock:
+    own = {place.address for place in _places(settings, listen)}
+    with as_socket(next(one for one in sockets if one.address in own)) as sock:
         port = sock.getsockname()[1]
     host, _ = _parse(listen)
     return f"http://{host_port(host, port)}"
 
 
-def _places(settings: Settings) -> list[_Place]:
-    if settings.listen.startswith(UNIX):
-        return [_Place(f"{UNIX}{Path(settings.listen.removeprefix(UNIX)).absolute()}")]
-    host, port = _parse(settings.listen)
+def _places(settings: Settings, listen: str) -> list[_Place]:
+    if listen.startswith(UNIX):
+        return [_Place(f"{UNIX}{Path(listen.removeprefix(UNIX)).absolute()}")]
+    host, port = _parse(listen)
     # A client that is told `localhost` may try either address, so no other program may get one of them.
     names = ("127.0.0.1", "::1") if host == "localhost" else (host,)
     try:
         found = [info for name in names for info in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
     except OSError as exc:
-        raise ConfigError(f"cannot listen on {settings.listen}: {exc.strerror}; choose another --listen") from None
+        raise ConfigError(f"cannot listen on {listen}: {exc.strerror}; choose another --listen") from None
     places = {}
     for family, _type, _proto, _name, sockaddr in found:
         digits = str(sockaddr[0])
@@ -122,6 +128,21 @@ def _parse(listen: str) -> tuple[str, int]:
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
         raise ConfigError(f"listen {listen!r} is not HOST:PORT (or unix:/path), for example 127.0.0.1:9501")
     return host, int(port)
+
+
+def _listen(settings: Settings, listen: str, places: Sequence[_Place], sockets: Sequence[ApiSocket]) -> list[ApiSocket]:
+    """Bind at the places of one address where none of the sockets listens.
+
+    Raises:
+        ConfigError: that is not possible.
+    """
+    own = {place.address for place in places}
+    try:
+        return _bind_missing(settings, places, [one for one in sockets if one.address in own])
+    except OSError as exc:
+        # The `strerror` of `create_server` repeats the address as a tuple.
+        reason = os.strerror(exc.errno) if exc.errno else exc
+        raise ConfigError(f"cannot listen on {listen}: {reason}; choose another --listen") from None
 
 
 def _bind_missing(settings: Settings, places: Sequence[_Place], usable: Sequence[ApiSocket]) -> list[ApiSocket]:

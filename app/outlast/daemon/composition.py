@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
+from outlast.core.retention.policy import KEEP_ALL, RetentionPolicy
 from outlast.core.supervision.supervisor import BufferLimits
 from outlast.linux import descriptors
 from outlast.storage import storage_from_url
@@ -19,6 +20,7 @@ async def running_manager(
     api_sockets: Sequence[ApiSocket] = (),
     *,
     adopt: bool = False,
+    retention: RetentionPolicy = KEEP_ALL,
     in_memory: bool = False,
 ) -> AsyncIterator[ProcessManager]:
     """Open store and shim, and recover the processes; at the end, leave them to the shim.
@@ -27,6 +29,7 @@ async def running_manager(
         settings: the settings of the daemon.
         api_sockets: the sockets of the HTTP API. The shim keeps these, and no others.
         adopt: see `ProcessManager.open`.
+        retention: what is deleted, once `ProcessManager.start_retention` is called.
         in_memory: whether a store in memory stands in for that of the settings.
 
     Raises:
@@ -46,7 +49,13 @@ async def running_manager(
             spool_bytes=settings.buffer_spool_bytes,
         )
         manager = ProcessManager(
-            storage, settings.state_path, limits, settings.inherit_env, api_sockets, store_is_stand_in=in_memory
+            storage,
+            settings.state_path,
+            limits,
+            settings.inherit_env,
+            api_sockets,
+            store_is_stand_in=in_memory,
+            retention=retention,
         )
         try:
             await manager.open(adopt=adopt)

@@ -7,14 +7,15 @@ this module's importer: it imports next to nothing.
 
 import resource
 
-_RLIMIT_LOCKS = 10  # on every architecture; `resource` does not name it
+RLIMIT_LOCKS = 10
+"""The limit that is the mark: on every architecture. `resource` does not name it."""
 _LINE = b"\nMax file locks "
 
 
 def set_mark(mark: int) -> None:
     """Mark the calling process, unless a sandbox or a hard limit below the mark prevents it."""
     try:
-        resource.setrlimit(_RLIMIT_LOCKS, (mark, resource.getrlimit(_RLIMIT_LOCKS)[1]))
+        resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
     except (OSError, ValueError):
         return
 

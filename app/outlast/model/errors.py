@@ -5,7 +5,7 @@ The others stand beside the code that handles them, in the module that is named 
 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
-|-- NotFound                no process has this pid, id or name
+|-- NotFound                no process has this pid, id, name or handle
 |   |-- ProcessGone         the process was purged meanwhile (outlast.client)
 |   `-- SessionNotFound     no session of a terminal has this id
 |-- TooManySessions         too many terminals are open
@@ -21,6 +21,7 @@ OutlastError
 |-- Interrupted             the call was done in part, or nobody knows whether it was done
 |-- Unavailable             nothing was done: try again later
 |   |-- OutOfResources      the system lacks processes, descriptors or memory now
+|   |-- OutputTrimmed       output was deleted because of a limit while it was read
 |   |-- StorageUnavailable  the store cannot commit now (locked, unreachable)
 |   |   `-- StorageFull     the disk or the quota of the store is full
 |   `-- ShimUnavailable     the shim cannot be reached now
@@ -71,7 +72,7 @@ class InvalidRequest(OutlastError):
 
 
 class NotFound(OutlastError):
-    """No process has this pid, id or name."""
+    """No process has this pid, id, name or handle."""
 
     code = "NOT_FOUND"
 
@@ -165,6 +166,10 @@ class Unavailable(OutlastError):
 
 class OutOfResources(Unavailable):
     """The system lacks processes, threads, descriptors or memory now. Nothing was done."""
+
+
+class OutputTrimmed(Unavailable):
+    """Output was deleted because of a limit while it was read. What comes behind it can be read."""
 
 
 class StorageUnavailable(Unavailable):

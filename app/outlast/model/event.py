@@ -13,7 +13,10 @@ class EventType(StrEnum):
     `STARTED`: a process is recorded, and is about to execute its program. `FAILED`: its program could not be executed,
     and the record of the start was withdrawn. `RESTARTED`: a later run has started. `EXITED`: a run has ended, by exit
     or by signal. `LOST`: a run has ended, and its exit status cannot be known. `UNHEALTHY`: the health check has
-    reached its failure threshold. `PURGED`: record and output of the process were deleted.
+    reached its failure threshold. `HEALTHY`: the health check has succeeded for the first time in a run, or the run has
+    printed a line that matches `ready_log`. `STOPPED`: a managed process is not restarted any more, by its policy or
+    because a client has stopped it; its last run may not have ended yet. `TRIMMED`: its oldest output was deleted
+    because of a limit. `PURGED`: record and output of the process were deleted.
     """
 
     STARTED = "started"
@@ -22,12 +25,21 @@ class EventType(StrEnum):
     EXITED = "exited"
     LOST = "lost"
     UNHEALTHY = "unhealthy"
+    HEALTHY = "healthy"
+    STOPPED = "stopped"
+    TRIMMED = "trimmed"
     PURGED = "purged"
 
     @classmethod
     def of_end(cls, ending: ExitStatus) -> "EventType":
         """Return the type of the event of an end: `LOST` or `EXITED`."""
         return cls.LOST if ending.reason is Reason.LOST else cls.EXITED
+
+
+class PurgeReason(StrEnum):
+    """Reason why a process was purged, unless a caller asked for it. `RETENTION`: a setting `keep_...` says so."""
+
+    RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,7 @@ class Event:
         run: number of the run; of a process that is deleted, of its last run.
         pid: pid of that run.
         ending: exit status, in an event of an end.
+        purge_reason: in a `PURGED`, why; None: a caller asked for it.
     """
 
     id: int
@@ -56,6 +69,7 @@ class Event:
     run: int
     pid: int
     ending: ExitStatus | None = None
+    purge_reason: PurgeReason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +99,21 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventGap:
+    """Events that were deleted because they were old, in place of those with the ids from `first_id` to `id`."""
+
+    first_id: int
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """Events in the order of their ids: all that meet the conditions up to `last_id`."""
+    """Events in the order of their ids: all that meet the conditions up to `last_id`.
+
+    Attributes:
+        trimmed_to: id of the last event that was deleted because it was old; 0: none was.
+    """
 
     events: list[Event]
     last_id: int
+    trimmed_to: int = 0

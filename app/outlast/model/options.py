@@ -52,12 +52,26 @@ class RestartPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """Restart policy of a managed process: when, how often and after what delay it is restarted."""
+    """Restart policy of a managed process: when, how often and after what delay it is restarted.
+
+    Attributes:
+        policy: after which ends.
+        max_restarts: maximum number of restarts in a row; None: no maximum.
+        initial_backoff_ms: upper bound of the first delay, which is drawn at random. It doubles with each restart.
+        max_backoff_ms: upper bound of every delay.
+        delay_ms: the delay before each restart, instead of one that is drawn; None: it is drawn.
+    """
 
     policy: RestartPolicy = RestartPolicy.ON_FAILURE
     max_restarts: int | None = None
     initial_backoff_ms: int = 500
     max_backoff_ms: int = 30_000
+    delay_ms: int | None = None
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest delay."""
+        return self.max_backoff_ms if self.delay_ms is None else self.delay_ms
 
 
 class HealthCheckType(StrEnum):
@@ -96,6 +110,23 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Limits of one process, where they differ from the settings `keep_...`. None: the setting. 0: none.
+
+    Attributes:
+        output_s: age in seconds at which its output is deleted.
+        bytes: bytes on the disk beyond which its oldest output is deleted.
+        ended_s: time in seconds after its end at which it is purged.
+        always: whether neither the limit of all output nor those of ended processes count for it.
+    """
+
+    output_s: int | None = None
+    bytes: int | None = None
+    ended_s: int | None = None
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Options of a start.
 
@@ -103,39 +134,48 @@ class Options:
         timeout_ms: time after the start of each run at which the whole tree is killed. None: never.
         stop_signal: number of the signal that asks the process to end, when it is stopped in order.
         stop_grace_ms: time between `stop_signal` and SIGKILL.
+        success_exit_codes: exit codes that count as success, besides 0.
         nice: nice value; None: the daemon's own.
         limits: resource limits.
         restart: restart policy of a managed process.
         health_check: health check of a managed process.
+        ready_log: regular expression; a run of a managed process is healthy once a line of it matches.
+        keep: what is kept, where that differs from the settings.
         terminal: its terminal, if it has one.
     """
 
     timeout_ms: int | None = None
     stop_signal: int = signal.SIGTERM
     stop_grace_ms: int = DEFAULT_STOP_GRACE_MS
+    success_exit_codes: tuple[int, ...] = ()
     nice: int | None = None
     limits: Limits = Limits()
     restart: Restart | None = None
     health_check: HealthCheck | None = None
+    ready_log: str | None = None
+    keep: Keep | None = None
     terminal: Terminal | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
         plain = Options()
         record: dict[str, Any] = {}
-        for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "nice"):
+        for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "success_exit_codes", "nice", "ready_log"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
-        for name in ("limits", "restart", "health_check", "terminal"):
+        for name in ("limits", "restart", "health_check", "keep", "terminal"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
-                record[name] = {key: value for key, value in asdict(part).items() if value is not None}
+                values = asdict(part).items()
+                record[name] = {key: value for key, value in values if value is not None and value is not False}
         return record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Options":
         """Return the options that `to_record` wrote."""
         parts = dict(record)
+        if "success_exit_codes" in parts:
+            parts["success_exit_codes"] = tuple(parts["success_exit_codes"])
         if "limits" in parts:
             parts["limits"] = Limits(**parts["limits"])
         if "restart" in parts:
@@ -146,4 +186,6 @@ class Options:
             parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
         if "terminal" in parts:
             parts["terminal"] = Terminal(**parts["terminal"])
+        if "keep" in parts:
+            parts["keep"] = Keep(**parts["keep"])
         return cls(**parts)

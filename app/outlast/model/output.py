@@ -36,10 +36,12 @@ class GapReason(StrEnum):
     `LOST`: shim and daemon were killed at once, or the machine went down, so output written after this point was not
     read; or it was read and given up, because the store could not take it (`outlast shutdown --discard`).
     `STORE_REPLACED`: the store that held the output was replaced by an older copy.
+    `RETENTION`: it was deleted because of a limit (`Trimmed`). Only `TrimGap` has this reason.
     """
 
     LOST = "lost"
     STORE_REPLACED = "store_replaced"
+    RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +191,7 @@ class Chunk:
             cut = self.data.index(b"\n", cut) + 1
         return replace(self, first_seq=seq + 1, line_count=self.line_count - skip, data=self.data[cut:], continues=0)
 
-    def first(self, count: int) -> "Chunk":
+    def first(self, count: int) -> Self:
         """Return the chunk with only its first `count` (>= 1) lines, and the positions of the whole chunk."""
         if count < 1:
             raise ValueError("a chunk takes at least one sequence number")
@@ -199,6 +201,62 @@ class Chunk:
         for _ in range(count):
             cut = self.data.index(b"\n", cut) + 1
         return replace(self, line_count=count, data=self.data[:cut])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrimGap(Chunk):
+    """A gap in both streams, from the next line that a reader wants to the last one that retention has deleted.
+
+    It is made when output is read, and never stored. Its `stream`, `run` and ends mean nothing.
+
+    Attributes:
+        trimmed: all that is deleted of the process's output.
+    """
+
+    trimmed: "Trimmed"
+
+    def first(self, count: int) -> Self:
+        """Return the gap up to its `count`-th number (>= 1)."""
+        return replace(self, line_count=min(count, self.line_count))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trimmed:
+    """Output of a process that retention has deleted: all of it up to `last_seq`.
+
+    Attributes:
+        last_seq: sequence number of the last line, part or gap that is deleted.
+        lines: number of lines that are deleted. A line in parts counts if no part of it was stored behind `last_seq`.
+        bytes: their bytes.
+        until_ms: latest time of what is deleted.
+    """
+
+    last_seq: int
+    lines: int
+    bytes: int
+    until_ms: int
+
+    def is_since(self, since_ms: int | None) -> bool:
+        """Tell whether some of it may have been read at this time or later. None: at any time."""
+        return since_ms is None or since_ms <= self.until_ms
+
+    def gap(self, query: "ChunkQuery") -> TrimGap | None:
+        """Return the gap with which the answer to `query` begins; None if nothing that it wants is deleted."""
+        if query.after_seq >= self.last_seq or not self.is_since(query.since_ms):
+            return None
+        return TrimGap(
+            handle=query.handle,
+            run=0,
+            first_seq=query.after_seq + 1,
+            line_count=self.last_seq - query.after_seq,
+            stream=query.stream or Stream.STDOUT,
+            ts_ms=self.until_ms,
+            stdout_end=0,
+            stderr_end=0,
+            data=b"",
+            gap=GapReason.RETENTION,
+            trimmed=self,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from outlast.model.exit_status import ExitStatus, Reason, Status
 from outlast.model.managed import ManagedState
 from outlast.model.options import Options
-from outlast.model.output import Stream
+from outlast.model.output import Stream, Trimmed
 
 __all__ = [
     "ExitStatus",
@@ -81,7 +81,9 @@ class ProcessSpec:
     @property
     def is_managed(self) -> bool:
         """Whether the process is managed: restarted by policy, restartable on request."""
-        return self.name is not None or self.options.restart is not None or self.options.health_check is not None
+        options = self.options
+        marks = (self.name, options.restart, options.health_check, options.ready_log)
+        return any(mark is not None for mark in marks)
 
     @property
     def captured(self) -> tuple[Stream, ...]:
@@ -123,16 +125,22 @@ def run_key(process_id: str, number: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSummary:
-    """Size of the stored output of a process. `first_seq` and `last_seq` are 0 when nothing is stored.
+    """Size of the stored output of a process. `first_seq` and `last_seq` are 0 when nothing was ever stored.
+
+    `latest_ms` is the latest time of its lines and gaps; None: nothing was ever
+    stored.
 
     A gap has a sequence number, but does not count in `lines`, and the missing bytes do not count in `bytes`. A line
-    that was stored in parts has several, and counts once.
+    that was stored in parts has several, and counts once. What is `trimmed` counts nowhere, and `first_seq` is the
+    number behind it, also if nothing is left.
     """
 
     lines: int = 0
     bytes: int = 0
     first_seq: int = 0
     last_seq: int = 0
+    latest_ms: int | None = None
+    trimmed: Trimmed | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

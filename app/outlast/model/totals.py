@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from outlast.model.exit_status import ExitStatus
 from outlast.model.output import Chunk, Stream
+from outlast.model.retention import Rule
 
 
 class Counted(StrEnum):
@@ -14,7 +15,8 @@ class Counted(StrEnum):
 
     `OUTPUT_BYTES`, `OUTPUT_LINES`: output, by `Stream.word`. A line in parts counts once. `GAPS`: gaps in output, by
     `GapReason`. `STARTS`: first starts, by `StartResult`. `RESTARTS`: later runs that were recorded; no label. `ENDS`:
-    ends of runs, by `Reason`.
+    ends of runs, by `Reason`. `REMOVED_BYTES`, `REMOVED_PROCESSES`: what retention has deleted, by `Rule`: output, in
+    bytes on the disk, that of purged processes included, and processes.
     """
 
     OUTPUT_BYTES = "output_bytes"
@@ -23,6 +25,8 @@ class Counted(StrEnum):
     STARTS = "starts"
     RESTARTS = "restarts"
     ENDS = "ends"
+    REMOVED_BYTES = "removed_bytes"
+    REMOVED_PROCESSES = "removed_processes"
 
 
 class StartResult(StrEnum):
@@ -62,6 +66,15 @@ class Tally(Counter[tuple[Counted, str]]):
         """Count the end of a run."""
         self[Counted.ENDS, ending.reason] += 1
 
+    def count_removed(self, rule: Rule, count: int) -> None:
+        """Count bytes of output that a rule deletes."""
+        self[Counted.REMOVED_BYTES, rule] += count
+
+    def count_purge(self, rule: Rule, held_bytes: int) -> None:
+        """Count a process that a rule deletes, and its output."""
+        self[Counted.REMOVED_PROCESSES, rule] += 1
+        self.count_removed(rule, held_bytes)
+
 
 _OF_STREAM = {stream: ((Counted.OUTPUT_BYTES, stream.word), (Counted.OUTPUT_LINES, stream.word)) for stream in Stream}
 OUTPUT_TOTALS = tuple(key for keys in _OF_STREAM.values() for key in keys)
@@ -74,7 +87,7 @@ class StoreFigures:
 
     Attributes:
         totals: what it was ever given.
-        oldest_output_ms: time of the output that was stored first and is still there.
+        oldest_output_ms: time of the oldest output that is not deleted.
         database_bytes: size of its data on disk.
         log_bytes: size of its write-ahead log.
         free_bytes: part of `database_bytes` that is free, and is used before the data grow.

@@ -24,6 +24,7 @@ from outlast.shim.state.quota import BufferUsage
 from outlast.shim.watch.deadlines import Deadlines, is_timed_out
 from outlast.shim.watch.output import OutputObserver, OutputReader
 from outlast.shim.watch.stdin import StdinWriter
+from outlast.wire.contract import GATE_BYTE
 
 _STATUS_RETRY_S = 0.05
 _MAX_STATUS_TRIES = 100
@@ -139,7 +140,7 @@ class Children:
         if child.gate < 0:
             return
         with contextlib.suppress(BrokenPipeError):  # killed at its gate
-            os.write(child.gate, b"g")
+            os.write(child.gate, GATE_BYTE)
         failpoint("shim-opened")
         self._close_gate(child)
 
@@ -288,12 +289,18 @@ class Children:
         self._unreaped.pop(child.pid, None)
         self._close_pidfd(child)
         self.stdin_writer.close_now(child, "ended")
+        if child.stop_by_ms is not None:  # a stop is for the whole tree
+            self.killer.kill(child.id)
         self._observer.on_exited(child)
 
     def _close_pidfd(self, child: Child) -> None:
         if child.pidfd >= 0:
             self._loop.close_fd(child.pidfd)
             child.pidfd = -1
+
+    def stop_within(self, child: Child, grace_ms: int) -> None:
+        """Kill the tree of a process that was told to end as soon as it has ended, or when `grace_ms` is over."""
+        self._deadlines.stop_within(child, grace_ms)
 
     def forget(self, child: Child) -> None:
         """Remove a process from the table, and close and discard all that belongs to it."""

@@ -1,6 +1,9 @@
 """Descriptors that the daemon holds of a process besides the shim: enough to continue if the shim is killed."""
 
+import fcntl
 import os
+import sys
+import termios
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +105,23 @@ class HeldProcess:
     def told_to(self, stream: Stream) -> int:
         """Return the offset up to which this daemon was told of a stream."""
         return self.streams[stream].noted_to if stream in self.streams else 0
+
+    def written_to(self, stream: Stream) -> int:
+        """Return the offset behind the last byte that was written to a stream by now, and may still be in the pipe.
+
+        Of a terminal: behind the last that the shim can read at once, which may be fewer while it prints a lot.
+        """
+        held = self.streams[stream]
+        start, fd = held.segments[-1]
+        while True:
+            end = start + os.fstat(fd).st_size
+            if held.pipe is None:
+                return end
+            relayed = _waiting(held.relay[0]) if held.relay else 0
+            waiting = _waiting(held.pipe)
+            has_moved = held.relay and _waiting(held.relay[0]) != relayed
+            if start + os.fstat(fd).st_size == end and not has_moved:  # else the shim has just moved some
+                return end + relayed + waiting
 
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes of a frame, and remember the frame until it is acknowledged.
@@ -253,3 +273,8 @@ class HeldProcess:
         self.pidfd = self.stdin = None
         self.streams.clear()
         self.frames.clear()
+
+
+def _waiting(fd: int) -> int:
+    """Return how many bytes can be read from a pipe or a terminal now."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -214,15 +214,21 @@ class ShimLink:
         """Make the shim forget a process: its end is stored, or it is no longer wanted."""
         self._channel.write(encode_json(MessageType.FORGET, {"slot": slot}))
 
-    async def signal(self, slot: int, number: int, scope: str = "group") -> None:
+    async def signal(self, slot: int, number: int, scope: str = "group", *, kill_after_ms: int | None = None) -> None:
         """Send a signal to the process's group, or to another `scope` (`outlast.model.process.SignalScope`).
+
+        `kill_after_ms`: the shim then kills the tree when the process has ended, or after this time. A shim of an
+        earlier version does not.
 
         Raises:
             NotRunning: the process has ended.
             PermissionError: the system refuses.
             OutOfResources: the shim has no descriptor left to find the tree.
         """
-        answer = await self._send_request(MessageType.SIGNAL, {"slot": slot, "signal": number, "scope": scope})
+        message: dict[str, Any] = {"slot": slot, "signal": number, "scope": scope}
+        if kill_after_ms is not None:
+            message["kill_after_ms"] = kill_after_ms
+        answer = await self._send_request(MessageType.SIGNAL, message)
         if answer.get("error") == "ended":
             raise NotRunning("the process has ended")
         if answer.get("error") == "short":

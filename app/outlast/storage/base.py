@@ -2,19 +2,36 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from outlast.model.errors import InvalidRequest
-from outlast.model.event import EventFilter, EventPage, EventType
-from outlast.model.managed import ManagedState
-from outlast.model.output import Chunk, ChunkQuery, Position, Stream
-from outlast.model.process import ExitStatus, Process, ProcessQuery, ProcessSpec, Run
+from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
+from outlast.model.output import Chunk, ChunkQuery, Position, Stream, TrimGap, Trimmed
+from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.resize import Resize
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
+from outlast.storage.changes import (
+    AddEvent,
+    AddProcess,
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndRun,
+    PurgeProcess,
+    RecordUsage,
+    ResizeTerminal,
+    SetManaged,
+    TrimOutput,
+    WithdrawProcess,
+    WithdrawRun,
+)
+from outlast.storage.histogram import HistogramBuilder, empty_histogram
 
 __all__ = [
     "AddEvent",
@@ -24,131 +41,21 @@ __all__ = [
     "Chunk",
     "CompleteOutput",
     "EndRun",
+    "EndedProcess",
     "Owner",
     "PurgeProcess",
     "RecordUsage",
     "ResizeTerminal",
     "SetManaged",
     "Storage",
+    "TrimOutput",
     "Unfinished",
     "WithdrawProcess",
     "WithdrawRun",
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class AddProcess:
-    """Record a process that was started, with its first run. The commit returns its handle.
-
-    A managed process (`spec.is_managed`) has a default `ManagedState()` from then on.
-    """
-
-    spec: ProcessSpec
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class BeginRun:
-    """Record a later run of a process, its current run from then on. A stored number changes nothing."""
-
-    handle: int
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class WithdrawRun:
-    """Delete a run (not the first), if it is stored, because its program could not be executed.
-
-    The run before it is the current run again.
-    """
-
-    handle: int
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetManaged:
-    """Replace the state of a managed process."""
-
-    handle: int
-    state: ManagedState
-
-
-@dataclass(frozen=True, slots=True)
-class EndRun:
-    """Record the end of a run. Output may still follow."""
-
-    handle: int
-    run: int
-    ending: ExitStatus
-
-
-@dataclass(frozen=True, slots=True)
-class AddEvent:
-    """Record an event that no other change implies (`EventType.UNHEALTHY`)."""
-
-    handle: int
-    run: int
-    type: EventType
-    ts_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class CompleteOutput:
-    """Record that all output of a run is stored."""
-
-    handle: int
-    run: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordUsage:
-    """Record the resource usage of a run so far. May be committed before and after its end, any number of times.
-
-    Each peak only rises; None never replaces a value. The history replaces the stored history, unless it is empty.
-    """
-
-    handle: int
-    run: int
-    usage: RunUsage
-
-
-@dataclass(frozen=True, slots=True)
-class ResizeTerminal:
-    """Record a size of a process's terminal. Of two with the same time, the later change stays."""
-
-    handle: int
-    resize: Resize
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeProcess:
-    """Delete a process, its runs and its output. Its handle is never used again."""
-
-    handle: int
-
-
-@dataclass(frozen=True, slots=True)
-class WithdrawProcess:
-    """Delete a process as `PurgeProcess` does, if it is stored. For a start whose `AddProcess` may have been stored."""
-
-    process_id: str
-
-
-Change = (
-    AddProcess
-    | BeginRun
-    | WithdrawRun
-    | SetManaged
-    | Chunk
-    | EndRun
-    | CompleteOutput
-    | AddEvent
-    | RecordUsage
-    | ResizeTerminal
-    | PurgeProcess
-    | WithdrawProcess
-)
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +81,32 @@ class Unfinished:
     position: Position
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class EndedProcess:
+    """A process that has ended for good: its current run has ended, its output is complete, and none is to follow.
+
+    Ordered as `Storage.ended` returns them.
+
+    Attributes:
+        ended_at_ms: end of the current run.
+        handle: handle of the process.
+        process_id: id of the process.
+    """
+
+    ended_at_ms: int
+    handle: int
+    process_id: str
+
+
 class Storage(ABC):
     """A store of processes and their output.
 
     One `Storage` object belongs to one event loop. One task at a time calls `commit`. Any number of tasks may read,
     also during a commit; they see whole commits only, and every commit that returned before the read began. No read
     leaves a transaction, lock or cursor open when it returns. The cost of a read, `total` included, does not grow with
-    the processes or lines that it does not return, with one exception: `processes` with several of status, name and
-    tags may cost as much as the rarest of these conditions has matches.
+    the processes or lines that it does not return, with two exceptions: `processes` with several of status, name
+    and tags may cost as much as the rarest of these conditions has matches, and `histogram` looks at all output of its
+    process.
 
     Errors: `StorageUnavailable` when something cannot be done now (disk full, locked, unreachable) and may be
     tried again; `StorageError` when the store cannot be used at all (newer schema, damaged, bad URL).
@@ -225,6 +150,9 @@ class Storage(ABC):
         """
         await self.total()
 
+    async def finish_cleanup(self) -> None:  # noqa: B027 - a plug-in may delete at once
+        """Wait until what purges and trims have left to be deleted is deleted, and its room is given back."""
+
     @abstractmethod
     async def commit(self, changes: Sequence[Change]) -> Mapping[str, int]:
         """Apply `changes` in order, all or none, and return when they are durable.
@@ -244,11 +172,12 @@ class Storage(ABC):
         ignored. The first exit status of a run stays.
 
         Some changes add an event in the same transaction: `AddProcess` a `STARTED`, `BeginRun` a `RESTARTED`, `EndRun`
-        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own. `WithdrawProcess` and `PurgeProcess` delete
-        the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in the
-        order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change that
-        changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time) one of
-        the last hundred events of its process.
+        an `EXITED` or `LOST`, `WithdrawRun` a `FAILED`, `AddEvent` its own, and `SetManaged` a `STOPPED` of the last
+        run with the current time, if the process was to run, and is to stop. `WithdrawProcess` and `PurgeProcess`
+        delete the events of the process and add one, `FAILED` or `PURGED`, with the current time. Event ids ascend in
+        the order of the changes, so a reader that has seen an event never finds a new one with a smaller id. A change
+        that changes nothing adds no event, and neither does an `AddEvent` that equals (in handle, run, type and time)
+        one of the last hundred events of its process.
 
         Returns:
             The handle of the process of each `AddProcess`, by process id. Handles ascend in commit order and are
@@ -306,6 +235,70 @@ class Storage(ABC):
         """Return the processes that have not ended or whose output is not complete, oldest first."""
 
     @abstractmethod
+    async def ended(
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
+    ) -> list[EndedProcess]:
+        """Return the processes that have ended for good, oldest end first (of equal ends, the lower handle).
+
+        Managed processes whose desired state is `RUNNING` are left out: they may be restarted. So are those that are
+        kept always (`Keep.always`).
+
+        Args:
+            limit: maximum number of processes (>= 1).
+            after: only processes behind this one, which may have been purged since. None: from the first.
+            until_ms: only processes with `ended_at_ms` <= this, and none whose start says `Keep.ended_s`.
+            own_until_ms: only processes whose start says `Keep.ended_s` (> 0), and whose end is that much older than
+                this.
+        """
+
+    @abstractmethod
+    async def kept_always(self) -> int:
+        """Return the number of stored processes that are kept always (`Keep.always`)."""
+
+    @abstractmethod
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Return the bytes that a process holds (`Holding.bytes`); None: all but those that are kept always.
+
+        The sum may cost a little for each process.
+        """
+
+    @abstractmethod
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Return what processes hold. Queries for the most bytes may cost a little for each process with output."""
+
+    @abstractmethod
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Return where to cut the output of a process; None: nothing is to be deleted.
+
+        What is found may be less than was asked for: a call examines a bounded part of the output, so that what follows
+        from it is done in a short time. Ask again when it is deleted.
+        """
+
+    @abstractmethod
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Tell whether output of a process, or of any, that may be as late as `since_ms`, was trimmed."""
+
+    @abstractmethod
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Delete the oldest events, up to the first that is not older than `before_ms`, and return how many.
+
+        The newest event of all stays. `EventPage.trimmed_to` tells the id of the last that was deleted by this call.
+        Not called during another call of it.
+
+        Args:
+            before_ms: time; an event counts as old as the latest one up to it.
+            limit: maximum number of events (>= 1).
+
+        Raises:
+            StorageUnavailable: nothing was deleted.
+        """
+
+    @abstractmethod
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run, empty if none is recorded. None: there is no such run."""
 
@@ -332,22 +325,53 @@ class Storage(ABC):
         An unknown process has no output. A chunk that holds the line `after_seq` is returned from the next line on,
         with the positions of the whole chunk.
 
+        If output behind `after_seq` was trimmed, the first item is a `TrimGap` that says so (`Trimmed.gap`), whatever
+        `stream` is. An answer that begins later is not preceded by one.
+
         Chunks are returned as they were committed, with the parts of each line as separate lines. Only with
         `whole_lines`, they hold whole lines: a part that a later chunk continues is left out, even if the query does
         not select that chunk, and the earlier parts, which may lie before `after_seq` and `since_ms`, are put in front
         of the last one. So the line has the number and the time of its last part.
-        `outlast.storage.whole_lines.with_whole_lines` does this to a chunk.
+        `outlast.storage.whole_lines.with_whole_lines` does this to a chunk. Parts that were trimmed are missing.
         """
 
     @abstractmethod
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` (>= 0) lines.
 
-        With `stream`, only lines of that stream count. Gaps do not count; gaps between and behind these lines are
-        returned with them. If fewer lines are stored, `chunks` gives all of them. A line in parts counts once, where
-        its last part is. Those parts of the first of the lines that lie directly before its last one (with `stream`:
-        all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
+        With `stream`, only lines of that stream count. With `before`, only lines with a smaller number count: the last
+        `lines` of these are wanted. Gaps do not count; gaps between and behind these lines are returned with them. If
+        fewer lines are stored, `chunks` gives all of them, and tells what was trimmed. A line in parts counts once,
+        where its last part is. Those parts of the first of the lines that lie directly before its last one (with
+        `stream`: all of its parts) are behind the `after_seq`, too. `outlast.storage.whole_lines.find_tail` finds it.
         """
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Count the lines of a process by the time at which they were read (`Chunk.ts_ms`).
+
+        Gaps do not count; a line in parts counts once, with its first part that is not trimmed. The buckets lie side by
+        side from the first time to the last, of the output or of the query. A plug-in that can tell the times without
+        reading the data should do so; this reads all of it.
+        """
+        found: list[Chunk] = []
+        trimmed: Trimmed | None = None
+        chunks = ChunkQuery(handle=query.handle, max_bytes=_READ_BYTES)
+        while page := await self.chunks(chunks):
+            for chunk in page:
+                if isinstance(chunk, TrimGap):
+                    trimmed = chunk.trimmed
+                else:
+                    found.append(replace(chunk, data=b""))
+            chunks = replace(chunks, after_seq=page[-1].last_seq)
+        if not found:
+            return empty_histogram(query, trimmed)
+        times = [chunk.ts_ms for chunk in found]
+        builder = HistogramBuilder(query, min(times), max(times), trimmed)
+        for chunk in found:
+            if not chunk.gap:
+                rest = builder.begins_with_rest(chunk.stream, chunk.continues)
+                builder.add(chunk.stream, chunk.ts_ms, chunk.line_count - rest)
+        return builder.build()
 
     @abstractmethod
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:

@@ -1,6 +1,6 @@
 """Whole lines from chunks that hold parts of them. Plug-ins share these rules; they only find the neighbours."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from outlast.model.output import Chunk, Stream
@@ -50,18 +50,36 @@ class Span:
     continues: int
 
 
-def find_tail(spans: Iterable[Span], lines: int) -> int:
+@dataclass(frozen=True, slots=True)
+class End:
+    """End of the lines of which a tail is wanted.
+
+    Attributes:
+        before: number of the first line, part or gap that is not wanted.
+        continues: whether the first chunk of each stream that begins there or later continues a line.
+    """
+
+    before: int
+    continues: Mapping[Stream, bool]
+
+
+def find_tail(spans: Iterable[Span], lines: int, end: End | None = None) -> int:
     """Implement `Storage.tail`.
 
     Args:
-        spans: all output of both streams, or of one, newest first.
+        spans: all output of both streams, or of one, that begins before `end`, newest first.
         lines: number of lines that are wanted.
+        end: where the lines end; None: with the output.
     """
     missing = lines
-    is_continued = dict.fromkeys(Stream, False)
+    is_continued = dict.fromkeys(Stream, False) if end is None else dict(end.continues)
     newest_first = iter(spans)
     for span in newest_first:
-        last_seq = span.first_seq + span.line_count - 1 - is_continued[span.stream]
+        last_seq = span.first_seq + span.line_count - 1
+        if end is not None and last_seq >= end.before:  # only the last line of a span may go on in a later one
+            last_seq = end.before - 1
+        else:
+            last_seq -= is_continued[span.stream]
         is_continued[span.stream] = span.continues > 0
         count = 0 if span.is_gap else last_seq - span.first_seq + 1
         if count >= missing:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.resize import Resize
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Owner, Storage, Unfinished
+from outlast.storage.base import Change, EndedProcess, Owner, Storage, Unfinished
 
 
 class StorageWrapper(Storage):
@@ -33,6 +35,10 @@ class StorageWrapper(Storage):
     async def close(self) -> None:
         """Close the inner storage."""
         await self.inner.close()
+
+    async def finish_cleanup(self) -> None:
+        """Forward `Storage.finish_cleanup`."""
+        await self.inner.finish_cleanup()
 
     async def check(self) -> None:
         """Forward `Storage.check`."""
@@ -97,6 +103,47 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.resizes(handle)
 
+    async def ended(
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
+    ) -> list[EndedProcess]:
+        """Forward `Storage.ended`."""
+        await self.before_read()
+        return await self.inner.ended(limit=limit, after=after, until_ms=until_ms, own_until_ms=own_until_ms)
+
+    async def kept_always(self) -> int:
+        """Forward `Storage.kept_always`."""
+        await self.before_read()
+        return await self.inner.kept_always()
+
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Forward `Storage.held_bytes`."""
+        await self.before_read()
+        return await self.inner.held_bytes(handle)
+
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Forward `Storage.holdings`."""
+        await self.before_read()
+        return await self.inner.holdings(query)
+
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Forward `Storage.trim_point`."""
+        await self.before_read()
+        return await self.inner.trim_point(query)
+
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Forward `Storage.has_trimmed`."""
+        await self.before_read()
+        return await self.inner.has_trimmed(handle=handle, since_ms=since_ms)
+
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Forward `Storage.trim_events`."""
+        return await self.inner.trim_events(before_ms=before_ms, limit=limit)
+
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Forward `Storage.usage`."""
         await self.before_read()
@@ -117,10 +164,15 @@ class StorageWrapper(Storage):
         await self.before_read()
         return await self.inner.chunks(query)
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Forward `Storage.tail`."""
         await self.before_read()
-        return await self.inner.tail(handle, lines, stream=stream)
+        return await self.inner.tail(handle, lines, stream=stream, before=before)
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Forward `Storage.histogram`."""
+        await self.before_read()
+        return await self.inner.histogram(query)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Forward `Storage.events`."""

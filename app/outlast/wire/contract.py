@@ -37,6 +37,9 @@ Descendants inherit both. Processes of Outlast itself that the shim starts have 
 """
 OWN_MARK = "0"
 
+GATE_BYTE = b"/"
+"""The byte that opens a gate: the first one of any program's absolute path, which a waiting child may lack."""
+
 WINDOW_BYTES = 12 << 20
 """Maximum bytes of one process's output that are sent and not acknowledged."""
 UNFINISHED_CHARACTER_BYTES = 3

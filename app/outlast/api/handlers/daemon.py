@@ -16,8 +16,8 @@ async def health(request: web.Request, _: RequestInput) -> web.Response:
     manager = request.app[app_keys.MANAGER]
     reason = manager.health()
     if reason is None:
-        warnings = {} if manager.why_held is None else {"warnings": [manager.why_held]}
-        return json_response({"healthy": True, **warnings})
+        warnings = await manager.warnings()
+        return json_response({"healthy": True, **({"warnings": warnings} if warnings else {})})
     retry = {str(hdrs.RETRY_AFTER): str(Unavailable.retry_after_s)}
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", reason, retry, healthy=False)
 

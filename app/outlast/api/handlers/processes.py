@@ -8,6 +8,7 @@ from aiohttp import web
 from outlast.api import app_keys
 from outlast.api.cursor import page_cursor
 from outlast.api.handlers.serializers import process_info, run_info
+from outlast.api.handlers.stats import listed_with_usage
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
 from outlast.api.schemas.fields import MAX_INTEGER
@@ -33,15 +34,16 @@ async def list_processes(request: web.Request, given: RequestInput) -> web.Respo
     query = wanted.query
     manager = request.app[app_keys.MANAGER]
     # One more than requested tells whether there is a next page.
-    found = await manager.list(replace(query, limit=query.limit + 1))
+    found = await manager.list(replace(query, limit=query.limit + 1), with_usage=wanted.with_usage)
     page = found[: query.limit]
     following = None
     if len(found) > query.limit:
         last = page[-1].process.handle
         following = page_cursor(query, last)
         if wanted.adds_running and query.status in (None, Status.RUNNING):
-            page += await manager.list(running_behind(query, last))
-    return json_response({"processes": [process_info(view) for view in page], "next": following})
+            page += await manager.list(running_behind(query, last), with_usage=wanted.with_usage)
+    show = listed_with_usage if wanted.with_usage else process_info
+    return json_response({"processes": list(map(show, page)), "next": following})
 
 
 def running_behind(query: ProcessQuery, handle: int) -> ProcessQuery:
@@ -61,7 +63,8 @@ async def delete(request: web.Request, given: RequestInput) -> web.Response:
     """DELETE /api/v1/processes/{ref}."""
     deletion: DeleteRequest = given.query
     manager = request.app[app_keys.MANAGER]
-    left = await (manager.purge if deletion.purge else manager.kill)(ref_of(request), deletion.wait_s)
+    end = manager.purge if deletion.purge else manager.kill
+    left = await end(ref_of(request), deletion.wait_s, deletion.grace_ms)
     if left is None:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return json_response({**process_info(left), "warnings": [left.warning]}, HTTPStatus.ACCEPTED)

@@ -18,7 +18,7 @@ from outlast.core.manager import ProcessManager
 from outlast.core.query.output_cursor import OutputQuery
 from outlast.core.views import StartOutcome
 from outlast.model.errors import NotFound, OutlastError
-from outlast.model.output import Chunk, Stream, count_lines
+from outlast.model.output import Chunk, Stream, TrimGap, count_lines
 from outlast.model.process import Process, Status
 
 _CHECK_S = 0.5
@@ -113,7 +113,9 @@ class _RunLines:
 
     def encode(self, chunk: Chunk) -> Iterator[bytes]:
         """Yield the lines that `chunk` completes as events, in pieces of about `sse.PIECE_BYTES`."""
-        if not chunk.continues:
+        if isinstance(chunk, TrimGap):
+            yield from self.encode_rest()
+        elif not chunk.continues:
             yield from self._finish(chunk.stream)
         self._last[chunk.stream] = chunk
         yield from self._pieces(self._joiners[chunk.stream].join(chunk), chunk, chunk.first_seq)

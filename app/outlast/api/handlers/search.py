@@ -1,5 +1,6 @@
 """Handler that searches the output of many processes."""
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -17,7 +18,10 @@ async def search(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/search."""
     query, identity = given.query
     bounds = (query.since_ms, query.until_ms)
-    page = await request.app[app_keys.MANAGER].queries.search(query)
+    manager = request.app[app_keys.MANAGER]
+    if query.process_id is not None:
+        query = replace(query, process_id=await manager.id_of(query.process_id))
+    page = await manager.queries.search(query)
     matches = [_match(match) for match in page.matches]
     end = {"next": cursor.encode(page.next, identity, bounds) if page.next else None, "complete": page.complete}
     if preferred(request.headers.get(hdrs.ACCEPT, ""), (JSON, NDJSON)) == JSON:
@@ -30,6 +34,7 @@ def _match(match: Match) -> dict[str, Any]:
     spec = match.process.spec
     return {
         "process_id": spec.id,
+        "handle": match.process.handle,
         "name": spec.name,
         "command": spec.command,
         "run": match.run,
@@ -38,4 +43,5 @@ def _match(match: Match) -> dict[str, Any]:
         "timestamp": match.ts_ms,
         "stream": match.stream.word,
         "line": match.data.removesuffix(b"\n").decode("utf-8", "replace"),
+        "spans": match.spans,
     }

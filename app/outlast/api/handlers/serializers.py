@@ -5,7 +5,8 @@ from typing import Any
 from outlast.core.views import ProcessView
 from outlast.model.exit_status import ExitStatus, Status
 from outlast.model.managed import Desired, HealthStatus, ManagedState, ManagedStatus
-from outlast.model.options import HealthCheck, HealthCheckType, Restart
+from outlast.model.options import HealthCheck, HealthCheckType, Options, Restart
+from outlast.model.output import Trimmed
 from outlast.model.process import Run
 
 
@@ -28,6 +29,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "tags": dict(spec.tags),
         "working_dir": spec.working_dir,
         "user": spec.user,
+        "success_exit_codes": list(spec.options.success_exit_codes),
         "nice": spec.options.nice,
         "limits": spec.options.limits.given,
         "tty": None if terminal is None else {"rows": terminal.rows, "cols": terminal.cols},
@@ -40,7 +42,18 @@ def process_info(view: ProcessView) -> dict[str, Any]:
             "bytes": output.bytes,
             "first_seq": output.first_seq,
             "last_seq": output.last_seq,
+            "last_at": output.latest_ms,
+            "trimmed": _trimmed(output.trimmed) if output.trimmed else None,
         },
+    }
+
+
+def _trimmed(trimmed: Trimmed) -> dict[str, int]:
+    return {
+        "last_seq": trimmed.last_seq,
+        "lines": trimmed.lines,
+        "bytes": trimmed.bytes,
+        "until": trimmed.until_ms,
     }
 
 
@@ -80,9 +93,11 @@ def _managed_info(view: ProcessView, state: ManagedState) -> dict[str, Any]:
             "max_restarts": restart.max_restarts,
             "initial_backoff_ms": restart.initial_backoff_ms,
             "max_backoff_ms": restart.max_backoff_ms,
+            "delay_ms": restart.delay_ms,
         },
         "health_check": _check_info(check) if check else None,
-        "health_status": _health_status(check, state, run),
+        "ready_log": spec.options.ready_log,
+        "health_status": _health_status(spec.options, state, run),
         "consecutive_health_failures": state.health_failures if state.health_run == run.number else 0,
         "last_exit": _exit_info(last_exit) if last_exit else None,
         "last_error": state.last_error,
@@ -100,8 +115,8 @@ def _managed_status(view: ProcessView, state: ManagedState) -> ManagedStatus:
     return ManagedStatus.BACKING_OFF if state.decided_run == run.number else ManagedStatus.RUNNING
 
 
-def _health_status(check: HealthCheck | None, state: ManagedState, run: Run) -> HealthStatus:
-    if check is None:
+def _health_status(options: Options, state: ManagedState, run: Run) -> HealthStatus:
+    if options.health_check is None and options.ready_log is None:
         return HealthStatus.DISABLED
     said = state.health if state.health_run == run.number else None
     if run.ending is None or said is HealthStatus.UNHEALTHY:

@@ -1,13 +1,15 @@
-"""Handler that shows the resource use of a process tree."""
+"""The resource use of process trees, as JSON-ready dictionaries, and the handler that shows it."""
 
 from typing import Any
 
 from aiohttp import web
 
 from outlast.api import app_keys
+from outlast.api.handlers.serializers import process_info
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response, ref_of
-from outlast.core.views import UsageView
+from outlast.core.views import ProcessView, UsageView
+from outlast.model.process import Run
 from outlast.model.usage import PeakUsage, UsageSample
 
 _SHORTEST_MS = 500
@@ -34,10 +36,21 @@ def process_stats(view: UsageView) -> dict[str, Any]:
     }
 
 
+def listed_with_usage(view: ProcessView) -> dict[str, Any]:
+    """Return a process as `responses.ListedProcess` describes it, with its usage."""
+    before = [_zeros(view.process.run), *view.samples]
+    usage = _sample(before[-1], before[-2]) if view.samples else None
+    return {**process_info(view), "usage": usage}
+
+
 def _first_sample(view: UsageView) -> UsageSample | None:
     """Return the sample of zeros at the start of the run. None: the start of an earlier run is not known."""
     run = view.process.run
-    return UsageSample(run.started_at_ms, 0, 0, 0, 0, 0, 0, None) if run.number == view.run else None
+    return _zeros(run) if run.number == view.run else None
+
+
+def _zeros(run: Run) -> UsageSample:
+    return UsageSample(run.started_at_ms, 0, 0, 0, 0, 0, 0, None)
 
 
 def _earlier_sample(sample: UsageSample, earlier: list[UsageSample | None]) -> UsageSample | None:

@@ -9,7 +9,12 @@ from outlast.core.metrics import DaemonFigures
 from outlast.linux.own_usage import OwnUsage
 from outlast.model.output import GapReason, Stream
 from outlast.model.process import Reason
+from outlast.model.retention import Rule
 from outlast.model.totals import NO_LABEL, Counted, StartResult, StoreFigures, Totals
+
+_STORED_GAPS = [reason for reason in GapReason if reason is not GapReason.RETENTION]
+_PROCESS_RULES = [Rule.ENDED_S, Rule.ENDED]
+_OUTPUT_RULES = [Rule.OUTPUT_S, Rule.PROCESS_BYTES, Rule.TOTAL_BYTES, *_PROCESS_RULES]
 
 
 def add_daemon(exposition: Exposition, version: str, usage: OwnUsage, started_at_s: float) -> None:
@@ -103,7 +108,11 @@ def _add_totals(exposition: Exposition, totals: Totals | None, refused: dict[Lab
     exposition.add_all(families.ENDS, _by_label(totals, Counted.ENDS, "reason", list(Reason)))
     exposition.add_all(families.OUTPUT_BYTES, _by_label(totals, Counted.OUTPUT_BYTES, "stream", streams))
     exposition.add_all(families.OUTPUT_LINES, _by_label(totals, Counted.OUTPUT_LINES, "stream", streams))
-    exposition.add_all(families.GAPS, _by_label(totals, Counted.GAPS, "reason", list(GapReason)))
+    exposition.add_all(families.GAPS, _by_label(totals, Counted.GAPS, "reason", _STORED_GAPS))
+    exposition.add_all(families.RETENTION_BYTES, _by_label(totals, Counted.REMOVED_BYTES, "rule", _OUTPUT_RULES))
+    exposition.add_all(
+        families.RETENTION_PROCESSES, _by_label(totals, Counted.REMOVED_PROCESSES, "rule", _PROCESS_RULES)
+    )
 
 
 def _by_label(totals: Totals, counted: Counted, label: str, values: Sequence[str]) -> dict[Labels, int]:

@@ -29,6 +29,12 @@ COMMIT_DURATION = Family("outlast_commit_duration_seconds", _HISTOGRAM, "Duratio
 STORE_BYTES = Family("outlast_store_bytes", _GAUGE, "Bytes on disk: database, its log, and output in the spool.")
 STORE_FREE = Family("outlast_store_free_bytes", _GAUGE, "Part of the database that is free for new output.")
 FILESYSTEM_FREE = Family("outlast_filesystem_free_bytes", _GAUGE, "Space that is left on the file system of the store.")
+RETENTION_BYTES = Family(
+    "outlast_retention_removed_bytes_total", _COUNTER, "Bytes of output on disk that retention has deleted."
+)
+RETENTION_PROCESSES = Family(
+    "outlast_retention_removed_processes_total", _COUNTER, "Ended processes that retention has deleted."
+)
 OLDEST_OUTPUT = Family(
     "outlast_oldest_output_timestamp_seconds", _GAUGE, "When the oldest stored output was read, since the epoch."
 )

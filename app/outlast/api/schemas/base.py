@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from marshmallow import Schema
+from marshmallow import INCLUDE, Schema
 
 from outlast.api.parsing import UNKNOWN_FIELD
 
@@ -28,3 +28,12 @@ class Lenient(Strict):
 
 class NoQuery(Strict):
     """The query string of a call without parameters."""
+
+
+class AnyQuery(Strict):
+    """The query string of the web page: only its script reads it, so every field passes."""
+
+    class Meta:
+        """Options of marshmallow."""
+
+        unknown = INCLUDE

@@ -17,7 +17,12 @@ class EventsQuery(Strict):
 
     after = fields.QueryInteger(load_default=0, metadata={"description": "Start after the event with this id."})
     tail = fields.QueryInteger(metadata={"description": "Start this number of events before the end."})
-    process = fields.Ulid(metadata={"description": "Only events of the process with this permanent id."})
+    process = fields.PermanentRef(
+        metadata={
+            "description": "Only events of the process with this permanent id or handle (`@12`). A handle finds no "
+            "process that was purged, the id still finds its event `purged`."
+        }
+    )
     type = fields.Choices(
         EventType, metadata={"description": "Only events of this type. Repeat the parameter to allow several."}
     )

@@ -8,12 +8,14 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from outlast.model.reference import handle_in
 from outlast.model.ulid import is_ulid
 
 MAX_INTEGER = 2**53 - 1
 """Largest integer that every JSON reader keeps exact."""
 
 MIN_SECONDS = 0.001
+MAX_EXIT_CODE = 255
 MAX_SECONDS = 366 * 24 * 3600
 MAX_PORT = 65_535
 
@@ -194,11 +196,28 @@ class Strings(fields.List[str]):
         return value
 
 
-class Ulid(String):
-    """The permanent id of a process."""
+class ExitCodes(fields.List[int]):
+    """An array of exit codes. Loads as a tuple, ascending, each once."""
+
+    default_error_messages = {**MESSAGES, "invalid": "must be an array of integers"}
+
+    def __init__(self, *, metadata: dict[str, Any], **kwargs: Any) -> None:
+        limits = {"maxItems": MAX_EXIT_CODE + 1}
+        super().__init__(Integer(high=MAX_EXIT_CODE), metadata={**metadata, **limits}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, list) and len(value) > MAX_EXIT_CODE + 1:
+            raise ValidationError(f"must not have more than {MAX_EXIT_CODE + 1} items")
+        return tuple(sorted(set(super()._deserialize(value, attr, data, **kwargs))))
+
+
+class PermanentRef(String):
+    """A permanent reference to a process: its id, or its handle. Loads as text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs).upper()
-        if not is_ulid(text):
-            raise ValidationError("must be the permanent id of a process: 26 digits and letters, as `id` shows it")
+        if handle_in(text) is None and not is_ulid(text):
+            raise ValidationError(
+                "must be the permanent id of a process (26 digits and letters, as `id` shows it) or its handle (@12)"
+            )
         return text

@@ -5,7 +5,8 @@ from typing import Any
 from marshmallow import ValidationError, validate
 
 from outlast.api.schemas.fields import String
-from outlast.core.query.matcher import MAX_PROGRAM
+from outlast.core.query.matcher import MAX_PROGRAM, make_matcher
+from outlast.model.errors import InvalidRequest
 from outlast.model.output import Stream
 
 MAX_PATTERN_CHARS = 1000
@@ -26,6 +27,22 @@ PATTERN = validate.And(
     validate.Length(1, MAX_PATTERN_CHARS, error=f"must be 1 to {MAX_PATTERN_CHARS} characters long"), check_one_line
 )
 """Validator of the text or regular expression that lines are searched for."""
+
+
+def check_expression(text: str) -> None:
+    """Check that `text` is a regular expression.
+
+    Raises:
+        ValidationError: it is not valid, or too large.
+    """
+    try:
+        make_matcher(text, "it", is_regex=True)
+    except InvalidRequest as exc:
+        raise ValidationError(str(exc).removeprefix("it ")) from None
+
+
+IGNORE_CASE = "Ignore the difference between upper and lower case, in every script."
+"""Description of the flag that makes a text match in any case."""
 
 
 def regex_meaning(parameter: str) -> str:

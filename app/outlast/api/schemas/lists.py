@@ -16,10 +16,17 @@ _DEFAULT_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRequest:
-    """A page of processes. `adds_running`: all that run belong to it, also beyond `query.limit`."""
+    """A page of processes.
+
+    Attributes:
+        query: the processes.
+        adds_running: whether all that run belong to it, also beyond `query.limit`.
+        with_usage: whether to tell the resources that those use which run.
+    """
 
     query: ProcessQuery
     adds_running: bool
+    with_usage: bool
 
 
 class ListQuery(OrderedPage):
@@ -46,6 +53,14 @@ class ListQuery(OrderedPage):
             "come again on the page to which they belong."
         },
     )
+    usage = fields.QueryFlag(
+        load_default=False,
+        metadata={
+            "description": "Whether each process has the field `usage`: processor time, memory and others of the "
+            "last sample of its run.",
+            "default": False,
+        },
+    )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> ListRequest:
@@ -60,4 +75,5 @@ class ListQuery(OrderedPage):
         )
         if "cursor" in data:
             query = apply_cursor(query, data["cursor"])
-        return ListRequest(query=query, adds_running="limit" not in data and "cursor" not in data)
+        adds_running = "limit" not in data and "cursor" not in data
+        return ListRequest(query=query, adds_running=adds_running, with_usage=data["usage"])

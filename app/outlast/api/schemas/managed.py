@@ -34,24 +34,37 @@ class RestartBody(Lenient):
     )
     initial_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
-        load_default=_RESTART.initial_backoff_ms,
         metadata={
-            "description": "Upper bound of the first delay, in milliseconds. The bound doubles with each restart."
+            "description": "Upper bound of the first delay, in milliseconds. The bound doubles with each restart.",
+            "default": _RESTART.initial_backoff_ms,
         },
     )
     max_backoff_ms = fields.Integer(
         high=MAX_WAIT_MS,
-        load_default=_RESTART.max_backoff_ms,
         metadata={
-            "description": "Upper bound of every delay, in milliseconds. Each delay is a random time below its bound."
+            "description": "Upper bound of every delay, in milliseconds. Each delay is a random time below its bound.",
+            "default": _RESTART.max_backoff_ms,
+        },
+    )
+    delay_ms = fields.Integer(
+        high=MAX_WAIT_MS,
+        allow_none=True,
+        load_default=None,
+        metadata={
+            "description": "The delay before every restart, in milliseconds, instead of a random one. It counts from "
+            "the end of the run."
         },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> Restart:
-        if data["initial_backoff_ms"] > data["max_backoff_ms"]:
+        bounds = {"initial_backoff_ms", "max_backoff_ms"} & data.keys()
+        if data["delay_ms"] is not None and bounds:
+            raise ValidationError({"delay_ms": [f"cannot be used with {min(bounds)}: it is the delay itself"]})
+        restart = Restart(**data)
+        if restart.initial_backoff_ms > restart.max_backoff_ms:
             raise ValidationError({"initial_backoff_ms": ["must not be more than max_backoff_ms"]})
-        return Restart(**data)
+        return restart
 
 
 class HealthCheckBody(Lenient):

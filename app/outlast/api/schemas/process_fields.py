@@ -11,6 +11,7 @@ from marshmallow import ValidationError, fields
 
 from outlast.api.schemas.fields import DIGITS, MESSAGES, String, check_text
 from outlast.core.commands.users import UserSpec
+from outlast.model.reference import handle_in, pid_in
 from outlast.model.ulid import is_ulid
 
 MAX_ID = 2**32 - 2
@@ -38,7 +39,7 @@ class Key(String):
 
 
 class Name(String):
-    """The name of a process: printable, fits into a path, and looks like neither a pid nor an id."""
+    """The name of a process: printable, fits into a path, and looks like no pid, handle or id."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -46,8 +47,8 @@ class Name(String):
             raise ValidationError(
                 f'must be 1 to {MAX_NAME_CHARS} printable characters without "/", and not "." or ".."'
             )
-        if (text.isascii() and text.isdigit()) or is_ulid(text.upper()):
-            raise ValidationError("must not look like a pid (all digits) or an id (a ULID)")
+        if pid_in(text) is not None or handle_in(text) is not None or is_ulid(text.upper()):
+            raise ValidationError("must not look like a pid (all digits), a handle (@12) or an id (a ULID)")
         return text
 
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from marshmallow import ValidationError, post_load, validate, validates_schema
 from marshmallow import fields as ma_fields
-from marshmallow import post_load, validate
 
-from outlast.api.schemas import fields, process_fields
+from outlast.api.schemas import fields, line_fields, process_fields
 from outlast.api.schemas.base import Lenient, Strict
+from outlast.api.schemas.keep import ALWAYS, FORMS, KeepField
 from outlast.api.schemas.limits import LimitsBody
 from outlast.api.schemas.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
 from outlast.api.schemas.terminal_fields import TerminalBody, check_modes
@@ -23,10 +24,17 @@ MAX_KILL_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRequest:
-    """Request to kill a process. `purge`: delete its record and output, too. `wait_s`: how long to wait for the end."""
+    """Request to kill a process.
+
+    Attributes:
+        purge: delete its record and output, too.
+        wait_s: how long to wait for the end.
+        grace_ms: time between its stop signal and SIGKILL; None: only a managed process is stopped, within its own.
+    """
 
     purge: bool
     wait_s: float
+    grace_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +166,7 @@ class StartBody(Lenient):
             "description": "Name of the process, by which every call finds it. Only one live process has a name at a "
             "time. A name makes the process managed: unless `restart` says otherwise, it is restarted after every end "
             'except exit code 0. For a named job that runs once, send `"restart": {"policy": "never"}`. A name has '
-            "printable characters without `/`, and is neither all digits nor a ULID.",
+            "printable characters without `/`, and is neither all digits, nor `@` and digits, nor a ULID.",
             "minLength": 1,
             "maxLength": process_fields.MAX_NAME_CHARS,
         },
@@ -174,6 +182,15 @@ class StartBody(Lenient):
         metadata={
             "description": "Health check. It makes the process managed. An unhealthy process is killed, which counts "
             "as a failure."
+        },
+    )
+    ready_log = fields.String(
+        allow_none=True,
+        validate=validate.And(line_fields.PATTERN, line_fields.check_expression),
+        metadata={
+            "description": "Regular expression (RE2 syntax). It makes the process managed: `health_status` of a run is "
+            "`starting` until it prints a line that matches, and `healthy` from then on. Not with `health_check`.",
+            "example": "listening on port [0-9]+",
         },
     )
     stop_signal = process_fields.SignalNumber(
@@ -192,6 +209,22 @@ class StartBody(Lenient):
             "description": "Time between the stop signal and SIGKILL, in milliseconds, when a managed process is "
             "stopped. "
             f"Default {DEFAULT_STOP_GRACE_MS}."
+        },
+    )
+    success_exit_codes = fields.ExitCodes(
+        allow_none=True,
+        metadata={
+            "description": "Exit codes that count as success, besides 0: a managed process with the policy "
+            "`on_failure` is not restarted after them."
+        },
+    )
+    keep = KeepField(
+        allow_none=True,
+        metadata={
+            "description": "What is kept of the process, where that differs from the settings of retention. "
+            f'`"{ALWAYS}"`: neither the limit of all output (`keep_total_bytes`) nor those of ended processes count.',
+            "anyOf": [*FORMS, {"type": "null"}],
+            "example": {"bytes": 100_000_000},
         },
     )
     timeout = fields.Seconds(
@@ -224,6 +257,11 @@ class StartBody(Lenient):
         },
     )
 
+    @validates_schema
+    def _check_readiness(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("ready_log") is not None and data.get("health_check") is not None:
+            raise ValidationError({"ready_log": ["cannot be used with health_check: both say when it is healthy"]})
+
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> StartRequest:
         given = {key: value for key, value in data.items() if value is not None}
@@ -246,8 +284,11 @@ class StartBody(Lenient):
                 limits=given.get("limits", Limits()),
                 stop_signal=given.get("stop_signal", signal.SIGTERM),
                 stop_grace_ms=given.get("stop_grace_ms", DEFAULT_STOP_GRACE_MS),
+                success_exit_codes=given.get("success_exit_codes", ()),
                 restart=given.get("restart"),
                 health_check=given.get("health_check"),
+                ready_log=given.get("ready_log"),
+                keep=given.get("keep"),
                 terminal=given.get("tty"),
             ),
             idempotency_key=given.get("idempotency_key"),
@@ -260,7 +301,7 @@ class RunBody(StartBody):
     class Meta:
         """The fields that would make the process managed are left out."""
 
-        exclude = ("name", "restart", "health_check", "stop_grace_ms")
+        exclude = ("name", "restart", "health_check", "ready_log", "stop_grace_ms", "success_exit_codes")
 
 
 class StartQuery(Strict):
@@ -330,12 +371,24 @@ class DeleteQuery(Strict):
     wait = fields.QueryFloat(
         low=0,
         high=MAX_KILL_WAIT_S,
-        load_default=KILL_WAIT_S,
         metadata={
-            "description": "Maximum time in seconds to wait until the whole process tree is gone. 0: do not wait."
+            "description": "Maximum time in seconds to wait until the whole process tree is gone. 0: do not wait. "
+            f"Default {KILL_WAIT_S:g}, in addition to `grace_ms`."
+        },
+    )
+
+    grace_ms = fields.QueryInteger(
+        high=MAX_WAIT_MS,
+        metadata={
+            "description": "First send the process group its `stop_signal`, and SIGKILL to the tree when the process "
+            "has ended, or after this time in milliseconds, also if the daemon dies or the client disconnects "
+            "meanwhile. For a managed process, instead of its `stop_grace_ms`. Without it, a process that is not "
+            "managed gets SIGKILL at once."
         },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> DeleteRequest:
-        return DeleteRequest(purge=data["purge"], wait_s=data["wait"])
+        grace_ms: int | None = data.get("grace_ms")
+        wait_s = data.get("wait", KILL_WAIT_S + (grace_ms or 0) / 1000)
+        return DeleteRequest(purge=data["purge"], wait_s=wait_s, grace_ms=grace_ms)

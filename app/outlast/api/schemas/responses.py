@@ -5,8 +5,9 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
+from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
-from outlast.model.event import EventType
+from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import HealthStatus, ManagedStatus
 from outlast.model.options import HealthCheckType, RestartPolicy
 from outlast.model.process import OutputMode, Reason, Status, StdinMode
@@ -24,13 +25,39 @@ def _flag(description: str) -> fields.Boolean:
     return fields.Boolean(required=True, metadata={"description": description})
 
 
+class TrimmedOutput(Schema):
+    """Output of a process that was deleted because of a limit: all up to `last_seq`."""
+
+    last_seq = _integer("Id of the last line or gap that is deleted.")
+    lines = _integer("Number of lines that are deleted.")
+    bytes = _integer("Number of bytes that are deleted.")
+    until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
+
+
+SPANS_FORM = (
+    f"at most the first {MAX_SPANS}: `[start, end]` of each, in characters (Unicode code points) from 0, `end` behind "
+    "the last one: in Python `line[start:end]`, in JavaScript `[...line].slice(start, end)`"
+)
+"""Phrase that says in which form matches are told."""
+
+
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
     lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
     bytes = _integer("Number of bytes.")
-    first_seq = _integer("Id of the first line or gap; 0 if nothing is stored.")
-    last_seq = _integer("Id of the last line or gap; 0 if nothing is stored.")
+    first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
+    last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    last_at = _integer(
+        "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
+        allow_none=True,
+    )
+    trimmed = fields.Nested(
+        TrimmedOutput,
+        required=True,
+        allow_none=True,
+        metadata={"description": "What was deleted because of a limit (settings `keep_...`); null: nothing."},
+    )
 
 
 class TerminalSize(Schema):
@@ -47,6 +74,7 @@ class RestartInfo(Schema):
     max_restarts = _integer("Maximum number of restarts in a row; null: no maximum.", allow_none=True)
     initial_backoff_ms = _integer("Upper bound of the first delay, in milliseconds.")
     max_backoff_ms = _integer("Upper bound of every delay, in milliseconds.")
+    delay_ms = _integer("Delay before every restart, in milliseconds; null: it is random.", allow_none=True)
 
 
 class HealthCheckInfo(Schema):
@@ -91,11 +119,12 @@ class ManagedInfo(Schema):
         allow_none=True,
         metadata={"description": "Health check; null if there is none."},
     )
+    ready_log = _string("Expression that a line of a ready run matches; null if there is none.", allow_none=True)
     health_status = Choice(
         HealthStatus,
         required=True,
         metadata={
-            "description": "Result of the health checks of the current run. `disabled`: there is no check, or the "
+            "description": "Health of the current run. `disabled`: there is no check and no `ready_log`, or the "
             "process is stopped. `unhealthy` stays after the kill that it causes."
         },
     )
@@ -111,7 +140,7 @@ class ProcessInfo(Schema):
     """A process. Times are milliseconds since the Unix epoch."""
 
     pid = _integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
-    handle = _integer("Permanent integer id. Paths do not accept it: digits in a path are a pid.")
+    handle = _integer("Permanent short id. `@` and this number, such as `@12`, names the process wherever an id does.")
     id = _string("Permanent id (a ULID).")
     status = Choice(Status, required=True, metadata={"description": "Status of the current or last run."})
     reason = Choice(
@@ -145,6 +174,11 @@ class ProcessInfo(Schema):
     )
     working_dir = _string("Folder in which the process was started.")
     user = _string("User, as requested; null: the daemon's own user.", allow_none=True)
+    success_exit_codes = fields.List(
+        fields.Integer(strict=True),
+        required=True,
+        metadata={"description": "Exit codes that count as success, besides 0, as requested."},
+    )
     nice = _integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
     limits = fields.Dict(
         keys=fields.String(),
@@ -228,15 +262,6 @@ class KilledProcess(ProcessInfo):
     )
 
 
-class ProcessPage(Schema):
-    """A page of processes, in the requested order."""
-
-    processes = fields.List(
-        fields.Nested(ProcessInfo), required=True, metadata={"description": "Processes of this page."}
-    )
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
-
-
 class CpuTimes(Schema):
     """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
@@ -295,6 +320,28 @@ class UsageSample(Schema):
     memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
 
 
+class ListedProcess(ProcessInfo):
+    """A process in a list."""
+
+    usage = fields.Nested(
+        UsageSample,
+        allow_none=True,
+        metadata={
+            "description": "With `usage=true`: resource use of the process and its descendants, at most 5 s ago, "
+            "mostly without `pss_bytes`. Null: the run has ended, or is younger than a second."
+        },
+    )
+
+
+class ProcessPage(Schema):
+    """A page of processes, in the requested order."""
+
+    processes = fields.List(
+        fields.Nested(ListedProcess), required=True, metadata={"description": "Processes of this page."}
+    )
+    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
+
+
 class ProcessStats(Schema):
     """Resource use of one run of a process."""
 
@@ -329,6 +376,20 @@ class OutputLines(Schema):
     line_count = _integer("Number of `lines`.")
 
 
+class OutputHistogram(Schema):
+    """Numbers of lines by the time at which they were read."""
+
+    bucket_ms = _integer("Duration of each bucket, in milliseconds.")
+    buckets = fields.List(
+        fields.List(fields.Integer()),
+        required=True,
+        metadata={
+            "description": "`[from_ms, lines, stderr_lines]` of each bucket, in order: when it begins, how many lines "
+            "it has of both streams, and how many of these of standard error. Empty: there is no output."
+        },
+    )
+
+
 class Event(Schema):
     """One event of a process. The event is complete in itself, because the process may have been purged since."""
 
@@ -340,8 +401,10 @@ class Event(Schema):
             "description": "`started`: the process is recorded and is about to run its program. `failed`: the program "
             "could not be run, and the record was removed. `restarted`: a later run has started. `exited`: a run has "
             "ended, in any way but `lost`. `lost`: a run has ended, and nobody can know how. `unhealthy`: the health "
-            "check has failed. `purged`: the record and the output of the process were deleted, and so were its other "
-            "events."
+            "check has failed. `healthy`: it has succeeded for the first time in a run, or a line of the run matches "
+            "`ready_log`. `stopped`: a managed process is not restarted any more, by its policy or on request; its "
+            "last run may still be ending. `trimmed`: its oldest output was deleted by a limit; at most one a minute. "
+            "`purged`: the record and the output of the process were deleted, and so were its other events."
         },
     )
     process_id = _string("Permanent id of the process.")
@@ -358,7 +421,13 @@ class Event(Schema):
     signal = fields.Integer(
         allow_none=True, metadata={"description": "Only of `exited` and `lost`: number of the signal, or null."}
     )
-    reason = Choice(Reason, metadata={"description": "Only of `exited` and `lost`: why the run ended."})
+    reason = fields.String(
+        validate=validate.OneOf([reason.value for reason in (*Reason, *PurgeReason)]),
+        metadata={
+            "description": "Of `exited` and `lost`: why the run ended. Of `purged`: `retention` if a setting "
+            "(`keep_ended`, `keep_ended_s`) says so; left out if a client asked for it."
+        },
+    )
 
 
 class Health(Schema):
@@ -369,7 +438,7 @@ class Health(Schema):
         fields.String(),
         metadata={
             "description": "What an operator should decide, and how. Missing if there is nothing. Managed processes of "
-            "a store that was copied or moved are not started, for instance."
+            "a store that was copied or moved are not started, for instance, or the disk is 90 % full."
         },
     )
 
@@ -421,6 +490,7 @@ class FoundLine(Schema):
     """One line that a search has found."""
 
     process_id = _string("Permanent id of the process that printed the line.")
+    handle = _integer("Handle of the process.")
     name = _string("Name of the process; null if it has none.", allow_none=True)
     command = _string("Program of the process.")
     run = _integer("Number of the run that printed the line.")
@@ -429,6 +499,9 @@ class FoundLine(Schema):
     timestamp = _integer("Time at which the line was read.")
     stream = _string("`stdout` or `stderr`.")
     line = _string("The line, without its line break.")
+    spans = fields.List(
+        fields.List(fields.Integer()), required=True, metadata={"description": f"The matches in `line`, {SPANS_FORM}."}
+    )
 
 
 class FoundLines(Schema):

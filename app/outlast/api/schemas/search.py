@@ -27,15 +27,14 @@ class SearchParameters(OrderedPage):
         metadata={"description": "Text that a line must contain.", "example": "error"},
     )
     regex = fields.QueryFlag(load_default=False, metadata={"description": line_fields.regex_meaning("q")})
-    ignore_case = fields.QueryFlag(
-        load_default=False,
-        metadata={"description": "Ignore the difference between upper and lower case, in every script."},
-    )
+    ignore_case = fields.QueryFlag(load_default=False, metadata={"description": line_fields.IGNORE_CASE})
     stream = line_fields.StreamName(metadata={"description": "Only this stream."})
     since = MomentField(metadata={"description": "Only lines that were read at or after this time."})
     until = MomentField(metadata={"description": "Only lines that were read at or before this time."})
     tag = tag_filter("output of processes")
-    process = fields.Ulid(metadata={"description": "Only output of the process with this permanent id."})
+    process = fields.PermanentRef(
+        metadata={"description": "Only output of the process with this permanent id or handle (`@12`)."}
+    )
     name = name_filter("output of processes")
     limit = page_limit("lines", default=100, high=1000)
     timeout = fields.QuerySeconds(

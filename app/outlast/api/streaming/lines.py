@@ -5,6 +5,7 @@ The type of `lines` is bytes: any number of lines, each with its "\n"; the last 
 
 from collections.abc import Sequence
 
+from outlast.core.query.matcher import Matcher
 from outlast.model.output import Chunk, count_lines, split_lines
 
 
@@ -42,12 +43,12 @@ class LineJoiner:
 
 
 class LineFilter:
-    """Filter that passes lines which contain `needle`, up to `limit` of them. None: no such condition."""
+    """Filter that passes lines which match, up to `limit` of them. None: no such condition."""
 
-    def __init__(self, needle: bytes | None, limit: int | None) -> None:
-        self._needle = needle
+    def __init__(self, matcher: Matcher | None, limit: int | None) -> None:
+        self.matcher = matcher
         self._left = limit
-        self.passes_all = needle is None and limit is None
+        self.passes_all = matcher is None and limit is None
 
     @property
     def full(self) -> bool:
@@ -62,8 +63,8 @@ class LineFilter:
 
     def filter_numbered(self, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
         """Return the lines that pass the filter, and their numbers."""
-        if self._needle is not None:
-            lines, numbers = _matching(self._needle, lines, numbers)
+        if self.matcher is not None:
+            lines, numbers = _matching(self.matcher, lines, numbers)
         if self._left is None:
             return lines, numbers
         if len(numbers) > self._left:
@@ -73,8 +74,12 @@ class LineFilter:
         return lines, numbers
 
 
-def _matching(needle: bytes, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
-    if needle not in lines:
+def _matching(matcher: Matcher, lines: bytes, numbers: Sequence[int]) -> tuple[bytes, Sequence[int]]:
+    if not matcher.may_match(lines):
         return b"", ()
-    found = [(line, number) for line, number in zip(split_lines(lines), numbers, strict=True) if needle in line]
+    found = [
+        (line, number)
+        for line, number in zip(split_lines(lines), numbers, strict=True)
+        if matcher.matches(line.removesuffix(b"\n"))
+    ]
     return b"".join(line for line, _ in found), [number for _, number in found]

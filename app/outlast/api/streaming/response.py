@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 
 from aiohttp import hdrs, web
@@ -13,7 +13,7 @@ from aiohttp.http import HttpVersion11, StreamWriter
 
 from outlast.api.streaming.sse import PIECE_BYTES
 from outlast.core.query.follow import FollowInterrupted
-from outlast.model.errors import InvalidRequest, NotFound, OutlastError
+from outlast.model.errors import InvalidRequest, NotFound, OutlastError, OutputTrimmed
 
 _TURN_BYTES = 64 * 1024
 """Number of bytes sent to one client before other tasks get a turn."""
@@ -23,6 +23,8 @@ UNCHANGED = "no-store, no-transform"
 
 SETTLE_S = 5.0
 """Maximum time to wait for background tasks when the daemon shuts down."""
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -155,8 +157,8 @@ async def _write_body(
         _set_reset_on_close(request, enabled=False)
 
 
-_EXPECTED = (FollowInterrupted, NotFound)
-"""Errors in the course of things: the daemon is stopping, or the process was purged."""
+_EXPECTED = (FollowInterrupted, NotFound, OutputTrimmed)
+"""Errors in the course of things: the daemon is stopping, or what is read was purged or trimmed."""
 
 
 def _ends_by_closing(request: web.Request, response: web.StreamResponse) -> bool:
@@ -191,7 +193,11 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
 
 
 async def send_or_fail(
-    request: web.Request, content_type: str, pieces: AsyncGenerator[bytes, None], size: int | None = None
+    request: web.Request,
+    content_type: str,
+    pieces: AsyncGenerator[bytes, None],
+    size: int | None = None,
+    headers: Mapping[str, str] = _NO_HEADERS,
 ) -> web.StreamResponse:
     """Send a response of `pieces`, joined to about `PIECE_BYTES` each, and return it.
 
@@ -200,6 +206,7 @@ async def send_or_fail(
         content_type: type of the body.
         pieces: the body.
         size: bytes of the whole body, if known. The response then needs no chunked encoding, which copies each piece.
+        headers: further headers of the response.
 
     Raises:
         InvalidRequest: the client could not tell a part of the response from the whole.
@@ -207,7 +214,7 @@ async def send_or_fail(
     """
     gathered = _gather(pieces)
     first = await anext(gathered, b"")
-    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: UNCHANGED, hdrs.VARY: hdrs.ACCEPT}
+    headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: UNCHANGED, hdrs.VARY: hdrs.ACCEPT, **headers}
     if len(first) < PIECE_BYTES:
         await gathered.aclose()
         return web.Response(body=first, headers=headers)

@@ -13,7 +13,8 @@ from operator import attrgetter
 
 import orjson
 
-from outlast.model.output import Chunk, Stream, count_lines
+from outlast.core.query.matcher import Matcher, spans_in_text
+from outlast.model.output import Chunk, Stream, TrimGap, count_lines, split_lines
 
 PIECE_BYTES = 128 * 1024
 """Approximate size of one write to a reader of stored output."""
@@ -110,6 +111,38 @@ def encode(form: Format, chunk: Chunk, data: bytes, ids: Sequence[int]) -> bytes
     return b"".join(parts)
 
 
+def group_events(chunk: Chunk, data: bytes, seq: int, around: tuple[str, str], about: dict[str, object]) -> bytes:
+    """Return `data`, lines of `chunk` from number `seq` on, as events of a stream of several processes.
+
+    Args:
+        chunk: the chunk.
+        data: some of its lines.
+        seq: number of the first of them.
+        around: text of an event's id before and behind the number of its line.
+        about: fields that tell which process it is.
+    """
+    *lines, last = json_lines(data)
+    texts = [line + b"\\n" for line in lines] + ([last] if last else [])
+    stamp = dumps({**about, "timestamp": chunk.ts_ms, "stream": chunk.stream.word})[1:-1]
+    before, behind = b"id: " + around[0].encode(), around[1].encode() + b'\nevent: output\ndata: {"seq":'
+    middle = b"," + stamp + b',"line":"'
+    events = [b'%b%d%b%d%b%b"}\n\n' % (before, n, behind, n, middle, text) for n, text in enumerate(texts, seq)]
+    return b"".join(events)
+
+
+def named_event(kind: str, id_: str, data: object) -> bytes:
+    """Return an event with a name and an id."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (id_.encode(), kind.encode(), dumps(data))
+
+
+def gap_data(chunk: Chunk) -> dict[str, object]:
+    """Return the data of a gap."""
+    gap: dict[str, object] = {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+    if isinstance(chunk, TrimGap):
+        gap |= {"lines": chunk.trimmed.lines, "bytes": chunk.trimmed.bytes}
+    return gap
+
+
 def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
     """Return `lines`, read with `chunk`, as events of `POST .../run`: without line breaks."""
     texts = json_lines(lines)
@@ -122,8 +155,7 @@ def run_events(lines: bytes, chunk: Chunk, ids: Sequence[int]) -> bytes:
 
 def run_gap_event(chunk: Chunk, id_: int) -> bytes:
     """Return a gap as an event of `POST .../run`."""
-    gap = {"gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return b"id: %d\n%b" % (id_, data_event(gap))
+    return b"id: %d\n%b" % (id_, data_event(_gap_with_time(chunk)))
 
 
 def data_event(value: object) -> bytes:
@@ -141,13 +173,22 @@ def eof_event(last_seq: int, status: object) -> bytes:
 
 def gap_event(chunk: Chunk) -> bytes:
     """Return a gap as a Server-Sent Event."""
-    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.first_seq, orjson.dumps(_gap(chunk)))
+    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.last_seq, orjson.dumps(gap_data(chunk)))
 
 
 def gap_line(chunk: Chunk) -> bytes:
     """Return a gap as a line of NDJSON."""
-    event = {"id": chunk.first_seq, "gap": _gap(chunk), "timestamp": chunk.ts_ms, "stream": chunk.stream.word}
-    return ndjson_line(event)
+    return ndjson_line({"id": chunk.last_seq, **_gap_with_time(chunk)})
+
+
+def marked_lines(chunk: Chunk, data: bytes, ids: Sequence[int], matcher: Matcher) -> bytes:
+    """Return `data`, lines of `chunk` whose ids are `ids`, as lines of NDJSON that tell the matches in each."""
+    events = []
+    for line, id_ in zip(split_lines(data), ids, strict=True):
+        event = {"id": id_, "line": line.decode("utf-8", "replace"), "timestamp": chunk.ts_ms}
+        spans = spans_in_text(matcher, line.removesuffix(b"\n"))
+        events.append(ndjson_line({**event, "stream": chunk.stream.word, "spans": spans}))
+    return b"".join(events)
 
 
 def ndjson_line(value: object) -> bytes:
@@ -155,23 +196,29 @@ def ndjson_line(value: object) -> bytes:
     return dumps(value, orjson.OPT_APPEND_NEWLINE)
 
 
-def _gap(chunk: Chunk) -> dict[str, object]:
-    return {"from": chunk.first_seq, "to": chunk.last_seq, "reason": chunk.gap}
+def _gap_with_time(chunk: Chunk) -> dict[str, object]:
+    stream = "both" if isinstance(chunk, TrimGap) else chunk.stream.word
+    return {"gap": gap_data(chunk), "timestamp": chunk.ts_ms, "stream": stream}
 
 
-def blocks(data: bytes, line_count: int) -> Iterator[bytes]:
-    """Yield `data`, which holds `line_count` lines, in blocks that give about `PIECE_BYTES` of events each."""
+def blocks(
+    data: bytes, line_count: int, piece_bytes: int = PIECE_BYTES, event_bytes: int = _EVENT_BYTES
+) -> Iterator[bytes]:
+    """Yield `data`, which holds `line_count` lines, in blocks that give about `piece_bytes` of events each.
+
+    `event_bytes`: approximate size of an event besides its line.
+    """
     start = 0
     while start < len(data):
-        end = _block_end(data, start, line_count, PIECE_BYTES)
+        end = _block_end(data, start, line_count, piece_bytes, event_bytes)
         yield data[start:end]
         start = end
 
 
-def _block_end(data: bytes, start: int, line_count: int, piece_bytes: int) -> int:
+def _block_end(data: bytes, start: int, line_count: int, piece_bytes: int, event_bytes: int = _EVENT_BYTES) -> int:
     """Return the end of the block at `start`: at least one line, and about `piece_bytes` of events."""
     average = len(data) // line_count + 1
-    size = average * max(1, piece_bytes // (average + _EVENT_BYTES))
+    size = average * max(1, piece_bytes // (average + event_bytes))
     if len(data) - start <= size:
         return len(data)
     return (data.rfind(b"\n", start, start + size) + 1) or (data.find(b"\n", start + size) + 1) or len(data)
@@ -198,6 +245,7 @@ class EventCache:
     def pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
         """Yield chunks of one process as pieces of about `FOLLOW_PIECE_BYTES` (more if one line is longer).
 
+        A `TrimGap` may be the first of them only.
         Followers that keep up bring the same sequence one after the other: it is looked at once.
         """
         if chunks is not self._last[0]:
@@ -205,7 +253,10 @@ class EventCache:
         return iter(self._last[1])
 
     def _make_pieces(self, chunks: Sequence[Chunk]) -> Iterator[Piece]:
-        for group in _groups(chunks):
+        if isinstance(chunks[0], TrimGap):  # not from the cache: chunks that were there had the same numbers
+            yield Piece(gap_event(chunks[0]), chunks[0].last_seq)
+            chunks = chunks[1:]
+        for group in _groups(chunks) if chunks else ():
             if len(group) == 1:
                 yield from self._parts(group[0])
             else:

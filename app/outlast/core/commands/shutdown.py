@@ -10,6 +10,7 @@ from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import EndsNotStored, NotRunning
 
 _KILL_CONFIRM_S = 10.0
+_STORE_S = 10.0
 
 
 async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float) -> int:
@@ -37,8 +38,15 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
             "make room or fix the error and try again, or give it up with `outlast shutdown --discard`",
             len(running),
         )
-    if not finished:  # a process that could not be killed holds a pipe; all that it wrote so far is stored
-        for live in rest:
+    if not finished:  # a process that could not be killed holds a pipe, or the store is slow
+        left = [live for live in rest if not live.finished]
+        if not all(await asyncio.gather(*(live.wait_written_stored(_STORE_S) for live in left))):
+            raise EndsNotStored(
+                "the processes were told to end, but not all of their output is stored yet. The shim keeps it: try "
+                "again, or give it up with `outlast shutdown --discard`",
+                len(running),
+            )
+        for live in left:
             supervisor.link.forget(live.slot)
     await committer.wait_until_idle()
     await supervisor.link.end_shim()

@@ -89,7 +89,8 @@ class Starter:
         handle = 0 if earlier is None else earlier.handle
         command = make_command(spec, env, identity, run_key(spec.id, number), self._inherit_env)
         try:
-            live = await self._supervisor.spawn(spec, command, number, position)
+            with self._committer.expecting():
+                live = await self._supervisor.spawn(spec, command, number, position)
         except SpawnRefused as exc:
             self.refused += 1
             raise explain(exc.stage, exc.errno, spec) from None

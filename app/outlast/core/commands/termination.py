@@ -10,10 +10,11 @@ from outlast.core.output.committer import Committer
 from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
-from outlast.model.errors import Interrupted, NotFound, ShimUnavailable, after_effects
+from outlast.model.errors import Interrupted, NotFound, NotRunning, ShimUnavailable, after_effects
 from outlast.model.process import Process
+from outlast.model.retention import Rule
 from outlast.shimlink import KillOutcome
-from outlast.storage import PurgeProcess, Storage
+from outlast.storage import EndedProcess, PurgeProcess, Storage
 
 KILL_WAIT_S = 10.0
 _PURGE_DRAIN_S = 2.0
@@ -22,6 +23,7 @@ _STUCK_WAIT_S = 1.5
 
 _FIRST_DELAY_S = 0.003
 _MAX_DELAY_S = 0.2
+_STOPPING = "the process was told to end, and is killed when its grace period is over: repeat the request"
 _NOT_GONE = "the process was killed, but its tree is not gone yet, or its end is not stored yet: repeat the request"
 
 
@@ -34,6 +36,26 @@ class Termination:
         self._supervisor = supervisor
         self._chunk_cache = chunk_cache
         self._purging: set[int] = set()
+
+    async def stop(self, process: Process, grace_ms: int, wait_s: float) -> str | None:
+        """Send a process its stop signal, and kill what is left of its tree when it has ended, or after `grace_ms`.
+
+        The shim does it, too, so that it is done if this daemon dies meanwhile, or if `wait_s` is over before.
+
+        Returns:
+            As `kill`.
+
+        Raises:
+            As `kill`.
+        """
+        deadline = time.monotonic() + wait_s
+        live = self._supervisor.get(process.spec.id)
+        if live is not None and not live.ended:
+            with contextlib.suppress(NotRunning, PermissionError):
+                await repeatable.terminate(self._supervisor, live, kill_after_ms=grace_ms)
+            if not await live.wait(lambda: live.ended, min(grace_ms / 1000, wait_s)) and wait_s < grace_ms / 1000:
+                return _STOPPING
+        return await self.kill(process, max(0.0, deadline - time.monotonic()))
 
     async def kill(self, process: Process, wait_s: float) -> str | None:
         """SIGKILL a process and its whole tree. The process may have ended already.
@@ -56,6 +78,12 @@ class Termination:
             return _NOT_GONE
         return _explain(outcome.strays) if outcome.strays else None
 
+    async def end(self, process: Process, wait_s: float, grace_ms: int | None = None) -> str | None:
+        """Stop a process within `grace_ms`; kill it if that is None."""
+        if grace_ms is None:
+            return await self.kill(process, wait_s)
+        return await self.stop(process, grace_ms, wait_s)
+
     async def _kill_tree(self, key: str, deadline: float) -> KillOutcome:
         """Kill until no process of the tree is left. If the shim dies meanwhile, the next one continues."""
         delay_s = _FIRST_DELAY_S
@@ -67,8 +95,10 @@ class Termination:
                 outcome = await self._supervisor.link.kill(key, outcome)
         return outcome
 
-    async def purge(self, process: Process, wait_s: float) -> str | None:
+    async def purge(self, process: Process, wait_s: float, grace_ms: int | None = None) -> str | None:
         """Kill a process and delete its record and output.
+
+        `grace_ms`: first stop it, as `stop` does.
 
         Returns:
             None if no process of the tree is left; else a sentence that says what is left. The process is purged,
@@ -87,7 +117,7 @@ class Termination:
             live = self._supervisor.get(process.spec.id)
             if process.spec.id in self._supervisor.quarantine.reasons:
                 await repeatable.kill(self._supervisor, process.key)  # the store rejects its end, too
-            elif (left := await self.kill(process, wait_s)) == _NOT_GONE:
+            elif (left := await self.end(process, wait_s, grace_ms)) in {_NOT_GONE, _STOPPING}:
                 self._purging.discard(process.handle)
                 return left
             with after_effects("the process was killed"):
@@ -102,10 +132,22 @@ class Termination:
                 await self._committer.commit(PurgeProcess(process.handle))
         except Interrupted:
             # The purge may be stored all the same. It is submitted, so that the daemon's counts agree with the store.
-            self._committer.submit(PurgeProcess(process.handle), lambda _handle: self._on_purged(process, live))
+            self._committer.submit(PurgeProcess(process.handle), lambda _: self._on_purged(process.handle, live))
             raise
-        self._on_purged(process, live)
+        self._on_purged(process.handle, live)
         return left
+
+    def purge_ended(self, ended: EndedProcess, rule: Rule) -> asyncio.Future[int] | None:
+        """Delete record and output of a process that has ended for good, by a rule of retention, and kill nothing.
+
+        Returns:
+            A future that is done when the purge is stored; None: another call purges the process.
+        """
+        if ended.handle in self._purging:
+            return None
+        self._purging.add(ended.handle)
+        change = PurgeProcess(ended.handle, rule)
+        return self._committer.stored(change, lambda _: self._on_purged(ended.handle, None))
 
     async def _check_not_purged(self, process: Process) -> None:
         if await self._storage.process(process.handle) is None:  # another call has just purged it
@@ -117,9 +159,9 @@ class Termination:
             self._supervisor.release(live)
             live.finished = True
 
-    def _on_purged(self, process: Process, live: LiveProcess | None) -> None:
-        self._purging.discard(process.handle)
-        self._chunk_cache.evict(process.handle)
+    def _on_purged(self, handle: int, live: LiveProcess | None) -> None:
+        self._purging.discard(handle)
+        self._chunk_cache.evict(handle)
         self._supervisor.total -= 1
         if live is not None:
             live.wake()

@@ -17,6 +17,7 @@ from outlast.core.commands.starter import Starter
 from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.health_check import watch_health
 from outlast.core.managed.next_run import NextRunStarter
+from outlast.core.managed.readiness import FindLine, watch_readiness
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
 from outlast.core.output.committer import Committer
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _KILL_CONFIRM_S = 10.0
+_HEALTH_EVENTS = {HealthStatus.HEALTHY: EventType.HEALTHY, HealthStatus.UNHEALTHY: EventType.UNHEALTHY}
 
 
 class ManagedController:
@@ -58,7 +60,13 @@ class ManagedController:
     """
 
     def __init__(
-        self, storage: Storage, committer: Committer, supervisor: Supervisor, starter: Starter, state_dir: Path
+        self,
+        storage: Storage,
+        committer: Committer,
+        supervisor: Supervisor,
+        starter: Starter,
+        state_dir: Path,
+        find_line: FindLine,
     ) -> None:
         self.registry = ManagedRegistry()
         self.env_encryption = EnvEncryption(state_dir)
@@ -66,6 +74,7 @@ class ManagedController:
         self._committer = committer
         self._supervisor = supervisor
         self._starter = NextRunStarter(storage, committer, supervisor, starter, self.env_encryption)
+        self._find_line = find_line
         self._is_resumed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -115,10 +124,10 @@ class ManagedController:
         self.registry.register(managed)
         self._ensure_task(managed)
 
-    async def stop(self, managed: ManagedProcess) -> None:
+    async def stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
         """Stop a process for good: its stop signal to its group, and SIGKILL to its tree after its grace period.
 
-        Continues if the caller is cancelled.
+        Continues if the caller is cancelled. `grace_ms`: another grace period than its own.
 
         Raises:
             ShimUnavailable: there is no shim now; nothing was done.
@@ -126,7 +135,7 @@ class ManagedController:
                 cannot commit now that it is to stop. That is committed when the store can, unless this daemon ends
                 before: try again.
         """
-        await asyncio.shield(self._run_task(self._stop(managed)))
+        await asyncio.shield(self._run_task(self._stop(managed, grace_ms)))
 
     async def restart(self, process: Process) -> None:
         """Stop a process in order if it runs, and start its next run. Continues if the caller is cancelled.
@@ -140,7 +149,7 @@ class ManagedController:
         """
         if process.managed is None:
             raise NotManaged(
-                "process is not managed (it has no name, restart or health_check), so it cannot be restarted"
+                "process is not managed (it has no name, restart, health_check or ready_log), so it cannot be restarted"
             )
         managed = self.registry.get(process.spec.id)
         if managed is None:
@@ -148,14 +157,14 @@ class ManagedController:
             self.registry.register(managed)
         await asyncio.shield(self._run_task(self._restart(managed)))
 
-    async def _stop(self, managed: ManagedProcess) -> None:
+    async def _stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
         async with managed.lock:
             self._check_shim(managed)
             if managed.should_run:
                 await self._store_stop(managed)
             failpoint("stop-wanted")
             with after_effects("the process is not restarted any more"):
-                await self._end_run(managed, must_be_stored=managed.is_stop_stored)
+                await self._end_run(managed, grace_ms, must_be_stored=managed.is_stop_stored)
             self._unregister_if_over(managed)
             if not managed.is_stop_stored:
                 raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
@@ -232,10 +241,13 @@ class ManagedController:
 
     async def _wait_for_end(self, managed: ManagedProcess, live: LiveProcess) -> None:
         """Check the health of a run until it ends, or is stopped."""
-        check = managed.spec.options.health_check
+        check, ready_log = managed.spec.options.health_check, managed.spec.options.ready_log
         watch = None
         if check is not None:
             watch = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._submit_state))
+        elif ready_log is not None:
+            ready = watch_readiness(managed, live, ready_log, self._find_line, self._submit_state)
+            watch = asyncio.create_task(ready)
         try:
             await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.should_run)
         finally:
@@ -305,15 +317,21 @@ class ManagedController:
         self._submit_state(managed, started)
         log.info("managed process %s: run %d is started", _called(managed), live.run.number)
 
-    async def _end_run(self, managed: ManagedProcess, *, must_be_stored: bool = True) -> None:
-        """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored."""
+    async def _end_run(
+        self, managed: ManagedProcess, grace_ms: int | None = None, *, must_be_stored: bool = True
+    ) -> None:
+        """End the current run: stop signal, grace period, SIGKILL. Wait until its end is stored.
+
+        The shim sends SIGKILL, too, so that it is sent if this daemon dies meanwhile.
+        """
         live = managed.live
         if live is None:
             return
         if not live.ended:
+            grace_ms = managed.spec.options.stop_grace_ms if grace_ms is None else grace_ms
             with contextlib.suppress(NotRunning, PermissionError):
-                await repeatable.terminate(self._supervisor, live)
-            if not await live.wait(lambda: live.ended, managed.spec.options.stop_grace_ms / 1000):
+                await repeatable.terminate(self._supervisor, live, kill_after_ms=grace_ms)
+            if not await live.wait(lambda: live.ended, grace_ms / 1000):
                 await repeatable.kill(self._supervisor, live.key)
         await live.wait(lambda: live.end_stored if must_be_stored else live.ended, _KILL_CONFIRM_S)
 
@@ -373,8 +391,9 @@ class ManagedController:
 
     def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Change the state now, and submit it. For states that no action depends on."""
-        if state.health is HealthStatus.UNHEALTHY and managed.state.health is not state.health:
-            self._committer.submit(AddEvent(managed.handle, state.health_run, EventType.UNHEALTHY, now_ms()))
+        if state.health is not managed.state.health and state.health in _HEALTH_EVENTS:
+            told = _HEALTH_EVENTS[state.health]
+            self._committer.submit(AddEvent(managed.handle, state.health_run, told, now_ms()))
         managed.state = state
         self._committer.submit(SetManaged(managed.handle, state))
         managed.wake()
@@ -394,6 +413,7 @@ def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> 
     return decide(
         _policy(managed),
         ending,
+        success_exit_codes=managed.spec.options.success_exit_codes,
         failures=managed.state.failures,
         ran_ms=ran_ms,
         draw=random.random(),  # noqa: S311 - it only spreads restarts
@@ -440,5 +460,5 @@ def _wait_ms(managed: ManagedProcess) -> int:
         return 0
     boot, due_ms = state.restart_due or ("", 0)
     wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
-    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).max_backoff_ms
+    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).longest_ms
     return min(max(0, wait_ms), longest_ms)

@@ -16,6 +16,7 @@ from outlast.model.shortage import shortages_told
 from outlast.storage import CompleteOutput, Storage
 
 _DRAIN_S = 10.0
+_STORE_S = 10.0
 
 
 class NextRunStarter:
@@ -60,12 +61,18 @@ class NextRunStarter:
         """Kill what is left of the earlier run's tree, and wait until its output is stored."""
         await repeatable.kill(self._supervisor, process.key)
         live = self._supervisor.get(process.spec.id)
-        if live is None or await live.wait(lambda: live.finished, _DRAIN_S):
+        if live is not None:
+            if await live.wait(lambda: live.finished, _DRAIN_S):
+                return
+            if not live.end_stored:
+                raise Unavailable(f"process {live.run.pid} was killed, but has not ended yet: try again")
+            if not await live.wait_written_stored(_STORE_S):
+                raise Unavailable(f"what process {live.run.pid} has printed is not stored yet: try again")
+            # A process that could not be killed holds the pipe. What it writes from now on is nobody's.
+            self._supervisor.link.forget(live.slot)
+            self._supervisor.release(live)
+            live.mark_finished()
+        elif process.run.output_complete:
             return
-        if not live.end_stored:
-            raise Unavailable(f"process {live.run.pid} was killed, but has not ended yet: try again")
-        # A process that could not be killed holds the pipe. All that it wrote so far is stored.
-        self._supervisor.link.forget(live.slot)
-        self._committer.submit(CompleteOutput(process.handle, process.run.number))
-        self._supervisor.release(live)
-        live.mark_finished()
+        # All output that is queued is stored before: the next run continues behind it.
+        await self._committer.commit(CompleteOutput(process.handle, process.run.number))

@@ -1,5 +1,6 @@
 """The restart policy of managed processes: pure functions of how a run ended, and of a random number."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from outlast.model.exit_status import ExitStatus
@@ -25,11 +26,20 @@ class Decision:
     failures: int
 
 
-def decide(restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms: int, draw: float) -> Decision:
+def decide(
+    restart: Restart,
+    ending: ExitStatus | None,
+    *,
+    success_exit_codes: Collection[int] = (),
+    failures: int,
+    ran_ms: int,
+    draw: float,
+) -> Decision:
     """Decide whether and when a process is restarted.
 
     Args:
         restart: the policy.
+        success_exit_codes: exit codes that count as success, besides 0.
         ending: how the run ended; None means that its program could not be executed.
         failures: number of restarts since the last run of at least `STABLE_MS`.
         ran_ms: duration of the run.
@@ -37,7 +47,7 @@ def decide(restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms
     """
     if ran_ms >= STABLE_MS:
         failures = 0
-    failed = ending is None or ending.exit_code != 0
+    failed = ending is None or ending.exit_code not in {0, *success_exit_codes}
     wanted = restart.policy is RestartPolicy.ALWAYS or (restart.policy is RestartPolicy.ON_FAILURE and failed)
     if not wanted or (restart.max_restarts is not None and failures >= restart.max_restarts):
         return Decision(None, failures)
@@ -45,7 +55,12 @@ def decide(restart: Restart, ending: ExitStatus | None, *, failures: int, ran_ms
 
 
 def backoff_ms(restart: Restart, failures: int, draw: float) -> int:
-    """Return the wait before a restart: 0 (full jitter) up to a bound that doubles from the initial to the maximum."""
+    """Return the wait before a restart: 0 (full jitter) up to a bound that doubles from the initial to the maximum.
+
+    If the policy has a delay of its own, it is that.
+    """
+    if restart.delay_ms is not None:
+        return restart.delay_ms
     bound = min(restart.max_backoff_ms, restart.initial_backoff_ms << min(failures, _MAX_DOUBLINGS))
     return int(bound * draw)
 

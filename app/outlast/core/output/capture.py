@@ -95,6 +95,11 @@ class Capture:
         """Whether every captured stream has ended."""
         return not any(stream.open for stream in self._streams.values())
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether all that earlier daemons may have read has been read again."""
+        return all(state.fed_end >= state.known_end for state in self._streams.values())
+
     def is_settled(self, ends: Iterable[tuple[Stream, int]]) -> bool:
         """Return whether both streams are stored up to `ends`, but for an incomplete character there."""
         return (
@@ -206,7 +211,7 @@ class Capture:
         """Emit an unfinished line that has waited long enough. Return the seconds until the next check, or None."""
         if not state.framer.can_flush:
             return None
-        if any(state.fed_end < state.known_end for state in self._streams.values()):
+        if not self.has_caught_up:
             return _LOOK_AGAIN_S
         if self._is_behind(now):
             self._flush_now()

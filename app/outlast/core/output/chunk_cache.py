@@ -63,6 +63,14 @@ class ChunkCache:
         self._evict_stored(handle)
         self._chunks.pop(handle, None)
 
+    def forget(self, handle: int, upto_seq: int) -> None:
+        """Forget a process's stored chunks that end at or before a line."""
+        chunks = self._chunks.get(handle, deque())
+        while len(chunks) > self._unstored.get(handle, 0) and chunks[0].last_seq <= upto_seq:
+            self._grow(handle, -_cost(chunks.popleft()))
+        if not chunks:
+            self.evict(handle)
+
     def read_chunks(self, handle: int, *, after_seq: int, max_bytes: int) -> list[Chunk] | None:
         """Return the whole chunks that have lines after `after_seq`, limited as by `Storage.chunks`.
 

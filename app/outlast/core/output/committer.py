@@ -26,6 +26,7 @@ from outlast.storage import (
     RecordUsage,
     SetManaged,
     Storage,
+    TrimOutput,
     WithdrawProcess,
 )
 from outlast.wire.contract import FRAME_OVERHEAD_BYTES, WINDOW_BYTES
@@ -52,8 +53,11 @@ _CATCH_UP_S = 1.0
 _PATIENCE = 3
 """Failed attempts in a row after which one change may be the cause, if the store can commit without it."""
 
+_GATHER_S = 0.002
+"""Maximum time that a commit waits for starts under way, so that a burst of starts is committed together."""
+
 _POSTPONE_S = 60.0
-_URGENT = (EndRun, PurgeProcess, SetManaged, WithdrawProcess)
+_URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 """Changes that need little room or free some. They do not depend on changes of output that were submitted before."""
 
 
@@ -102,10 +106,13 @@ class Committer:
         self._queue: deque[_Entry] = deque()
         self._flush_policy = FlushPolicy(hold_back_bytes)
         self._watched: Counter[int] = Counter()
+        self._last_output: _Entry | None = None
         self._last_watched: _Entry | None = None
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._expected = 0
+        self._all_came = asyncio.Event()
         self._attempted: asyncio.Future[None] | None = None
         self._stalled = False
         self._failures = 0
@@ -156,10 +163,15 @@ class Committer:
         self._flush_policy.flush_now()
         await asyncio.wait([self._attempted], timeout=timeout_s)
 
+    def note_seen(self) -> None:
+        """Note that a follower may have seen all output that is queued now."""
+        self._last_watched = self._last_output
+
     @contextlib.contextmanager
     def watching(self, handle: int) -> Iterator[None]:
         """Hold back a process's output for a short time only, while somebody follows it."""
         self._watched[handle] += 1
+        self.note_seen()
         self._flush_policy.flush_now()
         try:
             yield
@@ -167,6 +179,17 @@ class Committer:
             self._watched[handle] -= 1
             if not self._watched[handle]:
                 del self._watched[handle]
+
+    @contextlib.contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Announce that a change comes in a moment, for which a caller will wait: a commit waits a little for it."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            if not self._expected:
+                self._all_came.set()
 
     def submit(
         self, change: Change, on_stored: Callable[[int], None] | None = None, *, is_awaited: bool = False
@@ -221,13 +244,17 @@ class Committer:
         if isinstance(change, Chunk):
             is_watched = change.handle in self._watched
             self._flush_policy.hold_back(len(change.data) + FRAME_OVERHEAD_BYTES, is_followed=is_watched)
+            self._last_output = entry
             if is_watched:
                 self._last_watched = entry
                 if is_awaited:
                     self._flush_policy.flush_now()
         elif not isinstance(change, RecordUsage):
             self._flush_policy.flush_now()
-        self._queue.append(entry)
+        if isinstance(change, TrimOutput):  # it is about stored output, and must not wait behind a flood
+            self._queue.appendleft(entry)
+        else:
+            self._queue.append(entry)
         self._idle.clear()
         self._wake.set()
 
@@ -242,6 +269,7 @@ class Committer:
             while self._queue or self.failure is not None:  # only a commit shows that the store works again
                 if self.failure is None:
                     await self._flush_policy.wait()
+                    await self._gather()
                 attempted, self._attempted = self._attempted, None
                 if self.failure is not None:
                     await self._attempt_urgent()
@@ -252,6 +280,14 @@ class Committer:
             self._idle.set()
             attempted, self._attempted = self._attempted, None
             _resolve(attempted)
+
+    async def _gather(self) -> None:
+        """Wait for what is expected, for a moment."""
+        if self._expected:
+            self._all_came.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_S):
+                    await self._all_came.wait()
 
     async def _probe(self) -> None:
         try:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from outlast.core.condition import Condition
 from outlast.core.query.follow import follow
-from outlast.model.event import Event, EventFilter
+from outlast.model.event import Event, EventFilter, EventGap, EventPage
 from outlast.model.output import Chunk
-from outlast.storage import Change, CompleteOutput, Storage
+from outlast.storage import Change, CompleteOutput, Storage, TrimOutput
 
 _PAGE_EVENTS = 500
 
@@ -46,7 +46,7 @@ class EventFeed(Condition):
 
     def on_committed(self, changes: Sequence[Change]) -> None:
         """Wake the followers if a commit has brought events. Output alone brings none."""
-        if not all(isinstance(change, Chunk | CompleteOutput) for change in changes):
+        if not all(isinstance(change, Chunk | CompleteOutput | TrimOutput) for change in changes):
             self.commits += 1
             self.wake()
 
@@ -55,7 +55,7 @@ class EventFeed(Condition):
         self.is_interrupted = True
         self.wake()
 
-    async def stored(self, query: EventQuery) -> AsyncGenerator[Sequence[Event], None]:
+    async def stored(self, query: EventQuery) -> AsyncGenerator[Sequence[Event | EventGap], None]:
         """Yield the events that are stored now, some at a time.
 
         Raises:
@@ -67,10 +67,13 @@ class EventFeed(Condition):
             page = await self._storage.events(after, _PAGE_EVENTS, query.wanted)
             if page.last_id == after:
                 return
+            events = _with_gap(page, after)
             after = page.last_id
-            yield [event for event in page.events if event.id <= end]
+            yield [event for event in events if event.id <= end]
 
-    async def follow(self, query: EventQuery, heartbeat_s: float) -> AsyncGenerator[Sequence[Event] | None, None]:
+    async def follow(
+        self, query: EventQuery, heartbeat_s: float
+    ) -> AsyncGenerator[Sequence[Event | EventGap] | None, None]:
         """Yield the events that are stored, then those that come, without end. See `outlast.core.query.follow`."""
         self.followers += 1
         try:
@@ -101,14 +104,15 @@ class _EventReader:
     def read_cached(self) -> None:
         return None
 
-    async def read(self) -> Sequence[Event]:
+    async def read(self) -> Sequence[Event | EventGap]:
         if self._after is None:
             self._after = await _first_position(self._storage, self._query)
         while True:
             page = await self._storage.events(self._after, _PAGE_EVENTS, self._query.wanted)
-            has_moved, self._after = page.last_id > self._after, page.last_id
-            if page.events or not has_moved:
-                return page.events
+            events = _with_gap(page, self._after)
+            has_moved, self._after = page.last_id > self._after, max(page.last_id, page.trimmed_to)
+            if events or not has_moved:
+                return events
 
     def is_over(self) -> bool:
         return False
@@ -116,6 +120,13 @@ class _EventReader:
     async def wait(self, timeout_s: float) -> None:
         feed = self._feed
         await feed.wait(lambda: feed.commits != self._commits or feed.is_interrupted, timeout_s)
+
+
+def _with_gap(page: EventPage, after: int) -> Sequence[Event | EventGap]:
+    """Return the events of a page, behind a gap if some between them and `after` were deleted because they were old."""
+    if page.trimmed_to <= after:
+        return page.events
+    return [EventGap(first_id=after + 1, id=page.trimmed_to), *page.events]
 
 
 async def _first_position(storage: Storage, query: EventQuery) -> int:

@@ -1,6 +1,8 @@
 """Matching lines: a text, or a regular expression in time that is linear in the line's length."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 from outlast.model.errors import InvalidRequest
@@ -9,7 +11,15 @@ MAX_PROGRAM = 5000
 """Maximum RE2 instructions of an expression. Nested counted repetition makes many instructions of a short expression;
 each byte of a line may then visit them all, and nothing can interrupt that."""
 
+MAX_SPANS = 100
+"""Maximum number of matches of one line that are told apart."""
+
+Span = tuple[int, int]
+"""Start and end of a match, as half-open as a slice."""
+
 _MAX_MEMORY_BYTES = 8 << 20
+_CONTINUES, _BEGINS = 0x80, 0xC0
+"""In UTF-8, a byte from the first to below the second stands within a character."""
 
 
 class Matcher(Protocol):
@@ -20,6 +30,9 @@ class Matcher(Protocol):
 
     def matches(self, line: bytes) -> bool:
         """Return whether a line, given without its terminator, matches."""
+
+    def spans(self, line: bytes) -> Iterable[Span]:
+        """Return the matches in a line, in bytes, left to right. They do not overlap, and may be empty."""
 
 
 def make_matcher(pattern: str, field: str, *, is_regex: bool, ignore_case: bool = False) -> Matcher:
@@ -47,6 +60,14 @@ class Text:
         """See `Matcher`."""
         return self.needle in line
 
+    def spans(self, line: bytes) -> Iterator[Span]:
+        """See `Matcher`."""
+        start = line.find(self.needle)
+        while start >= 0:
+            end = start + len(self.needle)
+            yield start, end
+            start = line.find(self.needle, end)
+
 
 class AnyCaseText:
     """A text that a line contains in any case, in every script. A letter matches one letter, never two."""
@@ -62,6 +83,10 @@ class AnyCaseText:
     def matches(self, line: bytes) -> bool:
         """See `Matcher`."""
         return self._pattern.search(line) is not None
+
+    def spans(self, line: bytes) -> Iterator[Span]:
+        """See `Matcher`."""
+        return (found.span() for found in self._pattern.finditer(line))
 
 
 class Regex:
@@ -94,6 +119,30 @@ class Regex:
     def matches(self, line: bytes) -> bool:
         """See `Matcher`."""
         return self._pattern.search(line) is not None
+
+    def spans(self, line: bytes) -> Iterator[Span]:
+        """See `Matcher`."""
+        return (found.span() for found in self._pattern.finditer(line))
+
+
+def spans_in_text(matcher: Matcher, line: bytes) -> list[Span]:
+    """Return the first `MAX_SPANS` matches in a line, in characters (code points) of its text; no empty ones.
+
+    The text is the line as UTF-8, with U+FFFD for what is not valid.
+    """
+    found = list(islice((span for span in matcher.spans(line) if span[0] < span[1]), MAX_SPANS))
+    if line.isascii():
+        return found
+    spans: list[Span] = []
+    chars = at = 0
+    for span in found:
+        counts = []
+        for place in span:
+            counts.append(chars + len(line[at:place].decode("utf-8", "replace")))
+            if place < len(line) and not _CONTINUES <= line[place] < _BEGINS:  # else a character is cut there
+                chars, at = counts[-1], place
+        spans.append((counts[0], counts[1]))
+    return spans
 
 
 def _compile(pattern: str, *, is_text: bool, ignore_case: bool) -> Any:

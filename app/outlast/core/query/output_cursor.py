@@ -9,7 +9,7 @@ from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.query.follow import follow
 from outlast.model.clock import now_ms
 from outlast.model.errors import NotFound
-from outlast.model.output import Chunk, ChunkQuery, Stream
+from outlast.model.output import Chunk, ChunkQuery, Stream, TrimGap
 from outlast.storage import Storage
 
 _READ_BYTES = 1 << 20
@@ -223,7 +223,7 @@ class Cursor:
 
     def _wants(self, chunk: Chunk) -> bool:
         query = self._query
-        return (
+        return isinstance(chunk, TrimGap) or (
             (query.stream is None or chunk.stream is query.stream)
             and (query.since_ms is None or chunk.ts_ms >= query.since_ms)
             and (query.until_ms is None or chunk.ts_ms <= query.until_ms)

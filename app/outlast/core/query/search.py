@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from outlast.core.query.matcher import Matcher
+from outlast.core.query.matcher import Matcher, Span, spans_in_text
 from outlast.core.query.worker_pool import Lease, WorkerPool
 from outlast.model.output import Chunk, Stream
 from outlast.model.process import Order, Process
@@ -54,7 +54,12 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A line that matches, with its terminator if it has one. `pid`: pid of the run that printed it."""
+    """A line that matches, with its terminator if it has one.
+
+    Attributes:
+        pid: pid of the run that printed it.
+        spans: the matches in it, see `spans_in_text`.
+    """
 
     process: Process
     run: int
@@ -63,11 +68,15 @@ class Match:
     ts_ms: int
     stream: Stream
     data: bytes
+    spans: Sequence[Span]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPage:
-    """The matches, and position and seq at which to continue (None: all is searched). Not `complete`: time ran out."""
+    """The matches, and position and seq at which to continue (None: all is searched).
+
+    Not `complete`: time ran out; or all is searched, but output that may have matched was deleted by a limit.
+    """
 
     matches: Sequence[Match]
     next: tuple[int, int] | None
@@ -116,7 +125,8 @@ class Search:
                 break
             if place is not None and time.monotonic() >= deadline:
                 return self._page(place, complete=False)
-        return self._page(place)
+        is_missing = place is None and await self._storage.has_trimmed(handle=scan.handle, since_ms=query.since_ms)
+        return self._page(place, complete=not is_missing)
 
     async def _scan_query(self) -> ScanQuery | None:
         """Return what to read from the store, or None if there is nothing to read."""
@@ -177,6 +187,7 @@ class Search:
                 ts_ms=chunk.ts_ms,
                 stream=chunk.stream,
                 data=hit.line,
+                spans=hit.spans,
             )
         )
         self._found_bytes += len(hit.line)
@@ -219,6 +230,7 @@ class _Hit:
     chunk: Chunk
     seq: int
     line: bytes
+    spans: Sequence[Span]
 
 
 def _candidates(chunks: Sequence[tuple[int, Chunk]], matcher: Matcher) -> list[tuple[int, Chunk]]:
@@ -251,7 +263,8 @@ class _LineScan:
             for seq, line in self._lines(position, chunk):
                 if matches(line):
                     is_whole = seq < chunk.last_seq or chunk.data.endswith(b"\n")
-                    self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole))
+                    spans = spans_in_text(self.query.matcher, line)
+                    self.hits.append(_Hit(chunk, seq, line + b"\n" * is_whole, spans))
                     self.left -= 1
                     self.left_bytes -= len(line) + is_whole
                     if self.left <= 0 or self.left_bytes <= 0:

@@ -150,6 +150,17 @@ class LiveProcess(Condition):
         how["oom_killed"] = self.ending.reason is Reason.OOM_KILLED
         return how
 
+    async def wait_written_stored(self, timeout_s: float) -> bool:
+        """Wait until all is stored that the run has written by now. Return False after `timeout_s`.
+
+        An incomplete character at the end of a stream is not waited for.
+        """
+        recorder = self.recorder
+        if recorder is None:
+            return False
+        ends = {stream: self.held.written_to(stream) for stream in self.spec.captured}
+        return await self.stored.wait(lambda: recorder.has_stored(ends), timeout_s)
+
     def stop_recording(self) -> None:
         """Store nothing more of the run's output: this daemon is stopping, or the store rejects it."""
         if self.recorder is not None:
@@ -254,9 +265,20 @@ class RunRecorder:
         self.live.last_seq = self.live.stored_seq
 
     @property
+    def has_caught_up(self) -> bool:
+        """Whether all that earlier daemons may have read, and shown to followers, has been read again."""
+        return self._capture.has_caught_up
+
+    @property
     def is_settled(self) -> bool:
         """Whether all output that the shim has reported is stored, but for an incomplete character at its end."""
         return self._capture.is_settled((stream, offset + size) for stream, _, offset, size in self.live.held.frames)
+
+    def has_stored(self, ends: Mapping[Stream, int]) -> bool:
+        """Return whether each stream is stored up to its offset in `ends`, but for an incomplete character there."""
+        position = self.live.position
+        stored = {Stream.STDOUT: position.stdout_end, Stream.STDERR: position.stderr_end}
+        return all(stored[stream] >= end for stream, end in ends.items()) or self._capture.is_settled(ends.items())
 
     def append_gap(self, stream: Stream, missing_bytes: int, reason: GapReason) -> None:
         """Store a gap in place of bytes that are gone, and continue after it."""

@@ -65,7 +65,14 @@ class Recovery:
         lost = [key for key in unfinished if key not in held]
         if lost:  # no process of their trees may run on once they are recorded as lost: its output has no reader
             await link.sweep(lost)
-        changes: list[asyncio.Future[int]] = []
+            log.warning(
+                "%d processes ended while neither a daemon nor the shim could see it; they are recorded as lost",
+                len(lost),
+            )
+        ended = {unfinished[key].process.spec.id for key in lost}
+        changes = [record_loss(unfinished.pop(key), self._committer) for key in lost]
+        if any(run_of(process.record)[0] in ended for process in found):  # a later run, which continues behind the loss
+            await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
         for process in found:
             known = unfinished.pop(process.record["id"], None)
             if known is not None:
@@ -75,12 +82,6 @@ class Recovery:
             else:
                 changes += await self._recover_unrecorded(link, process)
             failpoint("recovery-step")
-        if unfinished:
-            log.warning(
-                "%d processes ended while neither a daemon nor the shim could see it; they are recorded as lost",
-                len(unfinished),
-            )
-        changes += [record_loss(item, self._committer) for item in unfinished.values()]
         if changes:  # the first request is to see them
             await asyncio.wait(changes, timeout=_RECOVERY_COMMIT_S)
         failpoint("recovery-done")
@@ -131,11 +132,17 @@ class Recovery:
                 recorder.append_gap(stream, count, GapReason.STORE_REPLACED)
 
     async def _recover_unrecorded(self, link: ShimLink, process: ShimProcess) -> list[asyncio.Future[int]]:
-        """Record a run if its daemon died between the spawn and the record of it; else let the shim forget it."""
+        """Record a run that the store lacks; let the shim forget one that is over.
+
+        Its daemon died between the spawn and the record of it, or the store is a new one or an older copy. A run that
+        is not the next one was recorded in another store, unless it still waits at its gate.
+        """
         process_id, number = run_of(process.record)
         stored = await self._storage.process_by_id(process_id)
         latest = stored.run.number if stored is not None else 0
-        if process.held.failed is None and (number == latest + 1 or self._store_is_stand_in):
+        is_next = number == latest + 1
+        was_recorded = number > latest and not process.held.starting
+        if process.held.failed is None and (is_next or was_recorded or self._store_is_stand_in):
             return [await self._record(process, number, stored)]
         if number > latest:
             await link.kill(process.record["id"])

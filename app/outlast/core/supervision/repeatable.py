@@ -48,16 +48,18 @@ async def kill(supervisor: Supervisor, key: str, within_s: float = REPEAT_WITHIN
     return await ask(supervisor, lambda link: link.kill(key), within_s)
 
 
-async def terminate(supervisor: Supervisor, live: LiveProcess) -> None:
+async def terminate(supervisor: Supervisor, live: LiveProcess, *, kill_after_ms: int | None = None) -> None:
     """Send a run's stop signal to its group, and continue it, because a stopped process would not hear the signal.
 
     If the shim dies in between, the process may get the signal twice: better than to be killed without one.
+    `kill_after_ms`: see `ShimLink.signal`.
 
     Raises:
         NotRunning: the process had ended before the first of the two.
         PermissionError: the system refuses.
         ShimUnavailable, NoAnswer: see `ask`.
     """
-    await ask(supervisor, lambda link: link.signal(live.slot, live.spec.options.stop_signal))
+    number = live.spec.options.stop_signal
+    await ask(supervisor, lambda link: link.signal(live.slot, number, kill_after_ms=kill_after_ms))
     with contextlib.suppress(NotRunning):
         await ask(supervisor, lambda link: link.signal(live.slot, signal.SIGCONT))

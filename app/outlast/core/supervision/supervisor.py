@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from outlast.core.condition import Condition
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 _RECONNECT_INTERVAL_S = 0.2
 _RETRY_S = 0.02
 _GREETINGS = 5
+_CATCH_UP_S = 1.0
 _START_DESCRIPTORS = 9
 """Maximum number of descriptors that come with a start; at most six stay."""
 _LAST_HANDOVER_S = 10.0
@@ -93,6 +95,9 @@ class Supervisor:
         self._starting = 0
         self._is_open = False
         self._is_closed = False
+        self._catching_up: list[RunRecorder] = []
+        self._output_read = Condition()
+        self._catch_up_by = 0.0
         self._recovery = Recovery(
             storage,
             committer,
@@ -170,8 +175,24 @@ class Supervisor:
             except LINK_BROKE as exc:
                 log.warning("%s while this daemon started; it is replaced", exc)
             else:
-                return
-        await self._connect()
+                break
+        else:
+            await self._connect()
+        self._catching_up = [live.recorder for live in self if live.recorder is not None]
+        self._catch_up_by = time.monotonic() + _CATCH_UP_S
+
+    async def catch_up(self) -> bool:
+        """Wait until all has been read again that earlier daemons had read, but not for long after the opening.
+
+        Returns:
+            Whether this had to be waited for: followers of earlier daemons may have seen what is queued now.
+        """
+        if not self._catching_up:
+            return False
+        left_s = max(0.0, self._catch_up_by - time.monotonic())
+        await self._output_read.wait(lambda: all(it.has_caught_up for it in self._catching_up), left_s)
+        self._catching_up = []
+        return True
 
     def stop(self) -> None:
         """Record nothing more. The shim keeps what is not stored."""
@@ -311,6 +332,8 @@ class Supervisor:
         if recorder is not None:
             try:
                 recorder.on_output(stream, ts_ms, offset, size)
+                if self._catching_up:
+                    self._output_read.wake()
             except ProtocolError as exc:
                 log.exception("a frame of process %s does not follow the one before", recorder.live.spec.id)
                 if self._link is not None:

@@ -37,13 +37,10 @@ class _History:
         """Return the samples, oldest first."""
         return tuple(map(self._sample, self._row.iter_unpack(self._numbers)))
 
-    def latest(self) -> UsageSample | None:
-        """Return the last sample."""
-        if not self._numbers:
-            return None
-        return self._sample(
-            self._row.unpack_from(self._numbers, len(self._numbers) * self._numbers.itemsize - self._row.size)
-        )
+    def newest(self, count: int) -> tuple[UsageSample, ...]:
+        """Return the last samples, at most `count`, oldest first."""
+        length = len(UsageSample._fields)
+        return tuple(map(self._sample, self._row.iter_unpack(self._numbers[-count * length :])))
 
     def _sample(self, figures: Iterable[int]) -> UsageSample:
         return UsageSample._make([None if figure == _UNKNOWN else figure for figure in figures])
@@ -136,7 +133,11 @@ class UsageTrack:
 
     def latest(self) -> UsageSample | None:
         """Return the latest sample of the history."""
-        return self._history.latest()
+        return next(iter(self._history.newest(1)), None)
+
+    def newest(self, count: int) -> tuple[UsageSample, ...]:
+        """Return the latest samples of the history, at most `count`, oldest first."""
+        return self._history.newest(count)
 
     def usage(self) -> RunUsage:
         """Return the peaks and the history so far."""

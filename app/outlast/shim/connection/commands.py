@@ -79,6 +79,8 @@ class CommandHandler:
         if child is not None:
             try:
                 self._children.killer.signal(child, message["signal"], message["scope"])
+                if "kill_after_ms" in message:
+                    self._children.stop_within(child, message["kill_after_ms"])
                 outcome = {}
             except PermissionError as exc:
                 outcome = {"error": "refused", "errno": exc.errno}

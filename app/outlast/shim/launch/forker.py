@@ -11,12 +11,15 @@ import os
 import signal
 import socket
 import struct
+import sys
 
 from outlast.linux.clone import fork_sibling
+from outlast.linux.closing import close_all_but
 from outlast.shim.launch.exec_child import ExecSpec, exec_child, map_report
+from outlast.shim.launch.quick_child import QuickChildren
 from outlast.wire.fds import ReceivedFds, close_all
 
-HELLO = b"outlast forker 3\n"
+HELLO = b"outlast forker 4\n"
 """First bytes that the helper sends. Their number is a version: the helper's files may be newer than the shim."""
 REQUEST = struct.Struct("<I")
 """Size of a request in bytes, which is an `ExecSpec`, marshalled. `REQUEST_FDS` descriptors come with it."""
@@ -48,28 +51,34 @@ def main(fd: int) -> None:
     os.setsid()  # signals of a terminal are not for the helper, nor for the processes that it forks
     for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python changes these when it starts
         signal.signal(number, signal.SIG_DFL)
+    close_all_but((fd,))  # no process that is started may inherit what this one has inherited
     gc.freeze()
     gc.disable()  # a collection would touch, and so copy, pages that forked processes share; there are no cycles
-    try:  # noqa: SIM105 - contextlib would be more to copy
+    try:
         _serve(sock)
     except ConnectionError:  # the shim may give its helper up at any moment
         pass
+    except BaseException:  # noqa: BLE001 - nobody is there to catch it
+        sys.excepthook(*sys.exc_info())
+    os._exit(0)  # at once: children that wait at their gates need the memory of this process as it is
 
 
 def _serve(sock: socket.socket) -> None:
+    quick = QuickChildren(sock.fileno())
     sock.sendall(HELLO)
     received = ReceivedFds()
     head = bytearray(REQUEST.size)
     while received.receive(sock, memoryview(head)):
         (size,) = REQUEST.unpack(head)
         fields = marshal.loads(receive_exactly(sock, size))  # noqa: S302 - the shim has made this socket
-        sock.sendall(RESULT.pack(_fork(fields, received.take_fds(REQUEST_FDS))))
+        sock.sendall(RESULT.pack(_start(quick, ExecSpec(*fields), received.take_fds(REQUEST_FDS))))
 
 
-def _fork(fields: tuple[object, ...], fds: list[int]) -> int:
-    spec = ExecSpec(*fields)
+def _start(quick: QuickChildren, spec: ExecSpec, fds: list[int]) -> int:
     *child_fds, report_fd = fds
     try:
+        if (quick_pid := quick.start(spec, fds)) is not None:
+            return quick_pid
         with map_report(report_fd) as report:
             pid, joined = fork_sibling(spec.group)
             if pid == 0:

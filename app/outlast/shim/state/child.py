@@ -45,6 +45,7 @@ class Child:
         since_ticks: time from boot to a moment before the start; 0 if it is not known.
         timeout_ms: how long the program may run.
         deadline_ms: when that time is over, by the monotonic clock. None until the program runs.
+        stop_by_ms: when it is killed because it was told to end before, by the same clock. None: it was not told.
         unsent: frames that wait to be sent.
         unacked: frames that are sent and not acknowledged.
         ends: ends of streams, as frames of size 0. They are kept for good.
@@ -69,6 +70,7 @@ class Child:
         self.started = False
         self.timeout_ms: int | None = None
         self.deadline_ms: int | None = None
+        self.stop_by_ms: int | None = None
         self.failed: Mapping[str, int] | None = None
         self.reaped = False
         self.exited: Mapping[str, int] | None = None

@@ -114,6 +114,7 @@ def dump_state(child: Child) -> tuple[dict[str, Any], list[int]]:
         **description._replace(ends=[frame.to_fields() for frame in child.ends]).to_json(),
         "adopted": child.adopted,
         "close_stdin_after_input": child.close_stdin_after_input,
+        "stop_by_ms": child.stop_by_ms,
         "unwritten": {stream: buffer.unwritten.hex() for stream, buffer in child.streams.items()},
         "input": [bytes(pending.data).hex() for pending in child.input],
     }, fds
@@ -126,5 +127,6 @@ def load_state(state: dict[str, Any], fds: Sequence[int], usage: BufferUsage) ->
     for stream, buffer in child.streams.items():
         buffer.unwritten = bytes.fromhex(state["unwritten"][str(stream)])
     child.close_stdin_after_input = state["close_stdin_after_input"]
+    child.stop_by_ms = state.get("stop_by_ms")  # the version before had no such field
     child.input.extend(PendingInput(None, memoryview(bytes.fromhex(data))) for data in state["input"])
     return child

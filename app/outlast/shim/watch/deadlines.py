@@ -1,4 +1,4 @@
-"""Killing processes whose timeout is over, also while no daemon is there.
+"""Killing processes whose timeout is over, or that were told to end in time, also while no daemon is there.
 
 A deadline is a time of the system's monotonic clock, which all programs share: the daemon, a shim that takes over and
 the next version of this program get it as it is.
@@ -29,12 +29,20 @@ class Deadlines:
 
     def schedule(self, child: Child) -> None:
         """Kill a process when its timeout is over. The time runs from the first call for the process."""
-        if child.timeout_ms is None or child.reaped:
+        if child.reaped:
             return
-        if child.deadline_ms is None:
+        if child.timeout_ms is not None and child.deadline_ms is None:
             child.deadline_ms = _monotonic_ms() + child.timeout_ms
-        self._by_slot[child.slot] = child
-        self._wake_at(child.deadline_ms)
+        due_ms = _due_ms(child)
+        if due_ms is not None:
+            self._by_slot[child.slot] = child
+            self._wake_at(due_ms)
+
+    def stop_within(self, child: Child, grace_ms: int) -> None:
+        """Kill a process that was told to end when `grace_ms` is over. An earlier stop may make that sooner."""
+        stop_by_ms = _monotonic_ms() + grace_ms
+        child.stop_by_ms = stop_by_ms if child.stop_by_ms is None else min(child.stop_by_ms, stop_by_ms)
+        self.schedule(child)
 
     def cancel(self, child: Child) -> None:
         """Forget the deadline of a process."""
@@ -49,13 +57,19 @@ class Deadlines:
         self._next_ms = None
         now_ms = _monotonic_ms()
         for child in tuple(self._by_slot.values()):
-            deadline_ms = child.deadline_ms or 0
-            if deadline_ms > now_ms:
-                self._wake_at(deadline_ms)
+            due_ms = _due_ms(child) or 0
+            if due_ms > now_ms:
+                self._wake_at(due_ms)
             else:
                 del self._by_slot[child.slot]
                 if not has_ended(child.pidfd):  # a process that ended by itself in time is not killed
                     self._kill(child.id)
+
+
+def _due_ms(child: Child) -> int | None:
+    """Return when a process is to be killed; None: never."""
+    times_ms = [due_ms for due_ms in (child.deadline_ms, child.stop_by_ms) if due_ms is not None]
+    return min(times_ms, default=None)
 
 
 def is_timed_out(child: Child, how: Mapping[str, int]) -> bool:

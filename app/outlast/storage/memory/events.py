@@ -3,7 +3,7 @@
 from bisect import bisect_right
 
 from outlast.model.clock import now_ms
-from outlast.model.event import Event, EventFilter, EventPage, EventType
+from outlast.model.event import Event, EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.process import ExitStatus, Process
 
 _SCAN_EVENTS = 10_000
@@ -15,8 +15,16 @@ class MemoryEvents:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._last_id = 0
+        self._trimmed_to = 0
 
-    def add(self, process: Process, type_: EventType, ts_ms: int, ending: ExitStatus | None = None) -> None:
+    def add(
+        self,
+        process: Process,
+        type_: EventType,
+        ts_ms: int,
+        ending: ExitStatus | None = None,
+        purge_reason: PurgeReason | None = None,
+    ) -> None:
         """Add an event of a process's current run."""
         self._last_id += 1
         event = Event(
@@ -29,6 +37,7 @@ class MemoryEvents:
             run=process.run.number,
             pid=process.run.pid,
             ending=ending,
+            purge_reason=purge_reason,
         )
         self._events.append(event)
 
@@ -44,10 +53,10 @@ class MemoryEvents:
         if all((event.process_id, event.run, event.type, event.ts_ms) != told for event in self._events):
             self.add(process, type_, ts_ms)
 
-    def bury(self, process: Process, type_: EventType) -> None:
+    def bury(self, process: Process, type_: EventType, reason: PurgeReason | None) -> None:
         """Replace all events of a deleted process by one."""
         self._events = [event for event in self._events if event.process_id != process.spec.id]
-        self.add(process, type_, now_ms())
+        self.add(process, type_, now_ms(), purge_reason=reason)
 
     def page(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Implement `Storage.events`."""
@@ -59,7 +68,17 @@ class MemoryEvents:
                 found.append(event)
                 if len(found) == limit:
                     break
-        return EventPage(events=found, last_id=after)
+        return EventPage(events=found, last_id=after, trimmed_to=self._trimmed_to)
+
+    def trim(self, before_ms: int, limit: int) -> int:
+        """Implement `Storage.trim_events`."""
+        count = 0
+        for event in self._events[: min(limit, len(self._events) - 1)]:
+            if event.ts_ms >= before_ms:
+                break
+            count, self._trimmed_to = count + 1, event.id
+        del self._events[:count]
+        return count
 
     def tail(self, count: int, wanted: EventFilter) -> int:
         """Implement `Storage.event_tail`."""

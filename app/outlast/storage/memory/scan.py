@@ -1,6 +1,6 @@
 """Output of all processes in the storage in memory, in the order in which it was stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from outlast.model.output import Chunk
 from outlast.model.process import Order
@@ -8,21 +8,20 @@ from outlast.model.scan import ScanPage, ScanQuery
 
 
 class Written:
-    """All chunks that were ever stored. Chunks of purged processes stay, but are not returned."""
+    """All chunks, in the places that they got when they were stored. None: it is deleted."""
 
     def __init__(self) -> None:
-        self._chunks: list[Chunk] = []
-        self._first_kept = 0
+        self._chunks: list[Chunk | None] = []
 
-    def add(self, chunk: Chunk) -> None:
-        """Append a chunk that was stored."""
+    def add(self, chunk: Chunk) -> int:
+        """Append a chunk that was stored, and return its place, from 1 on."""
         self._chunks.append(chunk)
+        return len(self._chunks)
 
-    def oldest_ms(self, is_stored: Callable[[int], bool]) -> int | None:
-        """Return the time of the first chunk whose process is not purged. `is_stored` tells that of a handle."""
-        while self._first_kept < len(self._chunks) and not is_stored(self._chunks[self._first_kept].handle):
-            self._first_kept += 1
-        return self._chunks[self._first_kept].ts_ms if self._first_kept < len(self._chunks) else None
+    def forget(self, places: Iterable[int]) -> None:
+        """Delete the chunks at some places."""
+        for place in places:
+            self._chunks[place - 1] = None
 
     def scan(self, scan: ScanQuery, whole_lines: Callable[[Chunk], Chunk | None]) -> ScanPage:
         """Implement `Storage.scan`. The position of a chunk is its place in the list, from 1 on.
@@ -38,7 +37,8 @@ class Written:
         found: list[tuple[int, Chunk]] = []
         size = 0
         for place in places:
-            chunk = whole_lines(self._chunks[place - 1]) if _is_wanted(self._chunks[place - 1], scan) else None
+            stored = self._chunks[place - 1]
+            chunk = whole_lines(stored) if stored is not None and _is_wanted(stored, scan) else None
             if chunk is not None:
                 found.append((place, chunk))
                 size += len(chunk.data)

@@ -1,17 +1,18 @@
 """Storage in the memory of its process, for tests and for trying things out. URL `memory:`."""
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 from outlast.model.clock import now_ms
 from outlast.model.errors import StorageError
-from outlast.model.event import EventFilter, EventPage, EventType
+from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
-from outlast.model.process import Order, OutputSummary, Process, ProcessQuery, Run
+from outlast.model.process import Order, Process, ProcessQuery, Run
 from outlast.model.resize import Resize
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.totals import StartResult, StoreFigures, Tally
 from outlast.model.usage import RunUsage
@@ -22,54 +23,36 @@ from outlast.storage.base import (
     Change,
     Chunk,
     CompleteOutput,
+    EndedProcess,
     EndRun,
     PurgeProcess,
     RecordUsage,
     ResizeTerminal,
     SetManaged,
     Storage,
+    TrimOutput,
     Unfinished,
     WithdrawProcess,
     WithdrawRun,
 )
 from outlast.storage.continuity import advance
+from outlast.storage.memory import retention
 from outlast.storage.memory.events import MemoryEvents
+from outlast.storage.memory.record import Record, continues, index_from, whole_lines
 from outlast.storage.memory.scan import Written
-from outlast.storage.whole_lines import Span, find_tail, with_whole_lines
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A chunk, and the latest `ts_ms` of its process up to and including the chunk."""
-
-    chunk: Chunk
-    latest_ms: int
-
-
-def _streams() -> dict[Stream | None, list[_Stored]]:
-    return {None: [], Stream.STDOUT: [], Stream.STDERR: []}
-
-
-@dataclass(slots=True)
-class _Record:
-    process: Process
-    latest_start_ms: int
-    earlier: list[Run] = field(default_factory=list)
-    output: dict[Stream | None, list[_Stored]] = field(default_factory=_streams)
-    usage: dict[int, RunUsage] = field(default_factory=dict)
-    sizes: dict[int, Resize] = field(default_factory=dict)
-    position: Position = field(default_factory=Position)
+from outlast.storage.whole_lines import End, Span, find_tail
 
 
 class MemoryStorage(Storage):
     """A storage in memory, without bounds."""
 
     def __init__(self) -> None:
-        self._records: dict[int, _Record] = {}
+        self._records: dict[int, Record] = {}
         self._handles: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         self._by_pid: dict[int, list[int]] = {}
         self._unfinished: set[int] = set()
+        self._ended: list[EndedProcess] = []
         self._last_handle = 0
         self._written = Written()
         self._events = MemoryEvents()
@@ -97,7 +80,9 @@ class MemoryStorage(Storage):
                 case AddProcess():
                     handles[change.spec.id] = self._add(change)
                 case PurgeProcess():
-                    self._purge(change.handle, EventType.PURGED)
+                    if change.rule is not None and change.handle in self._records:
+                        self._tally.count_purge(change.rule, self._records[change.handle].held_bytes)
+                    self._purge(change.handle, EventType.PURGED, change.reason)
                 case WithdrawProcess():
                     self._purge(self._handles.get(change.process_id, 0), EventType.FAILED)
                 case _ if change.handle in self._records:
@@ -139,8 +124,7 @@ class MemoryStorage(Storage):
 
     async def supervised(self) -> list[Process]:
         """Return the managed processes whose desired state is `RUNNING`, oldest first."""
-        processes = [record.process for record in self._records.values()]
-        return [process for process in processes if process.managed and process.managed.desired is Desired.RUNNING]
+        return [record.process for record in self._records.values() if record.may_restart]
 
     async def processes(self, query: ProcessQuery) -> list[Process]:
         """List processes, in the order that the query names."""
@@ -157,7 +141,7 @@ class MemoryStorage(Storage):
         """Read chunks of all processes."""
         return self._written.scan(
             scan,
-            lambda chunk: _whole_lines(self._records[chunk.handle], chunk) if chunk.handle in self._records else None,
+            lambda chunk: whole_lines(self._records[chunk.handle], chunk) if chunk.handle in self._records else None,
         )
 
     async def unfinished(self) -> list[Unfinished]:
@@ -170,6 +154,53 @@ class MemoryStorage(Storage):
         record = self._records.get(handle)
         return [] if record is None else [record.sizes[ts_ms] for ts_ms in sorted(record.sizes)]
 
+    async def ended(
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
+    ) -> list[EndedProcess]:
+        """List the processes that have ended for good, oldest end first."""
+        found: list[EndedProcess] = []
+        for index in range(bisect_right(self._ended, after) if after else 0, len(self._ended)):
+            ended = self._ended[index]
+            if len(found) == limit or (until_ms is not None and ended.ended_at_ms > until_ms):
+                break
+            if retention.may_go(self._records[ended.handle], ended, until_ms, own_until_ms):
+                found.append(ended)
+        return found
+
+    async def kept_always(self) -> int:
+        """Count the processes that are kept always."""
+        return sum(record.keep.always for record in self._records.values())
+
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Return the bytes of output that is not deleted."""
+        if handle is not None:
+            return self._records[handle].held_bytes if handle in self._records else 0
+        return sum(record.held_bytes for record in self._records.values() if not record.keep.always)
+
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Return what processes hold."""
+        return retention.holdings(self._records.values(), query)
+
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Return where to cut the output of a process, at the end of a chunk."""
+        record = self._records.get(query.handle)
+        return retention.trim_point(record, query) if record else None
+
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Tell whether output was trimmed."""
+        records = self._records.values() if handle is None else filter(None, [self._records.get(handle)])
+        trimmed = [record.trimmed for record in records if record.trimmed is not None]
+        return any(since_ms is None or one.until_ms >= since_ms for one in trimmed)
+
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Delete old events."""
+        return self._events.trim(before_ms, limit)
+
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run."""
         record = self._records.get(handle)
@@ -181,40 +212,45 @@ class MemoryStorage(Storage):
 
     async def figures(self) -> StoreFigures:
         """Return the totals."""
-        return StoreFigures(
-            totals=dict(self._tally), oldest_output_ms=self._written.oldest_ms(self._records.__contains__)
-        )
+        return StoreFigures(totals=dict(self._tally), oldest_output_ms=retention.oldest_ms(self._records.values()))
 
     async def chunks(self, query: ChunkQuery) -> list[Chunk]:
         """Read output in order of `first_seq`."""
         if query.handle not in self._records:
             return []
-        stored = self._records[query.handle].output[query.stream]
+        record = self._records[query.handle]
+        gap = record.trimmed.gap(query) if record.trimmed else None
+        stored = record.output[query.stream]
         index = bisect_right(stored, query.after_seq, key=lambda entry: entry.chunk.last_seq)
         end = len(stored)
         if query.since_ms is not None:
             index = max(index, bisect_left(stored, query.since_ms, key=lambda entry: entry.latest_ms))
         if query.until_ms is not None:
             end = bisect_right(stored, query.until_ms, key=lambda entry: entry.latest_ms)
-        found: list[Chunk] = []
+        found: list[Chunk] = [gap] if gap else []
         size = 0
-        while index < end and (not found or size < query.max_bytes):
+        while index < end and (not size or size < query.max_bytes):
             chunk: Chunk | None = stored[index].chunk.after(query.after_seq)
             index += 1
             if chunk is not None and query.whole_lines:
-                chunk = _whole_lines(self._records[query.handle], chunk, seen_seq=query.seen_seq)
+                chunk = whole_lines(record, chunk, seen_seq=query.seen_seq)
             if chunk is not None:
                 found.append(chunk)
                 size += len(chunk.data)
         return found
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        stored = self._records[handle].output[stream] if handle in self._records else []
+        if handle not in self._records:
+            return 0
+        output = self._records[handle].output
+        stored, end = output[stream], None
+        if before is not None:
+            stored = stored[: index_from(stored, before)]
+            end = End(before, {it: continues(output[it], index_from(output[it], before)) for it in Stream})
         chunks = (entry.chunk for entry in reversed(stored))
-        return find_tail(
-            (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks), lines
-        )
+        spans = (Span(it.first_seq, it.line_count, it.stream, it.gap is not None, it.continues) for it in chunks)
+        return find_tail(spans, lines, end)
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
@@ -251,7 +287,7 @@ class MemoryStorage(Storage):
         newest = next(reversed(self._records.values()), None)
         latest_start_ms = max(change.run.started_at_ms, newest.latest_start_ms if newest else 0)
         managed = ManagedState() if spec.is_managed else None
-        record = _Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
+        record = Record(Process(handle=handle, spec=spec, run=change.run, managed=managed), latest_start_ms)
         self._put(record)
         self._tally.count_start(StartResult.RECORDED)
         self._events.add(record.process, EventType.STARTED, change.run.started_at_ms)
@@ -260,22 +296,24 @@ class MemoryStorage(Storage):
             self._events.add_end(record.process)
         return handle
 
-    def _purge(self, handle: int, type_: EventType) -> None:
+    def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         record = self._records.pop(handle, None)
         if record:
             if type_ is EventType.FAILED:
                 self._tally.count_start(StartResult.FAILED)
-            self._events.bury(record.process, type_)
+            self._events.bury(record.process, type_, reason)
             self._unfinished.discard(handle)
+            self._set_ended(record, None)
+            self._written.forget(entry.place for entry in record.output[None])
             for run in (*record.earlier, record.process.run):
                 self._by_pid[run.pid].remove(handle)
             del self._handles[record.process.spec.id]
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(  # noqa: C901 - one case a kind of change
+    def _update(  # noqa: C901, PLR0912 - one case a kind of change
         self,
-        record: _Record,
+        record: Record,
         change: Chunk
         | BeginRun
         | WithdrawRun
@@ -284,7 +322,8 @@ class MemoryStorage(Storage):
         | CompleteOutput
         | AddEvent
         | RecordUsage
-        | ResizeTerminal,
+        | ResizeTerminal
+        | TrimOutput,
     ) -> None:
         process = record.process
         if isinstance(change, BeginRun):
@@ -296,13 +335,16 @@ class MemoryStorage(Storage):
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
         elif isinstance(change, SetManaged):
-            record.process = replace(process, managed=process.managed and change.state)
+            self._set_managed(record, change.state)
         elif isinstance(change, Chunk):
             position = advance(record.position, change)
             if position is not None:
-                _append(record, change, position)
-                self._written.add(change)
+                record.append(change, position, self._written.add(change))
                 self._tally.count_chunk(change)
+        elif isinstance(change, TrimOutput):
+            before = record.held_bytes
+            self._written.forget(retention.trim(record, change.upto_seq))
+            self._tally.count_removed(change.rule, before - record.held_bytes)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
         elif isinstance(change, ResizeTerminal):
@@ -318,7 +360,7 @@ class MemoryStorage(Storage):
             self._events.add_end(record.process)
         self._put(record)
 
-    def _begin_run(self, record: _Record, run: Run) -> None:
+    def _begin_run(self, record: Record, run: Run) -> None:
         if run.number > record.process.run.number:
             record.earlier.append(record.process.run)
             self._by_pid.setdefault(run.pid, []).append(record.process.handle)
@@ -326,20 +368,37 @@ class MemoryStorage(Storage):
             self._tally.count_restart()
             self._events.add(record.process, EventType.RESTARTED, run.started_at_ms)
 
-    def _put(self, record: _Record) -> None:
+    def _set_managed(self, record: Record, state: ManagedState) -> None:
+        process = record.process
+        if record.may_restart and state.desired is Desired.STOPPED:
+            self._events.add(process, EventType.STOPPED, now_ms())
+        record.process = replace(process, managed=process.managed and state)
+
+    def _put(self, record: Record) -> None:
         handle, run = record.process.handle, record.process.run
         self._records[handle] = record
         if run.ending and run.output_complete:
             self._unfinished.discard(handle)
+            self._set_ended(record, EndedProcess(run.ending.ended_at_ms, handle, record.process.spec.id))
         else:
             self._unfinished.add(handle)
+            self._set_ended(record, None)
+
+    def _set_ended(self, record: Record, ended: EndedProcess | None) -> None:
+        if record.ended == ended:
+            return
+        if record.ended is not None:
+            del self._ended[bisect_left(self._ended, record.ended)]
+        if ended is not None:
+            insort(self._ended, ended)
+        record.ended = ended
 
 
-def _has_run(record: _Record, number: int) -> bool:
+def _has_run(record: Record, number: int) -> bool:
     return any(run.number == number for run in (*record.earlier, record.process.run))
 
 
-def _record_usage(record: _Record, change: RecordUsage) -> None:
+def _record_usage(record: Record, change: RecordUsage) -> None:
     if _has_run(record, change.run):
         stored = record.usage.get(change.run, RunUsage())
         record.usage[change.run] = RunUsage(
@@ -347,41 +406,7 @@ def _record_usage(record: _Record, change: RecordUsage) -> None:
         )
 
 
-def _append(record: _Record, chunk: Chunk, position: Position) -> None:
-    record.position = position
-    everything = record.output[None]
-    latest_ms = max(chunk.ts_ms, everything[-1].latest_ms if everything else 0)
-    everything.append(_Stored(chunk, latest_ms))
-    record.output[chunk.stream].append(everything[-1])
-    before = record.process.output
-    record.process = replace(
-        record.process,
-        output=OutputSummary(
-            lines=position.lines,
-            bytes=before.bytes + len(chunk.data),
-            first_seq=1,
-            last_seq=chunk.last_seq,
-        ),
-    )
-
-
-def _whole_lines(record: _Record, chunk: Chunk, *, seen_seq: int = 0) -> Chunk | None:
-    """Return a stored chunk with its lines whole, or None if no line is left. See `with_whole_lines`."""
-    stored = record.output[chunk.stream]
-    index = bisect_left(stored, chunk.last_seq, key=lambda entry: entry.chunk.last_seq)
-
-    def is_continued() -> bool:
-        return index + 1 < len(stored) and stored[index + 1].chunk.continues > 0
-
-    def earlier_parts() -> Iterator[tuple[int, bytes]]:
-        first = bisect_left(stored, chunk.continues, key=lambda entry: entry.chunk.last_seq)
-        for entry in stored[first:index]:
-            yield entry.chunk.last_seq, entry.chunk.lines()[-1]
-
-    return with_whole_lines(chunk, is_continued=is_continued, earlier_parts=earlier_parts, seen_seq=seen_seq)
-
-
-def _matches(record: _Record, query: ProcessQuery) -> bool:
+def _matches(record: Record, query: ProcessQuery) -> bool:
     handle, spec, run = record.process.handle, record.process.spec, record.process.run
     return (
         query.status in (None, run.status)

@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from outlast.model.event import Event, EventType
+from outlast.model.event import Event, EventType, PurgeReason
 from outlast.model.exit_status import ExitStatus, Reason
 from outlast.model.managed import ManagedState
 from outlast.model.options import Options
-from outlast.model.output import Position
+from outlast.model.output import Position, Trimmed
 from outlast.model.process import OutputMode, OutputSummary, ProcessSpec, Run, StdinMode
 
 SPEC_COLUMNS = (
@@ -97,21 +97,40 @@ def managed_from_text(state: str | None) -> ManagedState | None:
     return None if state is None else ManagedState.from_record(json.loads(state))
 
 
-def output_summary(position: Position, *, missing_bytes: int) -> OutputSummary:
-    """Return what is stored of a process's output: its gaps stand for `missing_bytes`."""
+def output_summary(
+    position: Position,
+    *,
+    missing_bytes: int,
+    latest_ms: int | None,
+    trimmed: Trimmed | None = None,
+    trimmed_end: int | None = None,
+) -> OutputSummary:
+    """Return what is stored of a process's output.
+
+    Args:
+        position: its end.
+        missing_bytes: bytes for which its gaps stand, but for trimmed ones.
+        latest_ms: its latest time, that of what is deleted included.
+        trimmed: what is deleted.
+        trimmed_end: bytes of both streams up to the end of what is deleted, those of gaps included.
+    """
     return OutputSummary(
-        lines=position.lines,
-        bytes=position.stdout_end + position.stderr_end - missing_bytes,
-        first_seq=min(1, position.last_seq),
+        lines=position.lines - (trimmed.lines if trimmed else 0),
+        bytes=position.stdout_end + position.stderr_end - missing_bytes - (trimmed_end or 0),
+        first_seq=trimmed.last_seq + 1 if trimmed else min(1, position.last_seq),
         last_seq=position.last_seq,
+        latest_ms=latest_ms,
+        trimmed=trimmed,
     )
 
 
 def event_from_row(row: Sequence[Any]) -> Event:
     """Return the event in a row of `EVENT_COLUMNS`."""
     id_, type_, ts, process_id, name, tags, run, pid, reason, exit_code, signal = row
-    ending = None
-    if reason is not None:
+    ending = purge_reason = None
+    if reason is not None and type_ == EventType.PURGED:
+        purge_reason = PurgeReason(reason)
+    elif reason is not None:
         ending = ExitStatus(reason=Reason(reason), exit_code=exit_code, signal=signal, ended_at_ms=ts)
     return Event(
         id=id_,
@@ -123,4 +142,5 @@ def event_from_row(row: Sequence[Any]) -> Event:
         run=run,
         pid=pid,
         ending=ending,
+        purge_reason=purge_reason,
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from outlast.failpoints import failpoint
 from outlast.model.clock import now_ms
-from outlast.model.event import EventType
-from outlast.model.managed import ManagedState
+from outlast.model.event import EventType, PurgeReason
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk, Position, Stream
 from outlast.model.process import ExitStatus, Run
 from outlast.model.totals import OUTPUT_TOTALS, StartResult, Tally
@@ -23,16 +23,25 @@ from outlast.storage.base import (
     RecordUsage,
     ResizeTerminal,
     SetManaged,
+    TrimOutput,
     WithdrawProcess,
     WithdrawRun,
 )
 from outlast.storage.continuity import advance
 from outlast.storage.sql.mapping import managed_to_row, spec_to_row
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.figures import output_totals
 from outlast.storage.sqlite.packed import BOTH_STREAMS
-from outlast.storage.sqlite.rows import LARGE_BYTES, TIME_BYTES, Group, encode_chunk_times, position_from_rows
+from outlast.storage.sqlite.rows import (
+    LARGE_BYTES,
+    TIME_BYTES,
+    Group,
+    encode_chunk_times,
+    position_from_rows,
+    stored_bytes,
+)
+from outlast.storage.sqlite.trimming import held_bytes, trim_output
 
 Compress = Callable[[bytes], bytes | None]
 
@@ -69,6 +78,8 @@ class Batch:
         self._compress = compress
         self._output: dict[int, tuple[Position, int] | None] = {}
         self._open: dict[int, _OpenRow] = {}
+        self._held: dict[int, tuple[int, int]] = {}
+        self._trims: list[TrimOutput] = []
         self._last_row: _ClosedRow | None = None
         self._totals_before: list[int] = []
         self._next_minute_ms: int | None = None
@@ -90,7 +101,7 @@ class Batch:
             case WithdrawRun(handle=handle, run=run):
                 self._withdraw_run(handle, run)
             case SetManaged(handle=handle, state=state):
-                self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
+                self._set_managed(handle, state)
             case EndRun():
                 self._end_run(change)
             case CompleteOutput(handle=handle, run=run):
@@ -102,7 +113,11 @@ class Batch:
             case AddEvent():
                 self._add_event_once(change)
             case PurgeProcess(handle=handle):
-                self._purge(handle, EventType.PURGED)
+                if change.rule is not None and self._stored(handle) is not None:
+                    self._tally.count_purge(change.rule, held_bytes(self._db, handle))
+                self._purge(handle, EventType.PURGED, change.reason)
+            case TrimOutput():
+                self._trims.append(change)
             case WithdrawProcess(process_id=process_id):
                 known = self._handle(process_id)
                 if known is not None:
@@ -152,6 +167,12 @@ class Batch:
             totals = [before + count for before, count in zip(self._totals_before, grown, strict=True)]
             self._insert(self._last_row, str(totals))
             self._last_row = None
+        for handle, (count, oldest_ts) in self._held.items():
+            if not self._db.execute(retention_queries.RAISE_HOLDING, (count, handle)).rowcount:
+                self._db.execute(retention_queries.ADD_HOLDING, (handle, count, oldest_ts))
+        for change in self._trims:  # they look at rows, so these are stored first
+            if self._stored(change.handle) is not None:
+                self._tally.count_removed(change.rule, trim_output(self._db, change))
         if self._tally:
             self._db.executemany(queries.ADD_TO_TOTAL, [(*key, count) for key, count in self._tally.items()])
 
@@ -191,6 +212,8 @@ class Batch:
             codec,
             raw_bytes,
         )
+        count, oldest_ts = self._held.get(first.handle, (0, row.latest_ts))
+        self._held[first.handle] = count + stored_bytes(data if compressed is None else compressed, parts), oldest_ts
         if self._last_row is None:
             self._totals_before = output_totals(self._db)
         else:
@@ -229,6 +252,10 @@ class Batch:
         self._db.execute(queries.ADD_UNMERGED, (handle, 0))
         if spec.is_managed:
             self._db.execute(queries.ADD_MANAGED, (handle, *managed_to_row(ManagedState())))
+        keep = spec.options.keep
+        if keep is not None:
+            times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
+            self._db.execute(retention_queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
         self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
         self.handles[spec.id] = handle
         self._tally.count_start(StartResult.RECORDED)
@@ -259,6 +286,7 @@ class Batch:
     def _begin_run(self, handle: int, run: Run) -> None:
         output = self._stored(handle)
         if output is not None and self._add_run(handle, run):
+            self._db.execute(queries.SUPERSEDE_RUNS, (handle, run.number))
             self._db.execute(queries.ADD_UNMERGED, (handle, output[0].last_seq))
             self._tally.count_restart()
             self._add_event(handle, run.number, EventType.RESTARTED, run.started_at_ms)
@@ -268,6 +296,7 @@ class Batch:
             self._tally.count_start(StartResult.FAILED)
             self._add_event(handle, run, EventType.FAILED, now_ms())
             self._db.execute(queries.WITHDRAW_RUN, (handle, run))
+            self._db.execute(queries.RESTORE_LAST_RUN, {"handle": handle})
 
     def _end_run(self, change: EndRun) -> None:
         end = change.ending
@@ -296,6 +325,12 @@ class Batch:
             },
         )
 
+    def _set_managed(self, handle: int, state: ManagedState) -> None:
+        if state.desired is Desired.STOPPED and self._db.execute(queries.IS_TO_RUN, (handle,)).fetchone():
+            stopped = {"handle": handle, "type": EventType.STOPPED, "ts": now_ms(), "reason": None}
+            self._db.execute(queries.ADD_LAST_EVENT, stopped)
+        self._db.execute(queries.SET_MANAGED, (*managed_to_row(state), handle))
+
     def _record_usage(self, change: RecordUsage) -> None:
         peak, history = change.usage.peak, change.usage.history
         text = json.dumps(history, separators=(",", ":")) if history else None
@@ -306,18 +341,19 @@ class Batch:
         row = self._db.execute(queries.HANDLE_BY_ID, (process_id,)).fetchone()
         return None if row is None else int(row[0])
 
-    def _purge(self, handle: int, type_: EventType) -> None:
+    def _purge(self, handle: int, type_: EventType, reason: PurgeReason | None = None) -> None:
         if self._db.execute(queries.IS_STORED, (handle,)).fetchone():
             if type_ is EventType.FAILED:
                 self._tally.count_start(StartResult.FAILED)
             self._db.execute(queries.DELETE_EVENTS, (handle,))
-            last = {"handle": handle, "type": type_, "ts": now_ms()}
+            last = {"handle": handle, "type": type_, "ts": now_ms(), "reason": reason}
             self._db.execute(queries.ADD_LAST_EVENT, last)
             for statement in queries.PURGE:
                 self._db.execute(statement, (handle,))
             self._db.execute(queries.COUNT_PURGED)
         self._output[handle] = None
         self._open.pop(handle, None)
+        self._held.pop(handle, None)
 
 
 def stored_position(db: sqlite3.Connection, handle: int) -> Position:

@@ -1,12 +1,17 @@
-"""Totals and sizes of the store. The totals of output are in the newest row of output, the others in a table."""
+"""Totals and sizes of the store.
+
+The totals of output are in the newest row of output, the others in a table. So are those of output that got no row,
+because it was purged in the commit that brought it.
+"""
 
 import json
 import os
 import sqlite3
 from pathlib import Path
 
-from outlast.model.totals import OUTPUT_TOTALS, Counted, StoreFigures
+from outlast.model.totals import OUTPUT_TOTALS, Counted, StoreFigures, Tally
 from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.trimming import oldest_output
 
 
 def output_totals(db: sqlite3.Connection) -> list[int]:
@@ -20,13 +25,13 @@ def output_totals(db: sqlite3.Connection) -> list[int]:
 
 def figures(db: sqlite3.Connection, path: Path) -> StoreFigures:
     """Implement `Storage.figures`. `path`: that of the database."""
-    others = {(Counted(counted), label): value for counted, label, value in db.execute(queries.TOTALS)}
-    oldest = db.execute(queries.OLDEST_OUTPUT).fetchone()
+    totals = Tally({(Counted(counted), label): value for counted, label, value in db.execute(queries.TOTALS)})
+    totals.update(dict(zip(OUTPUT_TOTALS, output_totals(db), strict=True)))
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
     (free_pages,) = db.execute("PRAGMA freelist_count").fetchone()
     return StoreFigures(
-        totals=others | dict(zip(OUTPUT_TOTALS, output_totals(db), strict=True)),
-        oldest_output_ms=None if oldest is None else oldest[0],
+        totals=totals,
+        oldest_output_ms=oldest_output(db),
         database_bytes=_size(path),
         log_bytes=_size(path.with_name(f"{path.name}-wal")),
         free_bytes=free_pages * page_bytes,

@@ -14,6 +14,8 @@ The column `parts` holds `{"stdout_bytes": n, "chunks": [...]}`, with one entry 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, compress
+from operator import not_
 
 from outlast.model.output import Chunk, Stream
 
@@ -41,6 +43,25 @@ class Piece:
 def pieces_of(first_seq: int, parts: str) -> Iterator[Piece]:
     """Yield the pieces of a packed row, from its columns `first_seq` and `parts`. Their times count from its `ts`."""
     return _pieces(first_seq, 0, json.loads(parts)["chunks"])
+
+
+def single_lines(ts_ms: int, parts: str) -> dict[Stream, list[int]] | None:
+    """Return the times of each stream's lines, ascending, from the columns `ts` and `parts` of a packed row.
+
+    Several times as fast as `pieces_of`. None: some chunk is not one whole line, or the clock was set back.
+    """
+    entries: list[int | list[int]] = json.loads(parts)["chunks"]
+    of_stdout = [isinstance(entry, int) for entry in entries]
+    if "-" in parts or any(
+        entry[0] > 1 or entry[2:] != [Stream.STDERR] for entry in entries if not isinstance(entry, int)
+    ):
+        return None
+    later_ms = [entry if isinstance(entry, int) else entry[1] for entry in entries]
+    _, *times_ms = accumulate(later_ms, initial=ts_ms)
+    return {
+        Stream.STDOUT: list(compress(times_ms, of_stdout)),
+        Stream.STDERR: list(compress(times_ms, map(not_, of_stdout))),
+    }
 
 
 def _pieces(first_seq: int, ts_ms: int, entries: Sequence[int | list[int]]) -> Iterator[Piece]:

@@ -19,9 +19,15 @@ INSERT OR IGNORE INTO run
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 HAS_RUN = "SELECT 1 FROM run WHERE handle = ? AND number = ?"
+SUPERSEDE_RUNS = "UPDATE run SET superseded = 1 WHERE handle = ? AND number < ? AND superseded = 0"
+RESTORE_LAST_RUN = """
+UPDATE run SET superseded = 0
+WHERE handle = :handle AND number = (SELECT max(l.number) FROM run l WHERE l.handle = :handle)
+"""
 WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
 ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
 SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
+IS_TO_RUN = "SELECT 1 FROM managed WHERE handle = ? AND desired = 'running'"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk
@@ -83,7 +89,7 @@ WHERE p.handle = :handle AND r.number = :run
 )
 ADD_LAST_EVENT = (
     _ADD_EVENT
-    + _EVENT_VALUES.format(type=":type", ts=":ts", ending="NULL, NULL, NULL")
+    + _EVENT_VALUES.format(type=":type", ts=":ts", ending=":reason, NULL, NULL")
     + """
 WHERE p.handle = :handle ORDER BY r.number DESC LIMIT 1
 """
@@ -112,6 +118,9 @@ PURGE = (
     "DELETE FROM tag WHERE handle = ?",
     "DELETE FROM managed WHERE handle = ?",
     "DELETE FROM unmerged WHERE handle = ?",
+    "DELETE FROM keep WHERE handle = ?",
+    "DELETE FROM trimmed WHERE handle = ?",
+    "DELETE FROM holding WHERE handle = ?",
     "INSERT INTO purged (handle) VALUES (?)",
 )
 OWNER = "SELECT identity, state_dir, place FROM owner"
@@ -158,7 +167,10 @@ SELECT
     {_END_OF_STREAM.format(t="o.")},
     {_END_OF_STREAM.format(t="e.")},
     {_END_OF_STREAM.format(t="b.")},
-    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g WHERE g.handle = p.handle AND g.gap IS NOT NULL)
+    (SELECT coalesce(sum(g.missing_bytes), 0) FROM output_chunk g
+        WHERE g.handle = p.handle AND g.gap IS NOT NULL AND g.first_seq > coalesce(t.last_seq, 0)),
+    nullif(max(coalesce(o.latest_ts, 0), coalesce(e.latest_ts, 0), coalesce(b.latest_ts, 0), coalesce(t.until, 0)), 0),
+    t.last_seq, t.lines, t.bytes, t.until, t.stdout_end + t.stderr_end
 FROM page
 CROSS JOIN process p ON p.handle = page.handle
 CROSS JOIN run r ON r.handle = p.handle AND {_CURRENT}
@@ -171,6 +183,7 @@ LEFT JOIN output_chunk e ON e.id = (
 LEFT JOIN output_chunk b ON b.id = (
     SELECT c.id FROM output_chunk c
     WHERE c.handle = p.handle AND c.stream = 0 ORDER BY c.first_seq DESC LIMIT 1)
+LEFT JOIN trimmed t ON t.handle = p.handle
 """
 
 PAGE_BY_HANDLE = "SELECT :handle AS handle"
@@ -182,6 +195,26 @@ PAGE_BY_PID = "SELECT handle FROM run WHERE pid = :pid ORDER BY handle DESC LIMI
 PAGE_UNFINISHED = f"""
 SELECT r.handle FROM run r INDEXED BY run_unfinished
 WHERE (r.ended_at IS NULL OR r.output_complete = 0) AND {_CURRENT}
+"""
+
+# The conditions on `run` are those of the index, word for word.
+ENDED = """
+SELECT r.ended_at, r.handle, p.id
+FROM run r INDEXED BY run_ended CROSS JOIN process p ON p.handle = r.handle
+WHERE r.superseded = 0 AND r.ended_at IS NOT NULL AND r.output_complete = 1
+  AND (r.ended_at, r.handle) > (:ended_at, :handle) AND r.ended_at <= :until
+  AND NOT EXISTS (SELECT 1 FROM managed m WHERE m.handle = r.handle AND m.desired = 'running')
+  AND NOT EXISTS (
+    SELECT 1 FROM keep k WHERE k.handle = r.handle AND (k.always = 1 OR (:by_age AND k.ended_ms IS NOT NULL)))
+ORDER BY r.ended_at, r.handle LIMIT :limit
+"""
+
+ENDED_BY_OWN_LIMIT = f"""
+SELECT r.ended_at, r.handle, p.id
+FROM keep k CROSS JOIN run r ON r.handle = k.handle AND {_CURRENT} CROSS JOIN process p ON p.handle = k.handle
+WHERE k.ended_ms > 0 AND k.always = 0 AND r.output_complete = 1 AND r.ended_at <= :until - k.ended_ms
+  AND NOT EXISTS (SELECT 1 FROM managed m WHERE m.handle = r.handle AND m.desired = 'running')
+ORDER BY r.ended_at, r.handle LIMIT :limit
 """
 
 RUNS = f"""
@@ -221,15 +254,11 @@ TOTAL = """
 SELECT coalesce((SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'process'), 0) - t.purged FROM tally t
 """
 
-OLDEST_OUTPUT = """
-SELECT ts FROM output_chunk WHERE id > 0 AND (gap IS NOT NULL OR length(data) > 0) ORDER BY id LIMIT 1
-"""
-
 # ---- output: (handle, stream, first_seq) is the only index, so a query over both streams asks for each of them, and a
 # query over one asks for packed rows, too, whose stream is 0
 
 
-def _of_streams(sql: str, order: str) -> dict[int | None, str]:
+def of_streams(sql: str, order: str) -> dict[int | None, str]:
     """Return `sql`, which has a place for a stream, for each stream and for both (None)."""
     rows = {stream: sql.format(stream=stream) for stream in (0, 1, 2)}
     wanted: dict[int | None, tuple[int, ...]] = {1: (0, 1), 2: (0, 2), None: (0, 1, 2)}
@@ -254,7 +283,7 @@ WHERE handle = :handle AND stream = {stream} AND first_seq <= :upto AND first_se
     WHERE c.handle = :handle AND c.stream = {stream} AND c.first_seq <= :after
     ORDER BY c.first_seq DESC LIMIT 1), 0)
 """
-CHUNK_KEYS = _of_streams(_KEYS, "first_seq")
+CHUNK_KEYS = of_streams(_KEYS, "first_seq")
 CHUNK = "run, first_seq, line_count, stream, ts, stdout_end, stderr_end, continues, data, gap, parts, codec"
 CHUNK_AFTER = f"""
 SELECT {CHUNK} FROM output_chunk
@@ -266,17 +295,34 @@ WHERE handle = ? AND stream = ? AND first_seq = ? AND parts IS NOT NULL
 """
 _SPANS = """
 SELECT first_seq, line_count, stream, gap IS NOT NULL, continues, iif(stream = 0, parts, NULL) FROM output_chunk
-WHERE handle = :handle AND stream = {stream}
+WHERE handle = :handle AND stream = {stream} AND first_seq > :mark AND first_seq < :before
 """
-SPANS_BACKWARDS = _of_streams(_SPANS, "first_seq DESC")
+SPANS_BACKWARDS = of_streams(_SPANS, "first_seq DESC")
 # The parts of one line that come before a row. Of the first row, which holds the first part, the part is the end; the
 # others are parts as a whole.
 PARTS = """
 SELECT first_seq + line_count - 1, data, codec, unfinished_bytes FROM output_chunk
-WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_seq >= (
-    SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
-    ORDER BY b.first_seq DESC LIMIT 1)
+WHERE handle = :handle AND stream = :stream AND first_seq < :before AND first_seq >= max(
+    coalesce((SELECT t.last_seq + 1 FROM trimmed t WHERE t.handle = :handle), 0),
+    coalesce((
+        SELECT b.first_seq FROM output_chunk b WHERE b.handle = :handle AND b.stream = :stream AND b.first_seq <= :from
+        ORDER BY b.first_seq DESC LIMIT 1), 0))
 ORDER BY first_seq
+"""
+OUTPUT_TIMES = """
+SELECT min(ts), max(latest_ts) FROM output_chunk WHERE handle = :handle AND first_seq > :mark AND EXISTS (
+    SELECT 1 FROM process p WHERE p.handle = :handle)
+"""
+LINES_BY_TIME = """
+SELECT first_seq, stream, ts, latest_ts, line_count, continues, parts FROM output_chunk
+WHERE handle = :handle AND first_seq > :mark AND gap IS NULL ORDER BY stream, first_seq
+"""
+# The packed row that has lines on both sides of a number.
+PACKED_OVER = """
+SELECT first_seq, parts FROM (
+    SELECT first_seq, line_count, parts FROM output_chunk
+    WHERE handle = ?1 AND stream = 0 AND first_seq < ?2 ORDER BY first_seq DESC LIMIT 1)
+WHERE first_seq + line_count > ?2
 """
 CONTINUES_NEXT = """
 SELECT continues FROM output_chunk WHERE handle = ? AND stream = ? AND first_seq > ? ORDER BY first_seq LIMIT 1
@@ -327,6 +373,8 @@ ROW_TO_COMPRESS = "SELECT handle, first_seq, data, parts FROM output_chunk WHERE
 COMPRESS_ROW = """
 UPDATE output_chunk SET data = ?, codec = ?, raw_bytes = ?
 WHERE id = ? AND handle = ? AND first_seq = ? AND codec IS NULL
+  AND NOT EXISTS (
+    SELECT 1 FROM trimmed t WHERE t.handle = output_chunk.handle AND t.last_seq >= output_chunk.first_seq)
 """
 
 # ---- events
@@ -350,6 +398,11 @@ AND_SINCE = " AND ts >= :since"
 AND_EVENT_TAG = " AND EXISTS (SELECT 1 FROM json_each(tags) t WHERE t.key = :key{n} AND t.value = :value{n})"
 EVENTS_FORWARD = " ORDER BY id LIMIT :limit"
 EVENTS_BACKWARD = " ORDER BY id DESC LIMIT 1 OFFSET :count"
+
+OLDEST_EVENTS = "SELECT id, latest_ts FROM event WHERE id > 0 ORDER BY id LIMIT ?"
+DELETE_EVENTS_UPTO = "DELETE FROM event WHERE id <= ?"
+EVENTS_TRIMMED = "SELECT last_id FROM events_trimmed WHERE rowid = 1"
+SET_EVENTS_TRIMMED = "UPDATE events_trimmed SET last_id = ? WHERE rowid = 1"
 
 # ---- output of all processes: by row id
 
@@ -380,4 +433,5 @@ WHERE c.id = :id AND c.gap IS NULL
   AND (:since IS NULL OR c.latest_ts >= :since)
   AND (:until IS NULL OR c.ts <= :until)
   AND EXISTS (SELECT 1 FROM process p WHERE p.handle = c.handle)
+  AND NOT EXISTS (SELECT 1 FROM trimmed t WHERE t.handle = c.handle AND t.last_seq >= c.first_seq)
 """

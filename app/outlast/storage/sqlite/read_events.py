@@ -14,8 +14,9 @@ SCAN_IDS = 10_000
 def events(db: sqlite3.Connection, after: int, limit: int, wanted: EventFilter) -> EventPage:
     """Implement `Storage.events`."""
     first = db.execute(queries.EVENT_AFTER, (after,)).fetchone()
+    trimmed_to: int = db.execute(queries.EVENTS_TRIMMED).fetchone()[0]
     if first is None:
-        return EventPage(events=[], last_id=after)
+        return EventPage(events=[], last_id=after, trimmed_to=trimmed_to)
     first_id, latest_ts = first
     last_id: int = db.execute(queries.LAST_EVENT).fetchone()[0]
     if wanted.since_ms is not None and latest_ts < wanted.since_ms:
@@ -24,7 +25,8 @@ def events(db: sqlite3.Connection, after: int, limit: int, wanted: EventFilter) 
     sql, parameters = _conditions(wanted)
     parameters |= {"after": first_id - 1, "upto": upto, "limit": limit}
     found = [event_from_row(row) for row in db.execute(sql + queries.EVENTS_FORWARD, parameters)]
-    return EventPage(events=found, last_id=found[-1].id if len(found) == limit else upto)
+    last_id = found[-1].id if len(found) == limit else upto
+    return EventPage(events=found, last_id=last_id, trimmed_to=trimmed_to)
 
 
 def event_tail(db: sqlite3.Connection, count: int, wanted: EventFilter) -> int:

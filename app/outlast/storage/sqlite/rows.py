@@ -30,6 +30,11 @@ LARGE_BYTES = TARGET_BYTES // 8
 """Maximum bytes of a chunk that is merged with others."""
 
 
+def stored_bytes(data: bytes, parts: str | None) -> int:
+    """Return the bytes of a row on the disk, given its columns `data` and `parts`. See `retention_queries.ROW_SIZE`."""
+    return len(data) + len(parts or "") + ROW_BYTES
+
+
 class _Member(Protocol):
     """A chunk, or a row of chunks."""
 

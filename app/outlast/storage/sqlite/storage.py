@@ -13,23 +13,36 @@ from urllib.parse import unquote_to_bytes
 
 from outlast.model.errors import OutlastError, StorageError, StorageUnavailable
 from outlast.model.event import EventFilter, EventPage
+from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
 from outlast.model.resize import Resize
+from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
 from outlast.model.totals import StoreFigures
 from outlast.model.usage import RunUsage
-from outlast.storage.base import Change, Chunk, Owner, PurgeProcess, Storage, Unfinished, WithdrawProcess
-from outlast.storage.sqlite import figures, queries, read, read_events
+from outlast.storage.base import (
+    Change,
+    Chunk,
+    EndedProcess,
+    Owner,
+    PurgeProcess,
+    Storage,
+    TrimOutput,
+    Unfinished,
+    WithdrawProcess,
+)
+from outlast.storage.sqlite import figures, queries, read, read_events, trimming
 from outlast.storage.sqlite.codec import compress_flood
 from outlast.storage.sqlite.commit import Compress, commit, stored_position
 from outlast.storage.sqlite.connection import Connection, open_reader, open_writer, transact, transact_unsynced
+from outlast.storage.sqlite.histogram import count_lines_by_time
 from outlast.storage.sqlite.maintenance.checkpoint import write_log_back
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
 from outlast.storage.sqlite.maintenance.compression import CompressionRules
 from outlast.storage.sqlite.maintenance.read_leases import ReadLeases
-from outlast.storage.sqlite.maintenance.reclamation import FREE_PAGES_KEPT, count_free_pages
+from outlast.storage.sqlite.maintenance.reclamation import count_excess_pages
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.storage.sqlite.maintenance.scheduler import MaintenancePolicy, MaintenanceScheduler
 from outlast.storage.sqlite.ownership import StoreLock, lock_store, store_owner, stored_owner
@@ -45,6 +58,12 @@ READERS = 3
 """Number of connections that read. Each has a thread; more would compete for the same cores."""
 
 _SCHEME = "sqlite:///"
+_FREEING = (PurgeProcess, TrimOutput, WithdrawProcess)
+
+
+def _is_asked_for(change: Change) -> bool:
+    """Tell whether somebody waits for the room that a change frees."""
+    return isinstance(change, WithdrawProcess) or (isinstance(change, PurgeProcess) and change.reason is None)
 
 
 class SqliteStorage(Storage):
@@ -103,6 +122,10 @@ class SqliteStorage(Storage):
         if is_open:
             self._reserve.close()
 
+    async def finish_cleanup(self) -> None:
+        """Wait for the cleanup task."""
+        await self._cleanup.wait_idle()
+
     async def check(self) -> None:
         """Check that the files are at their places."""
         await self._with_files(lambda: self._open_writer().run(self._files.guard(lambda _db: None)))
@@ -139,8 +162,9 @@ class SqliteStorage(Storage):
             if not self._commits:
                 self._no_commits.set()
         self._maintenance.record_commit(changes)
-        if self._cleanup.is_due() or any(isinstance(change, PurgeProcess | WithdrawProcess) for change in changes):
-            self._start_cleanup()
+        freeing = [change for change in changes if isinstance(change, _FREEING)]
+        if freeing or self._cleanup.is_due():
+            self._start_cleanup(gives_all_back=any(_is_asked_for(change) for change in freeing))
         return handles
 
     async def process(self, handle: int) -> Process | None:
@@ -187,6 +211,50 @@ class SqliteStorage(Storage):
         """Return the sizes that a process's terminal was given."""
         return await self.read(partial(read.resizes, handle=handle))
 
+    async def ended(
+        self,
+        *,
+        limit: int,
+        after: EndedProcess | None = None,
+        until_ms: int | None = None,
+        own_until_ms: int | None = None,
+    ) -> list[EndedProcess]:
+        """List the processes that have ended for good, oldest end first."""
+        return await self.read(
+            partial(read.ended, limit=limit, after=after, until_ms=until_ms, own_until_ms=own_until_ms)
+        )
+
+    async def kept_always(self) -> int:
+        """Count the processes that are kept always."""
+        return await self.read(trimming.kept_always)
+
+    async def held_bytes(self, handle: int | None = None) -> int:
+        """Return the bytes of rows that are not deleted."""
+        return await self.read(partial(trimming.held_bytes, handle=handle))
+
+    async def holdings(self, query: HoldingQuery) -> list[Holding]:
+        """Return what processes hold."""
+        return await self.read(partial(trimming.holdings, query=query))
+
+    async def trim_point(self, query: TrimQuery) -> TrimPoint | None:
+        """Return where to cut the output of a process, at the end of a row."""
+        return await self.read(partial(trimming.trim_point, query=query))
+
+    async def has_trimmed(self, *, handle: int | None = None, since_ms: int | None = None) -> bool:
+        """Tell whether output was trimmed."""
+        return await self.read(partial(trimming.has_trimmed, handle=handle, since_ms=since_ms))
+
+    async def trim_events(self, *, before_ms: int, limit: int) -> int:
+        """Delete old events in a transaction that is not synced: no answer depends on it."""
+        deleted = 0
+
+        def work(db: sqlite3.Connection) -> None:
+            nonlocal deleted
+            deleted = trimming.trim_events(db, before_ms=before_ms, limit=limit)
+
+        await self.rewrite(work)
+        return deleted
+
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return what is recorded of a run's resources."""
         return await self.read(partial(read.usage, handle=handle, run=run))
@@ -203,9 +271,13 @@ class SqliteStorage(Storage):
         """Read output in order of `first_seq`."""
         return await self.read(partial(read.chunks, query=query))
 
-    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None) -> int:
+    async def tail(self, handle: int, lines: int, *, stream: Stream | None = None, before: int | None = None) -> int:
         """Return the `after_seq` from which `chunks` gives the last `lines` lines."""
-        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream))
+        return await self.read(partial(read.tail, handle=handle, lines=lines, stream=stream, before=before))
+
+    async def histogram(self, query: HistogramQuery) -> Histogram:
+        """Count the lines of a process by time, from the columns beside the data."""
+        return await self.read(partial(count_lines_by_time, query=query))
 
     async def events(self, after: int, limit: int, wanted: EventFilter) -> EventPage:
         """Read events in the order of their ids."""
@@ -269,9 +341,9 @@ class SqliteStorage(Storage):
 
         def run(db: sqlite3.Connection) -> int:
             transact_unsynced(db, work)
-            return count_free_pages(db)
+            return count_excess_pages(db)
 
-        if await self._open_writer().run(self._files.guard(run)) > FREE_PAGES_KEPT or self._cleanup.is_due():
+        if await self._open_writer().run(self._files.guard(run)) or self._cleanup.is_due():
             self._start_cleanup()
 
     async def _connect(self, *, create: bool) -> None:
@@ -292,7 +364,7 @@ class SqliteStorage(Storage):
         for reader in self._readers:
             self._idle.put_nowait(reader)
         self._lost = None
-        self._start_cleanup()  # an earlier daemon may have been killed in the middle of it
+        self._start_cleanup(gives_all_back=True)  # an earlier daemon may have been killed in the middle of it
         await self._maintenance.start()
 
     async def _disconnect(self) -> None:
@@ -330,13 +402,13 @@ class SqliteStorage(Storage):
             raise StorageUnavailable(self._lost) from error
         _log.warning("the files of the database %s were deleted or moved, and were opened again", self.path)
 
-    def _start_cleanup(self) -> None:
+    def _start_cleanup(self, *, gives_all_back: bool = False) -> None:
         writer = self._open_writer()
 
         async def run(step: Callable[[sqlite3.Connection], bool]) -> bool:
             return await writer.run(self._files.guard(step, writes_back=True))
 
-        self._cleanup.start(run)
+        self._cleanup.start(run, gives_all_back=gives_all_back)
 
     def _open_writer(self) -> Connection:
         if self._writer is None:

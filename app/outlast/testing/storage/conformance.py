@@ -26,8 +26,10 @@ from outlast.testing.storage.listing import ListingConformance
 from outlast.testing.storage.managed import ManagedConformance
 from outlast.testing.storage.output import OutputConformance
 from outlast.testing.storage.processes import ProcessConformance
+from outlast.testing.storage.retention import RetentionConformance
 from outlast.testing.storage.scan import ScanConformance
 from outlast.testing.storage.terminals import TerminalConformance
+from outlast.testing.storage.trimming import TrimmingConformance
 from outlast.testing.storage.usage import UsageConformance
 from outlast.testing.storage.whole_lines import WholeLineConformance
 
@@ -43,6 +45,8 @@ class StorageConformance(
     TerminalConformance,
     FiguresConformance,
     ScanConformance,
+    RetentionConformance,
+    TrimmingConformance,
     DurabilityConformance,
 ):
     """The whole suite. A test class inherits it, overrides `make_storage`, and sets `persistent` and `durable`."""

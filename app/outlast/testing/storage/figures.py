@@ -7,6 +7,7 @@ import pytest
 from outlast.model.event import EventType
 from outlast.model.output import GapReason, Stream
 from outlast.model.process import ExitStatus, Reason, Run
+from outlast.model.retention import Rule
 from outlast.model.totals import NO_LABEL, Counted, StartResult, Totals
 from outlast.storage.base import (
     AddEvent,
@@ -16,6 +17,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     Storage,
+    TrimOutput,
     WithdrawProcess,
     WithdrawRun,
 )
@@ -150,12 +152,59 @@ class FiguresConformance(StorageSuite):
         assert found[Counted.OUTPUT_LINES, _STDOUT] == 2
         assert found[Counted.GAPS, GapReason.LOST] == 1
 
+    async def test_output_that_is_purged_in_its_own_commit_counts(self, storage: Storage) -> None:
+        """Also if the commit stores no other output."""
+        output = Output(await added(storage))
+        await storage.commit([output.chunk(b"a\n"), PurgeProcess(output.handle)])
+        later = Output(await added(storage))
+        for number in (2, 3):
+            assert (await totals(storage))[Counted.OUTPUT_LINES, _STDOUT] == number - 1
+            await storage.commit([later.chunk(b"b\n")])
+
     async def test_the_oldest_output_is_known(self, storage: Storage) -> None:
-        """The first stored output counts, of whatever process."""
+        """The oldest output counts, of whatever process, unless it is deleted."""
+        large = b"x" * 50_000 + b"\n"
         one, other = Output(await added(storage)), Output(await added(storage))
-        await storage.commit([one.chunk(b"a\n", ts_ms=EPOCH_MS + 5)])
+        await storage.commit([one.chunk(large, ts_ms=EPOCH_MS + 5)])
         await storage.commit([other.chunk(b"b\n", ts_ms=EPOCH_MS + 9)])
+        await storage.commit([one.chunk(large, ts_ms=EPOCH_MS + 8), one.chunk(large, ts_ms=EPOCH_MS + 10)])
         assert (await storage.figures()).oldest_output_ms == EPOCH_MS + 5
+        await storage.commit([TrimOutput(one.handle, 1, EPOCH_MS, Rule.OUTPUT_S)])
+        assert (await storage.figures()).oldest_output_ms == EPOCH_MS + 8
+        await storage.commit([TrimOutput(one.handle, 2, EPOCH_MS, Rule.OUTPUT_S)])
+        assert (await storage.figures()).oldest_output_ms == EPOCH_MS + 9
+        await storage.commit([PurgeProcess(other.handle)])
+        assert (await storage.figures()).oldest_output_ms == EPOCH_MS + 10
+
+    async def test_what_retention_deletes_is_counted_by_rule(self, storage: Storage) -> None:
+        """A trim and a purge count what the process holds less, once, and lower no total. Other purges do not count."""
+        large = b"x" * 50_000 + b"\n"
+        one, other = Output(await added(storage)), Output(await added(storage))
+        await storage.commit([output.chunk(large) for output in (one, other) for _ in range(3)])
+        held, before = await storage.held_bytes(one.handle), await totals(storage)
+        trim = TrimOutput(one.handle, 2, EPOCH_MS, Rule.PROCESS_BYTES)
+        await storage.commit([trim])
+        await storage.commit([trim])
+        left = await storage.held_bytes(one.handle)
+        assert 0 < left < held
+        expected = {**before, (Counted.REMOVED_BYTES, Rule.PROCESS_BYTES): held - left}
+        assert await totals(storage) == expected
+        purge = PurgeProcess(one.handle, Rule.ENDED)
+        await storage.commit([purge, purge])
+        await storage.commit([purge, PurgeProcess(other.handle)])
+        expected |= {(Counted.REMOVED_BYTES, Rule.ENDED): left, (Counted.REMOVED_PROCESSES, Rule.ENDED): 1}
+        assert await totals(storage) == expected
+
+    async def test_a_trim_beside_output_in_one_commit_lowers_no_total(self, storage: Storage) -> None:
+        """The output of the same commit counts, of the trimmed process and of another one."""
+        large = b"x" * 50_000 + b"\n"
+        one, other = Output(await added(storage)), Output(await added(storage))
+        await storage.commit([one.chunk(large), one.chunk(large)])
+        trim = TrimOutput(one.handle, 2, EPOCH_MS, Rule.TOTAL_BYTES)
+        await storage.commit([other.chunk(b"a\n"), trim, one.chunk(b"b\n"), other.chunk(b"c\n")])
+        assert (await totals(storage))[Counted.OUTPUT_BYTES, _STDOUT] == 2 * len(large) + 6
+        await storage.commit([TrimOutput(other.handle, 2, EPOCH_MS, Rule.TOTAL_BYTES)])
+        assert (await totals(storage))[Counted.OUTPUT_LINES, _STDOUT] == 5
 
     async def test_totals_outlast_the_storage(self, storage: Storage, tmp_path: Path) -> None:
         """A second storage for the same folder goes on counting."""

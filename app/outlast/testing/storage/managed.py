@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from outlast.model.event import EventFilter, EventType
 from outlast.model.managed import Desired, HealthStatus, ManagedState
 from outlast.model.options import Options, Restart
 from outlast.model.output import Position, Stream
@@ -56,6 +57,21 @@ async def _run_twice(storage: Storage) -> tuple[Process, Output]:
 
 class ManagedConformance(StorageSuite):
     """The contract's promises about processes with several runs."""
+
+    async def test_that_a_process_is_to_stop_is_an_event(self, storage: Storage) -> None:
+        """One each time that it was to run before, of the last run."""
+        handle = await added(storage, new_process(name="web"))
+        plain = await added(storage)
+        to_run = ManagedState(desired=Desired.RUNNING)
+        await storage.commit([SetManaged(handle, to_run), SetManaged(plain, STATE)])
+        await storage.commit([BeginRun(handle, further(2)), SetManaged(handle, STATE), SetManaged(handle, STATE)])
+        await storage.commit([SetManaged(handle, STATE), SetManaged(handle, to_run), SetManaged(handle, STATE)])
+        page = await storage.events(0, 100, EventFilter(types=frozenset({EventType.STOPPED})))
+        process = await storage.process(handle)
+        assert process is not None
+        assert [(event.process_id, event.run, event.ending) for event in page.events] == [
+            (process.spec.id, 2, None)
+        ] * 2
 
     async def test_a_further_run_is_the_current_one(self, storage: Storage) -> None:
         """The process runs again, and a list finds it by its new status. A repeated change has no effect."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from outlast.model.output import Chunk, Position, Stream
+from outlast.model.output import Chunk, Position, Stream, Trimmed
 from outlast.model.process import Run
 from outlast.storage.base import AddProcess
 from outlast.testing.storage.samples import Output
@@ -31,6 +31,32 @@ class Model:
     lines: list[Line] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     pids: list[int] = field(default_factory=list)
+    trimmed: Trimmed | None = None
+
+    @property
+    def mark(self) -> int:
+        """Number of the last line that is trimmed."""
+        return self.trimmed.last_seq if self.trimmed else 0
+
+    def trim(self, mark: int) -> None:
+        """Delete the output up to `mark`."""
+        if mark == self.mark:
+            return
+        gone = [chunk for chunk in self.chunks if chunk.last_seq <= mark]
+        texts = [line for line in whole_lines(self.chunks) if line.seq <= mark and line.text() is not None]
+        self.trimmed = Trimmed(
+            last_seq=mark,
+            lines=len(texts),
+            bytes=sum(len(chunk.data) for chunk in gone),
+            until_ms=max(chunk.ts_ms for chunk in gone),
+        )
+
+    def whole_lines(self) -> "list[WholeLine]":
+        """Return the lines and gaps that are not trimmed, without their parts that are."""
+        lines = [line for line in whole_lines(self.chunks) if line.seq > self.mark]
+        for line in lines:
+            line.parts = [part for part in line.parts if part[0] > self.mark]
+        return lines
 
     def print(self, chunk: Chunk) -> Chunk:
         """Append the next chunk to the model, and return it."""

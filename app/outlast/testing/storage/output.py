@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from outlast.model.histogram import HistogramQuery
 from outlast.model.output import ChunkQuery, GapReason, Stream
 from outlast.model.process import OutputSummary, ProcessQuery
 from outlast.storage.base import CompleteOutput, PurgeProcess, Storage
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, end_of, new_process
 from outlast.testing.storage.suite import AWKWARD, EVERYTHING_BYTES, StorageSuite, read_lines
+
+OUT, ERR = Stream.STDOUT, Stream.STDERR
 
 
 class OutputConformance(StorageSuite):
@@ -36,6 +39,7 @@ class OutputConformance(StorageSuite):
             bytes=2 * sum(map(len, data)),
             first_seq=1,
             last_seq=chunks[-1].last_seq,
+            latest_ms=EPOCH_MS + len(data) - 1,
         )
 
     async def test_reading_resumes_after_any_line(self, storage: Storage) -> None:
@@ -67,6 +71,9 @@ class OutputConformance(StorageSuite):
         chunks = [output.chunk(b"x\n", Stream(n % 2 + 1), ts_ms=time) for n, time in enumerate(times)]
         await storage.commit(chunks)
         latest = [max(times[: n + 1]) for n in range(len(times))]
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.output.latest_ms == 60
         for since in (None, *range(5, 70, 5)):
             for until in (None, *range(5, 70, 5)):
                 for stream in (None, *Stream):
@@ -99,6 +106,47 @@ class OutputConformance(StorageSuite):
                 after = await storage.tail(handle, count, stream=stream)
                 found = await read_lines(storage, handle, after=after, stream=stream)
                 assert found == everything[max(0, len(everything) - count) :], (stream, count)
+
+    async def test_lines_are_counted_by_time(self, storage: Storage) -> None:
+        """Both streams, parts, gaps and a clock that is set back, at any width and within any bounds."""
+        handle = await added(storage)
+        assert (await storage.histogram(HistogramQuery(handle=handle, buckets=3))).lines == ()
+        output = Output(handle)
+        chunks = [
+            output.chunk(b"x\n" * lines, stream, ts_ms=time)
+            for lines, stream, time in (
+                (1, OUT, 10),
+                (3, OUT, 20),
+                (1, ERR, 20),
+                (2, OUT, 12),
+                (1, OUT, 30),
+                (1, OUT, 31),
+            )
+        ]
+        chunks += [output.gap(3, ts_ms=35), output.chunk(b"a\npart", ERR, ts_ms=36)]
+        chunks += [output.chunk(b"rest\nb\n", ERR, ts_ms=50, continues=True)]
+        await storage.commit(chunks)
+        everything = [
+            (it.ts_ms, it.stream) for it in chunks for _ in range(it.line_count - (it.continues > 0)) if not it.gap
+        ]
+        for buckets in (1, 2, 3, 7, 41, 1000):
+            for since, until in ((None, None), (12, None), (None, 36), (13, 30), (0, 100)):
+                query = HistogramQuery(handle=handle, buckets=buckets, since_ms=since, until_ms=until)
+                found = await storage.histogram(query)
+                first, last = 10 if since is None else since, 50 if until is None else until
+                assert len(found.lines) == len(found.stderr_lines) <= buckets
+                assert found.from_ms == first
+                assert (
+                    first + (len(found.lines) - 1) * found.bucket_ms
+                    <= last
+                    < first + len(found.lines) * found.bucket_ms
+                )
+                for number, counts in enumerate(zip(found.lines, found.stderr_lines, strict=True)):
+                    begin = first + number * found.bucket_ms
+                    here = [s for t, s in everything if begin <= t < begin + found.bucket_ms and first <= t <= last]
+                    assert counts == (len(here), here.count(ERR)), (query, number)
+        await storage.commit([PurgeProcess(handle)])
+        assert (await storage.histogram(HistogramQuery(handle=handle, buckets=3))).lines == ()
 
     async def test_output_continues_after_the_end_of_a_run(self, storage: Storage) -> None:
         """A descendant may keep the pipe open and write on."""
@@ -151,7 +199,7 @@ class OutputConformance(StorageSuite):
             assert found == chunks[0 if since is None else 1 : 5 if until is None else 3]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6)
+        assert process.output == OutputSummary(lines=3, bytes=5, first_seq=1, last_seq=6, latest_ms=EPOCH_MS + 2)
         assert [entry.position for entry in await storage.unfinished()] == [output.position]
         await storage.commit([PurgeProcess(handle)])
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == []
@@ -176,9 +224,28 @@ class OutputConformance(StorageSuite):
         assert [await storage.tail(handle, count) for count in range(4)] == [1_000_005, 1_000_004, 1, 0]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=3, bytes=6, first_seq=1, last_seq=1_000_005)
+        assert process.output == OutputSummary(lines=3, bytes=6, first_seq=1, last_seq=1_000_005, latest_ms=EPOCH_MS)
         await storage.commit(chunks)
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == chunks
+
+    @pytest.mark.parametrize("begins_with_gap", [False, True])
+    async def test_times_around_a_gap_that_passes_over_numbers(
+        self, storage: Storage, *, begins_with_gap: bool
+    ) -> None:
+        """The numbers that no chunk has are no obstacle to bounds of time."""
+        handle = await added(storage)
+        output = Output(handle)
+        chunks = [] if begins_with_gap else [output.chunk(b"before\n", ts_ms=EPOCH_MS)]
+        chunks.append(output.gap(passed_over=1_000_000, ts_ms=EPOCH_MS + 10))
+        chunks.append(output.chunk(b"after\n", Stream.STDERR, ts_ms=EPOCH_MS + 20))
+        await storage.commit(chunks)
+        for shift_ms in range(-5, 30, 5):
+            at_ms = EPOCH_MS + shift_ms
+            query = ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)
+            since = await storage.chunks(replace(query, since_ms=at_ms))
+            assert since == [chunk for chunk in chunks if chunk.ts_ms >= at_ms]
+            until = await storage.chunks(replace(query, until_ms=at_ms))
+            assert until == [chunk for chunk in chunks if chunk.ts_ms <= at_ms]
 
     async def test_output_may_begin_with_a_gap(self, storage: Storage) -> None:
         """A gap may be the only output."""
@@ -188,7 +255,7 @@ class OutputConformance(StorageSuite):
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=1)) == [gap]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1)
+        assert process.output == OutputSummary(lines=0, bytes=0, first_seq=1, last_seq=1, latest_ms=EPOCH_MS)
         assert [await storage.tail(handle, count) for count in range(3)] == [1, 0, 0]
 
     async def test_tail_does_not_count_gaps(self, storage: Storage) -> None:
@@ -231,7 +298,7 @@ class OutputConformance(StorageSuite):
         assert await storage.chunks(ChunkQuery(handle=handle, max_bytes=EVERYTHING_BYTES)) == [*chunks, *more]
         process = await storage.process(handle)
         assert process is not None
-        assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7)
+        assert process.output == OutputSummary(lines=5, bytes=9, first_seq=1, last_seq=7, latest_ms=EPOCH_MS)
 
     async def test_a_chunk_may_be_repeated_within_its_batch(self, storage: Storage) -> None:
         """The first of the equal chunks is stored."""

@@ -11,10 +11,13 @@ EPOCH_MS = 1_710_000_000_000
 
 OPTIONS = Options(
     timeout_ms=1500,
+    stop_signal=2,
     stop_grace_ms=0,
+    success_exit_codes=(2, 143),
+    ready_log="ready",
     nice=-5,
     limits=Limits(open_files=64, cpus=0.5),
-    restart=Restart(policy=RestartPolicy.ALWAYS, max_restarts=3),
+    restart=Restart(policy=RestartPolicy.ALWAYS, max_restarts=3, delay_ms=7),
     health_check=HealthCheck(type=HealthCheckType.TCP, port=80),
 )
 """Options that all differ from their defaults."""

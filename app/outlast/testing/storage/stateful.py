@@ -34,8 +34,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from outlast.model.event import EventFilter, EventType
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, ProcessQuery, Run, Status
-from outlast.model.totals import StartResult, Tally
-from outlast.storage.base import BeginRun, Change, CompleteOutput, PurgeProcess, Storage, WithdrawProcess
+from outlast.model.retention import HoldingQuery, Rule
+from outlast.model.totals import Counted, StartResult, Tally
+from outlast.storage.base import (
+    BeginRun,
+    Change,
+    CompleteOutput,
+    EndedProcess,
+    PurgeProcess,
+    Storage,
+    TrimOutput,
+    WithdrawProcess,
+)
 from outlast.testing.storage.model import Line, Model, WholeLine, numbered, unfinished, whole_lines
 from outlast.testing.storage.samples import Output, end_of, new_process
 
@@ -136,6 +146,21 @@ class _StorageMachine(RuleBasedStateMachine):
         if handle := self._pick(number):
             model = self._models[handle]
             self._print(model, model.output.chunk(data, stream, ts_ms=time, continues=continues))
+
+    @rule(number=st.integers(min_value=0), upto=st.integers(min_value=0, max_value=20))
+    def trim(self, number: int, upto: int) -> None:
+        """Trim output. The store may delete less than it is asked to: whole chunks, and none beyond the number."""
+        self.commit()
+        if not (handle := self._pick(number)):
+            return
+        self._do(self._storage.commit([TrimOutput(handle, upto, 1, Rule.TOTAL_BYTES)]))
+        process = self._do(self._storage.process(handle))
+        assert process is not None
+        model, trimmed = self._models[handle], process.output.trimmed
+        mark = trimmed.last_seq if trimmed else 0
+        assert mark in {model.mark, *(chunk.last_seq for chunk in model.chunks if chunk.last_seq <= upto)}
+        assert mark >= model.mark
+        model.trim(mark)
 
     @rule(
         number=st.integers(min_value=0),
@@ -248,8 +273,11 @@ class _StorageMachine(RuleBasedStateMachine):
             handle=handle, after_seq=after, max_bytes=max_bytes, stream=stream, since_ms=since, until_ms=until
         )
         chunks = self._do(self._storage.chunks(query))
+        model = self._models[handle]
+        chunks = _without_gap(chunks, model, query)
         found = [(seq, chunk.stream, text) for chunk in chunks for seq, text in numbered(chunk)]
-        expected = [(line.seq, line.stream, line.text) for line in self._models[handle].lines if _selects(query, line)]
+        lines = [line for line in model.lines if line.seq > model.mark and _selects(query, line)]
+        expected = [(line.seq, line.stream, line.text) for line in lines]
         assert found == expected[: len(found)]
         assert len(found) == len(expected) or sum(len(chunk.data) for chunk in chunks) >= max_bytes
         assert sum(len(chunk.data) for chunk in chunks[:-1]) < max_bytes
@@ -289,10 +317,12 @@ class _StorageMachine(RuleBasedStateMachine):
             seen_seq=seen,
         )
         chunks = self._do(self._storage.chunks(query))
+        model = self._models[handle]
+        chunks = _without_gap(chunks, model, query)
         found = [(seq, chunk.stream, chunk.ts_ms, text) for chunk in chunks for seq, text in numbered(chunk)]
         expected = [
             (line.seq, line.stream, line.ts_ms, line.text(seen))
-            for line in whole_lines(self._models[handle].chunks)
+            for line in model.whole_lines()
             if _selects(query, line)
         ]
         assert found == expected[: len(found)]
@@ -302,14 +332,15 @@ class _StorageMachine(RuleBasedStateMachine):
         number=st.integers(min_value=0),
         count=st.integers(min_value=0, max_value=9),
         stream=st.none() | _streams,
+        before=st.none() | st.integers(min_value=1, max_value=20),
     )
-    def tail(self, number: int, count: int, stream: Stream | None) -> None:
-        """Compare the last lines."""
+    def tail(self, number: int, count: int, stream: Stream | None, before: int | None) -> None:
+        """Compare the last lines, of all or before one of them."""
         self.commit()
         if handle := self._pick(number):
-            after = self._do(self._storage.tail(handle, count, stream=stream))
-            lines = [line for line in whole_lines(self._models[handle].chunks) if stream in (None, line.stream)]
-            seqs = [line.seq for line in lines if line.text() is not None]
+            after = self._do(self._storage.tail(handle, count, stream=stream, before=before))
+            lines = [line for line in self._models[handle].whole_lines() if stream in (None, line.stream)]
+            seqs = [line.seq for line in lines if line.text() is not None and (before is None or line.seq < before)]
             assert [seq for seq in seqs if seq > after] == seqs[max(0, len(seqs) - count) :]
 
     @rule(
@@ -347,6 +378,19 @@ class _StorageMachine(RuleBasedStateMachine):
         found = self._do(self._storage.processes(replace(query, before_handle=below, after_handle=above)))
         assert [process.handle for process in found] == expected[: query.limit]
 
+    @rule(limit=st.integers(min_value=1, max_value=3))
+    def find_ended(self, limit: int) -> None:
+        """Compare the processes that have ended for good, page by page."""
+        self.commit()
+        found: list[EndedProcess] = []
+        while page := self._do(self._storage.ended(limit=limit, after=found[-1] if found else None)):
+            found += page
+        assert found == sorted(
+            EndedProcess(model.run.ending.ended_at_ms, handle, model.change.spec.id)
+            for handle, model in self._models.items()
+            if model.run.ending is not None and model.run.output_complete and not model.change.spec.is_managed
+        )
+
     @rule(pid=st.integers(min_value=1, max_value=3))
     def find_by_pid(self, pid: int) -> None:
         """Compare the process that a pid stands for."""
@@ -374,13 +418,32 @@ class _StorageMachine(RuleBasedStateMachine):
         for process, (_, model) in zip(found, models, strict=True):
             assert (process.spec, process.run) == (model.change.spec, model.run)
             texts = [text for line in whole_lines(model.chunks) if (text := line.text()) is not None]
-            assert (process.output.lines, process.output.last_seq) == (len(texts), model.output.position.last_seq)
-            assert process.output.bytes == sum(map(len, texts))
+            gone = model.trimmed.lines if model.trimmed else 0
+            assert process.output.trimmed == model.trimmed
+            last_seq = model.output.position.last_seq
+            assert (process.output.lines, process.output.last_seq) == (len(texts) - gone, last_seq)
+            left = [chunk for chunk in model.chunks if chunk.first_seq > model.mark]
+            assert process.output.bytes == sum(len(chunk.data) for chunk in left)
+            holdings = self._do(self._storage.holdings(HoldingQuery(rule=Rule.PROCESS_BYTES, limit=1000)))
+            held = {holding.handle: holding for holding in holdings}.get(process.handle)
+            oldest_ms = max(left[0].ts_ms, model.trimmed.until_ms if model.trimmed else 0) if left else None
+            assert (held.oldest_ms if held else None) == oldest_ms
+            assert (held.bytes if held else 0) >= 0
         found_unfinished = {entry.process.handle: entry.position for entry in self._do(self._storage.unfinished())}
         assert found_unfinished == unfinished(self._models)
         page = self._do(self._storage.events(0, 1000, EventFilter()))
         assert [(event.process_id, event.type) for event in page.events] == self._expected_events
-        assert +Tally(self._do(self._storage.figures()).totals) == +self._tally
+        totals = Tally(self._do(self._storage.figures()).totals)
+        del totals[Counted.REMOVED_BYTES, Rule.TOTAL_BYTES]  # what a trim deletes is up to the store
+        assert +totals == +self._tally
+
+
+def _without_gap(chunks: list[Chunk], model: Model, query: ChunkQuery) -> list[Chunk]:
+    """Check the gap that tells of trimmed output, and return the chunks behind it."""
+    gap = model.trimmed.gap(query) if model.trimmed else None
+    begin = [gap] if gap else []
+    assert chunks[: len(begin)] == begin
+    return chunks[len(begin) :]
 
 
 def _selects(query: ChunkQuery, line: Line | WholeLine) -> bool:

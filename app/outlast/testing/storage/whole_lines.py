@@ -145,6 +145,14 @@ class WholeLineConformance(StorageSuite):
                 )
                 found = _numbered(await storage.chunks(query))
                 assert list(found) == [line.seq for line in lines[max(0, len(lines) - count) :]], (stream, count)
+        for before in range(1, 21):
+            for stream in (None, *Stream):
+                lines = [line for line in whole_lines(chunks) if stream in (None, line.stream) and line.seq < before]
+                seqs = [line.seq for line in lines if line.text() is not None]
+                for count in range(len(seqs) + 2):
+                    after = await storage.tail(handle, count, stream=stream, before=before)
+                    tail = [seq for seq in seqs if seq > after]
+                    assert tail == seqs[max(0, len(seqs) - count) :], (before, stream, count)
         tails = [await storage.tail(handle, count) for count in (0, 1, 2, 3, 4)]
         assert tails == [18, 17, 15, 14, 13]
         assert [await storage.tail(handle, count, stream=ERR) for count in (1, 3, 4)] == [15, 13, 2]
@@ -164,7 +172,10 @@ class WholeLineConformance(StorageSuite):
         process = await storage.process(handle)
         assert process is not None
         size = sum(map(len, _SHOWN.values()))
-        assert process.output == OutputSummary(lines=len(_SHOWN), bytes=size, first_seq=1, last_seq=18)
+        latest_ms = chunk.ts_ms
+        assert process.output == OutputSummary(
+            lines=len(_SHOWN), bytes=size, first_seq=1, last_seq=18, latest_ms=latest_ms
+        )
 
     async def test_the_position_tells_what_is_unfinished(self, storage: Storage) -> None:
         """From it, the next daemon knows which line the next bytes continue."""

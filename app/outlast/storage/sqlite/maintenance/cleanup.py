@@ -7,15 +7,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from outlast.model.errors import OutlastError
-from outlast.storage.sqlite.connection import translated
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, translated
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.reclamation import (
+    count_excess_pages,
     count_free_pages,
     delete_purged_rows,
     has_purged,
     vacuum_pages,
 )
 from outlast.storage.sqlite.maintenance.reserve import Reserve
+from outlast.storage.sqlite.trimming import delete_trimmed_rows, has_trimmed_rows
 
 Runner = Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]]
 
@@ -25,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class CleanupTask:
-    """A task that runs until the log is short, no purged output is left and no free page can be returned."""
+    """A task that runs until the log is short, no deleted output is left and no free page is to be returned."""
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
         """`reserve`: given up if the disk is too full for freeing space."""
@@ -33,6 +35,8 @@ class CleanupTask:
         self._reserve = reserve
         self._checkpointer = Checkpointer(path, reserve)
         self._is_freeing = False
+        self._gives_all_back = False
+        self._has_shrunk = False
         self._task: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
 
@@ -40,11 +44,14 @@ class CleanupTask:
         """Tell whether the log has grown enough for a checkpoint."""
         return self._checkpointer.is_due()
 
-    def start(self, run: Runner) -> None:
+    def start(self, run: Runner, *, gives_all_back: bool = False) -> None:
         """Start the task, unless it runs: each of its steps looks for everything that is due.
 
-        `run`: a function that runs a step on the writer's thread.
+        Args:
+            run: a function that runs a step on the writer's thread.
+            gives_all_back: whether all free pages are returned, and not only those that need not stay in the file.
         """
+        self._gives_all_back |= gives_all_back
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(run))
 
@@ -64,7 +71,7 @@ class CleanupTask:
 
     def run_step(self, db: sqlite3.Connection) -> bool:
         """Do a small piece of work on the writer's thread. Return whether more is left."""
-        self._is_freeing |= has_purged(db)
+        self._is_freeing |= has_purged(db) or has_trimmed_rows(db)
         if not self._is_freeing:
             return self._do_step(db)
         return self._reserve.use(lambda: translated(db, self._do_step))
@@ -72,17 +79,20 @@ class CleanupTask:
     def _do_step(self, db: sqlite3.Connection) -> bool:
         if self._checkpointer.is_due() or (self._is_freeing and self._reserve.is_tight):
             self._checkpointer.checkpoint(db)
-        if delete_purged_rows(db):
+        if delete_purged_rows(db) or delete_trimmed_rows(db):
             return True
+        gives_all_back = self._gives_all_back or (self._is_freeing and self._reserve.is_tight)
         free = count_free_pages(db)
-        if free:
-            vacuum_pages(db, self._reserve.log_bytes)
+        excess = free if gives_all_back else count_excess_pages(db)
+        if excess:
+            vacuum_pages(db, min(excess, self._reserve.log_bytes // PAGE_SIZE_BYTES))
+            self._has_shrunk = True
             if 0 < count_free_pages(db) < free:
                 return True
-        if free or self._is_freeing:
+        if self._has_shrunk or gives_all_back:
             # The file shrinks when the log is written back.
             self._checkpointer.checkpoint(db, truncate=self._is_freeing)
-        self._is_freeing = False
+        self._is_freeing = self._gives_all_back = self._has_shrunk = False
         return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
 
     async def _run(self, run: Runner) -> None:

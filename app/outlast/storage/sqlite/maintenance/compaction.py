@@ -8,7 +8,7 @@ from typing import Self
 
 from outlast.failpoints import failpoint
 from outlast.model.output import Stream
-from outlast.storage.sqlite import queries
+from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.packed import BOTH_STREAMS, Packer
 from outlast.storage.sqlite.rows import (
@@ -22,6 +22,7 @@ from outlast.storage.sqlite.rows import (
     Group,
     chunk_times,
     encode_chunk_times,
+    stored_bytes,
 )
 
 STEP_ROWS = 512
@@ -346,6 +347,10 @@ def _read_small_row(db: sqlite3.Connection, row_id: int, max_bytes: int) -> Row 
     return None if found is None else Row(*found)
 
 
+def _stored_bytes(db: sqlite3.Connection, ids: Sequence[int]) -> int:
+    return sum(db.execute(retention_queries.SIZE_OF_ROW, (row_id,)).fetchone()[0] for row_id in ids)
+
+
 def apply_compaction(db: sqlite3.Connection, plans: Sequence[CompactionPlan]) -> None:
     """Merge rows as planned, in the caller's transaction. A process that was purged since then is left alone."""
     for plan in plans:
@@ -356,11 +361,13 @@ def apply_compaction(db: sqlite3.Connection, plans: Sequence[CompactionPlan]) ->
         if moved.rowcount:
             for merged in plan.merged:
                 if len(merged.ids) > 1 or merged.compressed is not None:
-                    _replace_rows(db, merged)
+                    _replace_rows(db, plan.handle, merged)
 
 
-def _replace_rows(db: sqlite3.Connection, merged: MergedRow) -> None:
+def _replace_rows(db: sqlite3.Connection, handle: int, merged: MergedRow) -> None:
     *others, last = merged.ids
+    bytes_after = stored_bytes(merged.compressed or merged.data, merged.parts)
+    db.execute(retention_queries.CHANGE_HOLDING, (bytes_after - _stored_bytes(db, merged.ids), handle))
     db.executemany(queries.DELETE_ROW, [(row_id,) for row_id in others])
     failpoint("inside-compaction")
     codec, raw_bytes = (None, None) if merged.compressed is None else (ZLIB, len(merged.data))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from outlast.failpoints import failpoint
-from outlast.storage.sqlite import codec, queries
+from outlast.storage.sqlite import codec, queries, retention_queries
 from outlast.storage.sqlite.rows import LARGE_BYTES, chunk_times
 
 STEP_BYTES = 1 << 20
@@ -94,6 +94,8 @@ def compress_rows(rows: Sequence[OldRow], rules: CompressionRules) -> list[tuple
 def apply_compression(db: sqlite3.Connection, compressed: Sequence[tuple[OldRow, bytes]], upto_id: int) -> None:
     """Replace the data of rows by their compressed data, in the caller's transaction."""
     for row, data in compressed:
-        db.execute(queries.COMPRESS_ROW, (data, codec.ZLIB, len(row.data), row.id, row.handle, row.first_seq))
+        values = (data, codec.ZLIB, len(row.data), row.id, row.handle, row.first_seq)
+        if db.execute(queries.COMPRESS_ROW, values).rowcount:
+            db.execute(retention_queries.CHANGE_HOLDING, (len(data) - len(row.data), row.handle))
         failpoint("inside-compression")
     db.execute(queries.MOVE_COMPRESSED_UPTO, (upto_id,))

@@ -20,6 +20,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     SetManaged,
+    TrimOutput,
     WithdrawProcess,
     WithdrawRun,
 )
@@ -36,7 +37,7 @@ _MARGIN_SHARE = 16
 _FILL_BYTES = 1024 * 1024
 _NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL}
 """Errors of a file system that has no fallocate(2), besides those of a refused call."""
-_FREEING = (CompleteOutput, EndRun, PurgeProcess, SetManaged, WithdrawProcess, WithdrawRun)
+_FREEING = (CompleteOutput, EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess, WithdrawRun)
 
 _log = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ SELECT
     id, handle, run, first_seq, line_count, stream, ts, gap, continues, unfinished_bytes, parts,
     decompress(data, codec) AS data, substr(decompress(data, codec), -unfinished_bytes) AS part
 FROM main.output_chunk
+WHERE first_seq > coalesce((SELECT d.last_seq FROM main.trimmed d WHERE d.handle = output_chunk.handle), 0)
 """
 _OF_THE_FILE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_PERM}
 _PRIMARY_CODE = 0xFF  # the upper bits of an extended result code hold detail that is not needed

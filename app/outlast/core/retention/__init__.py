@@ -1,0 +1,1 @@
+"""Retention: what is deleted by the settings `keep_...`, and the task that deletes it."""

@@ -1,0 +1,46 @@
+// Rules that find mistakes; types are checked by tsc, and the form is a matter of taste.
+const browser = Object.fromEntries(
+  ["document", "window", "location", "history", "navigator", "localStorage", "performance", "fetch", "setTimeout", "clearTimeout",
+    "setInterval", "clearInterval", "requestAnimationFrame", "addEventListener", "dispatchEvent", "getComputedStyle", "matchMedia", "devicePixelRatio",
+    "ResizeObserver", "AbortController", "AbortSignal", "MessageChannel", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "Blob",
+    "Node", "Element", "HTMLElement", "HTMLAnchorElement", "HTMLInputElement", "HTMLTextAreaElement", "HTMLSelectElement", "EventTarget",
+    "PopStateEvent"].map((name) => [name, "readonly"]),
+);
+
+export default [
+  {
+    files: ["**/*.js"],
+    languageOptions: { ecmaVersion: 2024, sourceType: "module", globals: browser },
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    rules: {
+      "array-callback-return": "error",
+      "block-scoped-var": "error",
+      "complexity": ["error", 20],
+      "consistent-return": "error",
+      "eqeqeq": "error",
+      "max-lines": ["error", 450],
+      "max-lines-per-function": ["error", 90],
+      "no-await-in-loop": "off",
+      "no-constant-binary-expression": "error",
+      "no-dupe-keys": "error",
+      "no-eval": "error",
+      "no-implied-eval": "error",
+      "no-loss-of-precision": "error",
+      "no-promise-executor-return": "off",
+      "no-restricted-properties": ["error",
+        { property: "innerHTML", message: "text is never HTML" },
+        { property: "outerHTML", message: "text is never HTML" },
+        { property: "insertAdjacentHTML", message: "text is never HTML" }],
+      "no-restricted-globals": ["error", "EventSource", "name", "event", "status"],
+      "no-self-compare": "error",
+      "no-shadow": "error",
+      "no-undef": "error",
+      "no-unreachable": "error",
+      "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+      "no-use-before-define": ["error", { functions: false, classes: false, variables: false }],
+      "no-var": "error",
+      "prefer-const": ["error", { destructuring: "all" }],
+      "require-atomic-updates": "off",
+    },
+  },
+];
