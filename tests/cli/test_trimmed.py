@@ -1,4 +1,4 @@
-"""What limits have deleted: each command that reads it says so, beside the exact bytes of what is left."""
+"""Output that limits have deleted: each command that reads it says so, beside the exact bytes of what is left."""
 
 from typing import Any
 

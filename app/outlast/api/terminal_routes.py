@@ -5,8 +5,8 @@ from http import HTTPStatus
 from outlast.api.handlers import pty, recording
 from outlast.api.route import Answer, Route, done
 from outlast.api.schemas import processes as process_schemas
-from outlast.api.schemas import responses
 from outlast.api.schemas import sessions as session_schemas
+from outlast.api.schemas import terminal_responses as responses
 from outlast.model.errors import InvalidToken, NotFound, SessionNotFound, SpawnFailed, TooManySessions
 
 _JSON = "application/json"

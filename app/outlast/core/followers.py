@@ -22,7 +22,6 @@ class Followers:
         storage: Storage,
         committer: Committer,
         events: EventFeed,
-        *,
         find: Callable[[str], Awaitable[Process]],
         open_cursor: Callable[[Process, OutputQuery], Cursor],
     ) -> None:

@@ -137,9 +137,7 @@ class ProcessManager:
         self._committer.on_committed = self._on_committed
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
-        self._followers = Followers(
-            storage, self._committer, self.events, find=self._references.find, open_cursor=self._cursor
-        )
+        self._followers = Followers(storage, self._committer, self.events, self._references.find, self._cursor)
         self._sessions: Sessions | None = None
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
         self.metrics = self._metrics()

@@ -42,6 +42,8 @@ OutlastError
 `-- ConfigError             a setting is wrong; the sentence names it
 
 Exception
+|-- BadAnswerError          an answer is none of HTTP/1.1 (outlast.client); becomes a Disconnected
+|-- _OverError              the process that is followed has ended (outlast.cli)
 |-- FollowInterrupted       the daemon is shutting down, so a follower's stream ends (outlast.core)
 `-- WireError               a message on the shim's socket breaks the protocol (outlast.wire)
 

@@ -74,7 +74,7 @@ async def attach(request: web.Request, given: RequestInput) -> web.StreamRespons
 
 
 def session_info(session: "Session") -> dict[str, Any]:
-    """Return a session as `responses.SessionInfo` describes it."""
+    """Return a session as `terminal_responses.SessionInfo` describes it."""
     run, spec = session.process.run, session.process.spec
     ending = session.live.ending if session.live is not None else run.ending
     info = {
