@@ -95,7 +95,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, getattr(login, name, None)):
+        for answer in filter(None, (getattr(module, name, None) for module in (responses, terminal_responses, login))):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
