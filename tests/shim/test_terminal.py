@@ -1,10 +1,12 @@
 """The output of a terminal in the shim: nothing is lost if the shim dies between the terminal and the file."""
 
 import os
+import select
 import termios
 
 import pytest
 
+from outlast.model.output import Stream
 from outlast.shim.launch.terminal import open_terminal
 from outlast.shim.state.buffer import StreamBuffer, memory_segment
 from outlast.shim.state.child import Child
@@ -12,6 +14,7 @@ from outlast.shim.state.frames import STDOUT
 from outlast.shim.state.quota import BufferUsage
 from outlast.wire.fds import close_all
 from tests.shim.test_child import RECORD, hand_over, hold
+from tests.support.waiting import DEADLINE_S
 
 
 class Terminal:
@@ -79,6 +82,24 @@ def test_what_is_on_its_way_when_the_shim_dies_is_there_for_the_next_one() -> No
     held.close()
     close_all([terminal.slave])
     close(child)
+
+
+def test_the_daemon_sees_how_far_a_terminal_is_written() -> None:
+    terminal = Terminal(BufferUsage())
+    held = hold(terminal.child)
+    os.write(terminal.slave, b"stored ")
+    output_of(terminal.child)
+    os.write(terminal.slave, b"relayed ")
+    assert terminal.buffer.pipe is not None
+    terminal.buffer._fill_relay(terminal.buffer.pipe)
+    os.write(terminal.slave, b"waiting")
+    assert select.select([terminal.buffer.pipe], [], [], DEADLINE_S)[0]
+    assert held.written_to(Stream.STDOUT) == len(b"stored relayed waiting")
+    output_of(terminal.child)
+    assert held.written_to(Stream.STDOUT) == len(b"stored relayed waiting")
+    held.close()
+    os.close(terminal.slave)
+    close(terminal.child)
 
 
 def test_a_terminal_has_its_size_and_erases_whole_characters() -> None:

@@ -212,8 +212,11 @@ class TerminalSocket:
         with self._sessions.reading(self._session) as reader:
             await self._begin(reader, after)
             while True:
+                before = reader.offset
                 data = await self._read(reader)
                 if data:
+                    if after is not None and reader.offset - len(data) != before:
+                        await self._socket.send_bytes(_POSITION.pack(4, reader.offset - len(data)))
                     await self._send(data)
                 elif reader.has_ended():
                     break

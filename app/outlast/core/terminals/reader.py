@@ -54,7 +54,7 @@ class TerminalReader:
         while self.offset < end and (piece := await self.read()):
             pieces.append(piece)
         output = b"".join(pieces)
-        return tail(output, REPLAY_BYTES), begin > 0 or len(output) > REPLAY_BYTES
+        return tail(output, REPLAY_BYTES), len(output) < end or len(output) > REPLAY_BYTES
 
     async def seek(self, offset: int) -> None:
         """Continue behind the first `offset` bytes of the output, or behind all, if there are fewer.
@@ -73,6 +73,8 @@ class TerminalReader:
 
     async def read(self) -> bytes:
         """Return the next bytes; empty if there are none now.
+
+        Where output is missing (it is lost, or was deleted because of a limit), `offset` rises by more than these.
 
         Raises:
             StorageUnavailable: the store cannot be read now.
@@ -98,8 +100,11 @@ class TerminalReader:
                 break
             for chunk in found:
                 begin = chunk.stdout_end - len(chunk.data)
+                if pieces and begin > self.offset:  # what is missing is missing in front of what is returned
+                    break
                 if chunk.stdout_end > self.offset:
-                    pieces.append(chunk.data[max(0, self.offset - begin) :])
+                    if data := chunk.data[max(0, self.offset - begin) :]:
+                        pieces.append(data)
                     self.offset = chunk.stdout_end
                 self._seq = chunk.last_seq
         return b"".join(pieces)
