@@ -1,4 +1,4 @@
-"""Retention of what terminals show: it has no lines, and whoever counts its bytes is told how many are gone."""
+"""Retention of what terminals show: it has no lines, and clients that count its bytes are told how many are gone."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
