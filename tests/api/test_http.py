@@ -13,9 +13,9 @@ from outlast.model.output import Stream
 from .chunks import numbered
 from .server import BEARER, TOKEN, Server, until
 from .stub import StubManager
-from .test_auth import basic
+from .test_auth import basic, fill
 
-GETS = [route.path.format(ref="42", file="docs.js", session="42") for route in ROUTES if route.method == "GET"]
+GETS = [fill(route.path) for route in ROUTES if route.method == "GET"]
 STREAMS = [path for path in GETS if path.endswith(("/follow", "/events"))]
 
 

@@ -64,8 +64,9 @@ def test_gaps_tell_a_number_only_if_it_is_known() -> None:
     lost = gap_of({"from": 1_000_007, "to": 1_000_007, "reason": "lost"})
     assert what_is_missing(lost) == "output is missing here: lost"
     data = {"from": 1, "to": 12_000, "reason": "retention", "lines": 11_999, "bytes": 70_000}
-    assert what_is_missing(gap_of(data)) == "11,999 lines are gone: retention"
-    assert what_is_missing(gap_of({**data, "lines": 1})) == "1 line is gone: retention"
+    deleted = "a limit has deleted 11,999 lines (68K) of the process in all"
+    assert what_is_missing(gap_of(data)) == f"12,000 lines are missing here: {deleted}"
+    assert what_is_missing(gap_of({**data, "from": 12_000})) == f"1 line is missing here: {deleted}"
 
 
 # ---- widths

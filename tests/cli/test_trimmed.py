@@ -1,4 +1,4 @@
-"""Output that limits have deleted: each command that reads it says so, beside the exact bytes of what is left."""
+"""Commands that read output which limits have deleted say so, beside the exact bytes of what is left."""
 
 from typing import Any
 

@@ -259,6 +259,15 @@ async def test_a_log_that_another_program_writes_back_is_no_harm(storage: Sqlite
     await _goes_on(storage, output)
 
 
+async def test_a_database_that_is_truncated_behind_a_log_that_was_written_back_is_refused(
+    storage: SqliteStorage, output: Output
+) -> None:
+    with closing(sqlite3.connect(storage.path)) as db:
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        os.truncate(storage.path, 0)
+        await _refuses(storage, output, "replaced, overwritten or truncated: end the daemon")
+
+
 async def test_a_commit_into_a_file_that_is_deleted_meanwhile_is_not_answered(
     storage: SqliteStorage, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """Trouble around the daemon: full disks, lost files, takeovers, hostile neighbours."""
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, is_running, outlast, shim_children, shim_pid
-from tests.support.disk import mounted
+from tests.support.disk import Disk, mounted
 from tests.support.health import is_healthy, wait_until_healthy
 from tests.support.waiting import eventually
 
@@ -33,18 +32,15 @@ async def fill(daemon: Daemon, disk: Path) -> tuple[dict[str, Any], Path]:
         stdin_mode="pipe",
     )
     await anext(daemon.follow(process))
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 65536)
-            file.flush()
+    full_disk = Disk(disk)
+    full_disk.fill()
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
 
     async def full() -> bool:
         return not await is_healthy(daemon)
 
     await eventually(full)
-    return process, ballast
+    return process, full_disk.ballast
 
 
 async def whole(daemon: Daemon, process: dict[str, object]) -> None:

@@ -24,7 +24,7 @@ async def test_a_log_in_json_is_json_from_its_first_line_to_its_last(crashable_d
     await daemon.call("GET", "/info", 200)
     await daemon.stop()
     found = records(daemon)
-    assert found[0]["message"].startswith("the token is in ")
+    assert any(record["message"].startswith("the token is in ") for record in found)
     assert found[-1]["message"].startswith("the daemon has stopped")
     assert all({"time", "level", "logger", "message"} <= record.keys() for record in found)
 

@@ -291,14 +291,12 @@ async def test_an_unhealthy_process_is_restarted(daemon: Daemon, tmp_path: Path)
     assert seen["managed"]["last_exit"]["signal"] == 9
     page.write_text("fine again")
     await until(daemon, process, health_status="healthy", consecutive_health_failures=0, status="running")
-    assert await told(daemon, process) == [
-        "started 1",
-        "healthy 1",
-        "unhealthy 1",
-        "exited 1",
-        "restarted 2",
-        "healthy 2",
-    ]
+    expected = ["started 1", "healthy 1", "unhealthy 1", "exited 1", "restarted 2", "healthy 2"]
+
+    async def all_is_told() -> bool:  # the state is shown before it is stored, and told of
+        return await told(daemon, process) == expected
+
+    await eventually(all_is_told)
     plain = await daemon.sh("sleep 600", name="plain")
     assert plain["managed"]["health_status"] == "disabled"
 

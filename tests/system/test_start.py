@@ -36,6 +36,7 @@ async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
         "tags": {"team": "a"},
         "working_dir": "/tmp",
         "user": None,
+        "success_exit_codes": [],
         "nice": None,
         "limits": {},
         "tty": None,

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from outlast.core.commands.start_request import StartRequest, make_spec
 from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
+from outlast.core.endings import Endings
 from outlast.core.followers import Followers
 from outlast.core.managed.controller import ManagedController
 from outlast.core.managed.registry import ManagedProcess
@@ -46,7 +47,6 @@ from outlast.core.waits import Waits
 from outlast.linux.disk_space import warn_if_nearly_full
 from outlast.model.errors import (
     Forbidden,
-    NotFound,
     NotRunning,
     OutOfResources,
     StorageUnavailable,
@@ -84,6 +84,8 @@ class ProcessManager:
         metrics: figures of the whole daemon.
         why_held: why the managed processes in the store are not started; None: they are.
     """
+
+    _sessions: "Sessions | None" = None
 
     def __init__(
         self,
@@ -130,6 +132,7 @@ class ProcessManager:
         )
         self._references = References(storage, self._managed.registry, self._supervisor)
         self._termination = Termination(storage, self._committer, self._supervisor, self._chunk_cache)
+        self._endings = Endings(self._references, self._managed, self._view)
         census = Census(storage, self._supervisor, self._managed.registry)
         self._retention = RetentionSweeper(
             storage, self._committer, self._termination, self._chunk_cache, retention, census
@@ -138,7 +141,6 @@ class ProcessManager:
         self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
         self._stdin = StandardInput(self._supervisor)
         self._followers = Followers(storage, self._committer, self.events, self._references.find, self._cursor)
-        self._sessions: Sessions | None = None
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
         self.metrics = self._metrics()
         self._closing = False
@@ -370,33 +372,11 @@ class ProcessManager:
             None if the tree is gone and the end is stored; else, after `wait_s`, the process as it is then, with a
             warning. If all that is left are processes of which nothing tells whose they are, that is not waited for.
         """
-        return await self._end(ref, self._termination.end, wait_s, grace_ms)
+        return await self._endings.end(ref, self._termination.end, wait_s, grace_ms)
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; otherwise as `kill`."""
-        return await self._end(ref, self._termination.purge, wait_s, grace_ms)
-
-    async def _end(
-        self,
-        ref: str,
-        end: Callable[[Process, float, int | None], Awaitable[str | None]],
-        wait_s: float,
-        grace_ms: int | None,
-    ) -> ProcessView | None:
-        process = await self._references.find_to_end(ref)
-        managed = self._managed.registry.get(process.spec.id)
-        if managed is None:
-            view, left = self._view(process), await end(process, wait_s, grace_ms)
-        else:
-            await self._managed.stop(managed, grace_ms)
-            with after_effects("the process was stopped"):
-                process = await self._references.find_to_end(process.spec.id)
-                view, left = self._view(process), await end(process, wait_s, None)
-        if left is None:
-            return None
-        with contextlib.suppress(NotFound), after_effects("the process was killed"):
-            view = await self.get(process.spec.id)
-        return replace(view, warning=left)
+        return await self._endings.end(ref, self._termination.purge, wait_s, grace_ms)
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""

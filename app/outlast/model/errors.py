@@ -42,9 +42,9 @@ OutlastError
 `-- ConfigError             a setting is wrong; the sentence names it
 
 Exception
-|-- BadAnswerError          an answer is none of HTTP/1.1 (outlast.client); becomes a Disconnected
-|-- _OverError              the process that is followed has ended (outlast.cli)
 |-- FollowInterrupted       the daemon is shutting down, so a follower's stream ends (outlast.core)
+|-- BadAnswerError          the answer is cut, or breaks HTTP/1.1 (outlast.client)
+|-- _OverError              the process whose output a command shows has ended (outlast.cli)
 `-- WireError               a message on the shim's socket breaks the protocol (outlast.wire)
 
 OSError

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import stat
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -27,9 +28,12 @@ WriterWork = Callable[[sqlite3.Connection], T]
 _HEADER_BYTES = 96
 """Size of the two copies of the header of the log's index."""
 
+_PAGE_BYTES = slice(14, 16)
+_PAGES = slice(20, 24)
 _SALT = slice(32, 40)
 _BACKFILL = slice(96, 100)
-"""Places in the log's index: which log it is, and how much of it is written back (https://sqlite.org/walformat.html)."""
+"""Places in the log's index: size of a page, size of the database in pages, which log it is, and how much of it is
+written back (https://sqlite.org/walformat.html)."""
 
 _SHARED_BYTES = (0x40000002, 510)
 """Begin and length of the bytes of a database that SQLite locks (https://sqlite.org/lockingv3.html)."""
@@ -208,7 +212,7 @@ class StoreFiles:
         if log is None or index is None or not has_log or not known_index.is_same(index):
             return Finding.MOVED if known_database.is_alike(database) else Finding.FOREIGN
         if not known_database.is_alike(database) or log.size < known_log.size:
-            if self._progress == self._read_progress():
+            if self._progress == self._read_progress() or database.size < min(known_database.size, self._full_size()):
                 return Finding.FOREIGN
             self._keep(database, log, index)  # another SQLite has written the log back
         return Finding.SAME
@@ -228,6 +232,13 @@ class StoreFiles:
     def _keep(self, database: _File, log: _File, index: _File) -> None:
         self._known = database, log, index
         self._progress = self._read_progress()
+
+    def _full_size(self) -> int:
+        """Return the size of the database, in bytes, once all of the log is written back."""
+        assert self._index is not None  # noqa: S101 - it is open from `open` to `close`
+        header = os.pread(self._index, _PAGES.stop, 0)
+        page_bytes = int.from_bytes(header[_PAGE_BYTES], sys.byteorder)
+        return int.from_bytes(header[_PAGES], sys.byteorder) * (65536 if page_bytes == 1 else page_bytes)
 
     def _read_progress(self) -> bytes:
         assert self._index is not None  # noqa: S101 - it is open from `open` to `close`
