@@ -10,9 +10,9 @@ from .server import BEARER, TOKEN, Server
 from .stub import StubManager
 
 
-def fill(path: str) -> str:
+def fill(path: str, value: str = "42") -> str:
     """Put a value in each place of a path."""
-    return re.sub(r"{(\w+)[^}]*}", lambda place: "docs.js" if place[1] == "file" else "42", path)
+    return re.sub(r"{(\w+)[^}]*}", lambda place: "docs.js" if place[1] == "file" else value, path)
 
 
 EVERY_PATH = [

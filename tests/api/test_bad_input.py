@@ -15,6 +15,7 @@ from outlast.api.schemas.moments import MomentField
 
 from .server import Server
 from .stub import ULID
+from .test_auth import fill
 
 # No field takes these: what takes an array or an object takes none with such members.
 IN_NO_BODY: tuple[Any, ...] = ({"\0": [[]]}, [{"\0": [[]]}], "\0")
@@ -81,7 +82,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _path(route: Route) -> str:
-    return route.path.replace("{ref}", ULID).replace("{session}", ULID).replace("{file}", "docs.js")
+    return fill(route.path, ULID)
 
 
 async def test_wrong_fields_of_bodies_are_named(server: Server) -> None:
