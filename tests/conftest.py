@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import outlast
 from outlast.failpoints import VARIABLE
+from tests.support import deadlines
 from tests.support.daemon import Daemon, left_over
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every program that they start.
@@ -24,6 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the program once. Where PYTHONDONTWRITEBYTECODE is set, each daemon and shim would compile it again."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(outlast.__file__).parent, quiet=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test a deadline, so that one that hangs fails, and the others run."""
+    for item in items:
+        deadlines.give(item)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -1,24 +1,17 @@
 import base64
-import re
 
 import pytest
 
 from outlast.api.auth import Guard
 from outlast.api.routes import ROUTES
 
+from .paths import path_of
 from .server import BEARER, TOKEN, Server
 from .stub import StubManager
 
-
-def fill(path: str, value: str = "42") -> str:
-    """Put a value in each place of a path."""
-    return re.sub(r"{(\w+)[^}]*}", lambda place: "docs.js" if place[1] == "file" else value, path)
-
-
 EVERY_PATH = [
-    *((route.method, fill(route.path)) for route in ROUTES),
+    *((route.method, path_of(route)) for route in ROUTES),
     *((method, "/api/v1/health") for method in ("POST", "HEAD", "OPTIONS", "TRACE", "PUT")),
-    ("GET", "/"),
     ("GET", "/no/such/path"),
     ("GET", "/docs/no-such-file"),
     ("OPTIONS", "/api/v1/processes"),

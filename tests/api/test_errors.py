@@ -101,7 +101,7 @@ async def test_an_unexpected_error_is_not_shown_to_the_client(
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/none", 404, "NOT_FOUND"),
+        ("GET", "/nowhere", 404, "NOT_FOUND"),
         ("GET", "/docs/docs.html", 404, "NOT_FOUND"),
         ("GET", "/docs/..%2Fdocs.py", 404, "NOT_FOUND"),
         ("GET", "/api/v1/processes/", 404, "NOT_FOUND"),

@@ -11,11 +11,12 @@ from outlast.api.routes import ROUTES
 from outlast.model.output import Stream
 
 from .chunks import numbered
+from .paths import path_of
 from .server import BEARER, TOKEN, Server, until
 from .stub import StubManager
-from .test_auth import basic, fill
+from .test_auth import basic
 
-GETS = [fill(route.path) for route in ROUTES if route.method == "GET"]
+GETS = [path_of(route) for route in ROUTES if route.method == "GET"]
 STREAMS = [path for path in GETS if path.endswith(("/follow", "/events"))]
 
 

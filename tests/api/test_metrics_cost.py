@@ -83,4 +83,5 @@ async def test_a_scrape_costs_a_few_times_what_its_lines_cost() -> None:
 
 async def test_the_cost_of_a_process_does_not_grow_with_their_number() -> None:
     few, many = reader(100), reader(1000)
-    assert cost_s(lambda: text(many)) < 15 * cost_s(lambda: text(few))
+    # Ten times as many cost some ten times as much; a hundred times is what may not be.
+    assert cost_s(lambda: text(many)) < 30 * cost_s(lambda: text(few))

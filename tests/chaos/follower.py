@@ -38,7 +38,7 @@ class Follower:
         await asyncio.sleep(self.plan.join_s)
         session = AsyncSession(_PacedTransport(client, self), None)
         try:
-            newest = (await session.call(calls.look(process_id))).output.last_seq
+            newest = await self._look(client, session, process_id)
             stream = _KeptStream(self, f"/processes/{process_id}/{self.plan.stream}/follow", newest)
             async with contextlib.aclosing(session.batches(stream)) as batches:
                 async for _ in batches:
@@ -47,6 +47,15 @@ class Follower:
             self.complaints.append(str(exc))
         else:
             self.finished_ms = now_ms()
+
+    async def _look(self, client: DaemonClient, session: AsyncSession, process_id: str) -> int:
+        """Return the number of the last stored line. When daemon and shim are dead, nothing listens for a while."""
+        while True:
+            await client.wait_for_daemon()
+            try:
+                return (await session.call(calls.look(process_id))).output.last_seq
+            except Disconnected:
+                await asyncio.sleep(0.05)
 
     def keep(self, blocks: list[bytes]) -> None:
         """Keep events as they were sent, and count them.
@@ -85,13 +94,15 @@ class _KeptStream(Follow):
         Raises:
             Disconnected: the follower hangs up now.
         """
-        items = super().feed(data)
+        self._blocks: list[bytes] = []
+        items = super().feed(data)  # which may refuse what came, and goes on from elsewhere then
+        self._follower.keep(self._blocks)
         if self._leaves_at is not None and self._follower.events >= self._leaves_at and not self.is_over:
             raise Disconnected("the follower hangs up", sent=True)
         return items
 
     def _parse(self, blocks: list[bytes]) -> tuple[list[int], list[Line | Gap]]:
-        self._follower.keep(blocks)
+        self._blocks = blocks
         return super()._parse(blocks)
 
 

@@ -129,6 +129,19 @@ def test_lines_that_come_while_nothing_is_connected_are_not_left_out_by_tail() -
     assert seqs(some.feed(line(11))) == [11]
 
 
+def test_a_stream_that_is_begun_again_is_not_over_although_its_end_has_come() -> None:
+    stream = follow({"tail": 2}, newest=10)
+    opened(stream)
+    stream.broke(BROKEN)
+    opened(stream)
+    with pytest.raises(Disconnected):
+        stream.feed(line(14) + line(15) + EOF)
+    assert not stream.is_over
+    opened(stream)
+    assert seqs(stream.feed(line(11) + EOF)) == [11]
+    assert stream.is_over
+
+
 def test_events_go_on_behind_the_last_one() -> None:
     stream = Events("/events", {"after": None, "tail": None})
     opened(stream)

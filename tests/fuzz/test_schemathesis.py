@@ -14,6 +14,12 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
 LIMITS = 4 * EXAMPLES
 
 
+NEVER_MET = {
+    *("GET /login", "POST /login", "POST /logout", "GET /api/v1/output/follow"),
+    "GET /api/v1/pty/{session}/ws",
+}
+"""Calls that succeed only with what nobody makes up: a token, the origin of the page, a process that is there."""
+
 NEEDED = {"until": "exit"}  # required parameters of calls
 IMPOSSIBLE_REFS = (
     *("0", "99999999999", "9" * 400, "%00", "%FF", "%2E%2E", "%2F", "%EF%BC%91", "%F0%9F%90%99"),
@@ -32,7 +38,7 @@ async def test_every_answer_is_in_the_document(daemon: Daemon) -> None:
     wrong = await asyncio.to_thread(campaign.run)
     assert not wrong, "\n\n".join(wrong)
     tried = {label for label, statuses in campaign.statuses.items() if min(statuses) < 300}
-    assert tried == {f"{r.method} {r.path}" for r in ROUTES if r.documented and not r.path.endswith("/ws")}
+    assert tried | NEVER_MET == {f"{route.method} {route.path}" for route in ROUTES if route.documented}
 
 
 async def _refuses_impossible_refs(daemon: Daemon) -> None:

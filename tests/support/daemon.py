@@ -60,7 +60,7 @@ class Daemon:
             args = ["serve", *listen, "--state-dir", str(self.state_dir), *flags]
             env = {**os.environ, **QUICK, **self.environment}
             if self.command is OUTLAST and can_fork(self.environment):
-                self.process = await ForkedCommand.start(args, env, log.fileno())
+                self.process = await ForkedCommand.start(args, env, stderr=log.fileno())
                 return
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, *args, stdout=asyncio.subprocess.PIPE, stderr=log, env=env

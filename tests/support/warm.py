@@ -50,13 +50,21 @@ class ForkedCommand:
         self._ended = asyncio.create_task(self._note_end(codes))
 
     @classmethod
-    async def start(cls, args: Sequence[str], env: Mapping[str, str], stderr: int | None = None) -> "ForkedCommand":
-        """Run `outlast ARGS` in a fork of the helper, with stdout, and stderr unless given, to a pipe."""
+    async def start(
+        cls, args: Sequence[str], env: Mapping[str, str], *, stdin: int | None = None, stderr: int | None = None
+    ) -> "ForkedCommand":
+        """Run `outlast ARGS` in a fork of the helper, with stdout, and stderr unless given, to a pipe.
+
+        `stdin`: without one, nothing is to be read.
+        """
         stdout, stdout_end = os.pipe()
         status, status_end = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            pid = _helper().fork(args, env, [stdout_end, stdout_end if stderr is None else stderr, status_end])
+            streams = [nothing if stdin is None else stdin, stdout_end, stdout_end if stderr is None else stderr]
+            pid = _helper().fork(args, env, [*streams, status_end])
         finally:
+            os.close(nothing)
             os.close(stdout_end)
             os.close(status_end)
         lines, printed = await _reader(stdout)
@@ -130,7 +138,7 @@ class _Helper:
         atexit.register(self._end)
 
     def fork(self, args: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> int:
-        """Fork a command, and return its pid. `fds`: its stdout, its stderr, and where its exit code is written."""
+        """Fork a command, and return its pid. `fds`: its standard streams, and where its exit code is written."""
         request = {"args": list(args), "env": dict(env), "cwd": str(Path.cwd())}
         socket.send_fds(self._sock, [json.dumps(request).encode()], fds)
         pid = self._sock.recv(_MAX_PID_BYTES)

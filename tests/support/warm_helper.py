@@ -7,23 +7,27 @@ those that its own environment names.
 import contextlib
 import encodings.idna  # noqa: F401
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from typing import NoReturn
 
 import uvloop  # noqa: F401
 
-import outlast.cli.sql
+import outlast.cli
+import outlast.client
 import outlast.daemon.serve
 import outlast.daemon.shutdown
 import outlast.storage.memory.storage
-import outlast.storage.sqlite.storage  # noqa: F401
+import outlast.storage.sqlite.storage
 from outlast import failpoints
 from outlast.cli import main
 from outlast.daemon.preload import import_late_modules
@@ -45,22 +49,22 @@ def _serve(sock: socket.socket) -> None:
             os.read(deaths, 1 << 10)
             _report_deaths(reports)
         if sock.fileno() in ready:
-            request, fds, _, _ = socket.recv_fds(sock, _MAX_REQUEST_BYTES, 3)
+            request, fds, _, _ = socket.recv_fds(sock, _MAX_REQUEST_BYTES, 4)
             if not request:
                 return
-            stdout, stderr, status = fds
+            *streams, status = fds
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os.dup2(stdout, 1)
-                os.dup2(stderr, 2)
+                for number, stream in enumerate(streams):
+                    os.dup2(stream, number)
                 sock.close()
                 for fd in {*fds, *reports.values(), deaths, notify}:  # what modules have opened stays open
                     os.close(fd)
                 _become_command(**json.loads(request))
-            os.close(stdout)
-            os.close(stderr)
+            for stream in streams:
+                os.close(stream)
             reports[pid] = status
             sock.send(str(pid).encode())
 
@@ -83,6 +87,7 @@ def _become_command(args: list[str], env: dict[str, str], cwd: str) -> NoReturn:
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
+        time.tzset()
         failpoints._arm(env.get(failpoints.VARIABLE, ""))
         sys.argv = ["outlast", *args]
         main(prog_name="outlast")
@@ -103,6 +108,9 @@ def _become_command(args: list[str], env: dict[str, str], cwd: str) -> NoReturn:
 
 if __name__ == "__main__":
     import_late_modules()
+    for package in (outlast.cli, outlast.client):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     storage_from_url("memory:")
     gc.collect()
     gc.freeze()

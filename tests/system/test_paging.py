@@ -57,7 +57,7 @@ async def test_an_expression_finds_lines_and_where_they_match(daemon: Daemon) ->
 
 
 async def test_a_slow_expression_delays_no_other_call(daemon: Daemon) -> None:
-    process = await daemon.python("print('a' * 500_000); print('b')")
+    process = await daemon.python("for _ in range(8): print('a' * 500_000)\nprint('b')")
     await daemon.ended(process)
     slow = "grep=(a%7Cb)*a[ab]%7B500%7Dc&regex=true"
     searching = asyncio.create_task(events(daemon, process, slow))

@@ -1,4 +1,4 @@
-"""Copies of a flooding daemon's database and log, as a loss of power could leave them: what followers saw is there."""
+"""Copies of a flooding daemon's database and log, as a loss of power could leave them: what answers told is there."""
 
 import asyncio
 import os
@@ -23,10 +23,10 @@ _MOST_LOG_BYTES = 48 << 20  # far from where the log begins again: until then it
 _COPIES = 8
 
 
-class Seen:
-    """The output that a follower has been shown: the last line's number, and how long the log was after that.
+class Told:
+    """The output that answers have told of: the last line's number, and how long the log was after that.
 
-    A follower is shown a line after its commit, so what the log got later holds nothing that the line needs.
+    Such an answer is given after the commit, so what the log got later holds nothing that the line needs.
     """
 
     def __init__(self, daemon: Daemon, process: dict[str, str]) -> None:
@@ -36,11 +36,11 @@ class Seen:
         self.seq = 0
         self.log_bytes = 0
 
-    async def follow(self) -> None:
-        async for event in self._daemon.follow(self._process):
-            if event.id is not None:
-                self.seq = event.id
-                self.log_bytes = self._log.stat().st_size
+    async def ask(self) -> None:
+        """Ask until the answers end."""
+        while True:
+            seq = (await self._daemon.get(self._process))["output"]["last_seq"]
+            self.seq, self.log_bytes = seq, self._log.stat().st_size
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def _copy(daemon: Daemon, folder: Path) -> None:
 
 
 def _tear(log: Path, from_byte: int, chance: random.Random) -> None:
-    """Cut off or garble what the log got behind the last line that was seen: nothing says that it was ever synced."""
+    """Cut off or garble what the log got behind the last line that was told: nothing says that it was ever synced."""
     size = log.stat().st_size
     at = chance.randint(from_byte, size)
     with log.open("r+b") as file:
@@ -79,7 +79,7 @@ def _tear(log: Path, from_byte: int, chance: random.Random) -> None:
             file.write(chance.randbytes(size - at))
 
 
-async def _check(folder: Path, handle: int, seen: int) -> None:
+async def _check(folder: Path, handle: int, told: int) -> None:
     copy = shutil.copytree(folder, folder.with_suffix(".plain"))
     asked = subprocess.run(
         ["sqlite3", str(copy / "outlast.db"), "PRAGMA quick_check"], capture_output=True, text=True, check=True
@@ -97,22 +97,24 @@ async def _check(folder: Path, handle: int, seen: int) -> None:
     for chunk in chunks:
         assert chunk.first_seq == last + 1
         last = chunk.last_seq
-    assert last >= seen
+    assert last >= told
     assert data.decode() == "".join(flood_lines(last)[:last])
     shutil.rmtree(copy)
     shutil.rmtree(folder)
 
 
-async def test_followed_output_survives_a_loss_of_power(daemon: Daemon, tmp_path: Path, chance: random.Random) -> None:
+async def test_output_that_answers_have_told_of_survives_a_loss_of_power(
+    daemon: Daemon, tmp_path: Path, chance: random.Random
+) -> None:
     process = await daemon.python(FLOOD, "0.004", stdin_mode="pipe")
-    seen = Seen(daemon, process)
-    following = asyncio.create_task(seen.follow())
+    told = Told(daemon, process)
+    asking = asyncio.create_task(told.ask())
     torn = 0
     for n in range(_COPIES):
-        before = seen.seq
-        await eventually(lambda: seen.seq > before)  # noqa: B023 - awaited at once
+        before = told.seq
+        await eventually(lambda: told.seq > before)  # noqa: B023 - awaited at once
         await asyncio.sleep(chance.random() * 0.02)  # not for anything: so that the copy falls anywhere
-        seq, log_bytes = seen.seq, seen.log_bytes
+        seq, log_bytes = told.seq, told.log_bytes
         await _copy(daemon, tmp_path / f"exact-{n}")
         shutil.copytree(tmp_path / f"exact-{n}", tmp_path / f"torn-{n}")
         log = tmp_path / f"torn-{n}" / "outlast.db-wal"
@@ -123,5 +125,5 @@ async def test_followed_output_survives_a_loss_of_power(daemon: Daemon, tmp_path
         await _check(tmp_path / f"exact-{n}", process["handle"], seq)
         await _check(tmp_path / f"torn-{n}", process["handle"], seq)
     assert torn
-    following.cancel()
-    await asyncio.wait([following])
+    asking.cancel()
+    await asyncio.wait([asking])

@@ -30,7 +30,7 @@ for n in range(int(sys.argv[1])):
 _SMALL_FILES = """
     import outlast.storage.sqlite.maintenance.checkpoint as checkpoint
     import outlast.storage.sqlite.maintenance.reclamation as reclamation
-    checkpoint.WAL_LIMIT_BYTES = checkpoint.LEAST_WAL_BYTES = reclamation.FREE_BYTES_KEPT = 1 << 20
+    checkpoint.WAL_LIMIT_BYTES = reclamation.FREE_BYTES_KEPT = 1 << 20
 """
 """Another patch: the log and the free pages of the store take a mebibyte each."""
 

@@ -79,9 +79,6 @@ class Follower:
         await self.hang_up()
         self._task = asyncio.create_task(self._read({"Last-Event-ID": str(self.events[-1].id)}))
 
-    async def finish(self) -> None:
-        await self._task
-
     async def hang_up(self) -> None:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

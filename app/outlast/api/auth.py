@@ -11,7 +11,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import urlsplit
@@ -19,10 +19,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from outlast.api import login_page
-from outlast.api.errors import UNAUTHORIZED, error_response
+from outlast.api.errors import UNAUTHORIZED, Handler, error_response
 from outlast.api.logins import CODE_S, Logins
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CHALLENGE = 'Basic realm="Outlast", charset="UTF-8"'
 _BROWSER_CHALLENGE = 'Bearer realm="Outlast"'

@@ -23,6 +23,7 @@ from outlast.linux.messages import escape
 from outlast.model.errors import OutlastError
 
 TIMED_OUT, OURS, NOT_EXECUTABLE, NOT_FOUND = 124, 125, 126, 127
+INTERRUPTED = 130
 _BY_SIGNAL = 128
 _PATIENCE_S = 1.0
 _COMMAND_NOT_FOUND = 2  # ENOENT

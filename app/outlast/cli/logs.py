@@ -9,20 +9,19 @@ from typing import Any
 
 import click
 
-from outlast.cli.connect import Screen, exit_code_of, screen_command
+from outlast.cli.connect import INTERRUPTED, Screen, exit_code_of, screen_command
 from outlast.cli.exact import ExactLines
 from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, what_is_deleted, what_is_missing
 from outlast.cli.references import REFS
-from outlast.cli.terminal import DIM, RED, cells, colour_of, pad, paint, printable
+from outlast.cli.terminal import DIM, RED, bar_of, cells, colour_of, pad, paint, printable
 from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
 
 _LIVE_TAIL = 100
 _BUFFER_BYTES = 1 << 16
 _DAY_CHECKED_MS = 900_000  # days begin at full quarters of an hour, in every zone
-_OUT_BAR, _ERR_BAR = "│", "┃"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ def _follow(ol: Outlast, chosen: list[tuple[Process, _Choice]], writer: "_Writer
         elif not _follow_all(ol, [process for process, _ in chosen], chosen[0][1], writer):
             raise click.exceptions.Exit(1)
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _follow_one(process: Process, choice: _Choice, writer: "_Writer") -> None:
@@ -227,9 +226,6 @@ def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: 
 
 def _say_where(places: str) -> None:
     say(f"outlast: the connection broke; going on at {places}", err=True)
-
-
-_INTERRUPTED = 130
 
 
 def _say_of(process: Process, sentence: str) -> None:
@@ -376,11 +372,9 @@ class _Writer:
         words = []
         if self._names:
             name = pad(printable(self._names[process.id], colours=False), self._width)
-            bar = _ERR_BAR if line.stream == "stderr" else _OUT_BAR
             if colours:
                 name = paint(name, colour_of(process.id))
-                bar = paint(bar, RED if line.stream == "stderr" else DIM)
-            words += [name, bar]
+            words += [name, bar_of(line.stream, colours=colours)]
         if self._form:
             when = show_moment(line.timestamp, self._form, self._screen.zone)
             words.append(paint(when, DIM) if colours else when)

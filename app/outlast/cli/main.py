@@ -55,7 +55,7 @@ _CLIENT_COMMANDS = {
     "stop": "processes",
     "wait": "processes",
 }
-"""Commands that talk to a daemon, with their modules."""
+"""Commands in modules of their own, which are loaded when they run."""
 
 
 class _Commands(click.Group):
@@ -258,7 +258,7 @@ def prune_command(state_dir: str | None, config: str | None, form: str, *, dry_r
     """Delete what is beyond the limits of retention (settings keep_...).
 
     A running daemon does this by itself. --dry-run works with it and without it, and shows for each setting what goes
-    by it alone.
+    by it alone, in the form that --format names.
     """
     from outlast.cli import retention_sql
     from outlast.cli.log import start_log

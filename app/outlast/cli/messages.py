@@ -46,4 +46,5 @@ def write_result(rest: bytes, fd: int = STDOUT) -> None:
     except BrokenPipeError:
         raise
     except OSError as exc:
-        raise OutlastError(f"the result cannot be written to standard output: {exc.strerror}") from None
+        name = "error" if fd == STDERR else "output"
+        raise OutlastError(f"the result cannot be written to standard {name}: {exc.strerror}") from None

@@ -187,7 +187,8 @@ def what_is_missing(gap: Gap) -> str:
 
 def what_is_deleted(lines: int, count: int) -> str:
     """Return in words what limits have deleted of a process. `count`: bytes."""
-    return f"a limit has deleted {lines:,} lines ({show_size(count)}) of the process in all"
+    amount = "1 line" if lines == 1 else f"{lines:,} lines"
+    return f"a limit has deleted {amount} ({show_size(count)}) of the process in all"
 
 
 def _signal_name(number: int | None) -> str:

@@ -5,13 +5,13 @@ from dataclasses import asdict
 
 import click
 
-from outlast.cli.connect import Screen, screen_command
+from outlast.cli.connect import INTERRUPTED, Screen, screen_command
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, read_tags
 from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
-from outlast.cli.terminal import BOLD, DIM, RED, colour_of, paint, printable
+from outlast.cli.terminal import BOLD, DIM, RED, bar_of, colour_of, paint, printable
 from outlast.client import Event, Gap, Match, Outlast
 from outlast.linux.messages import escape
 from outlast.model.event import EventType
@@ -64,10 +64,7 @@ def events_command(
             else:
                 print_result("  ".join(map(escape, _row(event, screen).cells[:-1])).rstrip())
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(_INTERRUPTED) from None
-
-
-_INTERRUPTED = 130
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _saying_gaps(found: Iterable[Event | Gap]) -> Iterator[Event]:
@@ -141,11 +138,9 @@ def _line(match: Match, screen: Screen) -> str:
     name = printable(match.name or f"@{match.handle}", colours=False)
     when = show_moment(match.timestamp, "iso", screen.zone)
     line = _marked(match, colours=screen.colours) if screen.is_terminal or screen.colours else match.line
-    bar = "┃" if match.stream == "stderr" else "│"
     if screen.colours:
         name, when = paint(name, colour_of(match.process_id)), paint(when, DIM)
-        bar = paint(bar, RED if match.stream == "stderr" else DIM)
-    return f"{name} {when} {bar} {line}"
+    return f"{name} {when} {bar_of(match.stream, colours=screen.colours)} {line}"
 
 
 def _marked(match: Match, *, colours: bool) -> str:

@@ -21,13 +21,13 @@ _SECOND_S = 2.0
 @click.command(
     "run",
     short_help="Run a command.",
-    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @screen_command(exits_alike=True)
 @click.option("-d", "--detach", is_flag=True, help="Start it, print its reference, and return.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass our standard input on; with -d: leave it to `send`.")
 @start_options
-@click.option("--rm", is_flag=True, help="Delete its record and output when it has ended.")
+@click.option("--rm", is_flag=True, help="Delete its record and output when it has ended (not with -d).")
 @click.argument("command", metavar="CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: Any) -> None:
     """Run a command, show its output, and exit as it did.

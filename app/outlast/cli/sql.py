@@ -7,8 +7,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from outlast.cli.tables import as_json
 from outlast.config import Settings
-from outlast.linux.messages import ACTING, escape
+from outlast.linux.messages import escape
 from outlast.model.errors import InvalidRequest
 from outlast.model.sql import SqlQuery
 from outlast.storage import storage_from_url
@@ -32,7 +33,7 @@ async def run_query(settings: Settings, query: SqlQuery, form: str, *, for_termi
     cells = [[_cell(cell) for cell in row] for row in rows]
     if form == "json":
         _check_names(columns)
-        text = "\n".join(_to_json(dict(zip(columns, row, strict=True))) for row in rows)
+        text = "\n".join(as_json(dict(zip(columns, row, strict=True))) for row in rows)
     elif form == "csv":
         lines = io.StringIO()
         table = [columns, *cells]
@@ -59,8 +60,3 @@ def _cell(value: Any) -> Any:
 
 def _escape_row(row: list[Any]) -> list[Any]:
     return [escape(cell) if isinstance(cell, str) else cell for cell in row]
-
-
-def _to_json(row: dict[str, Any]) -> str:
-    """Return a JSON object in which no character acts on a terminal: JSON can name each of them."""
-    return ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(row, ensure_ascii=False))

@@ -16,6 +16,7 @@ _JOINS = {"Mn", "Me", "Cf"}
 _WIDE = {"W", "F"}
 RESET = "\x1b[0m"
 RED, DIM, BOLD = "31", "2", "1"
+_BARS = {"stdout": ("│", DIM), "stderr": ("┃", RED)}
 
 
 def has_colours(choice: str, environment: Mapping[str, str], *, is_terminal: bool) -> bool:
@@ -116,3 +117,9 @@ def screen_width(environment: Mapping[str, str]) -> int:
         except OSError:
             continue
     return 80
+
+
+def bar_of(stream: str, *, colours: bool) -> str:
+    """Return the bar behind the name of a process: a thick one marks standard error."""
+    bar, colour = _BARS[stream]
+    return paint(bar, colour) if colours else bar

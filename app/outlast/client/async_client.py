@@ -39,8 +39,8 @@ class AsyncOutlast:
         """Find the daemon; nothing connects yet.
 
         Args:
-            url: `http://HOST:PORT`, `https://...` or `unix:PATH`. None: `OUTLAST_URL`, or where the settings say that
-                the daemon of this user listens.
+            url: `http://HOST:PORT`, `https://...` or `unix:PATH`. None: `OUTLAST_URL`, or the address that the daemon
+                has written into the state folder, or the setting `listen`.
             token: API token. None: `OUTLAST_TOKEN`, or the file `token` in the state folder.
             give_up_after: seconds for which a call whose connection breaks is repeated; None: for ever.
 
@@ -134,7 +134,7 @@ class AsyncOutlast:
                     await self._session.call(calls.end(process_id))
 
     async def process(self, ref: str | int) -> AsyncProcess:
-        """Return a process by its id, name or pid.
+        """Return a process by its id, name, pid or handle (`@12`).
 
         Raises:
             NotFound: there is none.

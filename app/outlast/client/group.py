@@ -7,10 +7,7 @@ from outlast.client.blocks import Splitter, fields_of
 from outlast.client.items import Ended, Gap, Line, Member, gap_of
 from outlast.client.json_text import loads
 from outlast.client.request import Request
-from outlast.client.subscription import EVENT_STREAM, Subscription, line_of
-
-_OUTPUT = b"\nevent: output\ndata: "
-_ID = b"id: "
+from outlast.client.subscription import EVENT_STREAM, ID, OUTPUT, Subscription, line_of
 
 GroupItem = tuple[Member, Line | Gap | Ended]
 
@@ -55,10 +52,10 @@ class FollowGroup(Subscription[GroupItem]):
         position = ""
         for block in self._splitter.split(data):
             # Nearly all events are lines: their JSON is read all at once.
-            head, is_output, text = block.partition(_OUTPUT)
+            head, is_output, text = block.partition(OUTPUT)
             if is_output:
                 texts.append(text)
-                position = head[len(_ID) :].decode()
+                position = head[len(ID) :].decode()
                 continue
             id_, name, text = fields_of(block)
             if not id_:

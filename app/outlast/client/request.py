@@ -157,7 +157,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 
 
 def process_path(ref: str | int, rest: str = "") -> str:
-    """Return the path of a process, which is named by its id, name or pid."""
+    """Return the path of a process, which is named by its id, name, pid or handle (`@12`)."""
     return f"/processes/{quote(str(ref), safe='')}{rest}"
 
 

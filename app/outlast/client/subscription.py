@@ -23,8 +23,8 @@ OnReconnect = Callable[[int], None]
 """A hook that is called when a broken stream is open again, with the id after which the stream goes on."""
 
 EVENT_STREAM = {"Accept": "text/event-stream"}
-_OUTPUT = b"\nevent: output\ndata: "
-_ID = b"id: "
+OUTPUT = b"\nevent: output\ndata: "
+ID = b"id: "
 _OK = 200
 _NO_CONTENT = 204
 
@@ -182,6 +182,7 @@ class ById(Subscription[T]):
         if self._query.get("tail") is not None:
             if self._is_again and ids[0] > self._newest + 1:
                 self._go_on_behind(self._newest)
+                self.is_over = False  # an end that has come already comes again
                 raise Disconnected(
                     "lines have come since the first connection, and the stream begins behind them", sent=True
                 )
@@ -212,9 +213,9 @@ class Follow(ById[Line | Gap]):
         texts: list[bytes] = []
         for block in blocks:
             # Nearly all events are lines: their JSON is read all at once.
-            head, is_output, text = block.partition(_OUTPUT)
+            head, is_output, text = block.partition(OUTPUT)
             if is_output:
-                ids.append(int(head[len(_ID) :]))
+                ids.append(int(head[len(ID) :]))
                 texts.append(text)
                 continue
             id_, name, text = fields_of(block)

@@ -138,7 +138,7 @@ class ProcessManager:
             storage, self._committer, self._termination, self._chunk_cache, retention, census
         )
         self._committer.on_committed = self._on_committed
-        self._sampler = UsageSampler(storage, self._committer, lambda: self._supervisor)
+        self._sampler = UsageSampler(storage, self._committer, self._supervisor, self._supervisor.registered)
         self._stdin = StandardInput(self._supervisor)
         self._followers = Followers(storage, self._committer, self.events, self._references.find, self._cursor)
         self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)

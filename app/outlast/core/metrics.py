@@ -12,6 +12,7 @@ from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
 from outlast.core.output.commit_stats import CommitStats
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.supervisor import Supervisor
+from outlast.linux.disk_space import free_bytes
 from outlast.model.errors import OutlastError
 from outlast.model.managed import HealthStatus
 from outlast.model.shortage import shortages_told
@@ -113,7 +114,7 @@ class MetricsReader:
         self._state_dir = state_dir
 
     async def read(self) -> DaemonFigures:
-        """Return the figures of the daemon. What cannot be asked within a second is left out.
+        """Return the figures of the daemon. What store and shim do not tell within a second is left out.
 
         Raises:
             OutOfResources: the system has no thread to look at the disk.
@@ -189,8 +190,4 @@ def _disk(state_dir: Path) -> tuple[int, int | None]:
                 spool_bytes += file.stat().st_size
     except OSError:
         pass  # mostly, there is none
-    try:
-        system = os.statvfs(state_dir)
-    except OSError:
-        return spool_bytes, None
-    return spool_bytes, system.f_bavail * system.f_frsize
+    return spool_bytes, free_bytes(state_dir)

@@ -19,8 +19,8 @@ from outlast.model.process import Process
 _IDLE_CHECK_S = (0.02, 0.5)
 """Shortest and longest time between two checks for silence."""
 
-
 _RUN_HEARTBEAT_S = 60.0
+"""Maximum time between two checks whether the daemon is stopping, while a line of a run is waited for."""
 
 
 class Output(Protocol):

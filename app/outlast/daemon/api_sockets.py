@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import os
 import socket
@@ -102,6 +103,7 @@ def _announced(settings: Settings, listen: str, sockets: Sequence[ApiSocket]) ->
     return f"http://{host_port(host, port)}"
 
 
+@functools.cache  # a name of many machines may give other addresses when it is asked again
 def _places(settings: Settings, listen: str) -> list[_Place]:
     if listen.startswith(UNIX):
         return [_Place(f"{UNIX}{Path(listen.removeprefix(UNIX)).absolute()}")]

@@ -87,9 +87,8 @@ async def _shut_down(settings: Settings, *, discards: bool) -> ShutdownOutcome:
             return ShutdownOutcome(ended=await manager.shutdown(settings.stop_grace_ms / 1000))
     except StorageDamaged as damage:
         outcome = await _end_all_unstored(settings)
-        raise StorageDamaged(
-            f"{damage}. {outcome.ended} running processes were ended; how is not stored, and {outcome.given_up}"
-        ) from None
+        ended = "1 running process was" if outcome.ended == 1 else f"{outcome.ended} running processes were"
+        raise StorageDamaged(f"{damage}. {ended} ended; how is not stored, and {outcome.given_up}") from None
     except (EndsNotStored, StorageUnavailable) as exc:
         if not discards:
             raise

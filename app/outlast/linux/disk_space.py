@@ -6,6 +6,15 @@ from pathlib import Path
 NEARLY_FULL_PERCENT = 90
 
 
+def free_bytes(folder: Path) -> int | None:
+    """Return the space that is left on the file system of a folder. None: the folder has gone."""
+    try:
+        system = os.statvfs(folder)
+    except OSError:
+        return None
+    return system.f_bavail * system.f_frsize
+
+
 def warn_if_nearly_full(folder: Path) -> str | None:
     """Return a sentence if the file system of a folder is nearly full. It may wait for a disk: call it on a thread."""
     try:

@@ -60,7 +60,7 @@ class EndRun:
 
 @dataclass(frozen=True, slots=True)
 class AddEvent:
-    """Record an event that no other change implies (`EventType.HEALTHY`, `UNHEALTHY`)."""
+    """Record an event that no other change implies (`EventType.HEALTHY`, `UNHEALTHY`, `TRIMMED`)."""
 
     handle: int
     run: int

@@ -80,10 +80,10 @@ class Exposition:
             self._lines += family.heading(is_openmetrics=self._is_openmetrics)
             self._lines += lines
 
-    def add(self, family: Family, value: Value | None, labels: Labels = "") -> None:
+    def add(self, family: Family, value: Value | None) -> None:
         """Add a family with one sample; None: leave it out."""
         if value is not None:
-            self.add_all(family, {labels: value})
+            self.add_all(family, {"": value})
 
     def add_all(self, family: Family, samples: Mapping[Labels, Value]) -> None:
         """Add a family with any number of samples."""

@@ -168,12 +168,12 @@ def eof_event(last_seq: int, status: object) -> bytes:
 
     `status`: how the process ended.
     """
-    return b"id: %d%b\nevent: eof\ndata: %b\n\n" % (last_seq, EOF_SUFFIX.encode(), dumps(status))
+    return named_event("eof", f"{last_seq}{EOF_SUFFIX}", status)
 
 
 def gap_event(chunk: Chunk) -> bytes:
     """Return a gap as a Server-Sent Event."""
-    return b"id: %d\nevent: gap\ndata: %b\n\n" % (chunk.last_seq, orjson.dumps(gap_data(chunk)))
+    return named_event("gap", str(chunk.last_seq), gap_data(chunk))
 
 
 def gap_line(chunk: Chunk) -> bytes:

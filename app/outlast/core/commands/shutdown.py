@@ -10,7 +10,6 @@ from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import EndsNotStored, NotRunning
 
 _KILL_CONFIRM_S = 10.0
-_STORE_S = 10.0
 
 
 async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float) -> int:
@@ -40,7 +39,7 @@ async def shutdown(supervisor: Supervisor, committer: Committer, grace_s: float)
         )
     if not finished:  # a process that could not be killed holds a pipe, or the store is slow
         left = [live for live in rest if not live.finished]
-        if not all(await asyncio.gather(*(live.wait_written_stored(_STORE_S) for live in left))):
+        if not all(await asyncio.gather(*(live.wait_written_stored() for live in left))):
             raise EndsNotStored(
                 "the processes were told to end, but not all of their output is stored yet. The shim keeps it: try "
                 "again, or give it up with `outlast shutdown --discard`",

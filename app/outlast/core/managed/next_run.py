@@ -16,7 +16,6 @@ from outlast.model.shortage import shortages_told
 from outlast.storage import CompleteOutput, Storage
 
 _DRAIN_S = 10.0
-_STORE_S = 10.0
 
 
 class NextRunStarter:
@@ -66,7 +65,7 @@ class NextRunStarter:
                 return
             if not live.end_stored:
                 raise Unavailable(f"process {live.run.pid} was killed, but has not ended yet: try again")
-            if not await live.wait_written_stored(_STORE_S):
+            if not await live.wait_written_stored():
                 raise Unavailable(f"what process {live.run.pid} has printed is not stored yet: try again")
             # A process that could not be killed holds the pipe. What it writes from now on is nobody's.
             self._supervisor.link.forget(live.slot)

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 10.0
 """Time between two looks at what is stored, unless a hundredth of a limit is written sooner."""
 
-
 _REST_S = 0.02
 """Minimum time between two looks: a small limit would be looked at after each commit."""
 

@@ -17,6 +17,7 @@ from outlast.model.process import ExitStatus, ProcessSpec, Reason, Run, run_key
 from outlast.shimlink import HeldProcess, ShimLink
 from outlast.storage import CompleteOutput, EndRun, WithdrawProcess, WithdrawRun
 
+_STORE_S = 10.0
 _FEW = 8
 """Number of followers that are woken for each line."""
 _PAUSE_PER_FOLLOWER_S = 50e-6
@@ -150,7 +151,7 @@ class LiveProcess(Condition):
         how["oom_killed"] = self.ending.reason is Reason.OOM_KILLED
         return how
 
-    async def wait_written_stored(self, timeout_s: float) -> bool:
+    async def wait_written_stored(self, timeout_s: float = _STORE_S) -> bool:
         """Wait until all is stored that the run has written by now. Return False after `timeout_s`.
 
         An incomplete character at the end of a stream is not waited for.

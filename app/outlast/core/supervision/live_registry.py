@@ -1,5 +1,6 @@
 """The live processes, by id and by the shim's slot."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,9 +16,14 @@ class _Attaching(NamedTuple):
 
 
 class LiveRegistry:
-    """The live processes, and the recorders that get the shim's events. Iteration goes over a copy."""
+    """The live processes, and the recorders that get the shim's events. Iteration goes over a copy.
+
+    Attributes:
+        registered: set by each new run; whoever waits for runs clears the event.
+    """
 
     def __init__(self) -> None:
+        self.registered = asyncio.Event()
         self._by_id: dict[str, LiveProcess] = {}
         self._recorders: dict[int, RunRecorder] = {}
         self._attaching: dict[int, _Attaching] = {}
@@ -40,6 +46,7 @@ class LiveRegistry:
     def register(self, live: LiveProcess) -> None:
         """Add a process, or replace its earlier run."""
         self._by_id[live.spec.id] = live
+        self.registered.set()
 
     def unregister(self, live: LiveProcess) -> None:
         """Remove a process, and unsubscribe it."""

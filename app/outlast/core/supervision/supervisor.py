@@ -120,6 +120,11 @@ class Supervisor:
         return self._registry.get(process_id)
 
     @property
+    def registered(self) -> asyncio.Event:
+        """An event that each new run sets."""
+        return self._registry.registered
+
+    @property
     def connected(self) -> bool:
         """Whether the shim can be asked now, about every process."""
         handing_over = self._reconnecting is not None and not self._reconnecting.done()

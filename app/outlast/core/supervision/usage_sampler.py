@@ -30,11 +30,25 @@ _BATCH_PROCESSES = 32  # measured in one go; then the thread is free for callers
 class UsageSampler:
     """The task that samples all live processes, and stores their usage."""
 
-    def __init__(self, storage: Storage, committer: Committer, live: Callable[[], Iterable[LiveProcess]]) -> None:
-        """`live` returns all live processes."""
+    def __init__(
+        self,
+        storage: Storage,
+        committer: Committer,
+        live: Iterable[LiveProcess],
+        registered: asyncio.Event,
+    ) -> None:
+        """Prepare a sampler.
+
+        Args:
+            storage: where the usage of ended runs, and of earlier daemons, is read.
+            committer: gets the usage to store.
+            live: all live processes, whenever it is iterated.
+            registered: set by each new run; the sampler clears the event.
+        """
         self._storage = storage
         self._committer = committer
         self._live = live
+        self._registered = registered
         self._trees = procfs.Trees()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="usage")
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +95,7 @@ class UsageSampler:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(_TICK_S)
+            await self._wait()
             try:
                 await self._tick()
             except OutlastError as exc:
@@ -89,9 +103,22 @@ class UsageSampler:
             except Exception:  # a failed sample must not end the daemon
                 log.exception("resource usage could not be sampled")
 
+    async def _wait(self) -> None:
+        """Wait until a sample may be due. A daemon without live processes sleeps until the next start."""
+        self._registered.clear()
+        delay_s = self._delay_s()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if delay_s is None else delay_s - _TICK_S):
+                await self._registered.wait()
+        await asyncio.sleep(_TICK_S)
+
+    def _delay_s(self) -> float | None:
+        due = [live.usage.next_at for live in self._live if not live.ended]
+        return max(_TICK_S, min(due) - time.monotonic()) if due else None
+
     async def _tick(self) -> None:
         now = time.monotonic()
-        running = [live for live in self._live() if live.recorder is not None and live.started and not live.ended]
+        running = [live for live in self._live if live.recorder is not None and live.started and not live.ended]
         due = [live for live in running if live.usage.is_due(now, live.clock.age_s)]
         pids: Mapping[str, list[int]] = {}
         if any(live.usage.group is None for live in due):
@@ -140,6 +167,6 @@ class UsageSampler:
             live.usage.load_stored(await self._storage.usage(live.handle, live.run.number))
 
     def _submit_all(self) -> None:
-        for live in self._live():
+        for live in self._live:
             if live.recorder is not None and not live.ended:
                 live.usage.submit_if_changed(self._committer, live.handle, live.run.number)

@@ -53,6 +53,7 @@ class UsageTrack:
         loaded: whether the usage that is stored already has been loaded.
         sampled: how many samples this daemon has added to the history.
         group: path of the run's cgroup; None if it has none, or its processes have left it.
+        next_at: when the next sample is due, in seconds of a monotonic clock.
     """
 
     def __init__(self, group: str | None) -> None:
@@ -63,7 +64,7 @@ class UsageTrack:
         self._history = _History()
         self._peak = PeakUsage()
         self._carried_ms = [0, 0]
-        self._next_at = 0.0
+        self.next_at = 0.0
         self._changed = False
         self._submitted = False
 
@@ -79,9 +80,9 @@ class UsageTrack:
             now: seconds of a monotonic clock.
             age_s: age of the run.
         """
-        if age_s < _MIN_INTERVAL_S or now < self._next_at:
+        if age_s < _MIN_INTERVAL_S or now < self.next_at:
             return False
-        self._next_at = now + min(age_s, MAX_INTERVAL_S)
+        self.next_at = now + min(age_s, MAX_INTERVAL_S)
         return True
 
     def measure_group(self, *, with_pss: bool) -> UsageSample | None:

@@ -5,12 +5,13 @@ because it was purged in the commit that brought it.
 """
 
 import json
-import os
 import sqlite3
 from pathlib import Path
 
+from outlast.linux.disk_space import free_bytes
 from outlast.model.totals import OUTPUT_TOTALS, Counted, StoreFigures, Tally
 from outlast.storage.sqlite import queries
+from outlast.storage.sqlite.maintenance.reserve import file_bytes
 from outlast.storage.sqlite.trimming import oldest_output
 
 
@@ -32,25 +33,8 @@ def figures(db: sqlite3.Connection, path: Path) -> StoreFigures:
     return StoreFigures(
         totals=totals,
         oldest_output_ms=oldest_output(db),
-        database_bytes=_size(path),
-        log_bytes=_size(path.with_name(f"{path.name}-wal")),
+        database_bytes=file_bytes(path),
+        log_bytes=file_bytes(path.with_name(f"{path.name}-wal")),
         free_bytes=free_pages * page_bytes,
-        filesystem_free_bytes=_free_space(path.parent),
+        filesystem_free_bytes=free_bytes(path.parent),
     )
-
-
-def _size(path: Path) -> int:
-    """Return the size of a file, 0 if there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _free_space(folder: Path) -> int | None:
-    """Return the space that is left on the file system of a folder. None: the folder has gone."""
-    try:
-        system = os.statvfs(folder)
-    except OSError:
-        return None
-    return system.f_bavail * system.f_frsize

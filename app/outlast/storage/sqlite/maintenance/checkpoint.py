@@ -43,7 +43,10 @@ class Checkpointer:
         self._stuck_bytes = self._wal_bytes() if busy else 0
 
     def _limit_bytes(self) -> int:
-        return min(max(self._reserve.free_bytes() // 4, self._reserve.log_bytes), WAL_LIMIT_BYTES)
+        share = self._reserve.free_bytes() // 4
+        if share >= WAL_LIMIT_BYTES:
+            return WAL_LIMIT_BYTES
+        return min(max(share, self._reserve.log_bytes), WAL_LIMIT_BYTES)
 
     def _wal_bytes(self) -> int:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from outlast.linux import disk_space
 from outlast.linux.refused import is_refused
 from outlast.model.errors import StorageFull
 from outlast.storage.base import (
@@ -61,11 +62,7 @@ class Reserve:
 
     def free_bytes(self) -> int:
         """Return the free space of the disk, without the reserve."""
-        try:
-            found = os.statvfs(self._database.parent)
-        except OSError:  # the folder has vanished
-            return 0
-        return found.f_bavail * found.f_frsize
+        return disk_space.free_bytes(self._database.parent) or 0
 
     @property
     def bytes(self) -> int:
@@ -152,7 +149,7 @@ class Reserve:
     def _bytes_needed(self, changes: Sequence[Change]) -> int:
         """Estimate the room with which output can be stored and the log written back without the reserve."""
         output = sum(len(change.data) for change in changes if isinstance(change, Chunk))
-        return _file_bytes(Path(f"{self._database}-wal")) + 2 * output + self.bytes // _MARGIN_SHARE
+        return file_bytes(Path(f"{self._database}-wal")) + 2 * output + self.bytes // _MARGIN_SHARE
 
     def _full(self, needed: int) -> StorageFull:
         return StorageFull(
@@ -161,7 +158,7 @@ class Reserve:
         )
 
     def _size_bytes(self) -> int:
-        return _file_bytes(self._path)
+        return file_bytes(self._path)
 
     def _allocate(self, size: int) -> bool:
         if self._size_bytes() >= size:
@@ -181,7 +178,8 @@ class Reserve:
         return True
 
 
-def _file_bytes(path: Path) -> int:
+def file_bytes(path: Path) -> int:
+    """Return the size of a file, 0 if there is none."""
     try:
         return path.stat().st_size
     except OSError:
