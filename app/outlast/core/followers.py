@@ -15,7 +15,11 @@ from outlast.storage import Storage
 
 
 class Followers:
-    """The followers of one daemon. `len` tells how many there are now."""
+    """The followers of one daemon. `len` tells how many there are now.
+
+    Attributes:
+        is_interrupted: whether the daemon is stopping: streams that end now can be continued at the next daemon.
+    """
 
     def __init__(
         self,
@@ -40,14 +44,14 @@ class Followers:
         self._find = find
         self._open_cursor = open_cursor
         self._readers: set[Cursor | GroupReader] = set()
-        self._is_interrupted = False
+        self.is_interrupted = False
 
     def __len__(self) -> int:
         return len(self._readers)
 
     def interrupt(self) -> None:
         """End every stream, now and later, with `FollowInterrupted`."""
-        self._is_interrupted = True
+        self.is_interrupted = True
         for reader in tuple(self._readers):
             reader.interrupt()
 
@@ -56,7 +60,7 @@ class Followers:
     ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
         """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
         cursor = self._open_cursor(process, query)
-        if self._is_interrupted:
+        if self.is_interrupted:
             raise FollowInterrupted
         self._readers.add(cursor)
         try:
@@ -67,6 +71,15 @@ class Followers:
                         del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
         finally:
             self._readers.discard(cursor)
+
+    async def follow_chunks(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+    ) -> AsyncGenerator[Chunk | None, None]:
+        """Follow like `follow`, chunk by chunk; yield None where that yields no chunks."""
+        async with contextlib.aclosing(self.follow(process, query, heartbeat_s=heartbeat_s)) as batches:
+            async for chunks in batches:
+                for chunk in chunks or (None,):
+                    yield chunk
 
     async def open_group(self, query: GroupQuery) -> GroupPosition:
         """Return where the following of a group begins. See `outlast.core.query.group.first_position`."""
@@ -84,7 +97,7 @@ class Followers:
             open_reader=self._open_cursor,
             watching=self._committer.watching,
         )
-        if self._is_interrupted:
+        if self.is_interrupted:
             raise FollowInterrupted
         self._readers.add(reader)
         try:

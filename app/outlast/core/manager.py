@@ -141,9 +141,10 @@ class ProcessManager:
         self._sampler = UsageSampler(storage, self._committer, self._supervisor, self._supervisor.registered)
         self._stdin = StandardInput(self._supervisor)
         self._followers = Followers(storage, self._committer, self.events, self._references.find, self._cursor)
-        self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
+        self._waits = Waits(
+            self._followers, self.queries, self._committer, self._supervisor, self._managed.registry, self._cursor
+        )
         self.metrics = self._metrics()
-        self._closing = False
         self._opened_at = 0.0
         self._own_identity = users.resolve(None)
 
@@ -196,11 +197,10 @@ class ProcessManager:
 
     def interrupt_followers(self) -> None:
         """End every follow stream, now and later, with `FollowInterrupted`."""
-        self._closing = True
+        self._followers.interrupt()
         self.events.interrupt()
         if self._sessions is not None:
             self._sessions.interrupt()
-        self._followers.interrupt()
         for live in self._supervisor:
             live.wake()
 
@@ -228,7 +228,7 @@ class ProcessManager:
     @property
     def is_closing(self) -> bool:
         """Whether the daemon is stopping: streams that end now can be continued at the next daemon."""
-        return self._closing
+        return self._followers.is_interrupted
 
     def running(self) -> int:
         """Return the number of processes that have not ended."""
@@ -256,7 +256,7 @@ class ProcessManager:
             self._sessions = Sessions(
                 self._storage, self._supervisor, self._committer, self._stdin, start=self.start, kill=self.kill
             )
-            if self._closing:
+            if self.is_closing:
                 self._sessions.interrupt()
         return self._sessions
 
@@ -323,7 +323,7 @@ class ProcessManager:
             try:
                 return await self.get(ref)
             except StorageUnavailable:
-                if self._closing:
+                if self.is_closing:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
@@ -414,14 +414,9 @@ class ProcessManager:
         process = Process(handle=managed.handle, spec=managed.spec, run=live.run, managed=managed.state)
         return await self._waits.for_line_of_run(process, matcher)
 
-    async def follow(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Chunk | None, None]:
-        """Follow like `follow_batches`, chunk by chunk; yield None where that yields no chunks."""
-        async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
-            async for chunks in batches:
-                for chunk in chunks or (None,):
-                    yield chunk
+    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+        """Follow chunk by chunk. See `Followers.follow_chunks`."""
+        return self._followers.follow_chunks(process, query, heartbeat_s=heartbeat_s)
 
     def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
