@@ -9,7 +9,7 @@ KILLS ?= 1000
 EXAMPLES ?= 300
 TESTS ?= tests
 RUNS ?= 10
-# Whoever has run out of tests takes over some of another worker's.
+# A worker that has run out of tests takes some from another.
 PARALLEL := --numprocesses auto --dist worksteal
 LISTEN ?= 127.0.0.1:9501
 # Workers of pytest and the programs that tests start load the same modules: compile them once.

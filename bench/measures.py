@@ -13,6 +13,7 @@ from bench import (
     recovery,
     replay,
     start,
+    terminals,
 )
 from bench.measure import Measure
 
@@ -31,5 +32,6 @@ MEASURES: dict[str, Measure] = {
         aged_store.MEASURE,
         disk.MEASURE,
         compression.MEASURE,
+        *terminals.MEASURES,
     )
 }

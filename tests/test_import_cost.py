@@ -64,6 +64,21 @@ def test_a_daemon_starts_without_its_document() -> None:
     assert "apispec" not in imported("import outlast.daemon.serve")
 
 
+def test_nothing_of_terminals_is_there_before_there_is_one() -> None:
+    show = "import sys; print(*(n for n in sys.modules if 'terminal' in n or 'recording' in n or n == 'termios'))"
+    schemas = ("schemas.terminal_fields", "schemas.terminal_responses")
+    routes = {f"outlast.api.{name}" for name in ("terminal_routes", "handlers.recording", *schemas)}
+    for program, known in (
+        ("outlast.daemon.serve", {*routes, "termios"}),  # it asks pipes how much is in them
+        ("outlast.shim.server", set()),
+        ("outlast.shim.launch.forker", set()),
+    ):
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import {program}; {show}"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert set(ran.stdout.split()) <= known, program
+
+
 def test_the_demonstration_needs_no_developer_tool() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     tools = {re.split("[<>=]", each)[0].replace("-", "_") for each in groups["dev"]}

@@ -36,6 +36,7 @@ RUNNING = {
     "user": None,
     "success_exit_codes": [],
     "nice": None,
+    "tty": None,
     "limits": {},
     "stdin_mode": "closed",
     "stdout_mode": "capture",

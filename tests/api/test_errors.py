@@ -24,6 +24,9 @@ JSON = {**BEARER, "Content-Type": "application/json"}
     [
         (errors.InvalidRequest("x"), 400, "INVALID_REQUEST"),
         (errors.NotFound("x"), 404, "NOT_FOUND"),
+        (errors.SessionNotFound("x"), 404, "SESSION_NOT_FOUND"),
+        (errors.TooManySessions("x"), 429, "TOO_MANY_SESSIONS"),
+        (errors.InvalidToken("x"), 403, "INVALID_TOKEN"),
         (errors.NotRunning("x"), 400, "NOT_RUNNING"),
         (errors.StdinNotWritable("x"), 400, "STDIN_NOT_WRITABLE"),
         (errors.NameInUse("x"), 409, "NAME_IN_USE"),

@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 HARMLESS = ("true", "false", "echo")  # programs that end at once, whatever arguments and environment they are given
-STARTS = frozenset({"/api/v1/processes", "/api/v1/processes/run"})
+STARTS = frozenset({"/api/v1/processes", "/api/v1/processes/run", "/api/v1/pty"})
 EVENT_STREAM = "text/event-stream"
 QUIET_S = 0.2  # a stream of events that is silent for this time counts as read
 MAX_STREAM_BYTES = 64 * 1024

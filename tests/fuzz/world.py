@@ -36,6 +36,7 @@ class World:
         self._folder = folder
         self._running = self._start()
         self._spent = self._start()
+        self._terminal_id = ""
         self._managed = self._start(restart={"policy": "never"})
 
     def close(self) -> None:
@@ -45,7 +46,11 @@ class World:
     def prepare(self, case: Any, ref: str) -> None:
         """Change a request so that it names a process of the kind `ref`, and does no harm."""
         path = case.operation.path
-        if "{ref}" in path and ref != INVENTED:
+        if "{session}" in path and ref != INVENTED:
+            case.path_parameters["session"] = self._terminal(spend=case.method == "DELETE")
+        if path.endswith("/recording") and ref == RUNNING:
+            case.path_parameters["ref"] = self._terminal(spend=False)
+        elif "{ref}" in path and ref != INVENTED:
             if ref == RUNNING and path.endswith("/restart"):
                 case.path_parameters["ref"] = self._managed["id"]
             else:
@@ -69,6 +74,14 @@ class World:
         if kind == ENDED_HANDLE:
             return f"@{self._ended['handle']}"
         return str(self._ended["id" if kind == ENDED_ID else "pid"])
+
+    def _terminal(self, *, spend: bool) -> str:
+        if spend or not self._terminal_id:
+            answer = self._session.post(self._url.replace("processes", "pty"), json={"command": "cat"})
+            answer.raise_for_status()
+            self._terminal_id = answer.json()["session_id"]
+        found, self._terminal_id = self._terminal_id, "" if spend else self._terminal_id
+        return found
 
     def _spendable(self) -> dict[str, Any]:
         seen = self._session.get(f"{self._url}/{self._spent['id']}")

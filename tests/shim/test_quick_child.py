@@ -88,6 +88,19 @@ def test_a_plain_start_copies_no_memory_and_another_does(forking: Forking) -> No
     assert faults[quick] < COPIED_PAGES < faults[forked]
 
 
+def test_a_start_with_a_terminal_is_forked(forking: Forking) -> None:
+    child = at_its_gate(forking, command("exec tty")._replace(terminal=(24, 80)))
+    assert page_faults(child.pid) > COPIED_PAGES
+    pipe = child.streams[STDOUT].pipe
+    assert pipe is not None
+    os.write(child.gate, GATE_BYTE)
+    assert not outcome_of(child).failed
+    assert os.read(pipe, 100).startswith(b"/dev/pts/")
+    for fd in (pipe, child.gate, child.stdin):
+        assert fd is not None
+        os.close(fd)
+
+
 @both_kinds
 def test_what_a_program_finds(forking: Forking, kind: Kind, tmp_path: Path) -> None:
     say = "echo $0 $1 $#; pwd; echo $VARIABLE; ulimit -Sn; ulimit -Hn; ls /proc/self/fd | wc -w; ps -o sid= -p $$"

@@ -31,9 +31,9 @@ _WRITER = (sys.executable, "-m", "tests.storage.crashing_writer")
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 2 MiB, which needs root."""
+    """Mount a file system of 3 MiB, which needs root."""
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", tmp_path], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip("cannot mount a tmpfs here")
@@ -42,7 +42,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _make_larger(disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=5m", disk], check=True)
 
 
 async def _fill(storage: SqliteStorage, output: Output) -> int:

@@ -121,6 +121,7 @@ async def test_tables_are_strict(storage: SqliteStorage) -> None:
             "holding",
             "events_trimmed",
             "total",
+            "terminal_size",
         )
         assert set(tables) == {(name, 1) for name in names}
 

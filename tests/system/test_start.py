@@ -39,6 +39,7 @@ async def test_the_answer_has_the_contracts_form(daemon: Daemon) -> None:
         "success_exit_codes": [],
         "nice": None,
         "limits": {},
+        "tty": None,
         "stdin_mode": "pipe",
         "stdout_mode": "capture",
         "stderr_mode": "capture",

@@ -65,6 +65,18 @@ def test_descriptors_keep_their_order() -> None:
     assert own.in_order() == fds
 
 
+def test_a_terminal_has_its_relay_behind_all_that_older_programs_know() -> None:
+    stream = DESCRIPTION.streams[0]._replace(has_relay=True)
+    terminal = DESCRIPTION._replace(streams=[stream])
+    message = json.loads(json.dumps(terminal.to_json()))
+    assert message["streams"] == [{**JSON["streams"][0], "has_relay": True}]
+    assert ProcessDescription.from_json(message).streams[0].has_relay
+    fds = list(range(10, 20))
+    own = ProcessFds.assign(terminal, fds)
+    assert own.streams == [StreamFds(15, [16, 17], relay=[18, 19])]
+    assert own.in_order() == fds
+
+
 def test_missing_descriptors_are_left_out() -> None:
     ended = DESCRIPTION._replace(has_pidfd=False, is_waiting=False, stdin_open=False, streams=[])
     assert ProcessFds.assign(ended, [10, 11]) == ProcessFds(pidfd=None, start=[10, 11], stdin=None, streams=[])

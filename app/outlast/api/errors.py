@@ -54,6 +54,24 @@ ERROR_SPECS: Mapping[type[errors.OutlastError], ErrorSpec] = {
         "No process has this pid, id, name or handle, there is no such file, or nothing is served at this path.",
         "List the processes or the folder, or look the path up.",
     ),
+    errors.SessionNotFound: ErrorSpec(
+        HTTPStatus.NOT_FOUND,
+        errors.SessionNotFound.code,
+        "No session of a terminal has this id, or it ended more than a minute ago.",
+        "List the sessions, or create one.",
+    ),
+    errors.TooManySessions: ErrorSpec(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        errors.TooManySessions.code,
+        "As many terminals are open as the daemon permits. Nothing was started.",
+        "`DELETE` sessions that are no longer needed.",
+    ),
+    errors.InvalidToken: ErrorSpec(
+        HTTPStatus.FORBIDDEN,
+        errors.InvalidToken.code,
+        "The token of the session is wrong.",
+        "Send the `token` that the call which created the session answered with.",
+    ),
     errors.NotRunning: ErrorSpec(
         HTTPStatus.BAD_REQUEST,
         errors.NotRunning.code,

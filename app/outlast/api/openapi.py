@@ -1,6 +1,7 @@
 """Makes the OpenAPI 3.1 document from the route table and the schemas."""
 
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -12,10 +13,12 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, login, process_fields, responses
+from outlast.api.schemas import fields, login, process_fields, responses, terminal_responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
+from outlast.api.schemas.sessions import SessionBody
+from outlast.api.schemas.terminal_fields import TerminalBody
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -41,6 +44,13 @@ _REF = {
     "in": "path",
     "required": True,
     "description": "Pid, permanent id, name or handle (`@12`) of a process.",
+    "schema": {"type": "string"},
+}
+_SESSION = {
+    "name": "session",
+    "in": "path",
+    "required": True,
+    "description": "Id of a session: of the process in the terminal.",
     "schema": {"type": "string"},
 }
 
@@ -83,9 +93,9 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
-    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
+    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, getattr(login, name, None)):
+        for answer in filter(None, (getattr(module, name, None) for module in (responses, terminal_responses, login))):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -99,6 +109,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
         "tags": [route.group],
         "parameters": [
             *([_REF] if "{ref}" in route.path else []),
+            *([_SESSION] if "{session}" in route.path else []),
             *converter.schema2parameters(route.query(), location="query"),
             *(
                 {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
@@ -117,7 +128,8 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
 
 
 def _operation_id(route: Route) -> str:
-    words = route.path.replace("/api/v1", "").replace("{ref}", "one").replace(".", "_").strip("/").split("/")
+    path = re.sub(r"{(ref|session)}", "one", route.path.replace("/api/v1", ""))
+    words = path.replace(".", "_").strip("/").split("/")
     return "_".join([route.method.lower(), *words])
 
 

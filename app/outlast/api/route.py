@@ -50,6 +50,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def done(meaning: str) -> Answer:
+    """Return an answer without a body."""
+    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A method on a path, with what the call accepts and answers.

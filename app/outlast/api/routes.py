@@ -20,7 +20,7 @@ from outlast.api.handlers import (
     wait,
 )
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
-from outlast.api.route import Answer, Route
+from outlast.api.route import Answer, Route, done
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import group as group_schemas
 from outlast.api.schemas import lists, responses
@@ -30,6 +30,7 @@ from outlast.api.schemas import runs as run_schemas
 from outlast.api.schemas import search as search_schemas
 from outlast.api.schemas import sql as sql_schemas
 from outlast.api.schemas import wait as wait_schemas
+from outlast.api.terminal_routes import TERMINAL_ROUTES
 from outlast.core.query.group import MAX_MEMBERS
 from outlast.model.errors import EnvKeyLost, NameInUse, NotFound, NotManaged, NotRunning, SpawnFailed, StdinNotWritable
 from outlast.model.output import Stream
@@ -49,10 +50,6 @@ _GAP = (
 _PROCESS = Answer(meaning="The process.", content={_JSON: responses.ProcessInfo})
 
 
-def _done(meaning: str) -> Answer:
-    return Answer(status=HTTPStatus.NO_CONTENT, meaning=meaning, content={})
-
-
 _FOLLOWED = Answer(
     meaning="The stored output, then new output as it comes, then the event `eof` when the process has ended and all "
     "of its output was sent.",
@@ -67,7 +64,7 @@ _FOLLOWED = Answer(
         "`Last-Event-ID`."
     },
 )
-_HAD_EOF = _done(
+_HAD_EOF = done(
     "`Last-Event-ID` is that of `eof`, and nothing has come since. A browser's `EventSource` stops at this."
 )
 _LINES = Answer(
@@ -227,7 +224,7 @@ ROUTES: tuple[Route, ...] = (
         "`stop_signal`, and the tree gets SIGKILL after `stop_grace_ms`. With `grace_ms`, every process is stopped in "
         "that way. With `purge`, the record and the output are deleted, too.",
         query=process_schemas.DeleteQuery,
-        answer=_done("The process tree is gone."),
+        answer=done("The process tree is gone."),
         other_answer=Answer(
             status=HTTPStatus.ACCEPTED,
             meaning="SIGKILL was sent (or will be, at the end of `grace_ms`), but the tree is not gone (or the end is "
@@ -304,7 +301,7 @@ ROUTES: tuple[Route, ...] = (
         description="Returns when every byte is in the pipe. The body may have any size: it is read as fast as the "
         "process reads its standard input.",
         body="The bytes to write.",
-        answer=_done("Everything was written."),
+        answer=done("Everything was written."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
     Route(
@@ -314,12 +311,13 @@ ROUTES: tuple[Route, ...] = (
         changes=True,
         summary="Close standard input",
         group="Input",
-        answer=_done("Standard input is closed."),
+        answer=done("Standard input is closed."),
         raises=(NotFound, NotRunning, StdinNotWritable),
     ),
     *_output_routes("stdout", Stream.STDOUT),
     *_output_routes("stderr", Stream.STDERR),
     *_output_routes("output", None),
+    *TERMINAL_ROUTES,
     Route(
         method="GET",
         path=f"{PROCESS}/output/histogram",
@@ -353,7 +351,7 @@ ROUTES: tuple[Route, ...] = (
         query=group_schemas.FollowGroupQuery,
         headers=_RESUMES_GROUP,
         answer=_GROUP_FOLLOWED,
-        other_answer=_done(
+        other_answer=done(
             "`Last-Event-ID` is that of `eof`, and no `tag` is given. A browser's `EventSource` stops at this."
         ),
         raises=(NotFound,),

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outlast.core.commands import users
 from outlast.core.commands.idempotency import IdempotentStarts
@@ -19,14 +20,15 @@ from outlast.core.commands.starter import Starter
 from outlast.core.commands.stdin import StandardInput
 from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.endings import Endings
+from outlast.core.followers import Followers
 from outlast.core.managed.controller import ManagedController
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import BATCH_BYTES, Committer
 from outlast.core.query.event_feed import EventFeed
-from outlast.core.query.follow import FollowInterrupted, follow
-from outlast.core.query.group import GroupQuery, GroupReader, Item, first_position
+from outlast.core.query.follow import FollowInterrupted
+from outlast.core.query.group import GroupQuery, Item
 from outlast.core.query.group_position import GroupPosition
 from outlast.core.query.matcher import Matcher
 from outlast.core.query.output_cursor import Cursor, OutputQuery
@@ -57,6 +59,9 @@ from outlast.model.shortage import shortages_told
 from outlast.storage import Change, Storage
 from outlast.wire.api_socket import ApiSocket
 
+if TYPE_CHECKING:
+    from outlast.core.terminals.sessions import Sessions
+
 log = logging.getLogger(__name__)
 
 _STOP_COMMIT_S = 5.0
@@ -79,6 +84,8 @@ class ProcessManager:
         metrics: figures of the whole daemon.
         why_held: why the managed processes in the store are not started; None: they are.
     """
+
+    _sessions: "Sessions | None" = None
 
     def __init__(
         self,
@@ -133,10 +140,11 @@ class ProcessManager:
         self._committer.on_committed = self._on_committed
         self._sampler = UsageSampler(storage, self._committer, self._supervisor, self._supervisor.registered)
         self._stdin = StandardInput(self._supervisor)
-        self._cursors: set[Cursor | GroupReader] = set()
-        self._waits = Waits(self, self._committer, self._supervisor, self._managed.registry)
+        self._followers = Followers(storage, self._committer, self.events, self._references.find, self._cursor)
+        self._waits = Waits(
+            self._followers, self.queries, self._committer, self._supervisor, self._managed.registry, self._cursor
+        )
         self.metrics = self._metrics()
-        self._closing = False
         self._opened_at = 0.0
         self._own_identity = users.resolve(None)
 
@@ -147,7 +155,7 @@ class ProcessManager:
             supervisor=self._supervisor,
             registry=self._managed.registry,
             starter=self._starter,
-            followers=lambda: (len(self._cursors), self.events.followers),
+            followers=lambda: (len(self._followers), self.events.followers),
             state_dir=self._state_dir,
         )
 
@@ -189,10 +197,10 @@ class ProcessManager:
 
     def interrupt_followers(self) -> None:
         """End every follow stream, now and later, with `FollowInterrupted`."""
-        self._closing = True
+        self._followers.interrupt()
         self.events.interrupt()
-        for cursor in tuple(self._cursors):
-            cursor.interrupt()
+        if self._sessions is not None:
+            self._sessions.interrupt()
         for live in self._supervisor:
             live.wake()
 
@@ -220,7 +228,7 @@ class ProcessManager:
     @property
     def is_closing(self) -> bool:
         """Whether the daemon is stopping: streams that end now can be continued at the next daemon."""
-        return self._closing
+        return self._followers.is_interrupted
 
     def running(self) -> int:
         """Return the number of processes that have not ended."""
@@ -238,6 +246,19 @@ class ProcessManager:
         """End every process and the shim. See `outlast.core.commands.shutdown.shutdown`."""
         await self._managed.stop_all()
         return await shutdown(self._supervisor, self._committer, grace_s)
+
+    @property
+    def sessions(self) -> "Sessions":
+        """The sessions of terminals."""
+        if self._sessions is None:
+            from outlast.core.terminals.sessions import Sessions  # noqa: PLC0415 - most daemons have no terminal
+
+            self._sessions = Sessions(
+                self._storage, self._supervisor, self._committer, self._stdin, start=self.start, kill=self.kill
+            )
+            if self.is_closing:
+                self._sessions.interrupt()
+        return self._sessions
 
     # ---- processes
 
@@ -302,7 +323,7 @@ class ProcessManager:
             try:
                 return await self.get(ref)
             except StorageUnavailable:
-                if self._closing:
+                if self.is_closing:
                     raise FollowInterrupted from None
                 await asyncio.sleep(_READ_RETRY_S)
 
@@ -393,69 +414,29 @@ class ProcessManager:
         process = Process(handle=managed.handle, spec=managed.spec, run=live.run, managed=managed.state)
         return await self._waits.for_line_of_run(process, matcher)
 
-    async def follow(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Chunk | None, None]:
-        """Follow like `follow_batches`, chunk by chunk; yield None where that yields no chunks."""
-        async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
-            async for chunks in batches:
-                for chunk in chunks or (None,):
-                    yield chunk
+    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+        """Follow chunk by chunk. See `Followers.follow_chunks`."""
+        return self._followers.follow_chunks(process, query, heartbeat_s=heartbeat_s)
 
-    async def follow_batches(
+    def follow_batches(
         self, process: Process, query: OutputQuery, *, heartbeat_s: float
     ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
-        cursor = self._cursor(process, query)
-        if self._closing:
-            raise FollowInterrupted
-        self._cursors.add(cursor)
-        try:
-            with self._committer.watching(process.handle):
-                async with contextlib.aclosing(cursor.follow(heartbeat_s)) as batches:
-                    async for chunks in batches:
-                        yield chunks
-                        del chunks  # it would be kept in memory until the next chunks come, perhaps for hours
-        finally:
-            self._cursors.discard(cursor)
+        """Yield the output that is stored, then what comes, to the end. See `Followers.follow`."""
+        return self._followers.follow(process, query, heartbeat_s=heartbeat_s)
 
     async def open_group(self, query: GroupQuery) -> GroupPosition:
-        """Return where the following of a group begins. See `outlast.core.query.group.first_position`."""
-        return await first_position(self._storage, self._references.find, query)
+        """Return where the following of a group begins. See `Followers.open_group`."""
+        return await self._followers.open_group(query)
 
-    async def follow_group(
+    def follow_group(
         self, query: GroupQuery, position: GroupPosition, *, heartbeat_s: float
     ) -> AsyncGenerator[Sequence[Item] | None, None]:
-        """Yield what a group prints after `position`. See `GroupReader` and `outlast.core.query.follow`."""
-        reader = GroupReader(
-            self._storage,
-            self.events,
-            query,
-            position,
-            open_reader=self._cursor,
-            watching=self._committer.watching,
-        )
-        if self._closing:
-            raise FollowInterrupted
-        self._cursors.add(reader)
-        try:
-            async with contextlib.aclosing(follow(reader, heartbeat_s)) as batches:
-                async for items in batches:
-                    yield items
-                    del items  # as in `follow_batches`
-        finally:
-            self._cursors.discard(reader)
-            reader.close()
+        """Yield what a group prints after `position`. See `Followers.follow_group`."""
+        return self._followers.follow_group(query, position, heartbeat_s=heartbeat_s)
 
     async def is_over(self, process: Process, query: OutputQuery) -> bool:
-        """Return whether nothing of a process's output is left to follow, now or later.
-
-        Raises:
-            StorageUnavailable: the store cannot be read now.
-        """
-        cursor = self._cursor(process, query)
-        cursor.mark()
-        return not await cursor.read() and cursor.is_over()
+        """Return whether nothing of a process's output is left to follow. See `Followers.is_over`."""
+        return await self._followers.is_over(process, query)
 
     def _view(self, process: Process) -> ProcessView:
         live = self._supervisor.get(process.spec.id)

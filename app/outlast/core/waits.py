@@ -1,14 +1,14 @@
 """Waits for what happens to a process: its end, a line, a port, silence."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable
 
+from outlast.core.followers import Followers
 from outlast.core.managed.registry import ManagedRegistry
 from outlast.core.output.committer import Committer
 from outlast.core.query.follow import FollowInterrupted
 from outlast.core.query.matcher import Matcher
-from outlast.core.query.output_cursor import OutputQuery
+from outlast.core.query.output_cursor import Cursor, OutputQuery
 from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.supervision.supervisor import Supervisor
@@ -23,35 +23,24 @@ _RUN_HEARTBEAT_S = 60.0
 """Maximum time between two checks whether the daemon is stopping, while a line of a run is waited for."""
 
 
-class Output(Protocol):
-    """Output of all processes: `ProcessManager`, which describes these members."""
-
-    queries: Queries
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the daemon is stopping."""
-
-    def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
-        """Read the output that is stored now."""
-
-    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
-        """Follow chunk by chunk."""
-
-    def follow_batches(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
-    ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Follow batch by batch."""
-
-
 class Waits:
     """Waits for what happens to a process."""
 
-    def __init__(self, output: Output, committer: Committer, supervisor: Supervisor, registry: ManagedRegistry) -> None:
-        self._output = output
+    def __init__(
+        self,
+        followers: Followers,
+        queries: Queries,
+        committer: Committer,
+        supervisor: Supervisor,
+        registry: ManagedRegistry,
+        open_cursor: Callable[[Process, OutputQuery], Cursor],
+    ) -> None:
+        self._followers = followers
+        self._queries = queries
         self._committer = committer
         self._supervisor = supervisor
         self._registry = registry
+        self._open_cursor = open_cursor
 
     async def until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
         """Wait until a condition is met.
@@ -73,8 +62,8 @@ class Waits:
             return True
         if query.until is WaitCondition.OUTPUT and query.matcher is not None:
             where = OutputQuery(after=query.after, stream=query.stream)
-            chunks = self._output.follow(process, where, heartbeat_s=heartbeat_s)
-            line = await self._output.queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
+            chunks = self._followers.follow_chunks(process, where, heartbeat_s=heartbeat_s)
+            line = await self._queries.wait_for_line(chunks, query.matcher, seen_seq=query.after)
             if line is not None:
                 await self._until_stored(process, line.seq)
             return line
@@ -89,8 +78,8 @@ class Waits:
             FollowInterrupted: the daemon is stopping.
         """
         where = OutputQuery(since_ms=process.run.started_at_ms)
-        chunks = self._output.follow(process, where, heartbeat_s=_RUN_HEARTBEAT_S)
-        return await self._output.queries.wait_for_line(_of_run(chunks, process.run.number), matcher) is not None
+        chunks = self._followers.follow_chunks(process, where, heartbeat_s=_RUN_HEARTBEAT_S)
+        return await self._queries.wait_for_line(_of_run(chunks, process.run.number), matcher) is not None
 
     def has_ended(self, process: Process) -> bool:
         """Return whether a process has ended for good and its output is stored. Its children may still print."""
@@ -103,7 +92,7 @@ class Waits:
         """Wait until the current run has ended, and its end is stored."""
         live = self._supervisor.get(process.spec.id)
         if live is not None:
-            await live.wait(lambda: live.end_stored or self._output.is_closing)
+            await live.wait(lambda: live.end_stored or self._followers.is_interrupted)
             if not live.end_stored:
                 raise FollowInterrupted
 
@@ -115,16 +104,16 @@ class Waits:
         self._committer.flush_now()
 
         def is_over() -> bool:
-            closing = self._output.is_closing
+            closing = self._followers.is_interrupted
             return live.stored_seq >= seq or closing or self._supervisor.get(process.spec.id) is not live
 
         await live.stored.wait(is_over)
-        if live.stored_seq < seq and self._output.is_closing:
+        if live.stored_seq < seq and self._followers.is_interrupted:
             raise FollowInterrupted
 
     async def _until_silent(self, process: Process, query: WaitQuery) -> bool:
         last_seq, last_ts_ms = 0, process.run.started_at_ms
-        async for chunk in self._output.read_output(process, OutputQuery(tail=1, stream=query.stream)):
+        async for chunk in self._open_cursor(process, OutputQuery(tail=1, stream=query.stream)).stored():
             last_seq, last_ts_ms = chunk.last_seq, chunk.ts_ms
         where = OutputQuery(after=last_seq, stream=query.stream)
         check_s = min(max(query.idle_ms / 4000, _IDLE_CHECK_S[0]), _IDLE_CHECK_S[1])
@@ -132,7 +121,7 @@ class Waits:
         silent_s = (
             max(0, now_ms() - last_ts_ms) / 1000 if live is None else live.clock.silent_s(query.stream, last_ts_ms)
         )
-        batches = self._output.follow_batches(process, where, heartbeat_s=check_s)
+        batches = self._followers.follow(process, where, heartbeat_s=check_s)
         return await wait_for_silence(batches, query.idle_ms, silent_s, lambda: self._is_settled(process))
 
     def _is_settled(self, process: Process) -> bool:
@@ -142,7 +131,7 @@ class Waits:
 
     def _is_over(self, process: Process) -> bool:
         """Return `has_ended`, or raise FollowInterrupted if the daemon is stopping."""
-        if self._output.is_closing:
+        if self._followers.is_interrupted:
             raise FollowInterrupted
         return self.has_ended(process)
 

@@ -6,7 +6,10 @@ The others stand beside the code that handles them, in the module that is named 
 OutlastError
 |-- InvalidRequest          the request is wrong; the sentence names the field
 |-- NotFound                there is no such process, or no such file
-|   `-- ProcessGone         the process was purged meanwhile (outlast.client)
+|   |-- ProcessGone         the process was purged meanwhile (outlast.client)
+|   `-- SessionNotFound     no session of a terminal has this id
+|-- TooManySessions         too many terminals are open
+|-- InvalidToken            the token of a terminal is wrong
 |-- NotManaged              the process is not managed, so it cannot be restarted
 |-- NotRunning              the process has ended
 |-- StdinNotWritable        the process's standard input is not a pipe, or is closed
@@ -75,6 +78,24 @@ class NotFound(OutlastError):
     """No process has this pid, id, name or handle, or there is no such file."""
 
     code = "NOT_FOUND"
+
+
+class SessionNotFound(NotFound):
+    """No session of a terminal has this id: no client can attach to it."""
+
+    code = "SESSION_NOT_FOUND"
+
+
+class TooManySessions(OutlastError):
+    """Too many terminals are open."""
+
+    code = "TOO_MANY_SESSIONS"
+
+
+class InvalidToken(OutlastError):
+    """The token is not that of the terminal."""
+
+    code = "INVALID_TOKEN"
 
 
 class NotRunning(OutlastError):

@@ -39,6 +39,11 @@ class ExitStatus:
             raise ValueError("a lost run has neither an exit code nor a signal")
 
     @property
+    def exit_number(self) -> int | None:
+        """The exit code, or the negative number of the signal. None: the run is lost."""
+        return -self.signal if self.signal is not None else self.exit_code
+
+    @property
     def status(self) -> Status:
         """The status that the API shows."""
         if self.reason is Reason.OOM_KILLED:

@@ -95,6 +95,21 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """Terminal of a process, which is its standard input, output and error.
+
+    Attributes:
+        rows: height at the start of each run.
+        cols: width, likewise.
+        token_hash: SHA-256, in hexadecimal digits, of the token with which clients attach to it. None: it has none.
+    """
+
+    rows: int = 24
+    cols: int = 80
+    token_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
     """Limits of one process, where they differ from the settings `keep_...`. None: the setting. 0: none.
 
@@ -126,6 +141,7 @@ class Options:
         health_check: health check of a managed process.
         ready_log: regular expression; a run of a managed process is healthy once a line of it matches.
         keep: what is kept, where that differs from the settings.
+        terminal: its terminal, if it has one.
     """
 
     timeout_ms: int | None = None
@@ -138,6 +154,7 @@ class Options:
     health_check: HealthCheck | None = None
     ready_log: str | None = None
     keep: Keep | None = None
+    terminal: Terminal | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the options that differ from the defaults as a JSON-ready dictionary, which `from_record` reads."""
@@ -146,7 +163,7 @@ class Options:
         for name in ("timeout_ms", "stop_signal", "stop_grace_ms", "success_exit_codes", "nice", "ready_log"):
             if getattr(self, name) != getattr(plain, name):
                 record[name] = getattr(self, name)
-        for name in ("limits", "restart", "health_check", "keep"):
+        for name in ("limits", "restart", "health_check", "keep", "terminal"):
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
                 values = asdict(part).items()
@@ -167,6 +184,8 @@ class Options:
         if "health_check" in parts:
             check = parts["health_check"]
             parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
+        if "terminal" in parts:
+            parts["terminal"] = Terminal(**parts["terminal"])
         if "keep" in parts:
             parts["keep"] = Keep(**parts["keep"])
         return cls(**parts)

@@ -41,7 +41,7 @@ from outlast.wire.codec import (
     encode_greeting,
     encode_json,
 )
-from outlast.wire.contract import USAGE_FEATURE, Command
+from outlast.wire.contract import TERMINAL_FEATURE, USAGE_FEATURE, Command
 
 _LAST_READS = 256
 """Maximum number of reads from a daemon that is replaced: it can have left a few socket buffers full."""
@@ -207,7 +207,8 @@ class Shim:
             return
         connection = Connection(sock)
         daemon = None if self._daemon is None else self._daemon.peer
-        greeting = {"pid": os.getpid(), "version": __version__, "daemon": daemon, "features": [USAGE_FEATURE]}
+        features = [USAGE_FEATURE, TERMINAL_FEATURE]
+        greeting = {"pid": os.getpid(), "version": __version__, "daemon": daemon, "features": features}
         connection.send(encode_greeting(PROTOCOL_VERSION, greeting))
         self._strangers.append(connection)
         if len(self._strangers) > _MAX_STRANGERS:

@@ -201,7 +201,9 @@ class Starts:
         child.gate, child.outcome, child.report = start.gate, start.outcome, start.report
         child.timeout_ms = command.timeout_ms
         pipes = {STDOUT: start.stdout, STDERR: start.stderr}
-        child.streams = {stream: StreamBuffer(pipes[stream], [segment]) for stream, segment in segments.items()}
+        child.streams = {
+            stream: StreamBuffer(pipes[stream], [segment], relay=start.relay) for stream, segment in segments.items()
+        }
         failpoint("shim-forked")
         self._on_forked(child)
         answer(child)

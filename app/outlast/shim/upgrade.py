@@ -18,7 +18,7 @@ from outlast.shim.connection.listener import Listener
 from outlast.shim.daemon_supervisor import DaemonSupervisor
 from outlast.shim.state.handover import dump_state, load_state
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType, encode_json
-from outlast.wire.contract import BLOCKED_SIGNALS, STATE_VERSION
+from outlast.wire.contract import BLOCKED_SIGNALS, STATE_VERSION, TERMINAL_FEATURE
 
 RESUME = "--resume"
 """First argument of a program that continues an earlier one."""
@@ -77,6 +77,8 @@ class Upgrade:
                 f"this shim hands over its state in version {STATE_VERSION}, the new program reads version "
                 f"{message['state_version']}"
             )
+        elif self._has_terminals and TERMINAL_FEATURE not in message.get("features", ()):
+            refusal = "the new program knows no terminals, and a process has one"
         elif not os.access(argv[0], os.X_OK):
             refusal = f"{argv[0]} cannot be run"
         elif self._request is not None:
@@ -88,6 +90,10 @@ class Upgrade:
             self._request = UpgradeRequest(connection, argv, message["protocol"], deadline_s)
             return
         _send_refusal(connection, refusal)
+
+    @property
+    def _has_terminals(self) -> bool:
+        return any(buffer.relay for child in self._children for buffer in child.streams.values())
 
     def advance(self, *, daemon_is_connected: bool) -> float | None:
         """Carry the request out if that is possible now. Return in how many seconds to call again, if at all."""

@@ -12,17 +12,22 @@ from outlast.model.errors import ProtocolError
 from outlast.model.output import Position, Stream
 from outlast.wire.contract import UNFINISHED_CHARACTER_BYTES
 from outlast.wire.description import ProcessDescription, ProcessFds, StreamDescription, StreamFds
+from outlast.wire.fds import close_all
 
 
 @dataclass(slots=True)
 class _HeldStream:
-    """Duplicates of a stream's pipe (None: it has ended) and of its buffer files, with the offsets where they begin."""
+    """Duplicates of a stream's pipe (None: it has ended) and of its buffer files, with the offsets where they begin.
+
+    `relay`: that of a terminal, see `StreamFds`.
+    """
 
     pipe: int | None
     segments: deque[tuple[int, int]]
     trimmed_to: int
     noted_to: int
     sent_to: int
+    relay: Sequence[int] = ()
     end: tuple[int, int] | None = None
 
 
@@ -69,6 +74,7 @@ class HeldProcess:
                 trimmed_to=stream.trimmed_to,
                 noted_to=stream.trimmed_to,
                 sent_to=stream.sent_to,
+                relay=stream_fds.relay,
             )
         held = cls(
             pid=description.pid,
@@ -96,17 +102,26 @@ class HeldProcess:
         """Return the offset up to which this daemon or an earlier one was told of a stream."""
         return self.streams[stream].sent_to if stream in self.streams else 0
 
+    def told_to(self, stream: Stream) -> int:
+        """Return the offset up to which this daemon was told of a stream."""
+        return self.streams[stream].noted_to if stream in self.streams else 0
+
     def written_to(self, stream: Stream) -> int:
-        """Return the offset behind the last byte that was written to a stream by now, and may still be in the pipe."""
+        """Return the offset behind the last byte that was written to a stream by now, and may still be in the pipe.
+
+        Of a terminal: behind the last that the shim can read at once, which may be fewer while it prints a lot.
+        """
         held = self.streams[stream]
         start, fd = held.segments[-1]
         while True:
             end = start + os.fstat(fd).st_size
             if held.pipe is None:
                 return end
-            waiting = int.from_bytes(fcntl.ioctl(held.pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-            if start + os.fstat(fd).st_size == end:  # else the shim has just moved some
-                return end + waiting
+            relayed = _waiting(held.relay[0]) if held.relay else 0
+            waiting = _waiting(held.pipe)
+            has_moved = held.relay and _waiting(held.relay[0]) != relayed
+            if start + os.fstat(fd).st_size == end and not has_moved:  # else the shim has just moved some
+                return end + relayed + waiting
 
     def read(self, stream: Stream, ts_ms: int, offset: int, size: int) -> bytes:
         """Return the bytes of a frame, and remember the frame until it is acknowledged.
@@ -133,6 +148,21 @@ class HeldProcess:
         self._note_frame(stream, ts_ms, offset, size)
         return data
 
+    def peek(self, stream: Stream, offset: int, max_bytes: int) -> bytes | None:
+        """Return bytes of a stream from `offset` on, as far as the shim has told of them and one file has them.
+
+        Empty: nothing has come there yet. None: they are not held any more, because they are stored.
+        """
+        held = self.streams.get(stream)
+        if held is None or offset < held.trimmed_to:
+            return None
+        if offset >= held.noted_to:
+            return b""
+        index = next((i for i in reversed(range(len(held.segments))) if held.segments[i][0] <= offset), 0)
+        start, fd = held.segments[index]
+        end = held.segments[index + 1][0] if index + 1 < len(held.segments) else held.noted_to
+        return os.pread(fd, min(max_bytes, min(end, held.noted_to) - offset), offset - start)
+
     def _note_frame(self, stream: Stream, ts_ms: int, offset: int, size: int) -> None:
         """Remember the new part of a frame: frames may be sent again, and may have grown since."""
         held = self.streams[stream]
@@ -157,6 +187,8 @@ class HeldProcess:
         if held.pipe is not None:
             os.close(held.pipe)
             held.pipe = None
+        close_all(held.relay)
+        held.relay = ()
 
     def acknowledge(self, position: Position) -> None:
         """Drop frames and close buffer files before `position`: all of it is stored.
@@ -211,6 +243,7 @@ class HeldProcess:
                     trimmed_to=held.trimmed_to,
                     sent_to=held.sent_to,
                     segments=[(start, None) for start, _fd in held.segments],
+                    has_relay=bool(held.relay),
                 )
                 for stream, held in self.streams.items()
             ],
@@ -220,7 +253,9 @@ class HeldProcess:
         return description, self._fds()
 
     def _fds(self) -> list[int]:
-        streams = [StreamFds(held.pipe, [fd for _start, fd in held.segments]) for held in self.streams.values()]
+        streams = [
+            StreamFds(held.pipe, [fd for _start, fd in held.segments], held.relay) for held in self.streams.values()
+        ]
         return ProcessFds(self.pidfd, self.starting, self.stdin, streams).in_order()
 
     def on_started(self) -> None:
@@ -238,3 +273,8 @@ class HeldProcess:
         self.pidfd = self.stdin = None
         self.streams.clear()
         self.frames.clear()
+
+
+def _waiting(fd: int) -> int:
+    """Return how many bytes can be read from a pipe or a terminal now."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)

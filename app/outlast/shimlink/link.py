@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from outlast.failpoints import failpoint
 from outlast.linux.process import has_ended, pidfd_open
 from outlast.model.errors import (
+    InvalidRequest,
     NoAnswer,
     NotRunning,
     OutlastError,
@@ -52,7 +53,7 @@ from outlast.wire.codec import (
     encode_position,
     encode_stdin,
 )
-from outlast.wire.contract import USAGE_FEATURE, Command, Stage
+from outlast.wire.contract import TERMINAL_FEATURE, USAGE_FEATURE, Command, Stage
 from outlast.wire.description import ProcessDescription
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class ShimLink:
         self.greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.shim_pid = 0
         self.shim_version = ""
-        self._tells_usage = False
+        self._features: Sequence[str] = ()
         self._problem_logged_at = -_LOG_INTERVAL_S
         self.is_silent = False
         self.problem: str | None = None
@@ -155,14 +156,23 @@ class ShimLink:
         Raises:
             SpawnRefused: the system could not start the process, and nothing of it is left.
             ShimUnavailable: the link is down, and the program does not run.
+            InvalidRequest: the shim is of a version that has no terminals.
         """
         if self.is_silent:
             raise ShimUnavailable("the shim does not answer: is it stopped? The process was not started; try again")
+        fields = command._asdict()
+        if command.terminal is None:
+            del fields["terminal"]  # older shims do not know it
+        elif TERMINAL_FEATURE not in self._features:
+            raise InvalidRequest(
+                f"the running shim, of version {self.shim_version}, has no terminals: bring it up to date with "
+                "`outlast shim upgrade`"
+            )
         request = next(self._requests)
         message = {
             "request": request,
             "record": record,
-            "command": command._asdict(),
+            "command": fields,
             "begins_at": [begins_at.stdout_end, begins_at.stderr_end],
         }
         future = self._ask(request, encode_json(MessageType.SPAWN, message))
@@ -267,7 +277,7 @@ class ShimLink:
         """
         if self.is_silent:
             raise ShimUnavailable("the shim does not answer: is it stopped?")
-        if not self._tells_usage:
+        if USAGE_FEATURE not in self._features:
             return None
         request = next(self._requests)
         future = self._ask(request, encode_json(MessageType.USAGE, {"request": request}))
@@ -368,7 +378,7 @@ class ShimLink:
             return
         greeting = json.loads(bytes(rest))
         self.shim_pid, self.shim_version = greeting["pid"], greeting["version"]
-        self._tells_usage = USAGE_FEATURE in greeting.get("features", ())
+        self._features = greeting.get("features", ())
         own = {**self._settings, "api_sockets": [one.to_json() for one in self._api_sockets]}
         self._channel.write(encode_greeting(PROTOCOL_VERSION, own), [one.fd for one in self._api_sockets])
 

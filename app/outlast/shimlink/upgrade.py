@@ -8,7 +8,7 @@ from outlast.model.errors import ProtocolError, ShimUnavailable
 from outlast.shimlink.conversation import Conversation
 from outlast.shimlink.launch import find_shim
 from outlast.wire.codec import PROTOCOL_VERSION, MessageType
-from outlast.wire.contract import STATE_VERSION
+from outlast.wire.contract import STATE_VERSION, TERMINAL_FEATURE
 
 _ANSWER_S = 30.0
 
@@ -29,7 +29,12 @@ def upgrade_shim(state_dir: Path) -> int:
         conversation = Conversation(sock, _ANSWER_S)
         pid: int = json.loads(conversation.greeting)["pid"]
         argv = [sys.executable, "-P", "-m", "outlast.shim"]
-        request = {"state_version": STATE_VERSION, "protocol": PROTOCOL_VERSION, "argv": argv}
+        request = {
+            "state_version": STATE_VERSION,
+            "protocol": PROTOCOL_VERSION,
+            "argv": argv,
+            "features": [TERMINAL_FEATURE],
+        }
         reply = json.loads(conversation.ask(MessageType.UPGRADE, request))
     if "error" in reply:
         raise ProtocolError(f"the shim (pid {pid}) was not upgraded: {reply['error']}; nothing was touched")

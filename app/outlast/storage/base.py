@@ -10,6 +10,7 @@ from outlast.model.event import EventFilter, EventPage
 from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream, TrimGap, Trimmed
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -24,6 +25,7 @@ from outlast.storage.changes import (
     EndRun,
     PurgeProcess,
     RecordUsage,
+    ResizeTerminal,
     SetManaged,
     TrimOutput,
     WithdrawProcess,
@@ -43,6 +45,7 @@ __all__ = [
     "Owner",
     "PurgeProcess",
     "RecordUsage",
+    "ResizeTerminal",
     "SetManaged",
     "Storage",
     "TrimOutput",
@@ -298,6 +301,10 @@ class Storage(ABC):
     @abstractmethod
     async def usage(self, handle: int, run: int) -> RunUsage | None:
         """Return the recorded usage of a run, empty if none is recorded. None: there is no such run."""
+
+    @abstractmethod
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given, in the order of their times."""
 
     @abstractmethod
     async def total(self) -> int:

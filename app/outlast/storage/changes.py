@@ -6,6 +6,7 @@ from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import ManagedState
 from outlast.model.output import Chunk
 from outlast.model.process import ExitStatus, ProcessSpec, Run
+from outlast.model.resize import Resize
 from outlast.model.retention import Rule
 from outlast.model.usage import RunUsage
 
@@ -88,6 +89,14 @@ class RecordUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeTerminal:
+    """Record a size of a process's terminal. Of two with the same time, the later change stays."""
+
+    handle: int
+    resize: Resize
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeProcess:
     """Delete a process, its runs and its output. Its handle is never used again.
 
@@ -134,6 +143,7 @@ Change = (
     | CompleteOutput
     | AddEvent
     | RecordUsage
+    | ResizeTerminal
     | PurgeProcess
     | TrimOutput
     | WithdrawProcess

@@ -6,6 +6,7 @@ from outlast.model.event import EventFilter, EventPage
 from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import Chunk, ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -96,6 +97,11 @@ class StorageWrapper(Storage):
         """Forward `Storage.unfinished`."""
         await self.before_read()
         return await self.inner.unfinished()
+
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Forward `Storage.resizes`."""
+        await self.before_read()
+        return await self.inner.resizes(handle)
 
     async def ended(
         self,

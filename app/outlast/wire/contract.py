@@ -61,6 +61,9 @@ CONTROLLERS = {"memory_bytes": "memory", "cpus": "cpu", "pids": "pids"}
 
 USAGE_FEATURE = "usage"
 """Feature that the greeting of a shim names if the shim answers USAGE. An older one would drop the connection."""
+TERMINAL_FEATURE = "terminal"
+"""Feature that a shim names if it can start a program in a terminal: in its greeting, and when it is to take the place
+of another one. An older shim would drop the connection, or lose the terminals that it is handed."""
 
 Limits = Mapping[str, int | float]
 
@@ -80,7 +83,9 @@ STAGES = {16 + i: name for i, name in enumerate(["nice", *RLIMITS, *CONTROLLERS]
 
 class Command(
     namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
-        "Command", "argv env working_dir stdin stdout stderr uid gid groups timeout_ms nice limits"
+        "Command",
+        "argv env working_dir stdin stdout stderr uid gid groups timeout_ms nice limits terminal",
+        defaults=(None,),
     )
 ):
     """A program to start. The daemon has resolved everything: users to numbers, the whole environment, absolute paths.
@@ -93,6 +98,8 @@ class Command(
         timeout_ms: how long the program may run. None: for ever.
         nice: None: that of the shim.
         limits: values of `RLIMITS` and `CONTROLLERS` that were asked for.
+        terminal: rows and columns of the terminal that is its standard input, output and error. None: it has none. Sent
+            only to a shim with `TERMINAL_FEATURE`.
     """
 
     __slots__ = ()
@@ -109,3 +116,4 @@ class Command(
     timeout_ms: int | None
     nice: int | None
     limits: Limits
+    terminal: Sequence[int] | None

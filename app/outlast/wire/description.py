@@ -19,6 +19,7 @@ class StreamDescription(NamedTuple):
         trimmed_to: offset of the first byte that is still needed.
         sent_to: offset behind the last byte of which any daemon was told.
         segments: for each buffer file, the offset at which it begins, and its path if it is on disk.
+        has_relay: whether the stream is a terminal's, whose output passes a pipe of the shim's own.
     """
 
     stream: int
@@ -26,6 +27,7 @@ class StreamDescription(NamedTuple):
     trimmed_to: int
     sent_to: int
     segments: Sequence[tuple[int, str | None]]
+    has_relay: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the stream as a JSON object."""
@@ -35,12 +37,20 @@ class StreamDescription(NamedTuple):
             "trimmed_to": self.trimmed_to,
             "sent_to": self.sent_to,
             "segments": self.segments,
+            **({"has_relay": True} if self.has_relay else {}),
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "StreamDescription":
         """Make a stream from what `to_json` returned."""
-        return cls(fields["stream"], fields["open"], fields["trimmed_to"], fields["sent_to"], fields["segments"])
+        return cls(
+            fields["stream"],
+            fields["open"],
+            fields["trimmed_to"],
+            fields["sent_to"],
+            fields["segments"],
+            has_relay=fields.get("has_relay", False),
+        )
 
 
 class ProcessDescription(NamedTuple):
@@ -93,10 +103,17 @@ class ProcessDescription(NamedTuple):
 
 
 class StreamFds(NamedTuple):
-    """Descriptors of a stream: its pipe (None: it has ended) and its buffer files."""
+    """Descriptors of a stream.
+
+    Attributes:
+        pipe: its pipe, or the master of its terminal. None: it has ended.
+        segments: its buffer files.
+        relay: of a terminal, reading and writing end of the pipe through which its output passes; else empty.
+    """
 
     pipe: int | None
     segments: Sequence[int]
+    relay: Sequence[int] = ()
 
 
 class ProcessFds(NamedTuple):
@@ -128,12 +145,14 @@ class ProcessFds(NamedTuple):
             if stream.pipe is not None:
                 yield stream.pipe
             yield from stream.segments
+        for stream in self.streams:  # last, because a program that knows no terminals passes over them there
+            yield from stream.relay
 
     @classmethod
     def assign(cls, description: ProcessDescription, fds: Sequence[int]) -> "ProcessFds":
         """Tell which of the descriptors that came with a description is which."""
         left = iter(fds)
-        return cls(
+        own = cls(
             pidfd=next(left) if description.has_pidfd else None,
             start=[next(left) for _ in range(description.is_waiting + 2 * description.is_starting)],
             stdin=next(left) if description.stdin_open else None,
@@ -142,3 +161,6 @@ class ProcessFds(NamedTuple):
                 for stream in description.streams
             ],
         )
+        relays = [[next(left), next(left)] if stream.has_relay else () for stream in description.streams]
+        streams = [fds._replace(relay=relay) for fds, relay in zip(own.streams, relays, strict=True)]
+        return own._replace(streams=streams)

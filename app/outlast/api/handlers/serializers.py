@@ -14,6 +14,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
     """Return a process as `responses.ProcessInfo` describes it."""
     process = view.process
     spec, run, output = process.spec, process.run, process.output
+    terminal = spec.options.terminal
     return {
         "pid": run.pid,
         "handle": process.handle,
@@ -31,6 +32,7 @@ def process_info(view: ProcessView) -> dict[str, Any]:
         "success_exit_codes": list(spec.options.success_exit_codes),
         "nice": spec.options.nice,
         "limits": spec.options.limits.given,
+        "tty": None if terminal is None else {"rows": terminal.rows, "cols": terminal.cols},
         "stdin_mode": spec.stdin_mode,
         "stdout_mode": spec.stdout_mode,
         "stderr_mode": spec.stderr_mode,

@@ -1,6 +1,7 @@
 """Bodies and query strings of calls that start, signal and end processes."""
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from outlast.api.schemas.base import Lenient, Strict
 from outlast.api.schemas.keep import ALWAYS, FORMS, KeepField
 from outlast.api.schemas.limits import LimitsBody
 from outlast.api.schemas.managed import MAX_WAIT_MS, HealthCheckBody, RestartBody
+from outlast.api.schemas.terminal_fields import TerminalBody, check_modes
 from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.termination import KILL_WAIT_S
 from outlast.model.options import DEFAULT_STOP_GRACE_MS, Limits, Options
@@ -71,7 +73,7 @@ class StartBody(Lenient):
 
     aliases = {"timeout_secs": "timeout"}  # as one of the official clients calls it
 
-    example = {"command": "sh", "args": ["-c", "for i in 1 2 3; do echo line $i; sleep 1; done"]}
+    example: Mapping[str, Any] = {"command": "sh", "args": ["-c", "for i in 1 2 3; do echo line $i; sleep 1; done"]}
 
     command = fields.String(
         required=True,
@@ -233,6 +235,15 @@ class StartBody(Lenient):
             "example": 30,
         },
     )
+    tty = ma_fields.Nested(
+        TerminalBody,
+        allow_none=True,
+        metadata={
+            "description": "Start the program in a terminal, which is its standard input, output and error. What it "
+            "prints is stored as standard output; what is written to its standard input is typed. Clients attach to it "
+            "as to a session (`/api/v1/pty`) of the process's id. Without TERM in `env`, it is `xterm-256color`."
+        },
+    )
     idempotency_key = process_fields.Key(
         allow_none=True,
         metadata={
@@ -254,6 +265,8 @@ class StartBody(Lenient):
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> StartRequest:
         given = {key: value for key, value in data.items() if value is not None}
+        if "tty" in given:
+            check_modes(given)
         return StartRequest(
             command=given["command"],
             args=tuple(given.get("args", ())),
@@ -276,6 +289,7 @@ class StartBody(Lenient):
                 health_check=given.get("health_check"),
                 ready_log=given.get("ready_log"),
                 keep=given.get("keep"),
+                terminal=given.get("tty"),
             ),
             idempotency_key=given.get("idempotency_key"),
         )

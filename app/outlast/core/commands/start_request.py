@@ -11,6 +11,8 @@ from outlast.model.process import OutputMode, ProcessSpec, StdinMode
 from outlast.model.ulid import new_ulid
 from outlast.wire.contract import PROCESS_ID_VARIABLE, Command
 
+TERM = "xterm-256color"
+"""The kind of a terminal of which nobody says anything else."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -34,6 +36,7 @@ class StartRequest:
 
 def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
     """Return the specification of a new process: the request with an id and defaults, without environment values."""
+    has_terminal = request.options.terminal is not None
     return ProcessSpec(
         id=new_ulid(now_ms()),
         command=request.command,
@@ -41,9 +44,9 @@ def make_spec(request: StartRequest, identity: Identity) -> ProcessSpec:
         env_keys=tuple(sorted(request.env)),
         working_dir=request.working_dir or identity.home,
         user=None if request.user is None else str(request.user),
-        stdin_mode=request.stdin_mode,
-        stdout_mode=request.stdout_mode,
-        stderr_mode=request.stderr_mode,
+        stdin_mode=StdinMode.PIPE if has_terminal else request.stdin_mode,
+        stdout_mode=OutputMode.CAPTURE if has_terminal else request.stdout_mode,
+        stderr_mode=OutputMode.DISCARD if has_terminal else request.stderr_mode,  # a terminal has one output
         name=request.name,
         tags=request.tags,
         idempotency_key=request.idempotency_key,
@@ -55,9 +58,10 @@ def make_command(
     spec: ProcessSpec, env: Mapping[str, str], identity: Identity, run_key: str, inherit_env: Sequence[str] = ()
 ) -> Command:
     """Return all that the shim needs to spawn a run. `env`: environment variables that the request gave."""
+    terminal = spec.options.terminal
     return Command(
         argv=[spec.command, *spec.args],
-        env=make_environment(env, identity, run_key, inherit_env),
+        env=make_environment(env, identity, run_key, inherit_env, has_terminal=terminal is not None),
         working_dir=spec.working_dir,
         stdin=spec.stdin_mode is StdinMode.PIPE,
         stdout=spec.stdout_mode is OutputMode.CAPTURE,
@@ -68,11 +72,17 @@ def make_command(
         nice=spec.options.nice,
         limits=spec.options.limits.given,
         timeout_ms=spec.options.timeout_ms,
+        terminal=None if terminal is None else (terminal.rows, terminal.cols),
     )
 
 
 def make_environment(
-    env: Mapping[str, str], identity: Identity, run_key: str, inherit: Sequence[str] = ()
+    env: Mapping[str, str],
+    identity: Identity,
+    run_key: str,
+    inherit: Sequence[str] = (),
+    *,
+    has_terminal: bool = False,
 ) -> dict[str, str]:
     """Return the whole environment of a run: a clean one, what is inherited, and `env`.
 
@@ -83,4 +93,6 @@ def make_environment(
     clean |= {"USER": identity.name, "LOGNAME": identity.name}
     clean |= {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     inherited = {key: os.environ[key] for key in inherit if key in os.environ}
+    if has_terminal:
+        inherited.setdefault("TERM", TERM)
     return {**inherited, **clean, **env, PROCESS_ID_VARIABLE: run_key}

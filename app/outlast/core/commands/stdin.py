@@ -67,6 +67,8 @@ class StandardInput:
             StdinNotWritable: its standard input is not a pipe, or is closed already.
         """
         _check(live)
+        if live.spec.options.terminal is not None:
+            raise StdinNotWritable("the input of a terminal has no end: write a byte 4 (Ctrl-D), as a keyboard does")
         await repeatable.ask(self._supervisor, lambda link: link.close_stdin(live.slot))
         live.on_stdin_closed()
 

@@ -44,6 +44,8 @@ class LiveProcess(Condition):
         clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
         last_output_ms: when its last output that this daemon has seen was read; 0: it has seen none.
+        read: of a terminal to which clients are attached, waiters for its bytes, which are woken as soon as the shim
+            has told of some, and whenever this condition is.
         dependent: another condition that is woken whenever this one is (the managed process whose run this is).
     """
 
@@ -72,6 +74,7 @@ class LiveProcess(Condition):
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
         self.last_output_ms = 0
+        self.read: Condition | None = None
         self.dependent: Condition | None = None
         self._wake_at = 0.0
         self._is_wake_due = False
@@ -190,6 +193,8 @@ class LiveProcess(Condition):
         """Wake the waiters of this run, and those of the managed process."""
         super().wake()
         self.stored.wake()
+        if self.read is not None:
+            self.read.wake()
         if self.dependent is not None:
             self.dependent.wake()
 
@@ -292,6 +297,8 @@ class RunRecorder:
             self.live.last_output_ms = ts_ms
             data = held.read(stream, ts_ms, offset, size)
             self._capture.on_output(stream, ts_ms, offset, data)
+            if self.live.read is not None:
+                self.live.read.wake()
         else:
             held.on_end(stream, ts_ms, offset)
             self._capture.on_end(stream)

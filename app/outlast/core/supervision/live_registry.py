@@ -19,7 +19,7 @@ class LiveRegistry:
     """The live processes, and the recorders that get the shim's events. Iteration goes over a copy.
 
     Attributes:
-        registered: set by each new run; whoever waits for runs clears the event.
+        registered: set by each new run; who waits for runs clears it.
     """
 
     def __init__(self) -> None:

@@ -30,12 +30,12 @@ NO_CGROUP, FAILURE_AT = b"c", 1
 REPORT_BYTES = FAILURE_AT + FAILURE.size
 
 ExecSpec = namedtuple(  # noqa: PYI024 - `typing` would be a fifth of the fork helper's memory
-    "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group mark"
+    "ExecSpec", "argv env working_dir uid gid groups nice limits open_files group mark has_terminal"
 )
 """Everything that a child must know of a start, in types that `marshal` takes.
 
 Fields of its `Command`; `open_files`, the soft and hard limit unless `limits` has one; `group`, its cgroup or None;
-`mark`, that of its run.
+`mark`, that of its run; `has_terminal`, whether standard input is a terminal, to be the controlling one.
 """
 
 
@@ -67,7 +67,10 @@ def exec_child(spec: ExecSpec, fds: Sequence[int], report: mmap.mmap, reset_sign
         if spec.group is not None:
             _join_cgroup(spec.group, spec.limits, report)
         resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
-        _set_standard_fds(stdin, stdout, stderr)
+        if spec.has_terminal:
+            os.login_tty(stdin)  # makes it all three standard descriptors, too
+        else:
+            _set_standard_fds(stdin, stdout, stderr)
         close_all_but((gate, outcome))  # a child that waits must hold neither other processes' pipes nor its own gate
         set_nice(spec.nice)
         raise_limits(spec.limits)

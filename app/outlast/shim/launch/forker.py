@@ -19,7 +19,7 @@ from outlast.shim.launch.exec_child import ExecSpec, exec_child, map_report
 from outlast.shim.launch.quick_child import QuickChildren
 from outlast.wire.fds import ReceivedFds, close_all
 
-HELLO = b"outlast forker 3\n"
+HELLO = b"outlast forker 4\n"
 """First bytes that the helper sends. Their number is a version: the helper's files may be newer than the shim."""
 REQUEST = struct.Struct("<I")
 """Size of a request in bytes, which is an `ExecSpec`, marshalled. `REQUEST_FDS` descriptors come with it."""

@@ -1,7 +1,7 @@
 """A child that is made without a copy of the fork helper: for the starts that need nothing but what a chain can do.
 
 It prepares itself and waits at its gate as one that was forked (`exec_child`). All others are forked: what may be
-refused, such as a user, a limit or a working folder, needs a decision, and a chain of calls has none.
+refused, such as a user, a terminal, a limit or a working folder, needs a decision, and a chain of calls has none.
 """
 
 import os
@@ -110,7 +110,8 @@ def _is_plain(spec: ExecSpec) -> bool:
     """Return whether a start needs no step that may be refused."""
     soft, hard = (limit & _WHOLE_WORD for limit in spec.open_files)
     return (
-        spec.uid is None
+        not spec.has_terminal
+        and spec.uid is None
         and spec.gid is None
         and spec.groups is None
         and spec.nice is None

@@ -48,6 +48,7 @@ def _make_spec(command: Command, group: str | None, open_files: tuple[int, int],
         open_files=open_files,
         group=group,
         mark=mark,
+        has_terminal=command.terminal is not None,
     )
 
 
@@ -71,8 +72,9 @@ class Start:
     """A process to start, and how far its start has come.
 
     Attributes:
-        stdin: writing end of its standard input; None where it has /dev/null.
-        stdout: reading end of its standard output, likewise. `stderr` is that of its standard error.
+        stdin: writing end of its standard input, or the master of its terminal; None where it has /dev/null.
+        stdout: reading end of its standard output, or the master, likewise. `stderr` is that of its standard error.
+        relay: of a terminal, both ends of the pipe through which its output passes; else empty.
         gate: a byte that is written here lets it run its program. Closed without one, the process ends.
         outcome: a pipe that ends when the program runs or the start has failed.
         report: a memory file that then tells which of the two: see `SpawnOutcome`.
@@ -98,10 +100,17 @@ class Start:
         self._theirs: list[int] = []
         self.pid, self.pidfd = 0, -1
         self.refused: OSError | None = None
+        self.stdin: int | None = None
+        self.stdout: int | None = None
+        self.stderr: int | None = None
+        self.relay: tuple[int, ...] = ()
         try:
-            self.stdin = self._make_input(is_pipe=command.stdin)
-            self.stdout = self._make_output(captured=command.stdout)
-            self.stderr = self._make_output(captured=command.stderr)
+            if command.terminal is not None:
+                self._make_terminal(*command.terminal)
+            else:
+                self.stdin = self._make_input(is_pipe=command.stdin)
+                self.stdout = self._make_output(captured=command.stdout)
+                self.stderr = self._make_output(captured=command.stderr)
             gate, self.gate = os.pipe()
             self._keep(ours=self.gate, theirs=gate)
             self.outcome, outcome = os.pipe()
@@ -116,6 +125,18 @@ class Start:
     def _keep(self, *, ours: int, theirs: int) -> None:
         self._ours.append(ours)
         self._theirs.append(theirs)
+
+    def _make_terminal(self, rows: int, cols: int) -> None:
+        """Make a terminal, which is all three standard descriptors, and belongs to the process's user."""
+        from outlast.shim.launch.terminal import open_terminal  # noqa: PLC0415 - most shims never have a terminal
+
+        master, slave = open_terminal(rows, cols, self.spec.uid)
+        self._keep(ours=master, theirs=slave)
+        self._theirs += [os.dup(slave), os.dup(slave)]  # one for each standard descriptor, as in other starts
+        self.stdin, self.stdout = master, os.dup(master)
+        self._ours.append(self.stdout)
+        self.relay = os.pipe()
+        self._ours += self.relay
 
     def _make_input(self, *, is_pipe: bool) -> int | None:
         if not is_pipe:

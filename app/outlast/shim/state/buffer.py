@@ -10,9 +10,10 @@ Where the system refuses splice(2), bytes are read and written: a shim that is k
 import contextlib
 import errno
 import os
+import select
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from outlast.linux.memory import pipe_capacity, release_pages
@@ -25,6 +26,8 @@ _TRIM_BYTES = 1 << 20
 _TRIM_QUIET_BYTES = 16 << 10
 """Bytes of acknowledged output that are freed at once when at most one read is not acknowledged."""
 _PAGE_BYTES = 4096
+_TERMINAL_BYTES = 2048
+"""Size of a read of a terminal from which more may be there: the kernel gives 4 KiB at once."""
 _NO_SPLICE = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 """Errors of a splice into a file whose file system has none, besides those of a refused call."""
 
@@ -93,7 +96,9 @@ class StreamBuffer:
     """One captured stream: its pipe, and the segments that hold what was read from the pipe.
 
     Attributes:
-        pipe: the reading end; None once the stream has ended.
+        pipe: the reading end, or the master of a terminal; None once the stream has ended.
+        relay: of a terminal, both ends of a pipe through which its output passes, because bytes cannot be moved from
+            a terminal into a file at once; else empty.
         end: offset behind the last byte that was read.
         trimmed_to: offset of the first byte that is still needed.
         sent_to: offset behind the last byte of which any daemon was told.
@@ -101,10 +106,17 @@ class StreamBuffer:
     """
 
     def __init__(
-        self, pipe: int | None, segments: list[Segment], *, trimmed_to: int | None = None, sent_to: int = 0
+        self,
+        pipe: int | None,
+        segments: list[Segment],
+        *,
+        trimmed_to: int | None = None,
+        sent_to: int = 0,
+        relay: Sequence[int] = (),
     ) -> None:
         """Take over a pipe and segments, the last of which may have grown meanwhile."""
         self.pipe = pipe
+        self.relay = relay
         self.segments = deque(segments)
         self.trimmed_to = segments[0].start if trimmed_to is None else trimmed_to
         self.sent_to = sent_to
@@ -112,6 +124,7 @@ class StreamBuffer:
         self.unwritten = b""
         self._keeps_pages = False
         self._copies = False
+        self._copies_from_master = False
         self._capacity_bytes = 0 if pipe is None else pipe_capacity(pipe)
         self._read_at_s = 0.0
 
@@ -131,12 +144,52 @@ class StreamBuffer:
                 `unwritten`.
         """
         assert self.pipe is not None  # noqa: S101 - an ended stream is not watched
+        has_ended = self._fill_relay(self.pipe) if self.relay else False
+        source = self.relay[0] if self.relay else self.pipe
         try:
-            count = self._copy(self.pipe) if self._copies or self.unwritten else self._splice(self.pipe)
+            count = self._copy(source) if self._copies or self.unwritten else self._splice(source)
         except BlockingIOError:
-            return None
+            return 0 if has_ended else None
         self.end += count
         return count
+
+    def _fill_relay(self, master: int) -> bool:
+        """Move what a terminal has into the relay. True: no process has the terminal open, and nothing is left.
+
+        While bytes are in the relay, all programs that hold it have them: none is lost if this one is killed.
+        """
+        moved = 0
+        try:
+            count = _TERMINAL_BYTES
+            while count >= _TERMINAL_BYTES and moved < READ_BYTES:
+                count = self._move_to_relay(master, READ_BYTES - moved)
+                moved += count
+        except BlockingIOError:  # nothing is left, or the relay is full
+            return False
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            return True
+        return False
+
+    def _move_to_relay(self, master: int, size: int) -> int:
+        if not self._copies_from_master:
+            try:
+                return os.splice(master, self.relay[1], size, flags=os.SPLICE_F_NONBLOCK)
+            except (OSError, AttributeError) as exc:
+                if not is_refused(exc) and getattr(exc, "errno", None) not in _NO_SPLICE:
+                    raise
+            self._copies_from_master = True
+        poll = select.poll()
+        poll.register(self.relay[1], select.POLLOUT)
+        if not poll.poll(0):  # what is read must fit
+            raise BlockingIOError
+        return os.write(self.relay[1], os.read(master, min(size, select.PIPE_BUF)))
+
+    @property
+    def may_have_rest(self) -> bool:
+        """Whether bytes that have left the pipe or terminal may be in no segment yet."""
+        return bool(self.unwritten or self.relay)
 
     def _splice(self, pipe: int) -> int:
         try:
@@ -202,7 +255,14 @@ class StreamBuffer:
             head.released = done
 
     def close(self) -> None:
-        """Close all segments. The pipe stays open."""
+        """Close all segments, and the relay. The pipe stays open."""
+        self.close_relay()
         for segment in self.segments:
             segment.close()
         self.segments.clear()
+
+    def close_relay(self) -> None:
+        """Close the relay: the stream has ended."""
+        for fd in self.relay:
+            os.close(fd)
+        self.relay = ()

@@ -1,5 +1,6 @@
 """One process as the shim holds it: its descriptors, its streams, unacknowledged frames, pending input."""
 
+import errno
 import itertools
 import os
 from collections import deque
@@ -267,6 +268,10 @@ class Child:
                 written = os.write(self.stdin, pending.data)
             except BlockingIOError:
                 return True
+            except OSError as exc:
+                if exc.errno != errno.EIO:
+                    raise
+                raise BrokenPipeError from exc  # no process has the terminal open
             pending.data = pending.data[written:]
             if not pending.data:
                 answer(self.input.popleft())

@@ -38,12 +38,16 @@ def describe(child: Child) -> tuple[ProcessDescription, list[int]]:
                 trimmed_to=buffer.trimmed_to,
                 sent_to=buffer.sent_to,
                 segments=[(segment.start, segment.path) for segment in buffer.segments],
+                has_relay=bool(buffer.relay),
             )
             for stream, buffer in child.streams.items()
         ],
         frames=[frame.to_fields() for frame in frames],
     )
-    streams = [StreamFds(buffer.pipe, [segment.fd for segment in buffer.segments]) for buffer in child.streams.values()]
+    streams = [
+        StreamFds(buffer.pipe, [segment.fd for segment in buffer.segments], buffer.relay)
+        for buffer in child.streams.values()
+    ]
     fds = ProcessFds(
         pidfd=child.pidfd if child.pidfd >= 0 else None,
         start=[fd for fd in (child.gate, child.outcome, child.report) if fd >= 0],
@@ -89,7 +93,11 @@ def restore(
             Segment(fd, start, path) for fd, (start, path) in zip(stream_fds.segments, stream.segments, strict=True)
         ]
         child.streams[stream.stream] = StreamBuffer(
-            stream_fds.pipe, segments, trimmed_to=stream.trimmed_to, sent_to=stream.sent_to
+            stream_fds.pipe,
+            segments,
+            trimmed_to=stream.trimmed_to,
+            sent_to=stream.sent_to,
+            relay=stream_fds.relay,
         )
     child.restore_frames(
         [Frame(*fields) for fields in description.frames], [Frame(*fields) for fields in description.ends]

@@ -129,7 +129,7 @@ class OutputReader:
         pipe = child.streams[stream].pipe
         assert pipe is not None  # noqa: S101 - the callers have checked
         self._loop.add_handler(pipe, IN, lambda _events: self._read_stream(child, stream))
-        if child.streams[stream].unwritten:
+        if child.streams[stream].may_have_rest:
             self._write_rest_soon(child, stream)
 
     def _write_rest_soon(self, child: Child, stream: int) -> None:
@@ -146,6 +146,7 @@ class OutputReader:
         if buffer.pipe is not None:
             self._loop.close_fd(buffer.pipe)
             buffer.pipe = None
+            buffer.close_relay()
 
     def _read_stream(self, child: Child, stream: int) -> None:
         buffer = child.streams[stream]

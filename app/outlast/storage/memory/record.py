@@ -8,6 +8,7 @@ from outlast.model.managed import Desired
 from outlast.model.options import Keep
 from outlast.model.output import Chunk, Position, Stream, Trimmed
 from outlast.model.process import OutputSummary, Process, Run
+from outlast.model.resize import Resize
 from outlast.model.usage import RunUsage
 from outlast.storage.base import EndedProcess
 from outlast.storage.whole_lines import with_whole_lines
@@ -39,7 +40,7 @@ def _streams() -> dict[Stream | None, list[Stored]]:
 
 @dataclass(slots=True)
 class Record:
-    """A process with its earlier runs, its output and its usage."""
+    """A process with its earlier runs, its output, its usage and the sizes of its terminal by their times."""
 
     process: Process
     latest_start_ms: int
@@ -48,6 +49,7 @@ class Record:
     latest_ms: int = 0
     held_bytes: int = 0
     usage: dict[int, RunUsage] = field(default_factory=dict)
+    sizes: dict[int, Resize] = field(default_factory=dict)
     position: Position = field(default_factory=Position)
     ended: EndedProcess | None = None
 

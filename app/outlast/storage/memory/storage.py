@@ -11,6 +11,7 @@ from outlast.model.event import EventFilter, EventPage, EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.totals import StartResult, StoreFigures, Tally
@@ -26,6 +27,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     RecordUsage,
+    ResizeTerminal,
     SetManaged,
     Storage,
     TrimOutput,
@@ -146,6 +148,11 @@ class MemoryStorage(Storage):
         """List the processes that have not ended or whose output is not complete, oldest first."""
         records = [self._records[handle] for handle in sorted(self._unfinished)]
         return [Unfinished(record.process, record.position) for record in records]
+
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given."""
+        record = self._records.get(handle)
+        return [] if record is None else [record.sizes[ts_ms] for ts_ms in sorted(record.sizes)]
 
     async def ended(
         self,
@@ -304,7 +311,7 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(  # noqa: C901 - one case a kind of change
+    def _update(  # noqa: C901, PLR0912 - one case a kind of change
         self,
         record: Record,
         change: Chunk
@@ -315,6 +322,7 @@ class MemoryStorage(Storage):
         | CompleteOutput
         | AddEvent
         | RecordUsage
+        | ResizeTerminal
         | TrimOutput,
     ) -> None:
         process = record.process
@@ -339,6 +347,8 @@ class MemoryStorage(Storage):
             self._tally.count_removed(change.rule, before - record.held_bytes)
         elif isinstance(change, RecordUsage):
             _record_usage(record, change)
+        elif isinstance(change, ResizeTerminal):
+            record.sizes[change.resize.ts_ms] = change.resize
         elif isinstance(change, AddEvent):
             if change.run == process.run.number:
                 self._events.add_once(process, change.type, change.ts_ms)

@@ -21,6 +21,7 @@ from outlast.storage.base import (
     EndRun,
     PurgeProcess,
     RecordUsage,
+    ResizeTerminal,
     SetManaged,
     TrimOutput,
     WithdrawProcess,
@@ -107,6 +108,8 @@ class Batch:
                 self._db.execute(queries.COMPLETE_OUTPUT, (handle, run))
             case RecordUsage():
                 self._record_usage(change)
+            case ResizeTerminal(handle=handle, resize=size):
+                self._db.execute(queries.ADD_SIZE, (handle, size.ts_ms, size.rows, size.cols))
             case AddEvent():
                 self._add_event_once(change)
             case PurgeProcess(handle=handle):

@@ -105,10 +105,16 @@ HAS_KEY = "SELECT 1 FROM process WHERE idempotency_key = ?"
 HANDLE_BY_ID = "SELECT handle FROM process WHERE id = ?"
 IS_STORED = "SELECT 1 FROM process WHERE handle = ?"
 
+ADD_SIZE = """
+INSERT OR REPLACE INTO terminal_size (handle, ts, rows, cols)
+SELECT handle, ?2, ?3, ?4 FROM process WHERE handle = ?1
+"""
+SIZES = "SELECT ts, rows, cols FROM terminal_size WHERE handle = ? ORDER BY ts"
 PURGE = (
     "DELETE FROM process WHERE handle = ?",
     "DELETE FROM run WHERE handle = ?",
     "DELETE FROM run_usage WHERE handle = ?",
+    "DELETE FROM terminal_size WHERE handle = ?",
     "DELETE FROM tag WHERE handle = ?",
     "DELETE FROM managed WHERE handle = ?",
     "DELETE FROM unmerged WHERE handle = ?",

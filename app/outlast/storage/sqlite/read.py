@@ -7,6 +7,7 @@ from typing import Any
 
 from outlast.model.output import Chunk, ChunkQuery, Stream
 from outlast.model.process import Order, Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.usage import PeakUsage, RunUsage, UsageSample
 from outlast.storage.base import EndedProcess, Unfinished
 from outlast.storage.sql.mapping import managed_from_text, output_summary, run_from_row, spec_from_row
@@ -67,6 +68,11 @@ def processes(db: sqlite3.Connection, query: ProcessQuery) -> list[Process]:
     page, parameters = list_query(db, query)
     found = _page(db, page, parameters, ascending=query.order is Order.OLDEST)
     return [entry.process for entry in found]
+
+
+def resizes(db: sqlite3.Connection, handle: int) -> list[Resize]:
+    """Implement `Storage.resizes`."""
+    return [Resize(ts_ms=ts, rows=rows, cols=cols) for ts, rows, cols in db.execute(queries.SIZES, (handle,))]
 
 
 def usage(db: sqlite3.Connection, handle: int, run: int) -> RunUsage | None:

@@ -16,6 +16,7 @@ from outlast.model.event import EventFilter, EventPage
 from outlast.model.histogram import Histogram, HistogramQuery
 from outlast.model.output import ChunkQuery, Position, Stream
 from outlast.model.process import Process, ProcessQuery, Run
+from outlast.model.resize import Resize
 from outlast.model.retention import Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.model.scan import ScanPage, ScanQuery
 from outlast.model.sql import SqlQuery
@@ -205,6 +206,10 @@ class SqliteStorage(Storage):
     async def unfinished(self) -> list[Unfinished]:
         """List the processes that have not ended or whose output is not complete, oldest first."""
         return await self.read(read.unfinished)
+
+    async def resizes(self, handle: int) -> list[Resize]:
+        """Return the sizes that a process's terminal was given."""
+        return await self.read(partial(read.resizes, handle=handle))
 
     async def ended(
         self,

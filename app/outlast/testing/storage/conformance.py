@@ -28,6 +28,7 @@ from outlast.testing.storage.output import OutputConformance
 from outlast.testing.storage.processes import ProcessConformance
 from outlast.testing.storage.retention import RetentionConformance
 from outlast.testing.storage.scan import ScanConformance
+from outlast.testing.storage.terminals import TerminalConformance
 from outlast.testing.storage.trimming import TrimmingConformance
 from outlast.testing.storage.usage import UsageConformance
 from outlast.testing.storage.whole_lines import WholeLineConformance
@@ -41,6 +42,7 @@ class StorageConformance(
     WholeLineConformance,
     EventConformance,
     UsageConformance,
+    TerminalConformance,
     FiguresConformance,
     ScanConformance,
     RetentionConformance,
