@@ -22,6 +22,7 @@ from tests.fuzz.world import REFS, World
 
 BOTH_MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 RUN = "/api/v1/processes/run"
+WEBSOCKETS = ("/ws", "/tunnels/tcp")
 SHORTENED_CHARS = 64  # of a name, in an error
 MAX_REPORTED = 5  # of an operation's failures
 
@@ -56,7 +57,9 @@ class Campaign:
         found = list(schema.get_all_operations())
         operations = [each.ok() for each in found if isinstance(each, Ok)]
         assert len(operations) == len(found), "an operation of the document is not valid"
-        operations = [each for each in operations if not each.path.endswith("/ws")]  # these requests open no websocket
+        operations = [
+            each for each in operations if not each.path.endswith(WEBSOCKETS)
+        ]  # these requests open no websocket
         wrong = []
         # DELETE comes last: a deleted process cannot be tried any more.
         for operation in sorted(operations, key=lambda each: each.method == "delete"):

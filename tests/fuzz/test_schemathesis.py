@@ -18,6 +18,7 @@ LIMITS = 4 * EXAMPLES
 NEVER_MET = {
     *("GET /login", "POST /login", "POST /logout", "GET /api/v1/output/follow"),
     "GET /api/v1/pty/{session}/ws",
+    "GET /api/v1/tunnels/tcp",
 }
 """Calls that succeed only with what nobody makes up: a token, the origin of the page, a process that is there."""
 

@@ -1,10 +1,11 @@
 """The aiohttp application: routes, middlewares, headers. Nothing here opens a socket."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, WSCloseCode, hdrs, web
 
 from outlast.api import app_keys, errors, headers
 from outlast.api.access_log import AccessLog
@@ -20,6 +21,7 @@ from outlast.core.manager import ProcessManager
 from outlast.linux.own_usage import start_time
 
 _FILE_THREADS = 4
+_STOPPING = b"the daemon is stopping: connect again"
 
 
 def make_app(
@@ -69,6 +71,7 @@ def make_app(
     app[app_keys.METRICS_TAGS] = tuple(metrics_tags)
     app[app_keys.EVENTS] = EventCache()
     app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
+    app[app_keys.TUNNELS] = set()
     app[app_keys.FILE_THREADS] = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files") if has_files else None
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     _add_routes(app, guard)
@@ -105,6 +108,9 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
 
 async def _end_streams(app: web.Application) -> None:
     app[app_keys.MANAGER].interrupt_followers()
+    tunnels = app[app_keys.TUNNELS]
+    closing = (socket.close(code=WSCloseCode.SERVICE_RESTART, message=_STOPPING) for socket in tunnels)
+    await asyncio.gather(*closing, return_exceptions=True)
     await app[app_keys.BACKGROUND_TASKS].settle()
 
 

@@ -39,20 +39,16 @@ the sentence in `error` is for people, and may change.
 Every GET answers HEAD, too. Bodies are sent as they are, without `Content-Encoding`.
 """
 
-_REF = {
-    "name": "ref",
-    "in": "path",
-    "required": True,
-    "description": "Pid, permanent id, name or handle (`@12`) of a process.",
-    "schema": {"type": "string"},
-}
-_SESSION = {
-    "name": "session",
-    "in": "path",
-    "required": True,
-    "description": "Id of a session: of the process in the terminal.",
-    "schema": {"type": "string"},
-}
+_PLACES = [
+    {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "ref": "Pid, permanent id, name or handle (`@12`) of a process.",
+        "session": "Id of a session: of the process in the terminal.",
+        "namespace": "Any word.",
+        "sandbox": "Id of the sandbox, `local`.",
+    }.items()
+]
+"""Parameters in paths."""
 
 
 def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
@@ -108,8 +104,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
         "summary": route.summary,
         "tags": [route.group],
         "parameters": [
-            *([_REF] if "{ref}" in route.path else []),
-            *([_SESSION] if "{session}" in route.path else []),
+            *(one for one in _PLACES if f"{{{one['name']}}}" in route.path),
             *converter.schema2parameters(route.query(), location="query"),
             *(
                 {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}

@@ -21,6 +21,7 @@ from outlast.api.handlers import (
 )
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
 from outlast.api.route import Answer, Route, done
+from outlast.api.sandbox_routes import SANDBOX_ROUTES
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import group as group_schemas
 from outlast.api.schemas import lists, responses
@@ -408,6 +409,7 @@ ROUTES: tuple[Route, ...] = (
         answer=Answer(meaning="The rows of the result.", content={_JSON: responses.SqlRows}),
     ),
     *FILE_ROUTES,
+    *SANDBOX_ROUTES,
     Route(
         method="GET",
         path="/api/v1/health",
