@@ -48,7 +48,7 @@ class World:
         path = case.operation.path
         if "{session}" in path and ref != INVENTED:
             case.path_parameters["session"] = self._terminal(spend=case.method == "DELETE")
-        if path.endswith("/recording") and ref == RUNNING:
+        if path.endswith("/recording") and ref != INVENTED:
             case.path_parameters["ref"] = self._terminal(spend=False)
         elif "{ref}" in path and ref != INVENTED:
             if ref == RUNNING and path.endswith("/restart"):
