@@ -11,7 +11,7 @@ import asyncio, time, pytest
 from tests.support import deadlines
 
 def pytest_collection_modifyitems(items):
-    deadlines._S, deadlines._FIXTURES_S = 0.2, 0.8
+    deadlines._S, deadlines._FIXTURES_S = {limits}
     for item in items:
         deadlines.give(item)
 """
@@ -26,11 +26,13 @@ def test_that_sleeps():
 """
 
 
-@pytest.mark.parametrize(("name", "message"), [("waits", "asyncio.Event().wait()"), ("sleeps", "Timeout")])
+@pytest.mark.parametrize(
+    ("name", "limits", "message"), [("waits", "0.2, 60", "asyncio.Event().wait()"), ("sleeps", "1, 1", "Timeout")]
+)
 def test_a_test_that_hangs_fails_and_says_where(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, limits: str, message: str
 ) -> None:
-    pytester.makeconftest(HANGING)
+    pytester.makeconftest(HANGING.format(limits=limits))
     pytester.makepyfile(TESTS)
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))

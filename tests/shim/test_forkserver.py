@@ -203,7 +203,8 @@ def test_a_helper_that_does_not_start_is_done_without_for_a_while(
     monkeypatch.setattr(forkserver, "_PAUSE_S", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(forkserver, "_PROGRAM", program)
-        patched.setattr(forkserver, "_HELLO_S", 10 * TICK_S)
+        if program == STOPS:
+            patched.setattr(forkserver, "_HELLO_S", 10 * TICK_S)
         assert forking.run(OWN) == [OWN_PID]
         assert forker_pid(os.getpid()) is None
     said = capfd.readouterr().err
