@@ -45,6 +45,7 @@ _CLIENT_COMMANDS = {
     "inspect": "processes",
     "kill": "processes",
     "logs": "logs",
+    "mcp": "mcp.command",
     "ps": "processes",
     "restart": "processes",
     "rm": "processes",
