@@ -4,7 +4,7 @@ import re
 
 from outlast.api.route import Route
 
-_FILLED = {"ref": "42", "file": "docs.js", "build": "0"}
+_FILLED = {"ref": "42", "file": "docs.js", "build": "0", "project": "shop"}
 
 
 def path_of(route: Route, ref: str = _FILLED["ref"]) -> str:

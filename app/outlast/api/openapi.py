@@ -12,10 +12,11 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, login, process_fields, responses
+from outlast.api.schemas import fields, login, process_fields, projects, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
+from outlast.api.schemas.projects import NAME_FORM
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -41,6 +42,13 @@ _REF = {
     "in": "path",
     "required": True,
     "description": "Pid, permanent id, name or handle (`@12`) of a process.",
+    "schema": {"type": "string"},
+}
+_PROJECT = {
+    "name": "project",
+    "in": "path",
+    "required": True,
+    "description": f"Name of a project. It {NAME_FORM}.",
     "schema": {"type": "string"},
 }
 
@@ -85,7 +93,7 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, getattr(login, name, None)):
+        if answer := getattr(responses, name, getattr(login, name, getattr(projects, name, None))):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -99,6 +107,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
         "tags": [route.group],
         "parameters": [
             *([_REF] if "{ref}" in route.path else []),
+            *([_PROJECT] if "{project}" in route.path else []),
             *converter.schema2parameters(route.query(), location="query"),
             *(
                 {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
@@ -116,7 +125,14 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
 
 
 def _operation_id(route: Route) -> str:
-    words = route.path.replace("/api/v1", "").replace("{ref}", "one").replace(".", "_").strip("/").split("/")
+    words = (
+        route.path.replace("/api/v1", "")
+        .replace("{ref}", "one")
+        .replace("{project}", "one")
+        .replace(".", "_")
+        .strip("/")
+        .split("/")
+    )
     return "_".join([route.method.lower(), *words])
 
 

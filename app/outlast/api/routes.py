@@ -19,6 +19,7 @@ from outlast.api.handlers import (
     wait,
 )
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
+from outlast.api.project_routes import PROJECT_ROUTES
 from outlast.api.route import Answer, Route
 from outlast.api.schemas import events as event_schemas
 from outlast.api.schemas import group as group_schemas
@@ -439,5 +440,6 @@ ROUTES: tuple[Route, ...] = (
             content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
         ),
     ),
+    *PROJECT_ROUTES,
     *BROWSER_ROUTES,
 )
