@@ -41,6 +41,7 @@ _ASK_S = 60.0
 
 _CLIENT_COMMANDS = {
     "completion": "completion",
+    "down": "project.commands",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",
@@ -54,6 +55,7 @@ _CLIENT_COMMANDS = {
     "send": "processes",
     "signal": "processes",
     "stop": "processes",
+    "up": "project.commands",
     "wait": "processes",
 }
 """Commands in modules of their own, which are loaded when they run."""

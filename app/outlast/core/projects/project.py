@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from outlast.model.project import PROJECT_TAG, DeclaredStatus
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
-_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
 _LOOK_S = 5.0
 _HOPELESS = (SpawnFailed, NameInUse, InvalidRequest, EnvKeyLost)
 """Errors of a start that another try would meet again."""
@@ -108,12 +109,15 @@ class Project:
     async def _wait(self, look: Callable[[], Awaitable[bool]], timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                seen = self._seen()
-                while not await look():
+                while True:
+                    seen, began = self._seen(), time.monotonic()
+                    if await look():
+                        return True
                     if self._feed.is_interrupted:
                         return False
-                    seen = await self._change(seen)
-                return True
+                    looked_at = time.monotonic()
+                    await self._change(seen)
+                    await asyncio.sleep(min(_LONGEST_PAUSE_S, looked_at - began))
         return False
 
     # ---- the task
@@ -121,19 +125,18 @@ class Project:
     def _seen(self) -> tuple[int, int]:
         return self._feed.commits, self._nudges
 
-    async def _change(self, seen: tuple[int, int], *, nudges_only: bool = False) -> tuple[int, int]:
-        """Wait for something new, or some seconds, and return what has been seen."""
+    async def _change(self, seen: tuple[int, int], *, nudges_only: bool = False) -> None:
+        """Wait for something that has not been seen, or some seconds."""
         feed = self._feed
         if nudges_only:
             await feed.wait(lambda: self._nudges != seen[1])
         else:
             await feed.wait(lambda: self._seen() != seen or feed.is_interrupted, _LOOK_S)
-        return self._seen()
 
     async def _work(self) -> None:
         is_settled, is_known = False, False
         while not self.is_gone:
-            seen = self._seen()
+            seen, began = self._seen(), time.monotonic()
             try:
                 if not is_known:
                     await self._find_started()
@@ -144,8 +147,9 @@ class Project:
                 await asyncio.sleep(_RETRY_S)
                 continue
             # A project that has nothing to do wakes for calls only.
+            looked_at = time.monotonic()
             await self._change(seen, nudges_only=is_settled)
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(min(_LONGEST_PAUSE_S, looked_at - began))  # half of the time is for others
 
     async def _find_started(self) -> None:
         """Find processes that an earlier daemon has started, and died before it kept that."""

@@ -133,10 +133,7 @@ class Projects:
             Unavailable: it cannot be kept now; likewise.
         """
         _check(application.processes)
-        entries = {
-            short: await asyncio.to_thread(self._make_entry, name, short, declared)
-            for short, declared in application.processes.items()
-        }
+        entries = await asyncio.to_thread(self._make_entries, name, application.processes)
         project = self._projects.get(name)
         is_new = False
         if project is None or project.is_gone:
@@ -206,8 +203,11 @@ class Projects:
     def _new(self, record: ProjectRecord) -> Project:
         return Project(record, self._manager, self._files, self._env_encryption)
 
+    def _make_entries(self, project: str, processes: Mapping[str, Declared]) -> dict[str, Entry]:
+        """Return the entries of declared processes. Blocks."""
+        return {short: self._make_entry(project, short, declared) for short, declared in processes.items()}
+
     def _make_entry(self, project: str, short: str, declared: Declared) -> Entry:
-        """Return the entry of a declared process. Blocks."""
         start = declared.start
         request = replace(start, name=f"{project}.{short}", tags={**start.tags, PROJECT_TAG: project})
         spec = make_spec(request, users.resolve(request.user))
