@@ -55,9 +55,11 @@ async def runs(daemon: Daemon) -> dict[str, list[str]]:
 
 async def test_each_starts_when_what_it_waits_for_holds(daemon: Daemon, tmp_path: Path) -> None:
     log = tmp_path / "log"
+    log.touch()
     processes = {
         "web": sh(f"echo web >> {log}; exec sleep 1000", {"db": "healthy", "migrate": "completed_successfully"}),
-        "db": sh(f"echo db >> {log}; sleep 0.3; echo ready; exec sleep 1000", ready_log="ready"),
+        "db": sh(f"echo db >> {log}; sleep 0.3; echo up >> {log}; echo ready; exec sleep 1000", ready_log="ready"),
+        "early": sh(f"echo early >> {log}", {"db": "healthy"}),
         "migrate": sh(f"echo migrate >> {log}; sleep 0.2; echo done >> {log}", {"db": "log_ready"}),
         "watch": sh(f"echo watch >> {log}; exec sleep 1000", {"web": "started"}),
         "report": sh(f"echo report >> {log}", {"migrate": "completed"}),
@@ -65,17 +67,21 @@ async def test_each_starts_when_what_it_waits_for_holds(daemon: Daemon, tmp_path
     applied = await put(daemon, processes)
     assert applied["created"] == list(processes)
     assert applied["waiting"]["web"] == "for db to be healthy"
+    await eventually(lambda: len(log.read_text().split()) == 8)
+    await eventually(partial(_has_status, daemon, "report", "completed"))
     assert await settled(daemon) == {
         "web": "running",
         "db": "healthy",
+        "early": "completed",
         "migrate": "completed",
         "watch": "running",
         "report": "completed",
     }
-    await eventually(lambda: len(log.read_text().split()) == 6)
     written = log.read_text().split()
-    assert written[:3] == ["db", "migrate", "done"]
-    assert written.index("watch") > written.index("web")
+    assert written[:2] == ["db", "up"]
+    assert sorted(written) == sorted(["db", "up", "early", "migrate", "done", "report", "web", "watch"])
+    assert written.index("web") > written.index("done")
+    assert written.index("report") > written.index("done")
     process = await daemon.call("GET", "/processes/shop.db", 200)
     assert process["tags"] == {"project": "shop"}
 
@@ -164,6 +170,11 @@ async def test_what_is_declared_no_more_is_named_or_ended(daemon: Daemon) -> Non
     await put(daemon, {"a": sleeper(env={"A": "1"})})  # it takes the place of the orphan
     await settled(daemon)
     assert {name: len(found) for name, found in (await runs(daemon)).items()} == {"shop.a": 1}
+
+
+async def _has_status(daemon: Daemon, short: str, status: str) -> bool:
+    shown = await daemon.call("GET", "/projects/shop", 200)
+    return bool(shown["processes"][short]["status"] == status)
 
 
 async def _only(daemon: Daemon, names: set[str]) -> bool:

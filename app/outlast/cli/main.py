@@ -53,6 +53,7 @@ _CLIENT_COMMANDS = {
     "run": "run",
     "search": "queries",
     "send": "processes",
+    "service": "service",
     "signal": "processes",
     "stop": "processes",
     "up": "project.commands",
