@@ -203,8 +203,8 @@ async def test_an_end_is_in_reverse_order_and_each_waits_for_the_last(daemon: Da
     ("processes", "sentence"),
     [
         ({"a": sleeper({"b": "started"}), "b": sleeper({"a": "started"})}, "in a circle: a -> b -> a"),
-        ({"a": sleeper({"x": "started"})}, "a depends on 'x', which is not declared"),
-        ({"a": sleeper({"b": "healthy"}), "b": sleeper()}, "which has no health_check or ready_log"),
+        ({"a": sleeper({"x": "started"})}, "processes.a.depends_on names 'x', which is not declared"),
+        ({"a": sleeper({"b": "healthy"}), "b": sleeper()}, "b has no health_check or ready_log, and cannot be healthy"),
         ({"a": sleeper({"b": "soon"}), "b": sleeper()}, "processes.a.depends_on.b must be one of"),
         ({"a": {"start": {"command": "true", "name": "x"}}}, "processes.a.start.name"),
         ({"a/b": sleeper()}, "processes.a/b must be"),

@@ -30,7 +30,7 @@ class Project:
     """A project of this daemon.
 
     Attributes:
-        record: what is kept of it. A call that changes it calls `keep`, and then `nudge`.
+        record: what is kept of it. A call gives `keep` another one, and then calls `nudge`.
         lock: held while it is changed by a call.
         is_gone: whether it has ended, and is kept no more.
     """
@@ -51,8 +51,8 @@ class Project:
         self._task: asyncio.Task[None] | None = None
 
     def run(self) -> None:
-        """Work from now on."""
-        self._task = asyncio.create_task(self._work(), name=f"project {self.record.name}")
+        """Work from now on, if that has not begun."""
+        self._task = self._task or asyncio.create_task(self._work(), name=f"project {self.record.name}")
 
     async def close(self) -> None:
         """Leave the rest to the next daemon."""
@@ -66,14 +66,16 @@ class Project:
         self._nudges += 1
         self._feed.wake()
 
-    async def keep(self) -> None:
-        """Store the record.
+    async def keep(self, record: ProjectRecord | None = None) -> None:
+        """Store the record, or another one in its place. Nothing is done by that before it is stored.
 
         Raises:
             OSError: it is not stored.
         """
         async with self._keeping:
-            await asyncio.to_thread(self._files.save, self.record)
+            record = record or self.record
+            await asyncio.to_thread(self._files.save, record)
+            self.record = record
 
     async def look(self) -> tuple[dict[str, Outcome], dict[str, ProcessView]]:
         """Return the outcomes of the declared processes by their short names, and the processes by their ids."""

@@ -134,33 +134,34 @@ class Projects:
         """
         _check(application.processes)
         entries = await asyncio.to_thread(self._make_entries, name, application.processes)
-        project = self._projects.get(name)
-        is_new = False
-        if project is None or project.is_gone:
-            project, is_new = self._new(ProjectRecord(name=name, folder=application.folder)), True
-            if not application.is_dry:
-                self._projects[name] = project
-        async with project.lock:
-            _, views = await project.look()
-            record, applied = _change(project.record, entries, application, views)
-            if application.is_dry:
-                return applied
-            before, project.record = project.record, record
-            try:
-                await project.keep()
-            except OSError as exc:
-                project.record = before
-                if is_new:
-                    del self._projects[name]
-                raise Unavailable(f"the project cannot be kept now, and nothing was done: {exc.strerror}") from None
+        while True:
+            project = self._projects.get(name)
+            if project is None or project.is_gone:
+                project = self._new(ProjectRecord(name=name, folder=application.folder))
+                if not application.is_dry:
+                    self._projects[name] = project
+            async with project.lock:
+                if not project.is_gone:  # else its end was over just now
+                    return await self._apply(project, entries, application)
+
+    async def _apply(self, project: Project, entries: Mapping[str, Entry], application: Application) -> Applied:
+        """Apply to a project whose lock is held."""
+        _, views = await project.look()
+        record, applied = _change(project.record, entries, application, views)
+        if application.is_dry:
+            return applied
+        try:
+            await project.keep(record)
+        except OSError as exc:
+            raise Unavailable(f"the project cannot be kept now, and nothing was done: {exc.strerror}") from None
+        finally:
+            project.run()
         found, _ = await project.look()
         applied.waiting = {
             short: outcome.reason
             for short, outcome in found.items()
             if outcome.status is DeclaredStatus.WAITING and not outcome.is_due
         }
-        if is_new:
-            project.run()
         project.nudge()
         return applied
 
@@ -173,6 +174,8 @@ class Projects:
         """
         project = self._find(name)
         async with project.lock:
+            if project.is_gone:
+                return True
             if unknown := only - project.record.entries.keys():
                 raise NotFound(f"project {name} declares no process {min(unknown)!r}")
             if only:
@@ -183,11 +186,9 @@ class Projects:
                 record = replace(project.record, entries=changed)
             else:
                 record = replace(project.record, ending=True)
-            before, project.record = project.record, record
             try:
-                await project.keep()
+                await project.keep(record)
             except OSError as exc:
-                project.record = before
                 raise Unavailable(f"the end of the project cannot be kept now: {exc.strerror}") from None
         project.nudge()
         if not only:
@@ -227,10 +228,12 @@ def _check(processes: Mapping[str, Declared]) -> None:
     for short, declared in processes.items():
         for other, need in declared.needs.items():
             if other not in processes:
-                raise InvalidRequest(f"{short} depends on {other!r}, which is not declared")
+                raise InvalidRequest(f"processes.{short}.depends_on names {other!r}, which is not declared")
             options = processes[other].start.options
             if need in _NEED_CHECK and options.health_check is None and options.ready_log is None:
-                raise InvalidRequest(f"{short} waits for {other} to be healthy, which has no health_check or ready_log")
+                raise InvalidRequest(
+                    f"processes.{short}.depends_on: {other} has no health_check or ready_log, and cannot be {need}"
+                )
     if cycle := find_cycle({short: declared.needs for short, declared in processes.items()}):
         raise InvalidRequest(f"processes depend on one another in a circle: {' -> '.join(cycle)}")
 
