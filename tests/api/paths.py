@@ -4,7 +4,15 @@ import re
 
 from outlast.api.route import Route
 
-_FILLED = {"ref": "42", "session": "42", "file": "docs.js", "build": "0", "namespace": "default", "sandbox": "local"}
+_FILLED = {
+    "ref": "42",
+    "session": "42",
+    "file": "docs.js",
+    "build": "0",
+    "project": "shop",
+    "namespace": "default",
+    "sandbox": "local",
+}
 
 
 def path_of(route: Route, ref: str = _FILLED["ref"]) -> str:

@@ -12,6 +12,7 @@ from harness.http_client import Answer, HttpClient
 from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.core.manager import ProcessManager
+from outlast.core.projects.projects import Projects
 
 from .stub import StubManager
 
@@ -65,6 +66,7 @@ async def serving(
     """Serve a stub manager on a port of its own, in the way of the daemon."""
     app = make_app(
         cast("ProcessManager", manager),
+        cast("Projects", manager),
         token=TOKEN,
         version="1.2.3",
         allowed_hosts=["outlast.example"],

@@ -121,7 +121,12 @@ def names_what_is_wrong(_: Any, response: Any, case: Any) -> None:
     if response.status_code != requests.codes.bad_request or response.json()["code"] != "INVALID_REQUEST":
         return
     sentence = response.json()["error"]
-    given = [*(case.query or {}), *(case.headers or {}), *(case.body if isinstance(case.body, dict) else ())]
+    given = [
+        *(case.path_parameters or {}),
+        *(case.query or {}),
+        *(case.headers or {}),
+        *(case.body if isinstance(case.body, dict) else ()),
+    ]
     names = {str(name)[:SHORTENED_CHARS] for name in given} | FIELDS[case.operation.label] | {"the body"}
     assert any(name in sentence for name in names), f"names no field: {sentence}"
 

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 HARMLESS = ("true", "false", "echo")  # programs that end at once, whatever arguments and environment they are given
 STARTS = frozenset({"/api/v1/processes", "/api/v1/processes/run", "/api/v1/pty"})
+PROJECTS = "/api/v1/projects/"
 EVENT_STREAM = "text/event-stream"
 QUIET_S = 0.2  # a stream of events that is silent for this time counts as read
 MAX_STREAM_BYTES = 64 * 1024
@@ -39,15 +40,25 @@ class Session(requests.Session):
 
 def refuse_harm(request: requests.PreparedRequest) -> None:
     """Raise if `request` could start a program that is not known to be harmless."""
-    if request.method != "POST" or urlsplit(request.url or "").path not in STARTS:
+    path = urlsplit(request.url or "").path
+    is_start, is_project = request.method == "POST" and path in STARTS, request.method == "PUT" and PROJECTS in path
+    if not (is_start or is_project):
         return
     try:
         body = json.loads(request.body if isinstance(request.body, str | bytes) else b"null")
     except (ValueError, TypeError):
         return  # a body that is not JSON starts nothing
-    command = body.get("command") if isinstance(body, dict) else None
-    if isinstance(command, str) and command not in {*HARMLESS, ""}:
-        raise RuntimeError(f"about to start {command!r} for real")
+    for start in starts_of(body) if is_project else [body]:
+        command = start.get("command") if isinstance(start, dict) else None
+        if isinstance(command, str) and command not in {*HARMLESS, ""}:
+            raise RuntimeError(f"about to start {command!r} for real")
+
+
+def starts_of(body: Any) -> list[Any]:
+    """Return the starts in the body of a project, whatever else is in it."""
+    processes = body.get("processes") if isinstance(body, dict) else None
+    declared = processes.values() if isinstance(processes, dict) else ()
+    return [each.get("start") for each in declared if isinstance(each, dict)]
 
 
 def _read_while_it_speaks(response: requests.Response) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-from tests.fuzz.session import HARMLESS, STARTS
+from tests.fuzz.session import HARMLESS, STARTS, starts_of
 
 INVENTED = "invented"  # the reference stays as it was made up
 ENDED_ID = "ended, by id"
@@ -14,6 +14,7 @@ ENDED_HANDLE = "ended, by handle"
 RUNNING = "running"
 FILES = "/api/v1/files"
 REFS = (ENDED_ID, ENDED_PID, ENDED_HANDLE, RUNNING, INVENTED)
+_PROJECT = "shop"
 # These calls may end their process: then they get another one.
 SPENDING = ("/signal", "/stdin", "/stdin/close")
 
@@ -61,6 +62,11 @@ class World:
             case.path_parameters["sandbox"] = "local"
         if path.startswith(FILES):
             self._keep_in_folder(case)
+        if case.path_parameters and "project" in case.path_parameters and ref != INVENTED:
+            case.path_parameters["project"] = _PROJECT
+        if case.method == "PUT" and starts_of(case.body):
+            processes = {name: _harmless_declared(each) for name, each in case.body["processes"].items()}
+            case.body = {**case.body, "processes": processes}
         _hurry(case)
 
     def _keep_in_folder(self, case: Any) -> None:
@@ -108,9 +114,17 @@ def _harmless(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
+def _harmless_declared(declared: Any) -> Any:
+    """Return a declared process with a harmless program; what is wrong in it stays wrong."""
+    if isinstance(declared, dict) and isinstance(declared.get("start"), dict):
+        return {**declared, "start": _harmless(declared["start"])}
+    return declared
+
+
 def _hurry(case: Any) -> None:
     """Make a call that waits wait for the shortest time that the document allows."""
-    parameter = case.operation.get_parameter("timeout", "query")
-    given = (case.query or {}).get("timeout", 0)
+    name = "wait" if "{project}" in case.operation.path else "timeout"
+    parameter = case.operation.get_parameter(name, "query")
+    given = (case.query or {}).get(name, 0)
     if parameter is not None and isinstance(given, int | float):
-        case.query = {**(case.query or {}), "timeout": parameter.definition["schema"].get("minimum", 0)}
+        case.query = {**(case.query or {}), name: parameter.definition["schema"].get("minimum", 0)}

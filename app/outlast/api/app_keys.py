@@ -10,9 +10,11 @@ from outlast.api.metrics.http_stats import HttpStats
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
+from outlast.core.projects.projects import Projects
 
 GUARD = web.AppKey("GUARD", Guard)
 MANAGER = web.AppKey("MANAGER", ProcessManager)
+PROJECTS = web.AppKey("PROJECTS", Projects)
 VERSION = web.AppKey("VERSION", str)
 EVENTS = web.AppKey("EVENTS", EventCache)
 BACKGROUND_TASKS = web.AppKey("BACKGROUND_TASKS", BackgroundTasks)

@@ -18,6 +18,7 @@ from outlast.api.routes import ROUTES
 from outlast.api.streaming.response import BackgroundTasks
 from outlast.api.streaming.sse import EventCache
 from outlast.core.manager import ProcessManager
+from outlast.core.projects.projects import Projects
 from outlast.linux.own_usage import start_time
 
 _FILE_THREADS = 4
@@ -26,6 +27,7 @@ _STOPPING = b"the daemon is stopping: connect again"
 
 def make_app(
     manager: ProcessManager,
+    projects: Projects,
     *,
     token: str,
     version: str,
@@ -41,6 +43,7 @@ def make_app(
 
     Args:
         manager: the process manager; its owner opens and closes it.
+        projects: the projects; likewise.
         token: API token that clients must send.
         version: version of the program, shown to clients.
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.
@@ -65,6 +68,7 @@ def make_app(
     )
     app[app_keys.GUARD] = guard
     app[app_keys.MANAGER] = manager
+    app[app_keys.PROJECTS] = projects
     app[app_keys.VERSION] = version
     app[app_keys.HTTP_STATS] = stats
     app[app_keys.STARTED_AT_S] = start_time()

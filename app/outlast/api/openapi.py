@@ -13,10 +13,11 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, login, process_fields, responses, terminal_responses
+from outlast.api.schemas import fields, login, process_fields, projects, responses, terminal_responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.processes import RunBody, StartBody
+from outlast.api.schemas.projects import NAME_FORM
 from outlast.api.schemas.sessions import SessionBody
 from outlast.api.schemas.terminal_fields import TerminalBody
 from outlast.model import errors
@@ -44,6 +45,7 @@ _PLACES = [
     for name, description in {
         "ref": "Pid, permanent id, name or handle (`@12`) of a process.",
         "session": "Id of a session: of the process in the terminal.",
+        "project": f"Name of a project. It {NAME_FORM}.",
         "namespace": "Any word.",
         "sandbox": "Id of the sandbox, `local`.",
     }.items()
@@ -91,7 +93,9 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     document = spec.to_dict()
     lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
     for name, schema in document["components"]["schemas"].items():
-        for answer in filter(None, (getattr(module, name, None) for module in (responses, terminal_responses, login))):
+        for answer in filter(
+            None, (getattr(module, name, None) for module in (responses, terminal_responses, projects, login))
+        ):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]
@@ -123,7 +127,7 @@ def _operation(route: Route, converter: Any) -> dict[str, Any]:
 
 
 def _operation_id(route: Route) -> str:
-    path = re.sub(r"{(ref|session)}", "one", route.path.replace("/api/v1", ""))
+    path = re.sub(r"{(ref|session|project)}", "one", route.path.replace("/api/v1", ""))
     words = path.replace(".", "_").strip("/").split("/")
     return "_".join([route.method.lower(), *words])
 

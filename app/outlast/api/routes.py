@@ -20,6 +20,7 @@ from outlast.api.handlers import (
     wait,
 )
 from outlast.api.metrics.exposition import OPENMETRICS, TEXT
+from outlast.api.project_routes import PROJECT_ROUTES
 from outlast.api.route import Answer, Route, done
 from outlast.api.sandbox_routes import SANDBOX_ROUTES
 from outlast.api.schemas import events as event_schemas
@@ -441,5 +442,6 @@ ROUTES: tuple[Route, ...] = (
             content={TEXT: "Prometheus's text format 0.0.4.", OPENMETRICS: "OpenMetrics 1.0."},
         ),
     ),
+    *PROJECT_ROUTES,
     *BROWSER_ROUTES,
 )

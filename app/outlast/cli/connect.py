@@ -17,6 +17,7 @@ from outlast.cli.messages import print_result, say
 from outlast.cli.tables import FORMS, Column, Row, show
 from outlast.cli.terminal import has_colours, screen_width
 from outlast.client import Disconnected, NotFound, Outlast, SpawnFailed, Unauthorized
+from outlast.client.address import Address
 from outlast.client.request import Request
 from outlast.client.sync_transport import Transport
 from outlast.linux.messages import escape
@@ -66,7 +67,7 @@ class Screen:
             print_result(text)
 
 
-_HOST = click.option("-H", "--host", metavar="URL", help="Daemon: http://HOST:PORT or unix:PATH. [OUTLAST_URL]")
+HOST = click.option("-H", "--host", metavar="URL", help="Daemon: http://HOST:PORT or unix:PATH. [OUTLAST_URL]")
 _SCREEN = [
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours. [auto]"),
     click.option("--utc", is_flag=True, help="Show times in UTC."),
@@ -89,7 +90,7 @@ def client_command(command: Callable[..., None], *, exits_alike: bool = False) -
         with connected(host, OURS if exits_alike and given.get("until_exit", True) else 1) as ol:
             command(ol, **given)
 
-    return _HOST(call)
+    return HOST(call)
 
 
 def screen_command(
@@ -133,7 +134,7 @@ def connected(host: str | None, failure_code: int) -> Iterator[Outlast]:
     except NotFound:
         raise
     except OutlastError as exc:
-        raise Failure(_sentence(exc, ol), failure_code) from None
+        raise Failure(sentence_of(exc, ol.address, has_answered=ol.has_answered), failure_code) from None
     finally:
         told.cancel()
 
@@ -148,11 +149,12 @@ def _tell_wait(ol: Outlast) -> None:
             say(f"outlast: no daemon answers at {where} yet; if none runs, `outlast serve` starts one", err=True)
 
 
-def _sentence(error: OutlastError, ol: Outlast) -> str:
-    if isinstance(error, Disconnected) and not (error.sent and ol.has_answered):
-        return f"no daemon answers at {ol.address.where}: start one with `outlast serve`"
+def sentence_of(error: OutlastError, address: Address, *, has_answered: bool) -> str:
+    """Return what an error says to people. `has_answered`: whether the daemon has answered this client before."""
+    if isinstance(error, Disconnected) and not (error.sent and has_answered):
+        return f"no daemon answers at {address.where}: start one with `outlast serve`"
     if isinstance(error, Unauthorized):
-        return f"{error}; the token was looked for in {ol.address.token_from}; name another with OUTLAST_TOKEN"
+        return f"{error}; the token was looked for in {address.token_from}; name another with OUTLAST_TOKEN"
     return str(error)
 
 

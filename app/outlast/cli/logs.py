@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,6 +222,42 @@ def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: 
                 writer.end(process, item)
         writer.flush()
     return not purged
+
+
+def follow_tagged(
+    ol: Outlast,
+    screen: Screen,
+    tags: Mapping[str, str],
+    since: int,
+    name_of: Callable[[str], str],
+    names: Sequence[str],
+) -> Iterator[Ended]:
+    """Show what processes with tags print, those that start later too, and yield each end.
+
+    Args:
+        ol: the client.
+        screen: what is written to.
+        tags: the tags.
+        since: time from which output is shown, in milliseconds since the Unix epoch.
+        name_of: returns how the process with a name is called here.
+        names: names for which there is to be room.
+    """
+    known: dict[str, Process] = {}
+    shown = {name: name for name in names}
+    writer = _Writer(screen, shown, "", None, is_exact=False)
+    for items in ol.follow_batches(
+        tags=tags, since=since, on_reconnect=lambda _: say("outlast: the connection broke; going on", err=True)
+    ):
+        for member, item in items:
+            if member.id not in known:
+                known[member.id] = ol.process(member.id)
+                shown[member.id] = name_of(member.name or "")
+            if isinstance(item, Ended):
+                writer.end(known[member.id], item)
+                yield item
+            else:
+                writer.show(known[member.id], item)
+        writer.flush()
 
 
 def _say_where(places: str) -> None:

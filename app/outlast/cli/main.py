@@ -41,18 +41,22 @@ _ASK_S = 60.0
 
 _CLIENT_COMMANDS = {
     "completion": "completion",
+    "down": "project.commands",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",
     "logs": "logs",
+    "mcp": "mcp.command",
     "ps": "processes",
     "restart": "processes",
     "rm": "processes",
     "run": "run",
     "search": "queries",
     "send": "processes",
+    "service": "service",
     "signal": "processes",
     "stop": "processes",
+    "up": "project.commands",
     "wait": "processes",
 }
 """Commands in modules of their own, which are loaded when they run."""

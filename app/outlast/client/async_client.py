@@ -347,6 +347,53 @@ class AsyncOutlast:
         """Run a read-only SQL query. `parameters`: a sequence for `?`, a mapping for `:name`."""
         return Rows.from_json(await self._session.call(calls.sql(query, parameters, limit)))
 
+    # ---- projects
+
+    async def apply_project(
+        self,
+        name: str,
+        processes: Mapping[str, Any],
+        *,
+        folder: str = "",
+        only: Sequence[str] = (),
+        force: bool = False,
+        remove_orphans: bool = False,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Declare the processes of a project. docs/http-api.md describes arguments and answer.
+
+        Args:
+            name: name of the project.
+            processes: the declared processes by name, as the API has them.
+            folder: folder in which they are declared; for people.
+            only: names of those that are applied; empty: all.
+            force: whether those that have not changed are replaced, too.
+            remove_orphans: whether those that are declared no more are ended.
+            dry_run: whether it is only told what would be done.
+        """
+        query = {"process": list(only), "force": force, "remove_orphans": remove_orphans, "dry_run": dry_run}
+        return await self._session.call(calls.apply_project(name, processes, folder, query))
+
+    async def project(self, name: str, *, wait: float = 0) -> dict[str, Any]:
+        """Return a project, once nothing is left to wait for, or after `wait` seconds.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return await self._session.call(calls.project(name, wait))
+
+    async def projects(self) -> list[str]:
+        """Return the names of all projects."""
+        return await self._session.call(calls.projects())
+
+    async def end_project(self, name: str, only: Sequence[str] = ()) -> None:
+        """End a project, or some of its processes, in reverse order, and wait until they have ended.
+
+        Raises:
+            NotFound: there is none, or it declares no such process.
+        """
+        await self._session.call(calls.end_project(name, only))
+
     # ---- the daemon
 
     async def info(self) -> Info:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from outlast.client.items import Line
 from outlast.client.records import Match, ProcessInfo, Run
@@ -156,6 +157,50 @@ def search(query: Mapping[str, Any], cursor: Any, on_incomplete: Callable[[], No
 
 
 _PAGE = 1000
+
+
+def apply_project(
+    name: str, processes: Mapping[str, Any], folder: str, query: Mapping[str, Any]
+) -> Call[dict[str, Any]]:
+    """Declare the processes of a project. Once more, that changes nothing, unless it is forced."""
+    body = json.dumps({"folder": folder, "processes": processes}).encode()
+    request = Request("PUT", _project_path(name), query, body=body, repeatable=not query["force"])
+    answer: dict[str, Any] = yield from ask(request)
+    return answer
+
+
+def project(name: str, wait_s: float) -> Call[dict[str, Any]]:
+    """Return a project, once nothing is left to wait for, or after `wait_s`."""
+    ends_at = time.monotonic() + wait_s
+    while True:
+        left_s = min(_LONGEST_WAIT_S, max(0.0, ends_at - time.monotonic()))
+        answer: dict[str, Any] = yield from ask(Request("GET", _project_path(name), {"wait": f"{left_s:.3f}"}))
+        if answer["settled"] or time.monotonic() >= ends_at:
+            return answer
+
+
+def projects() -> Call[list[str]]:
+    """Return the names of all projects."""
+    names: list[str] = (yield from ask(Request("GET", "/projects")))["projects"]
+    return names
+
+
+def end_project(name: str, only: Sequence[str]) -> Call[None]:
+    """End a project, or some of its processes, and wait until they have ended."""
+    is_repeated = False
+    while True:
+        query = {"process": list(only), "wait": _LONGEST_WAIT_S}
+        answer = yield Request("DELETE", _project_path(name), query)
+        if answer.status == _NOT_FOUND and not only and (is_repeated or answer.repeated):
+            return
+        answer.check()
+        if answer.status != _ACCEPTED:
+            return
+        is_repeated = True
+
+
+def _project_path(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
 
 
 def tag_words(tags: Mapping[str, str] | None) -> Sequence[str] | None:

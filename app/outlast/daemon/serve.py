@@ -13,6 +13,7 @@ from outlast.api.application import make_app
 from outlast.api.server import HttpServer
 from outlast.config import Settings
 from outlast.core.manager import ProcessManager
+from outlast.core.projects.projects import Projects
 from outlast.daemon import state_folder
 from outlast.daemon.address_file import addresses_told
 from outlast.daemon.api_sockets import announced, as_socket, check_listen, open_api_sockets
@@ -68,7 +69,10 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
             )
             manager.resume_managed()
             manager.start_retention()
-            server = HttpServer(_app(manager, settings, token))
+            projects = Projects(manager, state_dir)
+            opened.push_async_callback(projects.close)
+            await projects.open()
+            server = HttpServer(_app(manager, projects, settings, token))
             # Objects that exist now are never freed: the garbage collector does not have to visit them.
             gc.collect()
             gc.freeze()
@@ -84,9 +88,10 @@ async def serve(settings: Settings, announce: Callable[[Sequence[str]], None], *
             return manager.running()
 
 
-def _app(manager: ProcessManager, settings: Settings, token: str) -> web.Application:
+def _app(manager: ProcessManager, projects: Projects, settings: Settings, token: str) -> web.Application:
     return make_app(
         manager,
+        projects,
         token=token,
         version=__version__,
         allowed_hosts=[*(address.rpartition(":")[0] for address in settings.listen), *settings.allowed_hosts],

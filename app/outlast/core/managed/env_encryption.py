@@ -1,5 +1,6 @@
 """The environment of a managed process, stored encrypted for its later runs."""
 
+import hmac
 import json
 import os
 import threading
@@ -30,6 +31,15 @@ class EnvEncryption:
         with self._key_lock, shortages_told(f"read {KEY_NAME}"):
             key = self._load_or_create_key()
         return Fernet(key).encrypt(json.dumps(dict(environment)).encode()).decode()
+
+    def digest(self, data: bytes) -> str:
+        """Return a digest that tells whether data have changed, and nothing of them to those who lack the key.
+
+        Raises:
+            OutOfResources: the key cannot be read now.
+        """
+        with self._key_lock, shortages_told(f"read {KEY_NAME}"):
+            return hmac.digest(self._load_or_create_key(), data, "sha256").hex()
 
     def decrypt(self, encrypted: str | None) -> dict[str, str]:
         """Return an environment that was encrypted; None is an empty one.

@@ -1,0 +1,1 @@
+"""`outlast mcp`: the tools of a coding agent, over the Model Context Protocol."""

@@ -1,0 +1,66 @@
+"""The files of the projects: one each, in a folder of the state folder, replaced as a whole."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from outlast.core.projects.entries import ProjectRecord
+
+log = logging.getLogger(__name__)
+
+FOLDER_NAME = "projects"
+_SUFFIX = ".json"
+
+
+class ProjectFiles:
+    """The files of one state folder. The methods block: call them in a thread."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir / FOLDER_NAME
+
+    def load(self) -> list[ProjectRecord]:
+        """Return all projects. A file that cannot be read is told of in the log, and left as it is."""
+        found = []
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            try:
+                found.append(ProjectRecord.from_json(json.loads(path.read_bytes())))
+            except (OSError, ValueError, LookupError, TypeError):
+                log.exception("the project in %s is left alone, because it cannot be read", path)
+        return found
+
+    def save(self, record: ProjectRecord) -> None:
+        """Keep a project, also over a loss of power.
+
+        Raises:
+            OSError: it is not kept.
+        """
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._path(record.name)
+        fresh = path.with_suffix(".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(json.dumps(record.to_json()).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+        self._sync()
+
+    def remove(self, name: str) -> None:
+        """Forget a project.
+
+        Raises:
+            OSError: it may still be kept.
+        """
+        self._path(name).unlink(missing_ok=True)
+        self._sync()
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _sync(self) -> None:
+        fd = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
