@@ -378,7 +378,7 @@ async def test_a_health_check_is_a_url(daemon: Daemon) -> None:
         name = (await outlast(daemon, "run", "-d", "--name", f"w{number}", "--health", url, "sleep", "1000")).text
         check = (await daemon.call("GET", f"/processes/{name.strip()}", 200))["managed"]["health_check"]
         assert (check["type"], check["port"], check["path"]) == expected
-    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "curl x"):
+    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "tcp:80"):
         said = await outlast(daemon, "run", "-d", "--health", url, "true")
         assert (said.code, "--health is http://:PORT" in said.err) == (2, True), said
     assert (await outlast(daemon, "run", "--health", "tcp://:1", "true")).code == 2
@@ -438,3 +438,9 @@ async def test_run_kills_its_command_when_its_reader_leaves(daemon: Daemon) -> N
         running.stdout._transport.close()  # type: ignore[union-attr]
         await eventually(lambda: daemon.sql("SELECT 1 FROM processes WHERE status = 'signaled'"))
         await asyncio.wait_for(running.wait(), DEADLINE_S)
+
+
+async def test_a_shell_command_checks_the_health(daemon: Daemon) -> None:
+    await outlast(daemon, "run", "-d", "--name", "checked", "--health", "test -d / && exit 0", "sleep", "1000")
+    check = (await daemon.call("GET", "/processes/checked", 200))["managed"]["health_check"]
+    assert (check["type"], check["command"], check["args"]) == ("exec", "/bin/sh", ["-c", "test -d / && exit 0"])

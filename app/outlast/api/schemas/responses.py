@@ -1,37 +1,23 @@
 """Schemas of the answers, for the OpenAPI document. The handlers build the answers; tests compare the two."""
 
-from typing import Any
-
 from marshmallow import Schema, fields, validate
 
 from outlast.api.schemas.fields import Choice
+from outlast.api.schemas.managed_responses import ManagedInfo
+from outlast.api.schemas.response_fields import flag, integer, string
 from outlast.core.query.matcher import MAX_SPANS
 from outlast.core.query.wait_conditions import NotMetReason, WaitCondition
 from outlast.model.event import EventType, PurgeReason
-from outlast.model.managed import HealthStatus, ManagedStatus
-from outlast.model.options import HealthCheckType, RestartPolicy
 from outlast.model.process import OutputMode, Reason, Status, StdinMode
-
-
-def _integer(description: str, **kwargs: Any) -> fields.Integer:
-    return fields.Integer(required=True, strict=True, metadata={"description": description}, **kwargs)
-
-
-def _string(description: str, **kwargs: Any) -> fields.String:
-    return fields.String(required=True, metadata={"description": description}, **kwargs)
-
-
-def _flag(description: str) -> fields.Boolean:
-    return fields.Boolean(required=True, metadata={"description": description})
 
 
 class TrimmedOutput(Schema):
     """Output of a process that was deleted because of a limit: all up to `last_seq`."""
 
-    last_seq = _integer("Id of the last line or gap that is deleted.")
-    lines = _integer("Number of lines that are deleted.")
-    bytes = _integer("Number of bytes that are deleted.")
-    until = _integer("Latest time of what is deleted, in milliseconds since the epoch.")
+    last_seq = integer("Id of the last line or gap that is deleted.")
+    lines = integer("Number of lines that are deleted.")
+    bytes = integer("Number of bytes that are deleted.")
+    until = integer("Latest time of what is deleted, in milliseconds since the epoch.")
 
 
 SPANS_FORM = (
@@ -44,11 +30,11 @@ SPANS_FORM = (
 class OutputSummary(Schema):
     """Size of the stored output of a process."""
 
-    lines = _integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
-    bytes = _integer("Number of bytes.")
-    first_seq = _integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
-    last_seq = _integer("Id of the last line or gap; 0 if nothing was ever stored.")
-    last_at = _integer(
+    lines = integer("Number of lines. Gaps are not counted, and a line in parts counts once.")
+    bytes = integer("Number of bytes.")
+    first_seq = integer("Id of the first line or gap that is not deleted; 0 if nothing was ever stored.")
+    last_seq = integer("Id of the last line or gap; 0 if nothing was ever stored.")
+    last_at = integer(
         "Latest time of a line or gap, in milliseconds since the Unix epoch; null if nothing was ever stored.",
         allow_none=True,
     )
@@ -60,81 +46,12 @@ class OutputSummary(Schema):
     )
 
 
-class RestartInfo(Schema):
-    """Restart policy of a managed process."""
-
-    policy = Choice(RestartPolicy, required=True, metadata={"description": "When the process is restarted."})
-    max_restarts = _integer("Maximum number of restarts in a row; null: no maximum.", allow_none=True)
-    initial_backoff_ms = _integer("Upper bound of the first delay, in milliseconds.")
-    max_backoff_ms = _integer("Upper bound of every delay, in milliseconds.")
-    delay_ms = _integer("Delay before every restart, in milliseconds; null: it is random.", allow_none=True)
-
-
-class HealthCheckInfo(Schema):
-    """Health check of a managed process."""
-
-    type = Choice(HealthCheckType, required=True, metadata={"description": "Kind of the check."})
-    port = _integer("TCP port on 127.0.0.1.")
-    path = _string("Path of the GET request; null for `tcp`.", allow_none=True)
-    initial_delay_ms = _integer("Time from the start of a run to its first check, in milliseconds.")
-    interval_ms = _integer("Time between two checks, in milliseconds.")
-    timeout_ms = _integer("Time after which a check has failed, in milliseconds.")
-    failure_threshold = _integer("Consecutive failed checks after which the process is unhealthy.")
-
-
-class ExitInfo(Schema):
-    """Exit status of a run."""
-
-    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
-    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
-    ended_at = _integer("Time of the end.")
-
-
-class ManagedInfo(Schema):
-    """State of a managed process."""
-
-    id = _string("Name of the process, or its permanent id if it has no name.")
-    name = _string("Name of the process; null if it has none.", allow_none=True)
-    status = Choice(
-        ManagedStatus,
-        required=True,
-        metadata={
-            "description": "`starting`, `running`, `backing_off` (it has ended and waits for its restart), `stopped` "
-            "(it stays stopped until it is restarted on request)."
-        },
-    )
-    restart_count = _integer("Number of restarts, by policy or on request.")
-    restart = fields.Nested(RestartInfo, required=True, metadata={"description": "Restart policy."})
-    health_check = fields.Nested(
-        HealthCheckInfo,
-        required=True,
-        allow_none=True,
-        metadata={"description": "Health check; null if there is none."},
-    )
-    ready_log = _string("Expression that a line of a ready run matches; null if there is none.", allow_none=True)
-    health_status = Choice(
-        HealthStatus,
-        required=True,
-        metadata={
-            "description": "Health of the current run. `disabled`: there is no check and no `ready_log`, or the "
-            "process is stopped. `unhealthy` stays after the kill that it causes."
-        },
-    )
-    consecutive_health_failures = _integer("Consecutive failed health checks of the current run.")
-    last_exit = fields.Nested(
-        ExitInfo, required=True, allow_none=True, metadata={"description": "Exit status of the last run that ended."}
-    )
-    last_error = _string("Why the process could not be started, or is unhealthy; else null.", allow_none=True)
-    next_restart_at = _integer("Time of the next restart; null if none is scheduled.", allow_none=True)
-
-
 class ProcessInfo(Schema):
     """A process. Times are milliseconds since the Unix epoch."""
 
-    pid = _integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
-    handle = _integer("Permanent short id. `@` and this number, such as `@12`, names the process wherever an id does.")
-    id = _string("Permanent id (a ULID).")
+    pid = integer("Pid of the current or last run. The kernel reuses pids; `id` is never reused.")
+    handle = integer("Permanent short id. `@` and this number, such as `@12`, names the process wherever an id does.")
+    id = string("Permanent id (a ULID).")
     status = Choice(Status, required=True, metadata={"description": "Status of the current or last run."})
     reason = Choice(
         Reason,
@@ -145,34 +62,34 @@ class ProcessInfo(Schema):
             "or all of Outlast went down)."
         },
     )
-    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
-    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
-    stdin_writable = _flag("True if the API can write to standard input.")
-    command = _string("Program, as requested.")
+    exit_code = integer("Exit code; null unless the process exited by itself.", allow_none=True)
+    signal = integer("Number of the signal that ended the process; null if none did.", allow_none=True)
+    oom_killed = flag("True if the kernel killed the process because memory ran out.")
+    stdin_writable = flag("True if the API can write to standard input.")
+    command = string("Program, as requested.")
     args = fields.List(
         fields.String(), required=True, metadata={"description": "Arguments of the program, as requested."}
     )
-    started_at = _integer("Start of the current or last run.")
-    ended_at = _integer("End of the run; null while it runs.", allow_none=True)
+    started_at = integer("Start of the current or last run.")
+    ended_at = integer("End of the run; null while it runs.", allow_none=True)
     managed = fields.Nested(
         ManagedInfo,
         required=True,
         allow_none=True,
         metadata={"description": "State of a managed process; null: the process is not managed."},
     )
-    name = _string("Name of the process; null if it has none.", allow_none=True)
+    name = string("Name of the process; null if it has none.", allow_none=True)
     tags = fields.Dict(
         keys=fields.String(), values=fields.String(), required=True, metadata={"description": "Tags of the process."}
     )
-    working_dir = _string("Folder in which the process was started.")
-    user = _string("User, as requested; null: the daemon's own user.", allow_none=True)
+    working_dir = string("Folder in which the process was started.")
+    user = string("User, as requested; null: the daemon's own user.", allow_none=True)
     success_exit_codes = fields.List(
         fields.Integer(strict=True),
         required=True,
         metadata={"description": "Exit codes that count as success, besides 0, as requested."},
     )
-    nice = _integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
+    nice = integer("Nice value, as requested; null: the daemon's own.", allow_none=True)
     limits = fields.Dict(
         keys=fields.String(),
         values=fields.Float(),
@@ -182,7 +99,7 @@ class ProcessInfo(Schema):
     stdin_mode = Choice(StdinMode, required=True, metadata={"description": "Mode of standard input, as requested."})
     stdout_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard output, as requested."})
     stderr_mode = Choice(OutputMode, required=True, metadata={"description": "Mode of standard error, as requested."})
-    run = _integer("Number of the current or last run: 1, 2, 3 ...")
+    run = integer("Number of the current or last run: 1, 2, 3 ...")
     output = fields.Nested(OutputSummary, required=True, metadata={"description": "Size of the stored output."})
 
 
@@ -197,30 +114,30 @@ class StartedProcess(ProcessInfo):
 class RunInfo(Schema):
     """One run of a process."""
 
-    run = _integer("Number of the run: 1, 2, 3 ...")
-    pid = _integer("Pid of the run.")
+    run = integer("Number of the run: 1, 2, 3 ...")
+    pid = integer("Pid of the run.")
     status = Choice(Status, required=True, metadata={"description": "Status of the run."})
     reason = Choice(
         Reason, required=True, allow_none=True, metadata={"description": "Why the run ended; null while it runs."}
     )
-    exit_code = _integer("Exit code; null unless the process exited by itself.", allow_none=True)
-    signal = _integer("Number of the signal that ended the process; null if none did.", allow_none=True)
-    oom_killed = _flag("True if the kernel killed the process because memory ran out.")
-    started_at = _integer("Start of the run.")
-    ended_at = _integer("End of the run; null while it runs.", allow_none=True)
+    exit_code = integer("Exit code; null unless the process exited by itself.", allow_none=True)
+    signal = integer("Number of the signal that ended the process; null if none did.", allow_none=True)
+    oom_killed = flag("True if the kernel killed the process because memory ran out.")
+    started_at = integer("Start of the run.")
+    ended_at = integer("End of the run; null while it runs.", allow_none=True)
 
 
 class RunPage(Schema):
     """A page of the runs of a process, newest first."""
 
     runs = fields.List(fields.Nested(RunInfo), required=True, metadata={"description": "Runs of this page."})
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
+    next = string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class Waited(Schema):
     """Result of a wait."""
 
-    met = _flag("True if the condition was met.")
+    met = flag("True if the condition was met.")
     until = Choice(WaitCondition, required=True, metadata={"description": "The condition, as requested."})
     reason = Choice(
         NotMetReason,
@@ -231,13 +148,13 @@ class Waited(Schema):
             "condition cannot be met any more. Null if it was met."
         },
     )
-    seq = _integer("For `output`: id of the matching line, or of its last part; else null.", allow_none=True)
-    line = _string(
+    seq = integer("For `output`: id of the matching line, or of its last part; else null.", allow_none=True)
+    line = string(
         "For `output`: the matching line, as far as it was printed, without its line break; else null.",
         allow_none=True,
     )
-    stream = _string("For `output`: stream of the line; else null.", allow_none=True)
-    timestamp = _integer("For `output`: time at which the line was read; else null.", allow_none=True)
+    stream = string("For `output`: stream of the line; else null.", allow_none=True)
+    timestamp = integer("For `output`: time at which the line was read; else null.", allow_none=True)
     process = fields.Nested(ProcessInfo, required=True, metadata={"description": "The process as it is now."})
 
 
@@ -252,8 +169,8 @@ class KilledProcess(ProcessInfo):
 class CpuTimes(Schema):
     """CPU time since the start of the run, including that of processes that have ended. Null: not known."""
 
-    user_ms = _integer("CPU time in user mode, in milliseconds.", allow_none=True)
-    system_ms = _integer("CPU time in the kernel, in milliseconds.", allow_none=True)
+    user_ms = integer("CPU time in user mode, in milliseconds.", allow_none=True)
+    system_ms = integer("CPU time in the kernel, in milliseconds.", allow_none=True)
 
 
 class CpuUse(CpuTimes):
@@ -272,11 +189,11 @@ class CpuUse(CpuTimes):
 class MemoryUse(Schema):
     """Resident memory. Prefer `pss_bytes` where it is known."""
 
-    rss_bytes = _integer(
+    rss_bytes = integer(
         "Resident memory; a page that several processes share counts for each of them. Null: not known.",
         allow_none=True,
     )
-    pss_bytes = _integer(
+    pss_bytes = integer(
         "Resident memory; a page that several processes share is divided among them. Null: not measured (it is "
         "costly: one in twelve samples of the history has it), or the kernel does not permit it.",
         allow_none=True,
@@ -286,9 +203,9 @@ class MemoryUse(Schema):
 class UsagePeak(Schema):
     """Highest value of each figure during the run. Null: never measured, because the run was too short."""
 
-    processes = _integer("Processes of the tree at one time.", allow_none=True)
-    threads = _integer("Threads of the tree.", allow_none=True)
-    open_files = _integer("Open file descriptors of the tree.", allow_none=True)
+    processes = integer("Processes of the tree at one time.", allow_none=True)
+    threads = integer("Threads of the tree.", allow_none=True)
+    open_files = integer("Open file descriptors of the tree.", allow_none=True)
     cpu = fields.Nested(CpuTimes, required=True, metadata={"description": "Highest CPU time."})
     memory = fields.Nested(MemoryUse, required=True, metadata={"description": "Memory."})
 
@@ -296,10 +213,10 @@ class UsagePeak(Schema):
 class UsageSample(Schema):
     """Resource use of the process tree at one time."""
 
-    sampled_at = _integer("Time of the sample.")
-    processes = _integer("Processes of the tree.")
-    threads = _integer("Threads of the tree.")
-    open_files = _integer(
+    sampled_at = integer("Time of the sample.")
+    processes = integer("Processes of the tree.")
+    threads = integer("Threads of the tree.")
+    open_files = integer(
         "Open file descriptors of the tree. Null: the kernel does not permit the daemon to count them.",
         allow_none=True,
     )
@@ -326,15 +243,15 @@ class ProcessPage(Schema):
     processes = fields.List(
         fields.Nested(ListedProcess), required=True, metadata={"description": "Processes of this page."}
     )
-    next = _string("`cursor` of the next page; null on the last page.", allow_none=True)
+    next = string("`cursor` of the next page; null on the last page.", allow_none=True)
 
 
 class ProcessStats(Schema):
     """Resource use of one run of a process."""
 
-    id = _string("Permanent id of the process (a ULID).")
-    pid = _integer("Pid of the current or last run.")
-    run = _integer("Number of the run that the figures belong to.")
+    id = string("Permanent id of the process (a ULID).")
+    pid = integer("Pid of the current or last run.")
+    run = integer("Number of the run that the figures belong to.")
     current = fields.Nested(
         UsageSample,
         required=True,
@@ -352,21 +269,21 @@ class ProcessStats(Schema):
 class Success(Schema):
     """Confirmation of a call that has nothing else to return."""
 
-    success = _flag("Always true.")
+    success = flag("Always true.")
 
 
 class OutputLines(Schema):
     """Lines without their line breaks. Gaps are not shown."""
 
-    pid = _integer("Pid of the current or last run.")
+    pid = integer("Pid of the current or last run.")
     lines = fields.List(fields.String(), required=True, metadata={"description": "The lines, oldest first."})
-    line_count = _integer("Number of `lines`.")
+    line_count = integer("Number of `lines`.")
 
 
 class OutputHistogram(Schema):
     """Numbers of lines by the time at which they were read."""
 
-    bucket_ms = _integer("Duration of each bucket, in milliseconds.")
+    bucket_ms = integer("Duration of each bucket, in milliseconds.")
     buckets = fields.List(
         fields.List(fields.Integer()),
         required=True,
@@ -380,7 +297,7 @@ class OutputHistogram(Schema):
 class Event(Schema):
     """One event of a process. The event is complete in itself, because the process may have been purged since."""
 
-    id = _integer("Id of the event. Ids ascend. In Server-Sent Events, the id is the event's `id`.")
+    id = integer("Id of the event. Ids ascend. In Server-Sent Events, the id is the event's `id`.")
     type = Choice(
         EventType,
         required=True,
@@ -394,14 +311,14 @@ class Event(Schema):
             "`purged`: the record and the output of the process were deleted, and so were its other events."
         },
     )
-    process_id = _string("Permanent id of the process.")
-    name = _string("Name of the process; null if it has none.", allow_none=True)
+    process_id = string("Permanent id of the process.")
+    name = string("Name of the process; null if it has none.", allow_none=True)
     tags = fields.Dict(
         keys=fields.String(), values=fields.String(), required=True, metadata={"description": "Tags of the process."}
     )
-    pid = _integer("Pid of the run.")
-    run = _integer("Number of the run; for `purged`, of the last run.")
-    timestamp = _integer("Time of the event. Ids ascend; times may not: an end may be noticed later.")
+    pid = integer("Pid of the run.")
+    run = integer("Number of the run; for `purged`, of the last run.")
+    timestamp = integer("Time of the event. Ids ascend; times may not: an end may be noticed later.")
     exit_code = fields.Integer(
         allow_none=True, metadata={"description": "Only of `exited` and `lost`: exit code, or null."}
     )
@@ -420,7 +337,7 @@ class Event(Schema):
 class Health(Schema):
     """State of the daemon."""
 
-    healthy = _flag("True: the daemon can serve requests.")
+    healthy = flag("True: the daemon can serve requests.")
     warnings = fields.List(
         fields.String(),
         metadata={
@@ -433,12 +350,12 @@ class Health(Schema):
 class Info(Schema):
     """Version and counts of the daemon."""
 
-    version = _string("Version of the daemon.")
-    shim_version = _string("Version of the shim; null while it is not connected.", allow_none=True)
-    uptime_secs = _integer("Whole seconds since the start of the daemon.")
-    running_processes = _integer("Number of processes that run now.")
-    total_processes = _integer("Number of processes in the store.")
-    adopted = _flag(
+    version = string("Version of the daemon.")
+    shim_version = string("Version of the shim; null while it is not connected.", allow_none=True)
+    uptime_secs = integer("Whole seconds since the start of the daemon.")
+    running_processes = integer("Number of processes that run now.")
+    total_processes = integer("Number of processes in the store.")
+    adopted = flag(
         "False: the store belongs to another state folder, and its managed processes are not started until "
         "`outlast serve --adopt`."
     )
@@ -447,8 +364,8 @@ class Info(Schema):
 class Error(Schema):
     """An error."""
 
-    error = _string("One sentence for people: what happened, and what to do.")
-    code = _string("Error code for programs; docs/errors.md lists all.", validate=validate.Regexp("^[A-Z_]+$"))
+    error = string("One sentence for people: what happened, and what to do.")
+    code = string("Error code for programs; docs/errors.md lists all.", validate=validate.Regexp("^[A-Z_]+$"))
     errno = fields.Integer(metadata={"description": "Error number of the kernel (SPAWN_FAILED only)."})
     written_bytes = fields.Integer(
         metadata={"description": "Of input that was written in part: how many bytes were written at least."}
@@ -470,22 +387,22 @@ class SqlRows(Schema):
             "2**53 and an infinite number are strings."
         },
     )
-    truncated = _flag("True if the result has more rows than the answer.")
+    truncated = flag("True if the result has more rows than the answer.")
 
 
 class FoundLine(Schema):
     """One line that a search has found."""
 
-    process_id = _string("Permanent id of the process that printed the line.")
-    handle = _integer("Handle of the process.")
-    name = _string("Name of the process; null if it has none.", allow_none=True)
-    command = _string("Program of the process.")
-    run = _integer("Number of the run that printed the line.")
-    pid = _integer("Pid of that run.")
-    seq = _integer("Id of the line in the output of the process.")
-    timestamp = _integer("Time at which the line was read.")
-    stream = _string("`stdout` or `stderr`.")
-    line = _string("The line, without its line break.")
+    process_id = string("Permanent id of the process that printed the line.")
+    handle = integer("Handle of the process.")
+    name = string("Name of the process; null if it has none.", allow_none=True)
+    command = string("Program of the process.")
+    run = integer("Number of the run that printed the line.")
+    pid = integer("Pid of that run.")
+    seq = integer("Id of the line in the output of the process.")
+    timestamp = integer("Time at which the line was read.")
+    stream = string("`stdout` or `stderr`.")
+    line = string("The line, without its line break.")
     spans = fields.List(
         fields.List(fields.Integer()), required=True, metadata={"description": f"The matches in `line`, {SPANS_FORM}."}
     )
@@ -495,5 +412,5 @@ class FoundLines(Schema):
     """A page of the lines that a search has found."""
 
     matches = fields.List(fields.Nested(FoundLine), required=True, metadata={"description": "Lines of this page."})
-    next = _string("`cursor` of the next page; null: nothing more was found.", allow_none=True)
-    complete = _flag("False: the time ran out, maybe while the search waited for its turn; continue with `next`.")
+    next = string("`cursor` of the next page; null: nothing more was found.", allow_none=True)
+    complete = flag("False: the time ran out, maybe while the search waited for its turn; continue with `next`.")

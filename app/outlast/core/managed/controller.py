@@ -8,14 +8,16 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from outlast.core.commands.starter import Starter
 from outlast.core.managed.env_encryption import EnvEncryption
-from outlast.core.managed.health_check import watch_health
+from outlast.core.managed.exec_check import ExecCheck
+from outlast.core.managed.health_check import probe_port, watch_health
 from outlast.core.managed.next_run import NextRunStarter
 from outlast.core.managed.readiness import FindLine, watch_readiness
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
@@ -40,7 +42,7 @@ from outlast.model.errors import (
 from outlast.model.event import EventType
 from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
-from outlast.model.options import Restart
+from outlast.model.options import HealthCheck, Restart
 from outlast.model.process import Process
 from outlast.storage import AddEvent, SetManaged, Storage
 
@@ -74,6 +76,7 @@ class ManagedController:
         self._committer = committer
         self._supervisor = supervisor
         self._starter = NextRunStarter(storage, committer, supervisor, starter, self.env_encryption)
+        self._exec_check = partial(ExecCheck, supervisor, self.env_encryption, starter.inherit_env)
         self._find_line = find_line
         self._is_resumed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -244,18 +247,24 @@ class ManagedController:
         check, ready_log = managed.spec.options.health_check, managed.spec.options.ready_log
         watch = None
         if check is not None:
-            watch = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._submit_state))
+            probe = self._probe_of(live, check)
+            watch = asyncio.create_task(watch_health(managed, live, check, probe, self._supervisor, self._submit_state))
         elif ready_log is not None:
             ready = watch_readiness(managed, live, ready_log, self._find_line, self._submit_state)
             watch = asyncio.create_task(ready)
         try:
             await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.should_run)
         finally:
-            if watch is not None:
-                watch.cancel()
+            if watch is not None and not watch.cancel() and not watch.cancelled() and watch.exception() is not None:
+                log.error("the health of %s was not watched", _called(managed), exc_info=watch.exception())
         if not managed.should_run and live is managed.live:  # a call stops the process, and holds the lock until then
             async with managed.lock:
                 pass
+
+    def _probe_of(self, live: LiveProcess, check: HealthCheck) -> Callable[[], Awaitable[str | None]]:
+        if check.port is not None:
+            return partial(probe_port, check, check.port)
+        return self._exec_check(live, check).probe
 
     async def _decide_restart(self, managed: ManagedProcess) -> None:
         """Store the decision after the end of the last run, unless that is stored already."""

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from outlast.core.output.committer import Committer
+from outlast.core.supervision.checks import check_keys
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.lost import record_loss
 from outlast.core.supervision.spec_record import run_of, spec_from_record, spec_to_record
 from outlast.failpoints import failpoint
+from outlast.model.options import HealthCheckType
 from outlast.model.output import GapReason, Position, Stream
 from outlast.model.process import Process, Run
 from outlast.shimlink import ShimLink, ShimProcess
@@ -64,7 +66,7 @@ class Recovery:
         held = {process.record["id"] for process in found}
         lost = [key for key in unfinished if key not in held]
         if lost:  # no process of their trees may run on once they are recorded as lost: its output has no reader
-            await link.sweep(lost)
+            await link.sweep([*lost, *_checks_of([unfinished[key].process for key in lost])])
             log.warning(
                 "%d processes ended while neither a daemon nor the shim could see it; they are recorded as lost",
                 len(lost),
@@ -187,3 +189,11 @@ class Recovery:
         live.slot = slot
         if live.recorder is not None:
             self._attach(live)
+
+
+def _checks_of(processes: Iterable[Process]) -> Iterator[str]:
+    """Yield the keys that commands may have which have checked the health of runs."""
+    for process in processes:
+        check = process.spec.options.health_check
+        if check is not None and check.type is HealthCheckType.EXEC:
+            yield from check_keys(process.spec.id, process.run.number)
