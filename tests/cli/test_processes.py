@@ -52,6 +52,9 @@ async def test_wait_exits_as_its_process_did(daemon: Daemon) -> None:
     assert (said.code, said.err) == (124, "Error: web: not after 0.02 s\n")
     assert (await outlast(daemon, "wait", sleeper["id"], "--output", "re.dy")).out == b"ready\n"
     assert (await outlast(daemon, "wait", "web", "--idle", "1ms")).code == 0
+    assert (await outlast(daemon, "wait", "web", "--healthy")).code == 125
+    await daemon.sh("echo ready; exec sleep 1000", name="ready", ready_log="ready")
+    assert (await outlast(daemon, "wait", "ready", "--healthy")).code == 0
 
 
 async def test_a_process_that_is_not_there_is_exit_code_1(daemon: Daemon) -> None:

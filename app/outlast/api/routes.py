@@ -286,7 +286,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=f"{PROCESS}/wait",
         call=wait.wait,
-        summary="Wait until a process has ended, has printed a line, listens on a port, or is idle",
+        summary="Wait until a process has ended, has printed a line, listens on a port, is idle, or is healthy",
         group="Processes",
         description="Returns as soon as the condition is met (at once if it is met already), or cannot be met any "
         "more, or after `timeout` seconds. A line that it answers with is stored.",

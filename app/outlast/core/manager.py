@@ -195,6 +195,8 @@ class ProcessManager:
             cursor.interrupt()
         for live in self._supervisor:
             live.wake()
+        for managed in self._managed.registry:
+            managed.wake()
 
     def health(self) -> str | None:
         """Return a sentence that says what is wrong with store or shim, or None."""
