@@ -447,3 +447,16 @@ async def test_a_shell_command_checks_the_health(daemon: Daemon) -> None:
     await outlast(daemon, "run", "-d", "--name", "checked", "--health", "test -d / && exit 0", "sleep", "1000")
     check = (await daemon.call("GET", "/processes/checked", 200))["managed"]["health_check"]
     assert (check["type"], check["command"], check["args"]) == ("exec", "/bin/sh", ["-c", "test -d / && exit 0"])
+
+
+async def test_run_changes_a_process_in_place(daemon: Daemon) -> None:
+    words = ["run", "-d", "--name", "web", "--restart", "never", "--replace", "sleep"]
+    assert (await outlast(daemon, *words, "1000")).text == "web\n"
+    said = await outlast(daemon, *words, "1000")
+    assert (said.text, said.err) == ("web\n", "outlast: web runs like this already: nothing was done\n")
+    assert (await outlast(daemon, *words, "1001")).text == "web\n"
+    seen = await daemon.call("GET", "/processes/web", 200)
+    assert (seen["run"], seen["args"]) == (2, ["1001"])
+    assert (await outlast(daemon, *words[:-1], "no-such-program")).code == 127
+    for wrong in (["--replace", "true"], ["-d", "--replace", "true"], ["--key", "k", *words[1:], "1"]):
+        assert (await outlast(daemon, "run", *wrong)).code == 2, wrong

@@ -12,10 +12,10 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, login, process_fields, responses
+from outlast.api.schemas import fields, login, managed_responses, process_fields, responses
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
-from outlast.api.schemas.processes import RunBody, StartBody
+from outlast.api.schemas.processes import PutBody, RunBody, StartBody
 from outlast.model import errors
 
 _INTRODUCTION = """\
@@ -35,6 +35,9 @@ the sentence in `error` is for people, and may change.
 
 Every GET answers HEAD, too. Bodies are sent as they are, without `Content-Encoding`.
 """
+
+_ANSWERS = (responses, managed_responses, login)
+"""Modules with the schemas of answers."""
 
 _REF = {
     "name": "ref",
@@ -83,9 +86,9 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
-    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody)}
+    lenient = {body.__name__ for body in (StartBody, RunBody, PutBody, RestartBody, HealthCheckBody)}
     for name, schema in document["components"]["schemas"].items():
-        if answer := getattr(responses, name, getattr(login, name, None)):
+        if answer := next((getattr(one, name) for one in _ANSWERS if hasattr(one, name)), None):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]

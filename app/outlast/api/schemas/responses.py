@@ -111,6 +111,12 @@ class StartedProcess(ProcessInfo):
     )
 
 
+class ChangedProcess(StartedProcess):
+    """A process that was given a specification."""
+
+    changed = flag("Whether a run was started with it. False: the process has it already, and nothing was done.")
+
+
 class RunInfo(Schema):
     """One run of a process."""
 

@@ -91,6 +91,7 @@ class Starter:
         try:
             with self._committer.expecting():
                 live = await self._supervisor.spawn(spec, command, number, position)
+                live.is_spec_stored = earlier is None or earlier.spec == spec
         except SpawnRefused as exc:
             self.refused += 1
             raise explain(exc.stage, exc.errno, spec) from None

@@ -15,6 +15,7 @@ class ManagedProcess(Condition):
     """A managed process over all of its runs. Its followers wait here, for `last_seq` and `finished` of all runs.
 
     Attributes:
+        spec: the specification of the current or last run.
         state: the state that is stored, or submitted to the store.
         live: the current or last run, if this daemon has had it.
         lock: held while a run is started or stopped, or a restart is decided.
@@ -47,6 +48,11 @@ class ManagedProcess(Condition):
     def should_run(self) -> bool:
         """Whether the process is to be kept running."""
         return self.state.desired is Desired.RUNNING
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a call replaces the current or last run by another one, which is begun and not done."""
+        return self.should_run and self.state.replaced_run == self.run_number
 
     @property
     def last_seq(self) -> int:
@@ -88,6 +94,7 @@ class ManagedProcess(Condition):
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
         self._last_seq = self.last_seq
         self.live = live
+        self.spec = live.spec
         self.run_number = live.run.number
         live.dependent = self
         self.wake()

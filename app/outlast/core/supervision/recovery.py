@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from outlast.core.output.committer import Committer
 from outlast.core.supervision.checks import check_keys
@@ -13,7 +14,7 @@ from outlast.core.supervision.spec_record import run_of, spec_from_record, spec_
 from outlast.failpoints import failpoint
 from outlast.model.options import HealthCheckType
 from outlast.model.output import GapReason, Position, Stream
-from outlast.model.process import Process, Run
+from outlast.model.process import Process, ProcessSpec, Run
 from outlast.shimlink import ShimLink, ShimProcess
 from outlast.storage import AddProcess, BeginRun, Storage
 
@@ -78,7 +79,7 @@ class Recovery:
         for process in found:
             known = unfinished.pop(process.record["id"], None)
             if known is not None:
-                live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
+                live = _live_of(process, known.process.run, known.process.spec)
                 self._registry.register(live)
                 self._resume(live, known.process.handle, known.position)
             else:
@@ -153,9 +154,8 @@ class Recovery:
         return []
 
     async def _record(self, process: ShimProcess, number: int, stored: Process | None) -> asyncio.Future[int]:
-        spec = spec_from_record(process.record)
         run = Run(number=number, pid=process.held.pid, started_at_ms=process.held.started_at_ms)
-        live = LiveProcess(spec, run, process.slot, process.held)
+        live = _live_of(process, run, None if stored is None else stored.spec)
         if stored is None:
             self._registry.register(live)
             return self._submit_record(live)
@@ -189,6 +189,15 @@ class Recovery:
         live.slot = slot
         if live.recorder is not None:
             self._attach(live)
+
+
+def _live_of(process: ShimProcess, run: Run, stored: ProcessSpec | None) -> LiveProcess:
+    """Return a run as it was started. Its specification may be a later one than that of the store."""
+    spec = spec_from_record(process.record)
+    live = LiveProcess(spec, run, process.slot, process.held)
+    if stored is not None:  # that of a key that two starts had is without it
+        live.is_spec_stored = replace(spec, idempotency_key=None) == replace(stored, idempotency_key=None)
+    return live
 
 
 def _checks_of(processes: Iterable[Process]) -> Iterator[str]:

@@ -28,7 +28,7 @@ from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
 from outlast.shimlink import LINK_BROKE, GreetingCut, HeldProcess, ShimLink, connect_or_start
-from outlast.storage import Change, Storage
+from outlast.storage import Change, ChangeSpec, Storage
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
 
@@ -322,7 +322,11 @@ class Supervisor:
         """See `ShimEvents`."""
         recorder = self._registry.recorder(slot)
         if recorder is not None:
-            recorder.live.on_started(deadline_ms)
+            live = recorder.live
+            if not live.is_spec_stored:
+                live.is_spec_stored = True
+                self._committer.submit(ChangeSpec(live.handle, live.spec))
+            live.on_started(deadline_ms)
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """See `ShimEvents`."""

@@ -20,6 +20,7 @@ from outlast.storage.base import (
     AddProcess,
     BeginRun,
     Change,
+    ChangeSpec,
     Chunk,
     CompleteOutput,
     EndedProcess,
@@ -304,12 +305,13 @@ class MemoryStorage(Storage):
             if record.process.spec.idempotency_key is not None:
                 del self._by_key[record.process.spec.idempotency_key]
 
-    def _update(  # noqa: C901 - one case a kind of change
+    def _update(  # noqa: C901, PLR0912 - one case a kind of change
         self,
         record: Record,
         change: Chunk
         | BeginRun
         | WithdrawRun
+        | ChangeSpec
         | SetManaged
         | EndRun
         | CompleteOutput
@@ -326,6 +328,10 @@ class MemoryStorage(Storage):
                 self._events.add(process, EventType.FAILED, now_ms())
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
+        elif isinstance(change, ChangeSpec):
+            old = process.spec
+            spec = replace(change.spec, id=old.id, name=old.name, idempotency_key=old.idempotency_key)
+            record.process = replace(process, spec=spec)
         elif isinstance(change, SetManaged):
             self._set_managed(record, change.state)
         elif isinstance(change, Chunk):
