@@ -29,6 +29,8 @@ _CONFIG = click.option(
 
 
 _FORMAT = click.option(
+    "-o",
+    "--output",
     "--format",
     "form",
     type=click.Choice(["table", "json", "csv"]),
@@ -45,13 +47,16 @@ _CLIENT_COMMANDS = {
     "inspect": "processes",
     "kill": "processes",
     "logs": "logs",
+    "open": "looking",
     "ps": "processes",
     "restart": "processes",
     "rm": "processes",
     "run": "run",
+    "runs": "looking",
     "search": "queries",
     "send": "processes",
     "signal": "processes",
+    "stats": "looking",
     "stop": "processes",
     "wait": "processes",
 }

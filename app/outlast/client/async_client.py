@@ -369,6 +369,11 @@ class AsyncOutlast:
 
     # ---- the daemon
 
+    async def login_path(self) -> str:
+        """Return path and query of a page of the daemon that logs one browser in, within a minute."""
+        path: str = (await self._session.call(calls.ask(Request("POST", "/login-codes"))))["path"]
+        return path
+
     async def info(self) -> Info:
         """Return version and counts of the daemon."""
         return Info.from_json(await self._session.call(calls.ask(Request("GET", "/info"))))

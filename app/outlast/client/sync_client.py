@@ -364,6 +364,11 @@ class Outlast:
 
     # ---- the daemon
 
+    def login_path(self) -> str:
+        """Return path and query of a page of the daemon that logs one browser in, within a minute."""
+        path: str = (self._session.call(calls.ask(Request("POST", "/login-codes"))))["path"]
+        return path
+
     def info(self) -> Info:
         """Return version and counts of the daemon."""
         return Info.from_json(self._session.call(calls.ask(Request("GET", "/info"))))
