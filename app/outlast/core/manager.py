@@ -403,24 +403,28 @@ class ProcessManager:
         return await self._waits.for_line_of_run(process, matcher)
 
     async def follow(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float, is_watched: bool = True
     ) -> AsyncGenerator[Chunk | None, None]:
         """Follow like `follow_batches`, chunk by chunk; yield None where that yields no chunks."""
-        async with contextlib.aclosing(self.follow_batches(process, query, heartbeat_s=heartbeat_s)) as batches:
+        following = self.follow_batches(process, query, heartbeat_s=heartbeat_s, is_watched=is_watched)
+        async with contextlib.aclosing(following) as batches:
             async for chunks in batches:
                 for chunk in chunks or (None,):
                     yield chunk
 
     async def follow_batches(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float, is_watched: bool = True
     ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
+        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`.
+
+        `is_watched`: whether a client sees it, so that it is stored soon (`Committer.watching`).
+        """
         cursor = self._cursor(process, query)
         if self._closing:
             raise FollowInterrupted
         self._cursors.add(cursor)
         try:
-            with self._committer.watching(process.handle):
+            with self._committer.watching(process.handle) if is_watched else contextlib.nullcontext():
                 async with contextlib.aclosing(cursor.follow(heartbeat_s)) as batches:
                     async for chunks in batches:
                         yield chunks

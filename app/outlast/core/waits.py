@@ -36,7 +36,9 @@ class Output(Protocol):
     def read_output(self, process: Process, query: OutputQuery) -> AsyncGenerator[Chunk, None]:
         """Read the output that is stored now."""
 
-    def follow(self, process: Process, query: OutputQuery, *, heartbeat_s: float) -> AsyncGenerator[Chunk | None, None]:
+    def follow(
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float, is_watched: bool = True
+    ) -> AsyncGenerator[Chunk | None, None]:
         """Follow chunk by chunk."""
 
     def follow_batches(
@@ -93,7 +95,8 @@ class Waits:
             FollowInterrupted: the daemon is stopping.
         """
         where = OutputQuery(since_ms=process.run.started_at_ms)
-        chunks = self._output.follow(process, where, heartbeat_s=_RUN_HEARTBEAT_S)
+        # What it finds is told by a state that is committed behind it, so no commit has to hurry.
+        chunks = self._output.follow(process, where, heartbeat_s=_RUN_HEARTBEAT_S, is_watched=False)
         return await self._output.queries.wait_for_line(_of_run(chunks, process.run.number), matcher) is not None
 
     def has_ended(self, process: Process) -> bool:
