@@ -49,3 +49,15 @@ async def test_times_since_the_line_before(daemon: Daemon) -> None:
     first, second = (await outlast(daemon, "logs", "--delta", process["id"])).text.splitlines()
     assert re.fullmatch(r" +\+0\.000 a", first)
     assert 0.2 < float(second.split()[0]) < 20
+
+
+async def test_doctor_finds_nothing_wrong(daemon: Daemon) -> None:
+    said = await outlast(daemon, "doctor")
+    assert (said.code, said.text.count("ok "), "!!" in said.text) == (0, 5, False), said
+
+
+async def test_doctor_says_what_is_wrong(daemon: Daemon) -> None:
+    wrong = await outlast(daemon, "doctor", OUTLAST_TOKEN="wrong")
+    assert (wrong.code, "looked for in OUTLAST_TOKEN" in wrong.text) == (1, True), wrong
+    nobody = await outlast(daemon, "doctor", "-H", "http://127.0.0.1:1")
+    assert (nobody.code, "no daemon answers at http://127.0.0.1:1" in nobody.text) == (1, True), nobody

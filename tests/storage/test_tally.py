@@ -1,4 +1,4 @@
-"""What commits count for totals."""
+"""Totals: what commits count for them."""
 
 from outlast.model.retention import Rule
 from outlast.model.totals import Tally

@@ -66,7 +66,7 @@ class Screen:
             print_result(text)
 
 
-_HOST = click.option("-H", "--host", metavar="URL", help="Daemon: http://HOST:PORT or unix:PATH. [OUTLAST_URL]")
+HOST = click.option("-H", "--host", metavar="URL", help="Daemon: http://HOST:PORT or unix:PATH. [OUTLAST_URL]")
 _SCREEN = [
     click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colours. [auto]"),
     click.option("--utc", is_flag=True, help="Show times in UTC."),
@@ -89,7 +89,7 @@ def client_command(command: Callable[..., None], *, exits_alike: bool = False) -
         with connected(host, OURS if exits_alike and given.get("until_exit", True) else 1) as ol:
             command(ol, **given)
 
-    return _HOST(call)
+    return HOST(call)
 
 
 def screen_command(

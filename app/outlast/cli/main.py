@@ -43,6 +43,7 @@ _ASK_S = 60.0
 
 _CLIENT_COMMANDS = {
     "completion": "completion",
+    "doctor": "doctor",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",

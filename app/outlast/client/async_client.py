@@ -369,6 +369,14 @@ class AsyncOutlast:
 
     # ---- the daemon
 
+    async def health(self) -> list[str]:
+        """Return what an operator should decide, while the daemon can serve requests.
+
+        Raises:
+            Unavailable: it cannot; the sentence says why.
+        """
+        return list((await self._session.call(calls.ask(Request("GET", "/health")))).get("warnings", []))
+
     async def login_path(self) -> str:
         """Return path and query of a page of the daemon that logs one browser in, within a minute."""
         path: str = (await self._session.call(calls.ask(Request("POST", "/login-codes"))))["path"]

@@ -364,6 +364,14 @@ class Outlast:
 
     # ---- the daemon
 
+    def health(self) -> list[str]:
+        """Return what an operator should decide, while the daemon can serve requests.
+
+        Raises:
+            Unavailable: it cannot; the sentence says why.
+        """
+        return list((self._session.call(calls.ask(Request("GET", "/health")))).get("warnings", []))
+
     def login_path(self) -> str:
         """Return path and query of a page of the daemon that logs one browser in, within a minute."""
         path: str = (self._session.call(calls.ask(Request("POST", "/login-codes"))))["path"]
