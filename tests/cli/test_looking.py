@@ -61,3 +61,12 @@ async def test_doctor_says_what_is_wrong(daemon: Daemon) -> None:
     assert (wrong.code, "looked for in OUTLAST_TOKEN" in wrong.text) == (1, True), wrong
     nobody = await outlast(daemon, "doctor", "-H", "http://127.0.0.1:1")
     assert (nobody.code, "no daemon answers at http://127.0.0.1:1" in nobody.text) == (1, True), nobody
+
+
+async def test_forms_are_named_alike(daemon: Daemon) -> None:
+    """`-o` names the form of `du`, as of `ps`; `--format` still does."""
+    process = await daemon.sh("echo kept")
+    await daemon.ended(process)
+    said = [await outlast(daemon, "du", flag, "json") for flag in ("-o", "--format")]
+    assert said[0] == said[1]
+    assert process["id"] in json.dumps(json.loads(said[0].text))
