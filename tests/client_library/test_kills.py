@@ -21,7 +21,7 @@ from tests.support.waiting import DEADLINE_S, eventually
 NEEDLES = 300
 TALKER = "i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i; sleep {}; done; echo last"
 QUICK, SLOW = TALKER.format(0.002), TALKER.format(0.05)
-"""What searches go through grows with what five print, and the searches of a hundred kills are many."""
+"""Programs that print until they are stopped: one quickly; five slowly, because searches go through all of it."""
 RUN = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; sleep 0.01; done; exit 7"
 FIVE = 5
 SIDES = [f"{i}" for i in range(1, 6)]
