@@ -29,6 +29,8 @@ POINTS: Mapping[str, str] = {
     "restart-recorded": "daemon: it has recorded another run, and the gate is shut",
     "restart-decided": "daemon: it has stored when a process is restarted",
     "stop-wanted": "daemon: it has stored that a process is to be stopped, and has not signalled the process",
+    "replacement-begun": "daemon: it has stored that another run takes the place of one, which runs on",
+    "replaced-run-ended": "daemon: it has ended a run to start another one in its place",
     "end-seen": "daemon: the shim has told it of an exit, which is not stored",
     "before-last-ack": "daemon: all output of a process is stored, and the shim does not know",
     "after-last-ack": "daemon: it has told the shim to forget a process",

@@ -52,6 +52,9 @@ async def test_wait_exits_as_its_process_did(daemon: Daemon) -> None:
     assert (said.code, said.err) == (124, "Error: web: not after 0.02 s\n")
     assert (await outlast(daemon, "wait", sleeper["id"], "--output", "re.dy")).out == b"ready\n"
     assert (await outlast(daemon, "wait", "web", "--idle", "1ms")).code == 0
+    assert (await outlast(daemon, "wait", "web", "--healthy")).code == 125
+    await daemon.sh("echo ready; exec sleep 1000", name="ready", ready_log="ready")
+    assert (await outlast(daemon, "wait", "ready", "--healthy")).code == 0
 
 
 async def test_a_process_that_is_not_there_is_exit_code_1(daemon: Daemon) -> None:
@@ -378,7 +381,7 @@ async def test_a_health_check_is_a_url(daemon: Daemon) -> None:
         name = (await outlast(daemon, "run", "-d", "--name", f"w{number}", "--health", url, "sleep", "1000")).text
         check = (await daemon.call("GET", f"/processes/{name.strip()}", 200))["managed"]["health_check"]
         assert (check["type"], check["port"], check["path"]) == expected
-    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "curl x"):
+    for url in ("http://:x", "http://", "tcp://:1/path", "http://example.com:80/", "udp://:1", "tcp:80"):
         said = await outlast(daemon, "run", "-d", "--health", url, "true")
         assert (said.code, "--health is http://:PORT" in said.err) == (2, True), said
     assert (await outlast(daemon, "run", "--health", "tcp://:1", "true")).code == 2
@@ -438,3 +441,22 @@ async def test_run_kills_its_command_when_its_reader_leaves(daemon: Daemon) -> N
         running.stdout._transport.close()  # type: ignore[union-attr]
         await eventually(lambda: daemon.sql("SELECT 1 FROM processes WHERE status = 'signaled'"))
         await asyncio.wait_for(running.wait(), DEADLINE_S)
+
+
+async def test_a_shell_command_checks_the_health(daemon: Daemon) -> None:
+    await outlast(daemon, "run", "-d", "--name", "checked", "--health", "test -d / && exit 0", "sleep", "1000")
+    check = (await daemon.call("GET", "/processes/checked", 200))["managed"]["health_check"]
+    assert (check["type"], check["command"], check["args"]) == ("exec", "/bin/sh", ["-c", "test -d / && exit 0"])
+
+
+async def test_run_changes_a_process_in_place(daemon: Daemon) -> None:
+    words = ["run", "-d", "--name", "web", "--restart", "never", "--replace", "sleep"]
+    assert (await outlast(daemon, *words, "1000")).text == "web\n"
+    said = await outlast(daemon, *words, "1000")
+    assert (said.text, said.err) == ("web\n", "outlast: web runs like this already: nothing was done\n")
+    assert (await outlast(daemon, *words, "1001")).text == "web\n"
+    seen = await daemon.call("GET", "/processes/web", 200)
+    assert (seen["run"], seen["args"]) == (2, ["1001"])
+    assert (await outlast(daemon, *words[:-1], "no-such-program")).code == 127
+    for wrong in (["--replace", "true"], ["-d", "--replace", "true"], ["--key", "k", *words[1:], "1"]):
+        assert (await outlast(daemon, "run", *wrong)).code == 2, wrong

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,16 @@ import pytest
 
 from outlast import AsyncOutlast
 from outlast.client import Event, Gap, Interrupted, Line
+from tests.cli.commands import started
 from tests.support.daemon import Daemon
 from tests.support.waiting import DEADLINE_S, eventually
 
 NEEDLES = 300
-TALKER = "i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i; sleep 0.002; done; echo last"
+TALKER = "i=0; while [ ! -e stop ]; do i=$((i+1)); echo line $i; sleep {}; done; echo last"
+QUICK, SLOW = TALKER.format(0.002), TALKER.format(0.05)
+"""Programs that print until they are stopped: one quickly; five slowly, because searches go through all of it."""
 RUN = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; sleep 0.01; done; exit 7"
+FIVE = 5
 SIDES = [f"{i}" for i in range(1, 6)]
 
 
@@ -28,14 +32,16 @@ class Work:
     """Jobs that a client does again and again until `stop` is set; `done` counts them."""
 
     ol: AsyncOutlast
+    daemon: Daemon
     folder: Path
+    five: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reconnects: list[int] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
     async def follow(self) -> None:
         """Follow a process that prints until the end, and look for each number once."""
-        talker = await self.ol.start("sh", "-c", TALKER, cwd=self.folder)
+        talker = await self.ol.start("sh", "-c", QUICK, cwd=self.folder)
         items = [item async for item in talker.follow(on_reconnect=self.reconnects.append)]
         assert not any(isinstance(item, Gap) for item in items)
         lines = [item for item in items if isinstance(item, Line)]
@@ -44,6 +50,32 @@ class Work:
         stored = [line async for line in talker.lines() if isinstance(line, Line)]
         assert stored == lines
         self.done["followed"] = len(lines)
+
+    async def follow_five(self) -> None:
+        """Follow five processes in one stream, and by `outlast logs -f`, and look for each line of each once."""
+        names = [f"talker-{number}" for number in range(FIVE)]
+        for name in names:
+            await self.ol.start("sh", "-c", SLOW, cwd=self.folder, name=name, restart="never")
+        self.five.set()
+        async with started(self.daemon, "logs", "-f", "-n", "all", *names) as logs:
+            reading = asyncio.create_task(logs.communicate())
+            told: defaultdict[str, list[str]] = defaultdict(list)
+            async with contextlib.aclosing(self.ol.follow(names)) as found:
+                async for member, item in found:
+                    assert not isinstance(item, Gap)
+                    if isinstance(item, Line):
+                        told[str(member.name)].append(item.text)
+            out, err = await asyncio.wait_for(reading, 3 * DEADLINE_S)
+        shown: defaultdict[str, list[str]] = defaultdict(list)
+        for line in out.decode().splitlines():
+            name, bar, text = line.split(" ", 2)
+            if bar != "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * 2:  # how it ended
+                shown[name].append(text)
+        for name in names:
+            assert told[name] == [f"line {n}" for n in range(1, len(told[name]))] + ["last"], name
+            assert shown[name] == told[name], name
+        self.done["breaks of logs"] = err.decode().count("the connection broke")
+        self.done["followed of five"] = sum(map(len, told.values()))
 
     async def run(self) -> None:
         """Run commands, and look for each line of each once."""
@@ -120,23 +152,24 @@ async def kill(work: Work, daemon: Daemon, times: int, rng: random.Random) -> No
 
 async def work_through(ol: AsyncOutlast, daemon: Daemon, folder: Path, kills: int) -> Counter[str]:
     """Do everything while the daemon is killed, and return what was done."""
-    work = Work(ol, folder)
+    work = Work(ol, daemon, folder)
     jobs: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (work.run, work.start, work.search, work.write)
     listening = asyncio.create_task(work.listen())
-    following = asyncio.create_task(work.follow())
+    following = [asyncio.create_task(work.follow()), asyncio.create_task(work.follow_five())]
+    await asyncio.wait_for(work.five.wait(), DEADLINE_S)
     working = [asyncio.create_task(job()) for job in jobs]
     try:
         await kill(work, daemon, kills, random.Random(kills))
         work.stop.set()
-        async with asyncio.timeout(3 * DEADLINE_S):
+        async with asyncio.timeout(4 * DEADLINE_S):
             await asyncio.gather(*working)
             (folder / "stop").touch()
-            await following
+            await asyncio.gather(*following)
             await ol.run("true", tags={"by": "end"})
             await listening
     finally:
         (folder / "stop").touch()
-        for task in (*working, following, listening):
+        for task in (*working, *following, listening):
             task.cancel()
     for tag, count in (("run", work.done["runs"]), ("start", work.done["starts"])):
         assert len([process async for process in ol.processes(tags={"by": tag})]) == count

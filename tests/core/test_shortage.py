@@ -15,7 +15,7 @@ import pytest
 from outlast.core.commands import users
 from outlast.core.commands.spawn_errors import explain
 from outlast.core.managed.env_encryption import EnvEncryption
-from outlast.core.managed.health_check import probe
+from outlast.core.managed.health_check import probe_port
 from outlast.linux.proc import read_environment, read_stat
 from outlast.model.errors import OutlastError, OutOfResources, SpawnFailed
 from outlast.model.options import HealthCheck, HealthCheckType, Limits, Options
@@ -40,9 +40,9 @@ def no_descriptors() -> Iterator[None]:
 
 async def test_a_probe_without_a_descriptor_says_nothing_about_the_process() -> None:
     check = HealthCheck(type=HealthCheckType.TCP, port=1)
-    assert await probe(check) is not None
+    assert await probe_port(check, 1) is not None
     with no_descriptors(), pytest.raises(OutOfResources):
-        await probe(check)
+        await probe_port(check, 1)
 
 
 def test_a_key_that_cannot_be_read_now_is_not_lost(tmp_path: Path) -> None:

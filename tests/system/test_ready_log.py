@@ -1,12 +1,15 @@
 """Managed processes that are ready once they have printed a line."""
 
 import json
+from functools import partial
 from typing import Any
 
 from tests.support.daemon import Daemon
+from tests.support.metrics import scrape
 from tests.support.waiting import eventually
 
 ECHO = {"stdin_mode": "pipe", "restart": {"delay_ms": 0, "policy": "always"}}
+HAS_ENDED = "SELECT count(*) FROM processes WHERE id = ? AND status = 'exited'"
 READY = "^ready, [0-9]+$"
 
 
@@ -64,3 +67,20 @@ async def test_the_next_daemon_goes_on_looking(daemon: Daemon) -> None:
     await health(daemon, waiting, "healthy")
     for process in (waiting, ready, late):
         assert await told(daemon, process) == ["started 1", "healthy 1"]
+
+
+def has_ended(daemon: Daemon, process: dict[str, Any]) -> bool:
+    """Tell whether a process has ended, without a call, because calls make commits."""
+    return daemon.sql(HAS_ENDED, process["id"]) == [(1,)]
+
+
+async def test_looking_for_the_line_makes_no_commits(daemon: Daemon) -> None:
+    """Output that nobody follows is stored as seldom as without it."""
+    script = "for i in $(seq 100); do echo $i; sleep 0.02; done"
+    commits = []
+    for fields in ({}, {"ready_log": "never", "restart": {"policy": "never"}}):
+        before = (await scrape(daemon))("outlast_commits_total")
+        process = await daemon.sh(script, **fields)
+        await eventually(partial(has_ended, daemon, process))
+        commits.append(((await scrape(daemon))("outlast_commits_total") or 0) - (before or 0))
+    assert commits[1] <= commits[0] + 8, commits

@@ -102,6 +102,15 @@ async def followed(daemon: Daemon, **fields: Any) -> tuple[dict[str, Any], Follo
     return process, follower
 
 
+async def seen_and_not_stored(daemon: Daemon, store: FaultyStore) -> tuple[dict[str, Any], Follower]:
+    """Follow a process of whose four lines the last three are seen, and not stored, because the store stands still."""
+    process, follower = await followed(daemon)
+    store.inject(Mode.STALL)
+    await say(daemon, process, "1one/", "2two/", "1three/")
+    await follower.sees("first\n", "one\n", "two\n", "three\n")
+    return process, follower
+
+
 def stored(daemon: Daemon) -> list[tuple[Any, ...]]:
     return daemon.sql("SELECT seq, line FROM output_lines ORDER BY seq")
 
@@ -117,10 +126,7 @@ async def replay(daemon: Daemon, process: dict[str, Any], count: int) -> list[Ev
 
 
 async def test_a_store_that_stands_still_delays_no_follower(daemon: Daemon, store: FaultyStore) -> None:
-    process, follower = await followed(daemon)
-    store.inject(Mode.STALL)
-    await say(daemon, process, "1one/", "2two/", "1three/")
-    await follower.sees("first\n", "one\n", "two\n", "three\n")
+    process, follower = await seen_and_not_stored(daemon, store)
     assert stored(daemon) == [(1, "first")]
     store.mend()
     await daemon.wait_for_lines(process, 4)
@@ -130,10 +136,7 @@ async def test_a_store_that_stands_still_delays_no_follower(daemon: Daemon, stor
 
 
 async def test_a_late_follower_gets_what_is_stored_and_then_what_is_not(daemon: Daemon, store: FaultyStore) -> None:
-    process, follower = await followed(daemon)
-    store.inject(Mode.STALL)
-    await say(daemon, process, "1one/", "2two/", "1three/")
-    await follower.sees("first\n", "one\n", "two\n", "three\n")
+    process, follower = await seen_and_not_stored(daemon, store)
     assert await replay(daemon, process, 4) == follower.events
     errors = daemon.follow(process, "stderr")
     assert await anext(errors) == follower.events[2]

@@ -181,3 +181,50 @@ async def test_a_wait_is_told_that_the_daemon_ends(daemon: Daemon, query: str) -
     assert daemon.process is not None
     daemon.process.terminate()
     assert (await waiting)["code"] == "UNAVAILABLE"
+
+
+async def test_a_wait_for_health_goes_on_over_restarts(daemon: Daemon, tmp_path: Path) -> None:
+    """A run is healthy while it runs only, and a later one may be."""
+    go = tmp_path / "go"
+    check = {"type": "exec", "command": "test", "args": ["-e", str(go)], "initial_delay_ms": 0, "interval_ms": 20}
+    fields = {"health_check": {**check, "failure_threshold": 1}, "restart": {"policy": "always", "delay_ms": 0}}
+    process = await daemon.run("sleep", "600", **fields)
+    assert outcome(await wait(daemon, process, "until=healthy&timeout=0.05"))[:2] == (False, "timeout")
+    waiting = asyncio.create_task(wait(daemon, process, "until=healthy"))
+    await eventually(lambda: daemon.sql("SELECT max(run) >= 3 FROM runs") == [(1,)])
+    go.touch()
+    met = await waiting
+    assert (met["met"], met["process"]["managed"]["health_status"]) == (True, "healthy")
+    assert (await wait(daemon, process, "until=healthy"))["met"]
+    await daemon.call("DELETE", f"/processes/{process['id']}", 204)
+    assert outcome(await wait(daemon, process, "until=healthy"))[:2] == (False, "ended")
+
+
+async def test_a_process_that_waits_for_its_restart_is_not_healthy(daemon: Daemon) -> None:
+    restart = {"policy": "always", "delay_ms": 86_400_000}
+    process = await daemon.sh("echo ready; sleep 0.2", ready_log="ready", restart=restart)
+    assert (await wait(daemon, process, "until=healthy"))["met"]
+    await eventually(lambda: daemon.sql("SELECT status FROM managed_processes") == [("backing_off",)])
+    assert outcome(await wait(daemon, process, "until=healthy&timeout=0.05"))[:2] == (False, "timeout")
+
+
+async def test_a_wait_for_health_ends_with_its_process_or_its_daemon(daemon: Daemon) -> None:
+    fields = {"ready_log": "never", "restart": {"policy": "always", "delay_ms": 86_400_000}}
+    process = await daemon.run("true", **fields)
+    waiting = asyncio.create_task(wait(daemon, process, "until=healthy"))
+    await eventually(lambda: daemon.sql("SELECT status FROM managed_processes") == [("backing_off",)])
+    await daemon.call("DELETE", f"/processes/{process['id']}", 204)
+    assert outcome(await waiting)[:2] == (False, "ended")
+    process = await daemon.run("true", **fields)
+    await daemon.kill()
+    await daemon.start()  # which has had no run of it
+    waiting = asyncio.create_task(wait(daemon, process, "until=healthy", 503))
+    await wait(daemon, process, "until=healthy&timeout=0.05")  # by now the other call has come through
+    assert daemon.process is not None
+    daemon.process.terminate()
+    assert (await waiting)["code"] == "UNAVAILABLE"
+
+
+async def test_what_has_no_check_is_never_healthy(daemon: Daemon, echo: dict[str, Any]) -> None:
+    assert "neither health_check nor ready_log" in (await wait(daemon, echo, "until=healthy", 400))["error"]
+    assert "port cannot be used with until=healthy" in (await wait(daemon, echo, "until=healthy&port=1", 400))["error"]

@@ -42,8 +42,8 @@ def make_app(
     whose client does not read is cut after the server's `handler_timeout_s`.
 
     Args:
-        manager: the process manager; its owner opens and closes it.
-        projects: the projects; likewise.
+        manager: the process manager; its owner opens and closes it, and the projects.
+        projects: the projects.
         token: API token that clients must send.
         version: version of the program, shown to clients.
         allowed_hosts: host names by which browsers reach this server, besides loopback and IP addresses.

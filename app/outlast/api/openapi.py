@@ -13,10 +13,18 @@ from marshmallow import Schema
 
 from outlast.api.errors import ERROR_SPECS, INTERNAL, INTERRUPTED, UNAUTHORIZED
 from outlast.api.route import Answer, Route
-from outlast.api.schemas import fields, login, process_fields, projects, responses, terminal_responses
+from outlast.api.schemas import (
+    fields,
+    login,
+    managed_responses,
+    process_fields,
+    projects,
+    responses,
+    terminal_responses,
+)
 from outlast.api.schemas.managed import HealthCheckBody, RestartBody
 from outlast.api.schemas.moments import MomentField
-from outlast.api.schemas.processes import RunBody, StartBody
+from outlast.api.schemas.processes import PutBody, RunBody, StartBody
 from outlast.api.schemas.projects import NAME_FORM
 from outlast.api.schemas.sessions import SessionBody
 from outlast.api.schemas.terminal_fields import TerminalBody
@@ -39,6 +47,9 @@ the sentence in `error` is for people, and may change.
 
 Every GET answers HEAD, too. Bodies are sent as they are, without `Content-Encoding`.
 """
+
+_ANSWERS = (responses, managed_responses, terminal_responses, projects, login)
+"""Modules with the schemas of answers."""
 
 _PLACES = [
     {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}
@@ -91,11 +102,10 @@ def make_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     for path, operations in paths.items():
         spec.path(path=path, operations=operations)
     document = spec.to_dict()
-    lenient = {body.__name__ for body in (StartBody, RunBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)}
+    bodies = (StartBody, RunBody, PutBody, RestartBody, HealthCheckBody, TerminalBody, SessionBody)
+    lenient = {body.__name__ for body in bodies}
     for name, schema in document["components"]["schemas"].items():
-        for answer in filter(
-            None, (getattr(module, name, None) for module in (responses, terminal_responses, projects, login))
-        ):
+        if answer := next((getattr(one, name) for one in _ANSWERS if hasattr(one, name)), None):
             schema["description"] = inspect.getdoc(answer)
         if name in lenient:
             del schema["additionalProperties"]

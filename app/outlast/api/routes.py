@@ -215,6 +215,24 @@ ROUTES: tuple[Route, ...] = (
         raises=(NotFound,),
     ),
     Route(
+        method="PUT",
+        path=PROCESS,
+        call=processes.put,
+        changes=True,
+        summary="Change a managed process in place",
+        group="Processes",
+        description="Gives the process this specification, as a whole: what is left out has its default. Its run is "
+        "stopped in order, as by `restart`, and the next run is started with it; id, name and line numbers go on. The "
+        "same specification again changes nothing, so the call can be repeated; a process that has stopped is started. "
+        "If the program cannot be started, the answer is `SPAWN_FAILED`, and the process has the specification before: "
+        "where the user, the folder or the program is not there, its run goes on; else it is started again. A change "
+        "that has begun is finished by the next daemon if this one dies. `name` is left out, or the one it has.",
+        query=process_schemas.StartQuery,
+        body=process_schemas.PutBody,
+        answer=Answer(meaning="The process as it is now.", content={_JSON: responses.ChangedProcess}),
+        raises=(NotFound, NotManaged, NameInUse, SpawnFailed),
+    ),
+    Route(
         method="DELETE",
         path=PROCESS,
         call=processes.delete,
@@ -286,7 +304,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         path=f"{PROCESS}/wait",
         call=wait.wait,
-        summary="Wait until a process has ended, has printed a line, listens on a port, or is idle",
+        summary="Wait until a process has ended, has printed a line, listens on a port, is idle, or is healthy",
         group="Processes",
         description="Returns as soon as the condition is met (at once if it is met already), or cannot be met any "
         "more, or after `timeout` seconds. A line that it answers with is stored.",

@@ -21,6 +21,7 @@ from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError
 
 _LIVE_TAIL = 100
 _BUFFER_BYTES = 1 << 16
+_DELTA_WIDTH = len("+3600.000")
 _DAY_CHECKED_MS = 900_000  # days begin at full quarters of an hour, in every zone
 
 
@@ -60,6 +61,7 @@ def _tail(word: str) -> int:
 @click.option("-C", "--context", type=click.IntRange(0), default=0, metavar="N", help="-g: N lines around each, too.")
 @click.option("-t", "--times", is_flag=True, help="With the time of each line.")
 @click.option("--iso", is_flag=True, help="With the time of each line in RFC 3339.")
+@click.option("--delta", is_flag=True, help="With the time since the line before.")
 @click.option("--no-prefix", is_flag=True, help="Without the names of processes.")
 @click.option("--raw", is_flag=True, help="The exact bytes, also to a terminal.")
 @click.option("--until-exit", is_flag=True, help="Follow until the process has ended, and exit as it did.")
@@ -78,7 +80,7 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     if follows and len(refs) > 1 and (given["until"] is not None or given["run"] != "all"):
         raise click.UsageError("--until and --run end a follow of one process: name one")
     processes = [ol.process(ref) for ref in refs]
-    form = "iso" if given["iso"] else "clock" if given["times"] else ""
+    form = "delta" if given["delta"] else "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
     names = {process.id: _name_of(process) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]
@@ -303,6 +305,7 @@ class _Writer:
         self._buffer: list[Any] = []
         self._size = 0
         self._open: tuple[str, ...] = ()
+        self._last_ms: int | None = None
         self._prefix_key = ("", "", 0)
         self._prefix = ""
         self._out: Any = None
@@ -352,6 +355,7 @@ class _Writer:
             item.complete
             and not self._open
             and not self._screen.is_terminal
+            and self._form != "delta"
             and (process.id, item.stream, item.timestamp) == self._prefix_key
         ):
             self._write(f"{self._prefix}{item.text}\n")  # most lines of a flood
@@ -394,7 +398,7 @@ class _Writer:
             text = paint(text, RED)
         # Of a flood, thousands of lines have the same time.
         key = (process.id, line.stream, line.timestamp)
-        if key != self._prefix_key:
+        if key != self._prefix_key or self._form == "delta":
             self._prefix_key, self._prefix = key, self._make_prefix(process, line)
         part = key[:2]
         if self._open != part:  # else the rest of a prompt stands behind it: nothing has come between
@@ -412,13 +416,20 @@ class _Writer:
                 name = paint(name, colour_of(process.id))
             words += [name, bar_of(line.stream, colours=colours)]
         if self._form:
-            when = show_moment(line.timestamp, self._form, self._screen.zone)
+            when = self._show_time(line.timestamp)
             words.append(paint(when, DIM) if colours else when)
         return "".join(f"{word} " for word in words)
 
+    def _show_time(self, timestamp: int) -> str:
+        if self._form != "delta":
+            return show_moment(timestamp, self._form, self._screen.zone)
+        before, self._last_ms = self._last_ms, timestamp
+        seconds = 0 if before is None else (timestamp - before) / 1000
+        return f"{seconds:+.3f}".rjust(_DELTA_WIDTH)
+
     def _divider(self, timestamp: int) -> str:
         """Return the line that stands before the first line of a day: times of day do not tell it."""
-        if not self._form or self._form == "iso" or not self._screen.is_terminal:
+        if self._form != "clock" or not self._screen.is_terminal:
             return ""
         if timestamp // _DAY_CHECKED_MS == self._checked:
             return ""

@@ -29,6 +29,8 @@ _CONFIG = click.option(
 
 
 _FORMAT = click.option(
+    "-o",
+    "--output",
     "--format",
     "form",
     type=click.Choice(["table", "json", "csv"]),
@@ -41,20 +43,24 @@ _ASK_S = 60.0
 
 _CLIENT_COMMANDS = {
     "completion": "completion",
+    "doctor": "doctor",
     "down": "project.commands",
     "events": "queries",
     "inspect": "processes",
     "kill": "processes",
     "logs": "logs",
     "mcp": "mcp.command",
+    "open": "looking",
     "ps": "processes",
     "restart": "processes",
     "rm": "processes",
     "run": "run",
+    "runs": "looking",
     "search": "queries",
     "send": "processes",
     "service": "service",
     "signal": "processes",
+    "stats": "looking",
     "stop": "processes",
     "up": "project.commands",
     "wait": "processes",

@@ -239,6 +239,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
 @click.option("--output", "pattern", metavar="RE", help="Until it has printed a line that matches.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Until something accepts connections on a TCP port.")
 @click.option("--idle", type=duration, metavar="TIME", help="Until it has printed nothing for so long.")
+@click.option("--healthy", is_flag=True, help="Until its health check succeeds, or its ready_log matches.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Fail with 124 after so long.")
 @REF
 def wait_command(
@@ -248,10 +249,12 @@ def wait_command(
     idle: float | None,
     timeout: float | None,
     ref: str,
+    *,
+    healthy: bool,
 ) -> None:
     """Wait until a process has ended, and exit as it did: its exit code, or 128 and the number of its signal.
 
-    With --output, --port or --idle, wait for that instead, and exit with 0. 124: --timeout has passed.
+    With --output, --port, --idle or --healthy, wait for that instead, and exit with 0. 124: --timeout has passed.
     """
     process = ol.process(ref)
     try:
@@ -261,6 +264,8 @@ def wait_command(
             process.wait_for_port(port, timeout=timeout)
         elif idle is not None:
             process.wait_idle(idle, timeout=timeout)
+        elif healthy:
+            process.wait_healthy(timeout=timeout)
         else:
             info = process.wait(timeout)
             raise click.exceptions.Exit(exit_code_of(info.reason, info.exit_code, info.signal))

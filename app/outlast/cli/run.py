@@ -11,7 +11,7 @@ import click
 from outlast.cli.connect import OURS, Failure, Screen, exit_code_of, screen_command, spawn_failure
 from outlast.cli.input import Input
 from outlast.cli.live_output import show_to_end
-from outlast.cli.messages import print_result
+from outlast.cli.messages import print_result, say
 from outlast.cli.start_options import read_start, start_options
 from outlast.client import NotRunning, Outlast, OutlastError, Process, SpawnFailed
 
@@ -27,6 +27,7 @@ _SECOND_S = 2.0
 @click.option("-d", "--detach", is_flag=True, help="Start it, print its reference, and return.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass our standard input on; with -d: leave it to `send`.")
 @start_options
+@click.option("--replace", is_flag=True, help="With -d and --name: change the process with this name in place.")
 @click.option("--rm", is_flag=True, help="Delete its record and output when it has ended (not with -d).")
 @click.argument("command", metavar="CMD [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: Any) -> None:
@@ -36,12 +37,15 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
     Ctrl-C interrupts the command; a second one within two seconds kills it and everything it started.
     """
     options = read_start(**given)
+    if given["replace"] and not (given["detach"] and given["name"]):
+        raise click.UsageError("--replace changes the process that has a name: give -d and --name, too")
+    if given["replace"] and given["key"]:
+        raise click.UsageError("--key cannot be used with --replace, which may be repeated anyway")
     if given["interactive"]:
         options["stdin"] = "pipe"
     try:
         if given["detach"]:
-            process = ol.start(*command, **options)
-            print_result(process.name or process.id)
+            print_result(_start(ol, command, options, replaces=given["replace"]))
             return
         if given["name"] or given["restart"] or given["health"]:
             raise click.UsageError(
@@ -50,6 +54,17 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
         _run(screen, ol, command, options, removes=given["rm"])
     except SpawnFailed as exc:
         raise spawn_failure(exc) from None
+
+
+def _start(ol: Outlast, command: tuple[str, ...], options: dict[str, Any], *, replaces: bool) -> str:
+    """Start a process, or change the one that has its name, and return its reference."""
+    if not replaces:
+        process = ol.start(*command, **options)
+    else:
+        process, is_changed = ol.replace(*command, **options)
+        if not is_changed:
+            say(f"outlast: {process.name} runs like this already: nothing was done", err=True)
+    return process.name or process.id
 
 
 def _run(screen: Screen, ol: Outlast, command: tuple[str, ...], options: dict[str, Any], *, removes: bool) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from outlast.cli.moments import duration
 from outlast.cli.processes import read_tags
 
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*://|(http|tcp):")
 _HERE = {None, "localhost", "127.0.0.1", "::1"}
 
 
@@ -41,7 +43,11 @@ def _keep(word: str) -> str | dict[str, int]:
 _OPTIONS = [
     click.option("--name", metavar="NAME", help="Name of the process; it is then managed (needs -d)."),
     click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always (needs -d)."),
-    click.option("--health", metavar="URL", help="Health check: http://:PORT/PATH or tcp://:PORT (needs -d)."),
+    click.option(
+        "--health",
+        metavar="URL|CMD",
+        help="Health check: http://:PORT/PATH, tcp://:PORT, or a shell command (needs -d).",
+    ),
     click.option("--tag", "tags", metavar="K=V", multiple=True, help="Tag; may be repeated."),
     click.option(
         "-e", "--env", metavar="K[=V]", multiple=True, help="Environment variable; without =V, as it is here."
@@ -112,14 +118,18 @@ def _restart(word: str) -> dict[str, Any]:
 
 
 def _health(url: str) -> dict[str, Any]:
-    """Return a health check of a port of the daemon's machine, which is the only one that is checked."""
+    """Return a health check: by a shell command, or of a port of the daemon's machine, the only one that is checked."""
+    if _SCHEME.match(url) is None:
+        return {"type": "exec", "command": "/bin/sh", "args": ["-c", url]}
     try:
         parts = urlsplit(url)
         kind, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
         kind, host, port = "", None, None
     if kind not in {"http", "tcp"} or host not in _HERE or not port or (kind == "tcp" and parts.path not in {"", "/"}):
-        raise click.UsageError(f"--health is http://:PORT, http://:PORT/PATH or tcp://:PORT, not {url!r}")
+        raise click.UsageError(
+            f"--health is http://:PORT, http://:PORT/PATH, tcp://:PORT or a shell command, not {url!r}"
+        )
     if kind == "tcp":
         return {"type": "tcp", "port": port}
     return {"type": "http", "port": port, "path": urlunsplit(("", "", parts.path or "/", parts.query, ""))}

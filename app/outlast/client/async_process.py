@@ -257,6 +257,16 @@ class AsyncProcess:
         condition = {"until": "idle", "idle_ms": round(seconds * 1000)}
         await self._session.call(calls.wait(self.id, condition, timeout))
 
+    async def wait_healthy(self, *, timeout: float | None = None) -> None:
+        """Wait until the run of a managed process, or a later one, is healthy by its check or `ready_log`.
+
+        Raises:
+            TimeoutError: it was not healthy in time.
+            NotRunning: the process has ended for good before.
+            InvalidRequest: it has neither.
+        """
+        await self._session.call(calls.wait(self.id, {"until": "healthy"}, timeout))
+
     # ---- input
 
     async def send(self, data: str | Bytes) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from outlast.client.items import Line
 from outlast.client.records import Match, ProcessInfo, Run
 from outlast.client.request import SILENT_S, Answer, Request, process_path
-from outlast.model.errors import NotRunning
+from outlast.model.errors import NameInUse, NotFound, NotRunning
 
 T = TypeVar("T")
 
@@ -40,6 +40,24 @@ def look(ref: str | int) -> Call[ProcessInfo]:
 def start(body: bytes) -> Call[ProcessInfo]:
     """Start a process. `body` has an idempotency key."""
     return ProcessInfo.from_json((yield from ask(Request("POST", "/processes", body=body))))
+
+
+def change(ref: str, body: bytes) -> Call[tuple[ProcessInfo, bool]]:
+    """Give a managed process a specification. Return it, and whether a run was started with it."""
+    answer = yield from ask(Request("PUT", process_path(ref), body=body, silent_s=None))
+    return ProcessInfo.from_json(answer), answer["changed"]
+
+
+def replace(name: str, body: bytes, start_body: bytes) -> Call[tuple[ProcessInfo, bool]]:
+    """Change the process that has a name, or start one, if there is none."""
+    try:
+        return (yield from change(name, body))
+    except NotFound:
+        pass
+    try:
+        return (yield from start(start_body)), True
+    except NameInUse:  # another program has just started one
+        return (yield from change(name, body))
 
 
 def restart(ref: str) -> Call[ProcessInfo]:

@@ -57,6 +57,13 @@ _FIELDS = {"stdin": "stdin_mode", "stdout": "stdout_mode", "stderr": "stderr_mod
 """Fields of the API whose option has another name, besides those that need a conversion."""
 
 
+def put_body(command: str | os.PathLike[str], args: tuple[str, ...], options: StartOptions) -> bytes:
+    """Return the body of a change in place, which may be repeated without a key."""
+    body: dict[str, Any] = json.loads(start_body(command, args, options))
+    del body["idempotency_key"]
+    return json.dumps(body).encode()
+
+
 def start_body(command: str | os.PathLike[str], args: tuple[str, ...], options: StartOptions) -> bytes:
     """Return the body of a start. The key in it lets a repeated request start nothing."""
     given: dict[str, Any] = dict(options)

@@ -12,7 +12,7 @@ from outlast.client.address import find_address
 from outlast.client.errors import ProcessFailed
 from outlast.client.group import FollowGroup, GroupItem
 from outlast.client.items import Ended, Event, Gap, Line, Started, milliseconds
-from outlast.client.options import StartOptions, start_body
+from outlast.client.options import StartOptions, put_body, start_body
 from outlast.client.records import Completed, Info, Match, Rows
 from outlast.client.request import Request
 from outlast.client.running import Item, Running
@@ -78,6 +78,26 @@ class Outlast:
         """
         body = start_body(command, args, options)
         return Process(self._session, self._session.call(calls.start(body)))
+
+    def replace(
+        self, command: str | PathLike[str], *args: str, **options: Unpack[StartOptions]
+    ) -> tuple[Process, bool]:
+        """Change the process that has this `name` to another specification, or start it, if there is none.
+
+        It stays the same process: its id and the numbers of its lines go on. If it has this specification already, and
+        is to run, nothing is done.
+
+        Returns:
+            The process, and whether a run was started.
+
+        Raises:
+            SpawnFailed: the specification cannot be started; the process has the one before.
+            NotManaged: the process that has had this name is not managed.
+            KeyError: there is no `name` among the options.
+        """
+        bodies = put_body(command, args, options), start_body(command, args, options)
+        info, is_changed = self._session.call(calls.replace(options["name"], *bodies))
+        return Process(self._session, info), is_changed
 
     def run(
         self, command: str | PathLike[str], *args: str, check: bool = False, **options: Unpack[StartOptions]
@@ -390,6 +410,19 @@ class Outlast:
         self._session.call(calls.end_project(name, only))
 
     # ---- the daemon
+
+    def health(self) -> list[str]:
+        """Return what an operator should decide, while the daemon can serve requests.
+
+        Raises:
+            Unavailable: it cannot; the sentence says why.
+        """
+        return list((self._session.call(calls.ask(Request("GET", "/health")))).get("warnings", []))
+
+    def login_path(self) -> str:
+        """Return path and query of a page of the daemon that logs one browser in, within a minute."""
+        path: str = (self._session.call(calls.ask(Request("POST", "/login-codes"))))["path"]
+        return path
 
     def info(self) -> Info:
         """Return version and counts of the daemon."""

@@ -1,6 +1,7 @@
 """Waiting until a condition holds."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 
@@ -32,6 +33,11 @@ class Condition:
                 if timer is not None:
                     timer.cancel()
         return True
+
+    async def wait_change(self, timeout_s: float) -> None:
+        """Wait until `wake` is called, or for `timeout_s`."""
+        is_later = itertools.chain([False], itertools.repeat(True))
+        await self.wait(lambda: next(is_later), timeout_s)
 
     def wake(self) -> None:
         """Let every waiter check its condition again."""

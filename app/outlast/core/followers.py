@@ -56,15 +56,18 @@ class Followers:
             reader.interrupt()
 
     async def follow(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float, is_watched: bool = True
     ) -> AsyncGenerator[Sequence[Chunk] | None, None]:
-        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`."""
+        """Yield the output that is stored, then what comes, to the end. See `outlast.core.query.follow`.
+
+        `is_watched`: whether a client sees the output, so that it is stored soon (`Committer.watching`).
+        """
         cursor = self._open_cursor(process, query)
         if self.is_interrupted:
             raise FollowInterrupted
         self._readers.add(cursor)
         try:
-            with self._committer.watching(process.handle):
+            with self._committer.watching(process.handle) if is_watched else contextlib.nullcontext():
                 async with contextlib.aclosing(cursor.follow(heartbeat_s)) as batches:
                     async for chunks in batches:
                         yield chunks
@@ -73,10 +76,11 @@ class Followers:
             self._readers.discard(cursor)
 
     async def follow_chunks(
-        self, process: Process, query: OutputQuery, *, heartbeat_s: float
+        self, process: Process, query: OutputQuery, *, heartbeat_s: float, is_watched: bool = True
     ) -> AsyncGenerator[Chunk | None, None]:
         """Follow like `follow`, chunk by chunk; yield None where that yields no chunks."""
-        async with contextlib.aclosing(self.follow(process, query, heartbeat_s=heartbeat_s)) as batches:
+        following = self.follow(process, query, heartbeat_s=heartbeat_s, is_watched=is_watched)
+        async with contextlib.aclosing(following) as batches:
             async for chunks in batches:
                 for chunk in chunks or (None,):
                     yield chunk

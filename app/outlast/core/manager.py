@@ -42,7 +42,7 @@ from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.ownership import claim_store
 from outlast.core.supervision.supervisor import BufferLimits, Supervisor
 from outlast.core.supervision.usage_sampler import UsageSampler
-from outlast.core.views import ProcessView, StartOutcome, UsageView
+from outlast.core.views import ChangeOutcome, ProcessView, StartOutcome, UsageView
 from outlast.core.waits import Waits
 from outlast.linux.disk_space import warn_if_nearly_full
 from outlast.model.errors import (
@@ -203,6 +203,8 @@ class ProcessManager:
             self._sessions.interrupt()
         for live in self._supervisor:
             live.wake()
+        for managed in self._managed.registry:
+            managed.wake()
 
     def health(self) -> str | None:
         """Return a sentence that says what is wrong with store or shim, or None."""
@@ -384,6 +386,13 @@ class ProcessManager:
         await self._managed.restart(process)
         with after_effects("the process was restarted"):
             return await self.get(process.spec.id)
+
+    async def change(self, ref: str, request: StartRequest) -> ChangeOutcome:
+        """Give a managed process another specification. See `ManagedController.change`."""
+        process = (await self.get(ref)).process
+        changed = await self._managed.change(process, request)
+        with after_effects("the process was changed"):
+            return ChangeOutcome(view=await self.get(process.spec.id), changed=changed)
 
     async def wait_until(self, process: Process, query: WaitQuery, *, heartbeat_s: float) -> Line | bool | None:
         """Wait until a condition is met. See `Waits.until`."""

@@ -33,6 +33,14 @@ class StartOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOutcome:
+    """The process that was given a specification. Not `changed`: it had it already."""
+
+    view: ProcessView
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageView:
     """The resources of one run: `usage` so far, and `current` (None: the run has ended, or cannot be measured)."""
 

@@ -1,4 +1,4 @@
-"""Waits for what happens to a process: its end, a line, a port, silence."""
+"""Waits for what happens to a process: its end, a line, a port, silence, health."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
@@ -13,6 +13,7 @@ from outlast.core.query.queries import Queries
 from outlast.core.query.wait_conditions import Line, WaitCondition, WaitQuery, wait_for_port, wait_for_silence
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.clock import now_ms
+from outlast.model.errors import InvalidRequest
 from outlast.model.output import Chunk
 from outlast.model.process import Process
 
@@ -56,7 +57,10 @@ class Waits:
 
         Raises:
             FollowInterrupted: the daemon is stopping.
+            InvalidRequest: nothing says when the process is healthy.
         """
+        if query.until is WaitCondition.HEALTHY:
+            return await self._until_healthy(process, heartbeat_s)
         if query.until is WaitCondition.EXIT:
             await self._until_ended(process)
             return True
@@ -78,7 +82,8 @@ class Waits:
             FollowInterrupted: the daemon is stopping.
         """
         where = OutputQuery(since_ms=process.run.started_at_ms)
-        chunks = self._followers.follow_chunks(process, where, heartbeat_s=_RUN_HEARTBEAT_S)
+        # What it finds is told by a state that is committed behind it, so no commit has to hurry.
+        chunks = self._followers.follow_chunks(process, where, heartbeat_s=_RUN_HEARTBEAT_S, is_watched=False)
         return await self._queries.wait_for_line(_of_run(chunks, process.run.number), matcher) is not None
 
     def has_ended(self, process: Process) -> bool:
@@ -95,6 +100,21 @@ class Waits:
             await live.wait(lambda: live.end_stored or self._followers.is_interrupted)
             if not live.end_stored:
                 raise FollowInterrupted
+
+    async def _until_healthy(self, process: Process, heartbeat_s: float) -> bool:
+        """Wait until a run is healthy, this one or a later one. False: the process has ended for good."""
+        options = process.spec.options
+        if options.health_check is None and options.ready_log is None:
+            raise InvalidRequest(
+                "until cannot be healthy: the process has neither health_check nor ready_log, so nothing tells"
+            )
+        while not self._followers.is_interrupted and (managed := self._registry.get(process.spec.id)) is not None:
+            if managed.is_healthy or managed.finished:
+                return managed.is_healthy
+            await managed.wait_change(heartbeat_s)
+        if self._followers.is_interrupted:
+            raise FollowInterrupted
+        return False
 
     async def _until_stored(self, process: Process, seq: int) -> None:
         """Store a line that a follower has seen, at once."""

@@ -48,6 +48,9 @@ class ManagedState:
         health_run: number of the run that `health` and `health_failures` belong to.
         health: result of the checks; None before the first result.
         health_failures: consecutive failed checks.
+        replaced_run: number of the run that a call replaces by another one, which is begun and not done; 0: none.
+        wanted: the specification of that one, as a record, if it is another; None: the same as that of the last run.
+        or_stopped: whether the process stays stopped if `wanted` cannot be started, as it was before the call.
     """
 
     desired: Desired = Desired.RUNNING
@@ -60,6 +63,9 @@ class ManagedState:
     health_run: int = 0
     health: HealthStatus | None = None
     health_failures: int = 0
+    replaced_run: int = 0
+    wanted: Mapping[str, Any] | None = None
+    or_stopped: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """Return the state as a JSON-ready dictionary, which `from_record` reads."""

@@ -75,19 +75,37 @@ class Restart:
 
 
 class HealthCheckType(StrEnum):
-    """Kind of a health check. `HTTP`: a GET is answered with 2xx or 3xx; `TCP`: a connection is accepted."""
+    """Kind of a health check.
+
+    `HTTP`: a GET is answered with 2xx or 3xx; `TCP`: a connection is accepted; `EXEC`: a command exits with 0.
+    """
 
     HTTP = "http"
     TCP = "tcp"
+    EXEC = "exec"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """Health check of a managed process, on a port of this machine."""
+    """Health check of a managed process.
+
+    Attributes:
+        type: kind of the check.
+        port: for `HTTP` and `TCP`, a port of this machine.
+        path: for `HTTP`, the path of the request.
+        command: for `EXEC`, the program.
+        args: for `EXEC`, its arguments.
+        initial_delay_ms: time from the start of a run to its first check.
+        interval_ms: time between two checks.
+        timeout_ms: time after which a check has failed.
+        failure_threshold: number of failures in a row after which the run is unhealthy.
+    """
 
     type: HealthCheckType
-    port: int
+    port: int | None = None
     path: str = "/"
+    command: str | None = None
+    args: tuple[str, ...] = ()
     initial_delay_ms: int = 5000
     interval_ms: int = 1000
     timeout_ms: int = 500
@@ -167,7 +185,7 @@ class Options:
             part = getattr(self, name)
             if part is not None and part != getattr(plain, name):
                 values = asdict(part).items()
-                record[name] = {key: value for key, value in values if value is not None and value is not False}
+                record[name] = {key: value for key, value in values if not _is_unset(value)}
         return record
 
     @classmethod
@@ -183,9 +201,14 @@ class Options:
             parts["restart"] = Restart(**{**restart, "policy": RestartPolicy(restart["policy"])})
         if "health_check" in parts:
             check = parts["health_check"]
-            parts["health_check"] = HealthCheck(**{**check, "type": HealthCheckType(check["type"])})
+            known = {"type": HealthCheckType(check["type"]), "args": tuple(check.get("args", ()))}
+            parts["health_check"] = HealthCheck(**{**check, **known})
         if "terminal" in parts:
             parts["terminal"] = Terminal(**parts["terminal"])
         if "keep" in parts:
             parts["keep"] = Keep(**parts["keep"])
         return cls(**parts)
+
+
+def _is_unset(value: object) -> bool:
+    return value is None or value is False or value == ()

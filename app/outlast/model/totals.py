@@ -68,7 +68,8 @@ class Tally(Counter[tuple[Counted, str]]):
 
     def count_removed(self, rule: Rule, count: int) -> None:
         """Count bytes of output that a rule deletes."""
-        self[Counted.REMOVED_BYTES, rule] += count
+        if count:  # else there would be a total to write that has not changed
+            self[Counted.REMOVED_BYTES, rule] += count
 
     def count_purge(self, rule: Rule, held_bytes: int) -> None:
         """Count a process that a rule deletes, and its output."""

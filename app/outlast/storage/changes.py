@@ -42,6 +42,14 @@ class WithdrawRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSpec:
+    """Replace the specification of a managed process. Its id, its name and its idempotency key stay as they are."""
+
+    handle: int
+    spec: ProcessSpec
+
+
+@dataclass(frozen=True, slots=True)
 class SetManaged:
     """Replace the state of a managed process."""
 
@@ -137,6 +145,7 @@ Change = (
     AddProcess
     | BeginRun
     | WithdrawRun
+    | ChangeSpec
     | SetManaged
     | Chunk
     | EndRun

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from outlast.api import app_keys
+from outlast.api.event_ids import EOF_SUFFIX
 from outlast.api.handlers.serializers import run_status
 from outlast.api.parsing import RequestInput, load
 from outlast.api.route import Call, ref_of
@@ -55,7 +56,7 @@ async def _follow(stream: Stream | None, request: web.Request, given: RequestInp
 def _last_event_id(request: web.Request) -> tuple[int | None, bool]:
     """Return the number in the header Last-Event-ID (see `load_last_event_id`), and whether it is that of an `eof`."""
     text = request.headers.get(LAST_EVENT_ID, "")
-    return load_last_event_id(text.removesuffix(sse.EOF_SUFFIX)), text.endswith(sse.EOF_SUFFIX)
+    return load_last_event_id(text.removesuffix(EOF_SUFFIX)), text.endswith(EOF_SUFFIX)
 
 
 def load_last_event_id(text: str) -> int | None:

@@ -8,10 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from outlast.api import app_keys
+from outlast.api.event_ids import EOF_SUFFIX
 from outlast.api.handlers.follow import EVENT_STREAM, HEARTBEAT_S, LAST_EVENT_ID
 from outlast.api.handlers.serializers import run_status
 from outlast.api.parsing import RequestInput, load
-from outlast.api.schemas.group import EOF_SUFFIX, ResumeGroupHeader
+from outlast.api.schemas.group import ResumeGroupHeader
 from outlast.api.streaming import sse
 from outlast.api.streaming.response import Client, send_from
 from outlast.core.manager import ProcessManager

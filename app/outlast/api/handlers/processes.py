@@ -75,6 +75,13 @@ async def restart(request: web.Request, _: RequestInput) -> web.Response:
     return json_response(process_info(await request.app[app_keys.MANAGER].restart(ref_of(request))))
 
 
+async def put(request: web.Request, given: RequestInput) -> web.Response:
+    """PUT /api/v1/processes/{ref}."""
+    outcome = await request.app[app_keys.MANAGER].change(ref_of(request), given.body)
+    warnings = {"warnings": given.warnings} if given.warnings else {}
+    return json_response({**process_info(outcome.view), "changed": outcome.changed, **warnings})
+
+
 async def list_runs(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/processes/{ref}/runs."""
     page: RunsPage = given.query

@@ -129,6 +129,8 @@ def _check_info(check: HealthCheck) -> dict[str, Any]:
         "type": check.type,
         "port": check.port,
         "path": check.path if check.type is HealthCheckType.HTTP else None,
+        "command": check.command,
+        "args": list(check.args) if check.type is HealthCheckType.EXEC else None,
         "initial_delay_ms": check.initial_delay_ms,
         "interval_ms": check.interval_ms,
         "timeout_ms": check.timeout_ms,

@@ -5,14 +5,13 @@ from typing import Any
 from marshmallow import ValidationError, post_load, validates_schema
 from marshmallow import fields as ma_fields
 
+from outlast.api.event_ids import EOF_SUFFIX
 from outlast.api.schemas import fields, line_fields
 from outlast.api.schemas.base import Strict
 from outlast.api.schemas.moments import MomentField
 from outlast.api.schemas.page_fields import tag_filter
 from outlast.core.query.group import GroupQuery
 from outlast.core.query.group_position import GroupPosition
-
-EOF_SUFFIX = "-eof"
 
 
 class GroupPositionField(fields.String):

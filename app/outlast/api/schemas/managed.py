@@ -4,13 +4,22 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load, validate
 
-from outlast.api.schemas import fields
+from outlast.api.schemas import fields, process_fields
 from outlast.api.schemas.base import Lenient
 from outlast.model.options import HealthCheck, HealthCheckType, Restart, RestartPolicy
 
 MAX_WAIT_MS = 24 * 60 * 60 * 1000
 _RESTART = Restart()
-_CHECK = HealthCheck(type=HealthCheckType.HTTP, port=fields.MAX_PORT)
+_CHECK = HealthCheck(type=HealthCheckType.HTTP)
+_EXEC_TIMEOUT_MS = 5000
+"""Default timeout of a command: a start alone may take a while on a busy machine."""
+_OF_TYPE = {
+    HealthCheckType.HTTP: {"port", "path"},
+    HealthCheckType.TCP: {"port"},
+    HealthCheckType.EXEC: {"command", "args"},
+}
+"""The fields that belong to a type.."""
+_REQUIRED = {HealthCheckType.HTTP: "port", HealthCheckType.TCP: "port", HealthCheckType.EXEC: "command"}
 
 
 class RestartBody(Lenient):
@@ -75,20 +84,34 @@ class HealthCheckBody(Lenient):
         required=True,
         metadata={
             "description": "`http`: a GET request must be answered with status 2xx or 3xx. `tcp`: the port must accept "
-            "a connection."
+            "a connection. `exec`: a command must exit with 0; it runs as the same user, in the same folder and "
+            "environment as the process, beside it."
         },
     )
     port = fields.Integer(
-        required=True,
         low=1,
         high=fields.MAX_PORT,
-        metadata={"description": "TCP port of this machine, on 127.0.0.1 or ::1."},
+        allow_none=True,
+        metadata={"description": "TCP port of this machine, on 127.0.0.1 or ::1. Required for `http` and `tcp`."},
     )
     path = fields.String(
         allow_none=True,
         load_default=None,
         validate=validate.Regexp(r"/[!-~]*\Z", error='must start with "/" and contain visible ASCII characters only'),
-        metadata={"description": "Path of the GET request (`http` only). Default `/`.", "pattern": "^/[!-~]*$"},
+        metadata={
+            "description": f"Path of the GET request (`http` only). Default `{_CHECK.path}`.",
+            "pattern": "^/[!-~]*$",
+        },
+    )
+    command = fields.String(
+        allow_none=True,
+        validate=validate.Length(min=1, error="must not be empty"),
+        metadata={"description": "Program to run: a path, or a name that is looked up in PATH. Required for `exec`."},
+    )
+    args = fields.Strings(
+        allow_none=True,
+        max_items=process_fields.MAX_ARGS,
+        metadata={"description": "Arguments of the program (`exec` only)."},
     )
     initial_delay_ms = fields.Integer(
         high=MAX_WAIT_MS,
@@ -104,8 +127,10 @@ class HealthCheckBody(Lenient):
     timeout_ms = fields.Integer(
         low=1,
         high=MAX_WAIT_MS,
-        load_default=_CHECK.timeout_ms,
-        metadata={"description": "Time after which a check has failed, in milliseconds."},
+        metadata={
+            "description": "Time after which a check has failed, in milliseconds. A command is then killed with all "
+            f"that it has started. Default {_CHECK.timeout_ms}, for `exec` {_EXEC_TIMEOUT_MS}."
+        },
     )
     failure_threshold = fields.Integer(
         low=1,
@@ -116,6 +141,13 @@ class HealthCheckBody(Lenient):
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> HealthCheck:
-        if data["path"] is not None and data["type"] is HealthCheckType.TCP:
-            raise ValidationError({"path": ["can be used with type http only"]})
-        return HealthCheck(**{**data, "path": data["path"] or _CHECK.path})
+        kind = data["type"]
+        given = {name: value for name, value in data.items() if value is not None}
+        for name in sorted(set().union(*_OF_TYPE.values()) & given.keys() - _OF_TYPE[kind]):
+            kinds = " or ".join(other for other in HealthCheckType if name in _OF_TYPE[other])
+            raise ValidationError({name: [f"can be used with type {kinds} only"]})
+        if _REQUIRED[kind] not in given:
+            raise ValidationError({_REQUIRED[kind]: [f"is required with type {kind}"]})
+        if kind is HealthCheckType.EXEC:
+            given = {"timeout_ms": _EXEC_TIMEOUT_MS, **given, "args": tuple(given.get("args", ()))}
+        return HealthCheck(**given)

@@ -295,6 +295,15 @@ class StartBody(Lenient):
         )
 
 
+class PutBody(StartBody):
+    """PUT .../processes/{ref}. Loads as a `StartRequest`. It may be repeated, and needs no key for that."""
+
+    class Meta:
+        """Fields of a start that are left out."""
+
+        exclude = ("idempotency_key",)
+
+
 class RunBody(StartBody):
     """POST /api/v1/processes/run. Loads as a `StartRequest` of a process that is not managed."""
 

@@ -19,6 +19,7 @@ _ALLOWED = {
     WaitCondition.OUTPUT: {"pattern", "regex", "stream", "after"},
     WaitCondition.PORT: {"port"},
     WaitCondition.IDLE: {"idle_ms", "stream"},
+    WaitCondition.HEALTHY: set[str](),
 }
 """The parameters that a condition accepts."""
 
@@ -31,7 +32,8 @@ class WaitParameters(Strict):
         required=True,
         metadata={
             "description": "The condition. `exit`: the process has ended. `output`: it has printed a line that matches "
-            "`pattern`. `port`: something accepts connections on `port`. `idle`: it has printed nothing for `idle_ms`."
+            "`pattern`. `port`: something accepts connections on `port`. `idle`: it has printed nothing for `idle_ms`. "
+            "`healthy`: its run, or a later one, is healthy by its `health_check` or `ready_log`."
         },
     )
     pattern = fields.String(

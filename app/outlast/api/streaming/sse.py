@@ -13,6 +13,7 @@ from operator import attrgetter
 
 import orjson
 
+from outlast.api.event_ids import EOF_SUFFIX
 from outlast.core.query.matcher import Matcher, spans_in_text
 from outlast.model.output import Chunk, Stream, TrimGap, count_lines, split_lines
 
@@ -26,8 +27,6 @@ CACHE_BYTES = 16 * 1024 * 1024
 """Maximum size of the encoded events that are kept for other followers of the same process."""
 
 KEEP_ALIVE = b": keep-alive\n\n"
-EOF_SUFFIX = "-eof"
-"""End of the id of an `eof`. A client that sends such an id has seen the end, not only the last line."""
 
 _PIECE_OVERHEAD_BYTES = 370
 """Memory of a piece in the cache besides its events; more than the events of one short line take."""

@@ -28,14 +28,14 @@ class Starter:
     """The one way in which runs are started.
 
     Attributes:
+        inherit_env: names of environment variables that processes inherit from the daemon.
         refused: number of starts that the system refused before they were recorded.
     """
 
     def __init__(self, committer: Committer, supervisor: Supervisor, inherit_env: Sequence[str]) -> None:
-        """`inherit_env`: names of environment variables that processes inherit from the daemon."""
         self._committer = committer
         self._supervisor = supervisor
-        self._inherit_env = inherit_env
+        self.inherit_env = inherit_env
         self.refused = 0
         self._shortage_logged_at = -_LOG_INTERVAL_S
 
@@ -87,10 +87,11 @@ class Starter:
         is_first = earlier is None
         number = 1 if earlier is None else earlier.run.number + 1
         handle = 0 if earlier is None else earlier.handle
-        command = make_command(spec, env, identity, run_key(spec.id, number), self._inherit_env)
+        command = make_command(spec, env, identity, run_key(spec.id, number), self.inherit_env)
         try:
             with self._committer.expecting():
                 live = await self._supervisor.spawn(spec, command, number, position)
+                live.is_spec_stored = earlier is None or earlier.spec == spec
         except SpawnRefused as exc:
             self.refused += 1
             raise explain(exc.stage, exc.errno, spec) from None

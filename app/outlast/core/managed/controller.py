@@ -7,25 +7,29 @@ So any later daemon finds in the store what to do, and no run is started twice.
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from outlast.core.commands.start_request import StartRequest
 from outlast.core.commands.starter import Starter
+from outlast.core.managed import decisions
+from outlast.core.managed.changes import Changes
 from outlast.core.managed.env_encryption import EnvEncryption
-from outlast.core.managed.health_check import watch_health
+from outlast.core.managed.exec_check import ExecCheck
+from outlast.core.managed.health_watcher import HealthWatcher
 from outlast.core.managed.next_run import NextRunStarter
-from outlast.core.managed.readiness import FindLine, watch_readiness
+from outlast.core.managed.readiness import FindLine
 from outlast.core.managed.registry import ManagedProcess, ManagedRegistry
-from outlast.core.managed.restart_policy import Decision, decide, shortage_backoff_ms
+from outlast.core.managed.restart_policy import Decision, shortage_backoff_ms
 from outlast.core.output.committer import Committer
 from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
+from outlast.core.supervision.spec_record import spec_from_record, spec_to_record
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.failpoints import failpoint
-from outlast.linux.boot import boot_id
 from outlast.model.clock import monotonic_ms, now_ms
 from outlast.model.errors import (
     EnvKeyLost,
@@ -38,11 +42,11 @@ from outlast.model.errors import (
     after_effects,
 )
 from outlast.model.event import EventType
-from outlast.model.exit_status import ExitStatus
 from outlast.model.managed import Desired, HealthStatus, ManagedState
-from outlast.model.options import Restart
-from outlast.model.process import Process
+from outlast.model.process import Process, ProcessSpec
 from outlast.storage import AddEvent, SetManaged, Storage
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +78,11 @@ class ManagedController:
         self._committer = committer
         self._supervisor = supervisor
         self._starter = NextRunStarter(storage, committer, supervisor, starter, self.env_encryption)
-        self._find_line = find_line
+        exec_check = partial(ExecCheck, supervisor, self.env_encryption, starter.inherit_env)
+        self._watcher = HealthWatcher(supervisor, exec_check, find_line, self._submit_state)
+        self._changes = Changes(self.env_encryption)
         self._is_resumed = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- life of the daemon
 
@@ -147,6 +153,26 @@ class ManagedController:
             Unavailable: the store or the shim is not available now; nothing was done.
             Interrupted: the last run may have been stopped, and the next one is started as soon as that is possible.
         """
+        managed = self._find_or_register(process)
+        await asyncio.shield(self._run_task(self._restart(managed)))
+
+    async def change(self, process: Process, request: StartRequest) -> bool:
+        """Give a process another specification: stop it in order if it runs, and start its next run with it.
+
+        If that cannot be started, the program before is started again, unless the process had stopped. Continues if
+        the caller is cancelled, and with the next daemon.
+
+        Returns:
+            Whether there was anything to do: False if the process has this specification, and is to run.
+
+        Raises:
+            NotManaged, NameInUse, Unavailable, Interrupted: as for `restart`.
+            SpawnFailed: the specification cannot be started; the process has the one before.
+        """
+        managed = self._find_or_register(process)
+        return await asyncio.shield(self._run_task(self._change(managed, request)))
+
+    def _find_or_register(self, process: Process) -> ManagedProcess:
         if process.managed is None:
             raise NotManaged(
                 "process is not managed (it has no name, restart, health_check or ready_log), so it cannot be restarted"
@@ -155,7 +181,7 @@ class ManagedController:
         if managed is None:
             managed = ManagedProcess(process, self._supervisor.get(process.spec.id))
             self.registry.register(managed)
-        await asyncio.shield(self._run_task(self._restart(managed)))
+        return managed
 
     async def _stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
         async with managed.lock:
@@ -188,18 +214,57 @@ class ManagedController:
     async def _restart(self, managed: ManagedProcess) -> None:
         async with managed.lock:
             try:
-                self.registry.register(managed)  # it may have stopped for good since
-                self._check_shim(managed)
-                managed.is_held = False
-                fresh = replace(
-                    managed.state, desired=Desired.RUNNING, failures=0, next_restart_at_ms=None, last_error=None
-                )
-                await self._commit_state(managed, fresh)
+                await self._begin_replacement(managed, None)
                 with after_effects("the restart has begun, and goes on by itself"):
-                    await self._end_run(managed)
-                    await self._start_next_run(managed)
+                    await self._replace_run(managed)
             finally:
                 self._ensure_task(managed)
+
+    async def _change(self, managed: ManagedProcess, request: StartRequest) -> bool:
+        async with managed.lock:
+            try:
+                wanted = await self._changes.wanted(managed.spec, request)
+                if wanted == managed.spec and managed.should_run and not managed.is_held:
+                    return False
+                await self._begin_replacement(managed, wanted)
+                with after_effects("the change has begun, and goes on by itself"):
+                    await self._replace_run(managed)
+                    await self._commit_state(managed, managed.state)  # and with it what was submitted before
+            finally:
+                self._ensure_task(managed)
+        return True
+
+    async def _begin_replacement(self, managed: ManagedProcess, wanted: ProcessSpec | None) -> None:
+        """Store that another run takes the place of the current or last one."""
+        self.registry.register(managed)  # it may have stopped for good since
+        self._check_shim(managed)
+        begun = replace(
+            managed.state,
+            desired=Desired.RUNNING,
+            failures=0,
+            next_restart_at_ms=None,
+            last_error=None,
+            replaced_run=managed.run_number,
+            wanted=None if wanted is None else spec_to_record(wanted),
+            or_stopped=wanted is not None and (not managed.should_run or managed.is_held),
+        )
+        await self._commit_state(managed, begun)
+        managed.is_held = False
+        failpoint("replacement-begun")
+
+    async def _replace_run(self, managed: ManagedProcess) -> None:
+        """End the run, if it has not ended, and start the next one: with what is wanted, else with what was there."""
+        await self._end_run(managed)
+        failpoint("replaced-run-ended")
+        has_wanted = managed.state.wanted is not None
+        try:
+            await self._start_next_run(managed)
+        except SpawnFailed as exc:
+            if not has_wanted or not managed.should_run:
+                raise
+            await self._start_next_run(managed)
+            sentence = f"{exc}; the process was not changed: its program before was started again"
+            raise SpawnFailed(sentence, exc.errno) from None
 
     # ---- the task of one process
 
@@ -212,7 +277,7 @@ class ManagedController:
             try:
                 await self._step(managed)
             except OutlastError as exc:
-                log.warning("managed process %s: %s", _called(managed), exc)
+                log.warning("managed process %s: %s", decisions.called(managed), exc)
                 await asyncio.sleep(_RETRY_S)
         self._unregister_if_over(managed)
 
@@ -226,7 +291,10 @@ class ManagedController:
                 else:  # an earlier daemon has died while it stopped the process
                     await self._stop(managed)
                 return
-            await self._wait_for_end(managed, live)
+            if managed.is_replaced:  # by a call that could not finish, or by an earlier daemon
+                await self._finish_replacement(managed)
+            else:
+                await self._wait_for_end(managed, live)
             return
         async with managed.lock:
             if managed.live is not live or not managed.should_run:
@@ -235,24 +303,20 @@ class ManagedController:
         state = managed.state
         if state.desired is Desired.STOPPED:
             return
-        wait_s = _wait_ms(managed) / 1000
+        wait_s = decisions.wait_ms(managed) / 1000
         if not await managed.wait(lambda: managed.live is not live or managed.state is not state, wait_s):
             await self._start_due_run(managed, state)
 
+    async def _finish_replacement(self, managed: ManagedProcess) -> None:
+        async with managed.lock:
+            if managed.is_replaced:
+                with contextlib.suppress(SpawnFailed, EnvKeyLost):  # they are in `last_error`
+                    await self._replace_run(managed)
+
     async def _wait_for_end(self, managed: ManagedProcess, live: LiveProcess) -> None:
         """Check the health of a run until it ends, or is stopped."""
-        check, ready_log = managed.spec.options.health_check, managed.spec.options.ready_log
-        watch = None
-        if check is not None:
-            watch = asyncio.create_task(watch_health(managed, live, check, self._supervisor, self._submit_state))
-        elif ready_log is not None:
-            ready = watch_readiness(managed, live, ready_log, self._find_line, self._submit_state)
-            watch = asyncio.create_task(ready)
-        try:
+        async with self._watcher.watching(managed, live):
             await managed.wait(lambda: live.end_stored or managed.live is not live or not managed.should_run)
-        finally:
-            if watch is not None:
-                watch.cancel()
         if not managed.should_run and live is managed.live:  # a call stops the process, and holds the lock until then
             async with managed.lock:
                 pass
@@ -272,11 +336,18 @@ class ManagedController:
             ran_ms, ago_ms = live.clock.ran_ms, monotonic_ms() - round(live.clock.ended_at * 1000)
         else:  # an earlier daemon has stored the end and died before this decision
             ran_ms, ago_ms = run.ending.ended_at_ms - run.started_at_ms, now_ms() - run.ending.ended_at_ms
-        decision = _decide(managed, run.ending, ran_ms)
-        decided = _after(replace(state, decided_run=run.number, last_exit=run.ending), decision, max(0, ago_ms))
+        decision = Decision(0, 0) if managed.is_replaced else decisions.decide_for(managed, run.ending, ran_ms)
+        decided = decisions.after(
+            replace(state, decided_run=run.number, last_exit=run.ending), decision, max(0, ago_ms)
+        )
         await self._store_state(managed, decided)
         failpoint("restart-decided")
-        log.info("managed process %s: run %d has ended (%s); %s", _called(managed), run.number, *_outlook(decided))
+        log.info(
+            "managed process %s: run %d has ended (%s); %s",
+            decisions.called(managed),
+            run.number,
+            *decisions.outlook(decided),
+        )
 
     async def _start_due_run(self, managed: ManagedProcess, state: ManagedState) -> None:
         async with managed.lock:
@@ -291,31 +362,42 @@ class ManagedController:
         long as it takes.
         """
         before = await self._storage.process(managed.handle)
+        wanted = managed.state.wanted if managed.is_replaced else None
         managed.is_starting = True
         try:
-            live = await self._starter.start_next_run(managed)
+            live = await self._starter.start_next_run(managed, None if wanted is None else spec_from_record(wanted))
         except EnvKeyLost as exc:
-            stopped = replace(managed.state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
+            state = decisions.settled(managed.state)
+            stopped = replace(state, desired=Desired.STOPPED, next_restart_at_ms=None, last_error=str(exc))
             await self._store_failure(managed, stopped)
             raise
         except OutOfResources as exc:
             managed.shortages += 1
             short = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_failure(managed, _due_in(short, shortage_backoff_ms(managed.shortages)))
+            await self._store_failure(managed, decisions.due_in(short, shortage_backoff_ms(managed.shortages)))
             raise
         except SpawnFailed as exc:
-            decision = _decide(managed, None, 0)
-            failed = replace(managed.state, last_error=str(exc), decided_run=before.run.number if before else 0)
-            await self._store_failure(managed, _after(failed, decision, 0))
+            if wanted is not None:
+                await self._store_failure(managed, decisions.without_wanted(managed.state, str(exc)))
+                raise
+            decision = decisions.decide_for(managed, None, 0)
+            state = decisions.settled(managed.state)
+            failed = replace(state, last_error=str(exc), decided_run=before.run.number if before else 0)
+            await self._store_failure(managed, decisions.after(failed, decision, 0))
             raise
         finally:
             managed.is_starting = False
         managed.shortages = 0
         managed.attach_run(live)
         last_exit = before.run.ending if before else None
-        started = replace(managed.state, next_restart_at_ms=None, last_error=None, last_exit=last_exit)
+        started = replace(
+            decisions.settled(managed.state),
+            next_restart_at_ms=None,
+            last_error=None,
+            last_exit=last_exit,
+        )
         self._submit_state(managed, started)
-        log.info("managed process %s: run %d is started", _called(managed), live.run.number)
+        log.info("managed process %s: run %d is started", decisions.called(managed), live.run.number)
 
     async def _end_run(
         self, managed: ManagedProcess, grace_ms: int | None = None, *, must_be_stored: bool = True
@@ -386,8 +468,10 @@ class ManagedController:
         is_new = state.last_error != managed.state.last_error
         await self._store_state(managed, state)
         if is_new or state.desired is Desired.STOPPED:
-            _, outlook = _outlook(state)
-            log.warning("managed process %s cannot be started; %s: %s", _called(managed), outlook, state.last_error)
+            _, outlook = decisions.outlook(state)
+            log.warning(
+                "managed process %s cannot be started; %s: %s", decisions.called(managed), outlook, state.last_error
+            )
 
     def _submit_state(self, managed: ManagedProcess, state: ManagedState) -> None:
         """Change the state now, and submit it. For states that no action depends on."""
@@ -398,67 +482,8 @@ class ManagedController:
         self._committer.submit(SetManaged(managed.handle, state))
         managed.wake()
 
-    def _run_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _run_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _policy(managed: ManagedProcess) -> Restart:
-    return managed.spec.options.restart or Restart()
-
-
-def _decide(managed: ManagedProcess, ending: ExitStatus | None, ran_ms: int) -> Decision:
-    return decide(
-        _policy(managed),
-        ending,
-        success_exit_codes=managed.spec.options.success_exit_codes,
-        failures=managed.state.failures,
-        ran_ms=ran_ms,
-        draw=random.random(),  # noqa: S311 - it only spreads restarts
-    )
-
-
-def _after(state: ManagedState, decision: Decision, ago_ms: int) -> ManagedState:
-    """Return the state after a decision about a run that ended `ago_ms` ago."""
-    if decision.backoff_ms is None:
-        return replace(state, desired=Desired.STOPPED, failures=decision.failures, next_restart_at_ms=None)
-    running = replace(state, desired=Desired.RUNNING, failures=decision.failures)
-    return _due_in(running, max(0, decision.backoff_ms - ago_ms))
-
-
-def _due_in(state: ManagedState, wait_ms: int) -> ManagedState:
-    """Return the state with the next run due in `wait_ms`."""
-    due = (boot_id(), monotonic_ms() + wait_ms)
-    return replace(state, next_restart_at_ms=now_ms() + wait_ms, restart_due=due)
-
-
-def _called(managed: ManagedProcess) -> str:
-    """Return how the log calls a process."""
-    name = managed.spec.name
-    return managed.spec.id if name is None else f"{name} ({managed.spec.id})"
-
-
-def _outlook(state: ManagedState) -> tuple[str, str]:
-    """Return in words how the last run ended, and when the next one is started."""
-    last = state.last_exit
-    ended = "unknown" if last is None else str(last.reason)
-    if last is not None and last.exit_code is not None:
-        ended = f"exit code {last.exit_code}"
-    elif last is not None and last.signal is not None:
-        ended = f"{ended}, signal {last.signal}"
-    if state.next_restart_at_ms is None:
-        return ended, "it is not restarted"
-    return ended, f"the next start is in {max(0, state.next_restart_at_ms - now_ms()) / 1000:.1f} s"
-
-
-def _wait_ms(managed: ManagedProcess) -> int:
-    """Return the time until the next run is due. By the time of day only if the machine was started again since."""
-    state = managed.state
-    if state.next_restart_at_ms is None:
-        return 0
-    boot, due_ms = state.restart_due or ("", 0)
-    wait_ms = due_ms - monotonic_ms() if boot == boot_id() else state.next_restart_at_ms - now_ms()
-    longest_ms = shortage_backoff_ms(managed.shortages) if managed.shortages else _policy(managed).longest_ms
-    return min(max(0, wait_ms), longest_ms)

@@ -11,7 +11,7 @@ from outlast.core.supervision import repeatable
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.core.supervision.supervisor import Supervisor
 from outlast.model.errors import NotFound, Unavailable
-from outlast.model.process import Process
+from outlast.model.process import Process, ProcessSpec
 from outlast.model.shortage import shortages_told
 from outlast.storage import CompleteOutput, Storage
 
@@ -35,8 +35,10 @@ class NextRunStarter:
         self._starter = starter
         self._env_encryption = env_encryption
 
-    async def start_next_run(self, managed: ManagedProcess) -> LiveProcess:
+    async def start_next_run(self, managed: ManagedProcess, wanted: ProcessSpec | None) -> LiveProcess:
         """Start the next run of a process whose lock the caller holds. See `Starter.start_run`.
+
+        `wanted`: the specification of that run; None: the same as that of the last one.
 
         Raises:
             EnvKeyLost: the process's environment cannot be decrypted.
@@ -48,7 +50,7 @@ class NextRunStarter:
         process = await self._storage.process(managed.handle)
         if process is None:
             raise NotFound(f"process {managed.spec.id} is purged")
-        spec = process.spec
+        spec = wanted or process.spec
         with shortages_told("prepare the next run"):
             env = await asyncio.to_thread(self._env_encryption.decrypt, spec.encrypted_env)
             identity = await asyncio.to_thread(users.resolve, users.parse(spec.user))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from outlast.core.condition import Condition
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.model.errors import NameInUse
-from outlast.model.managed import Desired, ManagedState
+from outlast.model.managed import Desired, HealthStatus, ManagedState
 from outlast.model.process import Process, ProcessSpec
 
 
@@ -15,6 +15,7 @@ class ManagedProcess(Condition):
     """A managed process over all of its runs. Its followers wait here, for `last_seq` and `finished` of all runs.
 
     Attributes:
+        spec: the specification of the current or last run.
         state: the state that is stored, or submitted to the store.
         live: the current or last run, if this daemon has had it.
         lock: held while a run is started or stopped, or a restart is decided.
@@ -49,6 +50,11 @@ class ManagedProcess(Condition):
         return self.state.desired is Desired.RUNNING
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether a call replaces the current or last run by another one, which is begun and not done."""
+        return self.should_run and self.state.replaced_run == self.run_number
+
+    @property
     def last_seq(self) -> int:
         """Sequence number of the last line or gap that followers may see."""
         if self.live is not None and self.live.recorder is not None:
@@ -68,6 +74,12 @@ class ManagedProcess(Condition):
         return (self.is_held or not self.should_run) and (self.live is None or self.live.finished)
 
     @property
+    def is_healthy(self) -> bool:
+        """Whether the current run is up, and healthy by its check or its output."""
+        state = self.state
+        return self.is_up and state.health is HealthStatus.HEALTHY and state.health_run == self.run_number
+
+    @property
     def is_up(self) -> bool:
         """Whether a run has been started whose end is not stored."""
         return self.live is not None and not self.live.end_stored
@@ -82,6 +94,7 @@ class ManagedProcess(Condition):
             self.state = replace(self.state, health_run=live.run.number, health=None, health_failures=0)
         self._last_seq = self.last_seq
         self.live = live
+        self.spec = live.spec
         self.run_number = live.run.number
         live.dependent = self
         self.wake()

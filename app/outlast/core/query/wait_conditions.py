@@ -1,4 +1,4 @@
-"""Conditions that a client can wait for: a process has ended, has printed a line, listens on a port, or is idle."""
+"""Conditions that a client can wait for: an end, a line, an open port, silence, health."""
 
 import asyncio
 import contextlib
@@ -24,6 +24,7 @@ class WaitCondition(StrEnum):
     OUTPUT = "output"
     PORT = "port"
     IDLE = "idle"
+    HEALTHY = "healthy"
 
 
 class NotMetReason(StrEnum):

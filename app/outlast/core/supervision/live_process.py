@@ -43,6 +43,7 @@ class LiveProcess(Condition):
         usage: the resources that the run uses.
         clock: when the run started, printed and ended, by a clock that nobody sets.
         recorder: what stores the run's output and end; None until the run is recorded.
+        is_spec_stored: whether the store has the specification of this run. If not, it gets it when the program runs.
         last_output_ms: when its last output that this daemon has seen was read; 0: it has seen none.
         read: of a terminal to which clients are attached, waiters for its bytes, which are woken as soon as the shim
             has told of some, and whenever this condition is.
@@ -73,6 +74,7 @@ class LiveProcess(Condition):
         self.clock = RunClock(run, began_at, is_there=held.pidfd is not None)
         self.usage = UsageTrack(held.group)
         self.recorder: RunRecorder | None = None
+        self.is_spec_stored = True
         self.last_output_ms = 0
         self.read: Condition | None = None
         self.dependent: Condition | None = None

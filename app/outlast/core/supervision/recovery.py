@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from outlast.core.output.committer import Committer
+from outlast.core.supervision.checks import check_keys
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.lost import record_loss
 from outlast.core.supervision.spec_record import run_of, spec_from_record, spec_to_record
 from outlast.failpoints import failpoint
+from outlast.model.options import HealthCheckType
 from outlast.model.output import GapReason, Position, Stream
-from outlast.model.process import Process, Run
+from outlast.model.process import Process, ProcessSpec, Run
 from outlast.shimlink import ShimLink, ShimProcess
 from outlast.storage import AddProcess, BeginRun, Storage
 
@@ -64,7 +67,7 @@ class Recovery:
         held = {process.record["id"] for process in found}
         lost = [key for key in unfinished if key not in held]
         if lost:  # no process of their trees may run on once they are recorded as lost: its output has no reader
-            await link.sweep(lost)
+            await link.sweep([*lost, *_checks_of([unfinished[key].process for key in lost])])
             log.warning(
                 "%d processes ended while neither a daemon nor the shim could see it; they are recorded as lost",
                 len(lost),
@@ -76,7 +79,7 @@ class Recovery:
         for process in found:
             known = unfinished.pop(process.record["id"], None)
             if known is not None:
-                live = LiveProcess(known.process.spec, known.process.run, process.slot, process.held)
+                live = _live_of(process, known.process.run, known.process.spec)
                 self._registry.register(live)
                 self._resume(live, known.process.handle, known.position)
             else:
@@ -151,9 +154,8 @@ class Recovery:
         return []
 
     async def _record(self, process: ShimProcess, number: int, stored: Process | None) -> asyncio.Future[int]:
-        spec = spec_from_record(process.record)
         run = Run(number=number, pid=process.held.pid, started_at_ms=process.held.started_at_ms)
-        live = LiveProcess(spec, run, process.slot, process.held)
+        live = _live_of(process, run, None if stored is None else stored.spec)
         if stored is None:
             self._registry.register(live)
             return self._submit_record(live)
@@ -187,3 +189,20 @@ class Recovery:
         live.slot = slot
         if live.recorder is not None:
             self._attach(live)
+
+
+def _live_of(process: ShimProcess, run: Run, stored: ProcessSpec | None) -> LiveProcess:
+    """Return a run as it was started. Its specification may be a later one than that of the store."""
+    spec = spec_from_record(process.record)
+    live = LiveProcess(spec, run, process.slot, process.held)
+    if stored is not None:  # that of a key that two starts had is without it
+        live.is_spec_stored = replace(spec, idempotency_key=None) == replace(stored, idempotency_key=None)
+    return live
+
+
+def _checks_of(processes: Iterable[Process]) -> Iterator[str]:
+    """Yield the keys that commands may have which have checked the health of runs."""
+    for process in processes:
+        check = process.spec.options.health_check
+        if check is not None and check.type is HealthCheckType.EXEC:
+            yield from check_keys(process.spec.id, process.run.number)

@@ -14,10 +14,12 @@ from typing import Any
 from outlast.core.condition import Condition
 from outlast.core.output.chunk_cache import ChunkCache
 from outlast.core.output.committer import Committer
+from outlast.core.supervision.checks import Checks
 from outlast.core.supervision.live_process import LiveProcess, RunRecorder
 from outlast.core.supervision.live_registry import LiveRegistry
 from outlast.core.supervision.quarantine import Quarantine, concerns
 from outlast.core.supervision.recovery import Recovery
+from outlast.core.supervision.salvage import Salvage
 from outlast.core.supervision.spec_record import run_of, spec_to_record
 from outlast.failpoints import failpoint
 from outlast.linux import descriptors
@@ -25,8 +27,8 @@ from outlast.model.errors import OutlastError, ProtocolError, ShimUnavailable
 from outlast.model.output import Position, Stream
 from outlast.model.process import ProcessSpec, Run
 from outlast.model.shortage import shortage
-from outlast.shimlink import LINK_BROKE, GreetingCut, HeldProcess, ShimLink, ShimProcess, connect_or_start
-from outlast.storage import Change, Storage
+from outlast.shimlink import LINK_BROKE, GreetingCut, HeldProcess, ShimLink, connect_or_start
+from outlast.storage import Change, ChangeSpec, Storage
 from outlast.wire.api_socket import ApiSocket
 from outlast.wire.contract import Command
 
@@ -64,6 +66,7 @@ class Supervisor:
     """The live processes of one daemon. It passes the shim's events to the recorder of the run that they are about.
 
     Attributes:
+        checks: the commands that check the health of runs.
         total: number of processes in the store.
         shim_restarts: how often another shim has taken the place of one that had ended.
         quarantine: the processes whose changes the store rejects.
@@ -88,14 +91,14 @@ class Supervisor:
         self._api_sockets = api_sockets
         self._link: ShimLink | None = None
         self._registry = LiveRegistry()
-        self._salvaged: dict[str, ShimProcess] = {}
+        self._salvage = Salvage()
         self._connecting = asyncio.Lock()
         self._connected_at = 0.0
         self._reconnecting: asyncio.Task[None] | None = None
         self._starting = 0
         self._is_open = False
         self._is_closed = False
-        self._catching_up: list[RunRecorder] = []
+        self._is_catching_up = False
         self._output_read = Condition()
         self._catch_up_by = 0.0
         self._recovery = Recovery(
@@ -107,6 +110,7 @@ class Supervisor:
             on_added=self.count_added,
             store_is_stand_in=store_is_stand_in,
         )
+        self.checks = Checks(self)
         self.total = 0
         self.shim_restarts = 0
         self.quarantine = Quarantine(self._resume_quarantined)
@@ -183,7 +187,7 @@ class Supervisor:
                 break
         else:
             await self._connect()
-        self._catching_up = [live.recorder for live in self if live.recorder is not None]
+        self._is_catching_up = True
         self._catch_up_by = time.monotonic() + _CATCH_UP_S
 
     async def catch_up(self) -> bool:
@@ -192,12 +196,13 @@ class Supervisor:
         Returns:
             Whether this had to be waited for: followers of earlier daemons may have seen what is queued now.
         """
-        if not self._catching_up:
+        if not self._is_catching_up:
             return False
         left_s = max(0.0, self._catch_up_by - time.monotonic())
-        await self._output_read.wait(lambda: all(it.has_caught_up for it in self._catching_up), left_s)
-        self._catching_up = []
-        return True
+        recorders = [live.recorder for live in self if live.recorder is not None]
+        await self._output_read.wait(lambda: all(recorder.has_caught_up for recorder in recorders), left_s)
+        self._is_catching_up = False
+        return bool(recorders)
 
     def stop(self) -> None:
         """Record nothing more. The shim keeps what is not stored."""
@@ -322,7 +327,11 @@ class Supervisor:
         """See `ShimEvents`."""
         recorder = self._registry.recorder(slot)
         if recorder is not None:
-            recorder.live.on_started(deadline_ms)
+            live = recorder.live
+            if not live.is_spec_stored:
+                live.is_spec_stored = True
+                self._committer.submit(ChangeSpec(live.handle, live.spec))
+            live.on_started(deadline_ms)
 
     def on_failed(self, slot: int, stage: int, errno: int) -> None:
         """See `ShimEvents`."""
@@ -337,7 +346,7 @@ class Supervisor:
         if recorder is not None:
             try:
                 recorder.on_output(stream, ts_ms, offset, size)
-                if self._catching_up:
+                if self._is_catching_up:
                     self._output_read.wake()
             except ProtocolError as exc:
                 log.exception("a frame of process %s does not follow the one before", recorder.live.spec.id)
@@ -405,44 +414,31 @@ class Supervisor:
             self._link = link = await self._greet()
             self.shim_restarts += before is not None and before.shim_pid != link.shim_pid
             _log_connected(before, link)
-            found, link.inventory = link.inventory, []
+            found, link.inventory = self.checks.take(link, link.inventory), []
             if self._is_open:
                 await self._recovery.reconnect(link, found)
             else:
                 try:
-                    await self._recovery.recover(link, found + await self._hand_over_salvaged(link, found))
+                    await self._recovery.recover(link, found + await self._salvage.hand_over(link, found))
                 except LINK_BROKE:
-                    self._salvage(found)
+                    self._salvage.keep(found)
                     raise
-                self._salvaged.clear()
+                self._salvage.clear()
                 self._is_open = True
+            await self.checks.end_left(link)
             return link
 
     async def _greet(self) -> ShimLink:
         try:
-            return await connect_or_start(self._state_dir, self, self._limits.as_settings(), self._api_sockets)
+            return await connect_or_start(self._state_dir, self.checks, self._limits.as_settings(), self._api_sockets)
         except GreetingCut as exc:
-            self._salvage(exc.found)
+            if self._is_open:  # the daemon has these processes already
+                for process in exc.found:
+                    if not process.taken:
+                        process.held.close()
+            else:
+                self._salvage.keep(self.checks.take(None, exc.found))
             raise
-
-    def _salvage(self, found: list[ShimProcess]) -> None:
-        """Keep the inventory of a shim that died before this daemon had recovered, to hand it over."""
-        for process in found:
-            if process.taken:
-                continue
-            if self._is_open or self._salvaged.setdefault(process.record["id"], process) is not process:
-                process.held.close()  # the daemon has this process already
-
-    async def _hand_over_salvaged(self, link: ShimLink, found: list[ShimProcess]) -> list[ShimProcess]:
-        """Hand over the salvaged processes, except those in this shim's own inventory."""
-        for process in found:
-            if (known := self._salvaged.pop(process.record["id"], None)) is not None:
-                known.held.close()
-        handed_over = []
-        for process in self._salvaged.values():
-            slot = await link.adopt(process.record, process.held, None)
-            handed_over.append(ShimProcess(slot, process.record, process.held))
-        return handed_over
 
     def _reconnect_soon(self) -> None:
         if not self._is_closed and (self._reconnecting is None or self._reconnecting.done()):

@@ -21,6 +21,7 @@ from outlast.storage.base import (
     AddProcess,
     BeginRun,
     Change,
+    ChangeSpec,
     Chunk,
     CompleteOutput,
     EndedProcess,
@@ -317,6 +318,7 @@ class MemoryStorage(Storage):
         change: Chunk
         | BeginRun
         | WithdrawRun
+        | ChangeSpec
         | SetManaged
         | EndRun
         | CompleteOutput
@@ -334,6 +336,10 @@ class MemoryStorage(Storage):
                 self._events.add(process, EventType.FAILED, now_ms())
                 self._by_pid[process.run.pid].remove(process.handle)
                 record.process = replace(process, run=record.earlier.pop())
+        elif isinstance(change, ChangeSpec):
+            old = process.spec
+            spec = replace(change.spec, id=old.id, name=old.name, idempotency_key=old.idempotency_key)
+            record.process = replace(process, spec=spec)
         elif isinstance(change, SetManaged):
             self._set_managed(record, change.state)
         elif isinstance(change, Chunk):

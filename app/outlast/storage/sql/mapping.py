@@ -31,6 +31,12 @@ SPEC_COLUMNS = (
 )
 """Columns of `process` that hold its specification, in the order of `spec_to_row` and `spec_from_row`."""
 
+FIXED_COLUMNS = {"id", "name", "idempotency_key"}
+"""Columns of `SPEC_COLUMNS` that a change of the specification leaves as they are."""
+
+CHANGED_COLUMNS = tuple(column for column in SPEC_COLUMNS if column not in FIXED_COLUMNS)
+"""Columns that it replaces, in the order of `changed_to_row`."""
+
 RUN_COLUMNS = ("number", "pid", "started_at", "ended_at", "reason", "exit_code", "signal", "output_complete")
 """Columns of `run`, in the order of `run_from_row`."""
 
@@ -55,6 +61,12 @@ def spec_to_row(spec: ProcessSpec) -> tuple[str | None, ...]:
         json.dumps(spec.options.to_record()),
         spec.encrypted_env,
     )
+
+
+def changed_to_row(spec: ProcessSpec) -> tuple[str | None, ...]:
+    """Return the values of `CHANGED_COLUMNS`."""
+    values = zip(SPEC_COLUMNS, spec_to_row(spec), strict=True)
+    return tuple(value for column, value in values if column not in FIXED_COLUMNS)
 
 
 def spec_from_row(row: Sequence[Any], tags: str) -> ProcessSpec:

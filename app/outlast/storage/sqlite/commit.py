@@ -10,13 +10,14 @@ from outlast.model.clock import now_ms
 from outlast.model.event import EventType, PurgeReason
 from outlast.model.managed import Desired, ManagedState
 from outlast.model.output import Chunk, Position, Stream
-from outlast.model.process import ExitStatus, Run
+from outlast.model.process import ExitStatus, ProcessSpec, Run
 from outlast.model.totals import OUTPUT_TOTALS, StartResult, Tally
 from outlast.storage.base import (
     AddEvent,
     AddProcess,
     BeginRun,
     Change,
+    ChangeSpec,
     CompleteOutput,
     EndRun,
     PurgeProcess,
@@ -28,7 +29,7 @@ from outlast.storage.base import (
     WithdrawRun,
 )
 from outlast.storage.continuity import advance
-from outlast.storage.sql.mapping import managed_to_row, spec_to_row
+from outlast.storage.sql.mapping import changed_to_row, managed_to_row, spec_to_row
 from outlast.storage.sqlite import queries, retention_queries
 from outlast.storage.sqlite.codec import ZLIB
 from outlast.storage.sqlite.figures import output_totals
@@ -100,6 +101,12 @@ class Batch:
                 self._begin_run(handle, run)
             case WithdrawRun(handle=handle, run=run):
                 self._withdraw_run(handle, run)
+            case ChangeSpec(handle=handle, spec=spec):
+                if self._stored(handle) is not None:
+                    self._db.execute(queries.CHANGE_SPEC, (*changed_to_row(spec), handle))
+                    self._db.execute(queries.DELETE_TAGS, (handle,))
+                    self._db.execute(retention_queries.DELETE_KEEP, (handle,))
+                    self._add_details(handle, spec)
             case SetManaged(handle=handle, state=state):
                 self._set_managed(handle, state)
             case EndRun():
@@ -252,17 +259,21 @@ class Batch:
         self._db.execute(queries.ADD_UNMERGED, (handle, 0))
         if spec.is_managed:
             self._db.execute(queries.ADD_MANAGED, (handle, *managed_to_row(ManagedState())))
-        keep = spec.options.keep
-        if keep is not None:
-            times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
-            self._db.execute(retention_queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
-        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
+        self._add_details(handle, spec)
         self.handles[spec.id] = handle
         self._tally.count_start(StartResult.RECORDED)
         self._add_event(handle, run.number, EventType.STARTED, run.started_at_ms)
         if run.ending is not None:
             self._tally.count_end(run.ending)
             self._add_event(handle, run.number, EventType.of_end(run.ending), run.ending.ended_at_ms, run.ending)
+
+    def _add_details(self, handle: int, spec: ProcessSpec) -> None:
+        """Add what has tables of its own."""
+        keep = spec.options.keep
+        if keep is not None:
+            times = [None if seconds is None else seconds * 1000 for seconds in (keep.output_s, keep.ended_s)]
+            self._db.execute(retention_queries.ADD_KEEP, (handle, times[0], keep.bytes, times[1], keep.always))
+        self._db.executemany(queries.ADD_TAG, [(handle, key, value) for key, value in spec.tags.items()])
 
     def _add_run(self, handle: int, run: Run) -> bool:
         """Add a run. Return False if it is stored already."""

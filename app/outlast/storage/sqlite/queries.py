@@ -2,7 +2,7 @@
 
 from outlast.model.event import EventType
 from outlast.model.process import Order
-from outlast.storage.sql.mapping import EVENT_COLUMNS, RUN_COLUMNS, SPEC_COLUMNS
+from outlast.storage.sql.mapping import CHANGED_COLUMNS, EVENT_COLUMNS, RUN_COLUMNS, SPEC_COLUMNS
 
 QUICK_CHECK = "PRAGMA quick_check(1)"
 
@@ -13,6 +13,7 @@ INSERT INTO process ({", ".join(SPEC_COLUMNS)}, latest_start)
 VALUES ({", ".join("?" for _ in SPEC_COLUMNS)},
     max(?, coalesce((SELECT l.latest_start FROM process l WHERE l.handle > 0 ORDER BY l.handle DESC LIMIT 1), 0)))
 """
+CHANGE_SPEC = f"UPDATE process SET {', '.join(f'{column} = ?' for column in CHANGED_COLUMNS)} WHERE handle = ?"
 ADD_RUN = """
 INSERT OR IGNORE INTO run
     (handle, number, pid, started_at, ended_at, status, reason, exit_code, signal, output_complete)
@@ -28,6 +29,7 @@ WITHDRAW_RUN = "DELETE FROM run WHERE handle = ? AND number = ?"
 ADD_MANAGED = "INSERT INTO managed (handle, desired, state) VALUES (?, ?, ?)"
 SET_MANAGED = "UPDATE managed SET desired = ?, state = ? WHERE handle = ?"
 IS_TO_RUN = "SELECT 1 FROM managed WHERE handle = ? AND desired = 'running'"
+DELETE_TAGS = "DELETE FROM tag WHERE handle = ?"
 ADD_TAG = "INSERT INTO tag (handle, key, value) VALUES (?, ?, ?)"
 ADD_CHUNK = """
 INSERT INTO output_chunk

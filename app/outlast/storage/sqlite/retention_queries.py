@@ -4,6 +4,7 @@ from outlast.model.retention import Rule
 from outlast.storage.sqlite.queries import of_streams
 
 ADD_KEEP = "INSERT INTO keep (handle, output_ms, bytes, ended_ms, always) VALUES (?, ?, ?, ?, ?)"
+DELETE_KEEP = "DELETE FROM keep WHERE handle = ?"
 KEPT_ALWAYS = "SELECT count(*) FROM keep WHERE always = 1"
 TRIMMED_COLUMNS = "last_seq, lines, bytes, until"
 TRIMMED = f"SELECT {TRIMMED_COLUMNS} FROM trimmed WHERE handle = ?"

@@ -7,13 +7,14 @@ import pytest
 
 from outlast.model.event import EventFilter, EventType
 from outlast.model.managed import Desired, HealthStatus, ManagedState
-from outlast.model.options import Options, Restart
+from outlast.model.options import Keep, Options, Restart
 from outlast.model.output import Position, Stream
-from outlast.model.process import ExitStatus, Process, ProcessQuery, Reason, Run, Status
+from outlast.model.process import ExitStatus, OutputMode, Process, ProcessQuery, Reason, Run, Status, StdinMode
 from outlast.storage.base import (
     AddProcess,
     BeginRun,
     Change,
+    ChangeSpec,
     CompleteOutput,
     PurgeProcess,
     SetManaged,
@@ -57,6 +58,33 @@ async def _run_twice(storage: Storage) -> tuple[Process, Output]:
 
 class ManagedConformance(StorageSuite):
     """The contract's promises about processes with several runs."""
+
+    async def test_a_specification_is_replaced(self, storage: Storage) -> None:
+        """All of it but id, name and key, and again without effect. Tags find the process by the new ones only."""
+        old = replace(new_process(name="web").spec, tags={"is": "old"}, idempotency_key="key", encrypted_env="old")
+        handle = await added(storage, AddProcess(old, further(1)))
+        new = replace(
+            new_process(name="other").spec,
+            command="new",
+            args=("a", "b"),
+            env_keys=("K",),
+            working_dir="/new",
+            user="root",
+            stdin_mode=StdinMode.PIPE,
+            stdout_mode=OutputMode.DISCARD,
+            stderr_mode=OutputMode.DISCARD,
+            tags={"is": "new"},
+            options=Options(nice=3, restart=Restart(), keep=Keep(always=True)),
+            encrypted_env=None,
+        )
+        await storage.commit([ChangeSpec(handle, new), ChangeSpec(handle, new), ChangeSpec(handle + 1, new)])
+        process = await storage.process(handle)
+        assert process is not None
+        assert process.spec == replace(new, id=old.id, name="web", idempotency_key="key")
+        assert await storage.process_by_name("web") == await storage.process_by_key("key") == process
+        assert await storage.processes(ProcessQuery(tags={"is": "old"})) == []
+        assert await storage.processes(ProcessQuery(tags={"is": "new"})) == [process]
+        assert await storage.kept_always() == 1
 
     async def test_that_a_process_is_to_stop_is_an_event(self, storage: Storage) -> None:
         """One each time that it was to run before, of the last run."""

@@ -94,6 +94,12 @@ export async function showStats(host, one, run) {
       samples.some((sample) => sample.open_files !== null) && chart("Open files", times, samples.map((sample) => sample.open_files), whole)));
 }
 
+/** What a health check does. @param {any} check */
+function checkText(check) {
+  if (check.type === "exec") return commandLine(check.command, check.args);
+  return `${check.type} on port ${check.port}${check.path ?? ""}`;
+}
+
 /** @param {HTMLElement} host @param {Process} one @param {() => void} gone Called when the process was deleted. */
 export function showDetails(host, one, gone) {
   const line = commandLine(one.command, one.args);
@@ -112,7 +118,7 @@ export function showDetails(host, one, gone) {
   if (one.managed) {
     const { restart, health_check: check, last_error: trouble, restart_count: restarts, health_status: status } = one.managed;
     facts.push(["Restarts", `${restart.policy.replace("_", " ")}; ${count(restarts)} so far`]);
-    facts.push(["Health", check ? `${status}: ${check.type} on port ${check.port}${check.path ?? ""}` : "no check"]);
+    facts.push(["Health", check ? `${status}: ${checkText(check)}` : "no check"]);
     if (trouble) facts.push(["Last error", trouble]);
   }
   const copyLine = async () => {
