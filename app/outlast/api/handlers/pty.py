@@ -1,13 +1,16 @@
 """Handlers of the sessions of terminals."""
 
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from outlast.api import app_keys
+from outlast.api.auth import TICKET_FIELD
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
+from outlast.api.tickets import TICKET_S
 from outlast.model.errors import InvalidRequest, NotFound, SessionNotFound
 from outlast.model.exit_status import Status
 
@@ -50,6 +53,19 @@ async def delete(request: web.Request, _: RequestInput) -> web.Response:
     """DELETE /api/v1/pty/{session}."""
     await request.app[app_keys.MANAGER].sessions.delete(request.match_info[_PATH_NAME])
     return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def make_ticket(request: web.Request, given: RequestInput) -> web.Response:
+    """POST /api/v1/pty/{session}/tickets."""
+    session = await request.app[app_keys.MANAGER].sessions.find(request.match_info[_PATH_NAME])
+    path = f"/api/v1/pty/{session.process.spec.id}/ws"
+    ticket = request.app[app_keys.GUARD].tickets.new(path, given.body)
+    answer = {
+        "ticket": ticket,
+        "path": f"{path}?{TICKET_FIELD}={ticket}",
+        "expires_at": round((time.time() + TICKET_S) * 1000),
+    }
+    return json_response(answer, HTTPStatus.CREATED)
 
 
 async def attach(request: web.Request, given: RequestInput) -> web.StreamResponse:

@@ -1,10 +1,11 @@
 """Bodies and query strings of calls about the sessions of terminals."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import post_load
+from marshmallow import ValidationError, post_load
 
 from outlast.api.schemas import fields, terminal_fields
 from outlast.api.schemas.base import Strict
@@ -12,6 +13,13 @@ from outlast.api.schemas.processes import StartBody
 from outlast.api.schemas.terminal_fields import SizeBody
 from outlast.core.commands.start_request import StartRequest
 from outlast.model.options import Options, Terminal
+
+_ORIGIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._:\[\]-]+$")
+
+
+def _check_origin(origin: str) -> None:
+    if not _ORIGIN.match(origin):
+        raise ValidationError("must be an origin: scheme and host, such as https://app.example.com, without a path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,27 @@ class ResizeBody(Strict):
         return terminal_fields.make_terminal(data)
 
 
+class TicketBody(Strict):
+    """POST /api/v1/pty/{session}/tickets. Loads as the origin, in lower case; None: that of this server."""
+
+    example: Mapping[str, Any] = {"origin": "https://app.example.com"}
+
+    origin = fields.String(
+        allow_none=True,
+        validate=_check_origin,
+        metadata={
+            "description": "Site whose pages may use the ticket, as browsers name it: scheme, host, and the port if "
+            "it is not that of the scheme. Default: this server's own.",
+            "pattern": _ORIGIN.pattern,
+        },
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> str | None:
+        origin: str | None = data.get("origin")
+        return None if origin is None else origin.lower()
+
+
 class RecordingQuery(Strict):
     """GET /api/v1/processes/{ref}/recording. Loads as the version of the format."""
 
@@ -75,6 +104,9 @@ class AttachQuery(Strict):
 
     token = fields.String(
         metadata={"description": "Token of the session. The header `X-PTY-Token` does the same, and counts before it."}
+    )
+    ticket = fields.String(
+        metadata={"description": "Ticket of `POST /api/v1/pty/{session}/tickets`, in place of the daemon's token."}
     )
     after = fields.QueryInteger(
         metadata={
