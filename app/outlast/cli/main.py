@@ -40,6 +40,7 @@ _ASK_S = 60.0
 
 
 _CLIENT_COMMANDS = {
+    "attach": "attach",
     "completion": "completion",
     "events": "queries",
     "inspect": "processes",
@@ -51,6 +52,7 @@ _CLIENT_COMMANDS = {
     "run": "run",
     "search": "queries",
     "send": "processes",
+    "shell": "attach",
     "signal": "processes",
     "stop": "processes",
     "wait": "processes",

@@ -85,7 +85,7 @@ async def attach(request: web.Request, given: RequestInput) -> web.StreamRespons
     if request.method != "GET" or not socket.can_prepare(request):
         raise InvalidRequest("this path is for websockets: open it with Upgrade: websocket, version 13")
     await socket.prepare(request)
-    await TerminalSocket(request, socket, sessions, session).serve(wanted.after)
+    await TerminalSocket(request, socket, sessions, session).serve(wanted.after, tells_positions=wanted.positions)
     return socket
 
 

@@ -24,10 +24,17 @@ def _check_origin(origin: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachRequest:
-    """Request to attach to a session: with which token, and behind how many bytes of output. None: not given."""
+    """Request to attach to a session.
+
+    Attributes:
+        token: token of the session; None: not given.
+        after: number of bytes of output behind which to continue; None: show the screen.
+        positions: whether positions are told.
+    """
 
     token: str | None
     after: int | None
+    positions: bool
 
 
 class SessionBody(SizeBody, StartBody):
@@ -110,11 +117,20 @@ class AttachQuery(Strict):
     )
     after = fields.QueryInteger(
         metadata={
-            "description": "Continue behind this many bytes of output, instead of showing the screen. The first "
-            "message is then a byte 4 and, as 8 bytes, the number of bytes of output before the next message."
+            "description": "Continue behind this many bytes of output, instead of showing the screen. Positions are "
+            "told, too."
         }
+    )
+    positions = fields.QueryFlag(
+        load_default=False,
+        metadata={
+            "description": "Tell positions: where what shows the screen is followed by what comes, and where output is "
+            "missing, a message has byte 4 and, as 8 bytes, the number of bytes of output before the next message. "
+            "Who counts the bytes from there continues with `after` when the connection breaks. Default false."
+        },
     )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> AttachRequest:
-        return AttachRequest(token=data.get("token"), after=data.get("after"))
+        after = data.get("after")
+        return AttachRequest(token=data.get("token"), after=after, positions=data["positions"] or after is not None)
