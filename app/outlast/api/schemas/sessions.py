@@ -41,9 +41,9 @@ class SessionBody(SizeBody, StartBody):
     """POST /api/v1/pty. Loads as a `StartRequest`."""
 
     class Meta:
-        """The fields that clients of terminals know."""
+        """The fields that clients of terminals know, and what is kept of the session."""
 
-        fields = ("command", "args", "env", "working_dir", "rows", "cols")
+        fields = ("command", "args", "env", "working_dir", "rows", "cols", "keep")
 
     example: Mapping[str, Any] = {"command": "/bin/bash", "args": ["-l"], "rows": 24, "cols": 80}
 
@@ -55,7 +55,7 @@ class SessionBody(SizeBody, StartBody):
             args=tuple(given.get("args", ())),
             env=given.get("env", {}),
             working_dir=given.get("working_dir"),
-            options=Options(terminal=terminal_fields.make_terminal(given)),
+            options=Options(terminal=terminal_fields.make_terminal(given), keep=given.get("keep")),
         )
 
 
