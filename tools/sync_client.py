@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "app" / "outlast" / "client"
-MODULES = ("client", "process", "session")
+MODULES = ("client", "process", "session", "terminal")
 
 _WORDS = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncGenerator": "Generator",
     "aclosing": "closing",
     "__aenter__": "__enter__",

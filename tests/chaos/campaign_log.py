@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.follower import Follower
 from tests.chaos.plan import Start
-from tests.chaos.watchers import OfficialFollower, RunCaller
+from tests.chaos.watchers import OfficialFollower, RunCaller, TerminalViewer
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class Record:
         run_caller: who started it by `run`; None: it was started otherwise.
         awaited: the process as the answer to a wait for its exit showed it; None: none has come.
         official: the official client that follows it.
+        viewer: the client of its terminal.
     """
 
     start: Start
@@ -35,6 +36,7 @@ class Record:
     run_caller: RunCaller | None = None
     awaited: dict[str, Any] | None = None
     official: OfficialFollower | None = None
+    viewer: TerminalViewer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+import tty
 from pathlib import Path
 
 from tests.chaos.journal import JournalWriter, absence_path, input_path, journal_path, now_ms, read_journal
@@ -16,6 +17,7 @@ from tests.chaos.scripts import (
     HAS_INPUT,
     RESTARTED,
     STDOUT,
+    TERMINAL,
     AwaitAbsence,
     Echo,
     End,
@@ -43,6 +45,8 @@ class Child:
         self._totals = {1: 0, 2: 0}
         self._is_heir = False
         self._may_look_at_input = kind in HAS_INPUT and kind != "echo"
+        if kind == TERMINAL:
+            tty.setraw(STDOUT)  # so that what it prints is what is stored
 
     def run(self) -> None:
         self._journal.append("start", ms=now_ms(), pid=os.getpid())

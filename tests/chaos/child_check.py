@@ -13,7 +13,7 @@ from tests.chaos.differences import bytes_differ, rows_differ
 from tests.chaos.follower import EOF, Follower
 from tests.chaos.journal import Journal, Written, input_path
 from tests.chaos.numbers import expected_numbers, lost_differ, split_lost
-from tests.chaos.scripts import LONG_LINE_BYTES, RESTARTED, STDERR, STDOUT, Expected, expected
+from tests.chaos.scripts import LONG_LINE_BYTES, RESTARTED, STDERR, STDOUT, TERMINAL, Expected, expected
 
 _CLOCK_MS = 2
 _TICK_MS = 10
@@ -89,9 +89,11 @@ class ChildCheck:
             self.findings.append(
                 f"it is lost ({self._listed['reason']}), and daemon and shim never died together while it ran"
             )
-        gaps = [(chunk.stream, chunk.gap, chunk.missing_bytes) for chunk in chunks[-2:]]
-        self._differ("what its output ends with", gaps, [(STDOUT, "lost", 0), (STDERR, "lost", 0)])
-        self._differ("its gaps before that", [chunk.first_seq for chunk in chunks[:-2] if chunk.gap], [])
+        streams = (STDOUT,) if self._record.start.kind == TERMINAL else (STDOUT, STDERR)
+        before, last = chunks[: -len(streams)], chunks[-len(streams) :]
+        gaps = [(chunk.stream, chunk.gap, chunk.missing_bytes) for chunk in last]
+        self._differ("what its output ends with", gaps, [(stream, "lost", 0) for stream in streams])
+        self._differ("its gaps before that", [chunk.first_seq for chunk in before if chunk.gap], [])
         self._script = dict(self._wanted.written)
         for stream, word in WORDS.items():
             stored = b"".join(chunk.data for chunk in chunks if chunk.stream == stream)
@@ -127,6 +129,14 @@ class ChildCheck:
             if self.is_torn:  # it may have seen lines that were lost
                 got = got[: len(of_lines)]
             self._find(rows_differ("the official client", got, of_lines))
+
+        if record.viewer is not None:
+            seen = bytes(record.viewer.shown)
+            written = self._wanted.written[STDOUT]
+            if self._script is not None:  # it may have seen what was lost
+                written = self._script[STDOUT][: len(seen)]
+            self._find(bytes_differ("what its terminal showed", seen, written))
+            self._differ("the end of its terminal", record.viewer.has_ended, True)
 
     # ---- the child itself
 

@@ -70,6 +70,7 @@ _WEIGHTS = {
     "long-lines": 1,
     "handover": 2,
     "echo": 2,
+    "terminal": 2,
     "restarted": 3,
 }
 _SHORT_LINES = ("trickler", "both", "brief", "suicide", "absent")

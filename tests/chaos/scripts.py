@@ -204,6 +204,14 @@ def _echo(lines: _Lines) -> Iterator[Step]:
     yield End(code=lines.rng.randint(0, 255))
 
 
+def _terminal(lines: _Lines) -> Iterator[Step]:
+    """Yield less than a client of a terminal is sent to show the screen, so that it gets all of it."""
+    for _ in range(lines.rng.randint(50, 400)):
+        yield Write(STDOUT, lines.short(STDOUT))
+        yield Pause(lines.rng.uniform(0.0, 0.02))
+    yield End(code=lines.rng.randint(0, 255))
+
+
 RUNS = 3
 """Executions of a `restarted` child: all but the last of them fail."""
 
@@ -235,12 +243,15 @@ _KINDS: dict[str, Callable[[_Lines], Iterator[Step]]] = {
     "long-lines": _long_lines,
     "handover": _handover,
     "echo": _echo,
+    "terminal": _terminal,
 }
 
 RESTARTED = "restarted"
 """Kind of a managed child: each of its runs executes the next `run_kind`."""
 
 KINDS = (*_KINDS, RESTARTED)
+TERMINAL = "terminal"
+"""Kind of a child that runs in a terminal."""
 HAS_INPUT = frozenset({"echo", "trickler", "both"})
 """Kinds whose standard input is a pipe. All but `echo` never read it and see that it stays open."""
 

@@ -16,8 +16,8 @@ from tests.chaos.daemon_client import DaemonClient, is_interrupted
 from tests.chaos.follower import Follower
 from tests.chaos.journal import now_ms
 from tests.chaos.plan import Start
-from tests.chaos.scripts import HAS_INPUT, RESTARTED, messages
-from tests.chaos.watchers import OfficialFollower, RunCaller, wait_for_exit
+from tests.chaos.scripts import HAS_INPUT, RESTARTED, TERMINAL, messages
+from tests.chaos.watchers import OfficialFollower, RunCaller, TerminalViewer, wait_for_exit
 
 ROOT = Path(__file__).parents[2]
 _LOOK_AGAIN_S = 0.01
@@ -115,7 +115,7 @@ class Starter:
             "command": sys.executable,
             "args": ["-S", "-m", "tests.chaos.child", *words],
             "working_dir": str(ROOT),
-            "stdin_mode": "pipe" if start.kind in HAS_INPUT else "closed",
+            **({"tty": {}} if start.kind == TERMINAL else {"stdin_mode": _stdin_mode(start.kind)}),
             "tags": {"start": start.tag},
             "idempotency_key": f"{self._log.seed}-{start.tag}",
             **managed,
@@ -137,6 +137,9 @@ class Starter:
         if record.start.has_official:
             record.official = OfficialFollower()
             self._go(record.official.run(self._client, process["id"]))
+        if record.start.kind == TERMINAL:
+            record.viewer = TerminalViewer()
+            self._go(record.viewer.run(self._client, process["id"]))
         if record.start.kind == "echo":
             self._go(self._feed(record, f"/processes/{process['id']}/stdin"))
 
@@ -170,3 +173,7 @@ class Starter:
                 await asyncio.sleep(_LOOK_AGAIN_S)
             except BROKEN:
                 return None
+
+
+def _stdin_mode(kind: str) -> str:
+    return "pipe" if kind in HAS_INPUT else "closed"

@@ -10,7 +10,8 @@ from typing import Any
 from tensorlake.sandbox import AsyncSandbox, SandboxError
 
 from harness.http_client import BROKEN, HttpClient
-from outlast.client import Ended, Line, Started
+from outlast import AsyncOutlast
+from outlast.client import Disconnected, Ended, Line, Started
 from outlast.client.running import Running
 from tests.chaos.daemon_client import TOKEN, DaemonClient
 from tests.support.library import session_over
@@ -101,3 +102,30 @@ class OfficialFollower:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 else:
                     self.lines = [(event.stream, event.line) for event in events]
+
+
+@dataclass(slots=True)
+class TerminalViewer:
+    """A client of a terminal, which attaches once and connects again by itself.
+
+    Attributes:
+        shown: everything that the terminal showed.
+        has_ended: whether the client was told the end.
+    """
+
+    shown: bytearray = field(default_factory=bytearray)
+    has_ended: bool = False
+
+    async def run(self, client: DaemonClient, process_id: str) -> None:
+        """See the terminal to its end."""
+        while not self.has_ended:
+            await client.wait_for_daemon()
+            async with AsyncOutlast(client.url, TOKEN, give_up_after=None) as ol:
+                try:
+                    process = await ol.process(process_id)
+                    async for piece in process.attach().output():
+                        self.shown += piece
+                except Disconnected:  # no daemon was reached, before anything was shown
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                else:
+                    self.has_ended = True

@@ -26,8 +26,9 @@ from outlast.cli.terminal import cells, colour_of, cut, has_colours, pad, printa
 from outlast.client import Match
 from outlast.client.items import gap_of
 from tests.cli.commands import environment
+from tests.cli.tmux import Tmux
 from tests.support.daemon import OUTLAST, Daemon
-from tests.support.waiting import DEADLINE_S, eventually
+from tests.support.waiting import DEADLINE_S
 
 CHINESE = "\u7f51\u9875\u670d\u52a1"
 ARABIC = "\u062e\u062f\u0645\u0629"
@@ -190,40 +191,6 @@ def test_durations_and_sizes_are_read_and_shown() -> None:
 # ---- a real terminal
 
 
-class Tmux:
-    """A terminal of a width, in which commands are typed."""
-
-    def __init__(self, folder: Path, daemon: Daemon, width: int) -> None:
-        self._command = ["tmux", "-S", str(folder / "tmux")]
-        self._typed = 0
-        env = environment(daemon, PS1="$ ", TERM="", PAGER="sed -e s/^/paged/ -e 5q")
-        for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
-            env.pop(name)
-        size = ["-x", str(width), "-y", "30"]
-        subprocess.run(
-            [*self._command, "-f", "/dev/null", "new-session", "-d", *size, "bash --norc --noprofile"],
-            check=True,
-            env=env,
-        )
-
-    def screen(self, *, colours: bool = False) -> str:
-        """Return what is on the screen, with the colours as escape sequences if that is asked for."""
-        capture = [*self._command, "capture-pane", "-p", *(["-e"] if colours else [])]
-        return subprocess.run(capture, check=True, capture_output=True, text=True).stdout
-
-    async def shows(self, *words: str) -> str:
-        """Type a command, wait until it has ended, and return the screen."""
-        self._typed += 1
-        line = f"clear; {OUTLAST[0]} -m outlast {' '.join(words)}; echo DO''NE {self._typed}"
-        subprocess.run([*self._command, "send-keys", line, "Enter"], check=True)
-        await eventually(lambda: f"\nDONE {self._typed}\n" in self.screen(), " ".join(words))
-        return self.screen()
-
-    def end(self) -> None:
-        """End the terminal."""
-        subprocess.run([*self._command, "kill-server"], check=True)
-
-
 @pytest.fixture(params=[80, 160])
 def tmux(tmp_path: Path, daemon: Daemon, request: pytest.FixtureRequest) -> Iterator[Tmux]:
     if shutil.which("tmux") is None:
@@ -321,7 +288,10 @@ def test_an_unknown_command_is_told_the_nearest() -> None:
 @pytest.mark.slow
 def test_the_list_of_commands_has_all_of_them() -> None:
     said = subprocess.run([*OUTLAST, "--help"], capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout
-    commands = "completion events inspect kill logs ps restart rm run search send serve shutdown signal sql stop wait"
+    commands = (
+        "attach completion events inspect kill logs ps restart rm run search send serve shell shutdown signal sql stop "
+        "wait"
+    )
     for command in commands.split(" "):
         assert f"\n  {command} " in said
     assert json.dumps("down") not in said

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, Self, cast
 
 from outlast import AsyncOutlast, Outlast
-from outlast.client import Process
+from outlast.client import Process, Terminal
 from tests.support.daemon import Daemon
 
 _END = object()
@@ -57,7 +57,7 @@ def _in_thread(call: Any, *args: Any, **options: Any) -> asyncio.Future[Any]:
 
 
 def _wrap(result: Any) -> Any:
-    return Threaded(result) if isinstance(result, Process) else result
+    return Threaded(result) if isinstance(result, Process | Terminal) else result
 
 
 async def _call(call: Any, *args: Any, **options: Any) -> Any:

@@ -53,6 +53,13 @@ async def test_a_terminal_stays_within_the_limit_of_a_process(keeper: Daemon) ->
     assert sum(len(data) for _, kind, data in events if kind == "o") == kept
 
 
+async def test_a_session_may_say_what_is_kept_of_it(keeper: Daemon) -> None:
+    await start_with(keeper)
+    session = await create(keeper, PYTHON, "-c", _REPAINT, keep={"bytes": MIB})
+    process = await keeper.ended({"id": session["session_id"]})
+    await eventually(lambda: 0 < held(keeper, process) <= MIB, "the limit holds")
+
+
 async def test_the_sizes_of_a_terminal_go_with_it(keeper: Daemon) -> None:
     await start_with(keeper, keep_ended=1)
     session = await recorded_session(keeper)

@@ -185,6 +185,18 @@ async def test_a_reader_continues_behind_what_it_has(daemon: Daemon) -> None:
         assert not client.output
 
 
+async def test_who_is_shown_the_screen_may_be_told_how_far_that_is(daemon: Daemon) -> None:
+    session = await create(daemon, "sh", "-c", "echo hello; exec cat")
+    async with attach(daemon, session) as plain:
+        await plain.shows("hello")
+        async with attach(daemon, session, query="?positions=true") as client:
+            await eventually(lambda: client.position == len(b"hello\r\n"))
+            await client.type("x")
+            await eventually(lambda: client.output == b"hello\r\nx")
+            assert client.position == len(b"hello\r\n")
+        assert plain.position is None
+
+
 async def test_a_slow_reader_gets_everything_and_nobody_waits_for_it(daemon: Daemon) -> None:
     session = await create(daemon, "sh", "-c", FLOOD)
     whole = "".join(f"{number}\n" for number in range(1, LINES + 1)).encode() + b"over\n"

@@ -4,7 +4,8 @@ Programs send `Authorization: Bearer TOKEN`. A browser logs in once, and sends a
 user name, the token as password) is for programs that know nothing else. A browser adds a cookie or Basic credentials
 to every request by itself, also to one that a foreign page makes. So such a request must come from this server's own
 page (Origin, Sec-Fetch-Site) and by a known name (Host, against DNS rebinding). A request with Bearer may come by any
-Host, because only a client that knows the token can send it.
+Host, because only a client that knows the token can send it. A ticket (`outlast.api.tickets`) is worth one request to
+one path, by a page of the site that it was made for.
 """
 
 import base64
@@ -21,6 +22,7 @@ from aiohttp import hdrs, web
 from outlast.api import login_page
 from outlast.api.errors import UNAUTHORIZED, Handler, error_response
 from outlast.api.logins import CODE_S, Logins
+from outlast.api.tickets import Tickets
 
 _CHALLENGE = 'Basic realm="Outlast", charset="UTF-8"'
 _BROWSER_CHALLENGE = 'Bearer realm="Outlast"'
@@ -29,6 +31,8 @@ MISTYPED = "This is not the token of this daemon."
 USED_UP = f"This link was used already, or is older than {CODE_S} seconds."
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
 _MODE = "Sec-Fetch-Mode"
+TICKET_FIELD = "ticket"
+"""Parameter of a query string that has a ticket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ class Guard:
 
     Attributes:
         logins: logins of browsers.
+        tickets: tickets of pages.
     """
 
     def __init__(self, token: str, allowed_hosts: Iterable[str] = ()) -> None:
@@ -81,6 +86,7 @@ class Guard:
             raise ValueError("the token must not be empty: without a token, anybody could start processes")
         self._token = token.encode()
         self.logins = Logins(token)
+        self.tickets = Tickets()
         self._hosts = {"localhost", *(host.lower().strip("[]") for host in allowed_hosts if host)}
 
     def refusal(self, request: web.BaseRequest) -> web.Response | None:
@@ -88,6 +94,9 @@ class Guard:
         scheme = self._scheme(request)
         if scheme == "bearer":
             return None
+        ticket = self.tickets.take(request.query.get(TICKET_FIELD, ""), request.path)
+        if ticket is not None:
+            return self._reject_page(request, ticket.origin)
         if scheme is None and request.path != login_page.PATH:  # what is sent there is judged by its handler
             return self.unauthorized(Asked.of_request(request))
         return self._reject_foreign(request)
@@ -125,7 +134,14 @@ class Guard:
         if any(self.logins.is_logged_in(value) for value in _values(head, b"cookie")):
             return True
         given = _login_fields(head, body)
-        return self.is_token(given.get("token", "")) or self.logins.is_code(given.get("code", ""))
+        if self.is_token(given.get("token", "")) or self.logins.is_code(given.get("code", "")):
+            return True
+        return self._has_ticket(head)
+
+    def _has_ticket(self, head: bytes) -> bool:
+        """Tell whether a head has a ticket for what it asks for. The ticket is not used up by that."""
+        path, _, query = head.split(b" ", 2)[1].partition(b"?")
+        return self.tickets.is_valid(login_page.read_form(query).get(TICKET_FIELD, ""), path.decode("latin-1"))
 
     def refuse_first(self, head: bytes, body: bytes) -> web.Response:
         """Return the response to the first request of a connection, if it does not show the token."""
@@ -193,6 +209,20 @@ class Guard:
             f"the header {wrong} belongs to another site: with a login or a password, open this server's own pages by "
             f"{names}; "
             "programs send Authorization: Bearer TOKEN instead",
+        )
+
+    def _reject_page(self, request: web.BaseRequest, origin: str | None) -> web.Response | None:
+        """Return the error response to a ticket that no page of `origin` has sent, else None."""
+        given = request.headers.get(hdrs.ORIGIN)
+        if origin is None and given is not None:
+            return self._reject_foreign(request)
+        if origin is not None and given is not None and given.lower() == origin:
+            return None
+        return error_response(
+            web.HTTPForbidden.status_code,
+            "FORBIDDEN",
+            f"the ticket is for a page of {origin or 'this server'}, and the header Origin says "
+            f"{'nothing' if given is None else 'another site'}: make a ticket with the `origin` of the page",
         )
 
     def _is_known(self, host: str) -> bool:

@@ -75,6 +75,18 @@ TERMINAL_ROUTES: tuple[Route, ...] = (
         raises=(NotFound,),
     ),
     Route(
+        method="POST",
+        path=f"{_SESSION}/tickets",
+        call=pty.make_ticket,
+        summary="Make a ticket for a page that attaches",
+        group="Terminals",
+        description="A page in a browser can send no header with a websocket. Who has the token makes a ticket for it, "
+        "which opens one websocket within 60 s, by a page of `origin` only.",
+        body=session_schemas.TicketBody,
+        answer=Answer(status=HTTPStatus.CREATED, meaning="The ticket.", content={_JSON: responses.Ticket}),
+        raises=(NotFound,),
+    ),
+    Route(
         method="GET",
         path=f"{_SESSION}/ws",
         call=pty.attach,

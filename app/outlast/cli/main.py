@@ -42,6 +42,7 @@ _ASK_S = 60.0
 
 
 _CLIENT_COMMANDS = {
+    "attach": "attach",
     "completion": "completion",
     "doctor": "doctor",
     "down": "project.commands",
@@ -59,6 +60,7 @@ _CLIENT_COMMANDS = {
     "search": "queries",
     "send": "processes",
     "service": "service",
+    "shell": "attach",
     "signal": "processes",
     "stats": "looking",
     "stop": "processes",

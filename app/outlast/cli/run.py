@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from outlast.cli.attached import DETACH_KEYS, in_terminal, start_in_terminal
 from outlast.cli.connect import OURS, Failure, Screen, exit_code_of, screen_command, spawn_failure
 from outlast.cli.input import Input
 from outlast.cli.live_output import show_to_end
@@ -26,6 +27,8 @@ _SECOND_S = 2.0
 @screen_command(exits_alike=True)
 @click.option("-d", "--detach", is_flag=True, help="Start it, print its reference, and return.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass our standard input on; with -d: leave it to `send`.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal, and show that in ours; see `attach`.")
+@DETACH_KEYS
 @start_options
 @click.option("--replace", is_flag=True, help="With -d and --name: change the process with this name in place.")
 @click.option("--rm", is_flag=True, help="Delete its record and output when it has ended (not with -d).")
@@ -34,14 +37,17 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
     """Run a command, show its output, and exit as it did.
 
     128+N: signal N ended it. 124: --timeout. 125: Outlast failed. 126: CMD is not executable. 127: CMD was not found.
-    Ctrl-C interrupts the command; a second one within two seconds kills it and everything it started.
+    Ctrl-C interrupts the command; a second one within two seconds kills it and everything it started. With -t, all keys
+    go to the command, and Ctrl-] twice within a second leaves it: it goes on.
     """
     options = read_start(**given)
     if given["replace"] and not (given["detach"] and given["name"]):
         raise click.UsageError("--replace changes the process that has a name: give -d and --name, too")
     if given["replace"] and given["key"]:
         raise click.UsageError("--key cannot be used with --replace, which may be repeated anyway")
-    if given["interactive"]:
+    if given["tty"]:
+        options = in_terminal(options)
+    elif given["interactive"]:
         options["stdin"] = "pipe"
     try:
         if given["detach"]:
@@ -51,6 +57,9 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
             raise click.UsageError(
                 "--name, --restart and --health make a managed process, which has no one end: give -d, too"
             )
+        if given["tty"]:
+            start_in_terminal(ol, command, options, given["detach_keys"], removes=given["rm"])
+            return
         _run(screen, ol, command, options, removes=given["rm"])
     except SpawnFailed as exc:
         raise spawn_failure(exc) from None

@@ -28,10 +28,13 @@ from outlast.model.errors import (
 if TYPE_CHECKING:
     from outlast.client.async_client import AsyncOutlast
     from outlast.client.async_process import AsyncProcess
+    from outlast.client.async_terminal import AsyncTerminal
+    from outlast.client.sync_terminal import Terminal
 
 __all__ = [
     "AsyncOutlast",
     "AsyncProcess",
+    "AsyncTerminal",
     "Completed",
     "ConfigError",
     "Disconnected",
@@ -65,6 +68,7 @@ __all__ = [
     "Started",
     "Stats",
     "StdinNotWritable",
+    "Terminal",
     "TooLarge",
     "Unauthorized",
     "Unavailable",
@@ -73,7 +77,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs an event loop when it is first asked for: aiohttp takes ten times as long as all the rest."""
+    """Import what needs an event loop, or few programs, when it is first asked for.
+
+    aiohttp takes ten times as long as all the rest.
+    """
     if name == "AsyncOutlast":
         from outlast.client.async_client import AsyncOutlast  # noqa: PLC0415 - see above
 
@@ -82,4 +89,12 @@ def __getattr__(name: str) -> Any:
         from outlast.client.async_process import AsyncProcess  # noqa: PLC0415 - see above
 
         return AsyncProcess
+    if name == "AsyncTerminal":
+        from outlast.client.async_terminal import AsyncTerminal  # noqa: PLC0415 - see above
+
+        return AsyncTerminal
+    if name == "Terminal":
+        from outlast.client.sync_terminal import Terminal  # noqa: PLC0415 - see above
+
+        return Terminal
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from outlast.client import calls
 from outlast.client.async_session import AsyncSession
@@ -11,6 +12,9 @@ from outlast.client.records import ProcessInfo, Run, Stats
 from outlast.client.request import Request, process_path
 from outlast.client.stored import StoredBytes, StoredLines
 from outlast.client.subscription import Follow
+
+if TYPE_CHECKING:
+    from outlast.client.async_terminal import AsyncTerminal
 
 Bytes = bytes  # the name, which a method of the class has, too
 
@@ -266,6 +270,23 @@ class AsyncProcess:
             InvalidRequest: it has neither.
         """
         await self._session.call(calls.wait(self.id, {"until": "healthy"}, timeout))
+
+    # ---- terminal
+
+    def attach(
+        self, *, give_up_after: float | None = None, on_reconnect: Callable[[int], None] | None = None
+    ) -> "AsyncTerminal":
+        """Return a client of the process's terminal, which it has if it was started with `tty`.
+
+        Args:
+            give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
+            on_reconnect: function that is called when a broken connection is made again, with the number of bytes of
+                output behind which it goes on.
+        """
+        from outlast.client.async_terminal import AsyncTerminal  # noqa: PLC0415 - few programs attach
+        from outlast.client.attachment import Attachment  # noqa: PLC0415 - see above
+
+        return AsyncTerminal(self._session, Attachment(self.id, give_up_after, on_reconnect))
 
     # ---- input
 

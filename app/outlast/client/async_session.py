@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlast.client.async_transport import AsyncTransport
 from outlast.client.calls import Call, Page
 from outlast.client.errors import Disconnected
 from outlast.client.request import Answer, Attempts, Request
 from outlast.client.subscription import Subscription
+
+if TYPE_CHECKING:
+    from outlast.client.async_socket import AsyncSocket
 
 T = TypeVar("T")
 _OK = 200
@@ -42,6 +45,10 @@ class AsyncSession:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def open_socket(self, request: Request) -> "AbstractAsyncContextManager[AsyncSocket]":
+        """Ask for a websocket. See `AsyncTransport.open_socket`."""
+        return self._transport.open_socket(request)
 
     async def pages(self, page: Callable[[Any], Call[Page[T]]]) -> AsyncGenerator[T, None]:
         """Yield the items of all pages. `page`: the call for the page with a cursor; None is the first one."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
@@ -9,6 +10,9 @@ from yarl import URL
 from outlast.client.address import Address
 from outlast.client.errors import Disconnected
 from outlast.client.request import Answer, Request
+
+if TYPE_CHECKING:
+    from outlast.client.async_socket import AsyncSocket
 
 _BUFFER_BYTES = 1 << 20  # a stream that is read slowly stops the daemon only beyond it
 
@@ -76,6 +80,18 @@ class AsyncTransport:
             )
         async with response:
             yield AsyncReply(response)
+
+    @contextlib.asynccontextmanager
+    async def open_socket(self, request: Request) -> "AsyncIterator[AsyncSocket]":
+        """Ask for a websocket, and give the connection, which was perhaps refused.
+
+        Raises:
+            Disconnected: there is no answer.
+        """
+        from outlast.client.async_socket import open_socket  # noqa: PLC0415 - only terminals need it
+
+        async with open_socket(self._address, request) as socket:
+            yield socket
 
     async def close(self) -> None:
         """Close all connections."""

@@ -19,6 +19,7 @@ _BY_CODE = {
         errors.Forbidden,
         errors.EnvKeyLost,
         errors.NameInUse,
+        errors.SessionNotFound,
         errors.TooLarge,
         errors.Interrupted,
         errors.Unavailable,

@@ -16,6 +16,7 @@ _SMALL_BODY = 1 << 16
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,12}")
 _NO_BODY = {204, 304}
 _FIRST_FINAL = 200
+_SWITCHED = 101
 
 
 class BadAnswerError(Exception):
@@ -70,7 +71,7 @@ class Connection:
         """
         while True:
             reply = Reply(self, *self._head())
-            if reply.status >= _FIRST_FINAL:
+            if reply.status >= _FIRST_FINAL or reply.status == _SWITCHED:
                 return reply
 
     def line(self) -> bytes:
@@ -88,6 +89,17 @@ class Connection:
     def some(self, most: int | None) -> bytes:
         """Return at least one byte of the answer and at most `most`, as soon as there are any; nothing at the end."""
         return self._file.read1(_READ_BYTES if most is None else min(most, _READ_BYTES))
+
+    def detach(self) -> tuple[bytes, socket.socket]:
+        """Return what was read behind the last answer, and the socket, from which the caller reads from now on."""
+        self.is_reusable = False
+        self.socket.setblocking(False)
+        try:
+            first = self._file.read1(_READ_BYTES) or b""
+        except OSError:  # TLS has nothing
+            first = b""
+        self.socket.setblocking(True)
+        return first, self.socket
 
     def _head(self) -> tuple[bytes, int, dict[str, str]]:
         """Return version, status and headers of an answer. Of a header that is repeated, the last one counts."""

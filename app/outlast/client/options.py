@@ -28,6 +28,7 @@ class StartOptions(TypedDict, total=False):
         stop_grace_ms: milliseconds between that signal and SIGKILL. Only for `start`.
         success_exit_codes: exit codes that count as success, besides 0. Only for `start`.
         keep: `always`, or limits of its own for what is kept of it: `output_s`, `bytes`, `ended_s`.
+        tty: `{}`, or `{"rows": ROWS, "cols": COLUMNS}`: the process has a terminal. Only for `start`.
         timeout: seconds after which the process tree is killed.
         key: idempotency key. Without it, one is made for each call.
     """
@@ -49,6 +50,7 @@ class StartOptions(TypedDict, total=False):
     stop_grace_ms: int
     success_exit_codes: Sequence[int]
     keep: str | Mapping[str, int]
+    tty: Mapping[str, int]
     timeout: float
     key: str
 

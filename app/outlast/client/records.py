@@ -93,6 +93,7 @@ class ProcessInfo(Record):
         run: number of the current or last run.
         output: size of the stored output.
         usage: the last sample of what a run uses, as in `Stats`; None: it was not asked for, or the run has ended.
+        tty: rows and columns that the terminal of the process had at its start; None: it has no terminal.
     """
 
     pid: int
@@ -116,6 +117,7 @@ class ProcessInfo(Record):
     run: int
     output: OutputSummary
     usage: Mapping[str, Any] | None = None
+    tty: Mapping[str, int] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

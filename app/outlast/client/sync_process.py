@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import closing
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from outlast.client import calls
 from outlast.client.items import Gap, Line, milliseconds
@@ -11,6 +12,9 @@ from outlast.client.request import Request, process_path
 from outlast.client.stored import StoredBytes, StoredLines
 from outlast.client.subscription import Follow
 from outlast.client.sync_session import Session
+
+if TYPE_CHECKING:
+    from outlast.client.sync_terminal import Terminal
 
 Bytes = bytes  # the name, which a method of the class has, too
 
@@ -262,6 +266,23 @@ class Process:
             InvalidRequest: it has neither.
         """
         self._session.call(calls.wait(self.id, {"until": "healthy"}, timeout))
+
+    # ---- terminal
+
+    def attach(
+        self, *, give_up_after: float | None = None, on_reconnect: Callable[[int], None] | None = None
+    ) -> "Terminal":
+        """Return a client of the process's terminal, which it has if it was started with `tty`.
+
+        Args:
+            give_up_after: seconds without a connection after which `Disconnected` is raised; None: never.
+            on_reconnect: function that is called when a broken connection is made again, with the number of bytes of
+                output behind which it goes on.
+        """
+        from outlast.client.attachment import Attachment  # noqa: PLC0415 - see above
+        from outlast.client.sync_terminal import Terminal  # noqa: PLC0415 - few programs attach
+
+        return Terminal(self._session, Attachment(self.id, give_up_after, on_reconnect))
 
     # ---- input
 

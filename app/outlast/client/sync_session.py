@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlast.client.calls import Call, Page
 from outlast.client.errors import Disconnected
 from outlast.client.request import Answer, Attempts, Request
 from outlast.client.subscription import Subscription
 from outlast.client.sync_transport import Transport
+
+if TYPE_CHECKING:
+    from outlast.client.sync_socket import Socket
 
 T = TypeVar("T")
 _OK = 200
@@ -42,6 +45,10 @@ class Session:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def open_socket(self, request: Request) -> "AbstractContextManager[Socket]":
+        """Ask for a websocket. See `Transport.open_socket`."""
+        return self._transport.open_socket(request)
 
     def pages(self, page: Callable[[Any], Call[Page[T]]]) -> Generator[T, None]:
         """Yield the items of all pages. `page`: the call for the page with a cursor; None is the first one."""

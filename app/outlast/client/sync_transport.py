@@ -4,6 +4,7 @@ import contextlib
 import select
 import threading
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from outlast.client.address import Address
@@ -12,7 +13,11 @@ from outlast.client.http1 import BadAnswerError, Connection, connect
 from outlast.client.http1 import Reply as HttpReply
 from outlast.client.request import Answer, Request
 
+if TYPE_CHECKING:
+    from outlast.client.sync_socket import Socket
+
 _CONNECT_S = 30.0
+_SWITCHED = 101
 
 
 class Reply:
@@ -80,6 +85,23 @@ class Transport:
         connection = self._connect(request.silent_s)
         try:
             yield self._send(connection, request)
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def open_socket(self, request: Request) -> "Iterator[Socket]":
+        """Ask for a websocket, and give the connection, which was perhaps refused.
+
+        Raises:
+            Disconnected: there is no answer.
+        """
+        from outlast.client.sync_socket import Socket  # noqa: PLC0415 - only terminals need it
+
+        connection = self._connect(request.silent_s)
+        try:
+            reply = self._send(connection, request)
+            body = b"" if reply.status == _SWITCHED else reply.read()
+            yield Socket(connection, reply.status, reply.headers, body, request.silent_s)
         finally:
             connection.close()
 

@@ -45,6 +45,7 @@ OutlastError
 Exception
 |-- FollowInterrupted       the daemon is shutting down, so a follower's stream ends (outlast.core)
 |-- BadAnswerError          the answer is cut, or breaks HTTP/1.1 (outlast.client)
+|-- BadFrameError           the answer breaks the websocket protocol (outlast.client)
 |-- _OverError              the process whose output a command shows has ended (outlast.cli)
 `-- WireError               a message on the shim's socket breaks the protocol (outlast.wire)
 

@@ -1,13 +1,16 @@
 """Handlers of the sessions of terminals."""
 
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from outlast.api import app_keys
+from outlast.api.auth import TICKET_FIELD
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
+from outlast.api.tickets import TICKET_S
 from outlast.model.errors import InvalidRequest, NotFound, SessionNotFound
 from outlast.model.exit_status import Status
 
@@ -52,6 +55,19 @@ async def delete(request: web.Request, _: RequestInput) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
+async def make_ticket(request: web.Request, given: RequestInput) -> web.Response:
+    """POST /api/v1/pty/{session}/tickets."""
+    session = await request.app[app_keys.MANAGER].sessions.find(request.match_info[_PATH_NAME])
+    path = f"/api/v1/pty/{session.process.spec.id}/ws"
+    ticket = request.app[app_keys.GUARD].tickets.new(path, given.body)
+    answer = {
+        "ticket": ticket,
+        "path": f"{path}?{TICKET_FIELD}={ticket}",
+        "expires_at": round((time.time() + TICKET_S) * 1000),
+    }
+    return json_response(answer, HTTPStatus.CREATED)
+
+
 async def attach(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/pty/{session}/ws."""
     from outlast.api.streaming.terminal_socket import TerminalSocket, make_response  # noqa: PLC0415 - as in the core
@@ -69,7 +85,7 @@ async def attach(request: web.Request, given: RequestInput) -> web.StreamRespons
     if request.method != "GET" or not socket.can_prepare(request):
         raise InvalidRequest("this path is for websockets: open it with Upgrade: websocket, version 13")
     await socket.prepare(request)
-    await TerminalSocket(request, socket, sessions, session).serve(wanted.after)
+    await TerminalSocket(request, socket, sessions, session).serve(wanted.after, tells_positions=wanted.positions)
     return socket
 
 

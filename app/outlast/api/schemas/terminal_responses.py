@@ -50,3 +50,11 @@ class SessionList(Schema):
     sessions = fields.List(
         fields.Nested(SessionInfo), required=True, metadata={"description": "The sessions, oldest first."}
     )
+
+
+class Ticket(Schema):
+    """A ticket with which one page attaches, once."""
+
+    ticket = string("The ticket.")
+    path = string("Path and query string of the websocket that the page opens.")
+    expires_at = integer("When the ticket expires: 60 s after it was made.")

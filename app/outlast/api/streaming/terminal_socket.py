@@ -80,12 +80,16 @@ class TerminalSocket:
         self._has_room.set()
         self._size: tuple[int, int] | None = None
         self._alive_at = time.monotonic()
+        self._tells_positions = False
 
-    async def serve(self, after: int | None) -> None:
+    async def serve(self, after: int | None, *, tells_positions: bool) -> None:
         """Serve the client until it or the session ends, or the daemon stops.
 
-        `after`: how many bytes of output it has. None: none, and it is shown the screen.
+        Args:
+            after: how many bytes of output it has. None: none, and it is shown the screen.
+            tells_positions: whether it is told the position at the beginning, and where output is missing.
         """
+        self._tells_positions = tells_positions
         jobs = (self._receive(), self._type(), self._ping(), self._show(after), self._wait_for_stop())
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
@@ -215,8 +219,8 @@ class TerminalSocket:
                 before = reader.offset
                 data = await self._read(reader)
                 if data:
-                    if after is not None and reader.offset - len(data) != before:
-                        await self._socket.send_bytes(_POSITION.pack(4, reader.offset - len(data)))
+                    if reader.offset - len(data) != before:
+                        await self._tell_position(reader.offset - len(data))
                     await self._send(data)
                 elif reader.has_ended():
                     break
@@ -234,11 +238,16 @@ class TerminalSocket:
             except Unavailable:
                 await asyncio.sleep(_RETRY_S)
             else:
-                await self._socket.send_bytes(_POSITION.pack(4, reader.offset))
+                await self._tell_position(reader.offset)
                 return
         await self._send(screen)
+        await self._tell_position(reader.offset)
         if may_lack:
             self._sessions.ask_to_repaint(self._session)
+
+    async def _tell_position(self, offset: int) -> None:
+        if self._tells_positions:
+            await self._socket.send_bytes(_POSITION.pack(4, offset))
 
     async def _read(self, reader: TerminalReader) -> bytes:
         while True:
