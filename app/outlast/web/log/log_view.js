@@ -54,6 +54,10 @@ export class LogView {
       search: (grep) => this.search({ grep }),
       toggle: (name, grep) => this.search({ grep, [name]: !place[name] }),
       stream: (stream) => change({ stream, seq: 0 }),
+      run: (run) => {
+        change({ run, seq: 0 });
+        this.host.focus();
+      },
       step: (backwards) => void this.step(backwards, false),
       wrap: () => this.toggleWrap(),
       times: () => this.toggleTimes(),
@@ -74,7 +78,10 @@ export class LogView {
       scrolled: (up) => this.onScrolled(up),
     });
     this.highlights = new Highlights(this.ref, () => this.scroller.refresh(), (error) => this.onFailed(error));
-    this.marks = new Marks(this.ref, () => this.scroller.refresh());
+    this.marks = new Marks(this.ref, () => {
+      this.toolbar.showRuns(this.marks.runs, place.run);
+      this.scroller.refresh();
+    });
     this.scroller.setWrap(this.look.wrap);
     this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0 && this.host.scrollTop > 0) this.follow(false); }, { passive: true });
     this.host.addEventListener("click", (event) => void this.onClick(event));
@@ -91,7 +98,7 @@ export class LogView {
   open() {
     const { info } = this.options;
     if (!info) return new SeveralLines();
-    if ((place.only && place.grep) || place.stream) return new MatchingLines(this.ref, needleOf(), info.output.last_seq);
+    if ((place.only && place.grep) || place.stream || place.run) return new MatchingLines(this.ref, needleOf(), info.output.last_seq, place.run);
     return new AllLines(this.ref, info.output);
   }
 
@@ -137,7 +144,7 @@ export class LogView {
   async replace() {
     const before = this.lines;
     const next = this.open();
-    const isSame = next.constructor === before.constructor && !(next instanceof MatchingLines && !sameNeedle(/** @type {MatchingLines} */ (before).needle, next.needle));
+    const isSame = next.constructor === before.constructor && !(next instanceof MatchingLines && !isSameChoice(/** @type {MatchingLines} */ (before), next));
     this.marked = place.seq;
     this.toolbar.show(place, this.look);
     setText(this.toolbar.message, "");
@@ -343,7 +350,8 @@ export class LogView {
   showFoot() {
     this.frame.show({
       lines: this.lines,
-      isMatches: this.lines instanceof MatchingLines,
+      isMatches: this.lines instanceof MatchingLines && (place.grep !== "" || place.stream !== ""),
+      isRun: place.run > 0,
       isRead: this.isRead,
       bottom: this.bottom,
       rate: this.feed?.rate() ?? 0,
@@ -391,7 +399,8 @@ function needleOf() {
   return { grep: place.grep, regex: place.regex, ignoreCase: place.case, stream: place.stream };
 }
 
-/** @param {import("./needle.js").Needle} one @param {import("./needle.js").Needle} other */
-function sameNeedle(one, other) {
-  return one.grep === other.grep && one.regex === other.regex && one.ignoreCase === other.ignoreCase && one.stream === other.stream;
+/** Whether two lists have the same lines. @param {MatchingLines} list @param {MatchingLines} asked */
+function isSameChoice(list, asked) {
+  const [one, other] = [list.needle, asked.needle];
+  return list.run === asked.run && one.grep === other.grep && one.regex === other.regex && one.ignoreCase === other.ignoreCase && one.stream === other.stream;
 }
