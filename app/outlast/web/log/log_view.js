@@ -5,6 +5,7 @@ import { setText } from "../lib/dom.js";
 import { remember, remembered } from "../lib/settings.js";
 import { ApiError } from "../net/api.js";
 import { change, go, place } from "../state/place.js";
+import { processes } from "../state/processes.js";
 import { AllLines, PAGE_LINES } from "./all_lines.js";
 import { followOne, followSeveral } from "./feed.js";
 import { Frame } from "./frame.js";
@@ -29,7 +30,7 @@ export class LogView {
    * @param {object} options
    * @param {string[]} options.refs One process, or several.
    * @param {string} options.tag Processes by tag, instead.
-   * @param {{output: {first_seq: number, last_seq: number}} | null} options.info The process, if it is one.
+   * @param {{id: string, output: {first_seq: number, last_seq: number}} | null} options.info The process, if it is one.
    * @param {(error: Error) => void} options.failed Told of what this view cannot go on after.
    */
   constructor(options) {
@@ -222,6 +223,8 @@ export class LogView {
   take(lines) {
     if (!this.scroller.isPinned) this.newLines += lines.length;
     this.lines.append(lines);
+    const { info } = this.options;
+    for (const { of, at } of info ? lines.slice(-1) : lines) processes.printed(info ? info.id : of, at);
     if (this.ref) void this.histogram.read();
   }
 
