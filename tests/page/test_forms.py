@@ -1,5 +1,6 @@
 """The form of the page: reachable for everybody, light and dark, wide and narrow; and small at its first paint."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ async def test_what_is_drawn_has_the_colours_of_the_theme(visitor: Visitor) -> N
     for theme, colour in {"light": [196, 52, 43], "dark": [240, 119, 108]}.items():
         while await page.evaluate("document.documentElement.dataset.theme") != theme:
             await page.click("text=Theme")
-        await eventually(lambda wanted=colour: _has(page, wanted), f"the strip is drawn for the theme {theme}")
+        await eventually(partial(_has, page, colour), f"the strip is drawn for the theme {theme}")
 
 
 async def _has(page: Page, colour: list[int]) -> bool:
