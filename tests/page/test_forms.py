@@ -1,12 +1,15 @@
 """The form of the page: reachable for everybody, light and dark, wide and narrow; and small at its first paint."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Page
 
 from tests.page.browser import NARROW, WIDE, Visitor, shows
 from tests.page.test_scripts import CHECKS, install
+from tests.support.waiting import eventually
 
 MOST_JAVASCRIPT_BYTES = 100_000
 PLACES = {
@@ -60,6 +63,34 @@ async def test_nothing_is_wider_than_a_telephone(visitor: Visitor, place: str) -
     page = await visitor.open(place, size=NARROW)
     await shows(page, "main h1", bool)
     assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
+
+
+async def test_what_is_drawn_has_the_colours_of_the_theme(visitor: Visitor) -> None:
+    """The theme of the page is stronger than that of the system, on canvases too."""
+    await visitor.daemon.sh("echo bad >&2; sleep 1000", name="web")
+    page = await visitor.open("?p=web", color_scheme="light")
+    await shows(page, ".log", "bad")
+    for theme, colour in {"light": [196, 52, 43], "dark": [240, 119, 108]}.items():
+        while await page.evaluate("document.documentElement.dataset.theme") != theme:
+            await page.click("text=Theme")
+        await eventually(partial(_has, page, colour), f"the strip is drawn for the theme {theme}")
+
+
+async def _has(page: Page, colour: list[int]) -> bool:
+    """Tell whether a pixel of the strip has this colour."""
+    return bool(
+        await page.evaluate(
+            """([r, g, b]) => {
+              const strip = document.querySelector('.strip');
+              const copy = new OffscreenCanvas(strip.width, strip.height);
+              const context = copy.getContext('2d', { willReadFrequently: true });
+              context.drawImage(strip, 0, 0);
+              const { data } = context.getImageData(0, 0, strip.width, strip.height);
+              return data.some((_, n) => n % 4 === 0 && data[n] === r && data[n + 1] === g && data[n + 2] === b);
+            }""",
+            colour,
+        )
+    )
 
 
 async def test_a_newer_daemon_is_a_sentence(visitor: Visitor) -> None:

@@ -181,6 +181,37 @@ async def test_runs_are_marked(visitor: Visitor) -> None:
     assert "exit 7" in mark
 
 
+async def test_a_run_is_shown_alone(visitor: Visitor) -> None:
+    """A run that has ended, the current one, and the one that follows it while one looks."""
+    script = 'n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; seq -f "run $n line %g" 700; sleep 1000'
+    folder = {"working_dir": str(visitor.daemon.state_dir)}
+    process = await visitor.daemon.sh(script, name="again", restart={"policy": "never"}, **folder)
+    await visitor.daemon.wait_for_lines(process, 700)
+    await visitor.daemon.call("POST", "/processes/again/restart", 200)
+    await visitor.daemon.wait_for_lines(process, 1400)
+    page = await visitor.open("?p=again")
+    await shows_line(page, 1400, "run 1 line 700")
+    await page.select_option("select.run", "1")
+    await shows_line(page, 700, "run 0 line 700")
+    assert "run=1" in page.url
+    await eventually(lambda: _goes_up(page), "the keys lead to the first line of the run")
+    await shows(page, ".foot .figures", "of 700 lines")
+    await page.select_option("select.run", "2")
+    await shows_line(page, 1400, "run 1 line 700")
+    await visitor.daemon.call("POST", "/processes/again/restart", 200)
+    await visitor.daemon.wait_for_lines(process, 2100)
+    await page.wait_for_selector("select.run option[value='3']", state="attached")
+    assert all(text.startswith("run 1 ") for _, text in await rows(page))
+    await page.click(".tabs >> text=Runs")
+    await page.click(".panel tbody tr:last-child >> text=log")
+    await shows_line(page, 700, "run 0 line 700")
+
+
+async def _goes_up(page: Page) -> bool:
+    await page.keyboard.press("g")
+    return (1, "run 0 line 1") in await rows(page)
+
+
 async def _lines(visitor: Visitor, process: dict[str, Any], count: int) -> bool:
     return bool((await visitor.daemon.get(process))["output"]["lines"] >= count)
 

@@ -6,6 +6,37 @@ from tests.page.browser import Visitor, follows, shows, shows_line, text_of
 from tests.support.waiting import eventually
 
 
+async def test_the_list_tells_the_last_output(visitor: Visitor) -> None:
+    """A process that is looked at tells by its stream, others when somebody turns to the list."""
+    script = "read a; echo said; sleep 1000"
+    for name in ("seen", "other"):
+        await visitor.daemon.sh(script, name=name, stdin_mode="pipe")
+    page = await visitor.open("?p=seen")
+    await follows(page)
+    nothing = "since its start: it has printed nothing"
+    assert await _ages(page) == {"seen": nothing, "other": nothing}
+    await visitor.daemon.call("POST", "/processes/other/stdin", 204, data=b"\n")
+    await visitor.daemon.call("POST", "/processes/seen/stdin", 204, data=b"\n")
+    await shows(page, ".log", "said")
+    await eventually(lambda: _tells(page, {"seen": "since its last output", "other": nothing}), "the stream tells")
+    later = "() => { const now = performance.now.bind(performance); performance.now = () => now() + 60000; }"
+    await page.evaluate(later)
+    await page.mouse.move(700, 500)
+    await page.hover(".sidebar")
+    told = dict.fromkeys(("seen", "other"), "since its last output")
+    await eventually(lambda: _tells(page, told), "a look at the list tells")
+
+
+async def _ages(page: Page) -> dict[str, str]:
+    script = "all => Object.fromEntries(all.map(one => [one.children[1].textContent, one.lastElementChild.title]))"
+    found: dict[str, str] = await page.eval_on_selector_all(".process", script)
+    return found
+
+
+async def _tells(page: Page, wanted: dict[str, str]) -> bool:
+    return await _ages(page) == wanted
+
+
 async def test_a_process_is_found_by_keys_alone(visitor: Visitor) -> None:
     for name in ("alpha", "beta", "gamma"):
         await visitor.daemon.sh(f"echo I am {name}; sleep 1000", name=name)

@@ -15,6 +15,7 @@ const STATES = /** @type {Record<string, string>} */ ({
  * @typedef {object} Shown
  * @property {{count: number, at: (index: number) => import("./line.js").Line | null}} lines
  * @property {boolean} isMatches
+ * @property {boolean} isRun Whether the lines are those of one run.
  * @property {boolean} isRead Whether the stored lines were read.
  * @property {number} bottom Last row on the screen.
  * @property {number} rate Lines a second.
@@ -65,9 +66,10 @@ function stateText({ state, follows }) {
 }
 
 /** @param {Shown} shown */
-function emptyText({ isMatches, isRead, state }) {
+function emptyText({ isMatches, isRun, isRead, state }) {
   if (!isRead) return isMatches ? "Searching …" : "Reading …";
   if (isMatches) return "No line matches.";
+  if (isRun) return "This run has printed nothing.";
   if (state === "over") return "It has ended and printed nothing.";
   return "Nothing was printed yet. New lines appear here.";
 }

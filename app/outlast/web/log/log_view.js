@@ -5,6 +5,7 @@ import { setText } from "../lib/dom.js";
 import { remember, remembered } from "../lib/settings.js";
 import { ApiError } from "../net/api.js";
 import { change, go, place } from "../state/place.js";
+import { processes } from "../state/processes.js";
 import { AllLines, PAGE_LINES } from "./all_lines.js";
 import { followOne, followSeveral } from "./feed.js";
 import { Frame } from "./frame.js";
@@ -29,7 +30,7 @@ export class LogView {
    * @param {object} options
    * @param {string[]} options.refs One process, or several.
    * @param {string} options.tag Processes by tag, instead.
-   * @param {{output: {first_seq: number, last_seq: number}} | null} options.info The process, if it is one.
+   * @param {{id: string, output: {first_seq: number, last_seq: number}} | null} options.info The process, if it is one.
    * @param {(error: Error) => void} options.failed Told of what this view cannot go on after.
    */
   constructor(options) {
@@ -54,6 +55,10 @@ export class LogView {
       search: (grep) => this.search({ grep }),
       toggle: (name, grep) => this.search({ grep, [name]: !place[name] }),
       stream: (stream) => change({ stream, seq: 0 }),
+      run: (run) => {
+        change({ run, seq: 0 });
+        this.host.focus();
+      },
       step: (backwards) => void this.step(backwards, false),
       wrap: () => this.toggleWrap(),
       times: () => this.toggleTimes(),
@@ -74,7 +79,10 @@ export class LogView {
       scrolled: (up) => this.onScrolled(up),
     });
     this.highlights = new Highlights(this.ref, () => this.scroller.refresh(), (error) => this.onFailed(error));
-    this.marks = new Marks(this.ref, () => this.scroller.refresh());
+    this.marks = new Marks(this.ref, () => {
+      this.toolbar.showRuns(this.marks.runs, place.run);
+      this.scroller.refresh();
+    });
     this.scroller.setWrap(this.look.wrap);
     this.host.addEventListener("wheel", (event) => { if (event.deltaY < 0 && this.host.scrollTop > 0) this.follow(false); }, { passive: true });
     this.host.addEventListener("click", (event) => void this.onClick(event));
@@ -91,7 +99,7 @@ export class LogView {
   open() {
     const { info } = this.options;
     if (!info) return new SeveralLines();
-    if ((place.only && place.grep) || place.stream) return new MatchingLines(this.ref, needleOf(), info.output.last_seq);
+    if ((place.only && place.grep) || place.stream || place.run) return new MatchingLines(this.ref, needleOf(), info.output.last_seq, place.run);
     return new AllLines(this.ref, info.output);
   }
 
@@ -137,7 +145,7 @@ export class LogView {
   async replace() {
     const before = this.lines;
     const next = this.open();
-    const isSame = next.constructor === before.constructor && !(next instanceof MatchingLines && !sameNeedle(/** @type {MatchingLines} */ (before).needle, next.needle));
+    const isSame = next.constructor === before.constructor && !(next instanceof MatchingLines && !isSameChoice(/** @type {MatchingLines} */ (before), next));
     this.marked = place.seq;
     this.toolbar.show(place, this.look);
     setText(this.toolbar.message, "");
@@ -215,6 +223,8 @@ export class LogView {
   take(lines) {
     if (!this.scroller.isPinned) this.newLines += lines.length;
     this.lines.append(lines);
+    const { info } = this.options;
+    for (const { of, at } of info ? lines.slice(-1) : lines) processes.printed(info ? info.id : of, at);
     if (this.ref) void this.histogram.read();
   }
 
@@ -343,7 +353,8 @@ export class LogView {
   showFoot() {
     this.frame.show({
       lines: this.lines,
-      isMatches: this.lines instanceof MatchingLines,
+      isMatches: this.lines instanceof MatchingLines && (place.grep !== "" || place.stream !== ""),
+      isRun: place.run > 0,
       isRead: this.isRead,
       bottom: this.bottom,
       rate: this.feed?.rate() ?? 0,
@@ -391,7 +402,8 @@ function needleOf() {
   return { grep: place.grep, regex: place.regex, ignoreCase: place.case, stream: place.stream };
 }
 
-/** @param {import("./needle.js").Needle} one @param {import("./needle.js").Needle} other */
-function sameNeedle(one, other) {
-  return one.grep === other.grep && one.regex === other.regex && one.ignoreCase === other.ignoreCase && one.stream === other.stream;
+/** Whether two lists have the same lines. @param {MatchingLines} list @param {MatchingLines} asked */
+function isSameChoice(list, asked) {
+  const [one, other] = [list.needle, asked.needle];
+  return list.run === asked.run && one.grep === other.grep && one.regex === other.regex && one.ignoreCase === other.ignoreCase && one.stream === other.stream;
 }

@@ -12,11 +12,14 @@ export class Marks {
     this.changed = changed;
     /** @type {{at: number, text: string}[]} Ascending. */
     this.list = [];
+    /** @type {number[]} Runs, newest first. */
+    this.runs = [];
   }
 
   async read() {
     try {
       const { runs } = await callJson(`${processPath(this.ref)}/runs?limit=${MOST_RUNS}`);
+      this.runs = runs.map((/** @type {any} */ run) => run.run);
       const ascending = [...runs].reverse();
       this.list = ascending.flatMap((run, index) => {
         const before = ascending[index - 1];

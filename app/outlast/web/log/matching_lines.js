@@ -1,7 +1,8 @@
-// Only the lines that match, as rows: read from the end backwards, and on from there when new ones come.
+// Only the lines that match, or those of one run, as rows: read from the end backwards, and on from there when new ones come.
 
 import { Emitter } from "../lib/emitter.js";
 import { readMatches } from "./needle.js";
+import { ALL_RUNS, NO_LINES, rangeOfRun } from "./run_range.js";
 
 /** @typedef {import("./line.js").Line} Line */
 /** @typedef {import("./needle.js").Needle} Needle */
@@ -12,10 +13,18 @@ const NEAR = 60;
 const NEWER_EVERY_MS = 250;
 
 export class MatchingLines {
-  /** @param {string} ref @param {Needle} needle @param {number} last Number of the last line that is there. */
-  constructor(ref, needle, last) {
+  /**
+   * @param {string} ref
+   * @param {Needle} needle
+   * @param {number} last Number of the last line that is there.
+   * @param {number} run Run whose lines are shown; 0: all.
+   */
+  constructor(ref, needle, last, run) {
     this.ref = ref;
     this.needle = needle;
+    this.run = run;
+    this.range = ALL_RUNS;
+    this.isBounded = run === 0;
     /** @type {Line[]} */
     this.lines = [];
     this.last = last;
@@ -57,16 +66,45 @@ export class MatchingLines {
 
   /** @param {number} from @param {number} to */
   need(from, to) {
+    if (!this.isBounded) return; // what is read before would be of any run
     if (from < NEAR && this.hasOlder) void this.readOlder();
     else if (to > this.lines.length - NEAR && this.hasNewer) void this.readNewer();
   }
 
   async open() {
+    if (this.run && !(await this.bound())) return;
     await this.readOlder();
   }
 
+  /** Learn which lines are of the run. Returns whether that is known. */
+  async bound() {
+    try {
+      const range = await rangeOfRun(this.ref, this.run, this.last);
+      if (this.range.to === Infinity) this.range = range; // an answer that came late does not open what is closed
+    } catch (error) {
+      this.range = NO_LINES;
+      if (!this.end.signal.aborted) this.failed.emit(/** @type {Error} */ (error));
+      return false;
+    }
+    this.isBounded = true;
+    return true;
+  }
+
+  /** The next run has begun: its lines do not belong here. */
+  async leaveOthers() {
+    if (!(await this.bound()) || this.range.to === Infinity) return;
+    this.lines = this.lines.filter((line) => line.seq <= this.range.to);
+    this.changed.emit({ moved: true });
+  }
+
   async readOlder() {
-    await this.read({ before: this.lines[0]?.seq ?? this.last + 1, limit: PAGE_LINES }, (found) => {
+    const { from, to } = this.range;
+    const before = this.lines[0]?.seq ?? Math.min(this.last, to) + 1;
+    if (before <= from) {
+      this.hasOlder = false;
+      return;
+    }
+    await this.read({ after: from - 1 || null, before, limit: PAGE_LINES }, (found) => {
       this.hasOlder = found.filter((line) => !line.gap).length >= PAGE_LINES;
       this.lines = [...found, ...this.lines];
       if (this.lines.length > KEPT_LINES) {
@@ -79,9 +117,10 @@ export class MatchingLines {
   async readNewer() {
     const after = this.hasNewer ? (this.lines.at(-1)?.seq ?? 0) : this.last;
     const { last } = this;
-    await this.read({ after: after || null, limit: PAGE_LINES }, (found) => {
-      this.hasNewer = found.length >= PAGE_LINES;
-      this.lines.push(...found);
+    await this.read({ after: Math.max(after, this.range.from - 1) || null, limit: PAGE_LINES }, (found) => {
+      const inside = found.filter((line) => line.seq <= this.range.to);
+      this.hasNewer = found.length >= PAGE_LINES && inside.length === found.length;
+      this.lines.push(...inside);
       if (this.lines.length > KEPT_LINES) {
         this.lines.splice(0, this.lines.length - KEPT_LINES);
         this.hasOlder = true;
@@ -108,7 +147,7 @@ export class MatchingLines {
   /** Lines have come: read those that match, a few times a second at most. @param {Line[]} _lines */
   append(_lines) {
     this.isAsked = true;
-    if (this.timer || this.hasNewer) return;
+    if (this.timer || this.hasNewer || this.range.to < Infinity) return;
     this.timer = setTimeout(() => {
       this.timer = 0;
       if (!this.isAsked) return;
@@ -117,8 +156,9 @@ export class MatchingLines {
     }, NEWER_EVERY_MS);
   }
 
+  /** A run has begun or ended. The daemon joins the parts of lines. */
   endRun() {
-    // The daemon joins the parts of lines.
+    if (this.run && this.range.to === Infinity) void this.leaveOthers();
   }
 
   close() {

@@ -1,6 +1,6 @@
 // The line over a log: what is searched for, which lines are shown, and how.
 
-import { h } from "../lib/dom.js";
+import { fill, h } from "../lib/dom.js";
 
 /**
  * @typedef {object} ToolbarOptions
@@ -8,6 +8,7 @@ import { h } from "../lib/dom.js";
  * @property {(grep: string) => void} search
  * @property {(name: "regex" | "case" | "only", grep: string) => void} toggle
  * @property {(stream: string) => void} stream
+ * @property {(run: number) => void} run
  * @property {(next: boolean) => void} step
  * @property {() => void} wrap
  * @property {() => void} times
@@ -50,6 +51,7 @@ export class Toolbar {
     this.only = toggle("Only matches", "Show only lines that match", () => toggled("only"));
     this.stdout = toggle("stdout", "Show standard output", () => options.stream(this.shown(true, false)));
     this.stderr = toggle("stderr", "Show standard error", () => options.stream(this.shown(false, true)));
+    this.run = h("select", { class: "run", "aria-label": "Run", title: "Show the lines of one run", hidden: true, onchange: () => options.run(Number(this.run.value)) });
     this.wrap = toggle("Wrap", "Wrap long lines (w)", options.wrap);
     this.times = toggle("Times", "Show times", options.times);
     this.message = h("span", { class: "message", role: "status" });
@@ -58,6 +60,7 @@ export class Toolbar {
       options.isSingle && h("span", { class: "group" },
         button("↑", "Previous match (N)", () => options.step(true)), button("↓", "Next match (n)", () => options.step(false)), this.only),
       options.isSingle && h("span", { class: "group" }, this.stdout, this.stderr),
+      options.isSingle && this.run,
       this.message,
       h("span", { class: "group end" },
         options.isSingle && button("Go to…", "Go to a time or a line (t)", options.jump),
@@ -75,12 +78,25 @@ export class Toolbar {
     return out ? "stderr" : "stdout"; // none would be an empty log
   }
 
+  /** Offer the runs of the process, if it has several. @param {number[]} runs @param {number} chosen */
+  showRuns(runs, chosen) {
+    this.run.hidden = runs.length < 2 && !chosen;
+    const offered = chosen && !runs.includes(chosen) ? [...runs, chosen] : runs;
+    const told = offered.join();
+    if (this.run.dataset["runs"] !== told && document.activeElement !== this.run) {
+      this.run.dataset["runs"] = told;
+      fill(this.run, h("option", { value: "0" }, "all runs"), offered.map((run) => h("option", { value: String(run) }, `run ${run}`)));
+    }
+    this.run.value = String(chosen);
+  }
+
   /** @param {import("../state/place.js").Place} place @param {{wrap: boolean, times: boolean}} look */
   show(place, look) {
     if (document.activeElement !== this.field) this.field.value = place.grep;
     press(this.regex, place.regex);
     press(this.case, place.case);
     press(this.only, place.only);
+    this.run.value = String(place.run);
     press(this.stdout, place.stream !== "stderr");
     press(this.stderr, place.stream !== "stdout");
     press(this.wrap, look.wrap);

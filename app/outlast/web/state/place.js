@@ -13,11 +13,12 @@ import { Emitter } from "../lib/emitter.js";
  * @property {boolean} case Whether case is ignored.
  * @property {boolean} only Whether only matching lines are shown.
  * @property {string} stream "", "stdout" or "stderr".
+ * @property {number} run Run whose lines are shown alone; 0 for all.
  * @property {string} q Text of a search, or an SQL query.
  */
 
 const NOWHERE = /** @type {Place} */ ({
-  process: "", tag: "", tab: "log", seq: 0, grep: "", regex: false, case: false, only: false, stream: "", q: "",
+  process: "", tag: "", tab: "log", seq: 0, grep: "", regex: false, case: false, only: false, stream: "", run: 0, q: "",
 });
 
 export const moved = /** @type {Emitter<Place>} */ (new Emitter());
@@ -30,14 +31,20 @@ function read() {
     process: given.get("p") ?? "",
     tag: given.get("tag") ?? "",
     tab: given.get("tab") ?? NOWHERE.tab,
-    seq: Math.max(0, Math.trunc(Number(given.get("seq"))) || 0),
+    seq: numberOf(given.get("seq")),
     grep: given.get("grep") ?? "",
     regex: given.get("regex") === "1",
     case: given.get("case") === "1",
     only: given.get("only") === "1",
     stream: ["stdout", "stderr"].includes(given.get("stream") ?? "") ? String(given.get("stream")) : "",
+    run: numberOf(given.get("run")),
     q: given.get("q") ?? "",
   };
+}
+
+/** @param {string | null} text */
+function numberOf(text) {
+  return Math.max(0, Math.trunc(Number(text)) || 0);
 }
 
 /** The URL of a place. @param {Partial<Place>} where */
@@ -53,6 +60,7 @@ export function href(where) {
   if (full.case) found.set("case", "1");
   if (full.only) found.set("only", "1");
   if (full.stream) found.set("stream", full.stream);
+  if (full.run) found.set("run", String(full.run));
   if (full.q) found.set("q", full.q);
   const text = found.toString().replaceAll("%40", "@").replaceAll("%2C", ",").replaceAll("%3A", ":");
   return text ? `/?${text}` : "/";

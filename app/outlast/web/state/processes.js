@@ -26,7 +26,7 @@ import { Stream } from "../net/stream.js";
  * @property {string} working_dir
  * @property {string | null} user
  * @property {number} run
- * @property {{lines: number, bytes: number, first_seq: number, last_seq: number}} output
+ * @property {{lines: number, bytes: number, first_seq: number, last_seq: number, last_at: number | null}} output
  */
 
 /** @typedef {{id: number, type: string, process_id: string, name: string | null, pid: number, run: number, timestamp: number, exit_code?: number | null, signal?: number | null, reason?: string}} ProcessEvent */
@@ -34,6 +34,7 @@ import { Stream } from "../net/stream.js";
 const TOGETHER_MS = 120;
 const ONE_BY_ONE = 20;
 const KEPT_EVENTS = 500;
+const FRESH_MS = 10_000;
 
 class Processes {
   constructor() {
@@ -42,6 +43,7 @@ class Processes {
     /** @type {string | null} Cursor of the next older page. */
     this.next = null;
     this.isRead = false;
+    this.readAt = 0;
     /** @type {ProcessEvent[]} The latest, oldest first. */
     this.events = [];
     /** @type {StreamState} */
@@ -82,12 +84,24 @@ class Processes {
     try {
       const page = await callJson("/processes");
       for (const one of page.processes) this.all.set(one.id, one);
-      this.next = page.next;
+      if (!this.isRead) this.next = page.next; // later, older pages are there already
       this.isRead = true;
+      this.readAt = performance.now();
     } catch (error) {
       this.error = /** @type {ApiError} */ (error);
     }
     this.changed.emit();
+  }
+
+  /** Somebody looks at the list: read it again if it is not fresh. */
+  look() {
+    if (this.isRead && this.state === "live" && performance.now() - this.readAt > FRESH_MS) void this.read();
+  }
+
+  /** A line of a process has come. @param {string} id @param {number} at Time at which it was read. */
+  printed(id, at) {
+    const output = this.all.get(id)?.output;
+    if (output && at > (output.last_at ?? 0)) output.last_at = at;
   }
 
   async readOlder() {

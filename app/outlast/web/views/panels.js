@@ -68,7 +68,7 @@ export async function showRuns(host, one) {
     h("span", { class: "mono" }, when(run.started_at)),
     run.ended_at ? h("span", { class: "mono" }, when(run.ended_at)) : "",
     duration((run.ended_at ?? Date.now()) - run.started_at),
-    h("a", { href: href({ process: refOf(one), tab: "stats", q: String(run.run) }) }, "stats"),
+    h("span", { class: "buttons" }, h("a", { href: href({ process: refOf(one), run: run.run }) }, "log"), h("a", { href: href({ process: refOf(one), tab: "stats", q: String(run.run) }) }, "stats")),
   ]);
   fill(host, table("Runs", ["run", "pid", "end", "started", "ended", "took", "more"], rows), next && h("p", { class: "hint" }, `The latest ${count(MOST_ROWS)} runs are shown.`));
 }

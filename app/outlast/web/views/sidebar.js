@@ -1,6 +1,6 @@
 // The list of processes, by a tag or by state, with a field to find one.
 
-import { fill, h, inNextFrame } from "../lib/dom.js";
+import { fill, h, inNextFrame, setText } from "../lib/dom.js";
 import { age, count } from "../lib/format.js";
 import { remember, remembered } from "../lib/settings.js";
 import { href, moved, place } from "../state/place.js";
@@ -30,6 +30,7 @@ export class Sidebar {
     this.items = new Map();
     processes.changed.on(() => inNextFrame(this.repaint));
     moved.on(() => inNextFrame(this.repaint));
+    for (const how of ["pointerenter", "focusin"]) this.element.addEventListener(how, () => processes.look());
     setInterval(() => this.showAges(), AGES_MS);
   }
 
@@ -103,7 +104,7 @@ export class Sidebar {
   item(one, had, chosen) {
     const tab = place.process && !["search", "sql"].includes(place.tab) ? place.tab : "log";
     const isHere = chosen.has(refOf(one)) || (one.name !== null && chosen.has(one.name)) || chosen.has(one.id);
-    const since = one.ended_at ?? one.started_at;
+    const [since, what] = quietSince(one);
     const key = [health(one), label(one), since, isHere, tab, one.run].join();
     if (had && had.dataset["key"] === key) {
       this.items.set(one.id, had);
@@ -116,7 +117,7 @@ export class Sidebar {
     },
     h("span", { class: `dot ${health(one)}`, role: "img", "aria-label": healthWord(one) }),
     h("span", { class: "name" }, label(one)),
-    h("time", { "data-at": since, title: one.ended_at ? "since its end" : "since its start" }, age(Date.now() - since)));
+    h("time", { title: what }, age(Date.now() - since)));
     this.items.set(one.id, made);
     return made;
   }
@@ -132,10 +133,12 @@ export class Sidebar {
   }
 
   showAges() {
-    for (const item of this.items.values()) {
-      const time = /** @type {HTMLElement} */ (item.lastElementChild);
-      const text = age(Date.now() - Number(time.dataset["at"]));
-      if (time.textContent !== text) time.textContent = text;
+    for (const [id, item] of this.items) {
+      const one = processes.all.get(id);
+      if (!one || !item.lastElementChild) continue;
+      const [since, what] = quietSince(one);
+      setText(item.lastElementChild, age(Date.now() - since));
+      item.lastElementChild.setAttribute("title", what);
     }
   }
 
@@ -165,4 +168,9 @@ export class Sidebar {
     this.field.focus();
     this.field.select();
   }
+}
+
+/** When a process printed last, or else started, and what that time is. @param {Process} one @returns {[number, string]} */
+function quietSince(one) {
+  return one.output.last_at ? [one.output.last_at, "since its last output"] : [one.started_at, "since its start: it has printed nothing"];
 }
