@@ -243,7 +243,7 @@ async def test_a_change_is_completed_when_its_caller_hangs_up(server: Server, ma
 
 
 async def test_a_stream_breaks_when_its_client_is_closed(server: Server, manager: StubManager) -> None:
-    """Of the client of these tests: a test that waits for such a reader must not wait for ever."""
+    """The client of these tests: a test that waits for such a reader must not wait for ever."""
     manager.chunks, manager.follow_forever = numbered([(b"one\n", Stream.STDOUT)]), True
     has_begun = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What each process loses when all together hold too much."""
+"""Losses of each process when all together hold too much."""
 
 import pytest
 from hypothesis import given

@@ -65,7 +65,7 @@ _URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 class _Entry:
     """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again.
 
-    `is_done`: it is stored, or dropped, or whoever waited has been told that it failed.
+    `is_done`: it is stored, or dropped, or the caller that waited was told that it failed.
     """
 
     change: Change
