@@ -175,6 +175,7 @@ class HttpClient:
         """
         self.url = url
         self.root = root
+        self._streams: set[aiohttp.StreamReader] = set()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if connector is None:
             unix = None if unix_socket is None else aiohttp.UnixConnector(str(unix_socket), limit=0)
@@ -192,7 +193,9 @@ class HttpClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections, those kept alive for the next call among them."""
+        """Close all connections, those kept alive for the next call among them. Streams that are read break."""
+        for content in self._streams:  # aiohttp forgets them, and their readers would wait for ever
+            content.set_exception(aiohttp.ClientConnectionError("the client was closed"))
         await self.session.close()
 
     def address(self, path: str) -> str:
@@ -263,7 +266,11 @@ class HttpClient:
                 raise UnexpectedStatusError("GET", path, response.status, await response.read())
             if response.content_type != EVENT_STREAM:
                 raise SseError(f"GET {path}: {response.content_type}")
-            yield response.content
+            self._streams.add(response.content)
+            try:
+                yield response.content
+            finally:
+                self._streams.discard(response.content)
 
     async def follow(
         self, path: str, last_event_id: int | None = None, *, headers: Mapping[str, str] | None = None

@@ -10,7 +10,7 @@ from outlast.model.errors import StorageUnavailable
 from outlast.model.output import Stream
 
 from .chunks import numbered
-from .server import BEARER, TOKEN, Server, serving, until
+from .server import BEARER, DEADLINE_S, TOKEN, Server, serving, until
 from .stub import StubManager
 
 FOLLOW = "/api/v1/processes/42/output/follow"
@@ -240,3 +240,19 @@ async def test_a_change_is_completed_when_its_caller_hangs_up(server: Server, ma
     assert ("started",) not in manager.calls
     manager.wait_in_start.set()
     await until(lambda: ("started",) in manager.calls)
+
+
+async def test_a_stream_breaks_when_its_client_is_closed(server: Server, manager: StubManager) -> None:
+    """The client of these tests: a test that waits for such a reader must not wait for ever."""
+    manager.chunks, manager.follow_forever = numbered([(b"one\n", Stream.STDOUT)]), True
+    has_begun = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in server.client.follow(FOLLOW, headers=BEARER):
+            has_begun.set()
+
+    reading = asyncio.create_task(read())
+    await has_begun.wait()
+    await server.client.close()
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await asyncio.wait_for(reading, DEADLINE_S)

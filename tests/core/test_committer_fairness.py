@@ -179,6 +179,37 @@ async def test_ends_and_purges_pass_while_output_finds_no_room(committer: Commit
     assert await storage.chunks(ChunkQuery(handle=ended.handle, max_bytes=9)) == [chunk]
 
 
+def _has_output(changes: Sequence[Change]) -> bool:
+    return any(isinstance(change, Chunk) for change in changes)
+
+
+async def test_a_purge_beside_output_that_finds_no_room_is_tried_without_it(
+    committer: Committer, storage: PickyStorage
+) -> None:
+    """Until that moment the store could commit, so both are in one batch."""
+    printing, purged = Output(await added(storage)), await added(storage)
+    storage.refuse = lambda changes: StorageFull("no room") if _has_output(changes) or not changes else None
+    chunk = printing.chunk(b"kept\n")
+    committer.submit(chunk)
+    await committer.commit(PurgeProcess(purged))
+    assert storage.batches[-1] == [PurgeProcess(purged)]
+    storage.refuse = lambda _changes: None
+    await committer.wait_until_idle()
+    assert storage.batches[-1] == [chunk]
+
+
+async def test_a_purge_that_finds_no_room_alone_fails(committer: Committer, storage: PickyStorage) -> None:
+    printing, purged = Output(await added(storage)), await added(storage)
+    storage.refuse = lambda _changes: StorageFull("no room")
+    committer.submit(printing.chunk(b"kept\n"))
+    async with asyncio.timeout(DEADLINE_S):
+        with pytest.raises(StorageUnavailable):
+            await committer.commit(PurgeProcess(purged))
+    storage.refuse = lambda _changes: None
+    await committer.wait_until_idle()
+    assert await storage.total() == 2
+
+
 async def test_what_follows_a_commit_may_fail(committer: Committer, storage: PickyStorage) -> None:
     output = Output(await added(storage))
 

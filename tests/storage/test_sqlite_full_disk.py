@@ -207,3 +207,30 @@ async def test_output_does_not_take_what_is_reserved_for_purges(disk: Disk) -> N
         assert Path(f"{storage.path}-reserve").stat().st_size == RESERVE_BYTES
     finally:
         await storage.close()
+
+
+async def test_maintenance_does_not_take_what_is_reserved_for_purges(disk: Disk) -> None:
+    storage = sqlite_storage(disk.path / "outlast.db")
+    await storage.open()
+    try:
+        outputs = [Output(await added(storage)) for _ in range(2)]
+        await _fill_with_output(storage, outputs)
+        disk.fill()
+        await storage.commit([end_of(outputs[0].handle)])  # takes the reserve
+        with closing(sqlite3.connect(storage.path)) as db:
+            rows = [row for (row,) in db.execute("SELECT id FROM output_chunk WHERE length(data) > 1000")]
+
+        def merge(db: sqlite3.Connection) -> None:
+            for row in rows[:10]:
+                db.execute("UPDATE output_chunk SET data = randomblob(length(data)) WHERE id = ?", (row,))
+
+        await storage._cleanup.wait_idle()
+        free = _free_bytes(disk)
+        with pytest.raises(StorageFull, match="17 MiB are free"):
+            await storage.rewrite(merge)
+        assert _free_bytes(disk) == free > RESERVE_BYTES // 2
+        await storage.commit([PurgeProcess(outputs[0].handle)])
+        await storage._cleanup.wait_idle()
+        assert _free_bytes(disk) > free
+    finally:
+        await storage.close()

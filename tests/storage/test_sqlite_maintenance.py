@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from outlast.model.output import ChunkQuery, Stream
 from outlast.model.retention import Rule
 from outlast.storage.base import PurgeProcess, TrimOutput
-from outlast.storage.sqlite import SqliteStorage, read
+from outlast.storage.sqlite import SqliteStorage, connection, read
 from outlast.storage.sqlite.commit import commit
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
+from outlast.storage.sqlite.maintenance import cleanup as cleanup_module
 from outlast.storage.sqlite.maintenance import reclamation
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
-from outlast.storage.sqlite.maintenance.reclamation import PURGE_STEP_CHUNKS
+from outlast.storage.sqlite.maintenance.reclamation import DELETED_ROWS
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
@@ -124,24 +126,27 @@ def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(
 
 async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
     purged, kept = [Output(await added(storage)) for _ in range(2)]
-    for _ in range(2 * PURGE_STEP_CHUNKS):
+    for _ in range(2 * DELETED_ROWS):
         await storage.commit([purged.chunk(b"x" * 50_000), kept.chunk(b"y")])
     await storage.commit([PurgeProcess(purged.handle)])
     await storage._cleanup.wait_idle()
-    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * PURGE_STEP_CHUNKS
+    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * DELETED_ROWS
     assert _count(storage.path, "SELECT count(*) FROM purged") == 0
     assert _count(storage.path, "PRAGMA freelist_count") == 0
     assert _size(storage.path) <= 48 * PAGE_SIZE_BYTES
 
 
-async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(storage: SqliteStorage) -> None:
+async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(
+    storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STEP_S", 0)
     purged, kept = [Output(await added(storage)) for _ in range(2)]
-    await storage.commit([purged.chunk(b"x") for _ in range(20 * PURGE_STEP_CHUNKS)])  # no line ends: a row each
+    await storage.commit([purged.chunk(b"x") for _ in range(20 * DELETED_ROWS)])  # no line ends: a row each
     await storage.commit([PurgeProcess(purged.handle)])
     for n in range(1, 6):
         await storage.commit([kept.chunk(b"y\n")])
         left = _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}")  # noqa: S608
-        assert left >= (20 - n) * PURGE_STEP_CHUNKS
+        assert left >= (20 - n) * DELETED_ROWS
     await storage._cleanup.wait_idle()
     assert _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}") == 0  # noqa: S608
 
@@ -170,7 +175,7 @@ async def test_a_storage_may_be_closed_during_a_purge(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     output = Output(await added(storage))
-    await storage.commit([output.chunk(b"x") for _ in range(50 * PURGE_STEP_CHUNKS)])
+    await storage.commit([output.chunk(b"x") for _ in range(50 * DELETED_ROWS)])
     await storage.commit([PurgeProcess(output.handle)])
     await storage.close()
     assert _count(path, "SELECT count(*) FROM output_chunk") > 0
@@ -185,7 +190,7 @@ async def test_the_newest_chunk_keeps_its_id_until_there_is_a_newer_one(
 ) -> None:
     """Also if it is a gap, which has no data from the first."""
     output, kept = [Output(await added(storage)) for _ in range(2)]
-    chunks = [output.chunk(b"x\n") for _ in range(PURGE_STEP_CHUNKS)]
+    chunks = [output.chunk(b"x\n") for _ in range(DELETED_ROWS)]
     await storage.commit([*chunks, output.gap(9) if data is None else output.chunk(data)])
     highest = _count(storage.path, "SELECT max(id) FROM output_chunk")
     await storage.commit([PurgeProcess(output.handle)])
@@ -232,16 +237,44 @@ def test_free_pages_that_cannot_go_back_are_left(path: Path) -> None:
         assert not CleanupTask(path, Reserve(path)).run_step(db)
 
 
-def test_a_step_gives_back_many_pages(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("step_s", "pages"), [(0, [64, 1, 1, 1, 1]), (60, [64, 128, 256, 256, 256])])
+def test_a_step_gives_back_as_many_pages_as_take_a_moment(
+    path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float, pages: list[int]
+) -> None:
+    """At most as many as the log may have on a full disk, of which it needs one page for each in the worst case."""
     monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", 0)
+    monkeypatch.setattr(reclamation, "STEP_S", step_s)
     reserve = Reserve(path)
     with closing(open_writer(path, durable=False)) as db:
         db.execute("CREATE TABLE filler (x)")
-        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (3 * reserve.log_bytes,))
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (5 * reserve.log_bytes,))
         db.execute("DROP TABLE filler")
-        pages = db.execute("PRAGMA page_count").fetchone()[0]
-        assert CleanupTask(path, reserve).run_step(db)
-        assert pages - db.execute("PRAGMA page_count").fetchone()[0] >= reserve.log_bytes // PAGE_SIZE_BYTES
+        cleanup, left = CleanupTask(path, reserve), [_free_pages(db)]
+        while len(left) <= len(pages):
+            assert cleanup.run_step(db)
+            left.append(_free_pages(db))
+        assert [before - after for before, after in pairwise(left)] == pages
+
+
+def _free_pages(db: sqlite3.Connection) -> int:
+    count: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+    return count
+
+
+def test_the_file_shrinks_while_more_is_given_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system takes its time for a large piece, and commits would wait for it."""
+    monkeypatch.setattr(reclamation, "FREE_BYTES_KEPT", 0)
+    monkeypatch.setattr(cleanup_module, "_SHRINK_BYTES", 2 * _MIB)
+    reserve = Reserve(path)
+    with closing(open_writer(path, durable=False)) as db:
+        db.execute("CREATE TABLE filler (x)")
+        db.execute("INSERT INTO filler VALUES (zeroblob(?))", (20 * _MIB,))
+        db.execute("DROP TABLE filler")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cleanup, sizes = CleanupTask(path, reserve), [_size(path)]
+        while cleanup.run_step(db):
+            sizes.append(_size(path))
+        assert len(set(sizes)) >= 4
 
 
 def test_some_free_pages_stay_for_later_output(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

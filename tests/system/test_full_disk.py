@@ -10,6 +10,7 @@ from tests.support.daemon import Daemon, is_running, outlast
 from tests.support.disk import PAGE_BYTES, Disk, mounted
 from tests.support.health import health, unavailable, wait_until_healthy, warnings
 from tests.support.load import Load
+from tests.support.patched_daemon import patched_daemon
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -127,6 +128,49 @@ async def test_a_disk_that_output_has_filled_is_healed_by_calls(daemon: Daemon) 
     code, output = await outlast("shutdown", "--state-dir", str(daemon.state_dir))
     assert (code, output) == (0, "0 running processes ended; shim and daemon are down\n")
     await daemon.stop(0)
+
+
+PURGE_BESIDE_OUTPUT = """
+import sys
+if "serve" in sys.orig_argv:
+    import asyncio
+    from pathlib import Path
+    from outlast.core.output.committer import Committer
+    from outlast.storage import Chunk, PurgeProcess
+
+    gather = Committer._gather
+
+    async def gather_both(self):
+        await gather(self)
+        while any(isinstance(entry.change, Chunk) for entry in self._queue):
+            changes = [entry.change for entry in self._queue]
+            if sum(len(change.data) for change in changes if isinstance(change, Chunk)) > 1 << 20:
+                Path({waits!r}).touch()
+                if any(isinstance(change, PurgeProcess) for change in changes):
+                    Committer._gather = gather
+                    return
+            await asyncio.sleep(0.01)
+
+    Committer._gather = gather_both
+"""
+"""A patch: a mebibyte of output makes a file and waits for a purge, and both are given to the store at once."""
+
+
+async def test_a_purge_succeeds_although_output_beside_it_finds_no_room(disk: Disk, tmp_path: Path) -> None:
+    waits = tmp_path / "waits"
+    daemon = patched_daemon(disk.path / "state", PURGE_BESIDE_OUTPUT.format(waits=str(waits)))
+    try:
+        await daemon.start()
+        done = await daemon.ended(await daemon.run("true"))
+        printer = await daemon.python(PRINTER.replace("while True:", "for _ in range(2):"), stdin_mode="pipe")
+        disk.fill()
+        Path(f"/proc/{printer['pid']}/fd/0").write_text("\n")
+        await eventually(waits.exists)
+        await daemon.call("DELETE", f"/processes/{done['id']}?purge=true", 204)
+        assert "full" in await eventually(lambda: health(daemon))
+    finally:
+        disk.ballast.unlink(missing_ok=True)
+        await daemon.end_everything()
 
 
 RANDOM_LINES = 200_000

@@ -129,6 +129,30 @@ async def test_ended_processes_go_when_they_are_old(keeper: Daemon) -> None:
     assert (gone["process_id"], gone["reason"]) == (old["id"], "retention")
 
 
+@pytest.mark.parametrize("setting", ["keep_ended", "keep_ended_s"])
+async def test_a_service_that_has_given_up_goes_with_what_has_ended(keeper: Daemon, setting: str) -> None:
+    await start_with(keeper, keep_ended=0)
+    quick = {"policy": "on_failure", "initial_backoff_ms": 10, "max_backoff_ms": 10}
+    given_up = await keeper.run("false", name="given-up", restart={**quick, "max_restarts": 2})
+    kept = await keeper.run("false", name="kept", restart={**quick, "max_restarts": 2}, keep="always")
+    trying = await keeper.run("false", name="trying", restart={**quick, "max_restarts": 1_000_000})
+
+    async def have_given_up() -> bool:
+        shown = [await keeper.get(process) for process in (given_up, kept)]
+        return [(process["run"], process["managed"]["status"]) for process in shown] == [(3, "stopped")] * 2
+
+    await eventually(have_given_up, "two services that are not restarted any more")
+    assert len(await handles(keeper)) == 3, "nothing goes by a limit of 0"
+
+    await start_with(keeper, **{setting: 1})
+    plain = [await run_to_end(keeper) for _ in range(2)] if setting == "keep_ended" else []
+    await wait_for_handles(keeper, [process["handle"] for process in (kept, trying, *plain[1:])])
+    (gone,) = await stored(keeper, f"?type=purged&process={given_up['id']}")
+    assert gone["reason"] == "retention"
+    again = await keeper.run("sleep", "1000", name="given-up")
+    assert again["id"] != given_up["id"], "the name is free"
+
+
 async def test_a_restart_wins_over_a_purge_that_has_not_begun(state_dir: Path) -> None:
     gate = state_dir.parent / "gate"
     keeper = patched_daemon(state_dir, OFTEN + GATED.format(gate=str(gate)))

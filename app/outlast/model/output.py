@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import Self
 
+_SAMPLE_BYTES = 2048
+_LONG_LINE_BYTES = 48  # from about 40 bytes on, the copy is faster
+
 MAX_UNSTORED_LINES = 1_000_000
 """How far the numbers that followers may have seen can be ahead of what is stored, for each process.
 
@@ -315,4 +318,11 @@ def split_lines(data: bytes) -> list[bytes]:
 
 def count_lines(data: bytes) -> int:
     r"""Return the number of lines in `data`: one for each "\n", plus one if bytes follow the last."""
-    return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+    return _count_ends(data) + (not data.endswith(b"\n") and bool(data))
+
+
+def _count_ends(data: bytes) -> int:
+    r"""Count each "\n". Where lines are long, a copy without them takes half of the time of `bytes.count`."""
+    if len(data) < 4 * _SAMPLE_BYTES or data.count(b"\n", 0, _SAMPLE_BYTES) > _SAMPLE_BYTES // _LONG_LINE_BYTES:
+        return data.count(b"\n")
+    return len(data) - len(data.replace(b"\n", b""))

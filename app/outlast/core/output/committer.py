@@ -65,7 +65,7 @@ _URGENT = (EndRun, PurgeProcess, SetManaged, TrimOutput, WithdrawProcess)
 class _Entry:
     """A queued change, with its callbacks. Without `on_failed`, nobody waits for it, and it is tried again.
 
-    `is_done`: it is stored, or dropped.
+    `is_done`: it is stored, or dropped, or the caller that waited was told that it failed.
     """
 
     change: Change
@@ -318,7 +318,7 @@ class Committer:
         try:
             handles = await self._store(urgent)
         except Exception as exc:  # noqa: BLE001 - the next attempt looks into it
-            self._fail(urgent, str(exc))
+            self._fail(urgent, str(exc), is_urgent=True)
         else:
             await self._on_stored(urgent, handles)
 
@@ -433,17 +433,22 @@ class Committer:
         if submitted is not None:
             self.on_rejected(submitted, f"{type(error).__name__}: {error}")
 
-    def _fail(self, batch: list[_Entry], reason: str) -> None:
+    def _fail(self, batch: list[_Entry], reason: str, *, is_urgent: bool = False) -> None:
         """Fail the callers that wait, and queue submitted changes again.
 
         That includes callers whose changes stand behind more output than one batch takes. Only what may still find
-        room goes on waiting.
+        room goes on waiting: urgent changes, until a batch of them (`is_urgent`) has failed, too.
         """
-        self._queue.extendleft(entry for entry in reversed(batch) if entry.on_failed is None)
+
+        def goes_on(entry: _Entry) -> bool:
+            may_pass = not is_urgent and not entry.is_done and isinstance(entry.change, _URGENT)
+            return entry.on_failed is None or may_pass
+
+        self._queue.extendleft(entry for entry in reversed(batch) if goes_on(entry))
         late = self._take_from_queue(
             lambda entry: entry.on_failed is not None and not isinstance(entry.change, _URGENT)
         )
-        self._fail_waiting([*batch, *late], reason)
+        self._fail_waiting([*(entry for entry in batch if not goes_on(entry)), *late], reason)
 
     def _take_from_queue(self, is_taken: Callable[[_Entry], bool]) -> list[_Entry]:
         taken: list[_Entry] = []
@@ -459,6 +464,7 @@ class Committer:
         self.failure = reason
         for entry in entries:
             if entry.on_failed is not None:
+                entry.is_done = True
                 entry.on_failed(StorageUnavailable(f"the store cannot commit now: {reason}"))
 
     def _recover(self) -> None:

@@ -19,6 +19,8 @@ _EVENT_MS = 60_000
 _PAGE = 100
 _DUE_PART = 100
 _KEPT_PERCENT = 90
+_TOGETHER = 16
+"""Number of processes that are trimmed in one commit: it looks at up to 512 rows of each, for half a millisecond."""
 
 
 class OutputTrimmer:
@@ -126,7 +128,7 @@ class OutputTrimmer:
         await self._cut(Rule.OUTPUT_S, TrimQuery(handle=handle, before_ms=before_ms))
 
     async def _trim_total(self) -> None:
-        """Trim the process that holds most, again and again. The ends of last runs go last."""
+        """Trim the processes that hold most, down to the same size. The ends of last runs go last."""
         limit = self._policy.total_bytes
         total = await self._storage.held_bytes()
         if total <= limit:
@@ -139,22 +141,25 @@ class OutputTrimmer:
                 found = [holding for holding in await self._storage.holdings(query) if holding.handle not in stuck]
                 if not found:
                     break
-                excess -= await self._trim_largest(found, excess, stuck, spares_end=spares_end)
+                excess -= await self._level(found, excess, stuck, spares_end=spares_end)
 
-    async def _trim_largest(self, found: Sequence[Holding], excess: int, stuck: set[int], *, spares_end: bool) -> int:
-        """Trim the first of `found`, or all if each of them is small, and return how many bytes went."""
-        step = max(1, self._policy.total_bytes // _DUE_PART)
-        are_small = found[0].bytes <= step
+    async def _level(self, found: Sequence[Holding], excess: int, stuck: set[int], *, spares_end: bool) -> int:
+        """Trim the largest of `found` down to the same size, and return how many bytes went.
+
+        Those of a few processes are committed together: each commit brings more of a flood, too.
+        """
+        losses = list(zip(found, losses_of([holding.bytes for holding in found], excess), strict=False))
         freed = 0
-        for holding, following in zip(found, [*found[1:], None], strict=True):
-            most = holding.bytes if are_small else max(step, holding.bytes - (following.bytes if following else 0))
-            goal = min(excess - freed, most)
-            query = TrimQuery(handle=holding.handle, free_bytes=goal, spares_end=spares_end, takes_all=not spares_end)
-            count = await self._cut(Rule.TOTAL_BYTES, query)
-            freed += count
-            if not count:
-                stuck.add(holding.handle)
-            if freed >= excess or not are_small:
+        for start in range(0, len(losses), _TOGETHER):
+            queries = [
+                TrimQuery(handle=holding.handle, free_bytes=loss, spares_end=spares_end, takes_all=not spares_end)
+                for holding, loss in losses[start : start + _TOGETHER]
+                if loss
+            ]
+            counts = await asyncio.gather(*(self._cut(Rule.TOTAL_BYTES, query) for query in queries))
+            stuck.update(query.handle for query, count in zip(queries, counts, strict=True) if not count)
+            freed += sum(counts)
+            if freed >= excess:
                 break
         return freed
 
@@ -200,3 +205,18 @@ class OutputTrimmer:
         if handle not in self._told:
             self._told.add(handle)
             self._committer.submit(AddEvent(handle, run, EventType.TRIMMED, minute_ms))
+
+
+def losses_of(sizes: Sequence[int], excess: int) -> list[int]:
+    """Return what each of the first `sizes`, largest first, has to lose so that together they lose `excess`.
+
+    Those that lose something are of the same size then, and none of the others is larger.
+    """
+    total = 0
+    for count, size in enumerate(sizes, start=1):
+        total += size
+        following = sizes[count] if count < len(sizes) else 0
+        if total - count * following >= excess:
+            level = max(0, total - excess) // count
+            return [size - level for size in sizes[:count]]
+    return list(sizes)

@@ -2,8 +2,9 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self, TypeVar, cast
 from urllib.parse import quote
@@ -30,6 +31,9 @@ WRITER_CACHE_KIB = 32 * 1024
 
 QUICK_CHECK_MAX_BYTES = 64 * 1024 * 1024
 """Maximum size of a file that is checked when it is opened: the check reads all of it (about 1 ms a MiB)."""
+
+STEP_S = 0.002
+"""Time after which a step of a deletion is committed. A commit waits for one step at most."""
 
 FILE_MODE = 0o600
 
@@ -142,17 +146,41 @@ def translated(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) 
         raise translate(error) from error
 
 
-def transact_unsynced(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """Run `work` in a transaction that is not synced to the disk, on the writer's thread.
+@contextmanager
+def unsynced(db: sqlite3.Connection) -> Iterator[None]:
+    """Let transactions that no answer depends on end before they are on the disk, on the writer's thread.
 
-    No answer depends on it, and a later commit cannot survive without it: the log is written in order.
+    A later commit cannot survive without them: the log is written in order.
     """
     (usual,) = db.execute("PRAGMA synchronous").fetchone()
     db.execute("PRAGMA synchronous = NORMAL")
     try:
-        transact(db, "BEGIN IMMEDIATE", work)
+        yield
     finally:
         db.execute(f"PRAGMA synchronous = {usual}")
+
+
+def transact_unsynced(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    """Run `work` in a transaction that is not synced to the disk. See `unsynced`."""
+    with unsynced(db):
+        transact(db, "BEGIN IMMEDIATE", work)
+
+
+def transact_for_a_moment(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], bool]) -> bool:
+    """Run `work` in a transaction that is not synced, again and again for `STEP_S`, and return what it returned last.
+
+    False ends the transaction before.
+    """
+    is_left = False
+
+    def work_on(db: sqlite3.Connection) -> None:
+        nonlocal is_left
+        deadline = time.perf_counter() + STEP_S
+        while (is_left := work(db)) and time.perf_counter() < deadline:
+            pass
+
+    transact_unsynced(db, work_on)
+    return is_left
 
 
 def _roll_back(db: sqlite3.Connection) -> None:

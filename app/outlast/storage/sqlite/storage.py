@@ -57,6 +57,9 @@ T = TypeVar("T")
 READERS = 3
 """Number of connections that read. Each has a thread; more would compete for the same cores."""
 
+_REWRITTEN_BYTES = 1 << 20
+"""Bytes of rows that the maintenance rewrites in a step, at most."""
+
 _SCHEME = "sqlite:///"
 _FREEING = (PurgeProcess, TrimOutput, WithdrawProcess)
 
@@ -252,7 +255,11 @@ class SqliteStorage(Storage):
             nonlocal deleted
             deleted = trimming.trim_events(db, before_ms=before_ms, limit=limit)
 
-        await self.rewrite(work)
+        def run(db: sqlite3.Connection) -> None:
+            self._reserve.use(partial(transact_unsynced, db, work))
+
+        await self._open_writer().run(self._files.guard(run))
+        self._start_cleanup()
         return deleted
 
     async def usage(self, handle: int, run: int) -> RunUsage | None:
@@ -337,10 +344,14 @@ class SqliteStorage(Storage):
                     await self._no_commits.wait()
 
     async def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work`, which changes how rows are stored but nothing that can be read, in a write transaction."""
+        """Run `work`, which changes how rows are stored but nothing that can be read, in a write transaction.
+
+        Raises:
+            StorageFull: there is no room, or only the reserve.
+        """
 
         def run(db: sqlite3.Connection) -> int:
-            transact_unsynced(db, work)
+            self._reserve.spare(partial(transact_unsynced, db, work), _REWRITTEN_BYTES)
             return count_excess_pages(db)
 
         if await self._open_writer().run(self._files.guard(run)) or self._cleanup.is_due():

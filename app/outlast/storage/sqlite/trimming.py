@@ -15,14 +15,14 @@ from outlast.model.output import Stream, Trimmed
 from outlast.model.retention import END_BYTES, END_LINES, Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.storage.base import EndedProcess, TrimOutput
 from outlast.storage.sqlite import queries, retention_queries
-from outlast.storage.sqlite.connection import transact_unsynced
+from outlast.storage.sqlite.connection import transact_for_a_moment
 from outlast.storage.sqlite.listing import MAX_INTEGER
 
 TRIM_STEP_ROWS = 512
 """Maximum number of rows that one `TrimPoint` covers: a commit looks at each of them for about a microsecond."""
 
-DELETE_STEP_ROWS = 64
-"""Maximum number of rows deleted in one transaction."""
+DELETED_ROWS = 16
+"""Number of rows that are deleted between two looks at the clock. A row has up to a mebibyte."""
 
 _STREAMS = (0, *Stream)
 
@@ -219,26 +219,30 @@ def has_trimmed_rows(db: sqlite3.Connection) -> bool:
 
 
 def delete_trimmed_rows(db: sqlite3.Connection) -> bool:
-    """Delete some rows of a trimmed process, in a transaction. Return False if there are none."""
+    """Delete rows of trimmed processes, for a moment. Return False if there are none."""
+    if not has_trimmed_rows(db):
+        return False
+    is_left = transact_for_a_moment(db, _delete_rows)
+    failpoint("after-trim-deletion")
+    return is_left
+
+
+def _delete_rows(db: sqlite3.Connection) -> bool:
     left = db.execute(retention_queries.TRIMMED_LEFT).fetchone()
     if left is None:
         return False
-    transact_unsynced(db, lambda db: _delete_rows(db, *left))
-    failpoint("after-trim-deletion")
-    return True
-
-
-def _delete_rows(db: sqlite3.Connection, handle: int, mark: int) -> None:
-    room = DELETE_STEP_ROWS
+    handle, mark = left
+    room = DELETED_ROWS
     for stream in _STREAMS:
         where = {"handle": handle, "stream": stream, "mark": mark, "limit": room}
         room -= db.execute(retention_queries.DELETE_TRIMMED, where).rowcount
         failpoint("inside-trim-deletion")
         if room <= 0:
-            return
+            return True
     for stream in _STREAMS:
         db.execute(retention_queries.EMPTY_TRIMMED, {"handle": handle, "stream": stream, "mark": mark})
     db.execute(retention_queries.TRIM_IS_DONE, (handle,))
+    return True
 
 
 def trim_events(db: sqlite3.Connection, *, before_ms: int, limit: int) -> int:

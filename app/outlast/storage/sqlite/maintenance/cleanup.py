@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from outlast.model.errors import OutlastError
 from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, translated
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.reclamation import (
+    Vacuum,
     count_excess_pages,
     count_free_pages,
     delete_purged_rows,
     has_purged,
-    vacuum_pages,
 )
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.storage.sqlite.trimming import delete_trimmed_rows, has_trimmed_rows
@@ -22,6 +23,11 @@ from outlast.storage.sqlite.trimming import delete_trimmed_rows, has_trimmed_row
 Runner = Callable[[Callable[[sqlite3.Connection], bool]], Awaitable[bool]]
 
 _RETRY_S = 5.0
+_MAX_REST_S = 0.02
+
+_SHRINK_BYTES = 512 * 1024 * 1024
+"""Bytes of returned pages after which the log is written back, with which the file shrinks. The file system takes its
+time for each, and the next commit waits for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +42,9 @@ class CleanupTask:
         self._checkpointer = Checkpointer(path, reserve)
         self._is_freeing = False
         self._gives_all_back = False
-        self._has_shrunk = False
+        self._vacuum = Vacuum()
+        self._step_s = 0.0
+        self._returned_pages = 0
         self._task: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
 
@@ -71,10 +79,14 @@ class CleanupTask:
 
     def run_step(self, db: sqlite3.Connection) -> bool:
         """Do a small piece of work on the writer's thread. Return whether more is left."""
-        self._is_freeing |= has_purged(db) or has_trimmed_rows(db)
-        if not self._is_freeing:
-            return self._do_step(db)
-        return self._reserve.use(lambda: translated(db, self._do_step))
+        began = time.perf_counter()
+        try:
+            self._is_freeing |= has_purged(db) or has_trimmed_rows(db)
+            if not self._is_freeing:
+                return self._do_step(db)
+            return self._reserve.use(lambda: translated(db, self._do_step))
+        finally:
+            self._step_s = time.perf_counter() - began
 
     def _do_step(self, db: sqlite3.Connection) -> bool:
         if self._checkpointer.is_due() or (self._is_freeing and self._reserve.is_tight):
@@ -85,20 +97,27 @@ class CleanupTask:
         free = count_free_pages(db)
         excess = free if gives_all_back else count_excess_pages(db)
         if excess:
-            vacuum_pages(db, min(excess, self._reserve.log_bytes // PAGE_SIZE_BYTES))
-            self._has_shrunk = True
-            if 0 < count_free_pages(db) < free:
+            returned = self._vacuum.step(db, min(excess, self._reserve.log_bytes // PAGE_SIZE_BYTES))
+            self._returned_pages += returned
+            if self._returned_pages * PAGE_SIZE_BYTES >= _SHRINK_BYTES:
+                self._returned_pages = 1
+                self._checkpointer.checkpoint(db)
+            if 0 < returned < free:
                 return True
-        if self._has_shrunk or gives_all_back:
-            # The file shrinks when the log is written back.
+        if self._returned_pages or gives_all_back:
             self._checkpointer.checkpoint(db, truncate=self._is_freeing)
-        self._is_freeing = self._gives_all_back = self._has_shrunk = False
+        self._is_freeing = self._gives_all_back = False
+        self._returned_pages = 0
         return False  # also if pages are left: a file rebuilt by other tools may keep them for ever
+
+    async def _rest(self) -> None:
+        """Leave the store to commits, and the processor to other programs, for as long as the last step took."""
+        await asyncio.sleep(min(self._step_s, _MAX_REST_S))
 
     async def _run(self, run: Runner) -> None:
         try:
             while await run(self.run_step):
-                pass
+                await self._rest()
         except OutlastError as error:
             _log.warning("cleanup of %s failed and is retried later: %s", self._path, error)
             if self._is_freeing:

@@ -1,12 +1,15 @@
 """Reclamation of space: the output of purged processes is deleted, and free pages return to the file system."""
 
 import sqlite3
+import time
 
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.connection import transact_unsynced
+from outlast.storage.sqlite.connection import STEP_S, transact_for_a_moment, unsynced
 
-PURGE_STEP_CHUNKS = 64
-"""Maximum number of rows deleted in one transaction, which is the longest that a commit waits for."""
+DELETED_ROWS = 16
+"""Number of rows that are deleted between two looks at the clock. A row has up to a mebibyte."""
+
+_FIRST_PAGES = 64
 
 FREE_BYTES_KEPT = 64 * 1024 * 1024
 FREE_PART_KEPT = 20
@@ -20,25 +23,42 @@ def has_purged(db: sqlite3.Connection) -> bool:
 
 
 def delete_purged_rows(db: sqlite3.Connection) -> bool:
-    """Delete some rows of the oldest purged process, in a transaction. Return False if no purged process is left."""
+    """Delete rows of purged processes, oldest first, for a moment. Return False if no purged process is left."""
+    return has_purged(db) and transact_for_a_moment(db, _delete_rows)
+
+
+def _delete_rows(db: sqlite3.Connection) -> bool:
     purged = db.execute(queries.OLDEST_PURGED).fetchone()
     if purged is None:
         return False
     (handle,) = purged
-
-    def delete(db: sqlite3.Connection) -> None:
-        deleted = db.execute(queries.DELETE_CHUNKS, (handle, PURGE_STEP_CHUNKS)).rowcount
-        # The newest row of all stays, without its data, and so does its process, until there is a newer row.
-        if deleted < PURGE_STEP_CHUNKS and not db.execute(queries.EMPTY_NEWEST, (handle,)).rowcount:
-            db.execute(queries.FORGET_PURGED, (handle,))
-
-    transact_unsynced(db, delete)
+    deleted = db.execute(queries.DELETE_CHUNKS, (handle, DELETED_ROWS)).rowcount
+    # The newest row of all stays, without its data, and so does its process, until there is a newer row.
+    if deleted < DELETED_ROWS and not db.execute(queries.EMPTY_NEWEST, (handle,)).rowcount:
+        db.execute(queries.FORGET_PURGED, (handle,))
     return True
 
 
-def vacuum_pages(db: sqlite3.Connection, pages: int) -> None:
-    """Return some free pages, at least one, to the file system; the file shrinks at the next checkpoint."""
-    db.executescript(f"PRAGMA incremental_vacuum({max(pages, 1)})")  # execute() would stop after one page
+class Vacuum:
+    """Returns free pages to the file system, as many at a time as take a moment on this machine."""
+
+    def __init__(self) -> None:
+        self._pages = _FIRST_PAGES
+
+    def step(self, db: sqlite3.Connection, most: int) -> int:
+        """Return up to `most` pages in a transaction; the file shrinks at the next checkpoint.
+
+        Returns:
+            The number of pages. It is 0 for a file that other tools have rebuilt so that its free pages stay.
+        """
+        before, began = count_free_pages(db), time.perf_counter()
+        pages = max(1, min(most, self._pages))
+        with unsynced(db):
+            # execute() would stop after one page.
+            db.executescript(f"PRAGMA incremental_vacuum({pages})")
+        took_s = time.perf_counter() - began
+        self._pages = max(1, min(2 * pages, int(pages * STEP_S / took_s)))
+        return before - count_free_pages(db)
 
 
 def count_excess_pages(db: sqlite3.Connection) -> int:

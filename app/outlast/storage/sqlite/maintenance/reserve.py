@@ -1,7 +1,7 @@
 """The reserve: room on the disk that is given up for ends and purges when the disk is full.
 
 A purge has to be written before it frees anything. So output, which has filled the disk, is stored only while the
-reserve is there, and what ends or deletes processes may use it up.
+reserve is there, and what ends or deletes processes may use it up. Rows are merged and compressed as output is stored.
 """
 
 import errno
@@ -134,10 +134,18 @@ class Reserve:
         """
         if may_use_reserve(changes):
             return self.use(work)
+        return self.spare(work, sum(len(change.data) for change in changes if isinstance(change, Chunk)))
+
+    def spare(self, work: Callable[[], T], output_bytes: int) -> T:
+        """Call `work`, which stores so much output, if it leaves the reserve alone.
+
+        Raises:
+            StorageFull: as `commit`.
+        """
         if not self.restore():
             raise self._full(self._bytes_with_margin)
         if self._is_wanted and self.is_small:
-            needed = self._bytes_needed(changes)
+            needed = self._bytes_needed(output_bytes)
             if needed > self.free_bytes():
                 raise self._full(needed)
         return work()
@@ -146,10 +154,9 @@ class Reserve:
     def _bytes_with_margin(self) -> int:
         return self.bytes + self.bytes // _MARGIN_SHARE
 
-    def _bytes_needed(self, changes: Sequence[Change]) -> int:
+    def _bytes_needed(self, output_bytes: int) -> int:
         """Estimate the room with which output can be stored and the log written back without the reserve."""
-        output = sum(len(change.data) for change in changes if isinstance(change, Chunk))
-        return file_bytes(Path(f"{self._database}-wal")) + 2 * output + self.bytes // _MARGIN_SHARE
+        return file_bytes(Path(f"{self._database}-wal")) + 2 * output_bytes + self.bytes // _MARGIN_SHARE
 
     def _full(self, needed: int) -> StorageFull:
         return StorageFull(
