@@ -271,3 +271,20 @@ def test_a_token_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no header can carry"):
             find_address(None, None, {"OUTLAST_TOKEN": token})
     assert find_address(None, None, {"OUTLAST_TOKEN": " t\n", "OUTLAST_STATE_DIR": str(tmp_path)}).token == "t"
+
+
+async def test_a_stream_ends_when_its_client_is_closed(daemon: Daemon) -> None:
+    client = AsyncOutlast(daemon.url, daemon.token)
+    process = await client.start("sh", "-c", "echo hello; sleep 1000")
+    first = asyncio.Event()
+
+    async def follow() -> None:
+        async for _ in process.follow():
+            first.set()
+
+    following = asyncio.create_task(follow())
+    async with asyncio.timeout(DEADLINE_S):
+        await first.wait()
+        await client.close()
+        with pytest.raises(RuntimeError, match="the client was closed"):
+            await following

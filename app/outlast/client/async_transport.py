@@ -51,6 +51,7 @@ class AsyncTransport:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._session: aiohttp.ClientSession | None = None
+        self._bodies: set[aiohttp.StreamReader] = set()
 
     async def ask(self, request: Request) -> Answer:
         """Return the whole answer, whatever its status.
@@ -78,8 +79,12 @@ class AsyncTransport:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=30.0, sock_read=request.silent_s),
                 allow_redirects=False,
             )
-        async with response:
-            yield AsyncReply(response)
+        self._bodies.add(response.content)
+        try:
+            async with response:
+                yield AsyncReply(response)
+        finally:
+            self._bodies.discard(response.content)
 
     @contextlib.asynccontextmanager
     async def open_socket(self, request: Request) -> "AsyncIterator[AsyncSocket]":
@@ -94,7 +99,9 @@ class AsyncTransport:
             yield socket
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Streams that other tasks read end with a RuntimeError."""
+        for body in self._bodies:  # aiohttp forgets them, and their readers would wait for ever
+            body.set_exception(RuntimeError("the client was closed"))
         session, self._session = self._session, None
         if session is not None:
             await session.close()
