@@ -105,7 +105,8 @@ async def test_only_the_newest_ended_processes_are_kept(keeper: Daemon) -> None:
     assert len(await stored(keeper, "?type=started")) == len(kept)
     assert (await keeper.call("GET", "/info", 200))["total_processes"] == len(kept)
     await keeper.call("GET", f"/processes/{ended[0]['id']}/output", 404)
-    (told,) = re.findall(r"deleted to keep within the limits: (.*)", keeper.log)
+    deleted = r"deleted to keep within the limits: (.*)"
+    (told,) = await eventually(lambda: re.findall(deleted, keeper.log), "the log tells")
     assert re.fullmatch(r"\d+ ended processes by keep_ended", told)
 
     newest = await run_to_end(keeper)
