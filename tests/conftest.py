@@ -13,8 +13,10 @@ from outlast.failpoints import VARIABLE
 from tests.support import deadlines
 from tests.support.daemon import Daemon, left_over
 
-# A shell that starts the tests in the background has them ignore SIGINT, and so would every program that they start.
+# A shell that starts the tests in the background has them ignore SIGINT, `nohup` has them ignore SIGHUP, and so would
+# every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])

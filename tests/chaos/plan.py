@@ -14,7 +14,7 @@ POINTS = tuple(
     point
     for point, what in failpoints.POINTS.items()
     if what.startswith("daemon:")
-    and not point.startswith(("migration-", "handover-", "restart-", "stop-"))
+    and not point.startswith(("migration-", "handover-", "restart-", "replace", "stop-"))
     and point not in ("inside-compaction", "inside-compression")
     and "trim" not in point
 )
