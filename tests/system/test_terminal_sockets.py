@@ -106,6 +106,7 @@ async def test_what_is_no_websocket_is_refused(daemon: Daemon) -> None:
 
 async def test_nothing_is_sent_before_the_client_is_ready(daemon: Daemon) -> None:
     session = await create(daemon, "sh", "-c", "echo hello; read x; echo got $x")
+    await daemon.wait_for_lines({"id": session["session_id"]}, 1)
     async with attach(daemon, session, is_ready=False) as client:
         await client.type("typed\n")
         await daemon.wait_for_lines({"id": session["session_id"]}, 3)
