@@ -11,9 +11,6 @@ from tests.support.waiting import eventually
 
 FLOOD_S = 12
 LONG_FLOOD_S = 30
-MOST_BLOCKED = (
-    0.1  # part of the time that tasks longer than 50 ms may take: other work on the machine makes some longer
-)
 FLOOD = """
 import time, sys
 began = time.monotonic()
@@ -86,7 +83,6 @@ async def test_a_flood_is_shown_to_its_last_line(visitor: Visitor, seconds: int)
     await shows(page, ".foot .state", "ended", deadline_s=seconds + 40)
     tasks = await page.evaluate("window.longTasks")
     print(f"tasks longer than 50 ms in a flood of {seconds} s: {tasks}")  # noqa: T201 - a measure
-    assert sum(tasks) < MOST_BLOCKED * seconds * 1000
     stored = (await visitor.daemon.get(process))["output"]["last_seq"]
     await shows_line(page, stored, "THE END")
     assert stored > seconds * 15_000
