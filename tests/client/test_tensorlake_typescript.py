@@ -43,7 +43,7 @@ def install() -> None:
         stamp.write_bytes(wanted)
 
 
-@pytest.mark.parametrize("script", ["processes", "run", "managed", "terminals"])
+@pytest.mark.parametrize("script", ["processes", "run", "managed", "terminals", "files"])
 async def test_the_client_makes_every_call(daemon: Daemon, script: str) -> None:
     await asyncio.to_thread(install)
     environment = {**os.environ, "OUTLAST_URL": daemon.url, "OUTLAST_TOKEN": daemon.token}
