@@ -79,8 +79,7 @@ def make_app(
     app[app_keys.FILE_THREADS] = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files") if has_files else None
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     _add_routes(app, guard)
-    app.on_response_prepare.append(_set_headers)
-    app.on_response_prepare.append(stats.on_prepare)
+    app.on_response_prepare.extend((_set_headers, stats.on_prepare))
     if logs_requests:
         app.on_response_prepare.append(access_log.on_prepare)
     app.on_shutdown.append(_end_streams)
