@@ -58,6 +58,20 @@ async def test_files_without_a_size_are_read_to_their_end(server: Server) -> Non
     assert answer.body == Path("/proc/self/cmdline").read_bytes()
 
 
+async def test_files_with_a_false_size_are_read_to_their_end(server: Server) -> None:
+    path = Path("/sys/class/net/lo/mtu")
+    assert path.stat().st_size != len(path.read_bytes())
+    answer = await ask(server, "GET", path)
+    assert (answer.status, answer.body) == (200, path.read_bytes())
+
+
+async def test_what_the_kernel_does_not_read_is_refused(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await ask(server, "GET", f"/proc/{os.getpid()}/mem")
+    assert (answer.status, answer.json["code"]) == (400, "INVALID_REQUEST")
+    assert "Input/output error" in answer.json["error"]
+    assert not caplog.records
+
+
 async def test_a_new_file_replaces_the_old_one_at_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
@@ -123,6 +137,22 @@ async def test_a_folder_is_listed(server: Server, tmp_path: Path) -> None:
     }
     assert [one["name"] for one in answer["entries"]] == sorted(found)
     assert next(one["modified_at"] for one in answer["entries"] if one["name"] == "b") == 1_234_567_890
+
+
+async def test_what_is_deleted_while_a_folder_is_listed_is_left_out(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").touch()
+    (tmp_path / "goes").touch()
+
+    def read_names(found: Iterator[os.DirEntry[str]], _: int) -> list[os.DirEntry[str]]:
+        entries = list(found)
+        (tmp_path / "goes").unlink()
+        return entries
+
+    monkeypatch.setattr(reading, "islice", read_names)
+    answer = await ask(server, "GET", tmp_path, what="/list")
+    assert [one["name"] for one in answer.json["entries"]] == ["stays"]
 
 
 async def test_a_folder_with_too_many_entries_is_refused(

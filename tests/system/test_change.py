@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from outlast.failpoints import VARIABLE
-from tests.support.daemon import Daemon, is_running
+from tests.support.daemon import Daemon, is_running, shim_children
 from tests.support.waiting import eventually
 
 NEVER = {"policy": "never"}
@@ -197,3 +197,23 @@ async def test_a_restart_is_finished_by_the_next_daemon(crashable_daemon: Daemon
     await daemon.start()
     await daemon.wait_for_lines(process, 2)
     assert [number for number, _ in await runs(daemon)] == [2, 1]
+
+
+async def test_a_purge_leaves_nothing_of_what_is_changed_meanwhile(daemon: Daemon) -> None:
+    """Whichever call comes first: no run is started behind the purge, and the name is free."""
+    for turn in range(6):
+        body = {**OLD, "name": "web", "restart": {"policy": "always"}}
+        process = await daemon.call("POST", "/processes", 201, body=body)
+        if turn % 2:
+            await daemon.call("DELETE", "/processes/web", 204)
+        path = f"/processes/{process['id']}"
+        calls = [
+            daemon.client.call(
+                "PUT", path, 200, 404, body={**shell("exec sleep 600"), "restart": {"policy": "always"}}
+            ),
+            daemon.call("DELETE", f"{path}?purge=true", 204),
+            daemon.client.call("POST", f"{path}/restart", 200, 404),
+        ]
+        await asyncio.gather(*calls[turn // 2 :], *calls[: turn // 2])
+        await daemon.call("GET", f"/processes/{process['id']}", 404)
+        await eventually(lambda: not shim_children(daemon.state_dir))

@@ -257,3 +257,32 @@ async def test_kills_of_the_daemon_at_any_time_end_in_what_was_declared_last(dae
 
 async def _is_forgotten(daemon: Daemon) -> bool:
     return bool(await daemon.call("GET", "/projects", 200) == {"projects": []})
+
+
+async def test_files_that_are_no_projects_are_left_alone(daemon: Daemon) -> None:
+    """The daemon starts all the same, and a copy of a project is not a second one."""
+    await put(daemon, {"web": sleeper()})
+    await settled(daemon)
+    before = await ids(daemon)
+    await daemon.stop()
+    folder = daemon.state_dir / "projects"
+    kept = (folder / "shop.json").read_text()
+    fields = json.loads(kept)
+    broken = {
+        "empty": "",
+        "half": kept[: len(kept) // 2],
+        "binary": "\0\0",
+        "list": "[]",
+        "deep": "[" * 100_000,
+        "entries": json.dumps({**fields, "name": "entries", "entries": []}),
+        "orphans": json.dumps({**fields, "name": "orphans", "orphans": []}),
+        "copy": kept,
+    }
+    for name, text in broken.items():
+        (folder / f"{name}.json").write_text(text)
+    await daemon.start()
+    assert await daemon.call("GET", "/projects", 200) == {"projects": ["shop"]}
+    assert await settled(daemon) == {"web": "running"}
+    assert await ids(daemon) == before
+    assert {name: (folder / f"{name}.json").read_text() for name in broken} == broken
+    assert daemon.log.count("is left alone") == len(broken)

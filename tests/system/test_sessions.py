@@ -187,6 +187,16 @@ async def test_delete_kills_what_passes_over_a_hang_up(daemon: Daemon) -> None:
     await show(daemon, session, 404)
 
 
+@pytest.mark.slow
+async def test_what_delete_promises_is_done_without_the_daemon(daemon: Daemon) -> None:
+    session = await create(daemon, "sh", "-c", "trap '' HUP; echo ready; while :; do sleep 0.01; done")
+    await daemon.wait_for_lines({"id": session["session_id"]}, 1)
+    pid = (await show(daemon, session))["pid"]
+    await daemon.call("DELETE", f"/pty/{session['session_id']}", 204)
+    await daemon.kill()
+    await wait_until_gone(pid)
+
+
 async def test_unknown_sessions_are_told_as_such(daemon: Daemon) -> None:
     for method, path, body in (
         ("GET", "", None),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from outlast.core.managed.controller import ManagedController
 from outlast.core.references import References
 from outlast.core.views import ProcessView
-from outlast.model.errors import NotFound, after_effects
+from outlast.model.errors import NameInUse, NotFound, NotManaged, after_effects
 from outlast.model.process import Process
 
 End = Callable[[Process, float, int | None], Awaitable[str | None]]
@@ -24,21 +24,32 @@ class Endings:
         self._managed = managed
         self._view = view
 
-    async def end(self, ref: str, end: End, wait_s: float, grace_ms: int | None) -> ProcessView | None:
+    async def end(
+        self, ref: str, end: End, wait_s: float, grace_ms: int | None, *, is_last: bool = False
+    ) -> ProcessView | None:
         """End a process by `end`. See `ProcessManager.kill` for what is returned.
+
+        `is_last`: `end` deletes the process, so that no other call may start it again meanwhile.
 
         Raises:
             NotFound: there is no such process.
         """
         process = await self._references.find_to_end(ref)
         managed = self._managed.registry.get(process.spec.id)
+        if managed is None and is_last:
+            with contextlib.suppress(NotManaged, NameInUse):  # then no other call can start it either
+                managed = self._managed.find_or_register(process)
+
+        async def end_now() -> tuple[ProcessView, str | None]:
+            with after_effects("the process was stopped"):
+                found = await self._references.find_to_end(process.spec.id)
+                return self._view(found), await end(found, wait_s, None)
+
         if managed is None:
             view, left = self._view(process), await end(process, wait_s, grace_ms)
         else:
-            await self._managed.stop(managed, grace_ms)
-            with after_effects("the process was stopped"):
-                process = await self._references.find_to_end(process.spec.id)
-                view, left = self._view(process), await end(process, wait_s, None)
+            done = await self._managed.stop(managed, grace_ms, end_now if is_last else None)
+            view, left = done or await end_now()
         if left is None:
             return None
         with contextlib.suppress(NotFound), after_effects("the process was killed"):

@@ -378,7 +378,7 @@ class ProcessManager:
 
     async def purge(self, ref: str, wait_s: float = KILL_WAIT_S, grace_ms: int | None = None) -> ProcessView | None:
         """Kill a process and delete its record and output. See `Termination.purge`; otherwise as `kill`."""
-        return await self._endings.end(ref, self._termination.purge, wait_s, grace_ms)
+        return await self._endings.end(ref, self._termination.purge, wait_s, grace_ms, is_last=True)
 
     async def restart(self, ref: str) -> ProcessView:
         """Stop a managed process in order, if it runs, and start its next run. See `ManagedController.restart`."""

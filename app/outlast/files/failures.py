@@ -12,7 +12,6 @@ from outlast.model.shortage import shortages_told
 _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_WRONG = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EEXIST, errno.EINVAL})
 
 
 @contextlib.contextmanager
@@ -26,7 +25,7 @@ def failures_told(doing: str, path: str) -> Iterator[None]:
     Raises:
         NotFound: there is no such file.
         Forbidden: the daemon's user may not do this.
-        InvalidRequest: the path is impossible.
+        InvalidRequest: the path is impossible, or the file is of a kind that does not permit this.
         NoSpace: the disk or a quota is full, or the file would be larger than the system allows.
         OutOfResources: the system lacks descriptors or memory now.
     """
@@ -41,9 +40,7 @@ def failures_told(doing: str, path: str) -> Iterator[None]:
                 raise Forbidden(f"the daemon's user may not {doing} {path}: {said}") from None
             if number in _FULL:
                 raise NoSpace(f"{path} is as it was: {said}; free some space, and try again") from None
-            if number in _WRONG:
-                raise InvalidRequest(f"cannot {doing} {path}: {said}") from None
-            raise
+            raise InvalidRequest(f"cannot {doing} {path}: {said}") from None
 
 
 def check_regular(status: os.stat_result, path: str) -> None:

@@ -12,6 +12,8 @@ from outlast.model.errors import InvalidRequest
 
 MAX_ENTRIES = 100_000
 """Maximum number of entries of a folder that is listed."""
+_LARGE_BYTES = 1 << 16
+"""Size from which that of a file is believed: files that the kernel makes up tell 0, or a page."""
 
 
 class Entry(NamedTuple):
@@ -34,8 +36,8 @@ def open_file(path: str) -> tuple[io.FileIO, int | None]:
     """Open a file for reading.
 
     Returns:
-        The file, and the number of bytes to read. None: until the end, because files that the kernel makes up as they
-        are read (in /proc, for instance) tell no size.
+        The file, and the number of bytes to read. None: until the end, as a small file. Those that the kernel makes
+        up as they are read (in /proc and /sys, for instance) tell no size, or a false one.
 
     Raises:
         OutlastError: see `failures_told` and `check_regular`.
@@ -49,7 +51,17 @@ def open_file(path: str) -> tuple[io.FileIO, int | None]:
         except BaseException:
             file.close()
             raise
-    return file, status.st_size or None
+    return file, status.st_size if status.st_size >= _LARGE_BYTES else None
+
+
+def read_piece(file: io.FileIO, most: int, path: str) -> bytes:
+    """Return the next bytes of a file, at most `most`; none at its end, or where there are none now.
+
+    Raises:
+        OutlastError: see `failures_told`.
+    """
+    with failures_told("read", path):
+        return file.read(most) or b""
 
 
 def list_folder(path: str) -> list[Entry]:
@@ -63,17 +75,22 @@ def list_folder(path: str) -> list[Entry]:
         if not stat.S_ISDIR(Path(path).stat().st_mode):
             raise InvalidRequest(f"{path} is not a folder: /api/v1/files reads a file")
         with os.scandir(path) as found:
-            entries = [_entry(one) for one in islice(found, MAX_ENTRIES + 1)]
-    if len(entries) > MAX_ENTRIES:
+            listed = [_entry(one) for one in islice(found, MAX_ENTRIES + 1)]
+    entries = [one for one in listed if one is not None]
+    if len(listed) > MAX_ENTRIES:
         raise InvalidRequest(f"{path} has more than {MAX_ENTRIES} entries: list it with a process, `find` for instance")
     return sorted(entries)
 
 
-def _entry(one: os.DirEntry[str]) -> Entry:
+def _entry(one: os.DirEntry[str]) -> Entry | None:
+    """Return an entry as it is told. None: it has been deleted since its name was read."""
     try:
         status = one.stat()
     except OSError:  # what a link leads to is missing, or not to be seen
-        status = one.stat(follow_symlinks=False)
+        try:
+            status = one.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
     is_file = stat.S_ISREG(status.st_mode)
     return Entry(
         name=os.fsencode(one.name).decode(errors="replace"),

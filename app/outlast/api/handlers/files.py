@@ -12,7 +12,7 @@ from outlast.api import app_keys
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
 from outlast.api.streaming.response import send_or_fail
-from outlast.files.reading import list_folder, open_file
+from outlast.files.reading import list_folder, open_file, read_piece
 from outlast.files.writing import NewFile, delete_file
 from outlast.model.errors import Forbidden, InvalidRequest, NotFound
 
@@ -33,7 +33,7 @@ async def read(request: web.Request, given: RequestInput) -> web.StreamResponse:
 
 
 async def _pieces(request: web.Request, path: str, file: FileIO, size: int | None) -> AsyncGenerator[bytes, None]:
-    """Yield the contents as far as they were there at the beginning.
+    """Yield the contents; if `size` is known, as far as they were there at the beginning.
 
     Raises:
         NotFound: the file has become shorter meanwhile.
@@ -41,7 +41,7 @@ async def _pieces(request: web.Request, path: str, file: FileIO, size: int | Non
     left = size
     while left != 0:
         most = _PIECE_BYTES if left is None else min(left, _PIECE_BYTES)
-        piece = await _on_thread(request, lambda most=most: file.read(most))  # type: ignore[misc]
+        piece = await _on_thread(request, lambda most=most: read_piece(file, most, path))  # type: ignore[misc]
         if not piece:
             if left is not None:
                 raise NotFound(f"{path} became shorter while it was read")

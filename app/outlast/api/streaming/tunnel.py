@@ -2,62 +2,117 @@
 
 import asyncio
 import contextlib
+import time
+from typing import NamedTuple
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Maximum size of a message from a client."""
+PING_S = 30.0
+"""Time between two pings."""
+SILENCE_S = 45.0
+"""Time after which a client is given up that answers no ping."""
 _PIECE_BYTES = 64 << 10
-_PING_S = 30.0
 _CLOSE_S = 3.0
+
+
+class _Close(NamedTuple):
+    """How a websocket ends."""
+
+    code: int
+    message: bytes
+
+
+_ENDED = _Close(WSCloseCode.OK, b"the program has closed the connection")
+_BROKEN = _Close(WSCloseCode.GOING_AWAY, b"the program has closed the connection")
+_NO_TEXT = _Close(WSCloseCode.UNSUPPORTED_DATA, b"send bytes in binary messages")
 
 
 def make_response() -> web.WebSocketResponse:
     """Return the response that becomes a client's websocket."""
     return web.WebSocketResponse(
-        timeout=_CLOSE_S, heartbeat=_PING_S, max_msg_size=MAX_MESSAGE_BYTES, compress=False, writer_limit=_PIECE_BYTES
+        timeout=_CLOSE_S, autoping=False, max_msg_size=MAX_MESSAGE_BYTES, compress=False, writer_limit=_PIECE_BYTES
     )
 
 
-async def carry(
-    socket: web.WebSocketResponse,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    open_tunnels: set[web.WebSocketResponse],
-) -> None:
-    """Carry bytes until one of both connections ends, and end the other.
+class Tunnel:
+    """A tunnel of one client."""
 
-    Args:
-        socket: the client's websocket, prepared.
-        reader: what the program sends.
-        writer: what the program gets.
-        open_tunnels: has the websocket meanwhile.
-    """
-    open_tunnels.add(socket)
-    answers = asyncio.create_task(_send_answers(socket, reader))
-    try:
-        await _pass_on(socket, writer)
-    finally:
-        answers.cancel()
-        open_tunnels.discard(socket)
-        with contextlib.suppress(asyncio.CancelledError):
-            await answers
+    def __init__(
+        self, socket: web.WebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Make a tunnel.
 
+        Args:
+            socket: the client's websocket, prepared.
+            reader: what the program sends.
+            writer: what the program gets.
+        """
+        self._socket = socket
+        self._reader = reader
+        self._writer = writer
+        self._alive_at = time.monotonic()
+        self._waits_for_program = False
 
-async def _pass_on(socket: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        async for message in socket:
+    async def carry(self) -> None:
+        """Carry bytes until one of both connections ends, and end the other.
+
+        What the program has not taken is dropped if the client is gone without a word.
+        """
+        tasks = [asyncio.create_task(job) for job in (self._pass_on(), self._send_answers(), self._ping())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # the client is gone
+            self._writer.transport.abort()
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        close = done.pop().result()
+        if close is not None:
+            await self._socket.close(code=close.code, message=close.message)
+
+    async def _pass_on(self) -> _Close | None:
+        while True:
+            message = await self._socket.receive()
+            self._alive_at = time.monotonic()
             if message.type is WSMsgType.BINARY:
-                writer.write(message.data)
-                await writer.drain()
+                self._writer.write(message.data)
+                try:
+                    await self._drain()
+                except ConnectionError:
+                    return _BROKEN
             elif message.type is WSMsgType.TEXT:
-                await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send bytes in binary messages")
-    if not socket.closed:
-        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the program has closed the connection")
+                return _NO_TEXT
+            elif message.type is WSMsgType.PING:
+                with contextlib.suppress(ConnectionError):
+                    await self._socket.pong(message.data)
+            elif message.type is not WSMsgType.PONG:
+                return None
 
+    async def _drain(self) -> None:
+        """Wait for the program. What the client sends is not read meanwhile, not even its answers to pings."""
+        self._waits_for_program = True
+        try:
+            await self._writer.drain()
+        finally:
+            self._waits_for_program = False
+            self._alive_at = time.monotonic()
 
-async def _send_answers(socket: web.WebSocketResponse, reader: asyncio.StreamReader) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(_PIECE_BYTES):
-            await socket.send_bytes(data)
-    await socket.close(message=b"the program has closed the connection")
+    async def _send_answers(self) -> _Close | None:
+        with contextlib.suppress(ConnectionError):
+            while data := await self._reader.read(_PIECE_BYTES):
+                await self._socket.send_bytes(data)
+        return _ENDED
+
+    async def _ping(self) -> None:
+        """Ping the client until it is gone."""
+        with contextlib.suppress(ConnectionError):
+            while self._waits_for_program or time.monotonic() - self._alive_at < SILENCE_S:
+                await asyncio.sleep(PING_S)
+                with contextlib.suppress(TimeoutError):  # it reads nothing now
+                    async with asyncio.timeout(SILENCE_S - PING_S):
+                        await self._socket.ping()
+        self._writer.transport.abort()

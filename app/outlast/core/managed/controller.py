@@ -7,7 +7,7 @@ So any later daemon finds in the store what to do, and no run is started twice.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,10 +130,13 @@ class ManagedController:
         self.registry.register(managed)
         self._ensure_task(managed)
 
-    async def stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
+    async def stop(
+        self, managed: ManagedProcess, grace_ms: int | None = None, then: Callable[[], Awaitable[T]] | None = None
+    ) -> T | None:
         """Stop a process for good: its stop signal to its group, and SIGKILL to its tree after its grace period.
 
-        Continues if the caller is cancelled. `grace_ms`: another grace period than its own.
+        Continues if the caller is cancelled. `grace_ms`: another grace period than its own. `then`: done before another
+        call can start the process again; its result is returned.
 
         Raises:
             ShimUnavailable: there is no shim now; nothing was done.
@@ -141,7 +144,7 @@ class ManagedController:
                 cannot commit now that it is to stop. That is committed when the store can, unless this daemon ends
                 before: try again.
         """
-        await asyncio.shield(self._run_task(self._stop(managed, grace_ms)))
+        return await asyncio.shield(self._run_task(self._stop(managed, grace_ms, then)))
 
     async def restart(self, process: Process) -> None:
         """Stop a process in order if it runs, and start its next run. Continues if the caller is cancelled.
@@ -153,7 +156,7 @@ class ManagedController:
             Unavailable: the store or the shim is not available now; nothing was done.
             Interrupted: the last run may have been stopped, and the next one is started as soon as that is possible.
         """
-        managed = self._find_or_register(process)
+        managed = self.find_or_register(process)
         await asyncio.shield(self._run_task(self._restart(managed)))
 
     async def change(self, process: Process, request: StartRequest) -> bool:
@@ -169,10 +172,11 @@ class ManagedController:
             NotManaged, NameInUse, Unavailable, Interrupted: as for `restart`.
             SpawnFailed: the specification cannot be started; the process has the one before.
         """
-        managed = self._find_or_register(process)
+        managed = self.find_or_register(process)
         return await asyncio.shield(self._run_task(self._change(managed, request)))
 
-    def _find_or_register(self, process: Process) -> ManagedProcess:
+    def find_or_register(self, process: Process) -> ManagedProcess:
+        """Return a process that may have stopped for good. Raises `NotManaged` or `NameInUse`, as `restart` does."""
         if process.managed is None:
             raise NotManaged(
                 "process is not managed (it has no name, restart, health_check or ready_log), so it cannot be restarted"
@@ -183,17 +187,22 @@ class ManagedController:
             self.registry.register(managed)
         return managed
 
-    async def _stop(self, managed: ManagedProcess, grace_ms: int | None = None) -> None:
+    async def _stop(
+        self, managed: ManagedProcess, grace_ms: int | None = None, then: Callable[[], Awaitable[T]] | None = None
+    ) -> T | None:
         async with managed.lock:
-            self._check_shim(managed)
-            if managed.should_run:
-                await self._store_stop(managed)
-            failpoint("stop-wanted")
-            with after_effects("the process is not restarted any more"):
-                await self._end_run(managed, grace_ms, must_be_stored=managed.is_stop_stored)
-            self._unregister_if_over(managed)
-            if not managed.is_stop_stored:
-                raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
+            try:
+                self._check_shim(managed)
+                if managed.should_run:
+                    await self._store_stop(managed)
+                failpoint("stop-wanted")
+                with after_effects("the process is not restarted any more"):
+                    await self._end_run(managed, grace_ms, must_be_stored=managed.is_stop_stored)
+                if not managed.is_stop_stored:
+                    raise Interrupted("the process was ended, but it is not stored yet that it is to stop: try again")
+                return None if then is None else await then()
+            finally:
+                self._unregister_if_over(managed)
 
     async def _store_stop(self, managed: ManagedProcess) -> None:
         """Store that the process is to stop; or only submit it, because no kill depends on the store."""
@@ -279,7 +288,8 @@ class ManagedController:
             except OutlastError as exc:
                 log.warning("managed process %s: %s", decisions.called(managed), exc)
                 await asyncio.sleep(_RETRY_S)
-        self._unregister_if_over(managed)
+        async with managed.lock:
+            self._unregister_if_over(managed)
 
     async def _step(self, managed: ManagedProcess) -> None:
         """Wait for the end of the run, or decide about a restart, or wait for the restart and do it."""

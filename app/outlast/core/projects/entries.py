@@ -113,9 +113,19 @@ class ProjectRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ProjectRecord":
-        """Return the record that `to_json` has made."""
-        entries = {name: _entry_from_json(entry) for name, entry in data["entries"].items()}
-        return cls(**{**data, "entries": entries})
+        """Return the record that `to_json` has made. Fails in any way if it has not."""
+        return cls(
+            name=data["name"],
+            folder=str(data["folder"]),
+            entries={name: _entry_from_json(entry) for name, entry in data["entries"].items()},
+            orphans=_ids(data["orphans"]),
+            leaving=_ids(data["leaving"]),
+            ending=bool(data["ending"]),
+        )
+
+
+def _ids(data: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(each) for name, each in data.items()}
 
 
 _KEPT = ("encrypted_env", "digest", "disabled", "key", "process_id", "earlier", "wanted", "again")

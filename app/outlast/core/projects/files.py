@@ -24,8 +24,8 @@ class ProjectFiles:
         found = []
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             try:
-                found.append(ProjectRecord.from_json(json.loads(path.read_bytes())))
-            except (OSError, ValueError, LookupError, TypeError):
+                found.append(_load(path))
+            except Exception:  # whatever is in a file, the daemon starts
                 log.exception("the project in %s is left alone, because it cannot be read", path)
         return found
 
@@ -64,3 +64,10 @@ class ProjectFiles:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _load(path: Path) -> ProjectRecord:
+    record = ProjectRecord.from_json(json.loads(path.read_bytes()))
+    if record.name != path.stem:
+        raise ValueError(f"the name of the file is not that of the project, {record.name!r}")
+    return record

@@ -35,6 +35,7 @@ from outlast.model.options import Terminal
 from outlast.model.output import Stream
 from outlast.model.process import Process
 from outlast.model.resize import Resize
+from outlast.shimlink import ShimLink
 from outlast.storage import ResizeTerminal, Storage
 
 log = logging.getLogger(__name__)
@@ -175,22 +176,26 @@ class Sessions:
     async def delete(self, session_id: str) -> None:
         """Hang a terminal up: its program gets SIGHUP now, and its whole tree SIGKILL after its end, or after 5 s.
 
+        The shim does that, too, so that it is done if this daemon dies meanwhile.
+
         Raises:
             NotFound: see `find`.
         """
         session = await self.find(session_id)
         now = time.monotonic()
         self._deleted = {key: at for key, at in self._deleted.items() if now - at < 2 * KEPT_MS / 1000}
-        if session_id not in self._deleted and session.live is not None and not session.live.finished:
-            task = asyncio.create_task(self._hang_up(session.live), name=f"hang up {session_id}")
+        is_new, live = session_id not in self._deleted, session.live
+        self._deleted[session_id] = now
+        if is_new and live is not None and not live.finished:
+            if not live.spec.is_managed:  # else its supervision has to end, before it ends
+                with contextlib.suppress(OutlastError, PermissionError):
+                    await repeatable.ask(self._supervisor, lambda link: _hang_up(link, live))
+            task = asyncio.create_task(self._kill_hung_up(live), name=f"hang up {session_id}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._deleted[session_id] = now
 
-    async def _hang_up(self, live: LiveProcess) -> None:
-        if not live.spec.is_managed:  # else its supervision has to end, before it ends
-            with contextlib.suppress(OutlastError, PermissionError):
-                await repeatable.ask(self._supervisor, lambda link: link.signal(live.slot, signal.SIGHUP))
+    async def _kill_hung_up(self, live: LiveProcess) -> None:
+        if not live.spec.is_managed:
             await live.wait(lambda: live.ended, _HANG_UP_S)
         while True:
             try:
@@ -287,6 +292,10 @@ class Sessions:
         if live is not None and (fd := _master(live)) is not None:
             with contextlib.suppress(OSError):
                 _touch_size(fd)
+
+
+async def _hang_up(link: ShimLink, live: LiveProcess) -> None:
+    await link.signal(live.slot, signal.SIGHUP, kill_after_ms=round(_HANG_UP_S * 1000))
 
 
 def _hash(token: str) -> str:
