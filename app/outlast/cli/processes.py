@@ -38,7 +38,7 @@ _COLUMNS = [
     Column("LAST", right=True, leaves=7),
     Column("TAGS", is_wide=True, leaves=8),
     Column("ULID", is_wide=True, leaves=10),
-    Column("COMMAND", leaves=1),
+    Column("COMMAND", leaves=1, gives=True),
 ]
 _ORDERS: dict[str, Callable[[ProcessInfo], Any]] = {
     "cpu": lambda info: -(_cpu(info) or 0),
@@ -226,7 +226,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
     """Show all that is known of a process as JSON, or the fields that --format names."""
     fields = asdict(ol.process(ref).info)
     if template is None:
-        print_result(as_json(fields))
+        print_result(as_json(fields, indent=2))
         return
     try:
         print_result(template.format_map(fields))
