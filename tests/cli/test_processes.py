@@ -266,6 +266,9 @@ async def test_input_is_sent(daemon: Daemon) -> None:
     await daemon.ended(process)
     assert await daemon.raw(process) == b"one\n\xff\x00two"
     assert (await outlast(daemon, "send", process["id"])).code == 2
+    deaf = await daemon.sh("exec sleep 600")
+    said = await outlast(daemon, "send", deaf["id"], "one")
+    assert (said.code, "`outlast run -di` starts a process with one" in said.err) == (1, True), said
 
 
 async def test_events_and_searches_are_shown(daemon: Daemon) -> None:
