@@ -286,7 +286,7 @@ def test_commands_load_what_they_need() -> None:
 
 
 def test_an_unknown_command_is_told_the_nearest() -> None:
-    for word, hint in (("lgos", " Did you mean logs?"), ("shutdow", " Did you mean shutdown?"), ("xyzzy", "")):
+    for word, hint in (("lgos", " Did you mean logs?"), ("shutdwon", " Did you mean shutdown?"), ("xyzzy", "")):
         said = subprocess.run([*OUTLAST, word], capture_output=True, text=True, check=False, timeout=DEADLINE_S)
         assert (said.returncode, said.stdout) == (2, "")
         assert said.stderr.endswith(f"\nError: No such command '{word}'.{hint}\n")
