@@ -66,6 +66,14 @@ async def test_one_leaves_and_returns_and_the_terminal_is_as_before(tmux: Tmux, 
 
 
 @pytest.mark.slow
+async def test_who_leaves_a_line_that_has_not_ended_begins_a_new_one(tmux: Tmux) -> None:
+    tmux.type(f"clear; {OURS} run -t sh -c \"printf 'name? '; cat\"", "Enter")
+    await tmux.comes("name?")
+    tmux.type(*LEAVE)
+    await tmux.comes("name?\noutlast: left;")
+
+
+@pytest.mark.slow
 async def test_a_terminal_goes_on_over_a_kill_of_the_daemon(tmux: Tmux, daemon: Daemon) -> None:
     tmux.type(f"clear; {OURS} run -t cat", "Enter")
     tmux.type("one", "Enter")

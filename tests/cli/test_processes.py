@@ -1,6 +1,7 @@
 """`ps`, `run`, `wait` and what acts on processes: exit codes, forms, sentences."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from outlast.cli.connect import spawn_failure
+from outlast.client import SpawnFailed
 from tests.cli.commands import environment, outlast, reads, started
 from tests.support.daemon import OUTLAST, Daemon
 from tests.support.waiting import DEADLINE_S, eventually
@@ -41,6 +44,21 @@ ANSI = b"\x1b["
 )
 async def test_run_exits_as_its_command_does(daemon: Daemon, words: list[str], code: int) -> None:
     assert (await outlast(daemon, "run", *words)).code == code
+
+
+async def test_a_command_that_only_we_find_is_told_where_it_is(daemon: Daemon, tmp_path: Path) -> None:
+    program = tmp_path / "only-here"
+    program.write_text("#!/bin/sh\nexit 5\n")
+    program.chmod(0o755)
+    path = f"{os.environ['PATH']}:{tmp_path}"
+    said = await outlast(daemon, "run", "only-here", PATH=path)
+    assert (said.code, f"here it is {program}: -e PATH passes" in said.err) == (127, True), said
+    assert (await outlast(daemon, "run", "-e", "PATH", "only-here", PATH=path)).code == 5
+
+
+@pytest.mark.parametrize("number", [errno.ENODEV, errno.EOPNOTSUPP])
+def test_a_limit_that_is_not_available_is_no_fault_of_the_command(number: int) -> None:
+    assert spawn_failure(SpawnFailed("limits.memory_bytes is not available", number), "true", {}).exit_code == 125
 
 
 async def test_wait_exits_as_its_process_did(daemon: Daemon) -> None:
@@ -248,6 +266,9 @@ async def test_input_is_sent(daemon: Daemon) -> None:
     await daemon.ended(process)
     assert await daemon.raw(process) == b"one\n\xff\x00two"
     assert (await outlast(daemon, "send", process["id"])).code == 2
+    deaf = await daemon.sh("exec sleep 600")
+    said = await outlast(daemon, "send", deaf["id"], "one")
+    assert (said.code, "`outlast run -di` starts a process with one" in said.err) == (1, True), said
 
 
 async def test_events_and_searches_are_shown(daemon: Daemon) -> None:
@@ -278,7 +299,7 @@ async def test_no_daemon_is_a_sentence(daemon: Daemon) -> None:
 
 async def test_a_wrong_token_says_where_it_was_looked_for(daemon: Daemon) -> None:
     said = await outlast(daemon, "ps", OUTLAST_TOKEN="wrong")
-    assert (said.code, "the token was looked for in OUTLAST_TOKEN" in said.err) == (1, True)
+    assert (said.code, "it was looked for in OUTLAST_TOKEN" in said.err) == (1, True)
     (daemon.state_dir / "token").rename(daemon.state_dir / "other")
     assert f"looked for in {daemon.state_dir / 'token'}" in (await outlast(daemon, "ps")).err
     (daemon.state_dir / "other").rename(daemon.state_dir / "token")

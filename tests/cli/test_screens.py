@@ -111,6 +111,13 @@ def test_a_narrow_screen_leaves_columns_out_before_it_cuts_them() -> None:
     assert titles(25) == titles(12) == ["NAME", "STATUS"]
 
 
+def test_a_narrow_screen_cuts_the_command_before_the_status() -> None:
+    columns = [Column("STATUS"), Column("COMMAND", gives=True)]
+    rows = [Row(["killed by SIGTERM", "x" * 99], {}, "1")]
+    assert show("table", columns, rows, 28, colours=False).split("\n")[1] == f"killed by SIGTERM  {'x' * 8}…"
+    assert max(map(len, show("table", columns, rows, 20, colours=False).split("\n"))) <= 20
+
+
 def test_sizes_take_four_characters() -> None:
     sizes = (0, 999, 1000, 1 << 20, 48 << 20, 1_288_490_189, 9.97 * (1 << 30), 1 << 60)
     shown = [show_size(round(size)) for size in sizes]

@@ -57,15 +57,10 @@ def make_app(
     guard = Guard(token, allowed_hosts)
     stats = HttpStats()
     access_log = AccessLog()
-    app = web.Application(
-        middlewares=[
-            *([access_log.middleware] if logs_requests else []),
-            stats.middleware,
-            errors.middleware,
-            guard.middleware,
-        ],
-        client_max_size=MAX_BODY_BYTES,
-    )
+    middlewares = [stats.middleware, errors.middleware, guard.middleware]
+    if logs_requests:
+        middlewares.insert(0, access_log.middleware)
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[app_keys.GUARD] = guard
     app[app_keys.MANAGER] = manager
     app[app_keys.PROJECTS] = projects

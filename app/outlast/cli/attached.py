@@ -48,7 +48,7 @@ def start_in_terminal(
     try:
         process = ol.start(*command, **options)
     except SpawnFailed as exc:
-        raise spawn_failure(exc) from None
+        raise spawn_failure(exc, command[0], options) from None
     show_terminal(process, detach_key, removes=removes)
 
 
@@ -70,13 +70,16 @@ def show_terminal(process: Process, detach_key: bytes | None, *, removes: bool =
         raise Failure(f"{process.id} runs in no terminal: use `outlast logs -f` and `outlast send`", OURS)
     try:
         with raw_terminal() as raw:
-            has_ended = _Attached(process, raw, detach_key).run()
+            attached = _Attached(process, raw, detach_key)
+            has_ended = attached.run()
     except NotFound:
         if process.refresh().is_running:
             raise
         has_ended = True
     if not has_ended:
         reference = process.name or f"@{process.info.handle}"
+        if not attached.is_at_begin:
+            say("", err=True)
         say(f"outlast: left; `outlast attach {reference}` returns", err=True)
         return
     info = process.wait()
@@ -142,9 +145,14 @@ class DetachKey:
 
 
 class _Attached:
-    """A terminal that is shown. The main thread types, another one shows: neither waits for the other."""
+    """A terminal that is shown. The main thread types, another one shows: neither waits for the other.
+
+    Attributes:
+        is_at_begin: whether what was shown has ended with a line end.
+    """
 
     def __init__(self, process: Process, raw: RawTerminal, detach_key: bytes | None) -> None:
+        self.is_at_begin = True
         self._terminal = process.attach()
         self._raw = raw
         self._key = DetachKey(detach_key)
@@ -200,6 +208,7 @@ class _Attached:
         try:
             for piece in self._terminal.output():
                 self._raw.shown(piece)
+                self.is_at_begin = piece.endswith(b"\n") if piece else self.is_at_begin
                 write_result(piece)
         except (OutlastError, OSError) as exc:
             self._error = exc

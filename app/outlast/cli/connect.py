@@ -1,11 +1,13 @@
 """The daemon that a command talks to, what its errors say, and the options that all such commands have."""
 
 import contextlib
+import errno
 import functools
 import os
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timezone
 from typing import Any
@@ -27,7 +29,8 @@ TIMED_OUT, OURS, NOT_EXECUTABLE, NOT_FOUND = 124, 125, 126, 127
 INTERRUPTED = 130
 _BY_SIGNAL = 128
 _PATIENCE_S = 1.0
-_COMMAND_NOT_FOUND = 2  # ENOENT
+_COMMAND_NOT_FOUND = errno.ENOENT
+_NO_LIMITS = {errno.ENODEV, errno.EOPNOTSUPP}
 
 
 class Failure(click.ClickException):
@@ -154,7 +157,9 @@ def sentence_of(error: OutlastError, address: Address, *, has_answered: bool) ->
     if isinstance(error, Disconnected) and not (error.sent and has_answered):
         return f"no daemon answers at {address.where}: start one with `outlast serve`"
     if isinstance(error, Unauthorized):
-        return f"{error}; the token was looked for in {address.token_from}; name another with OUTLAST_TOKEN"
+        return (
+            f"the token is missing or wrong: it was looked for in {address.token_from}; name another with OUTLAST_TOKEN"
+        )
     return str(error)
 
 
@@ -167,9 +172,15 @@ def exit_code_of(reason: str | None, exit_code: int | None, number: int | None) 
     return OURS if exit_code is None else exit_code
 
 
-def spawn_failure(error: SpawnFailed) -> Failure:
-    """Return the failure of a command that could not be started: 127 not found, 126 not executable."""
-    return Failure(str(error), NOT_FOUND if error.errno == _COMMAND_NOT_FOUND else NOT_EXECUTABLE)
+def spawn_failure(error: SpawnFailed, command: str, options: Mapping[str, Any]) -> Failure:
+    """Return the failure of a start: 127 not found, 126 not executable, 125 a limit that this machine does not have."""
+    if error.errno in _NO_LIMITS:
+        return Failure(str(error), OURS)
+    if error.errno != _COMMAND_NOT_FOUND:
+        return Failure(str(error), NOT_EXECUTABLE)
+    here = None if "/" in command or "PATH" in options.get("env", {}) else shutil.which(command)
+    advice = f"; here it is {here}: -e PATH passes your PATH on" if here else ""
+    return Failure(f"{error}{advice}", NOT_FOUND)
 
 
 def each_of(refs: tuple[str, ...], act: Callable[[str], None]) -> None:

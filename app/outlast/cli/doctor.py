@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import click
 
 from outlast import __version__
-from outlast.cli.connect import HOST
+from outlast.cli.connect import HOST, sentence_of
 from outlast.cli.messages import say
-from outlast.client import Outlast, OutlastError, Unauthorized, Unavailable
+from outlast.client import Disconnected, Outlast, OutlastError, Unauthorized, Unavailable
 
 _PATIENCE_S = 2.0
 
@@ -31,10 +31,16 @@ def _look(host: str | None) -> Iterator[tuple[bool, str]]:
             info = ol.info()
         except Unauthorized as exc:
             yield True, f"a daemon answers at {ol.address.where}"
-            yield False, f"{exc}; the token was looked for in {ol.address.token_from}; name another with OUTLAST_TOKEN"
+            yield False, sentence_of(exc, ol.address, has_answered=True)
+            return
+        except Disconnected as exc:
+            yield (
+                False,
+                f"{exc}; start one with `outlast serve`, or name another with -H, OUTLAST_URL or OUTLAST_STATE_DIR",
+            )
             return
         except OutlastError as exc:
-            yield False, f"no daemon answers at {ol.address.where}: start one with `outlast serve` ({exc})"
+            yield False, f"the daemon at {ol.address.where} does not tell about itself: {exc}"
             return
         yield True, f"a daemon answers at {ol.address.where}, and takes the token in {ol.address.token_from}"
         yield _same("daemon", info.version, "restart it (its processes run on)")

@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import click
 
@@ -24,6 +25,24 @@ class _State:
     has_skipped: bool = False
 
 
+def compiled(pattern: str, *, ignores_case: bool) -> Any:
+    """Return an expression of RE2.
+
+    Raises:
+        click.UsageError: the pattern is none.
+    """
+    import re2  # noqa: PLC0415 - takes as long as a third of all else, and most commands need none
+
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = not ignores_case
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as exc:
+        reason = exc.args[0].decode() if isinstance(exc.args[0], bytes) else exc
+        raise click.UsageError(f"{pattern!r} is not an expression of RE2: {reason}") from None
+
+
 class LineFilter:
     """A filter of the output of processes. Colours of the output do not count, and gaps pass."""
 
@@ -39,16 +58,7 @@ class LineFilter:
         Raises:
             click.UsageError: the expression is none.
         """
-        import re2  # noqa: PLC0415 - takes as long as a third of all else, and most commands need none
-
-        options = re2.Options()
-        options.log_errors = False
-        options.case_sensitive = not ignores_case
-        try:
-            self._search = re2.compile(pattern, options).search
-        except re2.error as exc:
-            reason = exc.args[0].decode() if isinstance(exc.args[0], bytes) else exc
-            raise click.UsageError(f"{pattern!r} is not an expression of RE2: {reason}") from None
+        self._search = compiled(pattern, ignores_case=ignores_case).search
         self._is_inverted = is_inverted
         self._around = around
         self._states: defaultdict[str, _State] = defaultdict(lambda: _State(deque(maxlen=around)))

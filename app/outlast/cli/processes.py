@@ -18,7 +18,7 @@ from outlast.cli.messages import print_result, say
 from outlast.cli.moments import duration, moment, show_age
 from outlast.cli.references import REF, REFS
 from outlast.cli.tables import Column, Row, as_json, show_size
-from outlast.client import Gap, NotRunning, Outlast, ProcessInfo
+from outlast.client import Gap, NotRunning, Outlast, ProcessInfo, StdinNotWritable
 
 _RECENT_MS = 600_000
 _NEWEST = 1000
@@ -38,7 +38,7 @@ _COLUMNS = [
     Column("LAST", right=True, leaves=7),
     Column("TAGS", is_wide=True, leaves=8),
     Column("ULID", is_wide=True, leaves=10),
-    Column("COMMAND", leaves=1),
+    Column("COMMAND", leaves=1, gives=True),
 ]
 _ORDERS: dict[str, Callable[[ProcessInfo], Any]] = {
     "cpu": lambda info: -(_cpu(info) or 0),
@@ -226,7 +226,7 @@ def inspect_command(ol: Outlast, template: str | None, ref: str) -> None:
     """Show all that is known of a process as JSON, or the fields that --format names."""
     fields = asdict(ol.process(ref).info)
     if template is None:
-        print_result(as_json(fields))
+        print_result(as_json(fields, indent=2))
         return
     try:
         print_result(template.format_map(fields))
@@ -339,16 +339,21 @@ def rm_command(ol: Outlast, refs: tuple[str, ...], *, force: bool) -> None:
 @click.argument("text", required=False)
 def send_command(ol: Outlast, ref: str, text: str | None, *, eof: bool) -> None:
     """Write TEXT and a line end to the standard input of a process, or with - the bytes of our own."""
-    process = ol.process(ref)
-    if text == "-":
-        while data := os.read(sys.stdin.fileno(), _READ_BYTES):
-            process.send(data)
-    elif text is not None:
-        process.send(f"{text}\n".encode("utf-8", "surrogateescape"))
-    elif not eof:
+    if text is None and not eof:
         raise click.UsageError("nothing to write: give TEXT, - or --eof")
-    if eof:
-        process.close_stdin()
+    process = ol.process(ref)
+    try:
+        if text == "-":
+            while data := os.read(sys.stdin.fileno(), _READ_BYTES):
+                process.send(data)
+        elif text is not None:
+            process.send(f"{text}\n".encode("utf-8", "surrogateescape"))
+        if eof:
+            process.close_stdin()
+    except StdinNotWritable:
+        raise Failure(
+            f"{ref} has no standard input that is open: `outlast run -di` starts a process with one", 1
+        ) from None
 
 
 def _tell(ref: str, warnings: list[str]) -> None:

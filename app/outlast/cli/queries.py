@@ -6,13 +6,14 @@ from dataclasses import asdict
 import click
 
 from outlast.cli.connect import INTERRUPTED, Screen, screen_command
+from outlast.cli.line_filter import compiled
 from outlast.cli.messages import print_result, say
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, read_tags
 from outlast.cli.references import OPTIONAL_REF
 from outlast.cli.tables import Column, Row, as_json
-from outlast.cli.terminal import BOLD, DIM, RED, bar_of, colour_of, paint, printable
-from outlast.client import Event, Gap, Match, Outlast
+from outlast.cli.terminal import BOLD, DIM, RED, bar_of, cells, colour_of, pad, paint, printable
+from outlast.client import Event, Gap, InvalidRequest, Match, Outlast
 from outlast.linux.messages import escape
 from outlast.model.event import EventType
 
@@ -26,6 +27,7 @@ _COLUMNS = [
     Column("END", leaves=1),
     Column("ID", is_wide=True, leaves=4),
 ]
+_NAME_CELLS, _PID_CELLS, _RUN_CELLS = 8, 7, 3
 
 
 @click.command("events", short_help="Show starts, restarts and ends of processes.")
@@ -57,12 +59,16 @@ def events_command(
     if not follow:
         screen.show(_COLUMNS, [_row(event, screen) for event in _saying_gaps(found)])
         return
+    widths = [0, max(map(len, EventType)), _NAME_CELLS, _PID_CELLS, _RUN_CELLS, 0]  # those of all events are not known
     try:
         for event in _saying_gaps(found):
             if screen.form in {"json", "jsonl"}:
                 print_result(as_json(asdict(event)))
             else:
-                print_result("  ".join(map(escape, _row(event, screen).cells[:-1])).rstrip())
+                words = [escape(cell) for cell in _row(event, screen).cells[: len(widths)]]
+                widths = [max(width, cells(word)) for width, word in zip(widths, words, strict=True)]
+                told = zip(words, widths, _COLUMNS, strict=False)
+                print_result("  ".join(pad(word, width, right=column.right) for word, width, column in told).rstrip())
     except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED) from None
 
@@ -79,7 +85,7 @@ def _saying_gaps(found: Iterable[Event | Gap]) -> Iterator[Event]:
 def _row(event: Event, screen: Screen) -> Row:
     has_ended = event.type in {"exited", "lost"}
     day = show_day(event.timestamp, screen.zone).partition(" ")[0]
-    cells = [
+    shown = [
         f"{day} {show_moment(event.timestamp, 'clock', screen.zone)}",
         event.type,
         event.name or "-",
@@ -88,7 +94,7 @@ def _row(event: Event, screen: Screen) -> Row:
         how_it_ended(event.reason, event.exit_code, event.signal) if has_ended else "",
         event.process_id,
     ]
-    return Row(cells, asdict(event), event.process_id)
+    return Row(shown, asdict(event), event.process_id)
 
 
 @click.command("search", short_help="Search the output of all processes.")
@@ -127,9 +133,14 @@ def search_command(
         on_incomplete=lambda: say("outlast: output was deleted by a limit: lines that match may be missing", err=True),
     )
     is_empty = True
-    for match in found:
-        is_empty = False
-        print_result(as_json(asdict(match)) if jsonl else _line(match, screen))
+    try:
+        for match in found:
+            is_empty = False
+            print_result(as_json(asdict(match)) if jsonl else _line(match, screen))
+    except InvalidRequest:
+        if not fixed:
+            compiled(text, ignores_case=ignore_case)  # whose sentence is about the words of this command
+        raise
     if is_empty:
         raise click.exceptions.Exit(1)
 

@@ -39,6 +39,8 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
     128+N: signal N ended it. 124: --timeout. 125: Outlast failed. 126: CMD is not executable. 127: CMD was not found.
     Ctrl-C interrupts the command; a second one within two seconds kills it and everything it started. With -t, all keys
     go to the command, and Ctrl-] twice within a second leaves it: it goes on.
+
+    --name, --restart and --health make a managed process, which goes on until it is stopped: they need -d.
     """
     options = read_start(**given)
     if given["replace"] and not (given["detach"] and given["name"]):
@@ -62,7 +64,7 @@ def run_command(screen: Screen, ol: Outlast, command: tuple[str, ...], **given: 
             return
         _run(screen, ol, command, options, removes=given["rm"])
     except SpawnFailed as exc:
-        raise spawn_failure(exc) from None
+        raise spawn_failure(exc, command[0], options) from None
 
 
 def _start(ol: Outlast, command: tuple[str, ...], options: dict[str, Any], *, replaces: bool) -> str:

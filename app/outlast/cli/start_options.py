@@ -41,12 +41,10 @@ def _keep(word: str) -> str | dict[str, int]:
 
 
 _OPTIONS = [
-    click.option("--name", metavar="NAME", help="Name of the process; it is then managed (needs -d)."),
-    click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always (needs -d)."),
+    click.option("--name", metavar="NAME", help="Name of the process; it is then managed."),
+    click.option("--restart", metavar="WHEN", help="never, on-failure[:N] or always."),
     click.option(
-        "--health",
-        metavar="URL|CMD",
-        help="Health check: http://:PORT/PATH, tcp://:PORT, or a shell command (needs -d).",
+        "--health", metavar="URL|CMD", help="Health check: http://:PORT/PATH, tcp://:PORT, or a shell command."
     ),
     click.option("--tag", "tags", metavar="K=V", multiple=True, help="Tag; may be repeated."),
     click.option(

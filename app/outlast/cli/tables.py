@@ -21,12 +21,14 @@ class Column:
         right: whether numbers stand at the right.
         is_wide: whether it is shown only in the form `wide`.
         leaves: rank by which it is left out of a narrow screen, the highest first; 0: never.
+        gives: whether it is cut, to a few cells, before others are.
     """
 
     title: str
     right: bool = False
     is_wide: bool = False
     leaves: int = 0
+    gives: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,10 @@ _UNIT, _UNITS = 1024, "BKMGTPE"
 _NEXT_UNIT, _WHOLE_FROM = 999.5, 9.95
 
 
-def as_json(value: object) -> str:
-    """Return JSON on one line, in which no character acts on a terminal."""
-    return ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
+def as_json(value: object, indent: int | None = None) -> str:
+    """Return JSON, in which no character acts on a terminal. `indent`: of its lines; None: all is on one line."""
+    lines = json.dumps(value, ensure_ascii=False, indent=indent).split("\n")
+    return "\n".join(ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", line) for line in lines)
 
 
 def _csv(rows: Iterable[Row]) -> str:
@@ -91,7 +94,11 @@ def _table(columns: Sequence[Column], rows: list[Row], width: int | None, *, wid
     table += [[escape(row.cells[number]) for number in shown] for row in rows]
     widths = [max(cells(line[place]) for line in table) for place in range(len(shown))]
     if width is not None:
-        widths = _fit(widths, width - len(_GAP) * (len(shown) - 1))
+        room = width - len(_GAP) * (len(shown) - 1)
+        for place, number in enumerate(shown):
+            if columns[number].gives:
+                widths[place] -= min(max(0, sum(widths) - room), max(0, widths[place] - _FEW_CELLS))
+        widths = _fit(widths, room)
     lines = []
     for number, line in enumerate(table):
         words = [
@@ -119,6 +126,7 @@ def _fitting(columns: Sequence[Column], shown: list[int], rows: list[Row], width
 
 
 _LEAST_CELLS = 12
+_FEW_CELLS = 9
 
 
 def _fit(widths: list[int], room: int) -> list[int]:

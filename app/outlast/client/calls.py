@@ -131,9 +131,9 @@ def wait(ref: str, condition: Mapping[str, Any], timeout_s: float | None) -> Cal
         if answer["met"]:
             return answer
         if answer["reason"] == "ended":
-            raise NotRunning(f"the process has ended, and nothing can meet the condition any more: {dict(condition)}")
+            raise NotRunning(f"the process has ended: what was waited for ({condition['until']}) cannot come any more")
         if ends_at is not None and time.monotonic() >= ends_at:
-            raise TimeoutError(f"not met in {timeout_s:g} s: {dict(condition)}")
+            raise TimeoutError(f"what was waited for ({condition['until']}) has not come in {timeout_s:g} s")
 
 
 def wait_for_exit(ref: str, timeout_s: float | None) -> Call[ProcessInfo]:

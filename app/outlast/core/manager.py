@@ -468,7 +468,7 @@ class ProcessManager:
     def _running(self, process: Process) -> LiveProcess:
         live = self._supervisor.get(process.spec.id)
         if live is None or live.ended:
-            raise NotRunning(f"process {process.run.pid} has ended (GET it to see how)")
+            raise NotRunning(f"process {process.run.pid} has ended: its record says how")
         return live
 
     def _cursor(self, process: Process, query: OutputQuery, *, whole_lines: bool = False) -> Cursor:

@@ -80,7 +80,9 @@ async def test_wait_fails_with_the_reason(daemon: Daemon, tmp_path: Path) -> Non
     )
     said = await outlast(daemon, "up", "--wait", "-f", str(file))
     assert said.code == 1
-    assert "bad: a failed; b skipped: a is failed, and cannot be completed successfully any more" in said.err
+    assert (
+        "bad: a failed: exit code 3; b skipped: a is failed, and cannot be completed successfully any more" in said.err
+    )
     file.write_text("name: slow\nprocesses:\n  a: {command: exec sleep 1000, ready_log_line: never}\n")
     said = await outlast(daemon, "up", "--wait", "--timeout", "100ms", "-f", str(file))
     assert (said.code, "slow: not ready after 0.1 s: a" in said.err) == (124, True)
@@ -118,7 +120,7 @@ async def test_an_attached_up_ends_with_its_processes(daemon: Daemon, tmp_path: 
     said = await outlast(daemon, "up", "-p", "shop", "-f", str(tmp_path / "Procfile"))
     assert said.code == 1
     assert sorted(line for line in said.text.split("\n") if "│" in line) == ["a │ one", "b │ two"]
-    assert "shop: a failed" in said.err
+    assert "shop: a failed: exit code 3" in said.err
     (tmp_path / "Procfile").write_text("a: echo one; exit 3\nb: exec sleep 1000\n")
     said = await outlast(daemon, "up", "-p", "other", "--abort-on-exit", "-f", str(tmp_path / "Procfile"))
     assert (said.code, "other: a has ended, and so does the rest" in said.err) == (1, True)

@@ -168,7 +168,7 @@ class Tools:
         await process.refresh()
         name = ref_of(process.info)
         what = "the line" if met else "its last lines"
-        head = f"{outcome}: {called(process.info)} is {state(process.info)}"
+        head = f"{outcome}: {called(process.info)}, {state(process.info)}"
         return "\n".join((f"{head}; {what}, quoted behind |:" if shown else head, *shown, f"next: logs(ref={name!r})"))
 
     async def send(
@@ -215,7 +215,7 @@ class Tools:
         process = await self._ol.process(ref)
         warnings = await process.stop(grace_s)
         await process.refresh()
-        ended = f"{called(process.info)} is {state(process.info)}, which are kept: logs(ref={ref_of(process.info)!r})"
+        ended = f"{called(process.info)}, {state(process.info)}, which are kept: logs(ref={ref_of(process.info)!r})"
         return "\n".join((ended, *(quote(warning, LINE_CHARACTERS) for warning in warnings)))
 
     async def restart(self, ref: Ref) -> str:
@@ -225,7 +225,7 @@ class Tools:
         await process.restart()
         name = ref_of(process.info)
         return (
-            f"{called(process.info)} is {state(process.info)}; pid {process.pid}\n"
+            f"{called(process.info)}, {state(process.info)}; pid {process.pid}\n"
             f"its new output: logs(ref={name!r}, after={last})"
         )
 

@@ -39,7 +39,7 @@ _NAME = click.option("-p", "--project", metavar="NAME", help="Name of the projec
 @click.option("--no-deps", is_flag=True, help="NAME: without those that it depends on.")
 @click.option("--force-restart", is_flag=True, help="Also what has not changed.")
 @click.option("--remove-orphans", is_flag=True, help="End processes that are declared no more.")
-@click.option("--abort-on-exit", is_flag=True, help="End all when one has ended, and exit as it did.")
+@click.option("--abort-on-exit", is_flag=True, help="End all when one has ended; exit with 1 if it failed.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 def up_command(

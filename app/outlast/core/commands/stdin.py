@@ -85,7 +85,7 @@ def _cut_short(error: OutlastError, written: int, sent: int) -> OutlastError:
 
 def _check(live: LiveProcess) -> None:
     if live.ended:
-        raise NotRunning(f"process {live.run.pid} has ended (GET it to see how)")
+        raise NotRunning(f"process {live.run.pid} has ended: its record says how")
     if live.spec.stdin_mode is not StdinMode.PIPE:
         raise StdinNotWritable('the standard input of the process is not a pipe: start it with "stdin_mode": "pipe"')
     if not live.stdin_open:

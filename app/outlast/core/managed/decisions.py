@@ -49,14 +49,18 @@ def called(managed: ManagedProcess) -> str:
     return managed.spec.id if name is None else f"{name} ({managed.spec.id})"
 
 
+def how_ended(last: ExitStatus | None) -> str:
+    """Return in words how a run ended."""
+    if last is None:
+        return "unknown"
+    if last.exit_code is not None:
+        return f"exit code {last.exit_code}"
+    return str(last.reason) if last.signal is None else f"{last.reason}, signal {last.signal}"
+
+
 def outlook(state: ManagedState) -> tuple[str, str]:
     """Return in words how the last run ended, and when the next one is started."""
-    last = state.last_exit
-    ended = "unknown" if last is None else str(last.reason)
-    if last is not None and last.exit_code is not None:
-        ended = f"exit code {last.exit_code}"
-    elif last is not None and last.signal is not None:
-        ended = f"{ended}, signal {last.signal}"
+    ended = how_ended(state.last_exit)
     if state.next_restart_at_ms is None:
         return ended, "it is not restarted"
     return ended, f"the next start is in {max(0, state.next_restart_at_ms - now_ms()) / 1000:.1f} s"

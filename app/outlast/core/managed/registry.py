@@ -126,7 +126,7 @@ class ManagedRegistry:
         """
         if spec.name is not None and self._names.setdefault(spec.name, spec.id) != spec.id:
             raise NameInUse(
-                f"name {spec.name!r} is in use by a live process: choose another name, or DELETE that process"
+                f"name {spec.name!r} is in use by a live process: choose another name, or end or change that process"
             )
 
     def free_name(self, spec: ProcessSpec) -> None:

@@ -198,7 +198,7 @@ class Projects:
     def _find(self, name: str) -> Project:
         project = self._projects.get(name)
         if project is None or project.is_gone:
-            raise NotFound(f"there is no project {name!r}: GET /api/v1/projects lists them")
+            raise NotFound(f"there is no project {name!r}: it has ended, or was never declared")
         return project
 
     def _new(self, record: ProjectRecord) -> Project:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
+from outlast.core.managed.decisions import how_ended
 from outlast.core.projects.entries import Entry
 from outlast.core.views import ProcessView
 from outlast.model.managed import Desired, HealthStatus
@@ -54,7 +55,9 @@ def _outcome(
     if not entry.wanted:
         return Outcome(Status.STOPPED)
     if entry.process_id is not None and not entry.again:
-        return Outcome(_status_of(entry, views.get(entry.process_id)))
+        view = views.get(entry.process_id)
+        status = _status_of(entry, view)
+        return Outcome(status, how_ended(view.process.run.ending) if view and status is Status.FAILED else "")
     if entry.error is not None:
         return Outcome(Status.FAILED, entry.error)
     waits = [_wait(other, need, entries.get(other), found.get(other)) for other, need in entry.needs.items()]
