@@ -52,7 +52,8 @@ async def _refuses_impossible_refs(daemon: Daemon) -> None:
         needed = "&".join(f"{name}={NEEDED[name]}" for name, field in route.query().fields.items() if field.required)
         for ref in IMPOSSIBLE_REFS:
             url = URL(f"{daemon.url}{route.path.replace('{ref}', ref)}?{needed}", encoded=True)
-            body = {"signal": 15} if isinstance(route.body, type) else None
+            valid = {"command": "true"} if route.method == "PUT" else {"signal": 15}
+            body = valid if isinstance(route.body, type) else None
             async with daemon.session.request(route.method, url, json=body) as answer:
                 assert answer.status == 404, (route.path, ref, answer.status)
                 assert (await answer.json())["code"] == "NOT_FOUND"

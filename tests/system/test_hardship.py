@@ -31,7 +31,8 @@ async def fill(daemon: Daemon, disk: Path) -> tuple[dict[str, Any], Path]:
         "for i in range(300):\n    print(f'{i:05d}', 'x' * 10000, flush=True)\nsys.exit(7)",
         stdin_mode="pipe",
     )
-    await anext(daemon.follow(process))
+    # A follower may see the line before it is stored; what `wait` has found is stored.
+    await daemon.call("GET", f"/processes/{process['id']}/wait?until=output&pattern=ready", 200)
     full_disk = Disk(disk)
     full_disk.fill()
     await daemon.call("POST", f"/processes/{process['id']}/stdin", 204, data=b"\n")
