@@ -19,6 +19,7 @@ NEVER_MET = {
     *("GET /login", "POST /login", "POST /logout", "GET /api/v1/output/follow"),
     "GET /api/v1/pty/{session}/ws",
     "GET /api/v1/tunnels/tcp",
+    "PUT /api/v1/processes/{ref}",
 }
 """Calls that succeed only with what nobody makes up: a token, the origin of the page, a process that is there."""
 

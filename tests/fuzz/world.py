@@ -52,11 +52,12 @@ class World:
         if path.endswith("/recording") and ref != INVENTED:
             case.path_parameters["ref"] = self._terminal(spend=False)
         elif "{ref}" in path and ref != INVENTED:
-            if ref == RUNNING and path.endswith("/restart"):
+            if case.method == "PUT" or (ref == RUNNING and path.endswith("/restart")):
                 case.path_parameters["ref"] = self._managed["id"]
             else:
                 case.path_parameters["ref"] = self._ref(ref, spend=case.method == "DELETE" or path.endswith(SPENDING))
-        if path in STARTS and isinstance(case.body, dict):
+        changes = case.method == "PUT" and "{ref}" in path
+        if (path in STARTS or changes) and isinstance(case.body, dict):
             case.body = _harmless(case.body)
         if path.endswith("{sandbox}") and ref != INVENTED:
             case.path_parameters["sandbox"] = "local"
