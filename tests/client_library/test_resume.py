@@ -19,6 +19,7 @@ from outlast.client import (
     Unavailable,
     UnexpectedAnswer,
 )
+from outlast.client.attachment import Attachment
 from outlast.client.blocks import Splitter
 from outlast.client.request import Answer, Attempts, Backoff, Request
 from outlast.client.running import Running
@@ -375,3 +376,15 @@ def test_the_time_of_silence_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     silence.__cause__ = TimeoutError()
     with pytest.raises(Disconnected, match="silent"):
         silent.broke(silence)
+
+
+def test_a_screen_is_given_with_its_position() -> None:
+    """A connection that breaks between the two is made again, and shows the screen again."""
+    terminal = Attachment("ID", None, None)
+    terminal.request()
+    assert terminal.feed(b"\x82\x04\x00abc") == []
+    assert terminal.request().target.endswith("positions=true")
+    assert terminal.feed(b"\x82\x04\x00abc") == []
+    assert terminal.feed(b"\x82\x09\x04" + (9).to_bytes(8, "big")) == [b"abc"]
+    assert terminal.feed(b"\x82\x02\x00d") == [b"d"]
+    assert terminal.request().target.endswith("after=10")

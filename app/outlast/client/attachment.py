@@ -31,6 +31,7 @@ class Attachment(Subscription[bytes]):
         super().__init__(give_up_after_s, on_reconnect)
         self._process_id = process_id
         self._is_placed = False
+        self._screen = b""
         self._frames = Frames()
         self._size = b""
         self._kept = b""
@@ -39,7 +40,7 @@ class Attachment(Subscription[bytes]):
 
     def request(self) -> Request:
         """Return the request of the next connection. The first one shows the screen, and tells where it ends."""
-        self._frames, self.answer, self._problem = Frames(), b"", ""
+        self._frames, self._screen, self.answer, self._problem = Frames(), b"", b"", ""
         query = {"after": self.last} if self._is_placed else {"positions": True}
         path = f"/pty/{quote(self._process_id, safe='')}/ws"
         return Request("GET", path, query, headers=upgrade(), silent_s=SILENT_S)
@@ -82,10 +83,15 @@ class Attachment(Subscription[bytes]):
             self.is_over = each.close_code in _OVER
             self._problem = "" if self.is_over else f"the daemon closed the connection: {each.reason}"
         elif each.opcode == BINARY and each.data[:1] == bytes([_OUTPUT]):
+            if not self._is_placed:  # without its position, a screen is shown again by the next connection
+                self._screen += each.data[1:]
+                return b""
             self.last += len(each.data) - 1
             return each.data[1:]
         elif each.opcode == BINARY and each.data[:1] == bytes([_POSITION]):
             self.last, self._is_placed = int.from_bytes(each.data[1:], "big"), True
+            screen, self._screen = self._screen, b""
+            return screen
         return b""
 
     def typed(self, data: bytes) -> bytes:
