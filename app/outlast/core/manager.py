@@ -22,6 +22,7 @@ from outlast.core.commands.termination import KILL_WAIT_S, Termination
 from outlast.core.endings import Endings
 from outlast.core.followers import Followers
 from outlast.core.managed.controller import ManagedController
+from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.managed.registry import ManagedProcess
 from outlast.core.metrics import MetricsReader
 from outlast.core.output.chunk_cache import ChunkCache
@@ -228,6 +229,11 @@ class ProcessManager:
         return self._supervisor.shim_version
 
     @property
+    def env_encryption(self) -> EnvEncryption:
+        """Encryption of environments that are kept for later runs."""
+        return self._managed.env_encryption
+
+    @property
     def is_closing(self) -> bool:
         """Whether the daemon is stopping: streams that end now can be continued at the next daemon."""
         return self._followers.is_interrupted
@@ -292,7 +298,7 @@ class ProcessManager:
         spec = make_spec(request, identity)
         if spec.is_managed and request.env:
             with shortages_told("encrypt the environment"):
-                encrypted_env = await asyncio.to_thread(self._managed.env_encryption.encrypt, request.env)
+                encrypted_env = await asyncio.to_thread(self.env_encryption.encrypt, request.env)
             spec = replace(spec, encrypted_env=encrypted_env)
         registry = self._managed.registry
         registry.reserve_name(spec)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from outlast.core.commands import users
 from outlast.core.commands.start_request import make_spec
-from outlast.core.managed.env_encryption import EnvEncryption
 from outlast.core.manager import ProcessManager
 from outlast.core.projects.entries import Declared, Entry, ProjectRecord
 from outlast.core.projects.files import ProjectFiles
@@ -94,7 +93,7 @@ class Projects:
     def __init__(self, manager: ProcessManager, state_dir: Path) -> None:
         self._manager = manager
         self._files = ProjectFiles(state_dir)
-        self._env_encryption = EnvEncryption(state_dir)
+        self._env_encryption = manager.env_encryption  # two would make two keys, if both are used for the first time
         self._projects: dict[str, Project] = {}
 
     async def open(self) -> None:
