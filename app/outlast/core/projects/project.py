@@ -31,7 +31,7 @@ class Project:
 
     Attributes:
         record: what is kept of it. A call gives `keep` another one, and then calls `nudge`.
-        lock: held while it is changed by a call.
+        lock: held while it is changed by a call, or a start is noted.
         is_gone: whether it has ended, and is kept no more.
     """
 
@@ -141,7 +141,8 @@ class Project:
             seen, began = self._seen(), time.monotonic()
             try:
                 if not is_known:
-                    await self._find_started()
+                    async with self.lock:
+                        await self._find_started()
                     is_known = True
                 is_settled = await self._step()
             except (OutlastError, OSError) as exc:
@@ -245,12 +246,13 @@ class Project:
             log.warning("project %s: %s cannot be started: %s", self.record.name, name, exc)
             entry.error = str(exc)
             return
-        current = self.record.entries.get(name)
-        if current is None or current.key != entry.key:  # it was declared otherwise meanwhile
-            await self._end(process_id)
-            return
-        current.process_id, current.earlier, current.again = process_id, None, False
-        await self.keep()
+        async with self.lock:  # else a call that is storing another record would lose what is noted in this one
+            current = self.record.entries.get(name)
+            if current is not None and current.key == entry.key:
+                current.process_id, current.earlier, current.again = process_id, None, False
+                await self.keep()
+                return
+        await self._end(process_id)  # it was declared otherwise meanwhile
 
     async def _start_new(self, entry: Entry) -> str:
         if entry.earlier is not None:
