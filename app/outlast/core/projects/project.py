@@ -149,6 +149,10 @@ class Project:
                 log.warning("project %s: %s", self.record.name, exc)
                 await asyncio.sleep(_RETRY_S)
                 continue
+            except Exception:  # a failed step must not end the project's task
+                log.exception("project %s: a step has failed, and is tried again", self.record.name)
+                await asyncio.sleep(_RETRY_S)
+                continue
             # A project that has nothing to do wakes for calls only.
             looked_at = time.monotonic()
             await self._change(seen, nudges_only=is_settled)
@@ -165,8 +169,10 @@ class Project:
 
     async def _step(self) -> bool:
         """Begin what can be done now. Return whether nothing is left to do."""
-        found, views = await self.look()
         record = self.record
+        found, views = await self.look()
+        if self.record is not record:  # a call has replaced what was looked at
+            return False
         for name, process_id in tuple(record.leaving.items()):
             if process_id not in views or is_over(views[process_id]):
                 del record.leaving[name]
