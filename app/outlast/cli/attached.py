@@ -12,6 +12,7 @@ import click
 from outlast.cli.connect import OURS, Failure, exit_code_of, spawn_failure
 from outlast.cli.messages import STDIN, say, write_result
 from outlast.cli.raw_terminal import RawTerminal, raw_terminal
+from outlast.cli.references import word_of
 from outlast.client import NotFound, Outlast, OutlastError, Process, SpawnFailed
 
 _DETACH = b"\x1d"
@@ -77,10 +78,9 @@ def show_terminal(process: Process, detach_key: bytes | None, *, removes: bool =
             raise
         has_ended = True
     if not has_ended:
-        reference = process.name or f"@{process.info.handle}"
         if not attached.is_at_begin:
             say("", err=True)
-        say(f"outlast: left; `outlast attach {reference}` returns", err=True)
+        say(f"outlast: left; `outlast attach {word_of(process)}` returns", err=True)
         return
     info = process.wait()
     if removes:

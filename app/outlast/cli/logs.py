@@ -15,7 +15,7 @@ from outlast.cli.line_filter import LineFilter
 from outlast.cli.messages import say, write_result
 from outlast.cli.moments import moment, show_day, show_moment
 from outlast.cli.processes import how_it_ended, what_is_deleted, what_is_missing
-from outlast.cli.references import REFS
+from outlast.cli.references import REFS, word_of
 from outlast.cli.terminal import DIM, RED, bar_of, cells, colour_of, pad, paint, printable
 from outlast.client import Disconnected, Ended, Gap, Line, Outlast, OutlastError, Process, Unauthorized
 
@@ -82,7 +82,7 @@ def logs_command(screen: Screen, ol: Outlast, refs: tuple[str, ...], **given: An
     processes = [ol.process(ref) for ref in refs]
     form = "delta" if given["delta"] else "iso" if given["iso"] else "clock" if given["times"] else ""
     chosen = [_choose(process, follows=follows, **given) for process in processes]
-    names = {process.id: _name_of(process) for process in processes}
+    names = {process.id: word_of(process) for process in processes}
     with_names = len(processes) > 1 and not given["no_prefix"]
     shown = names if with_names else {}
     is_exact = given["raw"] or not (screen.is_terminal or form or with_names)
@@ -136,10 +136,6 @@ def _filter(
     return None
 
 
-def _name_of(process: Process) -> str:
-    return process.name or f"@{process.info.handle}"
-
-
 def _times_of(process: Process, run: str) -> tuple[int, int | None]:
     """Return when a run was started, and when the next one was; None: there is none."""
     following = None
@@ -186,7 +182,7 @@ def _follow_one(process: Process, choice: _Choice, writer: "_Writer") -> None:
         tail=choice.tail,
         since=choice.since,
         until=choice.until,
-        on_reconnect=lambda last: _say_where(f"{_name_of(process)}:{last}"),
+        on_reconnect=lambda last: _say_where(f"{word_of(process)}:{last}"),
     )
     try:
         for items in batches:
@@ -209,7 +205,7 @@ def _follow_all(ol: Outlast, processes: list[Process], choice: _Choice, writer: 
         stream=None if choice.stream == "output" else choice.stream,
         tail=choice.tail,
         since=choice.since,
-        on_reconnect=lambda seqs: _say_where(" ".join(f"{_name_of(by_id[id_])}:{seq}" for id_, seq in seqs.items())),
+        on_reconnect=lambda seqs: _say_where(" ".join(f"{word_of(by_id[id_])}:{seq}" for id_, seq in seqs.items())),
     )
     purged = False
     for items in batches:
@@ -267,7 +263,7 @@ def _say_where(places: str) -> None:
 
 
 def _say_of(process: Process, sentence: str) -> None:
-    say(f"outlast: {_name_of(process)}: {sentence}", err=True)
+    say(f"outlast: {word_of(process)}: {sentence}", err=True)
 
 
 # ---- lines on a screen or in a file
@@ -442,7 +438,7 @@ class _Writer:
         return (paint(text, DIM) if self._screen.colours else text) + "\n"
 
     def _note(self, process: Process, sentence: str) -> None:
-        name = printable(_name_of(process), colours=False)
+        name = printable(word_of(process), colours=False)
         text = f"{pad(name, self._width)} ── {sentence} ──"
         text = ("\n" if self._open else "") + (paint(text, DIM) if self._screen.colours else text) + "\n"
         self._open = ()

@@ -13,7 +13,7 @@ from outlast.cli.connect import Failure, Screen, client_command, screen_command
 from outlast.cli.messages import print_result
 from outlast.cli.moments import show_age, show_day, show_moment
 from outlast.cli.processes import how_it_ended
-from outlast.cli.references import OPTIONAL_REF, REF, REFS
+from outlast.cli.references import OPTIONAL_REF, REF, REFS, word_of
 from outlast.cli.tables import Column, Row, show_size
 from outlast.client import Outlast, Process, Run
 
@@ -82,7 +82,7 @@ def _stats_row(process: Process) -> Row:
     percent = now.get("cpu", {}).get("percent")
     peak = stats.peak["memory"]["rss_bytes"]
     cells = [
-        process.name or f"@{process.info.handle}",
+        word_of(process),
         str(stats.run),
         "-" if percent is None else f"{percent:.1f}%",
         "-" if memory is None else show_size(memory),

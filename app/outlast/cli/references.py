@@ -7,10 +7,15 @@ from itertools import islice
 import click
 from click.shell_completion import CompletionItem
 
-from outlast.client import Outlast, OutlastError, ProcessInfo
+from outlast.client import Outlast, OutlastError, Process, ProcessInfo
 
 _MOST = 1000
 _PATIENCE_S = 2
+
+
+def word_of(process: Process) -> str:
+    """Return the word by which people name a process: its name, or else its handle."""
+    return process.name or f"@{process.info.handle}"
 
 
 def _complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -19,7 +24,7 @@ def _complete(context: click.Context, _: click.Parameter, begun: str) -> list[Co
     found: dict[str, CompletionItem] = {}  # several processes may have had a name: the newest one counts
     with contextlib.suppress(OutlastError), Outlast(context.params.get("host"), give_up_after=0) as ol:
         for process in islice(ol.processes(), _MOST):
-            word = process.name or f"@{process.info.handle}"
+            word = word_of(process)
             if word.startswith(begun):
                 found.setdefault(word, CompletionItem(word, help=_about(process.info)))
     return list(found.values())
