@@ -13,12 +13,11 @@ from outlast.model.retention import Rule
 from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, connection, read
 from outlast.storage.sqlite.commit import commit
-from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, WAL_LIMIT_BYTES, open_writer
+from outlast.storage.sqlite.connection import PAGE_SIZE_BYTES, STEP_ROWS, WAL_LIMIT_BYTES, open_writer
 from outlast.storage.sqlite.maintenance import cleanup as cleanup_module
 from outlast.storage.sqlite.maintenance import reclamation
 from outlast.storage.sqlite.maintenance.checkpoint import Checkpointer
 from outlast.storage.sqlite.maintenance.cleanup import CleanupTask
-from outlast.storage.sqlite.maintenance.reclamation import DELETED_ROWS
 from outlast.storage.sqlite.maintenance.reserve import Reserve
 from outlast.testing.storage.samples import Output, added, new_process
 from tests.storage.stores import sqlite_storage
@@ -126,11 +125,11 @@ def test_a_foreign_reader_delays_the_next_checkpoint_by_a_whole_log(
 
 async def test_a_purge_gives_the_room_back(storage: SqliteStorage) -> None:
     purged, kept = [Output(await added(storage)) for _ in range(2)]
-    for _ in range(2 * DELETED_ROWS):
+    for _ in range(2 * STEP_ROWS):
         await storage.commit([purged.chunk(b"x" * 50_000), kept.chunk(b"y")])
     await storage.commit([PurgeProcess(purged.handle)])
     await storage._cleanup.wait_idle()
-    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * DELETED_ROWS
+    assert _count(storage.path, "SELECT count(*) FROM output_chunk") == 2 * STEP_ROWS
     assert _count(storage.path, "SELECT count(*) FROM purged") == 0
     assert _count(storage.path, "PRAGMA freelist_count") == 0
     assert _size(storage.path) <= 48 * PAGE_SIZE_BYTES
@@ -141,12 +140,12 @@ async def test_a_commit_waits_for_a_small_piece_of_a_purge_only(
 ) -> None:
     monkeypatch.setattr(connection, "STEP_S", 0)
     purged, kept = [Output(await added(storage)) for _ in range(2)]
-    await storage.commit([purged.chunk(b"x") for _ in range(20 * DELETED_ROWS)])  # no line ends: a row each
+    await storage.commit([purged.chunk(b"x") for _ in range(20 * STEP_ROWS)])  # no line ends: a row each
     await storage.commit([PurgeProcess(purged.handle)])
     for n in range(1, 6):
         await storage.commit([kept.chunk(b"y\n")])
         left = _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}")  # noqa: S608
-        assert left >= (20 - n) * DELETED_ROWS
+        assert left >= (20 - n) * STEP_ROWS
     await storage._cleanup.wait_idle()
     assert _count(storage.path, f"SELECT count(*) FROM output_chunk WHERE handle = {purged.handle}") == 0  # noqa: S608
 
@@ -175,7 +174,7 @@ async def test_a_storage_may_be_closed_during_a_purge(path: Path) -> None:
     storage = sqlite_storage(path)
     await storage.open()
     output = Output(await added(storage))
-    await storage.commit([output.chunk(b"x") for _ in range(50 * DELETED_ROWS)])
+    await storage.commit([output.chunk(b"x") for _ in range(50 * STEP_ROWS)])
     await storage.commit([PurgeProcess(output.handle)])
     await storage.close()
     assert _count(path, "SELECT count(*) FROM output_chunk") > 0
@@ -190,7 +189,7 @@ async def test_the_newest_chunk_keeps_its_id_until_there_is_a_newer_one(
 ) -> None:
     """Also if it is a gap, which has no data from the first."""
     output, kept = [Output(await added(storage)) for _ in range(2)]
-    chunks = [output.chunk(b"x\n") for _ in range(DELETED_ROWS)]
+    chunks = [output.chunk(b"x\n") for _ in range(STEP_ROWS)]
     await storage.commit([*chunks, output.gap(9) if data is None else output.chunk(data)])
     highest = _count(storage.path, "SELECT max(id) FROM output_chunk")
     await storage.commit([PurgeProcess(output.handle)])

@@ -17,11 +17,11 @@ from outlast.model.retention import Rule, TrimQuery
 from outlast.storage.base import PurgeProcess, TrimOutput
 from outlast.storage.sqlite import SqliteStorage, connection, queries, retention_queries
 from outlast.storage.sqlite.commit import commit
-from outlast.storage.sqlite.connection import open_writer
+from outlast.storage.sqlite.connection import STEP_ROWS, open_writer
 from outlast.storage.sqlite.maintenance.compaction import apply_compaction, plan_compaction
 from outlast.storage.sqlite.maintenance.compression import apply_compression, compress_rows, plan_compression
 from outlast.storage.sqlite.read import chunks, one_process
-from outlast.storage.sqlite.trimming import DELETED_ROWS, TRIM_STEP_ROWS, delete_trimmed_rows, trim_point
+from outlast.storage.sqlite.trimming import TRIM_STEP_ROWS, delete_trimmed_rows, trim_point
 from outlast.testing.storage.samples import EPOCH_MS, Output, added, new_process
 from tests.storage.stores import EVERYTHING, commit_each, sqlite_storage
 
@@ -98,7 +98,7 @@ def test_the_last_row_of_each_stream_stays_without_its_data(path: Path, monkeypa
     with closing(open_writer(path, durable=False)) as db:
         output = Output(_stored(db))
         commit(db, [output.chunk(b"error", Stream.STDERR)])
-        commit_each(db, [output.chunk(_LARGE) for _ in range(2 * DELETED_ROWS + 5)])
+        commit_each(db, [output.chunk(_LARGE) for _ in range(2 * STEP_ROWS + 5)])
         commit(db, [trim_of(output.position.last_seq)])
         steps = 0
         while delete_trimmed_rows(db):
@@ -193,8 +193,8 @@ def test_a_trim_covers_a_bounded_number_of_rows(path: Path) -> None:
 async def test_a_trim_that_was_cut_off_is_finished_by_the_next_opening(path: Path) -> None:
     with closing(open_writer(path, durable=True)) as db:
         output = Output(_stored(db))
-        commit_each(db, [output.chunk(_LARGE) for _ in range(DELETED_ROWS + 5)])
-        commit(db, [trim_of(DELETED_ROWS + 3)])
+        commit_each(db, [output.chunk(_LARGE) for _ in range(STEP_ROWS + 5)])
+        commit(db, [trim_of(STEP_ROWS + 3)])
     storage = sqlite_storage(path)
     await storage.open()
     await storage._cleanup.wait_idle()
@@ -209,13 +209,13 @@ async def test_a_commit_waits_for_a_small_piece_of_a_trim_only(
 ) -> None:
     monkeypatch.setattr(connection, "STEP_S", 0)
     output, kept = [Output(await added(storage)) for _ in range(2)]
-    await storage.commit([output.chunk(b"x") for _ in range(20 * DELETED_ROWS)])  # no line ends: a row each
+    await storage.commit([output.chunk(b"x") for _ in range(20 * STEP_ROWS)])  # no line ends: a row each
     await storage.commit([trim_of(output.position.last_seq)])
     for n in range(1, 6):
         await storage.commit([kept.chunk(b"y\n")])
         with closing(sqlite3.connect(storage.path)) as db:
             ((left,),) = db.execute("SELECT count(*) FROM output_chunk WHERE handle = 1").fetchall()
-        assert left >= (20 - n) * DELETED_ROWS
+        assert left >= (20 - n) * STEP_ROWS
     await storage._cleanup.wait_idle()
 
 

@@ -34,6 +34,8 @@ QUICK_CHECK_MAX_BYTES = 64 * 1024 * 1024
 
 STEP_S = 0.002
 """Time after which a step of a deletion is committed. A commit waits for one step at most."""
+STEP_ROWS = 16
+"""Number of rows that are deleted between two looks at the clock. A row has up to a mebibyte."""
 
 FILE_MODE = 0o600
 

@@ -15,14 +15,12 @@ from outlast.model.output import Stream, Trimmed
 from outlast.model.retention import END_BYTES, END_LINES, Holding, HoldingQuery, TrimPoint, TrimQuery
 from outlast.storage.base import EndedProcess, TrimOutput
 from outlast.storage.sqlite import queries, retention_queries
-from outlast.storage.sqlite.connection import transact_for_a_moment
+from outlast.storage.sqlite.connection import STEP_ROWS, transact_for_a_moment
 from outlast.storage.sqlite.listing import MAX_INTEGER
 
 TRIM_STEP_ROWS = 512
 """Maximum number of rows that one `TrimPoint` covers: a commit looks at each of them for about a microsecond."""
 
-DELETED_ROWS = 16
-"""Number of rows that are deleted between two looks at the clock. A row has up to a mebibyte."""
 
 _STREAMS = (0, *Stream)
 
@@ -232,7 +230,7 @@ def _delete_rows(db: sqlite3.Connection) -> bool:
     if left is None:
         return False
     handle, mark = left
-    room = DELETED_ROWS
+    room = STEP_ROWS
     for stream in _STREAMS:
         where = {"handle": handle, "stream": stream, "mark": mark, "limit": room}
         room -= db.execute(retention_queries.DELETE_TRIMMED, where).rowcount

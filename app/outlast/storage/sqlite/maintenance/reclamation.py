@@ -4,10 +4,7 @@ import sqlite3
 import time
 
 from outlast.storage.sqlite import queries
-from outlast.storage.sqlite.connection import STEP_S, transact_for_a_moment, unsynced
-
-DELETED_ROWS = 16
-"""Number of rows that are deleted between two looks at the clock. A row has up to a mebibyte."""
+from outlast.storage.sqlite.connection import STEP_ROWS, STEP_S, transact_for_a_moment, unsynced
 
 _FIRST_PAGES = 64
 
@@ -32,9 +29,9 @@ def _delete_rows(db: sqlite3.Connection) -> bool:
     if purged is None:
         return False
     (handle,) = purged
-    deleted = db.execute(queries.DELETE_CHUNKS, (handle, DELETED_ROWS)).rowcount
+    deleted = db.execute(queries.DELETE_CHUNKS, (handle, STEP_ROWS)).rowcount
     # The newest row of all stays, without its data, and so does its process, until there is a newer row.
-    if deleted < DELETED_ROWS and not db.execute(queries.EMPTY_NEWEST, (handle,)).rowcount:
+    if deleted < STEP_ROWS and not db.execute(queries.EMPTY_NEWEST, (handle,)).rowcount:
         db.execute(queries.FORGET_PURGED, (handle,))
     return True
 
