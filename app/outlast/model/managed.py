@@ -67,6 +67,10 @@ class ManagedState:
     wanted: Mapping[str, Any] | None = None
     or_stopped: bool = False
 
+    def is_healthy_in(self, run_number: int) -> bool:
+        """Return whether a run is healthy by its check or its output, as far as the end of the run is not known."""
+        return self.health is HealthStatus.HEALTHY and self.health_run == run_number
+
     def to_record(self) -> dict[str, Any]:
         """Return the state as a JSON-ready dictionary, which `from_record` reads."""
         return asdict(self)

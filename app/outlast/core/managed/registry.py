@@ -7,7 +7,7 @@ from dataclasses import replace
 from outlast.core.condition import Condition
 from outlast.core.supervision.live_process import LiveProcess
 from outlast.model.errors import NameInUse
-from outlast.model.managed import Desired, HealthStatus, ManagedState
+from outlast.model.managed import Desired, ManagedState
 from outlast.model.process import Process, ProcessSpec
 
 
@@ -76,8 +76,7 @@ class ManagedProcess(Condition):
     @property
     def is_healthy(self) -> bool:
         """Whether the current run is up, and healthy by its check or its output."""
-        state = self.state
-        return self.is_up and state.health is HealthStatus.HEALTHY and state.health_run == self.run_number
+        return self.is_up and self.state.is_healthy_in(self.run_number)
 
     @property
     def is_up(self) -> bool:

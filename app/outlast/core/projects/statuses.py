@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from outlast.core.managed.decisions import how_ended
 from outlast.core.projects.entries import Entry
 from outlast.core.views import ProcessView
-from outlast.model.managed import Desired, HealthStatus
+from outlast.model.managed import Desired
 from outlast.model.project import DeclaredStatus as Status
 from outlast.model.project import Need
 
@@ -75,13 +75,8 @@ def _status_of(entry: Entry, view: ProcessView | None) -> Status:
         return Status.COMPLETED if succeeded(view) else Status.FAILED
     if not entry.has_check:
         return Status.RUNNING
-    managed = view.process.managed
-    is_healthy = (
-        managed is not None
-        and managed.health is HealthStatus.HEALTHY
-        and managed.health_run == view.process.run.number
-        and view.process.run.ending is None
-    )
+    managed, run = view.process.managed, view.process.run
+    is_healthy = managed is not None and managed.is_healthy_in(run.number) and run.ending is None
     return Status.HEALTHY if is_healthy else Status.STARTING
 
 
