@@ -25,7 +25,6 @@ class NewFile:
         self._target = Path()
         self._unfinished = Path()
         self._fd = -1
-        self._is_there = False
         self._made: list[Path] = []
 
     def begin(self) -> None:
@@ -42,7 +41,6 @@ class NewFile:
             name = os.fsdecode(os.fsencode(self._target.name)[:_NAME_BYTES])
             self._unfinished = self._target.with_name(f".{name}.{secrets.token_hex(4)}.part")
             self._fd = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            self._is_there = True
             if old is not None:
                 with contextlib.suppress(PermissionError):
                     os.fchown(self._fd, old.st_uid, old.st_gid)
@@ -79,7 +77,7 @@ class NewFile:
         with failures_told("write", self._path):
             os.fsync(self._fd)
             self._unfinished.replace(self._target)
-        self._is_there, self._made = False, []
+        self._made = []
         folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
@@ -91,7 +89,6 @@ class NewFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._is_there:
             self._unfinished.unlink(missing_ok=True)
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):  # somebody has put something there meanwhile

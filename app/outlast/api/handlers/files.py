@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from http import HTTPStatus
 from io import FileIO
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from aiohttp import hdrs, web
 
@@ -22,12 +22,13 @@ _PIECE_BYTES = 1 << 20
 _HEADERS: Mapping[str, str] = {hdrs.CONTENT_DISPOSITION: "attachment"}
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 async def read(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/files."""
     path = given.query["path"]
-    file, size = await _on_thread(request, lambda: open_file(path))
+    file, size = await _on_thread(request, open_file, path)
     with file:
         return await send_or_fail(request, _RAW, _pieces(request, path, file, size), size, _HEADERS)
 
@@ -41,7 +42,7 @@ async def _pieces(request: web.Request, path: str, file: FileIO, size: int | Non
     left = size
     while left != 0:
         most = _PIECE_BYTES if left is None else min(left, _PIECE_BYTES)
-        piece = await _on_thread(request, lambda most=most: read_piece(file, most, path))  # type: ignore[misc]
+        piece = await _on_thread(request, read_piece, file, most, path)
         if not piece:
             if left is not None:
                 raise NotFound(f"{path} became shorter while it was read")
@@ -69,9 +70,8 @@ async def write(request: web.Request, given: RequestInput) -> web.Response:
             size += len(part)
             if size >= _PIECE_BYTES:
                 piece, parts, size = b"".join(parts), [], 0
-                await _on_thread(request, lambda piece=piece: new.write(piece))  # type: ignore[misc]
-        rest = b"".join(parts)
-        await _on_thread(request, lambda: new.write(rest))
+                await _on_thread(request, new.write, piece)
+        await _on_thread(request, new.write, b"".join(parts))
         await _on_thread(request, new.commit)
     finally:
         await _on_thread(request, new.discard)
@@ -80,26 +80,24 @@ async def write(request: web.Request, given: RequestInput) -> web.Response:
 
 async def delete(request: web.Request, given: RequestInput) -> web.Response:
     """DELETE /api/v1/files."""
-    path = given.query["path"]
-    await _on_thread(request, lambda: delete_file(path))
+    await _on_thread(request, delete_file, given.query["path"])
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def list_entries(request: web.Request, given: RequestInput) -> web.Response:
     """GET /api/v1/files/list."""
-    path = given.query["path"]
-
-    def listing() -> web.Response:
-        entries = [
-            {"name": one.name, "is_dir": one.is_dir, "size": one.size, "modified_at": one.modified_at_ms}
-            for one in list_folder(path)
-        ]
-        return json_response({"path": path, "entries": entries})
-
-    return await _on_thread(request, listing)
+    return await _on_thread(request, _listing, given.query["path"])
 
 
-async def _on_thread(request: web.Request, work: Callable[[], T]) -> T:
+def _listing(path: str) -> web.Response:
+    entries = [
+        {"name": one.name, "is_dir": one.is_dir, "size": one.size, "modified_at": one.modified_at_ms}
+        for one in list_folder(path)
+    ]
+    return json_response({"path": path, "entries": entries})
+
+
+async def _on_thread(request: web.Request, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """Return what `work` returns, run on a thread. It has ended in any case then, also if this task is cancelled.
 
     Raises:
@@ -108,7 +106,7 @@ async def _on_thread(request: web.Request, work: Callable[[], T]) -> T:
     threads = request.app[app_keys.FILE_THREADS]
     if threads is None:
         raise Forbidden("this daemon gives no access to files: its setting `files` is off")
-    future = asyncio.get_running_loop().run_in_executor(threads, work)
+    future = asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
