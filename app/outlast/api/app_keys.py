@@ -1,5 +1,6 @@
 """Keys of the objects that the application holds for its handlers."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
@@ -24,5 +25,5 @@ STARTED_AT_S = web.AppKey("STARTED_AT_S", float)
 METRICS_TAGS = web.AppKey("METRICS_TAGS", tuple[str, ...])
 FILE_THREADS: web.AppKey[ThreadPoolExecutor | None] = web.AppKey("FILE_THREADS")
 """Threads that read and write files, a few: a disk that hangs must not hold up other work. None: files are off."""
-TUNNELS = web.AppKey("TUNNELS", set[web.WebSocketResponse])
-"""The tunnels that are open."""
+STOPPING = web.AppKey("STOPPING", asyncio.Event)
+"""Set when the daemon stops: websockets end then."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aiohttp import HttpVersion11, WSCloseCode, hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from outlast.api import app_keys, errors, headers
 from outlast.api.access_log import AccessLog
@@ -22,7 +22,6 @@ from outlast.core.projects.projects import Projects
 from outlast.linux.own_usage import start_time
 
 _FILE_THREADS = 4
-_STOPPING = b"the daemon is stopping: connect again"
 
 
 def make_app(
@@ -70,7 +69,7 @@ def make_app(
     app[app_keys.METRICS_TAGS] = tuple(metrics_tags)
     app[app_keys.EVENTS] = EventCache()
     app[app_keys.BACKGROUND_TASKS] = BackgroundTasks()
-    app[app_keys.TUNNELS] = set()
+    app[app_keys.STOPPING] = asyncio.Event()
     app[app_keys.FILE_THREADS] = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files") if has_files else None
     app[app_keys.OPENAPI] = LazyOpenApi(lambda: _make_document(version))
     _add_routes(app, guard)
@@ -106,9 +105,7 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
 
 async def _end_streams(app: web.Application) -> None:
     app[app_keys.MANAGER].interrupt_followers()
-    tunnels = app[app_keys.TUNNELS]
-    closing = (socket.close(code=WSCloseCode.SERVICE_RESTART, message=_STOPPING) for socket in tunnels)
-    await asyncio.gather(*closing, return_exceptions=True)
+    app[app_keys.STOPPING].set()
     await app[app_keys.BACKGROUND_TASKS].settle()
 
 

@@ -11,7 +11,7 @@ from outlast.api.auth import TICKET_FIELD
 from outlast.api.parsing import RequestInput
 from outlast.api.route import json_response
 from outlast.api.tickets import TICKET_S
-from outlast.model.errors import InvalidRequest, NotFound, SessionNotFound
+from outlast.model.errors import NotFound, SessionNotFound
 from outlast.model.exit_status import Status
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def make_ticket(request: web.Request, given: RequestInput) -> web.Response
 
 async def attach(request: web.Request, given: RequestInput) -> web.StreamResponse:
     """GET /api/v1/pty/{session}/ws."""
-    from outlast.api.streaming.terminal_socket import TerminalSocket, make_response  # noqa: PLC0415 - as in the core
+    from outlast.api.streaming import terminal_socket, websockets  # noqa: PLC0415 - as in the core
 
     wanted: AttachRequest = given.query
     sessions = request.app[app_keys.MANAGER].sessions
@@ -81,11 +81,12 @@ async def attach(request: web.Request, given: RequestInput) -> web.StreamRespons
     token = request.headers.get(TOKEN_HEADER, wanted.token)
     if token is not None:  # who has the daemon's own token may do everything
         sessions.check_token(session, token)
-    socket = make_response()
-    if request.method != "GET" or not socket.can_prepare(request):
-        raise InvalidRequest("this path is for websockets: open it with Upgrade: websocket, version 13")
+    socket = websockets.make_response(
+        request, max_message_bytes=terminal_socket.MAX_MESSAGE_BYTES, piece_bytes=terminal_socket.PIECE_BYTES
+    )
     await socket.prepare(request)
-    await TerminalSocket(request, socket, sessions, session).serve(wanted.after, tells_positions=wanted.positions)
+    client = terminal_socket.TerminalSocket(request, socket, sessions, session, request.app[app_keys.STOPPING])
+    await client.serve(wanted.after, tells_positions=wanted.positions)
     return socket
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from outlast.api import app_keys
 from outlast.api.parsing import RequestInput
 from outlast.core import local_port
-from outlast.model.errors import InvalidRequest, NotFound
+from outlast.model.errors import NotFound
 
 _CONNECT_S = 5.0
 
@@ -19,19 +19,17 @@ async def tunnel(request: web.Request, given: RequestInput) -> web.StreamRespons
         NotFound: no program listens on the port.
         InvalidRequest: the request does not open a websocket.
     """
-    from outlast.api.streaming.tunnel import Tunnel, make_response  # noqa: PLC0415 - few daemons need websockets
+    from outlast.api.streaming import tunnel as tunnels  # noqa: PLC0415 - few daemons have one
+    from outlast.api.streaming import websockets  # noqa: PLC0415 - likewise
 
-    socket = make_response()
-    if request.method != hdrs.METH_GET or not socket.can_prepare(request):
-        raise InvalidRequest("this path is for websockets: open it with Upgrade: websocket, version 13")
+    socket = websockets.make_response(
+        request, max_message_bytes=tunnels.MAX_MESSAGE_BYTES, piece_bytes=tunnels.PIECE_BYTES
+    )
     reader, writer = await _connect(given.query["port"])
-    open_tunnels = request.app[app_keys.TUNNELS]
     try:
         await socket.prepare(request)
-        open_tunnels.add(socket)
-        await Tunnel(socket, reader, writer).carry()
+        await tunnels.Tunnel(socket, reader, writer, request.app[app_keys.STOPPING]).carry()
     finally:
-        open_tunnels.discard(socket)
         writer.close()
     return socket
 

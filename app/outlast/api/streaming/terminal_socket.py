@@ -11,16 +11,18 @@ import contextlib
 import logging
 import struct
 import time
-from typing import NamedTuple
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from outlast.api.streaming.websockets import CLOSE_S, Close, closing, first_done
 from outlast.core.terminals.reader import TerminalReader
 from outlast.core.terminals.sessions import Session, Sessions
 from outlast.model.errors import Interrupted, NoAnswer, NotRunning, OutlastError, StdinNotWritable, Unavailable
 
 MAX_MESSAGE_BYTES = 1 << 20
 """Maximum size of a message from a client."""
+PIECE_BYTES = 60 << 10
+"""Size of what is sent or typed in one go."""
 MAX_TYPED_BYTES = 1 << 20
 """Bytes of input that wait for the terminal, from which nothing more is read from the client."""
 MAX_MESSAGES_PER_S = 1000
@@ -33,46 +35,35 @@ SILENCE_S = 35.0
 _TYPED, _SIZE, _READY = 0, 1, 2
 _OUTPUT, _EXIT, _POSITION = b"\0", struct.Struct(">Bi"), struct.Struct(">BQ")
 _SIZE_FORM = struct.Struct(">HH")
-_PIECE_BYTES = 60 << 10
 _TURN_MESSAGES = 32
 """Number of messages after which other tasks have their turn."""
 _RETRY_S = 0.2
-_CLOSE_S = 3.0
 
 _log = logging.getLogger(__name__)
 
 
-class _Close(NamedTuple):
-    """How a connection ends."""
-
-    code: int
-    reason: str
-
-
-_STOPPING = _Close(WSCloseCode.SERVICE_RESTART, "the daemon is stopping: connect again")
-_TERMINATED = _Close(WSCloseCode.GOING_AWAY, "session terminated")
-_TOO_MANY = _Close(WSCloseCode.POLICY_VIOLATION, "message rate limit exceeded")
-_FAILED = _Close(WSCloseCode.INTERNAL_ERROR, "the daemon has failed; its log has the details")
-
-
-def make_response() -> web.WebSocketResponse:
-    """Return the response that becomes a client's websocket."""
-    return web.WebSocketResponse(
-        timeout=_CLOSE_S, autoping=False, max_msg_size=MAX_MESSAGE_BYTES, compress=False, writer_limit=_PIECE_BYTES
-    )
+_TERMINATED = Close(WSCloseCode.GOING_AWAY, "session terminated")
+_TOO_MANY = Close(WSCloseCode.POLICY_VIOLATION, "message rate limit exceeded")
+_FAILED = Close(WSCloseCode.INTERNAL_ERROR, "the daemon has failed; its log has the details")
 
 
 class TerminalSocket:
     """A client of a terminal."""
 
     def __init__(
-        self, request: web.Request, socket: web.WebSocketResponse, sessions: Sessions, session: Session
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        sessions: Sessions,
+        session: Session,
+        stopping: asyncio.Event,
     ) -> None:
-        """`socket`: prepared, and otherwise unused."""
+        """`socket`: prepared, and otherwise unused. `stopping`: set when the daemon stops."""
         self._request = request
         self._socket = socket
         self._sessions = sessions
         self._session = session
+        self._stopping = stopping
         self._ready = asyncio.Event()
         self._typed = bytearray()
         self._has_typed = asyncio.Event()
@@ -90,19 +81,12 @@ class TerminalSocket:
             tells_positions: whether it is told the position at the beginning, and where output is missing.
         """
         self._tells_positions = tells_positions
-        jobs = (self._receive(), self._type(), self._ping(), self._show(after), self._wait_for_stop())
-        tasks = [asyncio.create_task(job) for job in jobs]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            close = self._result(done.pop())
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        done = await first_done(self._receive(), self._type(), self._ping(), self._show(after), closing(self._stopping))
+        close = self._result(done)
         if close is not None:
             await self._close(close)
 
-    def _result(self, task: asyncio.Task[_Close | None]) -> _Close | None:
+    def _result(self, task: asyncio.Task[Close | None]) -> Close | None:
         """Return how to close the connection. None: it is over."""
         try:
             return task.result()
@@ -112,9 +96,9 @@ class TerminalSocket:
             _log.exception("the connection of a client to the terminal %s failed", self._session.process.spec.id)
             return _FAILED
 
-    async def _close(self, how: _Close) -> None:
+    async def _close(self, how: Close) -> None:
         try:
-            async with asyncio.timeout(2 * _CLOSE_S):
+            async with asyncio.timeout(2 * CLOSE_S):
                 await self._socket.close(code=how.code, message=how.reason.encode())
         except (TimeoutError, ConnectionError):
             self._abort()
@@ -122,10 +106,6 @@ class TerminalSocket:
     def _abort(self) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()
-
-    async def _wait_for_stop(self) -> _Close:
-        await self._sessions.closing.wait()
-        return _STOPPING
 
     async def _ping(self) -> None:
         while time.monotonic() - self._alive_at < SILENCE_S:
@@ -135,7 +115,7 @@ class TerminalSocket:
 
     # ---- what the client sends
 
-    async def _receive(self) -> _Close | None:
+    async def _receive(self) -> Close | None:
         count, idle_count, since = 0, 0, time.monotonic()
         while True:
             message = await self._socket.receive()
@@ -186,7 +166,7 @@ class TerminalSocket:
     async def _type(self) -> None:
         while True:
             await self._has_typed.wait()
-            piece = bytes(self._typed[:_PIECE_BYTES])
+            piece = bytes(self._typed[:PIECE_BYTES])
             if await self._write(piece):
                 del self._typed[: len(piece)]
             if not self._typed:
@@ -211,7 +191,7 @@ class TerminalSocket:
 
     # ---- what the client is sent
 
-    async def _show(self, after: int | None) -> _Close:
+    async def _show(self, after: int | None) -> Close:
         await self._ready.wait()
         with self._sessions.reading(self._session) as reader:
             await self._begin(reader, after)
@@ -257,13 +237,13 @@ class TerminalSocket:
                 await asyncio.sleep(_RETRY_S)
 
     async def _send(self, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE_BYTES):
-            await self._socket.send_bytes(_OUTPUT + data[start : start + _PIECE_BYTES])
+        for start in range(0, len(data), PIECE_BYTES):
+            await self._socket.send_bytes(_OUTPUT + data[start : start + PIECE_BYTES])
             self._alive_at = time.monotonic()
-            if len(data) >= _PIECE_BYTES:
+            if len(data) >= PIECE_BYTES:
                 await asyncio.sleep(0)
 
-    async def _send_exit(self, reader: TerminalReader) -> _Close:
+    async def _send_exit(self, reader: TerminalReader) -> Close:
         ending = None
         with contextlib.suppress(OutlastError):
             ending = await reader.ending()
@@ -271,4 +251,4 @@ class TerminalSocket:
         if number is None:  # nobody knows how it ended
             return _TERMINATED
         await self._socket.send_bytes(_EXIT.pack(3, number))
-        return _Close(WSCloseCode.OK, f"exit:{number}")
+        return Close(WSCloseCode.OK, f"exit:{number}")

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import time
-from typing import NamedTuple
 
 from aiohttp import WSCloseCode, WSMsgType, web
+
+from outlast.api.streaming.websockets import Close, closing, first_done
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Maximum size of a message from a client."""
@@ -13,34 +14,24 @@ PING_S = 30.0
 """Time between two pings."""
 SILENCE_S = 45.0
 """Time after which a client is given up that answers no ping."""
-_PIECE_BYTES = 64 << 10
-_CLOSE_S = 3.0
+PIECE_BYTES = 64 << 10
+"""Size of what is carried in one go."""
 
 
-class _Close(NamedTuple):
-    """How a websocket ends."""
-
-    code: int
-    message: bytes
-
-
-_ENDED = _Close(WSCloseCode.OK, b"the program has closed the connection")
-_BROKEN = _Close(WSCloseCode.GOING_AWAY, b"the program has closed the connection")
-_NO_TEXT = _Close(WSCloseCode.UNSUPPORTED_DATA, b"send bytes in binary messages")
-
-
-def make_response() -> web.WebSocketResponse:
-    """Return the response that becomes a client's websocket."""
-    return web.WebSocketResponse(
-        timeout=_CLOSE_S, autoping=False, max_msg_size=MAX_MESSAGE_BYTES, compress=False, writer_limit=_PIECE_BYTES
-    )
+_ENDED = Close(WSCloseCode.OK, "the program has closed the connection")
+_BROKEN = Close(WSCloseCode.GOING_AWAY, "the program has closed the connection")
+_NO_TEXT = Close(WSCloseCode.UNSUPPORTED_DATA, "send bytes in binary messages")
 
 
 class Tunnel:
     """A tunnel of one client."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        socket: web.WebSocketResponse,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        stopping: asyncio.Event,
     ) -> None:
         """Make a tunnel.
 
@@ -48,33 +39,30 @@ class Tunnel:
             socket: the client's websocket, prepared.
             reader: what the program sends.
             writer: what the program gets.
+            stopping: set when the daemon stops.
         """
         self._socket = socket
         self._reader = reader
         self._writer = writer
+        self._stopping = stopping
         self._alive_at = time.monotonic()
         self._waits_for_program = False
 
     async def carry(self) -> None:
-        """Carry bytes until one of both connections ends, and end the other.
+        """Carry bytes until one of both connections ends, and end the other; or until the daemon stops.
 
         What the program has not taken is dropped if the client is gone without a word.
         """
-        tasks = [asyncio.create_task(job) for job in (self._pass_on(), self._send_answers(), self._ping())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done = await first_done(self._pass_on(), self._send_answers(), self._ping(), closing(self._stopping))
         except asyncio.CancelledError:  # the client is gone
             self._writer.transport.abort()
             raise
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        close = done.pop().result()
+        close = done.result()
         if close is not None:
-            await self._socket.close(code=close.code, message=close.message)
+            await self._socket.close(code=close.code, message=close.reason.encode())
 
-    async def _pass_on(self) -> _Close | None:
+    async def _pass_on(self) -> Close | None:
         while True:
             message = await self._socket.receive()
             self._alive_at = time.monotonic()
@@ -101,9 +89,9 @@ class Tunnel:
             self._waits_for_program = False
             self._alive_at = time.monotonic()
 
-    async def _send_answers(self) -> _Close | None:
+    async def _send_answers(self) -> Close | None:
         with contextlib.suppress(ConnectionError):
-            while data := await self._reader.read(_PIECE_BYTES):
+            while data := await self._reader.read(PIECE_BYTES):
                 await self._socket.send_bytes(data)
         return _ENDED
 

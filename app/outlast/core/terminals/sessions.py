@@ -103,11 +103,9 @@ class Sessions:
         self._deleted: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._resized: dict[int, Resize] = {}
-        self.closing = asyncio.Event()
 
     def interrupt(self) -> None:
-        """Let all clients know that the daemon is stopping: `closing` is set from now on."""
-        self.closing.set()
+        """Leave kills to the next daemon, and record sizes: the daemon is stopping."""
         for task in self._tasks:
             task.cancel()
         for handle in tuple(self._resized):
