@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from outlast.client.address import Address
 from outlast.client.errors import Disconnected
+from outlast.client.http1 import BadAnswerError, read_head
 from outlast.client.request import Request
 
 AsyncLock = asyncio.Lock
@@ -37,13 +38,11 @@ class AsyncSocket:
     async def ask(self, head: bytes) -> None:
         """Send the request, and read its answer."""
         self._writer.write(head)
-        first, *fields = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        words = first.split(" ", 2)
-        if not first.startswith("HTTP/1.") or not words[1:] or not words[1].isdecimal():
-            raise Disconnected("the answer is not HTTP", sent=True)
-        self.status = int(words[1])
-        pairs = (field.partition(":") for field in fields)
-        self.headers = {name.strip().title(): value.strip() for name, _, value in pairs}
+        lines = iter((await self._reader.readuntil(b"\r\n\r\n")).split(b"\r\n"))
+        try:
+            _, self.status, self.headers = read_head(lines.__next__)
+        except BadAnswerError as exc:
+            raise Disconnected(str(exc), sent=True) from None
         length = self.headers.get("Content-Length", "")
         if self.status != _SWITCHED and length.isdecimal():
             self.body = await self._reader.readexactly(int(length))

@@ -6,7 +6,7 @@ long as everything else that a command of a user imports: see docs/decisions/002
 
 import re
 import socket
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from urllib.parse import urlsplit
 
 _READ_BYTES = 1 << 18
@@ -21,6 +21,27 @@ _SWITCHED = 101
 
 class BadAnswerError(Exception):
     """The answer is none of HTTP/1.1, or the connection was closed inside it."""
+
+
+def read_head(line: Callable[[], bytes]) -> tuple[bytes, int, dict[str, str]]:
+    """Return version, status and headers of an answer. Of a header that is repeated, the last one counts.
+
+    `line`: returns the next line of the answer, without its line break.
+
+    Raises:
+        BadAnswerError: it is no answer of HTTP/1.
+    """
+    version, _, rest = line().partition(b" ")
+    if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
+        raise BadAnswerError("the answer is not HTTP")
+    headers: dict[str, str] = {}
+    for _ in range(_MOST_LINES):
+        field = line()
+        if not field:
+            return version, int(rest[:3]), headers
+        name, _, value = field.decode("latin-1").partition(":")
+        headers[name.strip().title()] = value.strip()
+    raise BadAnswerError("the answer has too many headers")
 
 
 class Connection:
@@ -70,7 +91,7 @@ class Connection:
             BadAnswerError: the server has closed it, or speaks something else.
         """
         while True:
-            reply = Reply(self, *self._head())
+            reply = Reply(self, *read_head(self.line))
             if reply.status >= _FIRST_FINAL or reply.status == _SWITCHED:
                 return reply
 
@@ -100,20 +121,6 @@ class Connection:
             first = b""
         self.socket.setblocking(True)
         return first, self.socket
-
-    def _head(self) -> tuple[bytes, int, dict[str, str]]:
-        """Return version, status and headers of an answer. Of a header that is repeated, the last one counts."""
-        version, _, rest = self.line().partition(b" ")
-        if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
-            raise BadAnswerError("the answer is not HTTP")
-        headers: dict[str, str] = {}
-        for _ in range(_MOST_LINES):
-            line = self.line()
-            if not line:
-                return version, int(rest[:3]), headers
-            name, _, value = line.decode("latin-1").partition(":")
-            headers[name.strip().title()] = value.strip()
-        raise BadAnswerError("the answer has too many headers")
 
 
 class Reply:
