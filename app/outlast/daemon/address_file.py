@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from outlast.linux.whole_file import replace_file
 
 ADDRESS_NAME = "address"
 
@@ -20,7 +21,7 @@ def addresses_told(state_dir: Path, addresses: Sequence[str]) -> Iterator[None]:
     """
     path = state_dir / ADDRESS_NAME
     try:
-        _write(path, "".join(f"{address}\n" for address in addresses))
+        replace_file(path, "".join(f"{address}\n" for address in addresses).encode(), is_synced=False)
     except OSError as exc:
         with contextlib.suppress(OSError):
             path.unlink()  # it may name another address
@@ -30,17 +31,3 @@ def addresses_told(state_dir: Path, addresses: Sequence[str]) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(text.encode())
-        fresh.rename(path)  # so that nobody reads a part of an address
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise

@@ -1,11 +1,10 @@
 """The API token: given, or made at the first start and kept in the state folder."""
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
 from outlast.daemon.state_folder import TOKEN_NAME
+from outlast.linux.whole_file import replace_file
 from outlast.model.errors import ConfigError
 
 MIN_CHARACTERS = 16
@@ -25,7 +24,7 @@ def load_token(state_dir: Path, given: str) -> str:
     path = state_dir / TOKEN_NAME
     try:
         if not path.exists():
-            _create(path)
+            replace_file(path, secrets.token_urlsafe(32).encode() + b"\n")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"the token file {path} cannot be read or made: {exc}") from None
@@ -64,16 +63,3 @@ def _check(token: str, source: str) -> str:
     if not (token.isascii() and token.isprintable()):
         raise ConfigError(f"{source} holds a character that no header can carry: use letters, digits and punctuation")
     return token
-
-
-def _create(path: Path) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, secrets.token_urlsafe(32).encode() + b"\n")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.rename(path)  # so that a crash leaves no part of a token

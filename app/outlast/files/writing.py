@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from outlast.files.failures import check_regular, failures_told
+from outlast.linux.whole_file import sync_folder
 from outlast.model.errors import InvalidRequest
 
 _NAME_BYTES = 200
@@ -78,11 +79,7 @@ class NewFile:
             os.fsync(self._fd)
             self._unfinished.replace(self._target)
         self._made = []
-        folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._target.parent)
 
     def discard(self) -> None:
         """Close the file, and remove what was not committed."""

@@ -2,11 +2,11 @@
 
 import hmac
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from outlast.linux.whole_file import replace_file
 from outlast.model.errors import EnvKeyLost
 from outlast.model.shortage import shortages_told
 
@@ -70,14 +70,5 @@ class EnvEncryption:
             return self._path.read_bytes()
         except FileNotFoundError:
             pass
-        # The key is renamed into place, so that a crash leaves no part of a key.
-        fresh = self._path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, Fernet.generate_key())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        fresh.rename(self._path)
+        replace_file(self._path, Fernet.generate_key())
         return self._path.read_bytes()

@@ -2,10 +2,10 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from outlast.core.projects.entries import ProjectRecord
+from outlast.linux.whole_file import replace_file, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,8 @@ class ProjectFiles:
             OSError: it is not kept.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._path(record.name)
-        fresh = path.with_suffix(".new")
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(json.dumps(record.to_json()).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
-        self._sync()
+        replace_file(self._path(record.name), json.dumps(record.to_json()).encode())
+        sync_folder(self._folder)
 
     def remove(self, name: str) -> None:
         """Forget a project.
@@ -53,17 +46,10 @@ class ProjectFiles:
             OSError: it may still be kept.
         """
         self._path(name).unlink(missing_ok=True)
-        self._sync()
+        sync_folder(self._folder)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
-
-    def _sync(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _load(path: Path) -> ProjectRecord:
