@@ -29,7 +29,7 @@ def read_head(line: Callable[[], bytes]) -> tuple[bytes, int, dict[str, str]]:
     `line`: returns the next line of the answer, without its line break.
 
     Raises:
-        BadAnswerError: it is no answer of HTTP/1.
+        BadAnswerError: the lines are not those of HTTP/1.
     """
     version, _, rest = line().partition(b" ")
     if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
